@@ -1,0 +1,47 @@
+# Two commands matter: `make run` does the whole job on the recorded sample, `make test` proves it.
+# Both make their own virtual environment on first use.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+SPLIT  ?= host
+
+# One thread for each numeric library: workers share the machine, and results repeat to the byte.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: run test test-all check ui clean install browser
+
+run: install
+	$(BIN)/cis490 run --split $(SPLIT)
+
+test: install browser
+	$(BIN)/pytest -m "not long and not browser"
+	$(BIN)/pytest -m "browser and not long" cis490_pipeline_tests/browser
+
+test-all: install browser
+	$(BIN)/pytest -m "not browser"
+	$(BIN)/pytest -m browser cis490_pipeline_tests/browser
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ui: install
+	$(BIN)/dagster dev
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# The report is looked at in a real browser; the tests say how to get one if it is missing.
+browser:
+	@command -v chromium >/dev/null || { echo "make test needs chromium (Debian: apt-get install chromium)"; exit 2; }
+
+clean:
+	rm -rf data/processed data/artifacts data/reports data/dagster

@@ -1,0 +1,10 @@
+"""Doing one thing to many tasks, here or in other processes; knows nothing of episodes."""
+
+from cis490_pipeline.compute.backends import (
+    Compute,
+    ProcessCompute,
+    SerialCompute,
+    default_compute,
+)
+
+__all__ = ["Compute", "ProcessCompute", "SerialCompute", "default_compute"]

@@ -1,0 +1,103 @@
+"""The backends of `Compute`: this process, or a pool of processes."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from typing import Final, Protocol, TypeVar
+
+from cis490_pipeline.config import available_processors
+from cis490_pipeline.errors import ConfigError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_IN_FLIGHT_PER_WORKER: Final = 4
+
+
+class Compute(Protocol):
+    """Where many independent tasks are done."""
+
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
+        """Do every task.
+
+        Parameters
+        ----------
+        function : a top-level function; it and its tasks and results must pickle.
+        tasks : in any number.
+
+        Yields
+        ------
+        tuple
+            The task's position and its result, as each is done, in no order. What a task raises
+            is raised here and ends the rest.
+        """
+        ...
+
+
+class SerialCompute:
+    """All tasks in this process, one after another."""
+
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
+        """Do every task, in order."""
+        for position, task in enumerate(tasks):
+            yield position, function(task)
+
+
+class ProcessCompute:
+    """A pool of worker processes, made for each `map` and gone when it ends."""
+
+    def __init__(self, workers: int) -> None:
+        if workers < 1:
+            raise ConfigError(f"workers must be at least 1, got {workers}")
+        self.workers = workers
+
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
+        """Do every task; an interrupt, or closing the iterator, drops what has not begun."""
+        # Never plain fork: polars' thread pool does not survive it, and the child would hang.
+        context = multiprocessing.get_context("forkserver")
+        workers = min(self.workers, max(1, len(tasks)))
+        pool = ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_leave_signals_to_parent
+        )
+        pending: dict[Future[R], int] = {}
+        upcoming = enumerate(tasks)
+        try:
+            while True:
+                # Not all at once: a large corpus would pickle every task before the first is done.
+                while len(pending) < workers * _IN_FLIGHT_PER_WORKER:
+                    following = next(upcoming, None)
+                    if following is None:
+                        break
+                    pending[pool.submit(function, following[1])] = following[0]
+                if not pending:
+                    return
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    yield pending.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def default_compute(environment: Mapping[str, str] | None = None) -> Compute:
+    """Return the backend that ``CIS490_WORKERS`` asks for: serial for 1, else a pool.
+
+    Parameters
+    ----------
+    environment : the process's own by default; without the variable, one worker per processor.
+
+    Raises
+    ------
+    ConfigError
+        If the variable is not a whole number above 0.
+    """
+    text = (os.environ if environment is None else environment).get("CIS490_WORKERS", "").strip()
+    if text and (not text.isdecimal() or int(text) < 1):
+        raise ConfigError(f"CIS490_WORKERS must be a whole number above 0, got {text!r}")
+    workers = int(text) if text else available_processors()
+    return SerialCompute() if workers == 1 else ProcessCompute(workers)
+
+
+def _leave_signals_to_parent() -> None:
+    # Ctrl-C reaches the whole process group; only the parent should print and clean up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,175 @@
+"""Settings of a run: flags over environment over ``cis490.toml`` over defaults."""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+from cis490_pipeline.errors import ConfigError
+
+FILE_NAME: Final = "cis490.toml"
+# The smallest of the ranges that numpy, torch and XGBoost accept.
+_MAX_SEED: Final = 2**31 - 1
+
+
+def available_processors() -> int:
+    """Return how many processors this process may use: in a container, often fewer than exist."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every command and asset is told."""
+
+    store: Path = Path("data/sample")
+    """Receiver store that episodes are read from."""
+    data: Path = Path("data")
+    """Folder that all files made go to."""
+    seed: int = 0
+    """Of training and resampling."""
+    split_seed: int = 0
+    """Of dealing episodes to sides; apart from ``seed``, so that further seeds share one split."""
+    train_hosts: tuple[str, ...] = ("elliott-thinkpad",)
+    """Hosts the host split trains on; all others are held out."""
+    workers: int = field(default_factory=available_processors)
+    """Processes for work by episode."""
+    threads: int = 1
+    """Threads of each numeric library in training; results depend on it."""
+    dashboard_url: str | None = None
+    """Address that events are published to; ``None`` publishes nothing."""
+    dashboard_token: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def load(cls, **flags: Any) -> Self:
+        """Gather the settings from everywhere they can be given.
+
+        Parameters
+        ----------
+        **flags : by field name; ``None`` is not given. They win over ``CIS490_<NAME>`` in the
+            environment (empty is not given), which wins over ``cis490.toml`` in the working
+            folder, which wins over the defaults.
+
+        Raises
+        ------
+        ConfigError
+            Naming every value that is wrong, and where it came from.
+        """
+        problems: list[str] = []
+        given = _from_file(Path(FILE_NAME), problems)
+        given |= _from_environment(os.environ)
+        given |= _from_flags(flags, problems)
+        values: dict[str, Any] = {}
+        for name, (value, origin) in given.items():
+            try:
+                values[name] = _READERS[name](value)
+            except ValueError as wrong:
+                problems.append(f"{origin}: {wrong}")
+        if problems:
+            raise ConfigError("; ".join(problems))
+        return cls(**values)
+
+
+_Given = dict[str, tuple[Any, str]]
+"""Values by field name, each with where it came from."""
+
+
+def _from_file(path: Path, problems: list[str]) -> _Given:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as wrong:
+        problems.append(f"{path}: {wrong}")
+        return {}
+    problems.extend(
+        f"{path}: {name} is no setting; there are {', '.join(_READERS)}"
+        for name in sorted(table.keys() - _READERS.keys())
+    )
+    return {name: (table[name], f"{path}: {name}") for name in table if name in _READERS}
+
+
+def _from_environment(environment: Mapping[str, str]) -> _Given:
+    variables = {name: f"CIS490_{name.upper()}" for name in _READERS}
+    return {
+        name: (environment[variable], variable)
+        for name, variable in variables.items()
+        if environment.get(variable, "").strip()
+    }
+
+
+def _from_flags(flags: Mapping[str, Any], problems: list[str]) -> _Given:
+    problems.extend(
+        f"{name} is no setting; there are {', '.join(_READERS)}"
+        for name in sorted(flags.keys() - _READERS.keys())
+    )
+    return {
+        name: (value, f"--{name.replace('_', '-')}")
+        for name, value in flags.items()
+        if value is not None and name in _READERS
+    }
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise ValueError(f"must be a path, got {value!r}")
+    if "://" in str(value):
+        raise ValueError(f"must be a folder of this machine, got {str(value)!r}")
+    return Path(value).expanduser()
+
+
+def _whole_number(low: int, high: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        text = str(value).strip()
+        # A TOML boolean is an int to Python, and 1.0 a number, but neither was meant.
+        if isinstance(value, bool) or not text.isascii() or not text.isdecimal():
+            raise ValueError(f"must be a whole number of at least {low}, got {value!r}")
+        number = int(text) if len(text) < 20 else high + 1
+        if not low <= number <= high:
+            raise ValueError(f"must be from {low} to {high}, got {text}")
+        return number
+
+    return read
+
+
+def _names(value: object) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError(f"must be names with commas between them, got {value!r}")
+    names = tuple(sorted({part.strip() for part in parts} - {""}))
+    if not names:
+        raise ValueError(f"must name at least one host, got {value!r}")
+    return names
+
+
+def _address(value: object) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"must be an http:// or https:// address, got {value!r}")
+    return text
+
+
+def _secret(value: object) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    # Its value stays out of the message: messages end up in logs.
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError("must be printable ASCII text")
+    return text
+
+
+_READERS: Final[dict[str, Callable[[object], Any]]] = {
+    "store": _path,
+    "data": _path,
+    "seed": _whole_number(0, _MAX_SEED),
+    "split_seed": _whole_number(0, _MAX_SEED),
+    "train_hosts": _names,
+    "workers": _whole_number(1, 1024),
+    "threads": _whole_number(1, 1024),
+    "dashboard_url": _address,
+    "dashboard_token": _secret,
+}

@@ -1,0 +1,64 @@
+"""One exception per kind of fault.
+
+Each message says where, what was found, what was wanted, and what to do.
+"""
+
+
+class PipelineError(Exception):
+    """Base of every fault this project names."""
+
+
+class ConfigError(PipelineError):
+    """A setting is missing, unknown or out of range."""
+
+
+class StoreError(PipelineError):
+    """A receiver store, its index or an archive cannot be read as the format says."""
+
+
+class EpisodeRejectedError(StoreError):
+    """An episode cannot be used; carries the reason codes of its verdict."""
+
+    def __init__(self, message: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+
+class TelemetryError(PipelineError):
+    """Readings break the rules of their channel (time goes back, wrong shape)."""
+
+
+class SchemaMismatchError(PipelineError):
+    """Something was made with other features than this code builds."""
+
+
+class CalibrationError(PipelineError):
+    """No sound baseline to calibrate on."""
+
+
+class SplitError(PipelineError):
+    """A split cannot be made, or would leak."""
+
+
+class DatasetError(PipelineError):
+    """A dataset's files are missing, changed, or not what their manifest says."""
+
+
+class CheckpointError(PipelineError):
+    """A checkpoint is damaged, incomplete or of an unknown version."""
+
+
+class TrainingError(PipelineError):
+    """Training cannot go on (no data of a class, loss not finite)."""
+
+
+class NotFittedError(PipelineError):
+    """A model was asked to predict before it was fitted or restored."""
+
+
+class EvaluationError(PipelineError):
+    """Predictions cannot be scored or compared."""
+
+
+class EventError(PipelineError):
+    """A dashboard event breaks the contract, or could not be delivered."""

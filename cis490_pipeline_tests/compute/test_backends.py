@@ -1,0 +1,105 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from cis490_pipeline.compute import Compute, ProcessCompute, SerialCompute, default_compute
+from cis490_pipeline.errors import ConfigError
+
+
+def square(n: int) -> int:
+    return n * n
+
+
+def fail_on_3(n: int) -> int:
+    if n == 3:
+        raise ValueError("three is not done")
+    return n
+
+
+@pytest.mark.parametrize("compute", [SerialCompute(), ProcessCompute(2)], ids=["serial", "process"])
+def test_every_task_is_done_once_and_keeps_its_position(compute: Compute) -> None:
+    tasks = list(range(20, 50))
+
+    done = dict(compute.map(square, tasks))
+
+    assert done == {position: n * n for position, n in enumerate(tasks)}
+
+
+@pytest.mark.parametrize("compute", [SerialCompute(), ProcessCompute(2)], ids=["serial", "process"])
+def test_fault_of_a_task_reaches_the_caller(compute: Compute) -> None:
+    with pytest.raises(ValueError, match="three is not done"):
+        list(compute.map(fail_on_3, range(6)))
+
+
+@pytest.mark.parametrize("compute", [SerialCompute(), ProcessCompute(2)], ids=["serial", "process"])
+def test_no_tasks_give_no_results(compute: Compute) -> None:
+    assert list(compute.map(square, [])) == []
+
+
+def test_pool_is_gone_when_the_caller_stops_early() -> None:
+    results = ProcessCompute(2).map(time.sleep, [0.0] * 1000)
+    next(results)
+    started = time.monotonic()
+
+    results.close()  # type: ignore[attr-defined]
+
+    assert time.monotonic() - started < 5
+
+
+def test_pool_without_workers_is_refused() -> None:
+    with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
+        ProcessCompute(0)
+
+
+def test_environment_chooses_the_backend() -> None:
+    one = default_compute({"CIS490_WORKERS": "1"})
+    three = default_compute({"CIS490_WORKERS": "3"})
+
+    assert isinstance(one, SerialCompute)
+    assert isinstance(three, ProcessCompute)
+    assert three.workers == 3
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²"])
+def test_unusable_number_of_workers_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="CIS490_WORKERS must be a whole number above 0, got"):
+        default_compute({"CIS490_WORKERS": text})
+
+
+def test_interrupt_ends_the_pool_cleanly(tmp_path: Path) -> None:
+    script = tmp_path / "long_run.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import time
+            from cis490_pipeline.compute import ProcessCompute
+
+            if __name__ == "__main__":
+                for position, _ in ProcessCompute(2).map(time.sleep, [0.05] * 1000):
+                    print(position, flush=True)
+            """
+        )
+    )
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        # As a terminal does it: to the whole group, workers included.
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+
+    assert errors.count("Traceback") == 1
+    assert errors.strip().endswith("KeyboardInterrupt")

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from cis490_pipeline.config import Settings
+from cis490_pipeline.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder and no variable of ours."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("STORE", "DATA", "SEED", "WORKERS", "THREADS", "DASHBOARD_URL", "DASHBOARD_TOKEN"):
+        monkeypatch.delenv(f"CIS490_{name}", raising=False)
+    return tmp_path
+
+
+def test_defaults_need_nothing() -> None:
+    settings = Settings.load()
+
+    assert (settings.store, settings.data) == (Path("data/sample"), Path("data"))
+    assert (settings.seed, settings.threads, settings.dashboard_url) == (0, 1, None)
+    assert settings.workers >= 1
+
+
+def test_flags_win_over_environment_over_file_over_defaults(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare / "cis490.toml").write_text('seed = 1\nthreads = 1\nworkers = 1\nstore = "lab"\n')
+    monkeypatch.setenv("CIS490_SEED", "2")
+    monkeypatch.setenv("CIS490_THREADS", "2")
+    monkeypatch.setenv("CIS490_STORE", " ")
+
+    settings = Settings.load(seed=3, data=None)
+
+    assert (settings.seed, settings.threads, settings.workers) == (3, 2, 1)
+    assert (settings.store, settings.data) == (Path("lab"), Path("data"))
+
+
+def test_every_fault_is_told_with_where_it_came_from(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare / "cis490.toml").write_text('workers = true\nsped = 3\ndata = ""\n')
+    monkeypatch.setenv("CIS490_SEED", "-1")
+    monkeypatch.setenv("CIS490_DASHBOARD_URL", "dashboard:8447")
+
+    with pytest.raises(ConfigError) as refused:
+        Settings.load(threads=0, store="s3://bucket", colour="red")
+
+    for told in (
+        "cis490.toml: workers: must be a whole number of at least 1, got True",
+        "cis490.toml: sped is no setting",
+        "cis490.toml: data: must be a path",
+        "CIS490_SEED: must be a whole number of at least 0, got '-1'",
+        "CIS490_DASHBOARD_URL: must be an http:// or https:// address, got 'dashboard:8447'",
+        "--threads: must be from 1 to 1024, got 0",
+        "--store: must be a folder of this machine, got 's3://bucket'",
+        "colour is no setting",
+    ):
+        assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"seed = ", b"\xff"])
+def test_unreadable_file_is_named(bare: Path, content: bytes) -> None:
+    (bare / "cis490.toml").write_bytes(content)
+
+    with pytest.raises(ConfigError, match=r"^cis490\.toml: "):
+        Settings.load()
+
+
+@pytest.mark.parametrize("seed", [2**31, 1.0, "1e3", "9" * 5000, True])
+def test_seed_that_a_library_would_refuse_is_refused_first(seed: object) -> None:
+    with pytest.raises(ConfigError, match="--seed: must be"):
+        Settings.load(seed=seed)
+
+
+def test_token_shows_neither_in_settings_nor_in_messages() -> None:
+    settings = Settings.load(dashboard_token="hunter2", dashboard_url="https://dash.example")
+
+    assert settings.dashboard_token == "hunter2"
+    assert "hunter2" not in repr(settings)
+    with pytest.raises(ConfigError, match="printable ASCII") as refused:
+        Settings.load(dashboard_token="hunter2\n3")
+    assert "hunter2" not in str(refused.value)
