@@ -1,0 +1,1 @@
+"""The receiver's store: where things lie, safe reading, and the verdict on every episode."""

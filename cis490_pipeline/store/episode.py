@@ -1,0 +1,210 @@
+"""One episode, opened: everything the pipeline reads of it, with time in Unix ns."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+from cis490_pipeline.domain import EpisodeRef, Source, Verdict
+from cis490_pipeline.errors import EpisodeRejectedError
+from cis490_pipeline.store import archive
+from cis490_pipeline.store.layout import EpisodeStore, IndexRow
+from cis490_pipeline.store.manifest import (
+    SCHEMA_VERSION,
+    EpisodeMeta,
+    Event,
+    Label,
+    end_findings,
+    parse_events,
+    parse_labels,
+    parse_meta,
+)
+from cis490_pipeline.store.reasons import Finding, Reason
+from cis490_pipeline.store.rows import TIME, SourceRows, read_rows
+
+_MAX_FAULTS_TOLD: Final = 5
+_TERMINAL: Final = frozenset({Reason.SHA256_MISMATCH, Reason.ARCHIVE_CORRUPT})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """An episode whose files are sound."""
+
+    ref: EpisodeRef
+    meta: EpisodeMeta
+    labels: tuple[Label, ...]
+    t0_ns: int
+    """The first label's time, Unix ns: where the grid begins."""
+    end_ns: int
+    """End of the last phase, Unix ns."""
+    rows: dict[Source, pl.DataFrame]
+    """By source: ``t_wall_ns`` and the channels that were recorded, by canonical name."""
+    sha256: str
+    """Of the archive; of a folder, the digest of its telemetry."""
+
+
+@dataclass(kw_only=True)
+class OpenedEpisode:
+    """What could be read of an episode, and all that was wrong with it."""
+
+    ref: EpisodeRef
+    findings: list[Finding] = field(default_factory=list)
+    meta: EpisodeMeta | None = None
+    labels: tuple[Label, ...] = ()
+    events: tuple[Event, ...] | None = None
+    """``None`` if the member is missing or faulty."""
+    rows: dict[Source, SourceRows] = field(default_factory=dict)
+    perf_lines: int | None = None
+    sha256: str | None = None
+    content_digest: str | None = None
+    """Of the four sources' bytes; ``None`` if there are none."""
+
+    @property
+    def t0_ns(self) -> int | None:
+        """The first label's time, Unix ns."""
+        return self.labels[0].t_wall_ns if self.labels else None
+
+    @property
+    def end_ns(self) -> int | None:
+        """End of the last phase, Unix ns; ``None`` if it is not told."""
+        return self.meta.ended_ns if self.meta else None
+
+    @property
+    def unknown_fields(self) -> Counter[str]:
+        """How many rows had each field that no channel knows, as ``source.field``."""
+        return Counter(
+            {f"{s}.{name}": n for s, rows in self.rows.items() for name, n in rows.unknown.items()}
+        )
+
+
+def open_episode(store: EpisodeStore, ref: EpisodeRef, index_row: IndexRow | None) -> OpenedEpisode:
+    """Read an episode and note every fault of its files.
+
+    Parameters
+    ----------
+    store : where it lies.
+    ref : which.
+    index_row : what the index says of it; ``None`` if it is not indexed.
+
+    Raises
+    ------
+    OSError
+        If the file system fails; that says nothing about the episode.
+    """
+    opened = OpenedEpisode(ref=ref)
+    opened.findings += _index_findings(index_row)
+    path = store.path(ref)
+    if path is None:
+        text = f"neither {store.archive_path(ref).name} nor a folder is there"
+        opened.findings.append(Finding(Reason.MISSING_MEMBER, text))
+        return opened
+    sealed = index_row is not None and index_row.sha256 is not None
+    unpacked = archive.unpack(path, index_row.sha256 if index_row else None)
+    if path.is_dir() or (index_row is not None and not sealed):
+        text = "no digest seals it: " + ("unpacked" if path.is_dir() else "sha256 is null")
+        opened.findings.append(Finding(Reason.UNSEALED, text))
+    opened.findings += unpacked.findings
+    opened.sha256 = unpacked.sha256
+    if not _TERMINAL.isdisjoint(finding.reason for finding in unpacked.findings):
+        # Nothing that follows would mean anything.
+        return opened
+    _read_contents(opened, unpacked)
+    return opened
+
+
+def load_episode(store: EpisodeStore, ref: EpisodeRef, index_row: IndexRow | None) -> Episode:
+    """Load an episode whose files are sound; gates on rates and gaps are the validator's.
+
+    Raises
+    ------
+    EpisodeRejectedError
+        With the reason codes, if a file is missing, damaged or not of the format.
+    OSError
+        If the file system fails.
+    """
+    opened = open_episode(store, ref, index_row)
+    rejecting = [f for f in opened.findings if f.reason.verdict is Verdict.REJECTED]
+    meta, t0_ns, end_ns = opened.meta, opened.t0_ns, opened.end_ns
+    digest = opened.sha256 or opened.content_digest
+    if rejecting or meta is None or t0_ns is None or end_ns is None or digest is None:
+        raise EpisodeRejectedError(
+            f"{ref}: " + ("; ".join(map(str, rejecting)) or "has no telemetry"),
+            tuple(sorted({finding.reason.value for finding in rejecting})),
+        )
+    return Episode(
+        ref=ref,
+        meta=meta,
+        labels=opened.labels,
+        t0_ns=t0_ns,
+        end_ns=end_ns,
+        rows={source: rows.frame for source, rows in opened.rows.items()},
+        sha256=digest,
+    )
+
+
+def _index_findings(index_row: IndexRow | None) -> list[Finding]:
+    if index_row is None:
+        return [Finding(Reason.NOT_INDEXED, "on disk, but in no row of index.jsonl")]
+    if index_row.schema_version != SCHEMA_VERSION:
+        text = f"the index says format {index_row.schema_version}, this code reads {SCHEMA_VERSION}"
+        return [Finding(Reason.SCHEMA_VERSION, text)]
+    return []
+
+
+def _read_contents(opened: OpenedEpisode, unpacked: archive.Unpacked) -> None:
+    finished = archive.DONE in unpacked.line_counts
+    contents = unpacked.contents
+    if unpacked.complete:
+        opened.findings += _absence_findings(unpacked.line_counts)
+    if archive.META in contents:
+        opened.meta, findings = parse_meta(contents[archive.META], finished=finished)
+        opened.findings += findings
+    if opened.meta is not None:
+        _check_identity(opened, opened.meta)
+    if archive.LABELS in contents:
+        opened.labels, findings = parse_labels(contents[archive.LABELS])
+        opened.findings += findings
+    if opened.meta is not None:
+        opened.findings += end_findings(opened.meta, opened.labels)
+    if archive.EVENTS in contents:
+        events, findings = parse_events(contents[archive.EVENTS])
+        opened.events = None if findings else events
+        opened.findings += findings
+    for source in Source:
+        if source.member in contents:
+            opened.rows[source] = _read_source(opened, source, contents[source.member])
+    opened.perf_lines = unpacked.line_counts.get(archive.PERF)
+    opened.content_digest = archive.content_digest(contents)
+
+
+def _absence_findings(present: Collection[str]) -> Iterator[Finding]:
+    if archive.DONE not in present:
+        yield Finding(Reason.UNFINISHED, f"no {archive.DONE}: the run did not reach its end")
+    absent = sorted(archive.READ_MEMBERS - {archive.DONE} - set(present))
+    if absent:
+        yield Finding(Reason.MISSING_MEMBER, "no " + ", ".join(absent))
+
+
+def _check_identity(opened: OpenedEpisode, meta: EpisodeMeta) -> None:
+    told = EpisodeRef(meta.host_id, meta.episode_id)
+    if told != opened.ref:
+        text = f"its path and index row say {opened.ref}, meta.json says {told}"
+        opened.findings.append(Finding(Reason.ID_MISMATCH, text))
+
+
+def _read_source(opened: OpenedEpisode, source: Source, content: bytes) -> SourceRows:
+    rows = read_rows(source, content)
+    if rows.faults:
+        told = "; ".join(map(str, rows.faults[:_MAX_FAULTS_TOLD]))
+        more = len(rows.faults) - _MAX_FAULTS_TOLD
+        opened.findings.append(
+            Finding(Reason.ROW_SCHEMA, told + (f"; and {more} more lines" if more > 0 else ""))
+        )
+    backwards = rows.frame.filter(pl.col(TIME).diff() < 0)
+    if backwards.height:
+        first = backwards[TIME][0]
+        text = f"{source.member}: time goes back in {backwards.height} rows, first to {first} ns"
+        opened.findings.append(Finding(Reason.ROWS_NOT_MONOTONIC, text))
+    return rows

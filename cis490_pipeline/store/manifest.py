@@ -1,0 +1,259 @@
+"""What an episode says of itself: ``meta.json``, its labels and its events, checked."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+
+from cis490_pipeline.domain import NS_PER_S, PHASES
+from cis490_pipeline.domain.terms import FAILED_LABEL
+from cis490_pipeline.store.reasons import Finding, Reason
+from cis490_pipeline.store.strict_json import parse_object
+
+SCHEMA_VERSION: Final = 1
+# Two clocks' words for one instant: ended_at_wall has microseconds at best, the duration ms.
+END_TOLERANCE_NS: Final = NS_PER_S
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0)]
+_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+_StructT = TypeVar("_StructT", bound=msgspec.Struct)
+
+
+class HostFingerprint(msgspec.Struct, frozen=True, kw_only=True):
+    """The lab host's software and hardware."""
+
+    kernel: str | None
+    qemu_version: str | None
+    cpu_model: str | None
+    accel: str | None
+    netdev: str | None
+
+
+class VirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
+    """The virtual machine the sample ran in."""
+
+    image_name: str | None
+    image_sha256: str | None
+    vcpus: _Count
+    ram_mib: _Count
+    snapshot_name: str | None
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """What was run; a clean-only episode has none."""
+
+    name: str
+    family: str
+    category: str
+    profile: str
+    kind: Literal["real", "mimic", "synth"]
+    sha256: str | None
+
+
+class CodeVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """The recorder's own version."""
+
+    commit: str | None
+    dirty: bool
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What the recorder counted at the end."""
+
+    duration_observed_s: _Seconds
+    phases_observed: list[str]
+    rows_proc: _Count
+    rows_guest: _Count
+    rows_qmp: _Count
+    rows_netflow: _Count
+    rows_perf: _Count | None = None
+    pcap_bytes: _Count | None = None
+
+
+class EpisodeMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """``meta.json``; unknown keys are ignored."""
+
+    episode_id: str
+    schema_version: int
+    host_id: str
+    started_at_wall: _Instant
+    ended_at_wall: _Instant | None
+    git_commit: str | None
+    host_fingerprint: HostFingerprint
+    vm: VirtualMachine
+    exploit: dict[str, Any] | None
+    sample: Sample | None
+    result: Result | None
+    code_version: CodeVersion | None = None
+    clocks: dict[str, Any] | None = None
+
+    @property
+    def ended_ns(self) -> int | None:
+        """End of the last phase, Unix ns; ``None`` in an unfinished episode."""
+        if self.ended_at_wall is None:
+            return None
+        # Whole microseconds: a float of this size is good to a quarter of one only.
+        return (self.ended_at_wall - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+@dataclass(frozen=True)
+class Label:
+    """One row of ``labels.jsonl``: the phase from its time to the next row's."""
+
+    phase: str
+    prev: str | None
+    t_wall_ns: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """One row of ``events.jsonl``: what the orchestrator did, and when."""
+
+    event: str
+    t_wall_ns: int
+
+
+class _LabelRow(msgspec.Struct):
+    phase: str
+    prev: str | None
+    reason: str
+    t_mono_ns: int
+    t_wall_ns: int
+
+
+class _EventRow(msgspec.Struct):
+    event: str
+    t_mono_ns: int
+    t_wall_ns: int
+
+
+def parse_meta(content: bytes, *, finished: bool) -> tuple[EpisodeMeta | None, list[Finding]]:
+    """Parse ``meta.json``.
+
+    Parameters
+    ----------
+    content : the member's bytes.
+    finished : whether ``done.marker`` is there; without it the end and the result may be null.
+
+    Returns
+    -------
+    meta : ``None`` if it is not of the schema.
+    findings : ``meta_schema`` and ``schema_version``.
+    """
+    try:
+        fields = parse_object(content)
+    except ValueError as wrong:
+        return None, [Finding(Reason.META_SCHEMA, f"meta.json: {wrong}")]
+    findings: list[Finding] = []
+    version = fields.get("schema_version")
+    if isinstance(version, int) and not isinstance(version, bool) and version != SCHEMA_VERSION:
+        text = f"meta.json is of format {version}, this code reads {SCHEMA_VERSION}"
+        findings.append(Finding(Reason.SCHEMA_VERSION, text))
+    try:
+        meta = msgspec.convert(fields, EpisodeMeta)
+    except (msgspec.ValidationError, OverflowError) as wrong:
+        return None, [*findings, Finding(Reason.META_SCHEMA, f"meta.json: {wrong}")]
+    if finished:
+        findings.extend(
+            Finding(Reason.META_SCHEMA, f"meta.json: {name} is null, though done.marker is there")
+            for name in ("ended_at_wall", "result")
+            if getattr(meta, name) is None
+        )
+    return meta, findings
+
+
+def parse_labels(content: bytes) -> tuple[tuple[Label, ...], list[Finding]]:
+    """Parse ``labels.jsonl``.
+
+    Returns
+    -------
+    labels : rows of the schema, in the file's order, ``failed`` included.
+    findings : ``labels_empty``, ``labels_schema``, ``unknown_phase``, ``labels_not_monotonic``,
+        ``labels_chain``, ``label_failed``.
+    """
+    rows, findings = _parse_lines(
+        content, _LabelRow, Reason.LABELS_SCHEMA, "labels.jsonl", _label_problem
+    )
+    labels = tuple(Label(row.phase, row.prev, row.t_wall_ns) for row in rows)
+    # A line that cannot be read breaks the chain by itself: only the line is to blame.
+    if not findings:
+        findings = [*_label_sequence_findings(labels)]
+    return labels, findings
+
+
+def parse_events(content: bytes) -> tuple[tuple[Event, ...], list[Finding]]:
+    """Parse ``events.jsonl``; a row not of the schema is ``row_schema``."""
+    rows, findings = _parse_lines(
+        content, _EventRow, Reason.ROW_SCHEMA, "events.jsonl", lambda _row: None
+    )
+    return tuple(Event(row.event, row.t_wall_ns) for row in rows), findings
+
+
+def end_findings(meta: EpisodeMeta, labels: Sequence[Label]) -> list[Finding]:
+    """Compare the episode's end with its duration and with its last label."""
+    end_ns = meta.ended_ns
+    if end_ns is None or meta.result is None or not labels:
+        return []
+    findings: list[Finding] = []
+    duration_s = meta.result.duration_observed_s
+    observed_s = (end_ns - labels[0].t_wall_ns) / NS_PER_S
+    if abs(observed_s - duration_s) * NS_PER_S > END_TOLERANCE_NS:
+        text = (
+            f"ended_at_wall is {observed_s:.3f} s after the first label, "
+            f"result.duration_observed_s is {duration_s:.3f}"
+        )
+        findings.append(Finding(Reason.META_SCHEMA, f"meta.json: {text}"))
+    elif labels[-1].t_wall_ns > end_ns + END_TOLERANCE_NS:
+        late_s = (labels[-1].t_wall_ns - end_ns) / NS_PER_S
+        text = f"the last label is {late_s:.3f} s after ended_at_wall"
+        findings.append(Finding(Reason.LABELS_NOT_MONOTONIC, text))
+    return findings
+
+
+def _label_sequence_findings(labels: Sequence[Label]) -> Iterable[Finding]:
+    if not labels:
+        yield Finding(Reason.LABELS_EMPTY, "labels.jsonl has no row")
+    previous: Label | None = None
+    for number, label in enumerate(labels, 1):
+        where = f"labels.jsonl line {number}"
+        if label.phase == FAILED_LABEL:
+            yield Finding(Reason.LABEL_FAILED, f"{where}: the run did not go as planned")
+        elif label.phase not in PHASES:
+            yield Finding(Reason.UNKNOWN_PHASE, f"{where}: phase {label.phase!r}")
+        expected = previous.phase if previous else None
+        if label.prev != expected:
+            text = f"{where}: prev is {label.prev!r}, the row before is {expected!r}"
+            yield Finding(Reason.LABELS_CHAIN, text)
+        if previous and label.t_wall_ns < previous.t_wall_ns:
+            text = f"{where}: {label.t_wall_ns} ns comes after {previous.t_wall_ns} ns"
+            yield Finding(Reason.LABELS_NOT_MONOTONIC, text)
+        previous = label
+
+
+def _label_problem(row: _LabelRow) -> str | None:
+    return None if row.t_wall_ns > 0 else f"t_wall_ns is {row.t_wall_ns}, not a Unix time"
+
+
+def _parse_lines(
+    content: bytes,
+    row_type: type[_StructT],
+    reason: Reason,
+    member: str,
+    problem: Callable[[_StructT], str | None],
+) -> tuple[list[_StructT], list[Finding]]:
+    rows: list[_StructT] = []
+    findings: list[Finding] = []
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            row = msgspec.convert(parse_object(line), row_type)
+            if fault := problem(row):
+                raise ValueError(fault)
+        except (ValueError, OverflowError) as wrong:
+            findings.append(Finding(reason, f"{member} line {number}: {wrong}"))
+        else:
+            rows.append(row)
+    return rows, findings

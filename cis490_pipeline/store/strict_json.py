@@ -1,0 +1,45 @@
+"""JSON as the episode format wants it: no key twice, no NaN, UTF-8 only."""
+
+import json
+from typing import Any, NoReturn
+
+
+class DuplicateKeyError(ValueError):
+    """An object has a key twice; carries the key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"key {key!r} is given twice")
+        self.key = key
+
+
+def parse_object(text: bytes) -> dict[str, Any]:
+    """Parse one JSON object.
+
+    Raises
+    ------
+    ValueError
+        If it is not UTF-8, not JSON, not an object, nested too deep, or holds NaN or an infinity.
+    DuplicateKeyError
+        If any object in it has a key twice.
+    """
+    try:
+        value = json.loads(
+            text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
+        )
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"is a JSON {type(value).__name__}, not an object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise DuplicateKeyError(next(key for key in keys if keys.count(key) > 1))
+    return result
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not a JSON number")

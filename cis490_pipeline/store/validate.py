@@ -1,0 +1,140 @@
+"""The verdict on one episode, as a row of the validation index."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from cis490_pipeline.domain import NS_PER_S, EpisodeRef, Source, Verdict
+from cis490_pipeline.store.checks import (
+    count_findings,
+    counter_reset_findings,
+    duration_findings,
+    flat_findings,
+    label_findings,
+    source_findings,
+)
+from cis490_pipeline.store.episode import OpenedEpisode, open_episode
+from cis490_pipeline.store.layout import EpisodeStore, IndexRow
+from cis490_pipeline.store.reasons import Finding, Reason, verdict_of
+
+RULES_VERSION: Final = "1"
+"""Raised whenever a rule changes; verdicts of other versions are made again."""
+
+_TEXTS: Final = pl.List(pl.String)
+VALIDATION_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "status": pl.String(),
+    "reasons": _TEXTS,
+    "details": _TEXTS,
+    "profile": pl.String(),
+    "sample_name": pl.String(),
+    "sample_kind": pl.String(),
+    "host_id": pl.String(),
+    "episode_id": pl.String(),
+    "received_at_wall": pl.String(),
+    "sha256": pl.String(),
+    "content_digest": pl.String(),
+    "rows_proc": pl.Int64(),
+    "rows_qmp": pl.Int64(),
+    "rows_guest": pl.Int64(),
+    "rows_netflow": pl.Int64(),
+    "duration_s": pl.Float64(),
+    "phases": _TEXTS,
+    "t0_wall_ns": pl.Int64(),
+    "unknown_fields": _TEXTS,
+    "checked_at": pl.String(),
+    "validator_version": pl.String(),
+    "input_key": pl.String(),
+}
+"""Columns of ``validation_v1.parquet``; null is unknown."""
+
+
+def validate_episode(
+    store_root: Path, ref: EpisodeRef, index_row: IndexRow | None
+) -> dict[str, Any]:
+    """Check one episode by every rule but ``duplicate_content``, which takes the whole corpus.
+
+    Parameters
+    ----------
+    store_root : folder of the store.
+    ref : which episode.
+    index_row : what the index says of it; ``None`` if it is not indexed.
+
+    Returns
+    -------
+    dict
+        One row of the validation index, with the columns of `VALIDATION_SCHEMA`; ``input_key`` is
+        the sweep's to fill. An I/O error gives status ``errored`` and its text.
+    """
+    try:
+        opened = open_episode(EpisodeStore(store_root), ref, index_row)
+    except OSError as failure:
+        opened = OpenedEpisode(ref=ref)
+        status, details = Verdict.ERRORED, [f"{type(failure).__name__}: {failure}"]
+        reasons: list[str] = []
+    else:
+        findings = [*opened.findings, *_telemetry_findings(opened)]
+        reasons = sorted({finding.reason.value for finding in findings})
+        status, details = verdict_of(reasons), [str(finding) for finding in findings]
+    return {
+        "status": status.value,
+        "reasons": reasons,
+        "details": details,
+        **_description(opened),
+        "host_id": ref.host_id,
+        "episode_id": ref.episode_id,
+        "received_at_wall": index_row.received_at_wall if index_row else None,
+        "checked_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "validator_version": RULES_VERSION,
+        "input_key": None,
+    }
+
+
+def _telemetry_findings(opened: OpenedEpisode) -> list[Finding]:
+    """Judge what was recorded; only files that are sound themselves are judged."""
+    findings: list[Finding] = []
+    if opened.meta is not None:
+        findings += count_findings(opened.meta, opened.rows, opened.perf_lines)
+        if opened.meta.code_version is not None and opened.meta.code_version.dirty:
+            text = f"recorded by uncommitted code over {opened.meta.code_version.commit}"
+            findings.append(Finding(Reason.CODE_DIRTY, text))
+    reasons = {finding.reason for finding in opened.findings}
+    if opened.events is not None and Reason.LABELS_SCHEMA not in reasons:
+        findings += label_findings(opened.labels, opened.events)
+    if not reasons.isdisjoint({Reason.ROW_SCHEMA, Reason.ROWS_NOT_MONOTONIC}):
+        return findings
+    frames = {source: rows.frame for source, rows in opened.rows.items()}
+    for source, frame in frames.items():
+        findings += counter_reset_findings(source, frame)
+    t0_ns, end_ns = opened.t0_ns, opened.end_ns
+    untimed = {Reason.LABELS_SCHEMA, Reason.LABELS_NOT_MONOTONIC, Reason.META_SCHEMA}
+    if t0_ns is None or end_ns is None or not reasons.isdisjoint(untimed):
+        return findings
+    findings += duration_findings(t0_ns, end_ns)
+    for source, frame in frames.items():
+        findings += source_findings(source, frame, t0_ns, end_ns)
+    findings += flat_findings(frames, opened.labels, end_ns)
+    return findings
+
+
+def _description(opened: OpenedEpisode) -> dict[str, Any]:
+    """Describe an episode as far as it could be read."""
+    sample = opened.meta.sample if opened.meta else None
+    t0_ns, end_ns = opened.t0_ns, opened.end_ns
+    duration_s = None if t0_ns is None or end_ns is None else (end_ns - t0_ns) / NS_PER_S
+    return {
+        "profile": sample.profile if sample else None,
+        "sample_name": sample.name if sample else None,
+        "sample_kind": sample.kind if sample else None,
+        "sha256": opened.sha256,
+        "content_digest": opened.content_digest,
+        **{
+            f"rows_{source}": rows.n_lines if (rows := opened.rows.get(source)) else None
+            for source in Source
+        },
+        "duration_s": duration_s,
+        "phases": [label.phase for label in opened.labels],
+        "t0_wall_ns": t0_ns,
+        "unknown_fields": sorted(opened.unknown_fields),
+    }

@@ -1,0 +1,188 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cis490_pipeline.domain import CHANNELS, Source
+from cis490_pipeline.store import rows as rows_module
+from cis490_pipeline.store.archive import read_members
+from cis490_pipeline.store.rows import read_rows
+from cis490_pipeline_tests.store.episodes import jsonl, make_rows
+
+SAMPLE = Path(__file__).parents[2] / "data" / "sample"
+
+good = b'{"t_wall_ns": 1, "pkts_out": 2}\n'
+
+
+def read_with_care(source: Source, content: bytes) -> rows_module.SourceRows:
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
+    return rows_module._read_line_by_line(rows_module._FIELDS[source], lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "problem"),
+    [
+        (b"garbage", None, "not a JSON object"),
+        (b"", None, "not a JSON object"),
+        (b"[1]", None, "is a JSON list, not an object"),
+        (b"3", None, "is a JSON int"),
+        (b'{"t_wall_ns": 1} {"t_wall_ns": 2}', None, "not a JSON object"),
+        (b'{"t_wall_ns": 1', None, "not a JSON object"),
+        (b'{"t_wall_ns": 01}', None, "not a JSON object"),
+        (b'{"t_wall_ns": 1, "pkts_out": NaN}', None, "NaN is not a JSON number"),
+        (b'{"t_wall_ns": 1, "note": "\xff"}', None, "not a JSON object"),
+        (b'{"t_wall_ns": 1, "x": ' + b"[" * 5000 + b"}", None, "not a JSON object"),
+        (b'{"pkts_out": 2}', "t_wall_ns", "is missing"),
+        (b'{"t_wall_ns": null}', "t_wall_ns", "is null"),
+        (b'{"t_wall_ns": 1.0}', "t_wall_ns", "must be an integer, got 1.0"),
+        (b'{"t_wall_ns": true}', "t_wall_ns", "must be an integer, got True"),
+        (b'{"t_wall_ns": 9223372036854775808}', "t_wall_ns", "must fit 64 bits"),
+        (b'{"t_wall_ns": 1, "pkts_out": 5.0}', "pkts_out", "must be an integer, got 5.0"),
+        (b'{"t_wall_ns": 1, "pkts_out": 1e3}', "pkts_out", "must be an integer"),
+        (b'{"t_wall_ns": 1, "pkts_out": "5"}', "pkts_out", "must be an integer, got '5'"),
+        (b'{"t_wall_ns": 1, "pkts_out": -9223372036854775809}', "pkts_out", "must fit 64 bits"),
+        (b'{"t_wall_ns": 1, "pkts_out": 1, "pkts_out": 1}', "pkts_out", "is given twice"),
+        (b'{"t_wall_ns": 1, "x": {"a": 1, "a": 2}}', "a", "is given twice"),
+        (b'{"t_wall_ns": 1, "t_mono_ns": 0.5}', "t_mono_ns", "must be an integer"),
+        (b'{"t_wall_ns": 1, "source": "host_qmp"}', "source", "must be 'bridge_pcap'"),
+        (b'{"t_wall_ns": 1, "source": ["x"]}', "source", "must be 'bridge_pcap'"),
+        (b'{"t_wall_ns": 1, "available_in_deployment": 1}', "available_in_deployment", "true or"),
+    ],
+)
+def test_a_faulty_line_is_named_and_left_out(line: bytes, field: str, problem: str) -> None:
+    read = read_rows(Source.NETFLOW, good + line + b"\n" + good)
+
+    assert [(fault.line, fault.field) for fault in read.faults] == [(2, field)]
+    assert problem in read.faults[0].problem
+    assert read.frame["pkts_out"].to_list() == [2, 2]
+    assert read.n_lines == 3
+
+
+@pytest.mark.parametrize("value", [b"1e999", b"-1e999", b"true", b'"1"', b"1" + b"0" * 400])
+def test_a_decimal_channel_takes_finite_numbers_only(value: bytes) -> None:
+    read = read_rows(Source.GUEST, b'{"t_wall_ns": 1, "load_1m": ' + value + b"}\n")
+
+    assert [fault.field for fault in read.faults] == ["load_1m"]
+
+
+def test_a_decimal_channel_takes_whole_numbers_too() -> None:
+    lines = b'{"t_wall_ns": 1, "load_1m": 2}\n{"t_wall_ns": 2, "load_1m": 0.5}\n'
+
+    read = read_rows(Source.GUEST, lines)
+
+    assert read.frame["load_1m"].to_list() == [2.0, 0.5]
+    assert read.frame["load_1m"].dtype == pl.Float64
+
+
+def test_a_key_twice_is_found_when_another_row_lacks_it() -> None:
+    lines = b'{"t_wall_ns": 1, "pkts_in": 1, "pkts_in": 1}\n{"t_wall_ns": 2}\n'
+
+    assert [fault.line for fault in read_rows(Source.NETFLOW, lines).faults] == [1]
+
+
+def test_a_row_over_two_lines_is_found_when_two_share_another() -> None:
+    lines = b'{"t_wall_ns":\n1}\n{"t_wall_ns": 2}{"t_wall_ns": 3}\n'
+
+    assert [fault.line for fault in read_rows(Source.NETFLOW, lines).faults] == [1, 2, 3]
+
+
+def test_whole_numbers_above_2_to_the_53_are_exact() -> None:
+    value = 2**63 - 1
+
+    read = read_rows(Source.QMP, jsonl([{"t_wall_ns": value, "blk_rd_bytes": value}]))
+
+    assert read.frame.rows() == [(value, value)]
+
+
+def test_an_absent_field_is_null_and_a_field_never_seen_no_column() -> None:
+    read = read_rows(Source.QMP, jsonl([{"t_wall_ns": 1}, {"t_wall_ns": 2, "blk_rd_ops": 7}]))
+
+    assert read.frame.columns == ["t_wall_ns", "blk_rd_ops"]
+    assert read.frame["blk_rd_ops"].to_list() == [None, 7]
+
+
+@pytest.mark.parametrize("channel", [c for c in CHANNELS if c.aliases], ids=lambda c: c.name)
+def test_every_alias_becomes_its_channel(channel: Any) -> None:
+    for alias in channel.aliases:
+        read = read_rows(channel.source, jsonl([{"t_wall_ns": 1, alias: 3}]))
+
+        assert read.frame.columns == ["t_wall_ns", channel.field]
+        assert not read.unknown
+
+
+def test_unknown_fields_are_counted_and_envelope_fields_are_not() -> None:
+    row = {"t_wall_ns": 1, "t_mono_ns": 1, "source": "bridge_pcap", "mood": {"now": "good"}}
+
+    assert read_rows(Source.NETFLOW, jsonl([row, row])).unknown == {"mood": 2}
+
+
+def test_no_lines_make_no_rows() -> None:
+    read = read_rows(Source.PROC, b"")
+
+    assert (read.n_lines, read.frame.height, read.faults) == (0, 0, [])
+
+
+@pytest.mark.parametrize("source", list(Source))
+def test_reading_at_once_equals_reading_with_care_on_recorded_rows(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = min(SAMPLE.glob("episodes/k-gamingcom/*.tar.zst"))
+    content = read_members(archive)[source.member]
+    careful = read_with_care(source, content)
+    monkeypatch.setattr(rows_module, "_read_line_by_line", None)
+
+    read = read_rows(source, content)
+
+    assert read.frame.equals(careful.frame)
+    assert read.unknown == careful.unknown
+
+
+values = st.one_of(
+    st.none(),
+    st.integers(-(2**70), 2**70),
+    st.integers(0, 5),
+    st.floats(),
+    st.booleans(),
+    st.sampled_from(["bridge_pcap", "\\", '"', "}\n{", "1"]),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.sampled_from(["a", "t_wall_ns"]), st.integers(), max_size=2),
+)
+keys = st.sampled_from(["t_wall_ns", "pkts_out", "source", "t_mono_ns", "mood", "dst_ips"])
+
+
+@given(
+    rows=st.lists(st.lists(st.tuples(keys, values), max_size=4), max_size=4),
+    joint=st.sampled_from(["\n", "\r\n", "", "\n\n"]),
+)
+def test_reading_at_once_never_differs_from_reading_with_care(
+    rows: list[list[tuple[str, object]]], joint: str
+) -> None:
+    lines = [
+        "{"
+        + ",".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in [("t_wall_ns", 1), *row])
+        + "}"
+        for row in rows
+    ]
+    content = joint.join(lines).encode()
+
+    read, careful = read_rows(Source.NETFLOW, content), read_with_care(Source.NETFLOW, content)
+
+    assert read.frame.sort("t_wall_ns").equals(careful.frame.sort("t_wall_ns"))
+    assert [str(fault) for fault in read.faults] == [str(fault) for fault in careful.faults]
+    assert read.unknown == careful.unknown
+
+
+def test_faults_told_are_bounded() -> None:
+    read = read_rows(Source.NETFLOW, b"x\n" * 1000)
+
+    assert (len(read.faults), read.n_lines) == (100, 1000)
+
+
+def test_made_up_rows_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "_read_line_by_line", None)
+
+    assert read_rows(Source.PROC, jsonl(make_rows(Source.PROC))).frame.shape == (200, 13)
