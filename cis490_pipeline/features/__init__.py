@@ -1,0 +1,1 @@
+"""Rows to grids, windows, statistics and calibrated datasets; no model, no network."""

@@ -1,0 +1,50 @@
+"""Which of the 46 channels a variant sees, and where they lie on its arrays' channel axis."""
+
+from functools import cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.domain import CHANNELS, Channel, Source, Variant
+
+N_CHANNELS: Final = len(CHANNELS)
+
+POSITION: Final[dict[str, int]] = {channel.name: i for i, channel in enumerate(CHANNELS)}
+"""Place of each ``source.field`` among all channels."""
+
+
+def variant_channels(variant: Variant) -> tuple[Channel, ...]:
+    """Channels of a variant, in the order of its arrays' axis."""
+    return tuple(CHANNELS[i] for i in channel_indices(variant))
+
+
+def channel_indices(variant: Variant) -> npt.NDArray[np.intp]:
+    """Positions of the variant's channels among all of them, ascending: (29,) or (46,)."""
+    seen = [i for i, c in enumerate(CHANNELS) if c.deployable or variant is Variant.ORACLE]
+    return np.array(seen, dtype=np.intp)
+
+
+def channel_names(variant: Variant) -> tuple[str, ...]:
+    """``source.field`` of the variant's channels, in the order of its arrays' axis."""
+    return tuple(channel.name for channel in variant_channels(variant))
+
+
+@cache
+def _slices(variant: Variant) -> tuple[tuple[Source, slice], ...]:
+    sources = [channel.source for channel in variant_channels(variant)]
+    return tuple(
+        (source, slice(sources.index(source), sources.index(source) + sources.count(source)))
+        for source in dict.fromkeys(sources)
+    )
+
+
+def source_slices(variant: Variant) -> dict[Source, slice]:
+    """Where each source's channels lie on the variant's axis; the registry keeps them together."""
+    return dict(_slices(variant))
+
+
+@cache
+def source_channels(source: Source) -> tuple[tuple[int, Channel], ...]:
+    """Channels of one source with their position among all channels."""
+    return tuple((i, c) for i, c in enumerate(CHANNELS) if c.source is source)

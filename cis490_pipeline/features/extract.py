@@ -1,0 +1,91 @@
+"""Features of one episode, or of the last 10 s of a running device: the same code for both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.domain import Source, Variant
+from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.resample import STEP_NS, episode_grid, step_count
+from cis490_pipeline.features.summary import summarize
+from cis490_pipeline.features.windows import STEPS, cut_windows, window_labels, window_starts
+from cis490_pipeline.store.episode import Episode
+
+
+@dataclass(frozen=True, eq=False)
+class ExtractedEpisode:
+    """All windows of one episode, uncalibrated.
+
+    Attributes
+    ----------
+    grid : (n_steps, n_channels) log1p values; NaN is unknown.
+    starts : (n_windows,) first step of each window.
+    y : (n_windows,) class index of the phase at the window's centre.
+    purity : (n_windows,) that phase's share of the window.
+    summary : (n_windows, n_channels × 5).
+    tensors : (n_windows, n_channels, 100).
+    """
+
+    grid: npt.NDArray[np.float32]
+    starts: npt.NDArray[np.int64]
+    y: npt.NDArray[np.int64]
+    purity: npt.NDArray[np.float64]
+    summary: npt.NDArray[np.float32]
+    tensors: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ExtractedWindow:
+    """One window, uncalibrated: ``summary`` (n_channels × 5,) and ``tensor`` (n_channels, 100)."""
+
+    summary: npt.NDArray[np.float32]
+    tensor: npt.NDArray[np.float32]
+
+
+def extract_episode(episode: Episode, variant: Variant) -> ExtractedEpisode:
+    """Grid an episode and cut its windows.
+
+    Raises
+    ------
+    TelemetryError
+        If a source's time goes back.
+    DatasetError
+        If a label is no class.
+    """
+    n_steps = step_count(episode.t0_ns, episode.end_ns)
+    grid = episode_grid(episode.rows, episode.t0_ns, n_steps)[:, channel_indices(variant)]
+    starts = window_starts(n_steps)
+    y, purity = window_labels(
+        [label.t_wall_ns for label in episode.labels],
+        [str(label.phase) for label in episode.labels],
+        episode.t0_ns,
+        episode.end_ns,
+        starts,
+    )
+    windows = cut_windows(grid, starts)
+    return ExtractedEpisode(
+        grid, starts, y, purity, summarize(windows), windows.transpose(0, 2, 1).copy()
+    )
+
+
+def extract_last(
+    rows: Mapping[Source, pl.DataFrame], t_end_ns: int, variant: Variant
+) -> ExtractedWindow:
+    """Cut the 10 s that end at ``t_end_ns``.
+
+    Parameters
+    ----------
+    rows : readings so far; those from up to 5 s before the window count too, as rates are held.
+    t_end_ns : end of the window, Unix ns; later rows are not looked at.
+    variant : what the model may see.
+
+    Raises
+    ------
+    TelemetryError
+        If a source's time goes back.
+    """
+    grid = episode_grid(rows, t_end_ns - STEPS * STEP_NS, STEPS)[None, :, channel_indices(variant)]
+    return ExtractedWindow(summarize(grid)[0], grid[0].T.copy())

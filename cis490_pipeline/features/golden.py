@@ -1,0 +1,81 @@
+"""Features of a fixed, made-up episode: a changed formula shows here even if no name changed."""
+
+import hashlib
+from functools import cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.domain import NS_PER_S, Kind, Source, Variant
+from cis490_pipeline.features.channels import channel_indices, source_channels
+from cis490_pipeline.features.resample import episode_grid, nominal_ns
+from cis490_pipeline.features.summary import summarize
+from cis490_pipeline.features.windows import cut_windows, window_starts
+
+FIXTURE_T0_NS: Final = 1_700_000_000 * NS_PER_S
+FIXTURE_STEPS: Final = 200
+
+# Processors differ in the last bit of log1p, so values are counted in these units before they are
+# hashed; a test makes sure that none of the fixture's lies near the border between two units.
+UNITS: Final = {"grid": 0.1, "tensor": 0.1, "summary": 0.01}
+
+_FIXTURE_SEED: Final = 0
+
+
+def fixture_rows(seed: int = _FIXTURE_SEED) -> dict[Source, pl.DataFrame]:
+    """Rows of 20 s from every source, with a restart, a fall, nulls, a gap and a late reading.
+
+    Integer arithmetic only: no generator of a library that may change its stream.
+    """
+    rows = {}
+    for source in Source:
+        interval = nominal_ns(source)
+        n_rows = 21 * NS_PER_S // interval
+        i = np.arange(n_rows, dtype=np.int64)
+        jitter = _scramble(i, seed) % (interval // 4)
+        # The reading after each seventh comes late, right before the next one.
+        late = np.where(i % 7 == 6, interval * 7 // 10, 0)
+        t = FIXTURE_T0_NS - NS_PER_S // 3 + i * interval + jitter + late
+        columns: dict[str, npt.NDArray[np.int64]] = {"t_wall_ns": t}
+        for position, channel in source_channels(source):
+            noise = _scramble(i + 1009 * (position + 1), seed) % (3 + 7 ** (position % 5 + 1))
+            noise[i % 5 == position % 5] = 0
+            if channel.kind is Kind.COUNTER:
+                total = 1000 + np.cumsum(noise)
+                total[n_rows * 3 // 5 :] -= total[n_rows * 3 // 5]
+                noise = total
+            columns[channel.field] = noise
+        frame = pl.DataFrame(columns)
+        some = pl.int_range(pl.len()) % 11 == 3
+        nulled = source_channels(source)[-1][1].field
+        frame = frame.with_columns(pl.when(~some).then(pl.col(nulled)).alias(nulled))
+        gap = pl.int_range(pl.len()).is_between(n_rows // 3, n_rows // 3 + 4)
+        rows[source] = frame.filter(~gap)
+    return rows
+
+
+@cache
+def golden_features(kind: str, variant: Variant) -> npt.NDArray[np.float32]:
+    """Features of the fixture: the grid, or the windows or the summaries cut from it."""
+    grid = episode_grid(fixture_rows(), FIXTURE_T0_NS, FIXTURE_STEPS)[:, channel_indices(variant)]
+    if kind == "grid":
+        return grid
+    windows = cut_windows(grid, window_starts(FIXTURE_STEPS))
+    return windows.transpose(0, 2, 1) if kind == "tensor" else summarize(windows)
+
+
+@cache
+def golden_digest(kind: str, variant: Variant) -> str:
+    """SHA-256 of the fixture's features, counted in coarse units; NaN is a value of its own."""
+    values = golden_features(kind, variant)
+    known = ~np.isnan(values)
+    units = np.where(known, np.rint(np.where(known, values, 0) / UNITS[kind]), 2**30)
+    return hashlib.sha256(units.astype("<i4").tobytes()).hexdigest()
+
+
+def _scramble(i: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+    """Well-mixed non-negative integers, a function of place and seed alone."""
+    mixed = (i * 2_654_435_761 + (seed + 1) * 40_503) % 4_294_967_291
+    return (mixed * 48_271 % 2_147_483_647) >> 7

@@ -1,0 +1,312 @@
+"""Rows to the 10 Hz grid: counter rates, amounts and gauges over steps (start, end].
+
+No step uses a reading from after its end. Every function takes readings of several
+channels at once: (n_rows, n_channels), one time per row.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.domain import NS_PER_S, Kind, Source
+from cis490_pipeline.errors import TelemetryError
+from cis490_pipeline.features.channels import N_CHANNELS, source_channels
+
+GRID_HZ: Final = 10
+STEP_NS: Final = NS_PER_S // GRID_HZ
+MERGE_INTERVALS: Final = 0.2
+"""Counter readings closer than this many nominal intervals are merged."""
+STALE_INTERVALS: Final = 3.0
+"""A value older than this many nominal intervals at its step's end is unknown."""
+
+Times = npt.NDArray[np.int64]
+Steps = npt.NDArray[np.float64]
+
+# A held rate may come from a step before the first one asked for, though never from one so early
+# that it would be stale: with these steps before it, a grid that starts late equals a part of one
+# that starts early, which is what makes live and batch features the same.
+_LEAD_STEPS: Final = int(STALE_INTERVALS * max(GRID_HZ / source.rate_hz for source in Source)) + 1
+
+
+def step_edges(t0_ns: int, n_steps: int) -> Times:
+    """Edges of the grid's steps, Unix ns: (n_steps + 1,)."""
+    return t0_ns + STEP_NS * np.arange(n_steps + 1, dtype=np.int64)
+
+
+def step_count(t0_ns: int, end_ns: int) -> int:
+    """How many whole steps lie between two times."""
+    return max(0, (end_ns - t0_ns) // STEP_NS)
+
+
+def nominal_ns(source: Source) -> int:
+    """Nominal time between two rows of a source, ns."""
+    return round(NS_PER_S / source.rate_hz)
+
+
+def kept_readings(t_wall_ns: Times, min_gap_ns: float) -> npt.NDArray[np.bool_]:
+    """Which readings a rate may be measured between: no two closer than ``min_gap_ns``.
+
+    Of readings too close together the first stays (of equal times the last reading): to keep the
+    last would make a step depend on whether another reading follows it.
+
+    Returns
+    -------
+    (n_rows,) True where the reading is kept.
+    """
+    keep = np.ones(t_wall_ns.size, dtype=np.bool_)
+    keep[:-1] = np.diff(t_wall_ns) > 0
+    rows = np.flatnonzero(keep)
+    t = t_wall_ns[rows]
+    anchor_ns = 0
+    dropped_before = -1
+    for i in np.flatnonzero(np.diff(t) < min_gap_ns) + 1:
+        if dropped_before != i - 1:
+            anchor_ns = int(t[i - 1])
+        if t[i] - anchor_ns < min_gap_ns:
+            keep[rows[i]] = False
+            dropped_before = int(i)
+    return keep
+
+
+def counter_rate(
+    t_wall_ns: Times,
+    count: npt.NDArray[np.int64],
+    edges_ns: Times,
+    *,
+    nominal_interval_ns: int,
+    may_fall: npt.NDArray[np.bool_] | None = None,
+) -> Steps:
+    """Rate of cumulative counters over each grid step, from past readings only.
+
+    Parameters
+    ----------
+    t_wall_ns : (n_rows,) Unix time of each reading, ns, never going back.
+    count : (n_rows, n_channels) readings in the counter's own unit (bytes, ticks, faults).
+    edges_ns : (n_steps + 1,) edges of the steps, Unix ns.
+    nominal_interval_ns : time between two rows of this source; merging and age count in it.
+    may_fall : (n_channels,) where a fall is unknown; elsewhere it is a restart from zero.
+
+    Returns
+    -------
+    (n_steps, n_channels) units per second; a step without a new reading holds the rate before it;
+    NaN before the first rate and once the last reading is older than 3 nominal intervals.
+
+    Raises
+    ------
+    TelemetryError
+        If time goes back.
+
+    Notes
+    -----
+    A fall means the counter restarted from zero, as in Prometheus ``rate()``.
+
+    Examples
+    --------
+    >>> t = np.array([0, 1, 2]) * NS_PER_S
+    >>> counter_rate(t, np.array([[10], [30], [5]]), t, nominal_interval_ns=NS_PER_S)[:, 0]
+    array([20.,  5.])
+    """
+    _require_forward(t_wall_ns)
+    growth = np.diff(count, axis=0, prepend=count[:1])
+    fell = growth < 0
+    unexplained = fell & may_fall if may_fall is not None else np.zeros_like(fell)
+    total = np.cumsum(np.where(fell, count, growth), axis=0)
+    n_unexplained = np.cumsum(unexplained, axis=0)
+
+    keep = kept_readings(t_wall_ns, MERGE_INTERVALS * nominal_interval_ns)
+    t, total, n_unexplained = t_wall_ns[keep], total[keep], n_unexplained[keep]
+
+    # Interpolating would be smoother, and would read the future: a step knows what came by its end.
+    last = np.searchsorted(t, edges_ns, side="right") - 1
+    before, now = last[:-1], last[1:]
+    fresh = (before >= 0) & (now > before)
+    elapsed_s = (t[now[fresh]] - t[before[fresh]]) / NS_PER_S
+    rate = np.full((now.size, count.shape[1]), np.nan)
+    rate[fresh] = (total[now[fresh]] - total[before[fresh]]) / elapsed_s[:, None]
+    rate[fresh] = np.where(
+        n_unexplained[now[fresh]] > n_unexplained[before[fresh]], np.nan, rate[fresh]
+    )
+    held = np.maximum.accumulate(np.where(fresh, np.arange(now.size), -1))
+    known = (held >= 0) & _is_recent(t, now, edges_ns, nominal_interval_ns)
+    return np.where(known[:, None], rate[held], np.nan)
+
+
+def gauge_last(
+    t_wall_ns: Times, value: Steps, edges_ns: Times, *, nominal_interval_ns: int
+) -> Steps:
+    """Last reading of gauges at or before each step's end.
+
+    Parameters
+    ----------
+    t_wall_ns : (n_rows,) Unix time of each reading, ns, never going back.
+    value : (n_rows, n_channels) readings in the gauge's unit.
+    edges_ns : (n_steps + 1,) edges of the steps, Unix ns.
+    nominal_interval_ns : time between two rows of this source, in which age is counted.
+
+    Returns
+    -------
+    (n_steps, n_channels) in the gauge's unit; NaN before the first reading and once it is older
+    than 3 nominal intervals.
+
+    Raises
+    ------
+    TelemetryError
+        If time goes back.
+    """
+    _require_forward(t_wall_ns)
+    now = np.searchsorted(t_wall_ns, edges_ns[1:], side="right") - 1
+    known = _is_recent(t_wall_ns, now, edges_ns, nominal_interval_ns)
+    return np.where(known[:, None], value[now], np.nan)
+
+
+def amount_rate(
+    t_wall_ns: Times, amount: Steps, edges_ns: Times, *, nominal_interval_ns: int
+) -> Steps:
+    """Sum of the rows that end in each step, per second.
+
+    Parameters
+    ----------
+    t_wall_ns : (n_rows,) Unix time at which each row's own interval ends, ns, never going back.
+    amount : (n_rows, n_channels) what happened in the row's interval; NaN makes its step unknown.
+    edges_ns : (n_steps + 1,) edges of the steps, Unix ns.
+    nominal_interval_ns : time between two rows of this source, in which age is counted.
+
+    Returns
+    -------
+    (n_steps, n_channels) units per second; a step in which no row ends has none (0), unless the
+    last row is older than 3 nominal intervals: then nobody looked, and it is NaN.
+
+    Raises
+    ------
+    TelemetryError
+        If time goes back.
+    """
+    _require_forward(t_wall_ns)
+    last = np.searchsorted(t_wall_ns, edges_ns, side="right") - 1
+    missing = np.isnan(amount)
+    total = _cumulative(np.where(missing, 0.0, amount))
+    n_missing = _cumulative(missing.astype(np.float64))
+    before, now = last[:-1] + 1, last[1:] + 1
+    seconds = STEP_NS / NS_PER_S
+    rate = (total[now] - total[before]) / seconds
+    known = _is_recent(t_wall_ns, last[1:], edges_ns, nominal_interval_ns)[:, None] & (
+        n_missing[now] == n_missing[before]
+    )
+    return np.where(known, rate, np.nan)
+
+
+def episode_grid(
+    rows: Mapping[Source, pl.DataFrame], t0_ns: int, n_steps: int
+) -> npt.NDArray[np.float32]:
+    """log1p of all 46 channels on the 10 Hz grid.
+
+    Parameters
+    ----------
+    rows : a frame per source with ``t_wall_ns`` and the channels' fields; a source, a field or a
+        reading that is not there is unknown.
+    t0_ns : start of the first step, Unix ns.
+    n_steps : number of steps; step k covers (t0 + k × .1 s, t0 + (k + 1) × .1 s].
+
+    Returns
+    -------
+    (n_steps, 46) time-major; log1p of units per second (counters, amounts) or of the unit
+    (gauges); NaN is unknown. A negative value is no reading of any channel and is unknown too.
+
+    Raises
+    ------
+    TelemetryError
+        If a source's time goes back.
+    """
+    edges = step_edges(t0_ns - _LEAD_STEPS * STEP_NS, n_steps + _LEAD_STEPS)
+    values = np.full((n_steps, N_CHANNELS), np.nan)
+    for source in Source:
+        frame = rows.get(source)
+        if frame is None or frame.is_empty():
+            continue
+        try:
+            for columns, on_grid in _source_grids(source, frame, edges):
+                values[:, columns] = on_grid[_LEAD_STEPS:]
+        except TelemetryError as error:
+            raise TelemetryError(f"{source}: {error}") from error
+    grid: npt.NDArray[np.float32] = np.log1p(np.where(values < 0, np.nan, values)).astype("f4")
+    return grid
+
+
+def _source_grids(
+    source: Source, frame: pl.DataFrame, edges: Times
+) -> Iterator[tuple[list[int], Steps]]:
+    """Grid the channels of one source, those of one kind and the same nulls together."""
+    interval = nominal_ns(source)
+    present = [(i, c) for i, c in source_channels(source) if c.field in frame.columns]
+    for kind in Kind:
+        of_kind = [(i, c) for i, c in present if c.kind is kind]
+        if not of_kind:
+            continue
+        readings = frame.select("t_wall_ns", *(c.field for _, c in of_kind))
+        if kind is Kind.AMOUNT:
+            amounts = readings.drop("t_wall_ns").cast(pl.Float64).fill_null(np.nan).to_numpy()
+            yield (
+                [i for i, _ in of_kind],
+                amount_rate(_times(readings), amounts, edges, nominal_interval_ns=interval),
+            )
+            continue
+        for alike in _grouped_by_nulls(readings):
+            known = readings.select("t_wall_ns", *alike).drop_nulls()
+            group = [(i, c) for i, c in of_kind if c.field in alike]
+            t = _times(known)
+            if t.size == 0:
+                continue
+            if kind is Kind.GAUGE:
+                gauges = known.select(c.field for _, c in group).cast(pl.Float64).to_numpy()
+                on_grid = gauge_last(t, gauges, edges, nominal_interval_ns=interval)
+            else:
+                counts = known.select(c.field for _, c in group).cast(pl.Int64).to_numpy()
+                on_grid = counter_rate(
+                    t,
+                    counts,
+                    edges,
+                    nominal_interval_ns=interval,
+                    may_fall=np.array([c.may_fall for _, c in group]),
+                )
+            yield [i for i, _ in group], on_grid
+
+
+def _grouped_by_nulls(readings: pl.DataFrame) -> list[list[str]]:
+    """Fields whose readings are missing in the same rows; nearly always one group."""
+    groups: dict[bytes, list[str]] = {}
+    for name in readings.columns[1:]:
+        column = readings[name]
+        pattern = column.is_null().to_numpy().tobytes() if column.null_count() else b""
+        groups.setdefault(pattern, []).append(name)
+    return list(groups.values())
+
+
+def _times(frame: pl.DataFrame) -> Times:
+    return frame["t_wall_ns"].cast(pl.Int64).to_numpy()
+
+
+def _is_recent(
+    t: Times, now: npt.NDArray[np.intp], edges_ns: Times, nominal_interval_ns: int
+) -> npt.NDArray[np.bool_]:
+    """Whether each step's last reading exists and is at most 3 nominal intervals old at its end."""
+    recent = edges_ns[1:] - t[now] <= STALE_INTERVALS * nominal_interval_ns
+    return (now >= 0) & recent
+
+
+def _cumulative(values: Steps) -> Steps:
+    """Sum up the first 0, 1, … n rows: (n_rows + 1, n_channels)."""
+    return np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+
+
+def _require_forward(t_wall_ns: Times) -> None:
+    """Refuse time that goes back, naming the first such row."""
+    backwards = np.flatnonzero(np.diff(t_wall_ns) < 0)
+    if backwards.size:
+        row = int(backwards[0]) + 1
+        raise TelemetryError(
+            f"t_wall_ns must not go back, but row {row} is at {t_wall_ns[row]} ns "
+            f"after {t_wall_ns[row - 1]} ns ({backwards.size} such rows of {t_wall_ns.size})"
+        )

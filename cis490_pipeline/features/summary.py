@@ -1,0 +1,101 @@
+"""Five statistics per channel and window: what the gradient-boosted trees and the MLP read."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.domain import Variant
+from cis490_pipeline.features.channels import channel_names
+from cis490_pipeline.features.resample import GRID_HZ
+
+STATISTICS: Final = ("mean", "std", "p95", "slope", "zero_fraction")
+
+_CHUNK: Final = 256
+
+
+def summary_names(variant: Variant) -> tuple[str, ...]:
+    """Column names, channel-major: ``proc.cpu_user_jiffies:mean``, ``…:std`` and so on."""
+    return tuple(f"{name}:{s}" for name in channel_names(variant) for s in STATISTICS)
+
+
+def summary_columns(channels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Positions among all 230 columns of the statistics of some of the 46 channels."""
+    n = len(STATISTICS)
+    return (channels[:, None] * n + np.arange(n)).ravel()
+
+
+def summarize(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Statistics of each channel over the known steps of each window.
+
+    Parameters
+    ----------
+    windows : (n_windows, n_steps, n_channels) time-major log1p values; NaN is unknown.
+
+    Returns
+    -------
+    (n_windows, n_channels × 5) channel-major: mean; standard deviation (over n); 95th percentile
+    (linear, as numpy's); least-squares slope per second; share of steps that are exactly zero.
+    NaN where no step is known, and for the slope where fewer than two are.
+
+    Notes
+    -----
+    Percentiles come from sorting (percentile calls are 8 times slower), sums are taken in float64
+    on centred values (a float32 dot product errs by 8e-3 in slope).
+    """
+    n_windows, _, n_channels = windows.shape
+    out = np.empty((n_windows, n_channels, len(STATISTICS)), dtype=np.float32)
+    for first in range(0, n_windows, _CHUNK):
+        chunk = windows[first : first + _CHUNK]
+        out[first : first + _CHUNK] = _summarize(np.ascontiguousarray(chunk.transpose(0, 2, 1)))
+    return out.reshape(n_windows, -1)
+
+
+def known_quantile(
+    ascending: npt.NDArray[np.floating], n_known: npt.NDArray[np.intp], q: float
+) -> npt.NDArray[np.float64]:
+    """Linear quantile along the last axis of sorted values whose unknown (NaN) lie at its end.
+
+    Parameters
+    ----------
+    ascending : (…, n) values sorted along the last axis, NaN last, as ``np.sort`` leaves them.
+    n_known : (…,) how many of them are known.
+    q : 0 to 1.
+
+    Returns
+    -------
+    (…,) the quantile; NaN where nothing is known.
+    """
+    place = q * np.maximum(n_known - 1, 0)
+    low = np.floor(place).astype(np.intp)
+    high = np.ceil(place).astype(np.intp)
+    at_low = np.take_along_axis(ascending, low[..., None], axis=-1)[..., 0].astype(np.float64)
+    at_high = np.take_along_axis(ascending, high[..., None], axis=-1)[..., 0].astype(np.float64)
+    return at_low + (place - low) * (at_high - at_low)
+
+
+def _summarize(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """(n, n_channels, n_steps) -> (n, n_channels, 5)."""
+    known = ~np.isnan(x)
+    n_known = known.sum(axis=-1)
+    # NaN instead of a division by zero: what was never recorded has no mean.
+    count = np.where(n_known > 0, n_known, np.nan)
+    values = np.where(known, x, 0).astype(np.float64)
+    mean = values.sum(axis=-1) / count
+    centred = np.where(known, values - mean[..., None], 0.0)
+    std = np.sqrt(np.square(centred).sum(axis=-1) / count)
+
+    seconds = np.arange(x.shape[-1]) / GRID_HZ
+    if known.all():
+        from_centre = np.broadcast_to(seconds - seconds.mean(), x.shape)
+    else:
+        middle = (known * seconds).sum(axis=-1) / count
+        from_centre = np.where(known, seconds - middle[..., None], 0.0)
+    spread = np.square(from_centre).sum(axis=-1)
+    slope = np.einsum("...t,...t->...", centred, from_centre) / np.where(
+        n_known > 1, spread, np.nan
+    )
+
+    p95 = known_quantile(np.sort(x, axis=-1), n_known, 0.95)
+    zero_fraction = ((x == 0) & known).sum(axis=-1) / count
+    return np.stack([mean, std, p95, slope, zero_fraction], axis=-1)

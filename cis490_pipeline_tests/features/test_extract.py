@@ -1,0 +1,45 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from cis490_pipeline.domain import EpisodeRef, Variant
+from cis490_pipeline.features.extract import extract_episode, extract_last
+from cis490_pipeline.features.resample import STEP_NS
+from cis490_pipeline.store.episode import load_episode
+
+
+@pytest.fixture(scope="module")
+def episode(store, episodes):
+    ref = EpisodeRef(*episodes.row(0)[:2])
+    return load_episode(store, ref, store.read_index().rows[ref])
+
+
+@pytest.mark.parametrize("variant", Variant)
+def test_the_last_ten_seconds_of_a_running_device_equal_the_batchs_window(episode, variant):
+    extracted = extract_episode(episode, variant)
+
+    for i, start in enumerate(extracted.starts):
+        t_end = episode.t0_ns + (start + 100) * STEP_NS
+        so_far = {s: f.filter(pl.col("t_wall_ns") <= t_end) for s, f in episode.rows.items()}
+        window = extract_last(so_far, int(t_end), variant)
+
+        np.testing.assert_array_equal(window.tensor, extracted.tensors[i])
+        np.testing.assert_array_equal(window.summary, extracted.summary[i])
+
+
+def test_rows_from_after_the_window_do_not_change_it(episode):
+    t_end = episode.t0_ns + 300 * STEP_NS
+    so_far = {s: f.filter(pl.col("t_wall_ns") <= t_end) for s, f in episode.rows.items()}
+
+    np.testing.assert_array_equal(
+        extract_last(episode.rows, t_end, Variant.ORACLE).tensor,
+        extract_last(so_far, t_end, Variant.ORACLE).tensor,
+    )
+
+
+def test_no_recorded_channel_is_lost(episode):
+    extracted = extract_episode(episode, Variant.ORACLE)
+
+    assert not np.isnan(extracted.grid).all(axis=0).any()
+    assert np.isfinite(extracted.summary).all()
+    assert extracted.tensors.shape == (len(extracted.starts), 46, 100)
