@@ -1,0 +1,1 @@
+"""What predictions are worth: scores, intervals by episode, paired tests, probes, reports."""

@@ -1,0 +1,193 @@
+"""All models of a recipe side by side, the probes among them, and which differences are real."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, Final
+
+import polars as pl
+
+from cis490_pipeline.domain import Side, Variant
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.intervals import N_RESAMPLES, finite_or_none
+from cis490_pipeline.evaluation.paired import compare, holm, require_identical_windows
+from cis490_pipeline.evaluation.predictions import matrices_of
+
+Report = Mapping[str, Any]
+
+_ROW_FIELDS: Final = (
+    "model",
+    "kind",
+    "architecture",
+    "variant",
+    "macro_f1",
+    "ci_low",
+    "ci_high",
+    "ci_level",
+    "ci_method",
+    "n_episodes",
+    "n_windows",
+    "accuracy",
+    "balanced_accuracy",
+    "matthews",
+    "mean_confidence",
+    "calibration_error",
+    "host_minimum",
+    "checkpoint_digest",
+    "seed",
+)
+_SHARED_FIELDS: Final = ("split", "split_digest")
+
+
+def compare_models(
+    reports: Sequence[Report],
+    probe_reports: Sequence[Report],
+    predictions: Mapping[str, pl.DataFrame],
+    *,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
+) -> dict[str, Any]:
+    """Test every difference the leaderboard shows, on the test side.
+
+    Three families, each corrected by Holm for itself: the pairs of architectures within a variant,
+    realistic against oracle of one architecture, and the chosen model against each probe.
+
+    Parameters
+    ----------
+    reports, probe_reports : what ``evaluate`` gave.
+    predictions : prediction frames by model name, of both.
+    seed : of the draws.
+    n_resamples : of every comparison.
+
+    Returns
+    -------
+    ``pairs`` (the first two families) and ``best_vs_probe``.
+
+    Raises
+    ------
+    EvaluationError
+        If predictions are missing, or were not made on identical windows.
+    """
+    named = {report["model"]: report for report in (*reports, *probe_reports)}
+    missing = sorted(set(named) - set(predictions))
+    if missing:
+        raise EvaluationError(f"no predictions to compare of {missing}")
+    test = {name: predictions[name].filter(pl.col("split") == Side.TEST) for name in named}
+    require_identical_windows(test)
+    counts = {name: matrices_of(frame).counts for name, frame in test.items()}
+
+    def family(name: str, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        found = [
+            compare(counts[a], counts[b], seed=seed, n_resamples=n_resamples) for a, b in pairs
+        ]
+        adjusted = holm([pair.p_value for pair in found])
+        return [
+            {"family": name, "a": a, "b": b, **pair.to_dict(), "p_holm": finite_or_none(p)}
+            for (a, b), pair, p in zip(pairs, found, adjusted, strict=True)
+        ]
+
+    pairs: list[dict[str, Any]] = []
+    for variant in Variant:
+        models = sorted(r["model"] for r in reports if r["variant"] == variant)
+        pairs += family(f"within {variant}", list(combinations(models, 2)))
+    pairs += family("oracle against realistic", _views_of_one_architecture(reports))
+    chosen = selected_model(reports, Variant.REALISTIC) or selected_model(reports, Variant.ORACLE)
+    probes = [report["model"] for report in probe_reports]
+    against = family("best against probes", [(chosen, p) for p in probes]) if chosen else []
+    return {"pairs": pairs, "best_vs_probe": {"model": chosen, "comparisons": against}}
+
+
+def leaderboard(
+    reports: Sequence[Report],
+    probe_reports: Sequence[Report],
+    paired: Mapping[str, Any],
+    *,
+    schema: str,
+) -> dict[str, Any]:
+    """Gather the reports of one recipe.
+
+    Parameters
+    ----------
+    reports, probe_reports : what ``evaluate`` gave, all of one split.
+    paired : what ``compare_models`` gave of them.
+    schema : hash of the feature schema the models were trained on.
+
+    Returns
+    -------
+    JSON values. ``rows``: models by macro F1 on test, best first, then the probes; ``selected``
+    marks each variant's best on *validation*, which is the one to speak of.
+
+    Raises
+    ------
+    EvaluationError
+        If there is no report, two have one name, or they are of different splits.
+    """
+    everything = [*reports, *probe_reports]
+    _require_one_split(everything)
+    first = everything[0]
+    selected = {str(variant): selected_model(reports, variant) for variant in Variant}
+    rows = [
+        {
+            **{name: report[name] for name in _ROW_FIELDS},
+            "val_macro_f1": report["val"]["macro_f1"],
+            "selected": report["model"] in selected.values(),
+        }
+        for group in (reports, probe_reports)
+        for report in sorted(group, key=_by_test_score)
+    ]
+    carried = ("selected_on", "untested_profiles", "shared", "counts", "excluded")
+    return {
+        "format": "leaderboard",
+        "split": first["split"],
+        "split_digest": first["split_digest"],
+        "split_version": first["version"],
+        "schema": schema,
+        **{name: first[name] for name in carried},
+        "metric": "macro_f1",
+        "selected": selected,
+        "rows": rows,
+        "pairs": list(paired["pairs"]),
+        "best_vs_probe": paired["best_vs_probe"],
+    }
+
+
+def selected_model(reports: Sequence[Report], variant: Variant) -> str | None:
+    """Name of a variant's best model on validation; None if no model has a score there."""
+    scored = [
+        report
+        for report in reports
+        if report["variant"] == variant and report["val"]["macro_f1"] is not None
+    ]
+    if not scored:
+        return None
+    best = min(scored, key=lambda report: (-report["val"]["macro_f1"], report["model"]))
+    return str(best["model"])
+
+
+def _views_of_one_architecture(reports: Sequence[Report]) -> list[tuple[str, str]]:
+    by_view = {(report["architecture"], report["variant"]): report["model"] for report in reports}
+    return [
+        (by_view[architecture, Variant.ORACLE], by_view[architecture, Variant.REALISTIC])
+        for architecture in sorted({str(report["architecture"]) for report in reports})
+        if {(architecture, variant) for variant in Variant} <= set(by_view)
+    ]
+
+
+def _by_test_score(report: Report) -> tuple[float, str]:
+    score = report["macro_f1"]
+    return (-score if score is not None else 1.0, report["model"])
+
+
+def _require_one_split(reports: Sequence[Report]) -> None:
+    if not reports:
+        raise EvaluationError("a leaderboard needs a report")
+    names = [report["model"] for report in reports]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise EvaluationError(f"two reports of {twice}")
+    first = reports[0]
+    for report in reports[1:]:
+        for name in _SHARED_FIELDS:
+            if report[name] != first[name]:
+                raise EvaluationError(
+                    f"{report['model']} was scored on {name} {report[name]}, "
+                    f"{first['model']} on {first[name]}; evaluate both on one split"
+                )

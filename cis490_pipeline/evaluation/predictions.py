@@ -1,0 +1,214 @@
+"""The one file every metric reads: what a checkpoint said of each scored window.
+
+Written once per checkpoint and split, with both digests beside it, so that no score can be
+computed from predictions of another model or of other sides.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.domain import PHASES, Side
+from cis490_pipeline.errors import EvaluationError, StoreError
+from cis490_pipeline.evaluation.confusion import EpisodeMatrices, episode_confusions
+from cis490_pipeline.store.files import file_sha256, read_json, write_json, write_parquet
+
+PROBABILITY_COLUMNS: Final = tuple(f"p_{phase}" for phase in PHASES)
+
+PREDICTION_SCHEMA: Final = pl.Schema(
+    {
+        "episode_id": pl.String(),
+        "host_id": pl.String(),
+        "profile": pl.String(),
+        "sample_name": pl.String(),
+        "split": pl.String(),
+        "window_idx": pl.Int64(),
+        "t_start_wall_ns": pl.Int64(),
+        "t_end_wall_ns": pl.Int64(),
+        "purity": pl.Float64(),
+        "y_true": pl.String(),
+        **{column: pl.Float64() for column in PROBABILITY_COLUMNS},
+    }
+)
+
+PREDICTION_COLUMNS: Final = tuple(PREDICTION_SCHEMA)
+
+_PARQUET, _MANIFEST = "predictions.parquet", "predictions.json"
+_SUM_TOLERANCE = 1e-3
+
+
+def prediction_frame(windows: pl.DataFrame, proba: npt.NDArray[np.floating[Any]]) -> pl.DataFrame:
+    """Put a model's probabilities beside the windows they are of.
+
+    Parameters
+    ----------
+    windows : the key columns of ``PREDICTION_COLUMNS``; the true phase may be called ``phase``.
+    proba : (n_windows, K) in the order of ``PHASES``.
+
+    Returns
+    -------
+    A checked frame of ``PREDICTION_SCHEMA``.
+
+    Raises
+    ------
+    EvaluationError
+        As ``checked_predictions``, or if there is not one row of probabilities per window.
+    """
+    if proba.shape != (windows.height, len(PHASES)):
+        raise EvaluationError(
+            f"{windows.height} windows need probabilities of shape "
+            f"({windows.height}, {len(PHASES)}), got {proba.shape}"
+        )
+    if "y_true" not in windows.columns and "phase" in windows.columns:
+        windows = windows.rename({"phase": "y_true"})
+    columns = {
+        name: np.ascontiguousarray(proba[:, k], dtype=np.float64)
+        for k, name in enumerate(PROBABILITY_COLUMNS)
+    }
+    return checked_predictions(
+        windows.with_columns(**{k: pl.Series(v) for k, v in columns.items()})
+    )
+
+
+def checked_predictions(frame: pl.DataFrame) -> pl.DataFrame:
+    """Bring a frame into ``PREDICTION_SCHEMA`` and refuse what cannot be scored.
+
+    Raises
+    ------
+    EvaluationError
+        Naming every fault: absent columns, unknown phases or sides, a window twice, probabilities
+        that are not finite, negative, or do not sum to one.
+    """
+    absent = [name for name in PREDICTION_COLUMNS if name not in frame.columns]
+    if absent:
+        raise EvaluationError(f"predictions lack the columns {absent}, got {frame.columns}")
+    frame = frame.select(PREDICTION_COLUMNS).cast(PREDICTION_SCHEMA)
+    faults = []
+    for column, known in (("y_true", [*PHASES]), ("split", [Side.VAL, Side.TEST])):
+        allowed = [str(value) for value in known]
+        strange = sorted(str(value) for value in set(frame[column]) - set(allowed))
+        if strange:
+            faults.append(f"{column} holds {strange}, known are {allowed}")
+    n_twice = frame.height - frame.select("episode_id", "window_idx").n_unique()
+    if n_twice:
+        faults.append(f"{n_twice} windows are there twice")
+    proba = frame.select(PROBABILITY_COLUMNS).to_numpy()
+    wrong = ~np.isfinite(proba).all(axis=1) | (proba < 0).any(axis=1)
+    wrong |= ~(np.abs(proba.sum(axis=1) - 1) < _SUM_TOLERANCE)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        faults.append(
+            f"{int(wrong.sum())} rows are no probabilities, first row {row}: {proba[row].tolist()}"
+        )
+    if faults:
+        raise EvaluationError("predictions cannot be scored: " + "; ".join(faults))
+    return frame
+
+
+def write_predictions(
+    folder: Path, frame: pl.DataFrame, *, checkpoint_digest: str, split_digest: str
+) -> dict[str, Any]:
+    """Store a checkpoint's predictions, and count how often the test side was opened.
+
+    Parameters
+    ----------
+    folder : the checkpoint's folder; gets ``predictions.parquet`` and ``predictions.json``.
+    frame : rows of ``PREDICTION_SCHEMA``.
+    checkpoint_digest, split_digest : what the predictions are of.
+
+    Returns
+    -------
+    The manifest as written. ``n_test_openings`` goes on counting when the model is trained again
+    on the same split: what matters is how often one could have looked.
+
+    Raises
+    ------
+    EvaluationError
+        If the frame cannot be scored.
+    """
+    frame = checked_predictions(frame)
+    opened = frame.filter(pl.col("split") == Side.TEST).height > 0
+    before = _manifest(folder) if (folder / _MANIFEST).is_file() else {}
+    same_split = before.get("split_digest") == split_digest
+    write_parquet(folder / _PARQUET, frame)
+    manifest = {
+        "checkpoint_digest": checkpoint_digest,
+        "split_digest": split_digest,
+        "n_test_openings": int(before.get("n_test_openings", 0) if same_split else 0) + opened,
+        "n_windows": frame.height,
+        "sha256": file_sha256(folder / _PARQUET),
+    }
+    write_json(folder / _MANIFEST, manifest)
+    return manifest
+
+
+def read_predictions(
+    folder: Path, *, checkpoint_digest: str | None = None, split_digest: str | None = None
+) -> pl.DataFrame:
+    """Read stored predictions, refusing those of another checkpoint or split.
+
+    Parameters
+    ----------
+    folder : the checkpoint's folder.
+    checkpoint_digest, split_digest : what they must be of; None takes any.
+
+    Raises
+    ------
+    EvaluationError
+        If they are missing, damaged or of something else.
+    """
+    manifest = _manifest(folder)
+    wanted = {"checkpoint_digest": checkpoint_digest, "split_digest": split_digest}
+    differing = [
+        f"{name} is {manifest.get(name)}, expected {value}"
+        for name, value in wanted.items()
+        if value is not None and manifest.get(name) != value
+    ]
+    if differing:
+        raise EvaluationError(
+            f"{folder}: the predictions are of something else: {'; '.join(differing)}. "
+            f"Evaluate the checkpoint again"
+        )
+    path = folder / _PARQUET
+    if not path.is_file() or file_sha256(path) != manifest.get("sha256"):
+        raise EvaluationError(
+            f"{path}: missing, or not the file {_MANIFEST} describes; evaluate the checkpoint again"
+        )
+    return checked_predictions(pl.read_parquet(path))
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = read_json(folder / _MANIFEST)
+    except StoreError as fault:
+        raise EvaluationError(f"no predictions to read: {fault}") from fault
+    if not isinstance(manifest, dict):
+        raise EvaluationError(f"{folder / _MANIFEST}: not a JSON object")
+    return manifest
+
+
+def probabilities(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+    """(n_windows, K) probabilities of a prediction frame."""
+    proba: npt.NDArray[np.float64] = frame.select(PROBABILITY_COLUMNS).to_numpy()
+    return proba
+
+
+def true_classes(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """(n_windows,) true class indices of a prediction frame."""
+    index = {str(phase): k for k, phase in enumerate(PHASES)}
+    return np.array([index[phase] for phase in frame["y_true"]], dtype=np.int64)
+
+
+def predicted_classes(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """(n_windows,) classes of the highest probability; ties go to the earlier phase."""
+    return probabilities(frame).argmax(axis=1) if frame.height else np.zeros(0, dtype=np.int64)
+
+
+def matrices_of(frame: pl.DataFrame) -> EpisodeMatrices:
+    """Per-episode confusion matrices of a prediction frame."""
+    return episode_confusions(
+        true_classes(frame), predicted_classes(frame), frame["episode_id"].to_numpy()
+    )

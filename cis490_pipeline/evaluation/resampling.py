@@ -1,0 +1,50 @@
+"""Drawing episodes: the unit of every interval and test, because windows of one run are alike."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+_CELLS_PER_CHUNK = 2_000_000
+"""Draws held at once: 16 MB, whatever the number of episodes."""
+
+
+def resample_weights(
+    rng: np.random.Generator, n_episodes: int, n_resamples: int
+) -> Iterator[Floats]:
+    """Draw episodes with replacement; how often each was drawn, in chunks of resamples.
+
+    Parameters
+    ----------
+    rng : the source of the draws.
+    n_episodes : E, at least one.
+    n_resamples : B in all.
+
+    Yields
+    ------
+    (b, E) whole numbers, rows summing to E, over B rows together.
+    """
+    for n in _chunks(n_episodes, n_resamples):
+        drawn = rng.integers(n_episodes, size=(n, n_episodes))
+        drawn += np.arange(n)[:, None] * n_episodes
+        counts = np.bincount(drawn.ravel(), minlength=n * n_episodes)
+        yield counts.reshape(n, n_episodes).astype(np.float64)
+
+
+def swap_signs(rng: np.random.Generator, n_episodes: int, n_resamples: int) -> Iterator[Floats]:
+    """Toss a fair coin for each episode: 1 keeps the two models' names, 0 swaps them.
+
+    Yields
+    ------
+    (b, E) zeros and ones, over ``n_resamples`` rows together.
+    """
+    for n in _chunks(n_episodes, n_resamples):
+        yield rng.integers(2, size=(n, n_episodes)).astype(np.float64)
+
+
+def _chunks(n_episodes: int, n_resamples: int) -> Iterator[int]:
+    size = max(1, _CELLS_PER_CHUNK // n_episodes)
+    for start in range(0, n_resamples, size):
+        yield min(size, n_resamples - start)

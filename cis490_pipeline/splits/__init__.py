@@ -1,0 +1,1 @@
+"""Which episodes train, validate and test: one rule per recipe, kept on disk, nothing moves."""

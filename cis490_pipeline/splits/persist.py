@@ -1,0 +1,91 @@
+"""The split on disk: made once, extended by its own rule, never remade in silence."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.errors import SplitError, StoreError
+from cis490_pipeline.splits.recipes import make_split
+from cis490_pipeline.splits.split import Split
+from cis490_pipeline.store.files import read_json, write_json
+
+_RULE_PARAMETERS: Final = ("train_hosts", "val_fraction", "test_fraction")
+"""What a caller chooses; the rest of a split's parameters (cuts, hosts) was found by the rule."""
+
+
+def load_split(path: Path) -> Split:
+    """Read a stored split.
+
+    Raises
+    ------
+    SplitError
+        If the file is missing, incomplete or was edited.
+    """
+    if not path.is_file():
+        raise SplitError(f"{path}: no split is stored here; make it first (cis490 split)")
+    try:
+        return Split.from_dict(read_json(path))
+    except (SplitError, StoreError) as fault:
+        raise SplitError(f"{path}: {fault}") from fault
+
+
+def load_or_make(path: Path, recipe: Recipe, episodes: pl.DataFrame, **parameters: Any) -> Split:
+    """Return the stored split over these episodes, extended by those it has not seen.
+
+    An episode that is stored but not given (it no longer validates) keeps its place in the file,
+    so that its return does not move it, and is absent from the result.
+
+    Parameters
+    ----------
+    path : ``split_v<n>.json``; written when something was added.
+    episodes : usable episodes, columns of ``split.EPISODE_SCHEMA``.
+    parameters : of the recipe (``train_hosts``, ``test_fraction``, ``seed``, …). A stored split
+        was made with its own; others are refused rather than ignored.
+
+    Raises
+    ------
+    SplitError
+        If the stored split is of another recipe or was made with other parameters.
+    """
+    if not path.exists():
+        split = make_split(recipe, episodes, **parameters)
+        write_json(path, split.to_dict())
+        return split
+    stored = load_split(path)
+    _require_same_rule(path, stored, recipe, parameters)
+    extended = make_split(recipe, episodes, stored=stored, **_rule_of(stored))
+    away = stored.assignment.join(extended.assignment, on="episode_id", how="anti")
+    whole = replace(extended, assignment=pl.concat([extended.assignment, away]).sort("episode_id"))
+    if whole.to_dict() != stored.to_dict():
+        write_json(path, whole.to_dict())
+    return extended
+
+
+def _rule_of(split: Split) -> dict[str, Any]:
+    chosen = {name: value for name, value in split.parameters.items() if name in _RULE_PARAMETERS}
+    return {"seed": split.seed, "version": split.version, **chosen}
+
+
+def _require_same_rule(
+    path: Path, stored: Split, recipe: Recipe, parameters: Mapping[str, Any]
+) -> None:
+    if stored.recipe is not recipe:
+        raise SplitError(f"{path}: holds a {stored.recipe} split, a {recipe} split was asked for")
+    rule = _rule_of(stored)
+    asked = dict(parameters)
+    if "train_hosts" in asked:
+        asked["train_hosts"] = sorted(set(asked["train_hosts"]))
+    differing = [
+        f"{name} was {rule.get(name)!r}, is {asked[name]!r}"
+        for name in sorted(asked)
+        if rule.get(name) != asked[name]
+    ]
+    if differing:
+        raise SplitError(
+            f"{path}: was made with other parameters: {'; '.join(differing)}. "
+            f"Ask for version {stored.version + 1} to deal the sides anew"
+        )

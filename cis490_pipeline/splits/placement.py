@@ -1,0 +1,149 @@
+"""What all rules share: the episodes as rows, how one is placed, and how a stored place is kept."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+
+import polars as pl
+
+from cis490_pipeline.domain import Side
+from cis490_pipeline.errors import SplitError
+from cis490_pipeline.splits.split import (
+    ASSIGNMENT_SCHEMA,
+    CLEAN_ONLY,
+    EPISODE_SCHEMA,
+    NO_CLEAN_BASELINE,
+    UNSCORABLE,
+    Split,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeRow:
+    """One usable episode, as a recipe sees it."""
+
+    episode_id: str
+    host_id: str
+    profile: str | None
+    sample_name: str | None
+    received_at_wall: str
+    scorable: bool
+    baseline_clean: bool
+
+    @property
+    def stratum(self) -> str:
+        """What every side should hold some of: the profile, or ``clean-only``."""
+        return self.profile or CLEAN_ONLY
+
+    @property
+    def group(self) -> str:
+        """What must not be torn apart: the sample, or the run itself where there is none."""
+        return f"sample {self.sample_name}" if self.sample_name else f"run {self.episode_id}"
+
+    @property
+    def received(self) -> datetime:
+        """When the receiver first had it."""
+        return instant(self.received_at_wall)
+
+
+Decision = tuple[Side, str | None]
+"""A side, and why if it is ``excluded``."""
+
+
+def episode_rows(episodes: pl.DataFrame) -> list[EpisodeRow]:
+    """Read the episodes of a frame, sorted by id.
+
+    Raises
+    ------
+    SplitError
+        If a column is missing or an episode is there twice.
+    """
+    absent = sorted(set(EPISODE_SCHEMA) - set(episodes.columns))
+    if absent:
+        raise SplitError(f"a recipe needs the columns {absent}, got {sorted(episodes.columns)}")
+    twice = episodes.filter(pl.col("episode_id").is_duplicated())
+    if twice.height:
+        raise SplitError(
+            f"an episode may be there once, but {twice['episode_id'][0]} is there "
+            f"{twice.filter(pl.col('episode_id') == twice['episode_id'][0]).height} times"
+        )
+    # By id: the sides must not depend on the order in which the rows happened to arrive.
+    ordered = episodes.select(list(EPISODE_SCHEMA)).sort("episode_id")
+    return [EpisodeRow(**row) for row in ordered.iter_rows(named=True)]
+
+
+def placed_at(row: EpisodeRow, side: Side) -> Decision:
+    """Place an episode; one whose labels or clocks are doubtful may train but is never scored."""
+    if row.scorable or side is Side.TRAIN:
+        return side, None
+    return Side.EXCLUDED, UNSCORABLE
+
+
+def stored_decisions(rows: Iterable[EpisodeRow], stored: Split | None) -> dict[str, Decision]:
+    """Where the stored split has these episodes; a fault found since excludes, nothing moves."""
+    if stored is None:
+        return {}
+    saved = {
+        episode_id: (Side(side), why)
+        for episode_id, _, side, why in stored.assignment.select(list(ASSIGNMENT_SCHEMA)).rows()
+    }
+    kept = {row.episode_id: saved[row.episode_id] for row in rows if row.episode_id in saved}
+    for row in rows:
+        if row.episode_id in kept and kept[row.episode_id][0] is not Side.EXCLUDED:
+            kept[row.episode_id] = (
+                placed_at(row, kept[row.episode_id][0])
+                if row.baseline_clean
+                else (Side.EXCLUDED, NO_CLEAN_BASELINE)
+            )
+    return kept
+
+
+def assignment_frame(rows: Iterable[EpisodeRow], decided: Mapping[str, Decision]) -> pl.DataFrame:
+    """Rows of ``ASSIGNMENT_SCHEMA``; what no rule placed had no clean baseline."""
+    missing: Decision = (Side.EXCLUDED, NO_CLEAN_BASELINE)
+    return pl.DataFrame(
+        [
+            (row.episode_id, row.host_id, str(side), why)
+            for row in rows
+            for side, why in (decided.get(row.episode_id, missing),)
+        ],
+        schema=ASSIGNMENT_SCHEMA,
+        orient="row",
+    )
+
+
+def require_fraction(name: str, value: float) -> None:
+    """Refuse a share that is not strictly between 0 and 1, NaN included."""
+    if not 0 < value < 1:
+        raise SplitError(f"{name} must lie between 0 and 1, got {value}")
+
+
+def rounded(value: float) -> int:
+    """Round halves up; ``round`` would make 2.5 and 3.5 differ by two."""
+    return int(value + 0.5)
+
+
+def rank(seed: int, key: str) -> bytes:
+    """Sort key that looks random and depends on nothing but the seed and the key.
+
+    A shuffle would give another order as soon as one episode is added.
+    """
+    return blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
+
+
+def instant(received_at_wall: str) -> datetime:
+    """Read an ISO 8601 time; without a zone it is UTC.
+
+    Compared as instants, not as text: ``…:00Z`` sorts after ``…:00.5Z``.
+
+    Raises
+    ------
+    SplitError
+        If it is no such time.
+    """
+    try:
+        time = datetime.fromisoformat(received_at_wall)
+    except (ValueError, TypeError) as fault:
+        raise SplitError(f"received_at_wall {received_at_wall!r} is not ISO 8601") from fault
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

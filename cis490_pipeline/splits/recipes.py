@@ -1,0 +1,394 @@
+"""The three rules that put an episode on a side: by host, by sample, by time.
+
+Every rule takes what was stored before and only places episodes it has not seen: extending a
+split and making one are the same code, and a stored episode never moves.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import polars as pl
+
+from cis490_pipeline.domain import Recipe, Side
+from cis490_pipeline.errors import SplitError
+from cis490_pipeline.splits.placement import (
+    Decision,
+    EpisodeRow,
+    assignment_frame,
+    episode_rows,
+    instant,
+    placed_at,
+    rank,
+    require_fraction,
+    rounded,
+    stored_decisions,
+)
+from cis490_pipeline.splits.split import TOO_FEW, Split, described
+
+__all__ = [
+    "SPLIT_VERSION",
+    "Split",
+    "held_out_host",
+    "held_out_sample",
+    "held_out_time",
+    "make_split",
+]
+
+_MIN_TRAIN_HOSTS_FOR_A_VAL_HOST: Final = 3
+_MIN_SAMPLES: Final = 3
+
+SPLIT_VERSION: Final = "1"
+"""Version of the rules; raised when they would put a new episode on another side."""
+
+
+def held_out_host(
+    episodes: pl.DataFrame,
+    train_hosts: Sequence[str] = ("elliott-thinkpad",),
+    *,
+    seed: int = 0,
+    val_fraction: float = 0.2,
+    version: int = 1,
+    stored: Split | None = None,
+) -> Split:
+    """Test on every host that is not a training host.
+
+    Validation is one whole training host where there are at least three; otherwise the given
+    share of the training hosts' episodes of each profile, which ``selected_on`` then says.
+
+    Parameters
+    ----------
+    episodes : usable episodes, columns of ``EPISODE_SCHEMA``.
+    train_hosts : hosts that may be trained on.
+    val_fraction : share of each profile's episodes that validate, 0 to 1.
+    stored : the split as it was; its episodes stay.
+
+    Raises
+    ------
+    SplitError
+        If a training host has no episode, no host is left to test on, or a side stays empty.
+    """
+    rows = episode_rows(episodes)
+    require_fraction("val_fraction", val_fraction)
+    hosts = {row.host_id for row in rows}
+    trained = sorted(set(train_hosts))
+    if missing := [host for host in trained if host not in hosts]:
+        raise SplitError(
+            f"held_out_host: no usable episode of the training hosts {missing}; "
+            f"hosts with episodes: {sorted(hosts)}"
+        )
+    if not hosts - set(trained):
+        raise SplitError(
+            f"held_out_host: every host ({sorted(hosts)}) is a training host, none is left to test"
+        )
+    val_host = _stored_or_chosen_val_host(rows, trained, seed, stored)
+    parameters = {"train_hosts": trained, "val_host": val_host, "val_fraction": val_fraction}
+    decided = stored_decisions(rows, stored)
+    fresh = [row for row in rows if row.episode_id not in decided and row.baseline_clean]
+    decided |= {
+        row.episode_id: placed_at(row, Side.TEST) for row in fresh if row.host_id not in trained
+    }
+    inside = [row for row in fresh if row.host_id in trained]
+    if val_host is None:
+        decided |= _share_within_profiles(rows, inside, decided, val_fraction, seed)
+    else:
+        decided |= {
+            row.episode_id: placed_at(row, Side.VAL if row.host_id == val_host else Side.TRAIN)
+            for row in inside
+        }
+    split = described(
+        Recipe.HOST,
+        episodes,
+        assignment_frame(rows, decided),
+        seed=seed,
+        version=version,
+        parameters=parameters,
+        selected_on=f"held-out host {val_host}" if val_host else "same host",
+    )
+    return _require_every_side(split)
+
+
+def held_out_sample(
+    episodes: pl.DataFrame,
+    *,
+    seed: int = 0,
+    test_fraction: float = 0.2,
+    val_fraction: float = 0.2,
+    version: int = 1,
+    stored: Split | None = None,
+) -> Split:
+    """Test on samples that were never trained on, some of every profile.
+
+    A profile with fewer than three samples cannot stand on three sides and is excluded by name.
+    Each clean-only run counts as a sample of its own.
+
+    Parameters
+    ----------
+    episodes : usable episodes, columns of ``EPISODE_SCHEMA``.
+    test_fraction, val_fraction : shares of each profile's samples, at least one sample each.
+    stored : the split as it was; its episodes stay, and so do its excluded profiles.
+
+    Raises
+    ------
+    SplitError
+        If a profile that is not excluded is missing on a side.
+    """
+    rows = episode_rows(episodes)
+    for name, fraction in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
+        require_fraction(name, fraction)
+    decided = stored_decisions(rows, stored)
+    side_of = {
+        row.group: decided[row.episode_id][0]
+        for row in rows
+        if row.episode_id in decided and decided[row.episode_id][0] is not Side.EXCLUDED
+    }
+    too_few = set(stored.parameters["excluded_profiles"]) if stored is not None else set()
+    for stratum, groups in sorted(_groups_by_stratum(rows).items()):
+        if stratum in too_few or _is_too_small(groups, side_of):
+            too_few.add(stratum)
+        else:
+            _fill(groups, side_of, _wanted(len(groups), test_fraction, val_fraction), seed)
+    for row in rows:
+        if row.episode_id in decided or not row.baseline_clean:
+            continue
+        home = None if row.stratum in too_few else side_of.get(row.group)
+        decided[row.episode_id] = (
+            (Side.EXCLUDED, f"{TOO_FEW}: {row.stratum}") if home is None else placed_at(row, home)
+        )
+    split = described(
+        Recipe.SAMPLE,
+        episodes,
+        assignment_frame(rows, decided),
+        seed=seed,
+        version=version,
+        parameters={
+            "test_fraction": test_fraction,
+            "val_fraction": val_fraction,
+            "excluded_profiles": sorted(too_few),
+        },
+        selected_on="held-out samples",
+    )
+    _require_stratification(split, rows)
+    return _require_every_side(split)
+
+
+def held_out_time(
+    episodes: pl.DataFrame,
+    *,
+    seed: int = 0,
+    test_fraction: float = 0.2,
+    val_fraction: float = 0.2,
+    version: int = 1,
+    stored: Split | None = None,
+) -> Split:
+    """Test on what was received last, validate on what came just before.
+
+    The two cuts are instants. They are found once and kept with the split, so that an episode
+    received later lands on the test side and moves nothing.
+
+    Parameters
+    ----------
+    episodes : usable episodes, columns of ``EPISODE_SCHEMA``; ``received_at_wall`` is that of the
+        first shipment.
+    test_fraction : share of the episodes after the test cut.
+    val_fraction : share of those before it that validate.
+    stored : the split as it was, with its cuts.
+
+    Raises
+    ------
+    SplitError
+        If the episodes were all received at once, so that no cut parts them.
+    """
+    rows = episode_rows(episodes)
+    for name, fraction in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
+        require_fraction(name, fraction)
+    eligible = [row for row in rows if row.baseline_clean]
+    if stored is not None:
+        cuts = {name: str(stored.parameters[name]) for name in ("val_from", "test_from")}
+    else:
+        test_from = _cut(eligible, test_fraction, "test")
+        before = [row for row in eligible if row.received < instant(test_from)]
+        cuts = {"val_from": _cut(before, val_fraction, "val"), "test_from": test_from}
+    val_from, test_from_instant = instant(cuts["val_from"]), instant(cuts["test_from"])
+    decided = stored_decisions(rows, stored)
+    for row in eligible:
+        side = Side.TRAIN if row.received < val_from else Side.VAL
+        side = Side.TEST if row.received >= test_from_instant else side
+        decided.setdefault(row.episode_id, placed_at(row, side))
+    split = described(
+        Recipe.TIME,
+        episodes,
+        assignment_frame(rows, decided),
+        seed=seed,
+        version=version,
+        parameters={"test_fraction": test_fraction, "val_fraction": val_fraction, **cuts},
+        selected_on="last part of the training period",
+    )
+    return _require_every_side(split)
+
+
+def _stored_or_chosen_val_host(
+    rows: Iterable[EpisodeRow], trained: Sequence[str], seed: int, stored: Split | None
+) -> str | None:
+    if stored is not None:
+        chosen: str | None = stored.parameters["val_host"]
+        return chosen
+    if len(trained) < _MIN_TRAIN_HOSTS_FOR_A_VAL_HOST:
+        return None
+    ran: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.host_id in trained and row.scorable and row.baseline_clean:
+            ran[row.host_id].add(row.stratum)
+    # The host that ran the most profiles: what validation never saw, it cannot choose for.
+    return max(trained, key=lambda host: (len(ran[host]), rank(seed, host)))
+
+
+def _share_within_profiles(
+    rows: Iterable[EpisodeRow],
+    fresh: Sequence[EpisodeRow],
+    decided: Mapping[str, Decision],
+    val_fraction: float,
+    seed: int,
+) -> dict[str, Decision]:
+    n_stored: dict[tuple[str, Side], int] = defaultdict(int)
+    for row in rows:
+        if row.episode_id in decided:
+            n_stored[row.stratum, decided[row.episode_id][0]] += 1
+    by_stratum: dict[str, list[EpisodeRow]] = defaultdict(list)
+    for row in fresh:
+        by_stratum[row.stratum].append(row)
+    placed: dict[str, Decision] = {}
+    for stratum, members in by_stratum.items():
+        n_val = n_stored[stratum, Side.VAL]
+        n_all = n_val + n_stored[stratum, Side.TRAIN] + len(members)
+        wanted = min(max(1, rounded(val_fraction * n_all)), n_all - 1) - n_val
+        candidates = sorted(
+            (row for row in members if row.scorable), key=lambda row: rank(seed, row.episode_id)
+        )
+        chosen = {row.episode_id for row in candidates[: max(0, wanted)]}
+        for row in members:
+            placed[row.episode_id] = placed_at(
+                row, Side.VAL if row.episode_id in chosen else Side.TRAIN
+            )
+    return placed
+
+
+def _groups_by_stratum(rows: Iterable[EpisodeRow]) -> dict[str, dict[str, bool]]:
+    """Collect the samples of each profile, and whether any of their episodes may be scored."""
+    stratum_of: dict[str, str] = {}
+    scorable: dict[str, bool] = {}
+    for row in rows:
+        if row.baseline_clean:
+            # A sample recorded under two profiles is still one sample and stays in one piece.
+            stratum_of[row.group] = min(row.stratum, stratum_of.get(row.group, row.stratum))
+            scorable[row.group] = row.scorable or scorable.get(row.group, False)
+    found: dict[str, dict[str, bool]] = defaultdict(dict)
+    for group, stratum in stratum_of.items():
+        found[stratum][group] = scorable[group]
+    return found
+
+
+def _is_too_small(groups: Mapping[str, bool], side_of: Mapping[str, Side]) -> bool:
+    if any(group in side_of for group in groups):
+        return False
+    # Two of the three sides are scored, so that two samples must be fit for it.
+    return len(groups) < _MIN_SAMPLES or sum(groups.values()) < _MIN_SAMPLES - 1
+
+
+def _wanted(n_groups: int, test_fraction: float, val_fraction: float) -> dict[Side, int]:
+    wanted = {
+        Side.TEST: max(1, rounded(test_fraction * n_groups)),
+        Side.VAL: max(1, rounded(val_fraction * n_groups)),
+    }
+    while sum(wanted.values()) >= n_groups:
+        wanted[max(wanted, key=lambda side: wanted[side])] -= 1
+    return wanted
+
+
+def _fill(
+    groups: Mapping[str, bool], side_of: dict[str, Side], wanted: Mapping[Side, int], seed: int
+) -> None:
+    """Give groups that have no side yet to the side that lacks most of its share."""
+    lacking = {
+        side: n - sum(side_of.get(group) is side for group in groups) for side, n in wanted.items()
+    }
+    for group in sorted(groups, key=lambda group: (not groups[group], rank(seed, group))):
+        if group in side_of:
+            continue
+        side = max(lacking, key=lambda side: lacking[side])
+        if lacking[side] <= 0 or not groups[group]:
+            side_of[group] = Side.TRAIN
+        else:
+            side_of[group] = side
+            lacking[side] -= 1
+
+
+def _cut(rows: Sequence[EpisodeRow], fraction: float, side: str) -> str:
+    ordered = sorted(rows, key=lambda row: (row.received, row.episode_id))
+    if not ordered or ordered[0].received == ordered[-1].received:
+        raise SplitError(
+            f"held_out_time: no cut makes a {side} side of {len(ordered)} episodes "
+            f"that were received at one instant"
+        )
+    place = len(ordered) - max(1, rounded(fraction * len(ordered)))
+    # Equal instants stay together, on the later side; if that leaves nothing before, cut after.
+    cut = ordered[place].received
+    if cut == ordered[0].received:
+        cut = min(row.received for row in ordered if row.received > cut)
+    return next(row.received_at_wall for row in ordered if row.received == cut)
+
+
+def _require_stratification(split: Split, rows: Iterable[EpisodeRow]) -> None:
+    side_of = dict(split.assignment.select("episode_id", "side").iter_rows())
+    present: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        present[row.stratum].add(side_of[row.episode_id])
+    faults = [
+        f"{stratum} is missing on {side}"
+        for stratum, sides in sorted(present.items())
+        for side in (Side.TRAIN, Side.VAL, Side.TEST)
+        if sides - {str(Side.EXCLUDED)} and str(side) not in sides
+    ]
+    if faults:
+        raise SplitError(
+            f"held_out_sample promises every profile on every side, but {'; '.join(faults)}; "
+            f"raise the split's version to deal the samples anew"
+        )
+
+
+def _require_every_side(split: Split) -> Split:
+    empty = [str(side) for side in Side if side is not Side.EXCLUDED and not split.counts[side]]
+    if empty:
+        raise SplitError(
+            f"the {split.recipe} split leaves no episode for {', '.join(empty)} "
+            f"(episodes by side: {split.counts}; excluded: {split.excluded})"
+        )
+    return split
+
+
+_RULES: Final[Mapping[Recipe, Callable[..., Split]]] = {
+    Recipe.HOST: held_out_host,
+    Recipe.SAMPLE: held_out_sample,
+    Recipe.TIME: held_out_time,
+}
+
+
+def make_split(recipe: Recipe, episodes: pl.DataFrame, **parameters: Any) -> Split:
+    """Make or extend the split of a recipe.
+
+    Parameters
+    ----------
+    recipe : what is held out.
+    episodes : usable episodes, columns of ``EPISODE_SCHEMA``.
+    parameters : those of the recipe's own function.
+
+    Raises
+    ------
+    SplitError
+        If the recipe has no such parameter, or as its function says.
+    """
+    rule = _RULES[recipe]
+    known = sorted({name for name in rule.__annotations__ if name not in ("episodes", "return")})
+    if unknown := sorted(set(parameters) - set(known)):
+        raise SplitError(f"the {recipe} recipe has no parameters {unknown}; it has {known}")
+    return rule(episodes, **parameters)

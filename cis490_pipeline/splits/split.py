@@ -1,0 +1,218 @@
+"""A split as a value: who is where and why, what the sides share, what was never tested."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.domain import Recipe, Side
+from cis490_pipeline.errors import SplitError
+from cis490_pipeline.store.files import digest
+
+CLEAN_ONLY: Final = "clean-only"
+"""What stands where a profile would, for a run without a sample."""
+
+EPISODE_SCHEMA: Final = pl.Schema(
+    {
+        "episode_id": pl.String,
+        "host_id": pl.String,
+        "profile": pl.String,
+        "sample_name": pl.String,
+        "received_at_wall": pl.String,
+        "scorable": pl.Boolean,
+        "baseline_clean": pl.Boolean,
+    }
+)
+"""What a recipe reads of each usable episode."""
+
+ASSIGNMENT_SCHEMA: Final = pl.Schema(
+    {"episode_id": pl.String, "host_id": pl.String, "side": pl.String, "why": pl.String}
+)
+
+NO_CLEAN_BASELINE: Final = "no_clean_baseline"
+UNSCORABLE: Final = "unscorable: label_unjustified or clock_skew"
+TOO_FEW: Final = "too few samples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The sides of one recipe.
+
+    Attributes
+    ----------
+    assignment : one row per episode, sorted by id: episode_id, host_id, side, why (null unless
+        the side is ``excluded``).
+    parameters : what the rule was made with, cuts and chosen hosts included; a later episode is
+        placed by these.
+    untested_profiles : profiles that a host of the test side never ran there, by host.
+    selected_on : where models are chosen, in words a report prints.
+    shared : hosts, samples and profiles that train and test have in common.
+    """
+
+    recipe: Recipe
+    seed: int
+    assignment: pl.DataFrame
+    version: int = 1
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    untested_profiles: Mapping[str, list[str]] = field(default_factory=dict)
+    selected_on: str = ""
+    shared: Mapping[str, list[str]] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of who is on which side; what predictions and checkpoints are tied to."""
+        rows = self.assignment.select("episode_id", "host_id", "side").rows()
+        return digest(
+            {"recipe": self.recipe, "version": self.version, "sides": [list(row) for row in rows]}
+        )
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Episodes on each side."""
+        found = dict(self.assignment.group_by("side").len().iter_rows())
+        return {str(side): int(found.get(str(side), 0)) for side in Side}
+
+    @cached_property
+    def excluded(self) -> dict[str, int]:
+        """Episodes left out, by reason."""
+        left_out = self.assignment.filter(pl.col("side") == Side.EXCLUDED)
+        return dict(sorted(left_out.group_by("why").len().iter_rows()))
+
+    def masks(self, episode_ids: npt.ArrayLike) -> dict[Side, npt.NDArray[np.bool_]]:
+        """Tell which of many episodes (or windows, by their episode) each side holds.
+
+        Parameters
+        ----------
+        episode_ids : (n,) ids, repeated as often as one likes.
+
+        Returns
+        -------
+        One mask (n,) per side; exactly one of them is true in each place.
+
+        Raises
+        ------
+        SplitError
+            If an id is not in the split.
+        """
+        ids = np.asarray(episode_ids, dtype=np.str_)
+        known = self.assignment["episode_id"].to_numpy().astype(np.str_)
+        sides = self.assignment["side"].to_numpy().astype(np.str_)
+        unknown = np.setdiff1d(ids, known)
+        if unknown.size:
+            raise SplitError(
+                f"split {self.recipe} v{self.version} does not hold {unknown.size} of the "
+                f"episodes, first {unknown[0]}; make the split again with them"
+            )
+        if not ids.size:
+            return {side: np.zeros(0, dtype=np.bool_) for side in Side}
+        # The assignment is sorted by id, so that a corpus of windows is placed in one search.
+        place = np.searchsorted(known, ids)
+        return {side: np.asarray(sides[place] == str(side), dtype=np.bool_) for side in Side}
+
+    def restricted(self, episodes: pl.DataFrame) -> "Split":
+        """Return the same split, over the given episodes alone."""
+        kept = self.assignment.filter(pl.col("episode_id").is_in(episodes["episode_id"].implode()))
+        return described(
+            self.recipe,
+            episodes,
+            kept,
+            seed=self.seed,
+            version=self.version,
+            parameters=self.parameters,
+            selected_on=self.selected_on,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """All but the assignment, as JSON values: what a report prints of its split."""
+        return {
+            "recipe": str(self.recipe),
+            "version": self.version,
+            "seed": self.seed,
+            "parameters": dict(self.parameters),
+            "selected_on": self.selected_on,
+            "untested_profiles": dict(self.untested_profiles),
+            "shared": dict(self.shared),
+            "counts": self.counts,
+            "excluded": self.excluded,
+            "digest": self.digest,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON values."""
+        return {**self.summary(), "assignment": self.assignment.rows(named=True)}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "Split":
+        """Restore what ``to_dict`` gave.
+
+        Raises
+        ------
+        SplitError
+            If a part is missing, or the assignment does not have the digest it was saved with.
+        """
+        try:
+            split = cls(
+                recipe=Recipe(saved["recipe"]),
+                version=saved["version"],
+                seed=saved["seed"],
+                parameters=saved["parameters"],
+                selected_on=saved["selected_on"],
+                untested_profiles=saved["untested_profiles"],
+                shared=saved["shared"],
+                assignment=pl.DataFrame(saved["assignment"], schema=ASSIGNMENT_SCHEMA),
+            )
+            expected = saved["digest"]
+        except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as fault:
+            raise SplitError(f"the stored split is incomplete or malformed: {fault!r}") from fault
+        if split.digest != expected:
+            raise SplitError(
+                f"the stored {split.recipe} split has the digest {split.digest:.12}, but says "
+                f"{expected:.12}: its sides were edited; restore the file or raise the version"
+            )
+        return split
+
+
+def described(
+    recipe: Recipe,
+    episodes: pl.DataFrame,
+    assignment: pl.DataFrame,
+    *,
+    seed: int,
+    version: int,
+    parameters: Mapping[str, Any],
+    selected_on: str,
+) -> Split:
+    """Complete an assignment by what a reader must know of it: what is shared, what is untested.
+
+    Parameters
+    ----------
+    episodes : rows of ``EPISODE_SCHEMA``.
+    assignment : rows of ``ASSIGNMENT_SCHEMA``.
+    """
+    placed = episodes.join(assignment.select("episode_id", "side"), on="episode_id")
+    train = placed.filter(pl.col("side") == Side.TRAIN)
+    test = placed.filter(pl.col("side") == Side.TEST)
+    columns = {"hosts": "host_id", "samples": "sample_name", "profiles": "profile"}
+    return Split(
+        recipe=recipe,
+        seed=seed,
+        version=version,
+        parameters=dict(parameters),
+        selected_on=selected_on,
+        assignment=assignment.sort("episode_id"),
+        untested_profiles=_untested(test, set(episodes["profile"].drop_nulls())),
+        shared={
+            name: sorted(set(train[column].drop_nulls()) & set(test[column].drop_nulls()))
+            for name, column in columns.items()
+        },
+    )
+
+
+def _untested(test: pl.DataFrame, profiles: set[str]) -> dict[str, list[str]]:
+    # By host: a flat list is empty as soon as any one host ran the profile.
+    ran = {host: set(rows["profile"].drop_nulls()) for (host,), rows in test.group_by("host_id")}
+    return {str(host): sorted(profiles - ran[host]) for host in sorted(ran) if profiles - ran[host]}

@@ -1,0 +1,184 @@
+import re
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation import html_view as view
+from cis490_pipeline.evaluation.html import render_report
+from cis490_pipeline_tests.evaluation.boards import board_of
+from cis490_pipeline_tests.evaluation.made_up import SPLIT, windows
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
+VOID = {"meta", "br"}
+
+
+def page_of(made, split=SPLIT, provenance=None):
+    board, reports, probes = made
+    return render_report(
+        board, [*reports, *probes], split=split, provenance=provenance or {"commit": "abc"}
+    )
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes and text, and refuses tags that do not close."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.words = [], [], [], []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture(scope="module")
+def made():
+    return board_of()
+
+
+@pytest.fixture(scope="module")
+def html(made):
+    return page_of(made)
+
+
+def test_every_tag_is_closed(html):
+    assert Page(html).open == []
+
+
+def test_nothing_is_fetched_and_nothing_is_run(html):
+    parsed = Page(html)
+
+    assert not {"script", "link", "img", "iframe", "object", "base", "form"} & set(parsed.tags)
+    fetching = {"src", "href", "srcset", "action", "data", "xlink:href", "style"}
+    assert not [a for a in parsed.attributes if a[0] in fetching or a[0].startswith("on")]
+    assert not re.search(r"https?://|url\(|@import", html)
+    assert "default-src 'none'" in html
+
+
+def test_every_row_of_the_leaderboard_is_on_the_page(made, html):
+    text = Page(html).text
+
+    for row in made[0]["rows"]:
+        assert row["model"] in text
+        assert f"{row['macro_f1']:.3f}" in text
+
+
+def test_the_page_names_what_is_untested_shared_and_excluded(html):
+    text = Page(html).text
+
+    assert "untested on lab-nuc io-walk" in text
+    assert "samples in both flood-1" in text
+    assert "1: no_clean_baseline" in text
+    assert html.count('class="untested">untested</td>') == 1
+
+
+def test_hostile_names_are_shown_and_never_run():
+    keys = windows().with_columns(
+        host_id=pl.lit(HOSTILE) + pl.col("host_id"),
+        profile=pl.lit(HOSTILE) + pl.col("profile"),
+    )
+    split = {
+        **SPLIT,
+        "untested_profiles": {HOSTILE: [HOSTILE]},
+        "excluded": {f"too few samples: {HOSTILE}": 2},
+        "shared": {"hosts": [HOSTILE], "samples": [HOSTILE], "profiles": []},
+        "selected_on": HOSTILE,
+    }
+    made = board_of(keys, split=split, name=HOSTILE + "{}_{}")
+
+    hostile = page_of(made, split, provenance={HOSTILE: HOSTILE})
+
+    parsed = Page(hostile)
+    assert parsed.open == []
+    assert not {"script", "img"} & set(parsed.tags)
+    assert not [name for name, _ in parsed.attributes if name.startswith("on")]
+    assert "alert(1)" in parsed.text
+    assert "{{ 7*7 }}" in parsed.text
+
+
+@pytest.mark.parametrize(
+    "models",
+    [{("gbt", "realistic"): 2.0}, {("cnn", "oracle"): 2.0}, {("gru", "realistic"): 0.0}],
+)
+def test_a_page_of_a_single_model_still_stands(models):
+    assert Page(page_of(board_of(models=models))).open == []
+
+
+def test_a_missing_view_is_said_and_not_drawn(html):
+    assert "no oracle yet" in Page(html).text
+
+
+def test_a_row_without_a_report_is_refused(made):
+    board, reports, probes = made
+
+    with pytest.raises(EvaluationError, match=r"needs the reports of \['probe_position'\]"):
+        render_report(board, [*reports, probes[0]], split=SPLIT, provenance={})
+
+
+def test_equal_input_gives_equal_pages(made, html):
+    assert page_of(made) == html
+
+
+def test_bars_end_where_the_scores_say(made):
+    for group in view.bars(made[0]):
+        for bar in group["bars"]:
+            if bar["row"]:
+                assert float(bar["end"]) == pytest.approx(100 * bar["row"]["macro_f1"], abs=0.01)
+
+
+def test_a_pair_turned_round_turns_its_sign(made):
+    board, _, _ = made
+    scores = {row["model"]: row["macro_f1"] for row in board["rows"]}
+
+    (table,) = [t for t in view.pair_tables(board) if t["variant"] == "realistic"]
+
+    for row in table["rows"]:
+        for column, cell in zip(table["columns"], row["cells"], strict=True):
+            if cell is not None:
+                expected = scores[f"{row['name']}_realistic"] - scores[f"{column}_realistic"]
+                assert cell["difference"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("write", "value", "text"),
+    [
+        (view.score, None, "n/a"),
+        (view.score, 0.456, "0.46"),
+        (view.signed, -0.123, "−0.12"),
+        (view.signed, 0.001, "0.00"),
+        (view.signed, 0.5, "+0.50"),
+        (view.signed, None, "n/a"),
+        (view.p_value, None, "not tested"),
+        (view.p_value, 0.0001, "p\u00a0<\u00a00.001"),
+        (view.p_value, 0.034, "p\u00a0=\u00a00.034"),
+        (view.p_value, 1.0, "p\u00a0=\u00a01.00"),
+        (view.level, None, "none"),
+        (view.level, 0.0, "0"),
+        (view.level, 1.0, "10"),
+        (view.phase_name, "infected_running", "running"),
+        (view.provenance_text, {"torch": "2.13", "n": 3}, "torch 2.13, n 3"),
+    ],
+)
+def test_numbers_are_written_as_a_reader_compares_them(write, value, text):
+    assert write(value) == text

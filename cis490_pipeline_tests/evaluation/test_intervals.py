@@ -1,0 +1,151 @@
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import f1_score
+
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.confusion import episode_confusions
+from cis490_pipeline.evaluation.intervals import episode_interval
+from cis490_pipeline.evaluation.resampling import resample_weights, swap_signs
+
+
+def episodes(n_episodes, n_windows=20, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = np.repeat([f"e{i:03d}" for i in range(n_episodes)], n_windows)
+    y_true = rng.integers(5, size=ids.size)
+    skill = np.repeat(rng.uniform(0.2, 0.95, size=n_episodes), n_windows)
+    y_pred = np.where(rng.random(ids.size) < skill, y_true, rng.integers(5, size=ids.size))
+    return y_true, y_pred, ids
+
+
+def resampled_by_hand(y_true, y_pred, ids, *, seed, n_resamples):
+    """Draw the same episodes, but gather their windows and ask scikit-learn."""
+    names = np.unique(ids)
+    rng = np.random.default_rng(seed)
+    scores = []
+    for weights in resample_weights(rng, names.size, n_resamples):
+        for row in weights.astype(int):
+            rows = np.concatenate(
+                [np.flatnonzero(ids == names[e]) for e in np.repeat(np.arange(names.size), row)]
+            )
+            scores.append(
+                f1_score(
+                    y_true[rows], y_pred[rows], labels=range(5), average="macro", zero_division=0
+                )
+            )
+    return np.array(scores)
+
+
+def test_percentiles_are_those_of_scikit_learn_on_the_same_episodes():
+    y_true, y_pred, ids = episodes(25)
+    matrices = episode_confusions(y_true, y_pred, ids)
+
+    interval = episode_interval(matrices.counts, seed=4, n_resamples=150)
+
+    scores = resampled_by_hand(y_true, y_pred, ids, seed=4, n_resamples=150)
+    assert interval.low == pytest.approx(np.quantile(scores, 0.025), abs=1e-12)
+    assert interval.high == pytest.approx(np.quantile(scores, 0.975), abs=1e-12)
+    assert interval.estimate == f1_score(y_true, y_pred, average="macro")
+    assert (interval.n_episodes, interval.n_windows) == (25, 500)
+
+
+def test_below_twenty_episodes_it_is_a_t_interval_on_the_resamples_error():
+    y_true, y_pred, ids = episodes(8)
+    matrices = episode_confusions(y_true, y_pred, ids)
+
+    interval = episode_interval(matrices.counts, seed=2, n_resamples=150)
+
+    scores = resampled_by_hand(y_true, y_pred, ids, seed=2, n_resamples=150)
+    reach = scores.std(ddof=1) * stats.t.ppf(0.975, 7)
+    assert interval.high - interval.estimate == pytest.approx(reach, abs=1e-12)
+    assert interval.estimate - interval.low == pytest.approx(reach, abs=1e-12)
+
+
+def test_it_agrees_with_scipys_bootstrap():
+    matrices = episode_confusions(*episodes(40)).counts
+
+    def statistic(drawn):
+        pooled = matrices[drawn].sum(axis=0)
+        hits = np.diagonal(pooled)
+        return (2 * hits / (pooled.sum(axis=0) + pooled.sum(axis=1))).mean()
+
+    scipys = stats.bootstrap(
+        (np.arange(40),), statistic, vectorized=False, method="percentile", n_resamples=3000, rng=0
+    ).confidence_interval
+    ours = episode_interval(matrices, seed=0)
+    assert ours.low == pytest.approx(scipys.low, abs=0.01)
+    assert ours.high == pytest.approx(scipys.high, abs=0.01)
+
+
+def test_windows_said_twice_make_nobody_surer():
+    matrices = episode_confusions(*episodes(30)).counts
+
+    once, tenfold = (episode_interval(m, seed=1) for m in (matrices, 10 * matrices))
+
+    assert (once.low, once.high) == (tenfold.low, tenfold.high)
+
+
+def test_nominal_intervals_cover_the_truth_about_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    population = episode_confusions(*episodes(3000, n_windows=15, seed=9)).counts
+    truth = episode_interval(population, seed=0, n_resamples=2).estimate
+
+    covered = [
+        (i := episode_interval(population[rng.choice(3000, 40)], seed=k, n_resamples=400)).low
+        <= truth
+        <= i.high
+        for k in range(150)
+    ]
+
+    assert 0.88 <= np.mean(covered) <= 1.0
+
+
+def test_equal_seeds_give_equal_intervals():
+    matrices = episode_confusions(*episodes(30)).counts
+
+    assert episode_interval(matrices, seed=7) == episode_interval(matrices, seed=7)
+
+
+def test_a_single_episode_has_a_score_and_no_interval():
+    matrices = episode_confusions(*episodes(1)).counts
+
+    interval = episode_interval(matrices, seed=0).to_dict()
+
+    assert interval["ci_low"] is None
+    assert interval["macro_f1"] is not None
+    assert interval["ci_method"] == "none: needs two episodes"
+
+
+def test_nothing_to_score_is_null_in_json():
+    interval = episode_interval(np.zeros((0, 5, 5), dtype=np.int64), seed=0)
+
+    assert json.loads(json.dumps(interval.to_dict(), allow_nan=False))["macro_f1"] is None
+
+
+def test_pooled_matrices_are_refused():
+    with pytest.raises(EvaluationError, match=r"must be \(episodes, K, K\), got \(5, 5\)"):
+        episode_interval(np.eye(5, dtype=np.int64), seed=0)
+
+
+@pytest.mark.parametrize("n_episodes", [1, 7, 900])
+def test_every_resample_draws_as_many_episodes_as_there_are(n_episodes):
+    chunks = list(resample_weights(np.random.default_rng(0), n_episodes, 3000))
+
+    weights = np.concatenate(chunks)
+    assert weights.shape == (3000, n_episodes)
+    assert (weights.sum(axis=1) == n_episodes).all()
+
+
+def test_memory_is_bounded_by_chunks_however_many_episodes():
+    first = next(iter(resample_weights(np.random.default_rng(0), 100_000, 10_000)))
+
+    assert first.nbytes <= 16_000_000
+
+
+def test_swaps_are_fair_coins():
+    signs = np.concatenate(list(swap_signs(np.random.default_rng(0), 50, 4000)))
+
+    assert set(np.unique(signs)) == {0, 1}
+    assert signs.mean() == pytest.approx(0.5, abs=0.01)

@@ -1,0 +1,126 @@
+import json
+
+import pytest
+
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard, selected_model
+from cis490_pipeline.evaluation.paired import holm
+from cis490_pipeline_tests.evaluation.boards import MODELS, board_of
+from cis490_pipeline_tests.evaluation.made_up import predictions, windows
+
+PAIRED = {"pairs": [], "best_vs_probe": {"model": None, "comparisons": []}}
+
+
+@pytest.fixture(scope="module")
+def made():
+    return board_of()
+
+
+def test_a_leaderboard_survives_json(made):
+    board, _, _ = made
+
+    assert json.loads(json.dumps(board, allow_nan=False)) == board
+
+
+def test_rows_have_what_every_reader_of_the_file_expects(made):
+    board, _, _ = made
+
+    assert {"split", "schema", "untested_profiles", "rows"} <= set(board)
+    for row in board["rows"]:
+        assert {"model", "kind", "macro_f1", "ci_low", "ci_high", "n_episodes"} <= set(row)
+        assert "n_windows" in row
+
+
+def test_models_come_best_first_and_probes_after_them(made):
+    rows = made[0]["rows"]
+
+    assert [row["kind"] for row in rows] == ["model"] * 5 + ["probe"] * 2
+    scores = [row["macro_f1"] for row in rows[:5]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_the_choice_is_made_on_validation_in_each_variant(made):
+    board, reports, _ = made
+
+    for variant in ("realistic", "oracle"):
+        best = max(
+            (r for r in reports if r["variant"] == variant), key=lambda r: r["val"]["macro_f1"]
+        )
+        assert board["selected"][variant] == best["model"]
+    assert {r["model"] for r in board["rows"] if r["selected"]} == set(board["selected"].values())
+
+
+def test_a_model_without_a_validation_score_is_never_chosen():
+    reports = [
+        {"model": "a", "variant": "realistic", "val": {"macro_f1": None}},
+        {"model": "b", "variant": "realistic", "val": {"macro_f1": 0.1}},
+    ]
+
+    assert selected_model(reports, "realistic") == "b"
+    assert selected_model(reports[:1], "realistic") is None
+
+
+def test_each_family_of_pairs_is_whole_and_corrected_for_itself(made):
+    pairs = made[0]["pairs"]
+
+    families = {}
+    for pair in pairs:
+        families.setdefault(pair["family"], []).append(pair)
+    assert {name: len(found) for name, found in families.items()} == {
+        "within realistic": 3,
+        "within oracle": 1,
+        "oracle against realistic": 2,
+    }
+    for found in families.values():
+        assert [p["p_holm"] for p in found] == pytest.approx(holm([p["p_value"] for p in found]))
+
+
+def test_the_chosen_model_is_compared_with_every_probe(made):
+    board, _, _ = made
+
+    against = board["best_vs_probe"]
+    assert against["model"] == board["selected"]["realistic"]
+    assert [c["b"] for c in against["comparisons"]] == ["probe_majority", "probe_position"]
+
+
+def test_differences_are_those_of_the_scores_shown(made):
+    scores = {row["model"]: row["macro_f1"] for row in made[0]["rows"]}
+
+    for pair in made[0]["pairs"]:
+        assert pair["difference"] == pytest.approx(scores[pair["a"]] - scores[pair["b"]])
+
+
+def test_reports_of_two_splits_are_refused(made):
+    _, reports, probes = made
+    other = {**reports[1], "split_digest": "other"}
+
+    with pytest.raises(EvaluationError, match="gbt_oracle was scored on split_digest other"):
+        leaderboard([reports[0], other], probes, PAIRED, schema="f")
+
+
+def test_two_reports_of_one_model_are_refused(made):
+    _, reports, _ = made
+
+    with pytest.raises(EvaluationError, match=r"two reports of \['gbt_realistic'\]"):
+        leaderboard([reports[0], reports[0]], [], PAIRED, schema="f")
+
+
+def test_nothing_to_compare_is_refused():
+    with pytest.raises(EvaluationError, match="needs a report"):
+        leaderboard([], [], PAIRED, schema="f")
+
+
+def test_missing_predictions_are_named(made):
+    _, reports, probes = made
+
+    with pytest.raises(EvaluationError, match=r"no predictions to compare of .*'cnn_oracle'"):
+        compare_models(reports, probes, {}, seed=0)
+
+
+def test_models_scored_on_other_windows_are_refused(made):
+    _, reports, _ = made
+    frames = {f"{a}_{v}": predictions(windows(), skill=1) for a, v in MODELS}
+    frames["mlp_realistic"] = predictions(windows(n_test=6), skill=1)
+
+    with pytest.raises(EvaluationError, match="not scored on identical windows"):
+        compare_models(reports, [], frames, seed=0)

@@ -1,0 +1,77 @@
+import polars as pl
+import pytest
+
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.confusion import macro_f1
+from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.evaluation.probes import majority_probe, position_probe
+from cis490_pipeline_tests.evaluation.made_up import PLOT, windows
+
+
+@pytest.fixture
+def train():
+    return windows().rename({"y_true": "phase"})
+
+
+def probes(train, scored):
+    return [majority_probe(train, scored), position_probe(train, scored, seed=0)]
+
+
+def test_probes_predict_exactly_the_scored_windows(train):
+    scored = windows().reverse()
+
+    for frame in probes(train, scored):
+        assert frame.select(scored.columns).equals(scored)
+
+
+def test_majority_says_the_commonest_phase_everywhere(train):
+    frame = majority_probe(train.filter(pl.col("phase") != "clean"), windows())
+
+    pooled = matrices_of(frame).pooled
+    assert pooled.sum(axis=0).tolist() == [0, 0, 0, frame.height, 0]
+
+
+def test_majority_gives_the_shares_of_training(train):
+    frame = majority_probe(train, windows())
+
+    shares = [PLOT.count(k) / len(PLOT) for k in range(5)]
+    assert frame.row(0)[-5:] == pytest.approx(shares)
+
+
+def test_position_alone_solves_runs_that_all_follow_one_plot(train):
+    frame = position_probe(train, windows(), seed=0)
+
+    assert macro_f1(matrices_of(frame).pooled) == 1.0
+
+
+def test_position_looks_at_nothing_but_the_time_since_the_start(train):
+    other = windows().with_columns(
+        host_id=pl.lit("elsewhere"), profile=pl.lit("flood"), purity=pl.lit(0.1)
+    )
+
+    here, there = (position_probe(train, scored, seed=0) for scored in (windows(), other))
+
+    assert here.select(pl.col("^p_.*$")).equals(there.select(pl.col("^p_.*$")))
+
+
+def test_a_phase_absent_from_training_gets_no_probability(train):
+    without = train.filter(pl.col("phase") != "dormant")
+
+    for frame in probes(without, windows()):
+        assert frame["p_dormant"].to_list() == [0.0] * frame.height
+
+
+def test_nothing_to_score_gives_no_rows(train):
+    for frame in probes(train, windows().clear()):
+        assert frame.height == 0
+
+
+def test_equal_seeds_give_equal_forests(train):
+    one, other = (position_probe(train, windows(), seed=3) for _ in range(2))
+
+    assert one.equals(other)
+
+
+def test_probes_need_training_windows(train):
+    with pytest.raises(EvaluationError, match="learns from training windows"):
+        majority_probe(train.clear(), windows())
