@@ -1,0 +1,41 @@
+"""A checkpoint in words, for a person who has only the folder."""
+
+from pathlib import Path
+from typing import Any
+
+from cis490_pipeline.checkpoints.loading import load_checkpoint
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint is, was trained on, and promises, as JSON values.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged; a description of a file that cannot be trusted would be worse than none.
+    """
+    checkpoint = load_checkpoint(folder, None)
+    history = checkpoint.history
+    return {
+        "model": checkpoint.name,
+        "architecture_version": checkpoint.architecture_version,
+        "input": f"{checkpoint.input_kind}, {checkpoint.golden.inputs.shape[1:]}",
+        "classes": list(checkpoint.classes),
+        "parameters": sum(int(array.size) for array in checkpoint.weights.values()),
+        "booster_bytes": len(checkpoint.booster),
+        "onnx_bytes": len(checkpoint.onnx),
+        "calibration": str(checkpoint.calibrator.mode),
+        "feature_schema": checkpoint.schema.hash,
+        "data_digest": checkpoint.data_digest,
+        "split_digest": checkpoint.split_digest,
+        "digest": checkpoint.digest,
+        "seed": checkpoint.seed,
+        "threads": checkpoint.threads,
+        "commit": checkpoint.commit,
+        "versions": dict(checkpoint.versions),
+        "config": dict(checkpoint.config),
+        "val_metrics": dict(checkpoint.metrics),
+        "epochs": len(history.get("epochs", [])),
+        "best_epoch": history.get("best_epoch"),
+        "golden_windows": len(checkpoint.golden.inputs),
+    }

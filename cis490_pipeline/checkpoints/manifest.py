@@ -1,0 +1,98 @@
+"""The text of ``checkpoint.json``: everything of a checkpoint but its arrays."""
+
+from typing import Any, Final
+
+import msgspec
+
+from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint
+
+MANIFEST: Final = "checkpoint.json"
+WEIGHTS: Final = "weights.safetensors"
+BOOSTER: Final = "model.ubj"
+CALIBRATION: Final = "calibration.safetensors"
+GOLDEN: Final = "golden.safetensors"
+ONNX: Final = "model.onnx"
+
+_MIB: Final = 2**20
+MEMBER_LIMITS: Final = {
+    MANIFEST: 16 * _MIB,
+    WEIGHTS: 1024 * _MIB,
+    BOOSTER: 1024 * _MIB,
+    CALIBRATION: 4 * _MIB,
+    GOLDEN: 64 * _MIB,
+    ONNX: 1024 * _MIB,
+}
+"""Files a checkpoint may have, with the most bytes that are read of each."""
+
+
+class CalibratorRecord(msgspec.Struct, forbid_unknown_fields=True):
+    """How windows are calibrated; the arrays are in ``calibration.safetensors``."""
+
+    mode: str
+    digest: str
+
+
+class FileRecord(msgspec.Struct, forbid_unknown_fields=True):
+    """One file of the folder."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, forbid_unknown_fields=True):
+    """``checkpoint.json``."""
+
+    format_version: int
+    architecture: str
+    architecture_version: int
+    variant: str
+    input_kind: str
+    classes: list[str]
+    config: dict[str, Any]
+    feature_schema: dict[str, Any]
+    feature_schema_hash: str
+    calibrator: CalibratorRecord
+    seed: int
+    threads: int
+    versions: dict[str, str]
+    commit: str | None
+    data_digest: str
+    split_digest: str
+    history: dict[str, Any]
+    metrics: dict[str, Any]
+    files: dict[str, FileRecord]
+    digest: str
+
+
+def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifest:
+    """Describe a checkpoint whose other files are written.
+
+    Parameters
+    ----------
+    checkpoint : what is described.
+    files : name -> size and digest of every other file of its folder.
+    """
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        architecture=str(checkpoint.architecture),
+        architecture_version=checkpoint.architecture_version,
+        variant=str(checkpoint.variant),
+        input_kind=checkpoint.input_kind,
+        classes=list(checkpoint.classes),
+        config=dict(checkpoint.config),
+        feature_schema=checkpoint.schema.to_dict(),
+        feature_schema_hash=checkpoint.schema.hash,
+        calibrator=CalibratorRecord(
+            mode=str(checkpoint.calibrator.mode), digest=checkpoint.calibrator.digest
+        ),
+        seed=checkpoint.seed,
+        threads=checkpoint.threads,
+        versions=dict(checkpoint.versions),
+        commit=checkpoint.commit,
+        data_digest=checkpoint.data_digest,
+        split_digest=checkpoint.split_digest,
+        history=dict(checkpoint.history),
+        metrics=dict(checkpoint.metrics),
+        files=files,
+        digest=checkpoint.digest,
+    )

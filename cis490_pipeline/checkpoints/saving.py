@@ -1,0 +1,131 @@
+"""Writing a checkpoint: a whole folder appears under its name, or nothing changes."""
+
+import hashlib
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from safetensors.numpy import save as safetensors_bytes
+
+from cis490_pipeline.checkpoints.checkpoint import Arrays, Checkpoint
+from cis490_pipeline.checkpoints.manifest import (
+    BOOSTER,
+    CALIBRATION,
+    GOLDEN,
+    MANIFEST,
+    MEMBER_LIMITS,
+    ONNX,
+    WEIGHTS,
+    FileRecord,
+    manifest_of,
+)
+from cis490_pipeline.errors import CheckpointError
+from cis490_pipeline.store.files import write_json
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint, replacing the one that was there.
+
+    What else lies in the folder (predictions with their count of test openings, further seeds)
+    stays.
+
+    Parameters
+    ----------
+    folder : made if missing; its parents too.
+    checkpoint : a network or trees, with finite weights.
+
+    Returns
+    -------
+    The path of its ``checkpoint.json``.
+
+    Raises
+    ------
+    CheckpointError
+        If there is nothing learnt in it, or a weight is not finite.
+    """
+    if bool(checkpoint.weights) == bool(checkpoint.booster):
+        raise CheckpointError(
+            f"{folder}: a checkpoint holds either weights or a booster, this one has "
+            f"{len(checkpoint.weights)} arrays and {len(checkpoint.booster)} bytes of booster"
+        )
+    require_finite(folder, checkpoint.weights)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.new")
+    fresh.mkdir()
+    try:
+        _write_members(fresh, checkpoint)
+        _swap(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return folder / MANIFEST
+
+
+def require_finite(folder: Path, weights: Arrays) -> None:
+    """Refuse weights that are not finite.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the first tensor in the order of names, and how many values.
+    """
+    for name, array in sorted(weights.items()):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            n_wrong = int((~np.isfinite(array)).sum())
+            raise CheckpointError(
+                f"{folder}: {n_wrong} of {array.size} values of tensor {name!r} are not finite; "
+                "train the model again"
+            )
+
+
+def _write_members(folder: Path, checkpoint: Checkpoint) -> None:
+    golden: Arrays = {
+        "inputs": checkpoint.golden.inputs,
+        "probabilities": checkpoint.golden.probabilities,
+    }
+    members = {
+        CALIBRATION: _tensors(checkpoint.calibrator.arrays()),
+        GOLDEN: _tensors(golden),
+    }
+    if checkpoint.weights:
+        members[WEIGHTS] = _tensors(checkpoint.weights)
+    if checkpoint.booster:
+        members[BOOSTER] = checkpoint.booster
+    if checkpoint.onnx:
+        members[ONNX] = checkpoint.onnx
+    files = {}
+    for name, content in members.items():
+        with (folder / name).open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        files[name] = FileRecord(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    # Last: a folder without it is no checkpoint.
+    write_json(folder / MANIFEST, msgspec.to_builtins(manifest_of(checkpoint, files)))
+
+
+def _tensors(arrays: Arrays) -> bytes:
+    # No metadata: safetensors writes two or more keys in a random order.
+    # ascontiguousarray makes a scalar (BatchNorm counts its batches in one) an array of one.
+    whole = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
+    return safetensors_bytes(whole)
+
+
+def _swap(fresh: Path, folder: Path) -> None:
+    """Put the fresh folder in the place of the old one, and take along what is not its own."""
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    old = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.old")
+    folder.rename(old)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    for entry in sorted(old.iterdir()):
+        if entry.name not in MEMBER_LIMITS:
+            entry.rename(folder / entry.name)
+    shutil.rmtree(old)

@@ -1,0 +1,1 @@
+"""The six model families behind one interface, and their export to ONNX."""

@@ -1,0 +1,234 @@
+"""What every model does alike: check its input, fit, predict, give and take its state."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Self, final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.domain import PHASES, Architecture, Variant
+from cis490_pipeline.errors import DatasetError, NotFittedError
+from cis490_pipeline.features.window_data import WindowData
+from cis490_pipeline.models.spec import InputKind, InputSpec, input_spec
+from cis490_pipeline.training.config import build_config
+from cis490_pipeline.training.history import History, Progress
+
+Probabilities = npt.NDArray[np.float64]
+"""(n_windows, 5), rows summing to 1, columns in the order of ``PHASES``."""
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """What a fitted model is made of; a checkpoint stores exactly this."""
+
+    arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    booster: bytes = b""
+    """XGBoost's own binary format (``.ubj``); empty for a network."""
+
+
+class BaseModel(ABC):
+    """One model of one architecture, variant and seed.
+
+    Parameters
+    ----------
+    variant : which channels it sees.
+    seed : of everything random in its training.
+    config : settings that differ from the architecture's defaults, by name.
+
+    Raises
+    ------
+    ConfigError
+        Naming unknown settings and values out of range.
+
+    Attributes
+    ----------
+    spec : shape of its input.
+    config : the architecture's configuration dataclass.
+    classes_ : phases in the order of the probability columns; after ``fit``.
+    history_ : what happened in training, as plain values; after ``fit``.
+    """
+
+    architecture: ClassVar[Architecture]
+    ARCHITECTURE_VERSION: ClassVar[int]
+    """Raised when the same configuration would build or train another model."""
+    input_kind: ClassVar[InputKind]
+    config_type: ClassVar[type[Any]]
+
+    classes_: tuple[str, ...]
+    history_: dict[str, Any]
+
+    def __init__(
+        self, variant: Variant, *, seed: int = 0, config: Mapping[str, Any] | None = None
+    ) -> None:
+        self.variant = Variant(variant)
+        self.spec: InputSpec = input_spec(self.input_kind, self.variant)
+        self.config = build_config(self.config_type, {**(config or {}), "seed": seed})
+        self.seed = seed
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it can predict."""
+        return hasattr(self, "classes_")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Configuration as plain values."""
+        return asdict(self.config)
+
+    @final
+    def fit(self, train: WindowData, val: WindowData, *, progress: Progress | None = None) -> Self:
+        """Learn from the training windows; the validation windows say when to stop.
+
+        Parameters
+        ----------
+        train, val : calibrated windows of the model's own shape; NaN is unknown.
+        progress : told of each epoch or boosting round.
+
+        Raises
+        ------
+        DatasetError
+            If windows or labels are not what the model takes.
+        TrainingError
+            If a phase has no training window or a loss is not finite.
+        """
+        for side, windows in (("train", train), ("val", val)):
+            self._check_windows(side, windows)
+        history = self._fit(train, val, progress)
+        self._finish(history.to_dict())
+        return self
+
+    @final
+    def predict_proba(self, X: npt.NDArray[np.float32]) -> Probabilities:
+        """Probability of each phase.
+
+        Parameters
+        ----------
+        X : (n_windows, *shape) float32, calibrated; NaN is unknown.
+
+        Returns
+        -------
+        (n_windows, 5).
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit`` or ``restore``.
+        DatasetError
+            If the shape or type is another, or a value is infinite.
+        """
+        self._require_fitted()
+        self._check_array(X)
+        if len(X) == 0:
+            return np.zeros((0, len(PHASES)))
+        return self._predict_proba(X)
+
+    @final
+    def predict(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """Most probable phase, as its position in ``PHASES``: (n_windows,)."""
+        predicted: npt.NDArray[np.int64] = self.predict_proba(X).argmax(axis=1)
+        return predicted
+
+    @final
+    def predict_windows(self, windows: WindowData, batch: int = 512) -> Probabilities:
+        """Probability of each phase for a whole set, read batch by batch: (n_windows, 5)."""
+        parts = [
+            self.predict_proba(windows.take(np.arange(start, min(start + batch, len(windows)))))
+            for start in range(0, len(windows), batch)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, len(PHASES)))
+
+    @final
+    def embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Inner representation of windows: the layer before a network's head, or tree margins.
+
+        Parameters
+        ----------
+        X : as for ``predict_proba``.
+
+        Returns
+        -------
+        (n_windows, n_dimensions); the number depends on the architecture.
+        """
+        self._require_fitted()
+        self._check_array(X)
+        return self._embed(X)
+
+    @final
+    def state(self) -> ModelState:
+        """Everything learnt, to be stored.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit`` or ``restore``.
+        """
+        self._require_fitted()
+        return self._state()
+
+    @final
+    def restore(self, state: ModelState, history: Mapping[str, Any]) -> Self:
+        """Take what another model of the same configuration learnt.
+
+        Raises
+        ------
+        CheckpointError
+            If the state does not fit the architecture; the message names the first difference.
+        """
+        self._restore(state)
+        self._finish(dict(history))
+        return self
+
+    def _finish(self, history: dict[str, Any]) -> None:
+        self.history_ = history
+        self.classes_ = tuple(str(phase) for phase in PHASES)
+
+    def _require_fitted(self) -> None:
+        if not self.is_fitted:
+            raise NotFittedError(
+                f"this {self.architecture} model has learnt nothing yet: call fit, or restore it "
+                "from a checkpoint"
+            )
+
+    def _check_windows(self, side: str, windows: WindowData) -> None:
+        if len(windows) == 0:
+            raise DatasetError(f"{side} has no windows; look at the split's excluded episodes")
+        if windows.shape != self.spec.shape:
+            raise DatasetError(
+                f"{side} windows have shape {windows.shape}, but a {self.architecture} "
+                f"({self.variant}) takes {self.input_kind} windows of {self.spec.shape}"
+            )
+        low, high = int(windows.y.min()), int(windows.y.max())
+        if low < 0 or high >= len(PHASES):
+            raise DatasetError(
+                f"{side} labels must be 0 to {len(PHASES) - 1}, found {low} to {high}"
+            )
+
+    def _check_array(self, X: npt.NDArray[np.float32]) -> None:
+        if X.dtype != np.float32 or X.shape[1:] != self.spec.shape:
+            raise DatasetError(
+                f"X must be float32 of (n_windows, {', '.join(map(str, self.spec.shape))}), "
+                f"got {X.dtype} of {X.shape}"
+            )
+        n_infinite = int(np.isinf(X).sum())
+        if n_infinite:
+            raise DatasetError(
+                f"X holds {n_infinite} infinite values; unknown is NaN, and calibration clips "
+                "the rest"
+            )
+
+    @abstractmethod
+    def _fit(self, train: WindowData, val: WindowData, progress: Progress | None) -> History: ...
+
+    @abstractmethod
+    def _predict_proba(self, X: npt.NDArray[np.float32]) -> Probabilities: ...
+
+    @abstractmethod
+    def _embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
+
+    @abstractmethod
+    def _state(self) -> ModelState: ...
+
+    @abstractmethod
+    def _restore(self, state: ModelState) -> None: ...

@@ -1,0 +1,24 @@
+"""What is known of the architectures without loading torch or XGBoost: versions and inputs."""
+
+from typing import Final
+
+from cis490_pipeline.domain import Architecture, Variant
+from cis490_pipeline.models.spec import InputKind
+
+ARCHITECTURE_VERSIONS: Final[dict[Architecture, int]] = dict.fromkeys(Architecture, 1)
+"""Raised when the same configuration would build or train another model."""
+
+MODELS: Final[tuple[tuple[Architecture, Variant], ...]] = tuple(
+    (architecture, variant) for architecture in Architecture for variant in Variant
+)
+"""The twelve models of every recipe."""
+
+INPUT_KINDS: Final[dict[Architecture, InputKind]] = {
+    Architecture.GBT: "summary",
+    Architecture.MLP: "summary",
+    Architecture.CNN: "tensor",
+    Architecture.GRU: "tensor",
+    Architecture.LSTM: "tensor",
+    Architecture.TRANSFORMER: "tensor",
+}
+"""Which of a recipe's two datasets an architecture reads."""

@@ -1,0 +1,78 @@
+"""Layers that several networks share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cis490_pipeline.domain import PHASES
+
+
+class MaskedInput(nn.Module):
+    """Turn unknown readings into zeros, and say per source how much is known.
+
+    After calibration zero is a channel's usual value, so that a dead source looks like a quiet
+    one but for its mask: one value per source (and step), the known share of its columns.
+
+    Parameters
+    ----------
+    sources : columns of each source on the second axis of the input.
+    """
+
+    def __init__(self, sources: Sequence[slice]) -> None:
+        super().__init__()
+        self.bounds = tuple((columns.start, columns.stop) for columns in sources)
+
+    def forward(self, X: Tensor) -> Tensor:
+        """(n, n_columns, ...) with NaN -> (n, n_columns + n_sources, ...) without."""
+        known = ~torch.isnan(X)
+        filled = torch.where(known, X, torch.zeros_like(X))
+        weight = known.to(X.dtype)
+        masks = [weight[:, start:stop].mean(dim=1, keepdim=True) for start, stop in self.bounds]
+        return torch.cat([filled, *masks], dim=1)
+
+
+class AttentionPool(nn.Module):
+    """Mean, maximum and a learnt weighted mean over the steps of a sequence.
+
+    Parameters
+    ----------
+    width : features per step.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """(n, n_steps, width) -> (n, 3 * width)."""
+        weights = torch.softmax(self.score(sequence), dim=1)
+        attended = (weights * sequence).sum(dim=1)
+        return torch.cat([sequence.mean(dim=1), sequence.amax(dim=1), attended], dim=1)
+
+
+class PhaseNetwork(nn.Module, ABC):
+    """A network from windows to logits of the five phases.
+
+    Parameters
+    ----------
+    sources : columns of each source on a window's first axis.
+    width : length of the embedding.
+    dropout : share of the embedding dropped in training.
+    """
+
+    def __init__(self, sources: Sequence[slice], *, width: int, dropout: float) -> None:
+        super().__init__()
+        self.inputs = MaskedInput(sources)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, len(PHASES))
+
+    @abstractmethod
+    def embed(self, X: Tensor) -> Tensor:
+        """(n, *shape) windows with NaN for unknown -> (n, width)."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        """(n, *shape) windows with NaN for unknown -> (n, 5) logits."""
+        logits: Tensor = self.head(self.dropout(self.embed(X)))
+        return logits

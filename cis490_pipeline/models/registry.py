@@ -1,0 +1,116 @@
+"""Models by name; torch and XGBoost are loaded only for an architecture that needs them."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
+
+import numpy as np
+
+from cis490_pipeline.checkpoints.checkpoint import Checkpoint
+from cis490_pipeline.domain import Architecture, Variant
+from cis490_pipeline.errors import CheckpointError, ConfigError
+from cis490_pipeline.models.base import BaseModel, ModelState
+
+GOLDEN_TOLERANCE: Final = 1e-4
+"""Another processor rounds float32 otherwise by far less; another model differs by far more."""
+
+_CLASSES: Final[dict[Architecture, tuple[str, str]]] = {
+    Architecture.GBT: ("gbt", "Gbt"),
+    Architecture.MLP: ("mlp", "Mlp"),
+    Architecture.CNN: ("cnn", "Cnn"),
+    Architecture.GRU: ("recurrent", "Gru"),
+    Architecture.LSTM: ("recurrent", "Lstm"),
+    Architecture.TRANSFORMER: ("transformer", "Transformer"),
+}
+
+
+def model_class(architecture: Architecture | str) -> type[BaseModel]:
+    """Class of an architecture.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such architecture; the message lists those there are.
+    """
+    try:
+        module, name = _CLASSES[Architecture(architecture)]
+    except ValueError as unknown:
+        known = ", ".join(sorted(Architecture))
+        raise ConfigError(f"unknown architecture {architecture!r}; known are {known}") from unknown
+    found: type[BaseModel] = getattr(import_module(f"cis490_pipeline.models.{module}"), name)
+    return found
+
+
+def create(
+    architecture: Architecture | str,
+    variant: Variant | str,
+    *,
+    seed: int,
+    config: Mapping[str, Any] | None = None,
+) -> BaseModel:
+    """Make an untrained model.
+
+    Parameters
+    ----------
+    architecture, variant : by member or by name.
+    seed : of everything random in its training.
+    config : settings that differ from the architecture's defaults, by name.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown or a value is out of range.
+    """
+    try:
+        seen = Variant(variant)
+    except ValueError as unknown:
+        known = ", ".join(sorted(Variant))
+        raise ConfigError(f"unknown variant {variant!r}; known are {known}") from unknown
+    return model_class(architecture)(seen, seed=seed, config=config)
+
+
+def architecture_version(architecture: Architecture | str) -> int:
+    """Version of an architecture's code; a checkpoint of another is refused."""
+    return model_class(architecture).ARCHITECTURE_VERSION
+
+
+def restore(checkpoint: Checkpoint) -> BaseModel:
+    """Make the model a checkpoint holds, and see that it still says what it said when trained.
+
+    Raises
+    ------
+    CheckpointError
+        If the architecture's code is of another version, the weights do not fit, or the golden
+        windows come out otherwise.
+    """
+    found = architecture_version(checkpoint.architecture)
+    if checkpoint.architecture_version != found:
+        raise CheckpointError(
+            f"{checkpoint.name}: trained by version {checkpoint.architecture_version} of "
+            f"{checkpoint.architecture}, this code is version {found}; train it again"
+            + (f", or check out commit {checkpoint.commit:.7}" if checkpoint.commit else "")
+        )
+    settings = {name: value for name, value in checkpoint.config.items() if name != "seed"}
+    try:
+        model = create(
+            checkpoint.architecture, checkpoint.variant, seed=checkpoint.seed, config=settings
+        )
+    except ConfigError as fault:
+        raise CheckpointError(f"{checkpoint.name}: {fault}; train it again") from fault
+    model.restore(ModelState(checkpoint.weights, checkpoint.booster), checkpoint.history)
+    _require_golden(model, checkpoint)
+    return model
+
+
+def _require_golden(model: BaseModel, checkpoint: Checkpoint) -> None:
+    golden = checkpoint.golden
+    if not len(golden.inputs):
+        raise CheckpointError(f"{checkpoint.name}: has no golden windows to check it by")
+    said = model.predict_proba(golden.inputs)
+    difference = float(np.abs(said - golden.probabilities).max())
+    # Written so that NaN fails.
+    if not difference <= GOLDEN_TOLERANCE:
+        raise CheckpointError(
+            f"{checkpoint.name}: its golden windows differ by {difference:.3g} in a probability, "
+            f"allowed is {GOLDEN_TOLERANCE:g}; trained with {dict(checkpoint.versions)}"
+        )

@@ -1,0 +1,59 @@
+"""What a model's input looks like: its shape, and which columns belong to which source."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cis490_pipeline.domain import Variant
+from cis490_pipeline.features.channels import channel_indices, source_slices
+from cis490_pipeline.features.summary import STATISTICS
+from cis490_pipeline.features.windows import STEPS
+
+InputKind = Literal["summary", "tensor"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """Input of one model."""
+
+    kind: InputKind
+    variant: Variant
+    n_channels: int
+    n_steps: int
+    """Grid steps of a window, 10 Hz."""
+    sources: tuple[tuple[str, int, int], ...]
+    """(name, start, stop) of each source's channels, in the order of the channel axis."""
+
+    @property
+    def columns_per_channel(self) -> int:
+        """Columns each channel has on a window's first axis."""
+        return len(STATISTICS) if self.kind == "summary" else 1
+
+    @property
+    def n_columns(self) -> int:
+        """Length of a window's first axis: channels, or channels × statistics."""
+        return self.n_channels * self.columns_per_channel
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one window."""
+        return (self.n_columns,) if self.kind == "summary" else (self.n_columns, self.n_steps)
+
+    @property
+    def source_columns(self) -> tuple[slice, ...]:
+        """Columns of each source on a window's first axis."""
+        per = self.columns_per_channel
+        return tuple(slice(start * per, stop * per) for _, start, stop in self.sources)
+
+
+def input_spec(kind: InputKind, variant: Variant) -> InputSpec:
+    """Input of a kind of model under a variant, from the channel registry."""
+    return InputSpec(
+        kind=kind,
+        variant=variant,
+        n_channels=len(channel_indices(variant)),
+        n_steps=STEPS,
+        sources=tuple(
+            (str(source), columns.start, columns.stop)
+            for source, columns in source_slices(variant).items()
+        ),
+    )

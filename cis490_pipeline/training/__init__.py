@@ -1,0 +1,1 @@
+"""How a network is trained: configuration, schedule, batches and one loop; knows no model."""

@@ -1,0 +1,36 @@
+"""Learning rate per optimizer step: linear warm-up, then a cosine to zero."""
+
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+
+WARMUP_START = 0.05
+"""Share of the peak learning rate that the warm-up begins with."""
+
+
+def warmup_cosine(
+    optimizer: torch.optim.Optimizer, *, total_steps: int, warmup_fraction: float
+) -> LRScheduler:
+    """Schedule that reaches the peak after the warm-up and zero after ``total_steps``.
+
+    Parameters
+    ----------
+    optimizer : its learning rate is the peak.
+    total_steps : optimizer steps of the whole training, at least 1.
+    warmup_fraction : share of them that warms up, 0 to .9.
+
+    Returns
+    -------
+    A scheduler to step once per optimizer step.
+    """
+    warmup_steps = round(total_steps * warmup_fraction)
+    cosine_steps = max(total_steps - warmup_steps, 1)
+    if warmup_steps == 0:
+        return CosineAnnealingLR(optimizer, T_max=cosine_steps)
+    return SequentialLR(
+        optimizer,
+        [
+            LinearLR(optimizer, start_factor=WARMUP_START, total_iters=warmup_steps),
+            CosineAnnealingLR(optimizer, T_max=cosine_steps),
+        ],
+        milestones=[warmup_steps],
+    )

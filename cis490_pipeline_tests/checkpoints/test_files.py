@@ -1,0 +1,294 @@
+import hashlib
+import json
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from cis490_pipeline.checkpoints.loading import load_checkpoint, read_manifest
+from cis490_pipeline.checkpoints.saving import save_checkpoint
+from cis490_pipeline.domain import Variant
+from cis490_pipeline.errors import CheckpointError, SchemaMismatchError
+from cis490_pipeline.features.schema import FeatureSchema, feature_schema
+from cis490_pipeline_tests.checkpoints.made_up import make_calibrator, make_checkpoint
+
+SCHEMA = feature_schema("summary", Variant.REALISTIC)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_checkpoint(tmp_path / "mlp_realistic", make_checkpoint())
+    return tmp_path / "mlp_realistic"
+
+
+def edit_manifest(folder, change):
+    path = folder / "checkpoint.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def replace_member(folder, name, content):
+    """Put in another file, with a manifest that vouches for it."""
+    (folder / name).write_bytes(content)
+    record = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edit_manifest(folder, lambda manifest: manifest["files"].update({name: record}))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_a_checkpoint_comes_back_as_it_was(folder):
+    wanted, found = make_checkpoint(), load_checkpoint(folder, SCHEMA)
+
+    arrays = ("weights", "golden", "calibrator", "schema")
+    for name in (field.name for field in fields(wanted) if field.name not in arrays):
+        assert getattr(found, name) == getattr(wanted, name), name
+    for name, array in wanted.weights.items():
+        np.testing.assert_array_equal(found.weights[name], array, strict=True)
+    np.testing.assert_array_equal(found.golden.inputs, wanted.golden.inputs, strict=True)
+    np.testing.assert_array_equal(found.golden.probabilities, wanted.golden.probabilities)
+    assert found.calibrator.digest == wanted.calibrator.digest
+    assert found.schema.hash == wanted.schema.hash
+    assert found.digest == wanted.digest == read_manifest(folder).digest
+
+
+def test_trees_have_a_booster_and_no_weights(tmp_path):
+    save_checkpoint(tmp_path / "gbt", make_checkpoint(weights={}, booster=b"trees", onnx=b""))
+
+    found = load_checkpoint(tmp_path / "gbt", SCHEMA)
+
+    assert (found.booster, dict(found.weights), found.onnx) == (b"trees", {}, b"")
+    assert sorted(contents(tmp_path / "gbt")) == [
+        "calibration.safetensors",
+        "checkpoint.json",
+        "golden.safetensors",
+        "model.ubj",
+    ]
+
+
+def test_the_same_checkpoint_is_the_same_bytes(folder, tmp_path):
+    save_checkpoint(tmp_path / "again", make_checkpoint())
+
+    assert contents(tmp_path / "again") == contents(folder)
+
+
+def test_saving_again_replaces_the_checkpoint_and_keeps_what_is_not_its_own(folder):
+    (folder / "predictions.json").write_text("{}")
+    (folder / "seed-1").mkdir()
+    (folder / "seed-1" / "checkpoint.json").write_text("{}")
+
+    save_checkpoint(folder, make_checkpoint(seed=4, onnx=b""))
+
+    assert load_checkpoint(folder, SCHEMA).seed == 4
+    assert not (folder / "model.onnx").exists()
+    assert (folder / "predictions.json").read_text() == "{}"
+    assert (folder / "seed-1" / "checkpoint.json").read_text() == "{}"
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint(folder, monkeypatch):
+    before = contents(folder)
+
+    def fail(path, value):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("cis490_pipeline.checkpoints.saving.write_json", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(folder, make_checkpoint(seed=4))
+
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    weights = {"head.weight": np.array([1, np.nan, np.inf], dtype=np.float32)}
+
+    with pytest.raises(CheckpointError, match=r"2 of 3 values of tensor 'head.weight'"):
+        save_checkpoint(tmp_path / "model", make_checkpoint(weights=weights))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_nothing_is_not_saved(tmp_path):
+    with pytest.raises(CheckpointError, match="either weights or a booster"):
+        save_checkpoint(tmp_path / "model", make_checkpoint(weights={}))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoint.json",
+        "weights.safetensors",
+        "calibration.safetensors",
+        "golden.safetensors",
+        "model.onnx",
+    ],
+)
+def test_a_missing_file_is_refused_by_name(folder, name):
+    (folder / name).unlink()
+
+    with pytest.raises(CheckpointError, match=f"{name}: no such file"):
+        load_checkpoint(folder, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["weights.safetensors", "calibration.safetensors", "golden.safetensors", "model.onnx"],
+)
+def test_a_changed_byte_is_refused(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content)
+
+    with pytest.raises(CheckpointError, match=f"{name}: sha256 is "):
+        load_checkpoint(folder, SCHEMA)
+
+
+def test_a_link_is_not_followed(folder):
+    weights = folder / "weights.safetensors"
+    weights.rename(folder.parent / "elsewhere")
+    weights.symlink_to(folder.parent / "elsewhere")
+
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors: no such file"):
+        load_checkpoint(folder, SCHEMA)
+
+
+def test_a_file_larger_than_any_checkpoint_needs_is_refused(folder, monkeypatch):
+    monkeypatch.setitem(load_checkpoint.__globals__["MEMBER_LIMITS"], "weights.safetensors", 10)
+
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors: larger than 10 bytes"):
+        load_checkpoint(folder, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"format_version": 2}, r"format_version is 2, this code reads 1"),
+        ({"classes": ["clean", "infected"]}, "predicts the classes clean, infected, this code"),
+        ({"architecture": "svm"}, "architecture is 'svm', this code knows cnn, gbt"),
+        ({"input_kind": "tensor"}, "model of tensor windows, but its feature schema is of"),
+        ({"seed": "three"}, r"Expected `int`, got `str` - at `\$.seed`"),
+        ({"pickle": "x"}, "unknown field `pickle`"),
+        ({"config": {"widths": [8]}}, "the content has digest"),
+        ({"digest": "0" * 64}, "the content has digest"),
+        ({"feature_schema_hash": "0" * 64}, "feature_schema has digest"),
+        ({"calibrator": {"mode": "none", "digest": ""}}, "'none' is not a valid CalibrationMode"),
+        ({"files": {}}, "lists the files none; wanted"),
+    ],
+)
+def test_a_manifest_that_does_not_hold_is_refused(folder, change, problem):
+    edit_manifest(folder, lambda manifest: manifest.update(change))
+
+    with pytest.raises(CheckpointError, match=problem):
+        load_checkpoint(folder, SCHEMA)
+
+
+def test_a_manifest_cannot_name_files_elsewhere(folder):
+    record = {"bytes": 1, "sha256": "0" * 64}
+    edit_manifest(folder, lambda m: m["files"].update({"../../secret": record}))
+
+    with pytest.raises(CheckpointError, match=r"lists the files \.\./\.\./secret, "):
+        load_checkpoint(folder, SCHEMA)
+
+
+def test_a_manifest_that_is_no_json_is_refused(folder):
+    (folder / "checkpoint.json").write_text("{")
+
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json: Input data was truncated"):
+        load_checkpoint(folder, SCHEMA)
+
+
+def test_other_features_are_refused_with_the_first_difference(folder):
+    now = SCHEMA.to_dict()
+    now["channels"] = [dict(channel) for channel in now["channels"]]
+    now["channels"][3]["kind"] = "gauge"
+
+    with pytest.raises(SchemaMismatchError, match=r"channel 3 .*commit 0123456"):
+        load_checkpoint(folder, FeatureSchema.from_dict(now))
+
+
+def test_a_checkpoint_can_be_looked_at_without_a_schema(folder):
+    assert load_checkpoint(folder, None).name == "mlp_realistic"
+
+
+def test_weights_that_are_not_finite_are_refused(folder):
+    arrays = load_tensors((folder / "weights.safetensors").read_bytes())
+    arrays["head.weight"] = np.full((5, 4), np.nan, dtype=np.float32)
+    replace_member(folder, "weights.safetensors", save_tensors(arrays))
+
+    with pytest.raises(CheckpointError, match=r"20 of 20 values of tensor 'head.weight'"):
+        load_checkpoint(folder, SCHEMA)
+
+
+def test_other_weights_are_refused_even_if_the_manifest_vouches_for_their_file(folder):
+    arrays = load_tensors((folder / "weights.safetensors").read_bytes())
+    replace_member(
+        folder,
+        "weights.safetensors",
+        save_tensors({n: np.asarray(a + 1) for n, a in arrays.items()}),
+    )
+
+    with pytest.raises(CheckpointError, match="the content has digest"):
+        load_checkpoint(folder, SCHEMA)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "calibration.safetensors"])
+def test_a_file_that_is_no_safetensors_is_refused(folder, name):
+    replace_member(folder, name, b"\x80\x04pickled")
+
+    with pytest.raises(CheckpointError, match=f"{name}: no readable safetensors file"):
+        load_checkpoint(folder, SCHEMA)
+
+
+def test_another_calibration_is_refused(folder):
+    other = {name: array + 1 for name, array in make_calibrator().arrays().items()}
+    replace_member(folder, "calibration.safetensors", save_tensors(other))
+
+    with pytest.raises(CheckpointError, match=r"calibration\.safetensors: digest"):
+        load_checkpoint(folder, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        ({"inputs": np.zeros((2, 3), np.float32)}, r"holds \['inputs'\]"),
+        (
+            {"inputs": np.zeros((2, 3), np.float32), "probabilities": np.zeros((2, 4))},
+            r"probabilities float64 \(2, 4\); wanted float32",
+        ),
+    ],
+)
+def test_golden_windows_of_another_form_are_refused(folder, arrays, problem):
+    replace_member(folder, "golden.safetensors", save_tensors(arrays))
+
+    with pytest.raises(CheckpointError, match=problem):
+        load_checkpoint(folder, SCHEMA)
+
+
+def test_the_digest_is_of_the_meaning_and_not_of_the_circumstances():
+    wanted = make_checkpoint().digest
+
+    same = {"commit": None, "versions": {}, "history": {}, "metrics": {}, "onnx": b"", "threads": 2}
+    assert make_checkpoint(**same).digest == wanted
+    weights = make_checkpoint().weights
+    reordered = dict(reversed(weights.items()))
+    assert make_checkpoint(weights=reordered).digest == wanted
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture_version": 2},
+        {"config": {"widths": [4, 5], "peak_lr": 2e-3}},
+        {"weights": {"head.weight": np.zeros((5, 4), np.float32)}},
+        {"weights": {"head.weight": np.zeros((4, 5), np.float32)}},
+        {"weights": {}, "booster": b"trees"},
+        {"classes": ("a", "b")},
+    ],
+)
+def test_the_digest_changes_with_what_decides_a_prediction(change):
+    assert make_checkpoint(**change).digest != make_checkpoint().digest
