@@ -1,0 +1,153 @@
+"""Commands on data: ``validate``, ``extract``, ``split``."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from cis490_pipeline.cli.main import EXIT_FINDINGS
+from cis490_pipeline.cli.options import (
+    json_option,
+    print_json,
+    progress_bars,
+    split_option,
+    stderr,
+    workspace_options,
+)
+from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Recipe, Variant, Verdict
+from cis490_pipeline.experiment.corpus import ValidationSweep
+from cis490_pipeline.experiment.dataset import ValidationIndex
+from cis490_pipeline.experiment.pipeline import corpus_stages, dataset_stages
+from cis490_pipeline.experiment.single import extract_single
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.store.files import write_parquet
+from cis490_pipeline.store.sweep import comparable, verdict_counts
+
+
+@click.command()
+@click.argument("store_path", metavar="[STORE]", required=False, type=click.Path(exists=True))
+@workspace_options
+@click.option(
+    "--export",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the verdicts without times and places, to compare with another run.",
+)
+@json_option
+def validate(store_path: str | None, export: Path | None, as_json: bool, **flags: Any) -> int:
+    """Give every episode of STORE (default: the configured store) its verdict.
+
+    Writes DATA/processed/validation_v1.parquet. Reads only what is new or changed since the last
+    time. Exit code 1 if an episode was rejected or could not be checked.
+    """
+    if store_path is not None:
+        flags["store"] = store_path
+    with progress_bars() as report:
+        workspace = Workspace(Settings.load(**flags), report)
+        stage = ValidationSweep(workspace)
+        outcome = stage.ensure()
+    frame = pl.read_parquet(workspace.paths.validation)
+    skipped = outcome.record.numbers["index_rows_skipped"]
+    counts = {**verdict_counts(frame), "skipped_index_rows": skipped}
+    if export is not None:
+        write_parquet(export, comparable(frame))
+    findings = frame.filter(pl.col("status").is_in([Verdict.REJECTED, Verdict.ERRORED]))
+    if as_json:
+        read = {
+            "archives_read": outcome.record.numbers["archives_read"] if outcome.made else 0,
+            "path": str(workspace.paths.validation),
+        }
+        print_json({**counts, **read})
+    else:
+        _print_verdicts(frame)
+        stderr.print(f"{outcome.why}; verdicts are in {workspace.paths.validation}")
+    return EXIT_FINDINGS if findings.height else 0
+
+
+def _print_verdicts(frame: pl.DataFrame) -> None:
+    console = Console()
+    table = Table(title=f"{frame.height} episodes")
+    table.add_column("host")
+    for status in Verdict:
+        table.add_column(str(status), justify="right")
+    for (host,), rows in sorted(frame.group_by("host_id")):
+        cells = [str(rows.filter(pl.col("status") == status).height) for status in Verdict]
+        table.add_row(str(host), *cells)
+    console.print(table)
+    for row in frame.filter(pl.col("reasons").list.len() > 0).iter_rows(named=True):
+        codes = ", ".join(row["reasons"])
+        name = f"{row['host_id']}/{row['episode_id']}"
+        console.print(f"{row['status']:<9} {name}  {codes}", highlight=False, markup=False)
+        for detail in row["details"]:
+            console.print(f"          {detail}", highlight=False, markup=False, soft_wrap=True)
+
+
+@click.command()
+@click.argument("episode", required=False)
+@split_option
+@click.option(
+    "--variant",
+    type=click.Choice([str(variant) for variant in Variant]),
+    default=str(Variant.REALISTIC),
+    show_default=True,
+    help="Which channels a single episode's windows get.",
+)
+@click.option("--last", is_flag=True, help="Only the last 10 s of the episode.")
+@click.option("--out", type=click.Path(dir_okay=False), help="Where to write the .npz of EPISODE.")
+@workspace_options
+@json_option
+def extract(
+    episode: str | None,
+    recipe: str,
+    variant: str,
+    last: bool,
+    out: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> int:
+    """Cut the windows of EPISODE (HOST/ID), or without one those of the whole split.
+
+    The windows of a single episode come from the same code as the datasets', uncalibrated.
+    """
+    with progress_bars() as report:
+        workspace = Workspace(Settings.load(**flags), report)
+        if episode is None:
+            stages = (*corpus_stages(workspace), *dataset_stages(workspace, Recipe(recipe)))
+            outcomes = [stage.ensure() for stage in stages]
+            result: dict[str, Any] = {
+                outcome.record.key: {"why": outcome.why, **outcome.record.numbers}
+                for outcome in outcomes
+            }
+        else:
+            target = Path(out) if out else Path(f"{episode.replace('/', '_')}_{variant}.npz")
+            result = extract_single(workspace, episode, Variant(variant), target, last=last)
+    if as_json:
+        print_json(result)
+    else:
+        for name, value in result.items():
+            click.echo(f"{name}: {value}")
+    return 0
+
+
+@click.command()
+@split_option
+@workspace_options
+@json_option
+def split(recipe: str, as_json: bool, **flags: Any) -> int:
+    """Show the sides of a split: counts, exclusions by reason, what was never tested."""
+    with progress_bars() as report:
+        workspace = Workspace(Settings.load(**flags), report)
+        for stage in corpus_stages(workspace):
+            stage.ensure()
+        index = ValidationIndex(workspace, Recipe(recipe))
+        index.ensure()
+    summary = index.split().summary()
+    if as_json:
+        print_json(summary)
+        return 0
+    for name in ("recipe", "counts", "excluded", "selected_on", "untested_profiles", "shared"):
+        click.echo(f"{name}: {summary[name]}")
+    return 0

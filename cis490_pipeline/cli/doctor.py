@@ -1,0 +1,131 @@
+"""``cis490 doctor``: what is installed, what the store holds, whether the data folder is sound."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cis490_pipeline.cli.main import EXIT_FINDINGS
+from cis490_pipeline.cli.options import json_option, print_json, workspace_options
+from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
+from cis490_pipeline.experiment.provenance import commit, machine, versions
+from cis490_pipeline.experiment.workspace import Workspace
+
+EXTRAS = {
+    "train": ("torch", "xgboost", "sklearn", "onnx", "jinja2"),
+    "orchestrate": ("dagster", "dagster_webserver"),
+    "live": ("onnxruntime", "safetensors", "aiohttp"),
+}
+MIN_FREE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing looked at."""
+
+    ok: bool
+    what: str
+    found: str
+    advice: str = ""
+
+
+@click.command()
+@click.argument("store_path", metavar="[STORE]", required=False)
+@workspace_options
+@json_option
+def doctor(store_path: str | None, as_json: bool, **flags: Any) -> int:
+    """Check installation, STORE and data folder, and say what to do about each finding."""
+    if store_path is not None:
+        flags["store"] = store_path
+    settings = Settings.load(**flags)
+    workspace = Workspace(settings)
+    lines = [*_installation(), *_store(workspace), *_data(workspace), *_stages(workspace)]
+    if as_json:
+        print_json([asdict(line) for line in lines])
+    else:
+        for line in lines:
+            advice = f"  -> {line.advice}" if line.advice and not line.ok else ""
+            click.echo(f"{'ok  ' if line.ok else 'LOOK'} {line.what}: {line.found}{advice}")
+    return 0 if all(line.ok for line in lines) else EXIT_FINDINGS
+
+
+def _installation() -> list[Line]:
+    found = versions()
+    lines = [
+        Line(
+            (3, 11) <= sys.version_info[:2] <= (3, 13), "python", found["python"], "use 3.11-3.13"
+        ),
+        Line(True, "code", f"{found['cis490_pipeline']} at {commit()[:12]}, {machine()}"),
+        Line(True, "processors", str(os.cpu_count())),
+    ]
+    for extra, modules in EXTRAS.items():
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        text = f"missing {', '.join(missing)}" if missing else "complete"
+        # A small device installs `live` alone: a missing extra is a fact, not a fault.
+        lines.append(Line(True, f"extra [{extra}]", text))
+    return lines
+
+
+def _store(workspace: Workspace) -> list[Line]:
+    root = workspace.store.root
+    if not root.is_dir():
+        return [Line(False, "store", f"{root} is not a folder", "set --store or CIS490_STORE")]
+    try:
+        index = workspace.store.read_index()
+    except PipelineError as error:
+        return [Line(False, "store", str(error), "repair or remove the index")]
+    refs = workspace.store.episodes(index)
+    absent = [ref for ref in refs if workspace.store.path(ref) is None]
+    unindexed = [ref for ref in refs if ref not in index.rows]
+    return [
+        Line(
+            True, "store", f"{root}: {len(refs)} episodes of {len({r.host_id for r in refs})} hosts"
+        ),
+        _count("indexed, but without a file", absent, "ship them again"),
+        _count("on disk, but not indexed", unindexed, "they are rejected as not_indexed"),
+        _count("index rows skipped", index.skipped, "see the reasons; other rows count"),
+    ]
+
+
+def _count(what: str, things: Any, advice: str) -> Line:
+    first = f", first: {next(iter(things))}" if things else ""
+    return Line(not things, what, f"{len(things)}{first}", advice)
+
+
+def _data(workspace: Workspace) -> list[Line]:
+    folder = workspace.paths.root
+    existing = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    writable = os.access(existing, os.W_OK)
+    return [
+        Line(writable, "data folder", str(folder), "choose another with --data or CIS490_DATA"),
+        Line(free > MIN_FREE_BYTES, "free disk", f"{free / 2**30:.1f} GiB", "free at least 1 GiB"),
+        _leftovers(folder),
+    ]
+
+
+def _leftovers(folder: Path) -> Line:
+    partial = [path for path in folder.rglob("*.tmp*") if "dagster" not in path.parts]
+    return _count("half-written files of killed runs", partial, "safe to delete")
+
+
+def _stages(workspace: Workspace) -> list[Line]:
+    lines = [
+        Line(True, stage.key, stage.outdated() or "up to date")
+        for stage in corpus_stages(workspace)
+    ]
+    for recipe in Recipe:
+        stages = recipe_stages(workspace, recipe)
+        fresh = sum(stage.outdated() is None for stage in stages)
+        lines.append(
+            Line(True, f"split {recipe}", f"{fresh} of {len(stages)} artefacts up to date")
+        )
+    return lines

@@ -1,0 +1,81 @@
+"""The ``cis490`` command: a table of commands, each imported only when it is called."""
+
+import importlib
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+from cis490_pipeline import __version__
+from cis490_pipeline.errors import PipelineError
+
+# name -> (module, one line of help). Help is here so that `cis490 --help` imports none of them.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "run": ("run", "Do the whole job for one split: validate, cut, train, compare, report."),
+    "validate": ("data", "Give every episode of a store its verdict."),
+    "extract": ("data", "Cut features and tensors: of one episode, or of a whole split."),
+    "split": ("data", "Show which episodes are on which side of a split, and why."),
+    "train": ("models", "Train models of a split and save their checkpoints."),
+    "evaluate": ("models", "Score checkpoints on the held-out side, with intervals."),
+    "inspect": ("models", "Print a checkpoint for a person."),
+    "report": ("models", "Compare all models of a split and write report.html."),
+    "doctor": ("doctor", "Check this installation, the store and the data folder."),
+}
+
+EXIT_FINDINGS: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules that are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order people use them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"cis490_pipeline.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List commands from the table, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cis490")
+def cis490() -> None:
+    """Tell from a device's telemetry which phase of a malware infection it is in.
+
+    Settings come from flags, then CIS490_… in the environment, then cis490.toml, then defaults.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    # Numeric libraries read these once, at import: one thread each unless the user says otherwise,
+    # or twelve models on two cores spend their time waiting for each other.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
+        os.environ.setdefault(name, "1")
+    try:
+        code: Any = cis490.main(args=arguments, prog_name="cis490", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        click.echo("interrupted; what was finished is kept, run again to go on", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except PipelineError as error:
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,113 @@
+"""Options and output that commands share."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from cis490_pipeline.domain import Architecture, Recipe, Variant
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+SPLITS = [str(recipe) for recipe in Recipe]
+stderr = Console(stderr=True)
+
+
+def workspace_options(command: Command) -> Command:
+    """Add the flags every command that touches data takes."""
+    for option in (
+        click.option("--store", metavar="DIR", help="Receiver store to read."),
+        click.option("--data", metavar="DIR", help="Folder everything made here goes to."),
+        click.option("--seed", type=int, help="Seed of training and resampling."),
+        click.option("--train-hosts", metavar="A,B", help="Hosts the host split trains on."),
+        click.option("--workers", type=int, help="Processes for episode-sized work."),
+        click.option("--threads", type=int, help="Threads of each numeric library."),
+    ):
+        command = option(command)
+    return command
+
+
+split_option = click.option(
+    "--split",
+    "recipe",
+    type=click.Choice(SPLITS),
+    default=str(Recipe.HOST),
+    show_default=True,
+    help="What the test side holds out.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+def model_options(command: Command) -> Command:
+    """Add the choice of architectures and variants; none given means all."""
+    for option in (
+        click.option(
+            "--variant",
+            "variants",
+            multiple=True,
+            type=click.Choice([str(variant) for variant in Variant]),
+            help="Only this view; may be repeated.",
+        ),
+        click.option(
+            "--model",
+            "architectures",
+            multiple=True,
+            type=click.Choice([str(architecture) for architecture in Architecture]),
+            help="Only this architecture; may be repeated.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def chosen_models(
+    architectures: tuple[str, ...], variants: tuple[str, ...]
+) -> list[tuple[Architecture, Variant]]:
+    """Return the models a user chose, all of them if nothing was."""
+    return [
+        (architecture, variant)
+        for architecture in Architecture
+        if not architectures or architecture in architectures
+        for variant in Variant
+        if not variants or variant in variants
+    ]
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on stdout."""
+    click.echo(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False))
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Show one bar per piece of work on stderr; yields ``report(what, done, total)``."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=stderr, transient=True) as bars:
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total, visible=done < total)
+
+        yield report

@@ -1,0 +1,74 @@
+"""``cis490 run``: the main job, with progress, ending in a leaderboard and the report's path."""
+
+import time
+from typing import Any
+
+import click
+
+from cis490_pipeline.cli.options import (
+    json_option,
+    print_json,
+    progress_bars,
+    split_option,
+    stderr,
+    workspace_options,
+)
+from cis490_pipeline.cli.tables import print_leaderboard
+from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.store.files import read_json
+
+
+@click.command()
+@split_option
+@click.option(
+    "--dagster/--no-dagster",
+    default=True,
+    show_default=True,
+    help="Record the run in data/dagster, where the UI shows it.",
+)
+@workspace_options
+@json_option
+def run(recipe: str, dagster: bool, as_json: bool, **flags: Any) -> int:
+    """Validate, cut, split, train twelve models, compare them with honest intervals, and report.
+
+    What is up to date is not made again.
+    """
+    started = time.perf_counter()
+    with progress_bars() as report:
+        workspace = Workspace(Settings.load(**flags), report)
+        made = _with_dagster(workspace, recipe) if dagster else _alone(workspace, recipe)
+    board = read_json(workspace.paths.leaderboard(recipe))
+    page = workspace.paths.report_html(recipe)
+    if as_json:
+        print_json({"leaderboard": board, "made": made, "report": str(page)})
+        return 0
+    print_leaderboard(board)
+    seconds = time.perf_counter() - started
+    summary = f"{len(made)} artefacts made in {seconds:.0f} s" if made else "everything up to date"
+    click.echo(f"{summary}; report: {page}")
+    return 0
+
+
+def _say(key: str, why: str) -> None:
+    style = "dim" if why == "up to date" else None
+    stderr.print(f"{key:<44} {why}", style=style, highlight=False, markup=False)
+
+
+def _with_dagster(workspace: Workspace, recipe: str) -> list[str]:
+    # Importing Dagster costs seconds; only this command pays.
+    from cis490_pipeline.orchestration.materialize import materialize_recipe
+
+    return materialize_recipe(workspace, Recipe(recipe), _say)
+
+
+def _alone(workspace: Workspace, recipe: str) -> list[str]:
+    made = []
+    for stage in (*corpus_stages(workspace), *recipe_stages(workspace, Recipe(recipe))):
+        outcome = stage.ensure()
+        _say(stage.key, outcome.why)
+        if outcome.made:
+            made.append(stage.key)
+    return made

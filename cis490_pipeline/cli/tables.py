@@ -1,0 +1,56 @@
+"""Tables for people, on stdout."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+def interval_text(row: dict[str, Any]) -> str:
+    """``.71 [.66, .76]``, or ``n/a`` where there is no score."""
+    if row["macro_f1"] is None:
+        return "n/a"
+    if row["ci_low"] is None:
+        return f"{row['macro_f1']:.3f} [n/a]"
+    return f"{row['macro_f1']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+
+
+def print_leaderboard(board: dict[str, Any]) -> None:
+    """Print models and probes with intervals, and what the numbers do not cover."""
+    table = Table(title=f"split: {board['split']}   chosen on: {escape(board['selected_on'])}")
+    table.add_column("model")
+    table.add_column("macro F1, test [95 % CI]", justify="right")
+    table.add_column("val", justify="right")
+    table.add_column("episodes", justify="right")
+    table.add_column("windows", justify="right")
+    for row in board["rows"]:
+        chosen = "  chosen on val" if row["selected"] else ""
+        val = "n/a" if row["val_macro_f1"] is None else f"{row['val_macro_f1']:.3f}"
+        table.add_row(
+            f"{row['model']}{chosen}",
+            interval_text(row),
+            val,
+            str(row["n_episodes"]),
+            str(row["n_windows"]),
+            style="dim" if row["kind"] == "probe" else None,
+        )
+    console = Console(width=max(Console().width, 88))
+    console.print(table)
+    untested = board["untested_profiles"]
+    for host, profiles in sorted(untested.items()):
+        console.print(f"untested on {host}: {', '.join(profiles)}", highlight=False, markup=False)
+    if not untested:
+        console.print("untested profiles: none")
+    versus = board["best_vs_probe"]
+    for row in versus["comparisons"]:
+        console.print(_versus(versus["model"], row), highlight=False, markup=False)
+
+
+def _versus(model: str, row: dict[str, Any]) -> str:
+    if row["difference"] is None or row["ci_low"] is None:
+        return f"{model} against {row['b']}: n/a"
+    return (
+        f"{model} against {row['b']}: {row['difference']:+.3f} "
+        f"[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}], p = {row['p_holm']:.4f} (Holm)"
+    )

@@ -1,0 +1,1 @@
+"""The event contract of the dashboard, and the publisher both producers and sensor use."""

@@ -1,0 +1,64 @@
+"""Deliver events to a dashboard over HTTP, or say why not."""
+
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+
+import msgspec
+
+from cis490_pipeline.errors import EventError
+from cis490_pipeline.events.contract import Event, encode
+
+TIMEOUT_S = 10.0
+MAX_ANSWER_BYTES = 64 * 1024
+
+
+class _Answer(msgspec.Struct):
+    delivered: int
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """One dashboard's ``/publish`` address and the token it may want."""
+
+    url: str
+    token: str | None = None
+
+    def publish(self, events: list[Event]) -> int:
+        """Deliver events in order, in one request.
+
+        Returns
+        -------
+        How many the dashboard says it passed on to browsers. HTTP 200 is the acknowledgement.
+
+        Raises
+        ------
+        EventError
+            If the dashboard cannot be reached, refuses, or does not answer as one.
+        """
+        address = urllib.parse.urlsplit(self.url)
+        if address.scheme not in {"http", "https"}:
+            raise EventError(f"{self.url}: a dashboard's address starts with http:// or https://")
+        request = urllib.request.Request(  # noqa: S310 - the scheme was checked above
+            self.url, data=encode(events), headers={"Content-Type": "application/json"}
+        )
+        if self.token:
+            request.add_header("Authorization", f"Bearer {self.token}")
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+                body = response.read(MAX_ANSWER_BYTES)
+        except urllib.error.HTTPError as error:
+            reason = error.read(200).decode("utf-8", "replace")
+            raise EventError(f"{self.url} refused with HTTP {error.code}: {reason}") from error
+        except OSError as error:
+            raise EventError(
+                f"{self.url} cannot be reached ({error}); start a dashboard there, "
+                "or set CIS490_DASHBOARD_URL to where one runs"
+            ) from error
+        try:
+            return msgspec.json.decode(body, type=_Answer).delivered
+        except msgspec.DecodeError as error:
+            raise EventError(
+                f'{self.url} answered {body[:80]!r}, not {{"delivered": N}}: is it a dashboard?'
+            ) from error

@@ -1,0 +1,113 @@
+"""Stages that no recipe changes: the verdict of every episode, and the grids of the usable ones."""
+
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from cis490_pipeline.experiment.stage import Made, Numbers, Stage
+from cis490_pipeline.features.grids import build_grids
+from cis490_pipeline.features.schema import grid_schema
+from cis490_pipeline.store.files import digest, file_sha256, write_parquet
+from cis490_pipeline.store.sweep import SweepResult, sweep, sweep_digest, verdict_counts
+from cis490_pipeline.store.usage import usable_expr
+from cis490_pipeline.store.validate import RULES_VERSION
+
+
+class ValidationSweep(Stage):
+    """``corpus/validation_sweep``: one row per shipped episode with its verdict."""
+
+    key = "corpus/validation_sweep"
+
+    def inputs(self) -> dict[str, str]:
+        """Return what the store holds now, by name, size and time; no archive is read."""
+        return {
+            "rules": RULES_VERSION,
+            "store": str(self.workspace.store.root.resolve()),
+            "listing": store_listing_digest(self.workspace.store.root),
+        }
+
+    def unfinished(self) -> str | None:
+        """Episodes that could not be checked last time are tried again."""
+        record = self.record()
+        errored = int(record.numbers.get("episodes_errored", 0)) if record else 0
+        return f"{errored} episodes could not be checked last time" if errored else None
+
+    def make(self) -> Made:
+        """Read what is new, changed or judged by other rules; keep every other row."""
+        path = self.workspace.paths.validation
+        result = self.sweep()
+        write_parquet(path, result.frame)
+        counts = verdict_counts(result.frame)
+        numbers = {f"episodes_{status}": n for status, n in counts["counts"].items()}
+        numbers |= {f"reason_{code}": n for code, n in counts["reasons"].items()}
+        numbers |= {
+            "episodes": result.frame.height,
+            "archives_read": result.n_read,
+            "archives_unchanged": result.n_reused,
+            "index_rows_skipped": len(result.skipped_index_rows),
+        }
+        return Made(sweep_digest(result.frame), (path,), numbers)
+
+    def sweep(self) -> SweepResult:
+        """Sweep the store, starting from the last verdicts on this same store."""
+        path = self.workspace.paths.validation
+        record = self.record()
+        same_store = record is not None and record.inputs["store"] == self.inputs()["store"]
+        previous = pl.read_parquet(path) if same_store and path.exists() else None
+        return sweep(
+            self.workspace.store,
+            previous,
+            self.workspace.compute,
+            self.workspace.reporter("validate episodes"),
+        )
+
+
+class GridShards(Stage):
+    """``corpus/grid_shards``: the time-major 10 Hz grid of every usable episode."""
+
+    key = "corpus/grid_shards"
+    upstream = (ValidationSweep.key,)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Folder of the shards under this code's grid schema."""
+        return self.workspace.paths.grids(grid_schema().hash)
+
+    def inputs(self) -> dict[str, str] | None:
+        """Return digests of the verdicts and of what a grid means."""
+        verdicts = ValidationSweep(self.workspace).record()
+        if verdicts is None:
+            return None
+        return {"validation": verdicts.digest, "grid_schema": grid_schema().hash}
+
+    def make(self) -> Made:
+        """Grid the usable episodes that have no grid yet."""
+        usable = pl.read_parquet(self.workspace.paths.validation).filter(usable_expr())
+        result = build_grids(
+            self.workspace.store,
+            usable,
+            self.folder,
+            self.workspace.compute,
+            self.workspace.reporter("cut grids"),
+        )
+        files = tuple(path for path in self.folder.iterdir() if path.is_file())
+        numbers: Numbers = {
+            "episodes": usable.height,
+            "episodes_failed": len(result.failed),
+            "failures": "; ".join(f"{ref}: {why}" for ref, why in sorted(result.failed.items())),
+            "steps": int(result.frame["n_steps"].sum()),
+            "bytes": sum(path.stat().st_size for path in files),
+        }
+        return Made(result.digest, files, numbers)
+
+
+def store_listing_digest(root: Path) -> str:
+    """Digest of names, sizes and times of a store's files: what changed without reading them."""
+    listing = []
+    for path in sorted((root / "episodes").rglob("*")):
+        if path.is_file():
+            stat = path.stat()
+            listing.append([path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns])
+    index = root / "index.jsonl"
+    return digest({"files": listing, "index": file_sha256(index) if index.exists() else ""})

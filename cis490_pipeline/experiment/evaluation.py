@@ -1,0 +1,137 @@
+"""The stage that opens the held-out side for one checkpoint, once, and reports on it."""
+
+import polars as pl
+
+from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
+from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.predictions import (
+    prediction_frame,
+    read_predictions,
+    write_predictions,
+)
+from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
+from cis490_pipeline.experiment.dataset import RecipeStage, ValidationIndex
+from cis490_pipeline.experiment.stage import Made
+from cis490_pipeline.experiment.training import TrainedCheckpoint
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.dataset import load_windows
+from cis490_pipeline.store.files import digest, read_json, write_json
+
+SCORED_SIDES = (Side.VAL, Side.TEST)
+
+
+class EvaluationReport(RecipeStage):
+    """``model/<architecture>/<variant>/eval_report``: what one checkpoint is worth."""
+
+    def __init__(
+        self, workspace: Workspace, recipe: Recipe, architecture: Architecture, variant: Variant
+    ) -> None:
+        super().__init__(workspace, recipe)
+        self.architecture = architecture
+        self.variant = variant
+        self.checkpoint = TrainedCheckpoint(workspace, recipe, architecture, variant)
+
+    @property
+    def key(self) -> str:
+        """Asset key with slashes."""
+        return f"model/{self.architecture}/{self.variant}/eval_report"
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """The split and the checkpoint."""
+        return (ValidationIndex.key, self.checkpoint.key)
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return model_name(self.architecture, self.variant)
+
+    def inputs(self) -> dict[str, str] | None:
+        """Return digests of the checkpoint, the split, and the way numbers are computed."""
+        checkpoint = self.checkpoint.record()
+        index = ValidationIndex(self.workspace, self.recipe).record()
+        if checkpoint is None or index is None:
+            return None
+        return {
+            "checkpoint": checkpoint.digest,
+            "split": index.digest,
+            "evaluation": EVALUATION_VERSION,
+            "seed": str(self.workspace.settings.seed),
+        }
+
+    def predictions(self) -> pl.DataFrame:
+        """Return the checkpoint's predictions of val and test, made only if none are stored."""
+        folder = self.checkpoint.folder
+        inputs = self.inputs()
+        assert inputs is not None, "predictions need a checkpoint and a split"
+        try:
+            return read_predictions(
+                folder, checkpoint_digest=inputs["checkpoint"], split_digest=inputs["split"]
+            )
+        except EvaluationError:
+            # None stored yet, or of another checkpoint or split: score the held-out side now.
+            frame = self._predict()
+            write_predictions(
+                folder,
+                frame,
+                checkpoint_digest=inputs["checkpoint"],
+                split_digest=inputs["split"],
+            )
+            return frame
+
+    def _predict(self) -> pl.DataFrame:
+        from cis490_pipeline.models.registry import restore
+
+        checkpoint = self.checkpoint.load()
+        model = restore(checkpoint)
+        what = f"score {self.name}"
+        frames = []
+        for done, side in enumerate(SCORED_SIDES):
+            self.workspace.progress(what, done, len(SCORED_SIDES))
+            windows = load_windows(
+                self.checkpoint.dataset.folder,
+                self.checkpoint.input_kind,
+                self.variant,
+                side,
+                checkpoint.calibrator,
+            )
+            frames.append(prediction_frame(windows.frame, model.predict_windows(windows)))
+        self.workspace.progress(what, len(SCORED_SIDES), len(SCORED_SIDES))
+        return pl.concat(frames)
+
+    def make(self) -> Made:
+        """Score the predictions and write the report."""
+        frame = self.predictions()
+        split = ValidationIndex(self.workspace, self.recipe).placed()
+        record = self.checkpoint.record()
+        assert record is not None, "a report needs a checkpoint"
+        opened = read_json(self.checkpoint.folder / "predictions.json")["n_test_openings"]
+        report = evaluate(
+            frame,
+            model=self.name,
+            architecture=str(self.architecture),
+            variant=str(self.variant),
+            split=split.summary(),
+            checkpoint_digest=record.digest,
+            seed=self.workspace.settings.seed,
+            extra={"n_test_openings": opened, "training": record.numbers},
+        )
+        path = self.workspace.paths.report_json(self.recipe, self.name)
+        write_json(path, report)
+        numbers = {
+            name: report[name]
+            for name in ("macro_f1", "ci_low", "ci_high", "n_episodes", "n_windows", "accuracy")
+        }
+        numbers |= {
+            "val_macro_f1": report["val"]["macro_f1"],
+            "selected_on": report["selected_on"],
+            "untested_profiles": _named(report["untested_profiles"]),
+            "n_test_openings": opened,
+        }
+        numbers |= {f"f1_{row['phase']}": row["f1"] for row in report["per_class"]}
+        return Made(digest(report), (path, self.checkpoint.folder / "predictions.parquet"), numbers)
+
+
+def _named(untested: dict[str, list[str]]) -> str:
+    return "; ".join(f"{host}: {', '.join(names)}" for host, names in sorted(untested.items()))

@@ -1,0 +1,136 @@
+"""The stage that puts all models of a recipe and the probes side by side, and writes the page."""
+
+from typing import Any
+
+import polars as pl
+
+from cis490_pipeline.domain import Side
+from cis490_pipeline.evaluation.html import render_report
+from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard
+from cis490_pipeline.evaluation.probes import (
+    MAJORITY,
+    POSITION,
+    PROBES_VERSION,
+    majority_probe,
+    position_probe,
+)
+from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
+from cis490_pipeline.experiment.corpus import ValidationSweep
+from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, ValidationIndex
+from cis490_pipeline.experiment.evaluation import SCORED_SIDES, EvaluationReport
+from cis490_pipeline.experiment.provenance import commit, machine, versions
+from cis490_pipeline.experiment.stage import Made
+from cis490_pipeline.features.dataset import window_keys
+from cis490_pipeline.models.catalogue import MODELS
+from cis490_pipeline.store.files import atomic_write, digest, read_json, write_json
+
+
+class Leaderboard(RecipeStage):
+    """``model/leaderboard``: every model that has a report, the probes, and ``report.html``."""
+
+    key = "model/leaderboard"
+
+    @property
+    def reports(self) -> list[EvaluationReport]:
+        """The report stages of all models of this recipe."""
+        return [EvaluationReport(self.workspace, self.recipe, *model) for model in MODELS]
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """Every report."""
+        return tuple(stage.key for stage in self.reports)
+
+    def evaluated(self) -> list[EvaluationReport]:
+        """Return the report stages of this recipe that are up to date."""
+        return [stage for stage in self.reports if stage.current() is not None]
+
+    def inputs(self) -> dict[str, str] | None:
+        """Return digests of all reports and of the way they are compared."""
+        records = {stage.name: stage.record() for stage in self.evaluated()}
+        reports = {name: record.digest for name, record in records.items() if record is not None}
+        if not reports:
+            return None
+        return {**reports, "evaluation": EVALUATION_VERSION, "probes": PROBES_VERSION}
+
+    def make(self) -> Made:
+        """Compare, on identical windows; write leaderboard.json and report.html."""
+        stages = self.evaluated()
+        paths = self.workspace.paths
+        reports = [read_json(paths.report_json(self.recipe, stage.name)) for stage in stages]
+        predictions = {stage.name: stage.predictions() for stage in stages}
+        probes = self.probes()
+        probe_reports = [self._probe_report(name, frame) for name, frame in probes.items()]
+        seed = self.workspace.settings.seed
+        paired = compare_models(reports, probe_reports, {**predictions, **probes}, seed=seed)
+        dataset = TensorShards(self.workspace, self.recipe).record()
+        assert dataset is not None, "reports without a dataset"
+        schema = str(dataset.numbers["schema_hash"])
+        board = leaderboard(reports, probe_reports, paired, schema=schema)
+        write_json(paths.leaderboard(self.recipe), board)
+        page = render_report(
+            board,
+            [*reports, *probe_reports],
+            split=self.split_summary(),
+            provenance=self.provenance(),
+        )
+        atomic_write(paths.report_html(self.recipe), lambda file: file.write(page.encode()))
+        best = board["rows"][0]
+        numbers = {
+            "best_on_test": best["model"],
+            "chosen_on_val": board["selected"].get("realistic"),
+            "models": len(reports),
+            "probes": len(probe_reports),
+        }
+        numbers |= {
+            f"macro_f1_{row['model']}": row["macro_f1"]
+            for row in board["rows"]
+            if row["macro_f1"] is not None
+        }
+        files = (paths.leaderboard(self.recipe), paths.report_html(self.recipe))
+        return Made(digest(board), files, numbers)
+
+    def probes(self) -> dict[str, pl.DataFrame]:
+        """Return what each probe says of exactly the windows the models are scored on."""
+        folder = TensorShards(self.workspace, self.recipe).folder
+        train = window_keys(folder, "tensor", Side.TRAIN)
+        scored = pl.concat([window_keys(folder, "tensor", side) for side in SCORED_SIDES])
+        seed = self.workspace.settings.seed
+        return {
+            MAJORITY: majority_probe(train, scored),
+            POSITION: position_probe(train, scored, seed=seed),
+        }
+
+    def split_summary(self) -> dict[str, Any]:
+        """Return the split as a report prints it."""
+        return ValidationIndex(self.workspace, self.recipe).placed().summary()
+
+    def _probe_report(self, name: str, frame: pl.DataFrame) -> dict[str, Any]:
+        return evaluate(
+            frame,
+            model=name,
+            architecture=None,
+            variant=None,
+            split=self.split_summary(),
+            checkpoint_digest=None,
+            seed=self.workspace.settings.seed,
+            kind="probe",
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what a reader needs to make these numbers again."""
+        verdicts = ValidationSweep(self.workspace).record()
+        dataset = TensorShards(self.workspace, self.recipe).record()
+        assert verdicts is not None
+        assert dataset is not None
+        counts = {k: v for k, v in verdicts.numbers.items() if k.startswith(("episodes", "reason"))}
+        return {
+            "commit": commit(),
+            "machine": machine(),
+            "seed": self.workspace.settings.seed,
+            "threads": self.workspace.settings.threads,
+            "versions": versions(),
+            "validation_digest": verdicts.digest,
+            "dataset_digest": dataset.digest,
+            "feature_schema": dataset.numbers["schema_hash"],
+            "validation": counts,
+        }

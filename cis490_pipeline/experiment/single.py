@@ -1,0 +1,61 @@
+"""On-demand windows of one episode, by the same code the datasets are cut with."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cis490_pipeline.domain import EpisodeRef, Variant
+from cis490_pipeline.errors import StoreError
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.channels import channel_names
+from cis490_pipeline.features.extract import extract_episode, extract_last
+from cis490_pipeline.features.summary import summary_names
+from cis490_pipeline.store.episode import load_episode
+from cis490_pipeline.store.files import atomic_write
+
+
+def extract_single(
+    workspace: Workspace, name: str, variant: Variant, out: Path, *, last: bool = False
+) -> dict[str, Any]:
+    """Cut one episode and write an ``.npz`` with its windows, uncalibrated.
+
+    Parameters
+    ----------
+    name : ``host/episode``.
+    last : only the 10 s that end with the episode.
+    out : file to write: tensors (n, C, 100), summary (n, C*5), names, and labels where known.
+
+    Raises
+    ------
+    StoreError
+        If the store has no such episode or it cannot be read.
+    """
+    host, separator, episode_id = name.partition("/")
+    ref = EpisodeRef(host, episode_id)
+    index = workspace.store.read_index()
+    if not separator or workspace.store.path(ref) is None:
+        raise StoreError(
+            f"{workspace.store.root}: no episode {name!r}; name one as HOST/EPISODE_ID, "
+            f"such as {next(iter(sorted(index.rows)), 'none: the store is empty')}"
+        )
+    episode = load_episode(workspace.store, ref, index.rows.get(ref))
+    arrays: dict[str, Any] = {
+        "channel_names": np.array(channel_names(variant)),
+        "summary_names": np.array(summary_names(variant)),
+    }
+    if last:
+        window = extract_last(episode.rows, episode.end_ns, variant)
+        arrays |= {"tensors": window.tensor, "summary": window.summary}
+    else:
+        cut = extract_episode(episode, variant)
+        arrays |= {
+            "tensors": cut.tensors,
+            "summary": cut.summary,
+            "start_step": cut.starts,
+            "y": cut.y,
+            "purity": cut.purity,
+        }
+    atomic_write(out, lambda file: np.savez_compressed(file, **arrays))
+    shape = arrays["tensors"].shape
+    return {"episode": name, "variant": str(variant), "tensors": list(shape), "path": str(out)}

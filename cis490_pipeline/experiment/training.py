@@ -1,0 +1,153 @@
+"""The stage that makes one checkpoint: calibrate on train, fit, keep golden vectors, save."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint
+from cis490_pipeline.checkpoints.loading import load_checkpoint
+from cis490_pipeline.checkpoints.saving import save_checkpoint
+from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
+from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.evaluation.confusion import confusion, macro_f1
+from cis490_pipeline.experiment.dataset import (
+    FeatureShards,
+    RecipeStage,
+    TensorShards,
+    ValidationIndex,
+)
+from cis490_pipeline.experiment.provenance import commit
+from cis490_pipeline.experiment.stage import Made
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.calibration import CalibrationMode
+from cis490_pipeline.features.dataset import fit_calibrator, load_windows, read_manifest
+from cis490_pipeline.features.schema import feature_schema
+from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
+from cis490_pipeline.store.files import digest
+
+N_GOLDEN = 8
+"""Validation windows whose probabilities a checkpoint must reproduce whenever it is loaded."""
+
+CALIBRATION = CalibrationMode.EPISODE_BASELINE
+
+
+class TrainedCheckpoint(RecipeStage):
+    """``model/<architecture>/<variant>/checkpoint``: one trained model in a folder."""
+
+    def __init__(
+        self, workspace: Workspace, recipe: Recipe, architecture: Architecture, variant: Variant
+    ) -> None:
+        super().__init__(workspace, recipe)
+        self.architecture = architecture
+        self.variant = variant
+        self.input_kind = INPUT_KINDS[architecture]
+
+    @property
+    def key(self) -> str:
+        """Asset key with slashes."""
+        return f"model/{self.architecture}/{self.variant}/checkpoint"
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """The split and the dataset."""
+        return (ValidationIndex.key, self.dataset.key)
+
+    @property
+    def name(self) -> str:
+        """Name of the model in files, events and reports."""
+        return model_name(self.architecture, self.variant)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the checkpoint."""
+        return self.workspace.paths.checkpoint(self.recipe, self.name)
+
+    @property
+    def dataset(self) -> FeatureShards | TensorShards:
+        """The dataset the architecture reads."""
+        kind = FeatureShards if self.input_kind == "summary" else TensorShards
+        return kind(self.workspace, self.recipe)
+
+    def inputs(self) -> dict[str, str] | None:
+        """Return digests of data, split, features, code version and settings."""
+        dataset = self.dataset.record()
+        index = ValidationIndex(self.workspace, self.recipe).record()
+        if dataset is None or index is None:
+            return None
+        settings = self.workspace.settings
+        return {
+            "dataset": dataset.digest,
+            "split": index.digest,
+            "feature_schema": feature_schema(self.input_kind, self.variant).hash,
+            "architecture": str(ARCHITECTURE_VERSIONS[self.architecture]),
+            "checkpoint_format": str(FORMAT_VERSION),
+            "training": digest(
+                {"seed": settings.seed, "threads": settings.threads, "calibration": CALIBRATION}
+            ),
+        }
+
+    def make(self) -> Made:
+        """Train, and save what was learnt with all it was learnt from."""
+        from cis490_pipeline.models.packing import pack
+        from cis490_pipeline.models.registry import create
+
+        folder, kind, variant = self.dataset.folder, self.input_kind, self.variant
+        manifest = read_manifest(folder, kind)
+        inputs = self.inputs()
+        assert inputs is not None, "training needs a dataset"
+        if manifest["digest"] != inputs["dataset"]:
+            raise DatasetError(
+                f"{folder}: the manifest has digest {manifest['digest']:.12}, the record says "
+                f"{inputs['dataset']:.12}; build the dataset again before training on it"
+            )
+        calibrator = fit_calibrator(folder, kind, variant, CALIBRATION)
+        train = load_windows(folder, kind, variant, Side.TRAIN, calibrator)
+        val = load_windows(folder, kind, variant, Side.VAL, calibrator)
+        settings = self.workspace.settings
+        model = create(
+            self.architecture, variant, seed=settings.seed, config={"threads": settings.threads}
+        )
+        self.workspace.progress(f"train {self.name}", 0, 1)
+        model.fit(train, val)
+        val_scores = _scores(model.predict_windows(val).argmax(axis=1), val.y)
+        rows = np.linspace(0, len(val) - 1, num=min(N_GOLDEN, len(val))).round().astype(np.int64)
+        checkpoint = pack(
+            model,
+            schema=feature_schema(kind, variant),
+            calibrator=calibrator,
+            golden_windows=val.take(rows),
+            data_digest=manifest["digest"],
+            split_digest=inputs["split"],
+            metrics=val_scores,
+            commit=commit(),
+        )
+        save_checkpoint(self.folder, checkpoint)
+        self.workspace.progress(f"train {self.name}", 1, 1)
+        # Predictions lie in the same folder but belong to the report.
+        files = tuple(
+            path
+            for path in self.folder.iterdir()
+            if path.is_file() and not path.name.startswith("predictions.")
+        )
+        numbers = {
+            **val_scores,
+            "epochs": len(model.history_["epochs"]),
+            "best_epoch": model.history_["best_epoch"],
+            "train_windows": len(train),
+            "train_episodes": len(set(train.groups)),
+            "val_windows": len(val),
+            "val_episodes": len(set(val.groups)),
+            "seed": settings.seed,
+            "threads": settings.threads,
+        }
+        return Made(checkpoint.digest, files, numbers)
+
+    def load(self) -> Checkpoint:
+        """Read the checkpoint back, refusing one made with other features."""
+        return load_checkpoint(self.folder, feature_schema(self.input_kind, self.variant))
+
+
+def _scores(y_pred: Any, y_true: Any) -> dict[str, float]:
+    return {"val_macro_f1": float(macro_f1(confusion(y_true, y_pred)))}

@@ -1,0 +1,168 @@
+"""What must be true of a recipe's files, checked on the files and said in one sentence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from cis490_pipeline.domain import PHASES, Architecture, Recipe, Side, Source, Variant
+from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.experiment.dataset import FeatureShards, TensorShards, ValidationIndex
+from cis490_pipeline.experiment.training import TrainedCheckpoint
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.dataset import check_leaks, read_manifest, window_keys
+from cis490_pipeline.features.schema import FeatureSchema, feature_schema, first_difference
+from cis490_pipeline.features.summary import summary_names
+from cis490_pipeline.store.files import read_json
+
+SIDES = (Side.TRAIN, Side.VAL, Side.TEST)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Whether something holds, in words, with numbers."""
+
+    passed: bool
+    text: str
+    numbers: Mapping[str, int | float | str] = field(default_factory=dict)
+
+
+def _index(workspace: Workspace, recipe: Recipe) -> pl.DataFrame:
+    return pl.read_parquet(workspace.paths.validation_index(recipe))
+
+
+def stratification(workspace: Workspace, recipe: Recipe) -> Finding:
+    """Check that every profile is in train, and on the test side or named as untested there."""
+    index = _index(workspace, recipe).filter(pl.col("profile").is_not_null())
+    by_side = {side: set(index.filter(pl.col("side") == side)["profile"]) for side in SIDES}
+    split = ValidationIndex(workspace, recipe).placed()
+    tested = by_side[Side.TEST]
+    problems = [
+        f"{profile} is tested but never trained on"
+        for profile in sorted(tested - by_side[Side.TRAIN])
+    ]
+    if recipe is not Recipe.TIME:
+        problems += [
+            f"{profile} is trained on but not in val"
+            for profile in sorted(by_side[Side.TRAIN] - by_side[Side.VAL])
+        ]
+    named = {name for profiles in split.untested_profiles.values() for name in profiles}
+    untested = by_side[Side.TRAIN] - tested
+    problems += [f"{profile} is untested and not named" for profile in sorted(untested - named)]
+    numbers = {f"profiles_{side}": len(profiles) for side, profiles in by_side.items()}
+    return Finding(not problems, "; ".join(problems) or "every profile has its sides", numbers)
+
+
+def disjoint_sides(workspace: Workspace, recipe: Recipe) -> Finding:
+    """Check that no episode, content, or held-out unit is on two sides."""
+    index = _index(workspace, recipe).filter(pl.col("side").is_in([str(side) for side in SIDES]))
+    units = {"episode": "episode_id", "content": "content_digest"}
+    if recipe is Recipe.SAMPLE:
+        units["sample"] = "sample_name"
+    problems, numbers = [], {}
+    for name, column in units.items():
+        shared = _on_two_sides(index, column)
+        numbers[f"{name}s_on_two_sides"] = len(shared)
+        problems += [f"{name} {unit} is on two sides" for unit in shared]
+    if recipe is Recipe.HOST:
+        # Validation may share a host with training where there is only one; test never may.
+        test = set(index.filter(pl.col("side") == Side.TEST)["host_id"])
+        rest = set(index.filter(pl.col("side") != Side.TEST)["host_id"])
+        numbers["test_hosts_seen_before"] = len(test & rest)
+        problems += [f"test host {host} is also trained on" for host in sorted(test & rest)]
+    return Finding(not problems, "; ".join(problems) or "no unit is on two sides", numbers)
+
+
+def _on_two_sides(index: pl.DataFrame, column: str) -> list[str]:
+    sides = index.drop_nulls(column).group_by(column).agg(pl.col("side").n_unique())
+    return sorted(sides.filter(pl.col("side") > 1)[column].to_list())
+
+
+def feature_digests(workspace: Workspace, recipe: Recipe) -> Finding:
+    """Check the feature dataset's files against its manifest."""
+    return _digests(FeatureShards(workspace, recipe))
+
+
+def tensor_digests(workspace: Workspace, recipe: Recipe) -> Finding:
+    """Check the tensor dataset's files against its manifest."""
+    return _digests(TensorShards(workspace, recipe))
+
+
+def _digests(stage: FeatureShards | TensorShards) -> Finding:
+    try:
+        manifest = read_manifest(stage.folder, stage.kind)
+    except PipelineError as error:
+        return Finding(False, str(error))
+    n_files = len(manifest["files"])
+    return Finding(True, f"{n_files} files have their digests", {"files": n_files})
+
+
+def feature_schema_current(workspace: Workspace, recipe: Recipe) -> Finding:
+    """Check that the stored schema is the one this code builds."""
+    folder = FeatureShards(workspace, recipe).folder
+    saved = FeatureSchema.from_dict(read_json(folder / "feature_schema_v1.json"))
+    current = feature_schema("summary", Variant.ORACLE)
+    difference = first_difference(saved, current)
+    numbers = {"stored": saved.hash[:12], "current": current.hash[:12]}
+    return Finding(difference is None, difference or "the same schema", numbers)
+
+
+def finite_features(workspace: Workspace, recipe: Recipe) -> Finding:
+    """Check that no feature is infinite, and count the unknown ones by source."""
+    names = summary_names(Variant.ORACLE)
+    files = sorted(FeatureShards(workspace, recipe).folder.glob("*.parquet"))
+    frame = pl.scan_parquet(files)
+    n_infinite = frame.select(
+        pl.sum_horizontal(pl.col(name).is_infinite().sum() for name in names)
+    ).collect()
+    unknown = frame.select(
+        pl.mean_horizontal(
+            pl.col(name).is_nan().mean() for name in names if name.startswith(f"{source}.")
+        ).alias(f"unknown_share_{source}")
+        for source in Source
+    ).collect()
+    count = int(n_infinite.item())
+    numbers: dict[str, int | float | str] = {"infinite": count, **unknown.row(0, named=True)}
+    return Finding(count == 0, f"{count} infinite features", numbers)
+
+
+def disjoint_windows(workspace: Workspace, recipe: Recipe) -> Finding:
+    """Check that no two overlapping windows are on different sides."""
+    folder = TensorShards(workspace, recipe).folder
+    windows = pl.concat(
+        [window_keys(folder, "tensor", side, include_baseline=True) for side in SIDES]
+    )
+    leaks = check_leaks(windows)
+    return Finding(leaks == 0, f"{leaks} leaks among {windows.height} windows", {"leaks": leaks})
+
+
+def class_presence(workspace: Workspace, recipe: Recipe) -> Finding:
+    """Check that every phase has training and validation windows."""
+    folder = TensorShards(workspace, recipe).folder
+    numbers: dict[str, int | float | str] = {}
+    missing = []
+    for side in (Side.TRAIN, Side.VAL):
+        phases = window_keys(folder, "tensor", side)["phase"]
+        for phase in PHASES:
+            count = int((phases == phase).sum())
+            numbers[f"{side}_{phase}"] = count
+            if count == 0:
+                missing.append(f"{side} has no window of {phase}")
+    return Finding(not missing, "; ".join(missing) or "every phase is there", numbers)
+
+
+def golden_vectors(
+    workspace: Workspace, recipe: Recipe, architecture: Architecture, variant: Variant
+) -> Finding:
+    """Check that the saved checkpoint reproduces its golden vectors."""
+    from cis490_pipeline.models.registry import restore
+
+    stage = TrainedCheckpoint(workspace, recipe, architecture, variant)
+    try:
+        # Restoring compares the golden vectors, and refuses on the first that differs.
+        checkpoint = stage.load()
+        restore(checkpoint)
+    except PipelineError as error:
+        return Finding(False, str(error))
+    n_golden = len(checkpoint.golden.inputs)
+    return Finding(True, f"{n_golden} golden vectors reproduced", {"golden_vectors": n_golden})

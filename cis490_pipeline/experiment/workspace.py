@@ -1,0 +1,48 @@
+"""What every stage of an experiment works on: a store, a data folder, workers, a seed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from cis490_pipeline.compute import Compute, ProcessCompute, SerialCompute
+from cis490_pipeline.config import Settings
+from cis490_pipeline.store.layout import DataPaths, EpisodeStore
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(what, done, total)`` while a stage works."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The settings of a run, opened; cheap to make, picklable but for its progress listener."""
+
+    settings: Settings
+    progress: Progress = field(default=no_progress, compare=False)
+
+    @cached_property
+    def store(self) -> EpisodeStore:
+        """The receiver store episodes are read from."""
+        return EpisodeStore(self.settings.store)
+
+    @cached_property
+    def paths(self) -> DataPaths:
+        """Where every file made here lies."""
+        return DataPaths(self.settings.data)
+
+    @cached_property
+    def compute(self) -> Compute:
+        """Where episode-sized work runs."""
+        workers = self.settings.workers
+        return SerialCompute() if workers == 1 else ProcessCompute(workers)
+
+    def reporter(self, what: str) -> Callable[[int, int], None]:
+        """Return ``report(done, total)`` for one piece of work called ``what``."""
+
+        def report(done: int, total: int) -> None:
+            self.progress(what, done, total)
+
+        return report
