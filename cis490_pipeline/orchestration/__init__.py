@@ -1,0 +1,1 @@
+"""Dagster: the pipeline as software-defined assets, partitioned by split recipe."""

@@ -1,0 +1,32 @@
+"""Assets no recipe changes, never partitioned: verdicts and grids."""
+
+import dagster as dg
+
+from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.schema import grid_schema
+from cis490_pipeline.orchestration.recording import recorded
+from cis490_pipeline.store.validate import RULES_VERSION
+
+
+@dg.asset(
+    key=["corpus", "validation_sweep"],
+    group_name="corpus",
+    kinds={"python", "parquet"},
+    code_version=RULES_VERSION,
+)
+def validation_sweep(workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[None]:
+    """One row per shipped episode with its verdict; every later asset reads its episodes here."""
+    return recorded(ValidationSweep(workspace).ensure(), workspace)
+
+
+@dg.asset(
+    key=["corpus", "grid_shards"],
+    deps=[validation_sweep],
+    group_name="corpus",
+    kinds={"python", "numpy"},
+    code_version=grid_schema().hash[:12],
+)
+def grid_shards(workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[None]:
+    """Time-major 10 Hz grids of all usable episodes: 46 channels, log1p, uncalibrated."""
+    return recorded(GridShards(workspace).ensure(), workspace)

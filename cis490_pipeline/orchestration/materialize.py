@@ -1,0 +1,149 @@
+"""Materialize a recipe in this process, recorded where the UI reads it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
+from cis490_pipeline.experiment.stage import Stage
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.orchestration.checks import checks
+from cis490_pipeline.orchestration.definitions import corpus_assets, recipe_assets
+
+Announce = Callable[[str, str], None]
+"""Called as ``announce(stage key, what happens to it)``."""
+
+
+@contextmanager
+def instance_of(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
+    """Open Dagster's storage under the data folder, or the one DAGSTER_HOME names.
+
+    This is the storage ``dagster dev`` at the root of the project opens, so that the UI shows
+    what was materialized here.
+    """
+    from dagster._core.instance.config import is_dagster_home_set
+
+    if is_dagster_home_set():
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+        return
+    home = workspace.paths.dagster.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    overrides = {
+        "storage": {"sqlite": {"base_dir": str(home)}},
+        "local_artifact_storage": {
+            "module": "dagster._core.storage.root",
+            "class": "LocalArtifactStorage",
+            "config": {"base_dir": str(home)},
+        },
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        },
+        "telemetry": {"enabled": False},
+    }
+    ref = InstanceRef.from_dir(str(home), overrides=overrides)
+    with dg.DagsterInstance.from_ref(ref) as instance:
+        yield instance
+
+
+def materialize_recipe(workspace: Workspace, recipe: Recipe, announce: Announce) -> list[str]:
+    """Bring one recipe up to date, making only what is outdated, and record it in Dagster.
+
+    Returns
+    -------
+    Keys of what was made or recorded now; empty if everything was up to date.
+
+    Raises
+    ------
+    PipelineError
+        If a step or a blocking check failed; what was finished before is kept.
+    """
+    with instance_of(workspace) as instance:
+        done = _materialize(
+            workspace, instance, corpus_stages(workspace), corpus_assets, None, announce
+        )
+        done += _materialize(
+            workspace, instance, recipe_stages(workspace, recipe), recipe_assets, recipe, announce
+        )
+    return done
+
+
+def _materialize(
+    workspace: Workspace,
+    instance: dg.DagsterInstance,
+    stages: tuple[Stage, ...],
+    assets: list[dg.AssetsDefinition],
+    recipe: Recipe | None,
+    announce: Announce,
+) -> list[str]:
+    wanted = _outdated(stages, instance, recipe)
+    for stage in stages:
+        announce(stage.key, wanted.get(stage.key, "up to date"))
+    if not wanted:
+        return []
+    keys = [dg.AssetKey(key.split("/")) for key in wanted]
+    selection = dg.AssetSelection.assets(*keys)
+    result = dg.materialize(
+        [*assets, *(checks if recipe else [])],
+        selection=selection | dg.AssetSelection.checks_for_assets(*keys),
+        partition_key=str(recipe) if recipe else None,
+        instance=instance,
+        resources={"workspace": dg.ResourceDefinition.hardcoded_resource(workspace)},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+    )
+    if not result.success:
+        raise PipelineError(_failure(result))
+    return list(wanted)
+
+
+def _outdated(
+    stages: tuple[Stage, ...], instance: dg.DagsterInstance, recipe: Recipe | None
+) -> dict[str, str]:
+    """Return, in order, the stages to run and why: outdated, below one that is, or unrecorded."""
+    wanted: dict[str, str] = {}
+    for stage in stages:
+        why = stage.outdated()
+        above = next((key for key in stage.upstream if key in wanted), None)
+        if above is not None:
+            # It may turn out current once that is made; then it is recorded, not made again.
+            why = f"after {above}"
+        if why is None and not _recorded(stage, instance, recipe):
+            why = "up to date, not yet in Dagster"
+        if why is not None:
+            wanted[stage.key] = why
+    return wanted
+
+
+def _recorded(stage: Stage, instance: dg.DagsterInstance, recipe: Recipe | None) -> bool:
+    record = stage.record()
+    newest = instance.fetch_materializations(
+        dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey(stage.key.split("/")),
+            asset_partitions=[str(recipe)] if recipe else None,
+        ),
+        limit=1,
+    ).records
+    if not newest or record is None or newest[0].asset_materialization is None:
+        return False
+    digest = newest[0].asset_materialization.metadata.get("digest")
+    return digest is not None and digest.value == record.digest
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    lines = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            cause = error.cause if error and error.cause else error
+            lines.append(f"{event.step_key}: {cause.message.strip() if cause else 'failed'}")
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed:
+            key = evaluation.asset_key.to_user_string()
+            lines.append(f"{key}: check {evaluation.check_name} failed: {evaluation.description}")
+    return "; ".join(lines) or f"run {result.run_id} failed"

@@ -1,0 +1,27 @@
+"""What assets get from outside: the opened workspace."""
+
+import dagster as dg
+
+from cis490_pipeline.config import Settings
+from cis490_pipeline.experiment.workspace import Workspace
+
+_OPTIONAL = {
+    "store": (str, "Receiver store to read, a folder."),
+    "data": (str, "Folder everything made here goes to."),
+    "seed": (int, "Seed of training and resampling."),
+    "train_hosts": (str, "Hosts the host split trains on, with commas between them."),
+    "workers": (int, "Processes for episode-sized work."),
+    "threads": (int, "Threads of each numeric library; part of a checkpoint's identity."),
+}
+
+
+@dg.resource(
+    config_schema={
+        name: dg.Field(kind, is_required=False, description=text)
+        for name, (kind, text) in _OPTIONAL.items()
+    },
+    description="Settings from the environment and cis490.toml; what is set here wins over both.",
+)
+def workspace_resource(context: dg.InitResourceContext) -> Workspace:
+    """Open the workspace a run works on."""
+    return Workspace(Settings.load(**context.resource_config))
