@@ -29,7 +29,7 @@ from cis490_pipeline.store.sweep import comparable, verdict_counts
 
 
 @click.command()
-@click.argument("store_path", metavar="[STORE]", required=False, type=click.Path(exists=True))
+@click.argument("store_path", metavar="[STORE]", required=False)
 @workspace_options
 @click.option(
     "--export",
@@ -80,7 +80,8 @@ def _print_verdicts(frame: pl.DataFrame) -> None:
     for row in frame.filter(pl.col("reasons").list.len() > 0).iter_rows(named=True):
         codes = ", ".join(row["reasons"])
         name = f"{row['host_id']}/{row['episode_id']}"
-        console.print(f"{row['status']:<9} {name}  {codes}", highlight=False, markup=False)
+        line = f"{row['status']:<9} {name}  {codes}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
         for detail in row["details"]:
             console.print(f"          {detail}", highlight=False, markup=False, soft_wrap=True)
 
@@ -112,6 +113,8 @@ def extract(
 
     The windows of a single episode come from the same code as the datasets', uncalibrated.
     """
+    if episode is None and (last or out is not None):
+        raise click.UsageError("--last and --out are of one EPISODE: name it as HOST/ID")
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
         if episode is None:

@@ -66,16 +66,17 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ.setdefault(name, "1")
     try:
         code: Any = cis490.main(args=arguments, prog_name="cis490", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("interrupted", err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what was finished is kept, run again to go on", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_USAGE)
-    except KeyboardInterrupt:
-        click.echo("interrupted; what was finished is kept, run again to go on", err=True)
-        sys.exit(EXIT_INTERRUPTED)
     except PipelineError as error:
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+    except OSError as error:
+        # A full disk, a folder that may not be written: the system's words name the path.
         click.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(EXIT_USAGE)
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,5 +1,6 @@
 """Deliver events to a dashboard over HTTP, or say why not."""
 
+import http.client
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -51,7 +52,8 @@ class Publisher:
         except urllib.error.HTTPError as error:
             reason = error.read(200).decode("utf-8", "replace")
             raise EventError(f"{self.url} refused with HTTP {error.code}: {reason}") from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
+            # The latter: something listens there, but does not speak HTTP.
             raise EventError(
                 f"{self.url} cannot be reached ({error}); start a dashboard there, "
                 "or set CIS490_DASHBOARD_URL to where one runs"

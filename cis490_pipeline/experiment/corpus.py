@@ -1,14 +1,16 @@
 """Stages that no recipe changes: the verdict of every episode, and the grids of the usable ones."""
 
+import stat
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
 from cis490_pipeline.experiment.stage import Made, Numbers, Stage
+from cis490_pipeline.features.grid_store import INDEX_FILE, MANIFEST_FILE
 from cis490_pipeline.features.grids import build_grids
 from cis490_pipeline.features.schema import grid_schema
-from cis490_pipeline.store.files import digest, file_sha256, write_parquet
+from cis490_pipeline.store.files import digest, file_sha256, read_json, write_parquet
 from cis490_pipeline.store.sweep import SweepResult, sweep, sweep_digest, verdict_counts
 from cis490_pipeline.store.usage import usable_expr
 from cis490_pipeline.store.validate import RULES_VERSION
@@ -54,7 +56,9 @@ class ValidationSweep(Stage):
         path = self.workspace.paths.validation
         record = self.record()
         same_store = record is not None and record.inputs["store"] == self.inputs()["store"]
-        previous = pl.read_parquet(path) if same_store and path.exists() else None
+        # Verdicts somebody edited, or half a file, are no verdicts to go on from.
+        sound = same_store and not self.altered()
+        previous = pl.read_parquet(path) if sound else None
         return sweep(
             self.workspace.store,
             previous,
@@ -81,8 +85,15 @@ class GridShards(Stage):
             return None
         return {"validation": verdicts.digest, "grid_schema": grid_schema().hash}
 
+    def unfinished(self) -> str | None:
+        """Episodes that could not be gridded last time are tried again."""
+        record = self.record()
+        failed = int(record.numbers.get("episodes_failed", 0)) if record else 0
+        return f"{failed} episodes could not be gridded last time" if failed else None
+
     def make(self) -> Made:
         """Grid the usable episodes that have no grid yet."""
+        self._discard_damaged()
         usable = pl.read_parquet(self.workspace.paths.validation).filter(usable_expr())
         result = build_grids(
             self.workspace.store,
@@ -101,13 +112,32 @@ class GridShards(Stage):
         }
         return Made(result.digest, files, numbers)
 
+    def _discard_damaged(self) -> None:
+        """Remove shards and an index that are not what was written, so that nothing builds on them.
+
+        A killed run leaves an index newer than the record: it counts if its manifest knows it.
+        """
+        for name in self.altered():
+            path = self.workspace.paths.root / name
+            if path.parent == self.folder and path.suffix == ".npy":
+                path.unlink(missing_ok=True)
+        index, manifest = self.folder / INDEX_FILE, self.folder / MANIFEST_FILE
+        if index.is_file() and (
+            not manifest.is_file() or read_json(manifest)["index_sha256"] != file_sha256(index)
+        ):
+            index.unlink()
+
 
 def store_listing_digest(root: Path) -> str:
     """Digest of names, sizes and times of a store's files: what changed without reading them."""
     listing = []
     for path in sorted((root / "episodes").rglob("*")):
-        if path.is_file():
-            stat = path.stat()
-            listing.append([path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns])
+        try:
+            seen = path.stat()
+        except OSError:
+            # A receiver renames what has arrived: it is listed under its name the next time.
+            continue
+        if stat.S_ISREG(seen.st_mode):
+            listing.append([path.relative_to(root).as_posix(), seen.st_size, seen.st_mtime_ns])
     index = root / "index.jsonl"
     return digest({"files": listing, "index": file_sha256(index) if index.exists() else ""})

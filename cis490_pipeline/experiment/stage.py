@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.store.files import atomic_write
+from cis490_pipeline.store.files import atomic_write, file_sha256
 
 Numbers = dict[str, int | float | str | bool | None]
 
@@ -33,6 +33,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Files of the artefact, relative to the data folder, with their sizes in bytes."""
     numbers: dict[str, Any]
     seconds: float
+    sha256: dict[str, str] = {}
+    """SHA-256 of the same files."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,14 @@ class Stage(ABC):
             return "changed: " + ", ".join(changed)
         if (unfinished := self.unfinished()) is not None:
             return unfinished
-        root = self.workspace.paths.root
-        lost = sorted(name for name, size in record.files.items() if _size(root / name) != size)
-        return f"missing or altered: {', '.join(lost[:3])}" if lost else None
+        altered = self.altered()
+        return f"missing or altered: {', '.join(altered[:3])}" if altered else None
+
+    @final
+    def altered(self) -> list[str]:
+        """Return files that are missing or not as they were recorded, relative, sorted."""
+        record = self.record()
+        return [] if record is None else sorted(record.files.keys() - self._sound(record))
 
     @final
     def current(self) -> Record | None:
@@ -152,26 +159,42 @@ class Stage(ABC):
             made = self.make()
             return Outcome(self._write(made, inputs, started), made=True, why=why or "forced")
 
+    def _sound(self, record: Record) -> set[str]:
+        """Names of the record's files whose content is still the recorded one."""
+        root = self.workspace.paths.root
+        recorded_ns = self.record_path.stat().st_mtime_ns
+        sound = set()
+        for name, size in record.files.items():
+            path = root / name
+            try:
+                stat = path.stat()
+                # Only what was touched since is read again: the grids of a lab are 30 GB.
+                untouched = stat.st_mtime_ns < recorded_ns
+                if stat.st_size == size and (
+                    untouched or record.sha256.get(name) in (None, file_sha256(path))
+                ):
+                    sound.add(name)
+            except OSError:
+                continue
+        return sound
+
     def _write(self, made: Made, inputs: dict[str, str], started: float) -> Record:
         root = self.workspace.paths.root
+        files = {path.relative_to(root).as_posix(): path for path in sorted(made.files)}
+        before = self.record()
+        kept = self._sound(before) & before.sha256.keys() if before is not None else set()
         record = Record(
             key=self.key,
             inputs=inputs,
             digest=made.digest,
-            files={
-                path.relative_to(root).as_posix(): path.stat().st_size
-                for path in sorted(made.files)
-            },
+            files={name: path.stat().st_size for name, path in files.items()},
             numbers=dict(made.numbers),
             seconds=round(time.perf_counter() - started, 3),
+            sha256={
+                name: before.sha256[name] if before and name in kept else file_sha256(path)
+                for name, path in files.items()
+            },
         )
         text = msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=1)
         atomic_write(self.record_path, lambda file: file.write(text))
         return record
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None

@@ -2,8 +2,6 @@
 
 import dagster as dg
 
-from cis490_pipeline.orchestration.partitions import recipes
-
 corpus_assets = dg.AssetSelection.groups("corpus")
 recipe_assets = dg.AssetSelection.groups("dataset", "models")
 
@@ -13,7 +11,6 @@ corpus = dg.define_asset_job(
 recipe = dg.define_asset_job(
     "recipe",
     recipe_assets,
-    partitions_def=recipes,
     description="Everything of one split: data, twelve models, reports, leaderboard.",
 )
 

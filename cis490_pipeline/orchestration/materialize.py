@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import PipelineError
@@ -105,7 +106,10 @@ def _materialize(
 def _outdated(
     stages: tuple[Stage, ...], instance: dg.DagsterInstance, recipe: Recipe | None
 ) -> dict[str, str]:
-    """Return, in order, the stages to run and why: outdated, below one that is, or unrecorded."""
+    """Return, in order, the stages to run and why: outdated, below one that is, or unrecorded.
+
+    A check stops only the run it is in, so a stage whose checks have not passed runs them again.
+    """
     wanted: dict[str, str] = {}
     for stage in stages:
         why = stage.outdated()
@@ -115,6 +119,8 @@ def _outdated(
             why = f"after {above}"
         if why is None and not _recorded(stage, instance, recipe):
             why = "up to date, not yet in Dagster"
+        if why is None:
+            why = _unpassed(stage, instance, recipe)
         if why is not None:
             wanted[stage.key] = why
     return wanted
@@ -133,6 +139,25 @@ def _recorded(stage: Stage, instance: dg.DagsterInstance, recipe: Recipe | None)
         return False
     digest = newest[0].asset_materialization.metadata.get("digest")
     return digest is not None and digest.value == record.digest
+
+
+def _unpassed(stage: Stage, instance: dg.DagsterInstance, recipe: Recipe | None) -> str | None:
+    """Return which check of a stage has not passed on what was last recorded, or None."""
+    asset = dg.AssetKey(stage.key.split("/"))
+    keys = sorted(key for check in checks for key in check.check_keys if key.asset_key == asset)
+    if not keys or recipe is None:
+        return None
+    found = instance.event_log_storage.get_asset_check_partition_info(
+        keys, partition_keys=[str(recipe)]
+    )
+    passed = {
+        info.check_key
+        for info in found
+        if info.is_current
+        and info.latest_execution_status is AssetCheckExecutionRecordStatus.SUCCEEDED
+    }
+    unpassed = [key.name for key in keys if key not in passed]
+    return f"up to date, not yet passed: {', '.join(unpassed)}" if unpassed else None
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:

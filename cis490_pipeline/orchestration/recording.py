@@ -18,13 +18,11 @@ def recorded(
     """
     record = outcome.record
     metadata: dict[str, Any] = {
-        "made": dg.MetadataValue.text(
-            outcome.why if outcome.made else "up to date, not made again"
-        ),
-        "seconds": record.seconds,
-        "digest": record.digest,
         **{name: value for name, value in record.numbers.items() if value is not None},
         **extra,
+        "made_because": outcome.why if outcome.made else "up to date: not made again",
+        "seconds": record.seconds,
+        "digest": record.digest,
     }
     folders = sorted({str((workspace.paths.root / name).parent) for name in record.files})
     if folders:
