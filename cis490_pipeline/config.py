@@ -22,6 +22,16 @@ def available_processors() -> int:
     return os.cpu_count() or 1
 
 
+def pin_library_threads() -> None:
+    """Give numeric libraries one thread each, unless the environment says otherwise.
+
+    They read these variables once, when they are imported: call this before. Twelve models on two
+    cores otherwise wait for each other, and sums in another order round differently.
+    """
+    for library in ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "POLARS_MAX"):
+        os.environ.setdefault(f"{library}_THREADS", "1")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What every command and asset is told."""

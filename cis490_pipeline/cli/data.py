@@ -19,9 +19,8 @@ from cis490_pipeline.cli.options import (
 )
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe, Variant, Verdict
-from cis490_pipeline.experiment.corpus import ValidationSweep
-from cis490_pipeline.experiment.dataset import ValidationIndex
-from cis490_pipeline.experiment.pipeline import corpus_stages, dataset_stages
+from cis490_pipeline.experiment.corpus import ValidationSweep, corpus_stages
+from cis490_pipeline.experiment.dataset import ValidationIndex, dataset_stages
 from cis490_pipeline.experiment.single import extract_single
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.files import write_parquet

@@ -15,8 +15,10 @@ from cis490_pipeline.cli.options import json_option, print_json, workspace_optio
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import PipelineError
-from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
+from cis490_pipeline.experiment.corpus import corpus_stages
+from cis490_pipeline.experiment.dataset import dataset_stages
 from cis490_pipeline.experiment.provenance import commit, machine, versions
+from cis490_pipeline.experiment.stage import Stage
 from cis490_pipeline.experiment.workspace import Workspace
 
 EXTRAS = {
@@ -66,8 +68,8 @@ def _installation() -> list[Line]:
         Line(True, "code", f"{found['cis490_pipeline']} at {commit()[:12]}, {machine()}"),
         Line(True, "processors", str(os.cpu_count())),
     ]
-    for extra, modules in EXTRAS.items():
-        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    for extra in EXTRAS:
+        missing = _missing(extra)
         text = f"missing {', '.join(missing)}" if missing else "complete"
         # A small device installs `live` alone: a missing extra is a fact, not a fault.
         lines.append(Line(True, f"extra [{extra}]", text))
@@ -117,13 +119,25 @@ def _leftovers(folder: Path) -> Line:
     return _count("half-written files of killed runs", partial, "safe to delete")
 
 
+def _recipe_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
+    if _missing("train"):
+        return dataset_stages(workspace, recipe)
+    from cis490_pipeline.experiment.pipeline import recipe_stages
+
+    return recipe_stages(workspace, recipe)
+
+
+def _missing(extra: str) -> list[str]:
+    return [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+
+
 def _stages(workspace: Workspace) -> list[Line]:
     lines = [
         Line(True, stage.key, stage.outdated() or "up to date")
         for stage in corpus_stages(workspace)
     ]
     for recipe in Recipe:
-        stages = recipe_stages(workspace, recipe)
+        stages = _recipe_stages(workspace, recipe)
         fresh = sum(stage.outdated() is None for stage in stages)
         lines.append(
             Line(True, f"split {recipe}", f"{fresh} of {len(stages)} artefacts up to date")

@@ -1,13 +1,13 @@
 """The ``cis490`` command: a table of commands, each imported only when it is called."""
 
 import importlib
-import os
 import sys
 from typing import Any, Final
 
 import click
 
 from cis490_pipeline import __version__
+from cis490_pipeline.config import pin_library_threads
 from cis490_pipeline.errors import PipelineError
 
 # name -> (module, one line of help). Help is here so that `cis490 --help` imports none of them.
@@ -39,7 +39,13 @@ class LazyGroup(click.Group):
         """Import and return one command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"cis490_pipeline.cli.{COMMANDS[cmd_name][0]}")
+        try:
+            module = importlib.import_module(f"cis490_pipeline.cli.{COMMANDS[cmd_name][0]}")
+        except ModuleNotFoundError as error:
+            raise click.UsageError(
+                f"`cis490 {cmd_name}` needs {error.name}, which is not installed here; "
+                "pip install 'cis490_pipeline[train,orchestrate]' brings it"
+            ) from error
         command: click.Command = getattr(module, cmd_name)
         return command
 
@@ -60,10 +66,7 @@ def cis490() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    # Numeric libraries read these once, at import: one thread each unless the user says otherwise,
-    # or twelve models on two cores spend their time waiting for each other.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
-        os.environ.setdefault(name, "1")
+    pin_library_threads()
     try:
         code: Any = cis490.main(args=arguments, prog_name="cis490", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):

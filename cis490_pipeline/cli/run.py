@@ -29,9 +29,10 @@ from cis490_pipeline.store.files import read_json
     show_default=True,
     help="Record the run in data/dagster, where the UI shows it.",
 )
+@click.option("--open", "open_report", is_flag=True, help="Open the report in a browser.")
 @workspace_options
 @json_option
-def run(recipe: str, dagster: bool, as_json: bool, **flags: Any) -> int:
+def run(recipe: str, dagster: bool, open_report: bool, as_json: bool, **flags: Any) -> int:
     """Validate, cut, split, train twelve models, compare them with honest intervals, and report.
 
     What is up to date is not made again.
@@ -49,12 +50,14 @@ def run(recipe: str, dagster: bool, as_json: bool, **flags: Any) -> int:
     seconds = time.perf_counter() - started
     summary = f"{len(made)} artefacts made in {seconds:.0f} s" if made else "everything up to date"
     click.echo(f"{summary}; report: {page}")
+    if open_report:
+        click.launch(str(page))
     return 0
 
 
 def _say(key: str, why: str) -> None:
     style = "dim" if why == "up to date" else None
-    stderr.print(f"{key:<44} {why}", style=style, highlight=False, markup=False)
+    stderr.print(f"{key:<44} {why}", style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _with_dagster(workspace: Workspace, recipe: str) -> list[str]:

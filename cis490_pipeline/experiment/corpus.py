@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from cis490_pipeline.experiment.stage import Made, Numbers, Stage
+from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.grid_store import INDEX_FILE, MANIFEST_FILE
 from cis490_pipeline.features.grids import build_grids
 from cis490_pipeline.features.schema import grid_schema
@@ -141,3 +142,8 @@ def store_listing_digest(root: Path) -> str:
             listing.append([path.relative_to(root).as_posix(), seen.st_size, seen.st_mtime_ns])
     index = root / "index.jsonl"
     return digest({"files": listing, "index": file_sha256(index) if index.exists() else ""})
+
+
+def corpus_stages(workspace: Workspace) -> tuple[Stage, ...]:
+    """Return what all recipes share, in order."""
+    return (ValidationSweep(workspace), GridShards(workspace))

@@ -178,3 +178,12 @@ class TensorShards(_WindowStage):
         grids = GridStore(GridShards(self.workspace).folder)
         split = ValidationIndex(self.workspace, self.recipe).placed().digest
         return self._made(build_tensor_dataset(grids, index, self.folder, split_digest=split))
+
+
+def dataset_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
+    """Return the data of one recipe, in order."""
+    return (
+        ValidationIndex(workspace, recipe),
+        FeatureShards(workspace, recipe),
+        TensorShards(workspace, recipe),
+    )

@@ -1,8 +1,12 @@
-"""The order of all stages: what the asset graph and the command line both walk."""
+"""The order of all stages: what the asset graph and the command line both walk.
+
+What needs no model (verdicts, grids, datasets) is ordered where it is defined, so that a device
+without torch can make it.
+"""
 
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
-from cis490_pipeline.experiment.dataset import FeatureShards, TensorShards, ValidationIndex
+from cis490_pipeline.experiment.corpus import corpus_stages
+from cis490_pipeline.experiment.dataset import dataset_stages
 from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.stage import Stage
@@ -10,19 +14,7 @@ from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.models.catalogue import MODELS
 
-
-def corpus_stages(workspace: Workspace) -> tuple[Stage, ...]:
-    """Return what all recipes share, in order."""
-    return (ValidationSweep(workspace), GridShards(workspace))
-
-
-def dataset_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
-    """Return the data of one recipe, in order."""
-    return (
-        ValidationIndex(workspace, recipe),
-        FeatureShards(workspace, recipe),
-        TensorShards(workspace, recipe),
-    )
+__all__ = ["corpus_stages", "dataset_stages", "recipe_stages"]
 
 
 def recipe_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import dagster as dg
 
 from cis490_pipeline.domain import Architecture, Recipe, Variant
+from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.experiment import verify
 from cis490_pipeline.experiment.verify import Finding
 from cis490_pipeline.experiment.workspace import Workspace
@@ -35,7 +36,12 @@ def _check(
     def check(
         context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
     ) -> dg.AssetCheckResult:
-        return _result(run(workspace, Recipe(context.partition_key)))
+        try:
+            finding = run(workspace, Recipe(context.partition_key))
+        except PipelineError as fault:
+            # What cannot be read does not hold either; a step that fails would hide the check.
+            finding = Finding(False, str(fault))
+        return _result(finding)
 
     with warnings.catch_warnings():
         # Dagster calls partitioned checks a preview; our tests hold what we need of them.

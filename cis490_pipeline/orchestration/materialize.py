@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
@@ -99,6 +100,8 @@ def _materialize(
         raise_on_error=False,
     )
     if not result.success:
+        if _interrupted(result):
+            raise KeyboardInterrupt
         raise PipelineError(_failure(result))
     return list(wanted)
 
@@ -160,12 +163,20 @@ def _unpassed(stage: Stage, instance: dg.DagsterInstance, recipe: Recipe | None)
     return f"up to date, not yet passed: {', '.join(unpassed)}" if unpassed else None
 
 
+def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a person stopped it: Dagster reports that as one more failed step."""
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    return any(e and e.cls_name == DagsterExecutionInterruptedError.__name__ for e in errors)
+
+
 def _failure(result: dg.ExecuteInProcessResult) -> str:
     lines = []
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
             cause = error.cause if error and error.cause else error
+            if cause and cause.cls_name == "DagsterAssetCheckFailedError":
+                continue  # said below, with what the check found
             lines.append(f"{event.step_key}: {cause.message.strip() if cause else 'failed'}")
     for evaluation in result.get_asset_check_evaluations():
         if not evaluation.passed:
