@@ -103,7 +103,8 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn(compact=True),
     )
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=stderr, transient=True) as bars:
+    # In a log file bars would be nothing but an empty line.
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
 
         def report(what: str, done: int, total: int) -> None:
             if what not in tasks:
