@@ -1,8 +1,14 @@
+import signal
+
 import pytest
 
 from cis490_pipeline.config import Settings
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline_tests.experiment.runs import SAMPLE, fast_stages
+
+# A shell that starts tests in the background has them ignore SIGINT, and so would every process
+# they start: tests of interruption need the handler a terminal gives.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
