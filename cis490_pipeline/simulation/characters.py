@@ -59,6 +59,7 @@ class HostCharacter:
     benign_preference: Floats
     """Share of each kind of benign load."""
     poll_period_s: float
+    journal_period_s: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -115,6 +116,7 @@ def host_character(name: str) -> HostCharacter:
         benign_per_minute=_log_uniform(rng, BENIGN_LOAD["per_minute"]),
         benign_preference=rng.dirichlet(np.full(len(BENIGN), BENIGN_LOAD["preference"])),
         poll_period_s=_log_uniform(rng, BENIGN_LOAD["poll_period_s"]),
+        journal_period_s=_log_uniform(rng, BENIGN_LOAD["journal_period_s"]),
     )
 
 

@@ -102,6 +102,15 @@ def _add_benign(load: _Load, plan: Plan, host: HostCharacter) -> None:
         period_s=host.poll_period_s * float(rng.uniform(0.8, 1.2)),
         on_s=0.5,
     )
+    load.add(_ASKED["journal"], -LEAD_S, np.inf, period_s=host.journal_period_s, on_s=0.4)
+    # Services start and stay, or end: what is held in memory says little by itself.
+    for start in rng.uniform(-10.0, plan.duration_s, rng.poisson(BENIGN_LOAD["services"])):
+        held = np.zeros(len(LATENTS))
+        low, high = BENIGN_LOAD["service_bytes"]
+        held[ROW["memory"]] = np.exp(rng.uniform(np.log(low), np.log(high)))
+        held[ROW["sockets"]] = rng.poisson(BENIGN_LOAD["service_sockets"])
+        until = start + rng.exponential(plan.duration_s)
+        load.add(held, *((start, until) if rng.random() < 0.6 else (-LEAD_S, start)))
     n = rng.poisson(host.benign_per_minute * plan.duration_s / 60.0)
     kinds = rng.choice(len(BENIGN), n, p=host.benign_preference)
     starts = rng.uniform(-10.0, plan.duration_s, n)

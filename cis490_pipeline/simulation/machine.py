@@ -7,6 +7,7 @@ import numpy as np
 from cis490_pipeline.domain import CHANNELS, Source
 from cis490_pipeline.simulation.characters import Floats, HostCharacter
 from cis490_pipeline.simulation.load import LEAD_S, ROW, STEP_S
+from cis490_pipeline.simulation.parameters import HOSTS
 
 PAGE: Final = 4096
 _GAIN: Final = {channel.name: k for k, channel in enumerate(CHANNELS)}
@@ -35,7 +36,7 @@ def machine_steps(
     flow = _traffic(asked, host, rng)
     cpu = _processor(asked, flow, host, rng)
     disk = _disk(asked, host, rng)
-    memory = _memory(asked, disk, host, n_steps)
+    memory = _memory(asked, disk, host, rng)
     steps = {
         Source.GUEST: _guest(asked, flow, cpu, disk, memory, host, rng),
         Source.NETFLOW: flow,
@@ -131,12 +132,18 @@ def _written_back(written: Floats, every: int, rng: np.random.Generator) -> Floa
     return flushed.ravel()[phase : phase + written.size]
 
 
-def _memory(asked: Fields, disk: Fields, host: HostCharacter, n_steps: int) -> Fields:
+def _memory(
+    asked: Fields, disk: Fields, host: HostCharacter, rng: np.random.Generator
+) -> Fields:
     """Memory levels in bytes; what a snapshot left undone drifts towards rest."""
+    n_steps = disk["missed"].size
     seconds = np.arange(n_steps) * STEP_S - LEAD_S
     drift = host.drift_bytes * (1.0 - np.exp(-(seconds + LEAD_S) / host.drift_s))
     room = 0.4 * host.ram_bytes
-    cached = np.minimum(np.cumsum(disk["missed"]) + 0.3 * drift, room)
+    wobble = rng.normal(0.0, HOSTS["cache_wobble_pages"], n_steps).cumsum() * PAGE
+    # Most of what is read takes the place of something older.
+    grown = HOSTS["cache_share"] * np.cumsum(disk["missed"]) + 0.3 * drift + wobble
+    cached = np.clip(grown, 0.0, room)
     used = np.minimum(asked["memory"], 0.4 * host.ram_bytes)
     return {"drift": drift, "cached": cached, "used": used}
 
@@ -178,7 +185,7 @@ def _guest(
         "procs_running": running.astype(np.float64),
         "load_1m": _load_average(running - 1.0, float(rng.uniform(0.05, 0.6))),
         "mem_available_bytes": _pages(available + wobble, 0.05 * ram),
-        "mem_cached_bytes": _pages(0.05 * ram + memory["cached"], 0.0),
+        "mem_cached_bytes": _pages(0.1 * ram + memory["cached"], 0.0),
         "mem_dirty_bytes": _pages(disk["dirty"], 0.0),
         "tcp_established": established,
         "tcp_total": 2.0 + established + half_open,

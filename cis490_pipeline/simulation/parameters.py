@@ -86,14 +86,15 @@ ACTIVITIES: Final[dict[str, dict[str, float]]] = {
         "bytes_in": 3.5e3, "syn": 3, "udp": 4, "flows": 5, "ips": 8, "ports": 7, "ctxt": 40,
         "memory": 2 * MB,
     },
+    "journal": {"cpu_sys": 0.04, "read": 0.25 * MB, "write": 0.3 * MB, "forks": 1.0, "ctxt": 60},
     # What the sample does before it runs.
     "recon": {
         "cpu_user": 0.1, "cpu_sys": 0.14, "read": 0.15 * MB, "forks": 4.5, "ctxt": 200,
-        "memory": 3 * MB,
+        "memory": 1 * MB,
     },
     "unpack": {
         "cpu_user": 0.5, "cpu_sys": 0.2, "read": 0.5 * MB, "write": 1.3 * MB, "forks": 6,
-        "ctxt": 240, "memory": 11 * MB,
+        "ctxt": 240, "memory": 5 * MB,
     },
     "stage": {
         "cpu_sys": 0.06, "write": 0.2 * MB, "pkts_out": 60, "pkts_in": 110, "bytes_out": 4e3,
@@ -101,8 +102,8 @@ ACTIVITIES: Final[dict[str, dict[str, float]]] = {
         "sockets": 1,
     },
     "beacon": {
-        "cpu_user": 0.03, "cpu_sys": 0.03, "pkts_out": 22, "pkts_in": 18, "bytes_out": 2.8e3,
-        "bytes_in": 2.2e3, "syn": 4, "udp": 3, "flows": 5, "ips": 8, "ports": 8, "ctxt": 45,
+        "cpu_user": 0.06, "cpu_sys": 0.05, "pkts_out": 36, "pkts_in": 26, "bytes_out": 9e3,
+        "bytes_in": 2.8e3, "syn": 7, "udp": 1, "flows": 8, "ips": 8, "ports": 8, "ctxt": 90,
     },
     # What it is for.
     "cpu-saturate": {"cpu_user": 1.0, "cpu_sys": 0.03, "ctxt": 90, "memory": 14 * MB},
@@ -158,48 +159,58 @@ BURSTS: Final[dict[str, tuple[float, float, float, float]]] = {
 BEHAVIOUR: Final[dict[str, Any]] = {
     "samples_per_profile": 4,
     "sample_sigma": 0.35,
-    "sample_intensity": (0.45, 1.3),
+    "sample_intensity": (0.8, 2.0),
     "run_sigma": 0.25,
     "recon_period_s": (1.5, 4.0),
-    "recon_intensity": (0.5, 1.2),
+    "recon_intensity": (1.2, 2.6),
     "unpack_period_s": (2.0, 6.0),
     "unpack_duty": (0.5, 0.95),
-    "unpack_intensity": (0.6, 1.5),
+    "unpack_intensity": (1.3, 2.6),
     "stage_intensity": (0.4, 1.5),
     "beacon_period_s": (1.0, 33.0),
-    "beacon_on_s": (0.3, 0.8),
-    "resident_bytes": (3e6, 16e6),
+    "beacon_on_s": (0.4, 1.2),
+    "resident_bytes": (1e6, 6e6),
 }
 BENIGN_LOAD: Final[dict[str, Any]] = {
-    "per_minute": (1.0, 4.5),
+    "per_minute": (0.8, 3.2),
     "duration_s": (3.0, 16.0),
     "intensity_sigma": 0.6,
-    "intensity": 0.75,
+    "intensity": 0.5,
     "poll_period_s": (2.0, 30.0),
+    "journal_period_s": (1.5, 6.0),
+    "services": 2.5,
+    "service_bytes": (1e6, 16e6),
+    "service_sockets": 0.6,
     "preference": 0.7,
+}
+PHASE_LETTERS: Final = {
+    "C": Phase.CLEAN,
+    "A": Phase.ARMED,
+    "I": Phase.INFECTING,
+    "R": Phase.INFECTED_RUNNING,
+    "D": Phase.DORMANT,
 }
 TIMING: Final[dict[str, Any]] = {
     "duration_s": (75.0, 90.0),
     "clean_s": 15.6,
-    "phase_s": 4.0,
-    "dirichlet": 0.9,
+    "phase_s": 5.5,
+    "dirichlet": 1.0,
     "offset_s": (0.6, 3.8),
     "p_behaviour_first": 0.2,
     "plans": (
-        (0.14, (Phase.CLEAN,)),
-        (0.20, (Phase.CLEAN, Phase.ARMED, Phase.INFECTING, Phase.INFECTED_RUNNING, Phase.DORMANT)),
-        (0.12, (Phase.CLEAN, Phase.ARMED, Phase.INFECTING, Phase.INFECTED_RUNNING)),
-        (0.10, (Phase.CLEAN, Phase.INFECTING, Phase.INFECTED_RUNNING, Phase.DORMANT)),
-        (0.08, (Phase.CLEAN, Phase.ARMED)),
-        (0.06, (Phase.CLEAN, Phase.ARMED, Phase.INFECTING)),
-        (0.18, (
-            Phase.CLEAN, Phase.ARMED, Phase.INFECTING, Phase.INFECTED_RUNNING, Phase.DORMANT,
-            Phase.INFECTED_RUNNING,
-        )),
-        (0.12, (
-            Phase.CLEAN, Phase.INFECTING, Phase.INFECTED_RUNNING, Phase.DORMANT,
-            Phase.INFECTED_RUNNING, Phase.DORMANT,
-        )),
+        (0.12, "C"),
+        (0.12, "CAIRD"),
+        (0.07, "CAIR"),
+        (0.06, "CIRD"),
+        (0.05, "CAI"),
+        (0.04, "CID"),
+        (0.06, "CA"),
+        (0.06, "CAC"),
+        (0.07, "CACIRD"),
+        (0.08, "CAIRC"),
+        (0.06, "CIRDC"),
+        (0.10, "CAIRDR"),
+        (0.11, "CIRDRD"),
     ),
 }  # fmt: skip
 HOSTS: Final[dict[str, Any]] = {
@@ -212,11 +223,13 @@ HOSTS: Final[dict[str, Any]] = {
     "noise": (0.06, 0.25),
     "idle_cpu": (0.01, 0.08),
     "idle_ctxt": (40.0, 400.0),
-    "idle_pkts": (0.1, 4.0),
+    "idle_pkts": (0.5, 4.0),
     "drift_bytes": (2e6, 40e6),
     "drift_s": (20.0, 200.0),
     "writeback_s": (2.0, 6.0),
     "block_bytes": (16e3, 128e3),
+    "cache_share": 0.25,
+    "cache_wobble_pages": 60.0,
     "p_writethrough": 0.3,
     "p_no_io_calls": 0.3,
     "guest_hz": (1.0, 1.0, 2.0, 5.0),
@@ -232,6 +245,7 @@ def parameters_digest() -> str:
     """Return the SHA-256 of the parameters as they are now."""
     return digest(
         {
+            "phases": PHASE_LETTERS,
             "latents": [LATENTS, LEVELS],
             "activities": ACTIVITIES,
             "profiles": [PROFILES, BURSTS, BENIGN],

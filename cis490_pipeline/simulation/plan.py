@@ -8,10 +8,12 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain import Phase
 from cis490_pipeline.simulation.characters import Floats
-from cis490_pipeline.simulation.parameters import TIMING
+from cis490_pipeline.simulation.parameters import PHASE_LETTERS, TIMING
 
 
 _EVENTS: Final[dict[Phase, tuple[str, ...]]] = {
+    # Called off: the workload is taken away before it was fired.
+    Phase.CLEAN: ("workload_removed",),
     Phase.ARMED: ("workload_armed",),
     Phase.INFECTING: ("workload_infecting", "exploit_fire"),
     Phase.INFECTED_RUNNING: ("workload_started",),
@@ -49,7 +51,8 @@ def draw_plan(rng: np.random.Generator, *, infected: bool | None = None) -> Plan
     infected : whether it must leave ``clean``; ``None`` leaves it to chance.
     """
     p = _PROBABILITIES * ([1.0] * _PROBABILITIES.size if infected is None else _allowed(infected))
-    phases: tuple[Phase, ...] = TIMING["plans"][rng.choice(p.size, p=p / p.sum())][1]
+    letters: str = TIMING["plans"][rng.choice(p.size, p=p / p.sum())][1]
+    phases = tuple(PHASE_LETTERS[letter] for letter in letters)
     # Whole milliseconds, as recorders tell their durations.
     duration_s = round(float(rng.uniform(*TIMING["duration_s"])), 3)
     n = len(phases)
@@ -73,4 +76,4 @@ def draw_plan(rng: np.random.Generator, *, infected: bool | None = None) -> Plan
 
 
 def _allowed(infected: bool) -> list[float]:
-    return [float((len(phases) > 1) == infected) for _, phases in TIMING["plans"]]
+    return [float((len(letters) > 1) == infected) for _, letters in TIMING["plans"]]
