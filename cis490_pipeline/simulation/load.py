@@ -3,7 +3,6 @@
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from cis490_pipeline.domain import Phase
 from cis490_pipeline.simulation.characters import Floats, HostCharacter, SampleCharacter
@@ -16,7 +15,6 @@ from cis490_pipeline.simulation.parameters import (
     LEVELS,
 )
 from cis490_pipeline.simulation.plan import Plan
-
 
 STEP_S: Final = 0.1
 LEAD_S: Final = 1.5
@@ -164,6 +162,4 @@ def _add_beacons(
     asked[ROW["memory"]] = sample.resident_bytes
     # An idle session keeps its connection; a killed one leaves the implant, which calls home.
     asked[ROW["sockets"]] = 1.0 if idle else 0.0
-    load.add(
-        asked, start_s, stop_s, period_s=sample.beacon_period_s, on_s=sample.beacon_on_s
-    )
+    load.add(asked, start_s, stop_s, period_s=sample.beacon_period_s, on_s=sample.beacon_on_s)

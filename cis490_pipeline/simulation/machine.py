@@ -32,7 +32,6 @@ def machine_steps(
     rng : of the episode.
     """
     asked = {name: np.maximum(load[row], 0.0) for name, row in ROW.items()}
-    n_steps = load.shape[1]
     flow = _traffic(asked, host, rng)
     cpu = _processor(asked, flow, host, rng)
     disk = _disk(asked, host, rng)
@@ -46,12 +45,11 @@ def machine_steps(
     return steps
 
 
-def _noisy(
-    expected: Floats, host: HostCharacter, channel: str, rng: np.random.Generator
-) -> Floats:
+def _noisy(expected: Floats, host: HostCharacter, channel: str, rng: np.random.Generator) -> Floats:
     """Apply a channel's gain and the host's noise."""
     noise = np.exp(rng.normal(0.0, host.noise, expected.size))
-    return expected * host.gain[_GAIN[channel]] * noise
+    steps: Floats = expected * host.gain[_GAIN[channel]] * noise
+    return steps
 
 
 def _traffic(asked: Fields, host: HostCharacter, rng: np.random.Generator) -> Fields:
@@ -132,9 +130,7 @@ def _written_back(written: Floats, every: int, rng: np.random.Generator) -> Floa
     return flushed.ravel()[phase : phase + written.size]
 
 
-def _memory(
-    asked: Fields, disk: Fields, host: HostCharacter, rng: np.random.Generator
-) -> Fields:
+def _memory(asked: Fields, disk: Fields, host: HostCharacter, rng: np.random.Generator) -> Fields:
     """Memory levels in bytes; what a snapshot left undone drifts towards rest."""
     n_steps = disk["missed"].size
     seconds = np.arange(n_steps) * STEP_S - LEAD_S
@@ -164,7 +160,7 @@ def _guest(
     interrupts = (60.0 + 0.5 * host.idle_ctxt) * STEP_S + 0.6 * packets + 2.0 * operations
     interrupts = interrupts + 0.8 * (cpu["user"] + cpu["system"])
     demand = (asked["cpu_user"] + asked["cpu_sys"]) / host.speed
-    running = 1.0 + rng.poisson(np.minimum(demand, 6.0))
+    running = 1.0 + rng.poisson(np.minimum(demand, 6.0)).astype(np.float64)
     established = np.rint(asked["sockets"])
     half_open = rng.poisson(np.minimum(asked["syn"] * 0.05, 60.0))
     ram = float(host.ram_bytes)
@@ -182,7 +178,7 @@ def _guest(
         "net_tx_bytes": flow["bytes_out"] + 14 * flow["pkts_out"],
         "net_rx_packets": flow["pkts_in"],
         "net_tx_packets": flow["pkts_out"],
-        "procs_running": running.astype(np.float64),
+        "procs_running": running,
         "load_1m": _load_average(running - 1.0, float(rng.uniform(0.05, 0.6))),
         "mem_available_bytes": _pages(available + wobble, 0.05 * ram),
         "mem_cached_bytes": _pages(0.1 * ram + memory["cached"], 0.0),
@@ -257,4 +253,5 @@ def _load_average(waiting: Floats, start: float) -> Floats:
 
 
 def _pages(level: Floats, least: float) -> Floats:
-    return np.maximum(np.rint(level / PAGE) * PAGE, least // PAGE * PAGE)
+    whole: Floats = np.maximum(np.rint(level / PAGE) * PAGE, least // PAGE * PAGE)
+    return whole

@@ -45,8 +45,8 @@ ACTIVITIES: Final[dict[str, dict[str, float]]] = {
     },
     "browse": {
         "cpu_user": 0.25, "cpu_sys": 0.07, "pkts_out": 60, "pkts_in": 85, "bytes_out": 9e3,
-        "bytes_in": 1e5, "syn": 5, "udp": 8, "flows": 8, "ips": 9, "ports": 5, "forks": 0.4,
-        "ctxt": 240, "memory": 18 * MB, "sockets": 5,
+        "bytes_in": 1e5, "syn": 5, "rst": 2, "udp": 8, "flows": 8, "ips": 9, "ports": 5,
+        "forks": 0.4, "ctxt": 240, "memory": 18 * MB, "sockets": 5,
     },
     "download": {
         "cpu_sys": 0.08, "write": 0.3 * MB, "pkts_out": 110, "pkts_in": 230, "bytes_out": 6e3,
@@ -83,14 +83,15 @@ ACTIVITIES: Final[dict[str, dict[str, float]]] = {
     },
     "poll": {
         "cpu_user": 0.03, "cpu_sys": 0.02, "pkts_out": 20, "pkts_in": 18, "bytes_out": 2.5e3,
-        "bytes_in": 3.5e3, "syn": 3, "udp": 4, "flows": 5, "ips": 8, "ports": 7, "ctxt": 40,
-        "memory": 2 * MB,
+        "bytes_in": 3.5e3, "syn": 5, "rst": 2, "udp": 5, "flows": 7, "ips": 8, "ports": 7,
+        "ctxt": 40, "memory": 2 * MB,
     },
     "journal": {"cpu_sys": 0.04, "read": 0.25 * MB, "write": 0.3 * MB, "forks": 1.0, "ctxt": 60},
     # What the sample does before it runs.
     "recon": {
-        "cpu_user": 0.1, "cpu_sys": 0.14, "read": 0.15 * MB, "forks": 4.5, "ctxt": 200,
-        "memory": 1 * MB,
+        "cpu_user": 0.1, "cpu_sys": 0.14, "read": 0.2 * MB, "pkts_out": 22, "pkts_in": 18,
+        "bytes_out": 1.6e3, "bytes_in": 2e3, "syn": 5, "rst": 1, "udp": 6, "flows": 9, "ips": 8,
+        "ports": 7, "forks": 5, "ctxt": 200, "memory": 1 * MB,
     },
     "unpack": {
         "cpu_user": 0.5, "cpu_sys": 0.2, "read": 0.5 * MB, "write": 1.3 * MB, "forks": 6,
@@ -103,7 +104,8 @@ ACTIVITIES: Final[dict[str, dict[str, float]]] = {
     },
     "beacon": {
         "cpu_user": 0.06, "cpu_sys": 0.05, "pkts_out": 36, "pkts_in": 26, "bytes_out": 9e3,
-        "bytes_in": 2.8e3, "syn": 7, "udp": 1, "flows": 8, "ips": 8, "ports": 8, "ctxt": 90,
+        "bytes_in": 2.8e3, "syn": 5, "rst": 1, "udp": 1, "flows": 6, "ips": 8, "ports": 8,
+        "ctxt": 90,
     },
     # What it is for.
     "cpu-saturate": {"cpu_user": 1.0, "cpu_sys": 0.03, "ctxt": 90, "memory": 14 * MB},
@@ -158,9 +160,9 @@ BURSTS: Final[dict[str, tuple[float, float, float, float]]] = {
 
 BEHAVIOUR: Final[dict[str, Any]] = {
     "samples_per_profile": 4,
-    "sample_sigma": 0.35,
+    "sample_sigma": 0.3,
     "sample_intensity": (0.8, 2.0),
-    "run_sigma": 0.25,
+    "run_sigma": 0.2,
     "recon_period_s": (1.5, 4.0),
     "recon_intensity": (1.2, 2.6),
     "unpack_period_s": (2.0, 6.0),
@@ -194,7 +196,8 @@ TIMING: Final[dict[str, Any]] = {
     "duration_s": (75.0, 90.0),
     "clean_s": 15.6,
     "phase_s": 5.5,
-    "dirichlet": 1.0,
+    "clean_share": (0.0, 0.9),
+    "dirichlet": 0.7,
     "offset_s": (0.6, 3.8),
     "p_behaviour_first": 0.2,
     "plans": (
@@ -220,7 +223,7 @@ HOSTS: Final[dict[str, Any]] = {
     "disk_bytes_per_s": (15e6, 150e6),
     "cache_hit": (0.1, 0.9),
     "gain_sigma": 0.3,
-    "noise": (0.06, 0.25),
+    "noise": (0.05, 0.18),
     "idle_cpu": (0.01, 0.08),
     "idle_ctxt": (40.0, 400.0),
     "idle_pkts": (0.5, 4.0),
@@ -235,9 +238,13 @@ HOSTS: Final[dict[str, Any]] = {
     "guest_hz": (1.0, 1.0, 2.0, 5.0),
     "p_guest_stall": 0.05,
     "p_row_lost": 0.01,
+    "p_iowait_falls": 0.01,
 }
 
-SIMULATOR_DIGEST: Final = "unset"
+GENERATOR_VERSION: Final = "1"
+"""Raised when the code draws something else from the same numbers."""
+
+SIMULATOR_DIGEST: Final = "9b9c4d9e8cc5b16c8bb5f1314bb2a9f86c68cd023b2a6f4f462df02effc91314"
 """Of everything above; written into every simulated store."""
 
 
@@ -245,6 +252,7 @@ def parameters_digest() -> str:
     """Return the SHA-256 of the parameters as they are now."""
     return digest(
         {
+            "generator": GENERATOR_VERSION,
             "phases": PHASE_LETTERS,
             "latents": [LATENTS, LEVELS],
             "activities": ACTIVITIES,

@@ -1,15 +1,14 @@
 """How one run goes: its phases, when the labels change, and when the behaviour really does."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from cis490_pipeline.domain import Phase
 from cis490_pipeline.simulation.characters import Floats
 from cis490_pipeline.simulation.parameters import PHASE_LETTERS, TIMING
-
 
 _EVENTS: Final[dict[Phase, tuple[str, ...]]] = {
     # Called off: the workload is taken away before it was fired.
@@ -58,16 +57,21 @@ def draw_plan(rng: np.random.Generator, *, infected: bool | None = None) -> Plan
     n = len(phases)
     least = np.full(n, TIMING["phase_s"])
     least[0] = TIMING["clean_s"]
-    shares = rng.dirichlet(np.full(n, TIMING["dirichlet"]))
+    shares = np.ones(n)
+    if n > 1:
+        # The first phase's share is drawn apart: it decides when everything else happens.
+        shares[0] = rng.uniform(*TIMING["clean_share"])
+        shares[1:] = (1.0 - shares[0]) * rng.dirichlet(np.full(n - 1, TIMING["dirichlet"]))
     lengths = least + shares * (duration_s - least.sum())
     label_s = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
-    offset = rng.uniform(*TIMING["offset_s"], n)
+    earliest, latest = TIMING["offset_s"]
+    offset = rng.uniform(earliest, latest, n)
     offset[rng.random(n) < TIMING["p_behaviour_first"]] *= -1
     behaviour_s = np.maximum(label_s + offset, _EARLIEST_BEHAVIOUR_S)
     behaviour_s[0] = -np.inf
     behaviour_s = np.append(np.maximum.accumulate(behaviour_s), np.inf)
     events = []
-    for before, phase in zip(phases, phases[1:], strict=False):
+    for before, phase in pairwise(phases):
         names = _EVENTS[phase]
         if phase is Phase.INFECTED_RUNNING and before is Phase.DORMANT:
             names = ("session_open",)

@@ -93,7 +93,7 @@ def _qmp_times(duration_s: float, rng: np.random.Generator) -> Floats:
 
 
 def _guest_times(duration_s: float, rate_hz: float, rng: np.random.Generator) -> Floats:
-    """Readings that a busy guest takes late, several at once, and some that are lost."""
+    """Draw readings that a busy guest takes late, several at once, and some that are lost."""
     ticks = np.arange(0, int((duration_s + 1.0) * rate_hz)) / rate_hz - float(rng.uniform(0.1, 0.6))
     late = np.where(
         rng.random(ticks.size) < HOSTS["p_guest_stall"],
@@ -107,7 +107,8 @@ def _guest_times(duration_s: float, rate_hz: float, rng: np.random.Generator) ->
     kept[[0, -1]] = True
     # Two lost in a row would be a gap.
     kept[1:] |= ~kept[:-1]
-    return seconds[kept & (seconds < duration_s + 1.2)]
+    taken: Floats = seconds[kept & (seconds < duration_s + 1.2)]
+    return taken
 
 
 def _readings(
@@ -127,7 +128,10 @@ def _readings(
             columns[channel.field] = level if channel.is_float else level.astype(np.int64)
             continue
         total = np.concatenate([[0.0], np.cumsum(steps)])
-        columns[channel.field] = start[k] + np.interp(seconds, edges_s, total).astype(np.int64)
+        counts = start[k] + np.interp(seconds, edges_s, total).astype(np.int64)
+        if channel.may_fall:
+            counts -= rng.random(counts.size) < HOSTS["p_iowait_falls"]
+        columns[channel.field] = counts
     return columns
 
 
