@@ -4,7 +4,7 @@ Simulates a store, takes it through the pipeline's own stages, and prints what g
 reach on hosts that were never trained on. Credible: position alone below .35, the best single
 threshold below .55, the GBT between .6 and .9.
 
-Development used hosts named dev-… and seeds below 1000; scores to report come from others.
+Development used hosts dev-a to dev-x and seeds 1 to 4; scores to report come from others.
 
     python benchmarks/simulator.py --seed 7001 --hosts sim-alder,sim-birch,…  --unseen 2
 """

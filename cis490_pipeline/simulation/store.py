@@ -166,7 +166,6 @@ def _tasks(folder: Path, config: SimulationConfig) -> Iterator[_Task]:
         spec = EpisodeSpec(
             seed=config.seed,
             number=content,
-            # Hosts take turns, and so does whose turn is first: no host keeps even numbers.
             host_id=config.hosts[content % len(config.hosts)],
             infected=True if fault in NEEDS_PHASES else None,
         )
