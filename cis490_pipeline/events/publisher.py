@@ -61,7 +61,9 @@ class Publisher:
             with _OPENER.open(request, timeout=TIMEOUT_S) as response:
                 body = response.read(MAX_ANSWER_BYTES)
         except urllib.error.HTTPError as error:
-            reason = error.read(200).decode("utf-8", "replace")
+            # The error is the response: left open, its socket stays until the collector comes.
+            with error:
+                reason = error.read(200).decode("utf-8", "replace")
             raise EventError(f"{self.url} refused with HTTP {error.code}: {reason}") from error
         except (OSError, http.client.HTTPException) as error:
             # The latter: something listens there, but does not speak HTTP.
