@@ -8,6 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Channel, Kind, Phase, Source
+from cis490_pipeline.domain.terms import FAILED_LABEL
 from cis490_pipeline.store.manifest import EpisodeMeta, Event, Label
 from cis490_pipeline.store.reasons import Finding, Reason
 from cis490_pipeline.store.rows import TIME, SourceRows
@@ -120,7 +121,8 @@ def flat_findings(
     recorder that repeats itself, or a machine that stood still.
     """
     available = [source for source, frame in rows.items() if _has_readings(frame)]
-    if len({label.phase for label in labels}) < 2 or not available:
+    phases = {label.phase for label in labels} - {FAILED_LABEL}
+    if len(phases) < 2 or not available:
         return
     if all(_is_flat(source, rows[source], labels, end_ns) for source in available):
         told = ", ".join(available)
