@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from cis490_pipeline.domain import EpisodeRef, Source, Verdict
@@ -202,9 +203,10 @@ def _read_source(opened: OpenedEpisode, source: Source, content: bytes) -> Sourc
         opened.findings.append(
             Finding(Reason.ROW_SCHEMA, told + (f"; and {more} more lines" if more > 0 else ""))
         )
-    backwards = rows.frame.filter(pl.col(TIME).diff() < 0)
-    if backwards.height:
-        first = backwards[TIME][0]
-        text = f"{source.member}: time goes back in {backwards.height} rows, first to {first} ns"
+    t_wall_ns = rows.frame[TIME].to_numpy()
+    backwards = np.flatnonzero(t_wall_ns[1:] < t_wall_ns[:-1]) + 1
+    if backwards.size:
+        first = t_wall_ns[backwards[0]]
+        text = f"{source.member}: time goes back in {backwards.size} rows, first to {first} ns"
         opened.findings.append(Finding(Reason.ROWS_NOT_MONOTONIC, text))
     return rows
