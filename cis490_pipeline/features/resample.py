@@ -266,12 +266,14 @@ def _source_grids(
             continue
         for places in _grouped_by_nulls(of_kind):
             alike = [of_kind[i] for i in places]
-            known = alike[0].is_not_null().to_numpy() if alike[0].null_count() else slice(None)
-            t = t_wall_ns[known]
+            t = t_wall_ns
+            if alike[0].null_count():
+                t = t[alike[0].is_not_null().to_numpy()]
+                alike = [readings.drop_nulls() for readings in alike]
             if t.size == 0:
                 continue
             dtype = pl.Float64 if kind is Kind.GAUGE else pl.Int64
-            readings = np.column_stack([_numbers(r.drop_nulls(), dtype) for r in alike])
+            readings = np.column_stack([_numbers(column, dtype) for column in alike])
             if kind is Kind.GAUGE:
                 on_grid = gauge_last(t, readings, edges, nominal_interval_ns=interval)
             else:
@@ -296,8 +298,9 @@ def _grouped_by_nulls(readings: Mapping[int, pl.Series]) -> list[list[int]]:
 
 def _numbers(column: pl.Series, dtype: type[pl.DataType]) -> npt.NDArray[Any]:
     """Readings as numpy's; a null, which a whole number cannot be, is NaN."""
-    wanted = column if column.dtype == dtype else column.cast(dtype)
-    return wanted.to_numpy()
+    if dtype is pl.Float64:
+        return column.to_numpy().astype(np.float64, copy=False)
+    return (column if column.dtype == dtype else column.cast(dtype)).to_numpy()
 
 
 def _is_recent(

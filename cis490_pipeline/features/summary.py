@@ -80,18 +80,16 @@ def _summarize(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """(n, n_channels, n_steps) -> (n, n_channels, 5)."""
     ascending = np.sort(x, axis=-1)
     whole = ~np.isnan(ascending[..., -1])
-    if whole.all():
-        return _of_known(x, ascending)
-    out = np.empty((*whole.shape, len(STATISTICS)))
-    out[whole] = _of_known(x[whole], ascending[whole])
-    out[~whole] = _of_partly_known(x[~whole], ascending[~whole])
+    out = _of_known(x, ascending)
+    if not whole.all():
+        out[~whole] = _of_partly_known(x[~whole], ascending[~whole])
     return out
 
 
 def _of_known(
     x: npt.NDArray[np.float32], ascending: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float64]:
-    """Statistics of rows without an unknown step: (…, n_steps) -> (…, 5)."""
+    """Statistics of rows without an unknown step: (…, n_steps) -> (…, 5); NaN of all others."""
     n_steps = x.shape[-1]
     # Relative to its own first value, a row that stands still has no spread at all, and one that
     # does not loses at most two digits in the difference of squares.

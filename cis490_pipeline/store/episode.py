@@ -125,17 +125,27 @@ def load_episode(store: EpisodeStore, ref: EpisodeRef, index_row: IndexRow | Non
     OSError
         If the file system fails.
     """
-    opened = open_episode(store, ref, index_row)
+    return sound_episode(open_episode(store, ref, index_row))
+
+
+def sound_episode(opened: OpenedEpisode) -> Episode:
+    """Take an opened episode for sound.
+
+    Raises
+    ------
+    EpisodeRejectedError
+        With the reason codes, if a file is missing, damaged or not of the format.
+    """
     rejecting = [f for f in opened.findings if f.reason.verdict is Verdict.REJECTED]
     meta, t0_ns, end_ns = opened.meta, opened.t0_ns, opened.end_ns
     digest = opened.sha256 or opened.content_digest
     if rejecting or meta is None or t0_ns is None or end_ns is None or digest is None:
         raise EpisodeRejectedError(
-            f"{ref}: " + ("; ".join(map(str, rejecting)) or "has no telemetry"),
+            f"{opened.ref}: " + ("; ".join(map(str, rejecting)) or "has no telemetry"),
             tuple(sorted({finding.reason.value for finding in rejecting})),
         )
     return Episode(
-        ref=ref,
+        ref=opened.ref,
         meta=meta,
         labels=opened.labels,
         t0_ns=t0_ns,

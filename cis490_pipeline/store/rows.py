@@ -29,7 +29,7 @@ _MAX_FAULTS: Final = 100
 _INTEGERS: Final = frozenset({"t_mono_ns", "t_guest_wall_ns", "t_guest_mono_ns"})
 _ENVELOPE: Final = _INTEGERS | {TIME, "source", "available_in_deployment"}
 _Int64 = Annotated[int, msgspec.Meta(ge=_INT64[0], le=_INT64[-1])]
-_FEED, _OPEN, _CLOSE = b"\n{}"
+_FEED, _OPEN, _CLOSE, _QUOTE = b"\n{}\""
 _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -111,9 +111,11 @@ def read_rows(source: Source, content: bytes) -> SourceRows:
     fields = _FIELDS[source]
     # Without escapes a quote is a quote, so that counting bytes can count keys.
     if n_lines and b"\\" not in content and _is_one_row_a_line(octets, feeds):
-        for read in (_read_one_shape, _read_shapes):
-            if (rows := read(fields, content, n_lines)) is not None:
-                return rows
+        n_quotes = int(np.count_nonzero(octets == _QUOTE))
+        rows = _read_one_shape(fields, content, n_lines, n_quotes)
+        rows = rows or _read_shapes(fields, content, n_lines)
+        if rows is not None:
+            return rows
     return _read_line_by_line(fields, content)
 
 
@@ -154,7 +156,9 @@ def _shape(source: Source, keys: tuple[str, ...]) -> _Shape | None:
     return _Shape(msgspec.json.Decoder(row), names, 2 * len(keys) + 2 * ("source" in keys))
 
 
-def _read_one_shape(fields: _Fields, content: bytes, n_lines: int) -> SourceRows | None:
+def _read_one_shape(
+    fields: _Fields, content: bytes, n_lines: int, n_quotes: int
+) -> SourceRows | None:
     """Read rows that all have the keys of the first; ``None`` if some might not."""
     try:
         first = _DECODER.decode(content.partition(b"\n")[0])
@@ -163,7 +167,7 @@ def _read_one_shape(fields: _Fields, content: bytes, n_lines: int) -> SourceRows
     except (ValueError, RecursionError):
         return None
     # No row lacks a key; a quote more than they need, and one has a key twice.
-    if shape is None or len(rows) != n_lines or content.count(b'"') != n_lines * shape.n_quotes:
+    if shape is None or len(rows) != n_lines or n_quotes != n_lines * shape.n_quotes:
         return None
     values = zip(*map(msgspec.structs.astuple, rows), strict=True)
     columns = dict(zip(shape.names, values, strict=True))
@@ -172,7 +176,8 @@ def _read_one_shape(fields: _Fields, content: bytes, n_lines: int) -> SourceRows
         [pl.Series(name, columns[name], dtype=fields.dtype(name)) for name in order]
     )
     # Read as a decimal, a whole number beyond 64 bits is no longer told from a large one.
-    if any((frame[name].abs() >= _INT64.stop).any() for name in fields.decimal if name in order):
+    decimals = [frame[name].to_numpy() for name in order if name in fields.decimal]
+    if any((np.abs(column) >= _INT64.stop).any() for column in decimals):
         return None
     return SourceRows(frame=frame, n_lines=n_lines)
 
