@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import one_episode
+from benchmarks import one_episode, scale_page, whole_store
 from benchmarks.measuring import Line, machine
 
 RESULTS = Path(__file__).parent / "results" / "data_path.json"

@@ -22,6 +22,7 @@ class Line:
     detail: str = ""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the line as JSON has it."""
         return asdict(self)
 
 

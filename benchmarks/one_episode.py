@@ -11,15 +11,27 @@ import zstandard
 from benchmarks import peers
 from benchmarks.measuring import Line, at_least, at_most, interleaved, median_ms, ratio
 from benchmarks.stores import SAMPLE, sound_refs, unpacked_copy
-from cis490_pipeline.domain import EpisodeRef, Variant
-from cis490_pipeline.features.extract import extract_episode
+from cis490_pipeline.domain import EpisodeRef
+from cis490_pipeline.features.calibration import baseline_statistics
 from cis490_pipeline.features.resample import episode_grid, step_count
 from cis490_pipeline.features.summary import summarize
-from cis490_pipeline.features.windows import cut_windows, window_starts
+from cis490_pipeline.features.windows import cut_windows, window_labels, window_starts
 from cis490_pipeline.store.archive import read_members
-from cis490_pipeline.store.episode import load_episode, open_episode, sound_episode
+from cis490_pipeline.store.episode import Episode, load_episode, open_episode, sound_episode
 from cis490_pipeline.store.layout import EpisodeStore
 from cis490_pipeline.store.validate import judge_episode, validate_episode
+
+
+def _extract(episode: Episode) -> None:
+    """Make what the datasets hold: grid, baseline, labels, summaries; a tensor is a part of it."""
+    n_steps = step_count(episode.t0_ns, episode.end_ns)
+    grid = episode_grid(episode.rows, episode.t0_ns, n_steps)
+    baseline_statistics(grid)
+    starts = window_starts(n_steps)
+    times = [label.t_wall_ns for label in episode.labels]
+    phases = [str(label.phase) for label in episode.labels]
+    window_labels(times, phases, episode.t0_ns, episode.end_ns, starts)
+    summarize(cut_windows(grid, starts))
 
 
 class _Episodes:
@@ -32,17 +44,17 @@ class _Episodes:
         self.paths = [path for ref in refs if (path := store.path(ref)) is not None]
 
     def validate_and_extract(self) -> None:
-        """From one reading: the verdict, and all windows with their tensors and summaries."""
+        """From one reading: the verdict, and what is kept of the rows."""
         for ref in self.refs:
             opened = open_episode(self.store, ref, self.rows[ref])
             judge_episode(opened, self.rows[ref])
-            extract_episode(sound_episode(opened), Variant.ORACLE)
+            _extract(sound_episode(opened))
 
     def in_two_stages(self) -> None:
         """As the stages do it, each reading the episode for itself."""
         for ref in self.refs:
             validate_episode(self.store.root, ref, self.rows[ref])
-            extract_episode(load_episode(self.store, ref, self.rows[ref]), Variant.ORACLE)
+            _extract(load_episode(self.store, ref, self.rows[ref]))
 
     def floor_unpacked(self) -> None:
         for path in self.paths:

@@ -297,7 +297,7 @@ def _grouped_by_nulls(readings: Mapping[int, pl.Series]) -> list[list[int]]:
 
 
 def _numbers(column: pl.Series, dtype: type[pl.DataType]) -> npt.NDArray[Any]:
-    """Readings as numpy's; a null, which a whole number cannot be, is NaN."""
+    """Give a column to numpy; a null, which a whole number cannot be, is NaN."""
     if dtype is pl.Float64:
         return column.to_numpy().astype(np.float64, copy=False)
     return (column if column.dtype == dtype else column.cast(dtype)).to_numpy()

@@ -1,19 +1,17 @@
 """Telemetry rows, parsed exactly: what is not a row is named by file, line and field.
 
 Reading every line with care costs fifty times what msgspec does. So msgspec reads the file at once,
-and what it lets through (keys given twice, rows not one to a line, integers beyond 64 bits) is found
-by counting and by looking at whole columns. A recorder writes the same keys in every row, and typed
-rows are read twice as fast as dictionaries; rows of several shapes are read as dictionaries. Only
-when that objects too is every line read with care, to name the fault.
+and what it lets through (keys given twice, rows not one to a line, wrong types, integers beyond 64
+bits) is found by counting and by looking at whole columns. Only when that objects is every line
+read with care, to name the fault. Most files never come to msgspec: see `even_rows`.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 from dataclasses import dataclass, field
-from functools import lru_cache
 from types import NoneType
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -21,6 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import CHANNELS, Source
+from cis490_pipeline.store.even_rows import read_even_rows
 from cis490_pipeline.store.strict_json import DuplicateKeyError, parse_object
 
 TIME: Final = "t_wall_ns"
@@ -28,8 +27,7 @@ _INT64: Final = range(-(2**63), 2**63)
 _MAX_FAULTS: Final = 100
 _INTEGERS: Final = frozenset({"t_mono_ns", "t_guest_wall_ns", "t_guest_mono_ns"})
 _ENVELOPE: Final = _INTEGERS | {TIME, "source", "available_in_deployment"}
-_Int64 = Annotated[int, msgspec.Meta(ge=_INT64[0], le=_INT64[-1])]
-_FEED, _OPEN, _CLOSE, _QUOTE = b"\n{}\""
+_FEED, _OPEN, _CLOSE = b"\n{}"
 _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -72,8 +70,13 @@ class _Fields:
     source: Source
     aliases: dict[str, tuple[str, ...]]
     decimal: frozenset[str]
-    known: frozenset[str]
-    """All of these names."""
+    canonical: dict[str, str]
+    """What each of these names is called in the frame."""
+
+    @property
+    def known(self) -> KeysView[str]:
+        """All of these names."""
+        return self.canonical.keys()
 
     def dtype(self, name: str) -> type[pl.DataType]:
         return pl.Float64 if name in self.decimal else pl.Int64
@@ -85,7 +88,7 @@ def _fields_of(source: Source) -> _Fields:
         source=source,
         aliases={channel.field: channel.aliases for channel in channels},
         decimal=frozenset(name for c in channels if c.is_float for name in (c.field, *c.aliases)),
-        known=frozenset(name for c in channels for name in (c.field, *c.aliases)),
+        canonical={name: c.field for c in channels for name in (c.field, *c.aliases)},
     )
 
 
@@ -111,8 +114,7 @@ def read_rows(source: Source, content: bytes) -> SourceRows:
     fields = _FIELDS[source]
     # Without escapes a quote is a quote, so that counting bytes can count keys.
     if n_lines and b"\\" not in content and _is_one_row_a_line(octets, feeds):
-        n_quotes = int(np.count_nonzero(octets == _QUOTE))
-        rows = _read_one_shape(fields, content, n_lines, n_quotes)
+        rows = _read_even(fields, content, octets, n_lines)
         rows = rows or _read_shapes(fields, content, n_lines)
         if rows is not None:
             return rows
@@ -127,58 +129,24 @@ def _is_one_row_a_line(octets: npt.NDArray[np.uint8], feeds: npt.NDArray[np.intp
     return bool((octets[feeds - 1] == _CLOSE).all() and (octets[starts + 1] == _OPEN).all())
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """The keys that every row of a file has, and how to read them."""
-
-    decoder: msgspec.json.Decoder[list[Any]]
-    names: tuple[str | None, ...]
-    """What each key is called in the frame; ``None`` for keys that are checked and not kept."""
-    n_quotes: int
-    """In each row."""
-
-
-@lru_cache(maxsize=64)
-def _shape(source: Source, keys: tuple[str, ...]) -> _Shape | None:
-    """Plan the reading of rows with these keys; ``None`` if dictionaries are to be used."""
-    fields = _FIELDS[source]
-    types: dict[str, Any] = {"source": Literal[source.row_tag], "available_in_deployment": bool, TIME: _Int64}
-    types |= dict.fromkeys(_INTEGERS, _Int64 | None)
-    types |= {name: (float if name in fields.decimal else _Int64) | None for name in fields.known}
-    canonical = {alias: name for name in fields.aliases for alias in (name, *fields.aliases[name])}
-    names = tuple(key if key == TIME else canonical.get(key) for key in keys)
-    kept = [name for name in names if name is not None]
-    if TIME not in keys or not types.keys() >= set(keys) or len(set(kept)) < len(kept):
-        return None
-    row = msgspec.defstruct(
-        "Row", [(key, types[key]) for key in keys], forbid_unknown_fields=True, gc=False
-    )
-    return _Shape(msgspec.json.Decoder(row), names, 2 * len(keys) + 2 * ("source" in keys))
-
-
-def _read_one_shape(
-    fields: _Fields, content: bytes, n_lines: int, n_quotes: int
+def _read_even(
+    fields: _Fields, content: bytes, octets: npt.NDArray[np.uint8], n_lines: int
 ) -> SourceRows | None:
-    """Read rows that all have the keys of the first; ``None`` if some might not."""
-    try:
-        first = _DECODER.decode(content.partition(b"\n")[0])
-        shape = _shape(fields.source, tuple(first))
-        rows = shape.decoder.decode_lines(content) if shape else []
-    except (ValueError, RecursionError):
+    """Read rows that differ in their numbers alone; ``None`` if these do not, or are faulty."""
+    read = read_even_rows(content, octets, n_lines) if content.endswith(b"\n") else None
+    if read is None:
         return None
-    # No row lacks a key; a quote more than they need, and one has a key twice.
-    if shape is None or len(rows) != n_lines or n_quotes != n_lines * shape.n_quotes:
+    first, columns = read
+    row, fault = _checked_row(fields, first, 1)
+    names = {fields.canonical[key]: key for key in row if key in fields.canonical}
+    plain = row.keys() <= _ENVELOPE | fields.known and len(names) == len(row.keys() - _ENVELOPE)
+    # Of what is checked in the first row, only numbers can differ in another: not their type.
+    if fault is not None or not plain or not columns.keys() >= {TIME, *names.values()}:
         return None
-    values = zip(*map(msgspec.structs.astuple, rows), strict=True)
-    columns = dict(zip(shape.names, values, strict=True))
-    order = [name for name in (TIME, *fields.aliases) if name in columns]
+    order = [(TIME, TIME), *((name, names[name]) for name in fields.aliases if name in names)]
     frame = pl.DataFrame(
-        [pl.Series(name, columns[name], dtype=fields.dtype(name)) for name in order]
+        [pl.Series(name, columns[key], dtype=fields.dtype(name)) for name, key in order]
     )
-    # Read as a decimal, a whole number beyond 64 bits is no longer told from a large one.
-    decimals = [frame[name].to_numpy() for name in order if name in fields.decimal]
-    if any((np.abs(column) >= _INT64.stop).any() for column in decimals):
-        return None
     return SourceRows(frame=frame, n_lines=n_lines)
 
 
