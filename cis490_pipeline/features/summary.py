@@ -14,6 +14,7 @@ STATISTICS: Final = ("mean", "std", "p95", "slope", "zero_fraction")
 
 # Windows at a time: as many as the processor's cache holds as float64.
 _CHUNK: Final = 32
+_CHUNK_ROWS: Final = 4096
 
 
 def summary_names(variant: Variant) -> tuple[str, ...]:
@@ -50,7 +51,12 @@ def summarize(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     out = np.empty((n_windows, n_channels, len(STATISTICS)), dtype=np.float32)
     for first in range(0, n_windows, _CHUNK):
         chunk = windows[first : first + _CHUNK]
-        out[first : first + _CHUNK] = _summarize(np.ascontiguousarray(chunk.transpose(0, 2, 1)))
+        out[first : first + _CHUNK] = _of_known(np.ascontiguousarray(chunk.transpose(0, 2, 1)))
+    # An unknown step has made its channel's mean unknown: those few are done again, with care.
+    window, channel = np.nonzero(np.isnan(out[..., 0]))
+    for first in range(0, window.size, _CHUNK_ROWS):
+        rows = window[first : first + _CHUNK_ROWS], channel[first : first + _CHUNK_ROWS]
+        out[rows] = _of_partly_known(windows[rows[0], :, rows[1]])
     return out.reshape(n_windows, -1)
 
 
@@ -77,20 +83,9 @@ def known_quantile(
     return at_low + (place - low) * (at_high - at_low)
 
 
-def _summarize(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """(n, n_channels, n_steps) -> (n, n_channels, 5)."""
+def _of_known(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Statistics of rows without an unknown step: (…, n_steps) -> (…, 5); others' mean is NaN."""
     ascending = np.sort(x, axis=-1)
-    whole = ~np.isnan(ascending[..., -1])
-    out = _of_known(x, ascending)
-    if not whole.all():
-        out[~whole] = _of_partly_known(x[~whole], ascending[~whole])
-    return out
-
-
-def _of_known(
-    x: npt.NDArray[np.float32], ascending: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:
-    """Statistics of rows without an unknown step: (…, n_steps) -> (…, 5); NaN of all others."""
     n_steps = x.shape[-1]
     # Relative to its own first value, a row that stands still has no spread at all, and one that
     # does not loses at most two digits in the difference of squares.
@@ -109,9 +104,7 @@ def _of_known(
     return np.stack([first[..., 0] + mean, std, p95, slope, n_zero / n_steps], axis=-1)
 
 
-def _of_partly_known(
-    x: npt.NDArray[np.float32], ascending: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:
+def _of_partly_known(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Statistics of the known steps of rows: (n_rows, n_steps) -> (n_rows, 5)."""
     known = ~np.isnan(x)
     n_known = known.sum(axis=-1)
@@ -128,6 +121,6 @@ def _of_partly_known(
     spread = np.square(from_centre).sum(axis=-1)
     slope = (centred * from_centre).sum(axis=-1) / np.where(n_known > 1, spread, np.nan)
 
-    p95 = known_quantile(ascending, n_known, 0.95)
+    p95 = known_quantile(np.sort(x, axis=-1), n_known, 0.95)
     zero_fraction = ((x == 0) & known).sum(axis=-1) / count
     return np.stack([mean, std, p95, slope, zero_fraction], axis=-1)
