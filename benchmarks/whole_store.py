@@ -25,7 +25,7 @@ from cis490_pipeline.training.config import TrainConfig
 WORKERS = 2
 N_BATCHES = 60
 _POLL_S = 0.02
-_SPINS = 100_000_000
+_SPINS = 30_000_000
 
 _SWEEP = """
 import sys, time, polars as pl
@@ -86,7 +86,7 @@ def _parallel(store: EpisodeStore, figures: dict[str, float]) -> list[Line]:
         "one_spins": lambda: list(ProcessCompute(1).map(_spin, [_SPINS] * 2)),
         "two_spin": lambda: list(ProcessCompute(WORKERS).map(_spin, [_SPINS] * 2)),
     }
-    seconds = interleaved(works, repetitions=3, clock=time.perf_counter)
+    seconds = interleaved(works, repetitions=2, clock=time.perf_counter)
     gained, possible = ratio(seconds, "one", "two"), ratio(seconds, "one_spins", "two_spin")
     figures["two_processes"], figures["two_spinning"] = gained, possible
     told = f"two idle loops gain {possible:.2f} × at load average {os.getloadavg()[0]:.1f}"
