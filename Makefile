@@ -10,7 +10,7 @@ SPLIT  ?= host
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run test test-all check ui clean install browser
+.PHONY: run test test-all check bench ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
@@ -28,6 +28,11 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Peers to compare with are wanted here only; a quiet machine gives fairer ratios.
+bench: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.data_path
 
 ui: install
 	$(BIN)/dagster dev

@@ -5,13 +5,13 @@ channels at once: (n_rows, n_channels), one time per row.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cis490_pipeline.domain import NS_PER_S, Kind, Source
+from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Source
 from cis490_pipeline.errors import TelemetryError
 from cis490_pipeline.features.channels import N_CHANNELS, source_channels
 
@@ -110,28 +110,43 @@ def counter_rate(
     array([20.,  5.])
     """
     _require_forward(t_wall_ns)
-    growth = np.diff(count, axis=0, prepend=count[:1])
-    fell = growth < 0
-    unexplained = fell & may_fall if may_fall is not None else np.zeros_like(fell)
-    total = np.cumsum(np.where(fell, count, growth), axis=0)
-    n_unexplained = np.cumsum(unexplained, axis=0)
-
+    total, n_unexplained = _grown(count, may_fall)
     keep = kept_readings(t_wall_ns, MERGE_INTERVALS * nominal_interval_ns)
-    t, total, n_unexplained = t_wall_ns[keep], total[keep], n_unexplained[keep]
+    t, total = t_wall_ns[keep], total[keep]
 
     # Interpolating would be smoother, and would read the future: a step knows what came by its end.
     last = np.searchsorted(t, edges_ns, side="right") - 1
     before, now = last[:-1], last[1:]
-    fresh = (before >= 0) & (now > before)
-    elapsed_s = (t[now[fresh]] - t[before[fresh]]) / NS_PER_S
-    rate = np.full((now.size, count.shape[1]), np.nan)
-    rate[fresh] = (total[now[fresh]] - total[before[fresh]]) / elapsed_s[:, None]
-    rate[fresh] = np.where(
-        n_unexplained[now[fresh]] > n_unexplained[before[fresh]], np.nan, rate[fresh]
-    )
-    held = np.maximum.accumulate(np.where(fresh, np.arange(now.size), -1))
+    fresh = np.flatnonzero((before >= 0) & (now > before))
+    since, until = before[fresh], now[fresh]
+    rate = (total[until] - total[since]) / ((t[until] - t[since]) / NS_PER_S)[:, None]
+    if n_unexplained is not None:
+        n_unexplained = n_unexplained[keep]
+        rate[n_unexplained[until] > n_unexplained[since]] = np.nan
+    held = np.searchsorted(fresh, np.arange(now.size), side="right") - 1
     known = (held >= 0) & _is_recent(t, now, edges_ns, nominal_interval_ns)
-    return np.where(known[:, None], rate[held], np.nan)
+    on_grid = np.full((now.size, count.shape[1]), np.nan)
+    on_grid[known] = rate[held[known]]
+    return on_grid
+
+
+def _grown(
+    count: npt.NDArray[np.int64], may_fall: npt.NDArray[np.bool_] | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+    """Undo restarts: counters that only grow, and how many falls were unexplained so far.
+
+    Returns
+    -------
+    Two arrays (n_rows, n_channels); no second one if no counter fell.
+    """
+    fell = np.zeros(count.shape, dtype=np.bool_)
+    fell[1:] = count[1:] < count[:-1]
+    if not fell.any():
+        return count, None
+    growth = np.diff(count, axis=0, prepend=count[:1])
+    total = np.cumsum(np.where(fell, count, growth), axis=0)
+    unexplained = fell & (False if may_fall is None else may_fall)
+    return total, np.cumsum(unexplained, axis=0)
 
 
 def gauge_last(
@@ -187,15 +202,14 @@ def amount_rate(
     _require_forward(t_wall_ns)
     last = np.searchsorted(t_wall_ns, edges_ns, side="right") - 1
     missing = np.isnan(amount)
-    total = _cumulative(np.where(missing, 0.0, amount))
-    n_missing = _cumulative(missing.astype(np.float64))
-    before, now = last[:-1] + 1, last[1:] + 1
-    seconds = STEP_NS / NS_PER_S
-    rate = (total[now] - total[before]) / seconds
-    known = _is_recent(t_wall_ns, last[1:], edges_ns, nominal_interval_ns)[:, None] & (
-        n_missing[now] == n_missing[before]
-    )
-    return np.where(known, rate, np.nan)
+    some_missing = bool(missing.any())
+    total = _cumulative(np.where(missing, 0.0, amount) if some_missing else amount)[last + 1]
+    rate = np.diff(total, axis=0) / (STEP_NS / NS_PER_S)
+    rate[~_is_recent(t_wall_ns, last[1:], edges_ns, nominal_interval_ns)] = np.nan
+    if some_missing:
+        n_missing = _cumulative(missing.astype(np.float64))[last + 1]
+        rate[np.diff(n_missing, axis=0) > 0] = np.nan
+    return rate
 
 
 def episode_grid(
@@ -231,7 +245,8 @@ def episode_grid(
                 values[:, columns] = on_grid[_LEAD_STEPS:]
         except TelemetryError as error:
             raise TelemetryError(f"{source}: {error}") from error
-    grid: npt.NDArray[np.float32] = np.log1p(np.where(values < 0, np.nan, values)).astype("f4")
+    values[values < 0] = np.nan
+    grid: npt.NDArray[np.float32] = np.log1p(values, out=values).astype(np.float32)
     return grid
 
 
@@ -240,52 +255,52 @@ def _source_grids(
 ) -> Iterator[tuple[list[int], Steps]]:
     """Grid the channels of one source, those of one kind and the same nulls together."""
     interval = nominal_ns(source)
+    t_wall_ns = _numbers(frame["t_wall_ns"], pl.Int64)
     present = [(i, c) for i, c in source_channels(source) if c.field in frame.columns]
     for kind in Kind:
-        of_kind = [(i, c) for i, c in present if c.kind is kind]
-        if not of_kind:
+        of_kind = {i: frame[c.field] for i, c in present if c.kind is kind}
+        if kind is Kind.AMOUNT and of_kind:
+            amounts = np.column_stack([_numbers(r, pl.Float64) for r in of_kind.values()])
+            on_grid = amount_rate(t_wall_ns, amounts, edges, nominal_interval_ns=interval)
+            yield list(of_kind), on_grid
             continue
-        readings = frame.select("t_wall_ns", *(c.field for _, c in of_kind))
-        if kind is Kind.AMOUNT:
-            amounts = readings.drop("t_wall_ns").cast(pl.Float64).fill_null(np.nan).to_numpy()
-            yield (
-                [i for i, _ in of_kind],
-                amount_rate(_times(readings), amounts, edges, nominal_interval_ns=interval),
-            )
-            continue
-        for alike in _grouped_by_nulls(readings):
-            known = readings.select("t_wall_ns", *alike).drop_nulls()
-            group = [(i, c) for i, c in of_kind if c.field in alike]
-            t = _times(known)
+        for places in _grouped_by_nulls(of_kind):
+            alike = [of_kind[i] for i in places]
+            t = t_wall_ns
+            if alike[0].null_count():
+                t = t[alike[0].is_not_null().to_numpy()]
+                alike = [readings.drop_nulls() for readings in alike]
             if t.size == 0:
                 continue
+            dtype = pl.Float64 if kind is Kind.GAUGE else pl.Int64
+            readings = np.column_stack([_numbers(column, dtype) for column in alike])
             if kind is Kind.GAUGE:
-                gauges = known.select(c.field for _, c in group).cast(pl.Float64).to_numpy()
-                on_grid = gauge_last(t, gauges, edges, nominal_interval_ns=interval)
+                on_grid = gauge_last(t, readings, edges, nominal_interval_ns=interval)
             else:
-                counts = known.select(c.field for _, c in group).cast(pl.Int64).to_numpy()
                 on_grid = counter_rate(
                     t,
-                    counts,
+                    readings,
                     edges,
                     nominal_interval_ns=interval,
-                    may_fall=np.array([c.may_fall for _, c in group]),
+                    may_fall=np.array([CHANNELS[i].may_fall for i in places]),
                 )
-            yield [i for i, _ in group], on_grid
+            yield places, on_grid
 
 
-def _grouped_by_nulls(readings: pl.DataFrame) -> list[list[str]]:
-    """Fields whose readings are missing in the same rows; nearly always one group."""
-    groups: dict[bytes, list[str]] = {}
-    for name in readings.columns[1:]:
-        column = readings[name]
+def _grouped_by_nulls(readings: Mapping[int, pl.Series]) -> list[list[int]]:
+    """Channels whose readings are missing in the same rows; nearly always one group."""
+    groups: dict[bytes, list[int]] = {}
+    for place, column in readings.items():
         pattern = column.is_null().to_numpy().tobytes() if column.null_count() else b""
-        groups.setdefault(pattern, []).append(name)
+        groups.setdefault(pattern, []).append(place)
     return list(groups.values())
 
 
-def _times(frame: pl.DataFrame) -> Times:
-    return frame["t_wall_ns"].cast(pl.Int64).to_numpy()
+def _numbers(column: pl.Series, dtype: type[pl.DataType]) -> npt.NDArray[Any]:
+    """Give a column to numpy; a null, which a whole number cannot be, is NaN."""
+    if dtype is pl.Float64:
+        return column.to_numpy().astype(np.float64, copy=False)
+    return (column if column.dtype == dtype else column.cast(dtype)).to_numpy()
 
 
 def _is_recent(

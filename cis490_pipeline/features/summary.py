@@ -1,5 +1,6 @@
 """Five statistics per channel and window: what the gradient-boosted trees and the MLP read."""
 
+import math
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,9 @@ from cis490_pipeline.features.resample import GRID_HZ
 
 STATISTICS: Final = ("mean", "std", "p95", "slope", "zero_fraction")
 
-_CHUNK: Final = 256
+# Windows at a time: as many as the processor's cache holds as float64.
+_CHUNK: Final = 32
+_CHUNK_ROWS: Final = 4096
 
 
 def summary_names(variant: Variant) -> tuple[str, ...]:
@@ -41,13 +44,19 @@ def summarize(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     Notes
     -----
     Percentiles come from sorting (percentile calls are 8 times slower), sums are taken in float64
-    on centred values (a float32 dot product errs by 8e-3 in slope).
+    relative to a value of the window (a float32 dot product errs by 8e-3 in slope). Each window's
+    sums are its own, to the bit: none depends on which windows it is summarized with.
     """
     n_windows, _, n_channels = windows.shape
     out = np.empty((n_windows, n_channels, len(STATISTICS)), dtype=np.float32)
     for first in range(0, n_windows, _CHUNK):
         chunk = windows[first : first + _CHUNK]
-        out[first : first + _CHUNK] = _summarize(np.ascontiguousarray(chunk.transpose(0, 2, 1)))
+        out[first : first + _CHUNK] = _of_known(np.ascontiguousarray(chunk.transpose(0, 2, 1)))
+    # An unknown step has made its channel's mean unknown: those few are done again, with care.
+    window, channel = np.nonzero(np.isnan(out[..., 0]))
+    for first in range(0, window.size, _CHUNK_ROWS):
+        rows = window[first : first + _CHUNK_ROWS], channel[first : first + _CHUNK_ROWS]
+        out[rows] = _of_partly_known(windows[rows[0], :, rows[1]])
     return out.reshape(n_windows, -1)
 
 
@@ -74,8 +83,29 @@ def known_quantile(
     return at_low + (place - low) * (at_high - at_low)
 
 
-def _summarize(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """(n, n_channels, n_steps) -> (n, n_channels, 5)."""
+def _of_known(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Statistics of rows without an unknown step: (…, n_steps) -> (…, 5); others' mean is NaN."""
+    ascending = np.sort(x, axis=-1)
+    n_steps = x.shape[-1]
+    # Relative to its own first value, a row that stands still has no spread at all, and one that
+    # does not loses at most two digits in the difference of squares.
+    first = x[..., :1].astype(np.float64)
+    shifted = x.astype(np.float64)
+    shifted -= first
+    mean = np.vecdot(shifted, np.ones(n_steps)) / n_steps
+    std = np.sqrt(np.maximum(np.vecdot(shifted, shifted) / n_steps - np.square(mean), 0.0))
+    from_centre = (np.arange(n_steps) - (n_steps - 1) / 2) / GRID_HZ
+    spread = np.square(from_centre).sum() if n_steps > 1 else np.nan
+    slope = np.vecdot(shifted, from_centre) / spread
+    place = 0.95 * (n_steps - 1)
+    low, high = (ascending[..., f(place)].astype(np.float64) for f in (math.floor, math.ceil))
+    p95 = low + (place - math.floor(place)) * (high - low)
+    n_zero = np.vecdot((x == 0).astype(np.float32), np.ones(n_steps, dtype=np.float32))
+    return np.stack([first[..., 0] + mean, std, p95, slope, n_zero / n_steps], axis=-1)
+
+
+def _of_partly_known(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Statistics of the known steps of rows: (n_rows, n_steps) -> (n_rows, 5)."""
     known = ~np.isnan(x)
     n_known = known.sum(axis=-1)
     # NaN instead of a division by zero: what was never recorded has no mean.
@@ -86,15 +116,10 @@ def _summarize(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     std = np.sqrt(np.square(centred).sum(axis=-1) / count)
 
     seconds = np.arange(x.shape[-1]) / GRID_HZ
-    if known.all():
-        from_centre = np.broadcast_to(seconds - seconds.mean(), x.shape)
-    else:
-        middle = (known * seconds).sum(axis=-1) / count
-        from_centre = np.where(known, seconds - middle[..., None], 0.0)
+    middle = (known * seconds).sum(axis=-1) / count
+    from_centre = np.where(known, seconds - middle[..., None], 0.0)
     spread = np.square(from_centre).sum(axis=-1)
-    slope = np.einsum("...t,...t->...", centred, from_centre) / np.where(
-        n_known > 1, spread, np.nan
-    )
+    slope = (centred * from_centre).sum(axis=-1) / np.where(n_known > 1, spread, np.nan)
 
     p95 = known_quantile(np.sort(x, axis=-1), n_known, 0.95)
     zero_fraction = ((x == 0) & known).sum(axis=-1) / count

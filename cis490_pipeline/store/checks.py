@@ -85,7 +85,7 @@ def counter_reset_findings(source: Source, rows: pl.DataFrame) -> Iterator[Findi
         channel.field: n
         for channel in _recorded(source, rows)
         if channel.kind is Kind.COUNTER and not channel.may_fall
-        if (n := int((rows[channel.field].drop_nulls().diff() < 0).sum()))
+        if (n := _falls(rows[channel.field]))
     }
     if fallen:
         told = ", ".join(f"{name} {n} times" for name, n in fallen.items())
@@ -146,6 +146,12 @@ def count_findings(
         yield Finding(Reason.ROW_COUNT_MISMATCH, "; ".join(wrong))
 
 
+def _falls(readings: pl.Series) -> int:
+    # numpy and not polars, here and below: an expression costs more than hundreds of rows.
+    known = (readings.drop_nulls() if readings.null_count() else readings).to_numpy()
+    return int(np.count_nonzero(known[1:] < known[:-1]))
+
+
 def _is_skewed(first_s: float, last_s: float) -> bool:
     late = min(first_s, last_s) > MAX_SKEW_S
     early = max(first_s, last_s) < -MAX_SKEW_S and abs(first_s - last_s) <= MAX_SKEW_S
@@ -195,7 +201,7 @@ def _is_flat(source: Source, rows: pl.DataFrame, labels: Sequence[Label], end_ns
     edges = np.searchsorted(t_wall_ns, starts, side="right")
     names = [label.phase for label in labels]
     for channel in _recorded(source, rows):
-        values = rows[channel.field].cast(pl.Float64).to_numpy()
+        values = rows[channel.field].to_numpy().astype(np.float64)
         means = _phase_means(channel.kind, t_wall_ns, values, edges, names)
         if means.size > 1 and np.ptp(means) > FLAT_SHARE * np.abs(means).max():
             return False

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from cis490_pipeline.domain import EpisodeRef, Source, Verdict
@@ -124,17 +125,27 @@ def load_episode(store: EpisodeStore, ref: EpisodeRef, index_row: IndexRow | Non
     OSError
         If the file system fails.
     """
-    opened = open_episode(store, ref, index_row)
+    return sound_episode(open_episode(store, ref, index_row))
+
+
+def sound_episode(opened: OpenedEpisode) -> Episode:
+    """Take an opened episode for sound.
+
+    Raises
+    ------
+    EpisodeRejectedError
+        With the reason codes, if a file is missing, damaged or not of the format.
+    """
     rejecting = [f for f in opened.findings if f.reason.verdict is Verdict.REJECTED]
     meta, t0_ns, end_ns = opened.meta, opened.t0_ns, opened.end_ns
     digest = opened.sha256 or opened.content_digest
     if rejecting or meta is None or t0_ns is None or end_ns is None or digest is None:
         raise EpisodeRejectedError(
-            f"{ref}: " + ("; ".join(map(str, rejecting)) or "has no telemetry"),
+            f"{opened.ref}: " + ("; ".join(map(str, rejecting)) or "has no telemetry"),
             tuple(sorted({finding.reason.value for finding in rejecting})),
         )
     return Episode(
-        ref=ref,
+        ref=opened.ref,
         meta=meta,
         labels=opened.labels,
         t0_ns=t0_ns,
@@ -202,9 +213,10 @@ def _read_source(opened: OpenedEpisode, source: Source, content: bytes) -> Sourc
         opened.findings.append(
             Finding(Reason.ROW_SCHEMA, told + (f"; and {more} more lines" if more > 0 else ""))
         )
-    backwards = rows.frame.filter(pl.col(TIME).diff() < 0)
-    if backwards.height:
-        first = backwards[TIME][0]
-        text = f"{source.member}: time goes back in {backwards.height} rows, first to {first} ns"
+    t_wall_ns = rows.frame[TIME].to_numpy()
+    backwards = np.flatnonzero(t_wall_ns[1:] < t_wall_ns[:-1]) + 1
+    if backwards.size:
+        first = t_wall_ns[backwards[0]]
+        text = f"{source.member}: time goes back in {backwards.size} rows, first to {first} ns"
         opened.findings.append(Finding(Reason.ROWS_NOT_MONOTONIC, text))
     return rows

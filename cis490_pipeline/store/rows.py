@@ -3,20 +3,23 @@
 Reading every line with care costs fifty times what msgspec does. So msgspec reads the file at once,
 and what it lets through (keys given twice, rows not one to a line, wrong types, integers beyond 64
 bits) is found by counting and by looking at whole columns. Only when that objects is every line
-read with care, to name the fault.
+read with care, to name the fault. Most files never come to msgspec: see `even_rows`.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import CHANNELS, Source
+from cis490_pipeline.store.even_rows import read_even_rows
 from cis490_pipeline.store.strict_json import DuplicateKeyError, parse_object
 
 TIME: Final = "t_wall_ns"
@@ -24,6 +27,7 @@ _INT64: Final = range(-(2**63), 2**63)
 _MAX_FAULTS: Final = 100
 _INTEGERS: Final = frozenset({"t_mono_ns", "t_guest_wall_ns", "t_guest_mono_ns"})
 _ENVELOPE: Final = _INTEGERS | {TIME, "source", "available_in_deployment"}
+_FEED, _OPEN, _CLOSE = b"\n{}"
 _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -66,8 +70,13 @@ class _Fields:
     source: Source
     aliases: dict[str, tuple[str, ...]]
     decimal: frozenset[str]
-    known: frozenset[str]
-    """All of these names."""
+    canonical: dict[str, str]
+    """What each of these names is called in the frame."""
+
+    @property
+    def known(self) -> KeysView[str]:
+        """All of these names."""
+        return self.canonical.keys()
 
     def dtype(self, name: str) -> type[pl.DataType]:
         return pl.Float64 if name in self.decimal else pl.Int64
@@ -79,7 +88,7 @@ def _fields_of(source: Source) -> _Fields:
         source=source,
         aliases={channel.field: channel.aliases for channel in channels},
         decimal=frozenset(name for c in channels if c.is_float for name in (c.field, *c.aliases)),
-        known=frozenset(name for c in channels for name in (c.field, *c.aliases)),
+        canonical={name: c.field for c in channels for name in (c.field, *c.aliases)},
     )
 
 
@@ -99,26 +108,56 @@ def read_rows(source: Source, content: bytes) -> SourceRows:
     SourceRows
         Faulty lines are left out of the frame and named in ``faults``.
     """
-    lines = content.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
+    octets = np.frombuffer(content, dtype=np.uint8)
+    feeds = np.flatnonzero(octets == _FEED)
+    n_lines = feeds.size + int(bool(content) and not content.endswith(b"\n"))
     fields = _FIELDS[source]
-    rows = _read_at_once(fields, content, len(lines)) if lines else None
-    return rows if rows is not None else _read_line_by_line(fields, lines)
-
-
-def _read_at_once(fields: _Fields, content: bytes, n_lines: int) -> SourceRows | None:
-    """Read all lines at once; ``None`` if any is, or might be, faulty."""
     # Without escapes a quote is a quote, so that counting bytes can count keys.
-    if b"\\" in content:
+    if n_lines and b"\\" not in content and _is_one_row_a_line(octets, feeds):
+        rows = _read_even(fields, content, octets, n_lines)
+        rows = rows or _read_shapes(fields, content, n_lines)
+        if rows is not None:
+            return rows
+    return _read_line_by_line(fields, content)
+
+
+def _is_one_row_a_line(octets: npt.NDArray[np.uint8], feeds: npt.NDArray[np.intp]) -> bool:
+    """Whether line feeds stand between the end of a row and the start of another, as bytes go."""
+    if octets[0] != _OPEN or (feeds.size and feeds[0] == 0):
+        return False
+    starts = feeds[:-1] if feeds.size and feeds[-1] == octets.size - 1 else feeds
+    return bool((octets[feeds - 1] == _CLOSE).all() and (octets[starts + 1] == _OPEN).all())
+
+
+def _read_even(
+    fields: _Fields, content: bytes, octets: npt.NDArray[np.uint8], n_lines: int
+) -> SourceRows | None:
+    """Read rows that differ in their numbers alone; ``None`` if these do not, or are faulty."""
+    read = read_even_rows(content, octets, n_lines) if content.endswith(b"\n") else None
+    if read is None:
         return None
+    first, columns = read
+    row, fault = _checked_row(fields, first, 1)
+    names = {fields.canonical[key]: key for key in row if key in fields.canonical}
+    plain = row.keys() <= _ENVELOPE | fields.known and len(names) == len(row.keys() - _ENVELOPE)
+    # Of what is checked in the first row, only numbers can differ in another: not their type.
+    if fault is not None or not plain or not columns.keys() >= {TIME, *names.values()}:
+        return None
+    order = [(TIME, TIME), *((name, names[name]) for name in fields.aliases if name in names)]
+    frame = pl.DataFrame(
+        [pl.Series(name, columns[key], dtype=fields.dtype(name)) for name, key in order]
+    )
+    return SourceRows(frame=frame, n_lines=n_lines)
+
+
+def _read_shapes(fields: _Fields, content: bytes, n_lines: int) -> SourceRows | None:
+    """Read rows of any keys at once; ``None`` if any is, or might be, faulty."""
     try:
         rows = _DECODER.decode_lines(content)
     except (ValueError, RecursionError):
         return None
-    one_row_a_line = len(rows) == n_lines and content.count(b"}\n{") == n_lines - 1
     # Fewer keys in memory than in the file: one was given twice (or an object lies within a row).
-    if not one_row_a_line or content.count(b'":') != sum(map(len, rows)):
+    if len(rows) != n_lines or content.count(b'":') != sum(map(len, rows)):
         return None
     columns, unknown = _columns(fields, rows)
     if not all(_is_sound(fields, name, values) for name, values in columns.items()):
@@ -157,7 +196,8 @@ def _is_sound(fields: _Fields, name: str, values: list[Any]) -> bool:
     return not numbers or (min(numbers) >= _INT64[0] and max(numbers) <= _INT64[-1])
 
 
-def _read_line_by_line(fields: _Fields, lines: list[bytes]) -> SourceRows:
+def _read_line_by_line(fields: _Fields, content: bytes) -> SourceRows:
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
     faults: list[RowFault] = []
     unknown: Counter[str] = Counter()
     names: dict[str, None] = {TIME: None}

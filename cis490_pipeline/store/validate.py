@@ -71,19 +71,33 @@ def validate_episode(
         opened = open_episode(EpisodeStore(store_root), ref, index_row)
     except OSError as failure:
         opened = OpenedEpisode(ref=ref)
-        status, details = Verdict.ERRORED, [f"{type(failure).__name__}: {failure}"]
-        reasons: list[str] = []
-    else:
-        findings = [*opened.findings, *_telemetry_findings(opened)]
-        reasons = sorted({finding.reason.value for finding in findings})
-        status, details = verdict_of(reasons), [str(finding) for finding in findings]
+        details = [f"{type(failure).__name__}: {failure}"]
+        return _verdict_row(opened, index_row, Verdict.ERRORED, [], details)
+    return judge_episode(opened, index_row)
+
+
+def judge_episode(opened: OpenedEpisode, index_row: IndexRow | None) -> dict[str, Any]:
+    """Judge what was read of an episode; returns what `validate_episode` does."""
+    findings = [*opened.findings, *_telemetry_findings(opened)]
+    reasons = sorted({finding.reason.value for finding in findings})
+    details = [str(finding) for finding in findings]
+    return _verdict_row(opened, index_row, verdict_of(reasons), reasons, details)
+
+
+def _verdict_row(
+    opened: OpenedEpisode,
+    index_row: IndexRow | None,
+    status: Verdict,
+    reasons: list[str],
+    details: list[str],
+) -> dict[str, Any]:
     return {
         "status": status.value,
         "reasons": reasons,
         "details": details,
         **_description(opened),
-        "host_id": ref.host_id,
-        "episode_id": ref.episode_id,
+        "host_id": opened.ref.host_id,
+        "episode_id": opened.ref.episode_id,
         "received_at_wall": index_row.received_at_wall if index_row else None,
         "checked_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "validator_version": RULES_VERSION,

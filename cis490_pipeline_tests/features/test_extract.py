@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -5,6 +7,8 @@ import pytest
 from cis490_pipeline.domain import EpisodeRef, Variant
 from cis490_pipeline.features.extract import extract_episode, extract_last
 from cis490_pipeline.features.resample import STEP_NS
+from cis490_pipeline.features.summary import STATISTICS, summarize
+from cis490_pipeline.features.windows import cut_windows, window_starts
 from cis490_pipeline.store.episode import load_episode
 
 
@@ -35,6 +39,31 @@ def test_rows_from_after_the_window_do_not_change_it(episode):
         extract_last(episode.rows, t_end, Variant.ORACLE).tensor,
         extract_last(so_far, t_end, Variant.ORACLE).tensor,
     )
+
+
+def test_the_mean_of_a_summary_is_the_mean_of_the_tensor(grids):
+    for episode_id in grids.frame["episode_id"]:
+        windows = cut_windows(grid := grids.grid(episode_id), window_starts(len(grid)))
+        means = summarize(windows).reshape(len(windows), -1, len(STATISTICS))[..., 0]
+        known = ~np.isnan(windows)
+        total = np.where(known, windows, 0).sum(axis=1, dtype=np.float64)
+
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_allclose(means, total / known.sum(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("cut", range(100, 700, 37))
+def test_cutting_an_episode_changes_no_window_that_ends_by_the_cut(episode, cut):
+    until = episode.t0_ns + cut * STEP_NS
+    prefix = {s: f.filter(pl.col("t_wall_ns") <= until) for s, f in episode.rows.items()}
+
+    early = extract_episode(replace(episode, rows=prefix, end_ns=until), Variant.ORACLE)
+
+    whole = extract_episode(episode, Variant.ORACLE)
+    n_windows = len(early.starts)
+    assert n_windows == (cut - 100) // 50 + 1
+    np.testing.assert_array_equal(early.tensors, whole.tensors[:n_windows])
+    np.testing.assert_array_equal(early.summary, whole.summary[:n_windows])
 
 
 def test_no_recorded_channel_is_lost(episode):

@@ -77,6 +77,22 @@ def test_new_episodes_are_appended_and_old_shards_never_change(
     assert grown.digest == at_once.digest
 
 
+def test_a_night_touches_the_last_open_shard_only(store, episodes, tmp_path, monkeypatch):
+    monkeypatch.setattr(grids_module, "SHARD_EPISODES", 3)
+    evening = build_grids(store, episodes.head(7), tmp_path, SerialCompute()).frame
+    written = []
+    write = grids_module.write_named
+    monkeypatch.setattr(
+        grids_module, "write_named", lambda *args: written.append(write(*args)) or written[-1]
+    )
+
+    morning = build_grids(store, episodes.head(8), tmp_path, SerialCompute()).frame
+
+    assert written == [morning["shard"][-1]]
+    assert morning["shard"][:6].equals(evening["shard"][:6])
+    assert morning["shard"][6:].unique().to_list() == written
+
+
 def test_grids_do_not_depend_on_which_episode_is_finished_first(store, episodes, tmp_path, grids):
     built = build_grids(store, episodes, tmp_path, Backwards())
 

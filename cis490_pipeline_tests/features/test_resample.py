@@ -232,6 +232,56 @@ def test_the_monotonic_clocks_of_the_sources_do_not_matter(bases):
     assert not np.isnan(grid).all(axis=0).any()
 
 
+def test_the_order_in_which_sources_were_read_does_not_matter():
+    rows = fixture_rows()
+    other_order = dict(reversed(rows.items()))
+
+    np.testing.assert_array_equal(
+        episode_grid(other_order, FIXTURE_T0_NS, FIXTURE_STEPS),
+        episode_grid(rows, FIXTURE_T0_NS, FIXTURE_STEPS),
+    )
+
+
+@given(order=st.permutations(range(13)))
+@settings(max_examples=10)
+def test_the_order_of_a_sources_columns_does_not_matter(order):
+    rows = fixture_rows()
+    proc = rows[Source.PROC]
+
+    shuffled = {Source.PROC: proc.select(proc.columns[i] for i in order)}
+
+    np.testing.assert_array_equal(
+        episode_grid(shuffled, FIXTURE_T0_NS, FIXTURE_STEPS),
+        episode_grid({Source.PROC: proc}, FIXTURE_T0_NS, FIXTURE_STEPS),
+    )
+
+
+def test_a_dead_counter_has_the_rate_zero_and_is_not_unknown():
+    rows = {Source.GUEST: pl.DataFrame({"t_wall_ns": ns(0, 1, 2, 3), "forks": [7, 7, 7, 7]})}
+
+    grid = episode_grid(rows, 0, 30)
+
+    np.testing.assert_array_equal(grid[9:, POSITION["guest.forks"]], 0)
+
+
+def test_a_source_of_one_row_a_second_fills_every_step_between_its_rows():
+    t = ns(*range(12))
+    rows = {Source.QMP: pl.DataFrame({"t_wall_ns": t, "blk_wr_ops": np.arange(12) * 5})}
+
+    grid = episode_grid(rows, 0, 110)
+
+    np.testing.assert_allclose(grid[9:, POSITION["qmp.blk_wr_ops"]], np.log1p(5.0), rtol=1e-6)
+
+
+def test_in_a_gap_values_are_held_for_three_intervals_and_then_unknown():
+    t = np.delete(np.arange(60), slice(20, 40)) * STEP_NS
+    rows = {Source.NETFLOW: pl.DataFrame({"t_wall_ns": t, "pkts_in": np.ones(40, dtype=np.int64)})}
+
+    known = ~np.isnan(episode_grid(rows, 0, 59)[:, POSITION["netflow.pkts_in"]])
+
+    np.testing.assert_array_equal(np.flatnonzero(~known), np.arange(22, 39))
+
+
 def test_a_shift_of_all_wall_clocks_shifts_nothing_on_the_grid():
     rows = fixture_rows()
     by = 123_456_789_123

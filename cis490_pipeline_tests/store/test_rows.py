@@ -19,8 +19,7 @@ good = b'{"t_wall_ns": 1, "pkts_out": 2}\n'
 
 
 def read_with_care(source: Source, content: bytes) -> rows_module.SourceRows:
-    lines = content.removesuffix(b"\n").split(b"\n") if content else []
-    return rows_module._read_line_by_line(rows_module._FIELDS[source], lines)
+    return rows_module._read_line_by_line(rows_module._FIELDS[source], content)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +181,80 @@ def test_faults_told_are_bounded() -> None:
     assert (len(read.faults), read.n_lines) == (100, 1000)
 
 
-def test_made_up_rows_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "_read_line_by_line", None)
+@pytest.mark.parametrize("slower", ["_read_line_by_line", "_read_shapes"])
+def test_made_up_rows_are_read_the_fastest_way(
+    slower: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, slower, None)
 
     assert read_rows(Source.PROC, jsonl(make_rows(Source.PROC))).frame.shape == (200, 13)
+
+
+one_shape = st.fixed_dictionaries(
+    {
+        "t_wall_ns": st.integers(0, 9),
+        "cpu_user": st.one_of(st.none(), st.sampled_from([1, 2**63 - 1, 2**63, -(2**63) - 1, 1.0])),
+        "t_mono_ns": st.sampled_from([1, 1, 2**63]),
+        "source": st.sampled_from(["guest_agent", "guest_agent", "host_qmp", None]),
+        "loadavg_1m": st.sampled_from([1, 0.5, 12.25, None, 2**63, 2**63 - 1, 1e300, -3]),
+    }
+)
+spoilt = st.sampled_from(["", "", "", ', "cpu_user": 1', ', "mood": 1', "}\n{", " ", "\n"])
+
+
+@given(rows=st.lists(st.tuples(one_shape, spoilt), min_size=1, max_size=4), ends=st.booleans())
+def test_reading_even_rows_never_differs_from_reading_with_care(
+    rows: list[tuple[dict[str, object], str]], ends: bool
+) -> None:
+    lines = [json.dumps(row)[:-1] + spoiling + "}" for row, spoiling in rows]
+    content = ("\n".join(lines) + "\n" * ends).encode()
+
+    read, careful = read_rows(Source.GUEST, content), read_with_care(Source.GUEST, content)
+
+    assert read.frame.equals(careful.frame)
+    assert [str(fault) for fault in read.faults] == [str(fault) for fault in careful.faults]
+    assert (read.unknown, read.n_lines) == (careful.unknown, careful.n_lines)
+
+
+digits = st.sampled_from(["0", "5", "00", "05", "10", "123456789", str(2**63 - 1), str(2**63), ""])
+
+
+@given(
+    rows=st.lists(
+        st.tuples(digits, digits, digits, digits, st.sampled_from(["1", "1", "1", "", "2"])),
+        min_size=1,
+        max_size=5,
+    ),
+    spoilt=st.sampled_from([("", ""), ("", ""), ('"cpu_user":', '"cpu_us5er":'), (":", ": ")]),
+)
+def test_no_digits_are_too_odd_for_reading_even_rows(
+    rows: list[tuple[str, ...]], spoilt: tuple[str, str]
+) -> None:
+    line = '{{"t_wall_ns":{0},"source":"guest_agent","cpu_user":{1},"loadavg_{4}m":{2}.{3}}}'
+    lines = [line.format(*row) for row in rows]
+    content = "\n".join([*lines[:-1], lines[-1].replace(*spoilt), ""]).encode()
+
+    read, careful = read_rows(Source.GUEST, content), read_with_care(Source.GUEST, content)
+
+    assert read.frame.equals(careful.frame)
+    assert [str(fault) for fault in read.faults] == [str(fault) for fault in careful.faults]
+    assert (read.unknown, read.n_lines) == (careful.unknown, careful.n_lines)
+
+
+@given(st.lists(st.floats(0, 2**52), min_size=1, max_size=50))
+def test_decimals_of_even_rows_are_rounded_as_json_is(values: list[float]) -> None:
+    texts = [f"{value:.{2 + i % 4}f}" for i, value in enumerate(values)]
+    content = "".join(f'{{"t_wall_ns":1,"load_1m":{text}}}\n' for text in texts).encode()
+
+    read = read_rows(Source.GUEST, content)
+
+    assert read.frame["load_1m"].to_list() == [float(text) for text in texts]
+
+
+def test_a_channel_under_two_names_is_read_the_canonical_one_first() -> None:
+    rows = [
+        {"t_wall_ns": 1, "syscr": 5, "io_read_calls": 7},
+        {"t_wall_ns": 2, "syscr": 6, "io_read_calls": None},
+    ]
+
+    assert read_rows(Source.PROC, jsonl(rows)).frame["io_read_calls"].to_list() == [7, 6]

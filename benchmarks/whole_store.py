@@ -1,0 +1,205 @@
+"""Sweeping and extracting whole stores: parallel, incremental, in bounded memory; cold batches."""
+
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from benchmarks.measuring import Line, at_least, at_most, interleaved, ratio
+from benchmarks.stores import grown_store
+from cis490_pipeline.compute import ProcessCompute
+from cis490_pipeline.features.grid_store import GridStore
+from cis490_pipeline.features.windows import STEPS, window_starts
+from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline.store.sweep import sweep
+from cis490_pipeline.training.batches import batches, epoch_order
+from cis490_pipeline.training.config import TrainConfig
+
+WORKERS = 2
+N_BATCHES = 60
+_POLL_S = 0.02
+_SPINS = 30_000_000
+
+_SWEEP = """
+import sys, time, polars as pl
+from pathlib import Path
+from cis490_pipeline.compute import ProcessCompute
+from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline.store.sweep import sweep
+if __name__ == "__main__":
+    store, made = Path(sys.argv[1]), Path(sys.argv[2])
+    made.mkdir(parents=True, exist_ok=True)
+    result = sweep(EpisodeStore(store), None, ProcessCompute(2))
+    result.frame.write_parquet(made / "validation.parquet")
+"""
+_EXTRACT = """
+import sys, polars as pl
+from pathlib import Path
+from cis490_pipeline.compute import ProcessCompute
+from cis490_pipeline.features.grids import build_grids
+from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline.store.usage import usable_expr
+if __name__ == "__main__":
+    store, made = Path(sys.argv[1]), Path(sys.argv[2])
+    frame = pl.read_parquet(made / "validation.parquet").filter(usable_expr())
+    build_grids(EpisodeStore(store), frame, made / "grids", ProcessCompute(2))
+"""
+
+
+def measure(scratch: Path, n_episodes: int) -> tuple[list[Line], dict[str, float]]:
+    """Return lines of the table, and figures for the projection."""
+    small_n = max(n_episodes // 5, 1)
+    small = grown_store(scratch / "small", small_n)
+    large = grown_store(scratch / "large", n_episodes)
+    figures: dict[str, float] = {}
+    lines = _parallel(small, figures)
+
+    for task, code in (("sweep", _SWEEP), ("extraction", _EXTRACT)):
+        peaks = {}
+        for n, store in ((small_n, small), (n_episodes, large)):
+            seconds, peaks[n] = _peak_memory(code, store.root, scratch / f"made-{n}")
+            figures[f"{task}_wall_ms"] = seconds / n * 1e3
+        figures[f"{task}_peak_mb"] = peaks[n_episodes]
+        growth = peaks[n_episodes] / peaks[small_n]
+        told = f"{peaks[small_n]:.0f} MB at {small_n}, {peaks[n_episodes]:.0f} MB at {n_episodes}"
+        lines += [
+            at_most(f"peak memory of {task}, large by small store", growth, 1.1, detail=told),
+            at_most(f"peak memory of {task}", peaks[n_episodes], 1500, unit="MB"),
+        ]
+    lines.append(_resweep(large, scratch / f"made-{n_episodes}", figures))
+    lines.append(_cold_batches(scratch / f"made-{n_episodes}" / "grids", figures))
+    return lines, figures
+
+
+def _parallel(store: EpisodeStore, figures: dict[str, float]) -> list[Line]:
+    """Compare wall time of the same sweep with one worker process and with two."""
+    works: dict[str, Callable[[], object]] = {
+        "one": lambda: sweep(store, None, ProcessCompute(1)),
+        "two": lambda: sweep(store, None, ProcessCompute(WORKERS)),
+        "one_spins": lambda: list(ProcessCompute(1).map(_spin, [_SPINS] * 2)),
+        "two_spin": lambda: list(ProcessCompute(WORKERS).map(_spin, [_SPINS] * 2)),
+    }
+    seconds = interleaved(works, repetitions=2, clock=time.perf_counter)
+    gained, possible = ratio(seconds, "one", "two"), ratio(seconds, "one_spins", "two_spin")
+    figures["two_processes"], figures["two_spinning"] = gained, possible
+    told = f"two idle loops gain {possible:.2f} × at load average {os.getloadavg()[0]:.1f}"
+    return [at_least("one process by two, wall time", gained, 1.7, detail=told)]
+
+
+def _spin(times: int) -> int:
+    """Work that shares nothing: what two processes gain on it is what the machine has to give."""
+    return sum(range(times))
+
+
+def _resweep(store: EpisodeStore, made: Path, figures: dict[str, float]) -> Line:
+    """Compare CPU time of sweeping an unchanged store again with that of sweeping it first."""
+    previous = pl.read_parquet(made / "validation.parquet")
+    first_s = figures["sweep_wall_ms"] * previous.height / 1e3
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        again = sweep(store, previous, ProcessCompute(WORKERS))
+        seconds.append(time.perf_counter() - start)
+        assert again.n_read == 0
+    share = statistics.median(seconds) / first_s
+    figures["resweep_ms"] = statistics.median(seconds) / previous.height * 1e3
+    told = f"{statistics.median(seconds):.2f} s of {first_s:.1f} s, {previous.height} episodes"
+    return at_most("re-sweep of an unchanged store, wall", share * 100, 3, unit="%", detail=told)
+
+
+def _cold_batches(folder: Path, figures: dict[str, float]) -> Line:
+    """Compare reading the first batches of an epoch in block-shuffled and in fully random order."""
+    frame = GridStore(folder).frame
+    starts = [window_starts(n) for n in frame["n_steps"]]
+    groups = np.repeat(frame["episode_id"].to_numpy().astype(str), [len(s) for s in starts])
+    row = np.concatenate([s + first for s, first in zip(starts, frame["row_start"], strict=True)])
+    shard = np.repeat(frame["shard"].to_numpy().astype(str), [len(s) for s in starts])
+    config = TrainConfig()
+    drawn: dict[str, list[np.ndarray]] = {"blocks": [], "random": []}
+    for epoch in range(4):
+        blocks = epoch_order(groups, seed=0, epoch=epoch, block_episodes=config.block_episodes)
+        anywhere = np.random.default_rng(epoch).permutation(groups.size)
+        drawn["blocks"].append(blocks)
+        drawn["random"].append(anywhere)
+    epochs = {name: iter(orders) for name, orders in drawn.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in drawn}
+    for _ in range(4):
+        for name in drawn:
+            order = next(epochs[name])
+            # Pages still mapped would stay in the cache.
+            grids = None
+            grids = _cold(folder)
+            start = time.perf_counter()
+            for _, batch in zip(range(N_BATCHES), batches(order, 64), strict=False):
+                for i in batch:
+                    np.array(grids.shard(shard[i])[row[i] : row[i] + STEPS])
+            seconds[name].append(time.perf_counter() - start)
+    per_batch = {name: statistics.median(s) / N_BATCHES * 1e3 for name, s in seconds.items()}
+    told = ", ".join(f"{name} {ms:.1f} ms" for name, ms in per_batch.items())
+    figures["cold_batch_ms"] = per_batch["blocks"]
+    return at_least(
+        "random access by block-shuffled batches, cold cache",
+        ratio(seconds, "random", "blocks"),
+        5,
+        detail=f"a batch of 64: {told}",
+    )
+
+
+def _cold(folder: Path) -> GridStore:
+    """Open the grids with none of their pages in the system's cache."""
+    os.sync()
+    for path in folder.glob("*.npy"):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+    return GridStore(folder)
+
+
+def _peak_memory(code: str, store: Path, made: Path) -> tuple[float, float]:
+    """Run code in a process of its own; seconds, and MB at the peak of it and its children."""
+    start = time.perf_counter()
+    script = made.with_suffix(".py")
+    script.write_text(code, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(store), str(made)],
+        start_new_session=True,
+        env=environment,
+    )
+    peak = 0.0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(_POLL_S):
+            peak = max(peak, _session_mb(process.pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    status = process.wait()
+    seconds = time.perf_counter() - start
+    done.set()
+    watcher.join()
+    if status:
+        raise RuntimeError(f"the measured process ended with {status}")
+    return seconds, peak
+
+
+def _session_mb(session: int) -> float:
+    """Memory of all processes of a session, pages they share counted once for each, MB."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session:
+            total += int(fields[21])
+    return total * os.sysconf("SC_PAGE_SIZE") / 1e6
