@@ -12,6 +12,10 @@ class ConfigError(PipelineError):
     """A setting is missing, unknown or out of range."""
 
 
+class WorkerDiedError(PipelineError):
+    """A worker process ended in the middle of a task, without a word."""
+
+
 class StoreError(PipelineError):
     """A receiver store, its index or an archive cannot be read as the format says."""
 
