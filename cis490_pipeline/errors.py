@@ -13,7 +13,14 @@ class ConfigError(PipelineError):
 
 
 class WorkerDiedError(PipelineError):
-    """A worker process ended in the middle of a task, without a word."""
+    """A worker process ended in the middle of a task, without a word.
+
+    Carries the positions of the tasks that were under way; one of them is to blame.
+    """
+
+    def __init__(self, message: str, positions: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.positions = positions
 
 
 class StoreError(PipelineError):

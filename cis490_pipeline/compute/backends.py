@@ -81,11 +81,13 @@ class ProcessCompute:
                 if not pending:
                     return
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    yield pending.pop(future), future.result()
+                    result = future.result()
+                    yield pending.pop(future), result
         except BrokenProcessPool as broken:
             raise WorkerDiedError(
-                f"a worker process ended in the middle of a task; {len(pending) + 1} tasks "
-                "were under way. Look for the kernel's out-of-memory killer, or use fewer workers"
+                f"a worker process ended in the middle of a task; {len(pending)} tasks were under "
+                "way. Look for the kernel's out-of-memory killer, or use fewer workers",
+                tuple(sorted(pending.values())),
             ) from broken
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

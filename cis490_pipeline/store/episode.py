@@ -22,9 +22,8 @@ from cis490_pipeline.store.manifest import (
     parse_meta,
 )
 from cis490_pipeline.store.reasons import Finding, Reason
-from cis490_pipeline.store.rows import TIME, SourceRows, read_rows
+from cis490_pipeline.store.rows import MAX_FAULTS, TIME, SourceRows, read_rows
 
-_MAX_FAULTS_TOLD: Final = 5
 _TERMINAL: Final = frozenset({Reason.SHA256_MISMATCH, Reason.ARCHIVE_CORRUPT})
 
 
@@ -196,13 +195,11 @@ def _check_identity(opened: OpenedEpisode, meta: EpisodeMeta) -> None:
 
 def _read_source(opened: OpenedEpisode, source: Source, content: bytes) -> SourceRows:
     rows = read_rows(source, content)
-    if rows.faults:
-        told = "; ".join(map(str, rows.faults[:_MAX_FAULTS_TOLD]))
-        more = len(rows.faults) - _MAX_FAULTS_TOLD
-        opened.findings.append(
-            Finding(Reason.ROW_SCHEMA, told + (f"; and {more} more lines" if more > 0 else ""))
-        )
-    backwards = rows.frame.filter(pl.col(TIME).diff() < 0)
+    told = sum(finding.reason is Reason.ROW_SCHEMA for finding in opened.findings)
+    opened.findings += [
+        Finding(Reason.ROW_SCHEMA, str(fault)) for fault in rows.faults[: max(0, MAX_FAULTS - told)]
+    ]
+    backwards = rows.frame.filter(pl.col(TIME) < pl.col(TIME).shift(1))
     if backwards.height:
         first = backwards[TIME][0]
         text = f"{source.member}: time goes back in {backwards.height} rows, first to {first} ns"

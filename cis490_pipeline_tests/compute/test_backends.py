@@ -44,8 +44,13 @@ def die_on_3(n: int) -> int:
 
 
 def test_worker_that_dies_is_named_for_what_it_is() -> None:
-    with pytest.raises(WorkerDiedError, match="ended in the middle of a task"):
-        list(ProcessCompute(1).map(die_on_3, range(6)))
+    done: list[tuple[int, int]] = []
+
+    with pytest.raises(WorkerDiedError, match="ended in the middle of a task") as died:
+        done.extend(ProcessCompute(1).map(die_on_3, range(20)))
+
+    assert 3 in died.value.positions
+    assert {position for position, _ in done}.isdisjoint(died.value.positions)
 
 
 @pytest.mark.parametrize("compute", [SerialCompute(), ProcessCompute(2)], ids=["serial", "process"])

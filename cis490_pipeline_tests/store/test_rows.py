@@ -19,8 +19,9 @@ good = b'{"t_wall_ns": 1, "pkts_out": 2}\n'
 
 
 def read_with_care(source: Source, content: bytes) -> rows_module.SourceRows:
-    lines = content.removesuffix(b"\n").split(b"\n") if content else []
-    return rows_module._read_line_by_line(rows_module._FIELDS[source], lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows_module, "_read_at_once", lambda *_: None)
+        return read_rows(source, content)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ def test_reading_at_once_never_differs_from_reading_with_care(
 def test_faults_told_are_bounded() -> None:
     read = read_rows(Source.NETFLOW, b"x\n" * 1000)
 
-    assert (len(read.faults), read.n_lines) == (100, 1000)
+    assert (len(read.faults), read.n_lines) == (20, 1000)
 
 
 def test_made_up_rows_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
