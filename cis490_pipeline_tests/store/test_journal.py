@@ -211,6 +211,7 @@ def start_and_wait_for_rows(store: Path, data: Path, n_rows: int) -> subprocess.
 def run_to_the_end(store: Path, data: Path) -> dict[str, Any]:
     done = subprocess.run(
         [*validate_command(store, data), "--json"],
+        check=False,
         env=environment(),
         capture_output=True,
         text=True,
@@ -271,7 +272,7 @@ def test_two_sweeps_at_once_take_turns(tmp_path: Path) -> None:
 def test_store_that_changes_under_a_sweep_is_swept_right_the_next_time(
     store: EpisodeStore,
 ) -> None:
-    """While it runs, one archive goes, one comes, one is replaced, and the index is being written."""
+    """Meanwhile one archive goes, one comes, one is replaced, and the index is half written."""
     gone, replaced = refs(2)
 
     def change(done: int, _total: int) -> None:
