@@ -61,7 +61,9 @@ def _what_is_there(seen: Overview) -> Iterator[Line]:
 
 def _what_is_missing(seen: Overview) -> Iterator[Line]:
     without = {source: n for source, n in seen.episodes_without.items() if n}
-    told = ", ".join(f"{source} in {n} of {seen.n_episodes} episodes" for source, n in without.items())
+    told = ", ".join(
+        f"{source} in {n} of {seen.n_episodes} episodes" for source, n in without.items()
+    )
     yield Line(True, "sources without a row", told or "none")
     told = "; ".join(f"{host}: {', '.join(which)}" for host, which in _never_run(seen).items())
     yield Line(True, "profiles a host never ran", told or "none")

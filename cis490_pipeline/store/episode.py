@@ -165,7 +165,9 @@ def _read_contents(opened: OpenedEpisode, unpacked: archive.Unpacked) -> None:
     if archive.LABELS in contents:
         opened.labels, findings = parse_labels(contents[archive.LABELS])
         opened.findings += findings
-    if opened.meta is not None:
+    # A first or last label that cannot be read makes no other file wrong.
+    readable = all(finding.reason is not Reason.LABELS_SCHEMA for finding in opened.findings)
+    if opened.meta is not None and readable:
         opened.findings += end_findings(opened.meta, opened.labels)
     if archive.EVENTS in contents:
         events, findings = parse_events(contents[archive.EVENTS])

@@ -110,7 +110,9 @@ def counts_by_host(frame: pl.DataFrame) -> pl.DataFrame:
     -------
     frame with those columns and ``n_episodes``. An episode counts once under each of its reasons.
     """
-    exploded = frame.select("host_id", "status", reason="reasons").explode("reason")
+    no_reason = pl.lit([None], pl.List(pl.String))
+    reasons = pl.when(pl.col("reasons").list.len() > 0).then("reasons").otherwise(no_reason)
+    exploded = frame.select("host_id", "status", reason=reasons).explode("reason")
     counted = exploded.group_by("host_id", "status", "reason").agg(n_episodes=pl.len())
     order = {verdict.value: place for place, verdict in enumerate(Verdict)}
     place = pl.col("status").replace_strict(order, return_dtype=pl.Int64)

@@ -187,3 +187,51 @@ def test_made_up_rows_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_module, "_read_line_by_line", None)
 
     assert read_rows(Source.PROC, jsonl(make_rows(Source.PROC))).frame.shape == (200, 13)
+
+
+spaces = st.sampled_from(["", " ", "\t", "\r", "  "])
+
+
+@given(
+    rows=st.lists(
+        st.lists(st.tuples(keys, spaces, spaces, st.integers(0, 3)), max_size=4), max_size=4
+    )
+)
+def test_space_before_a_colon_hides_no_key_given_twice(
+    rows: list[list[tuple[str, str, str, int]]],
+) -> None:
+    lines = [
+        "{" + ",".join(f'"{key}"{a}:{b}{value}' for key, a, b, value in row) + "}" for row in rows
+    ]
+    content = "\n".join(lines).encode()
+
+    read, careful = read_rows(Source.NETFLOW, content), read_with_care(Source.NETFLOW, content)
+
+    assert [str(fault) for fault in read.faults] == [str(fault) for fault in careful.faults]
+
+
+def test_key_twice_with_space_before_one_colon_is_found() -> None:
+    line = b'{"t_wall_ns":1,"pkts_out":1,"pkts_out" :2}\n'
+
+    assert [fault.field for fault in read_rows(Source.NETFLOW, line).faults] == ["pkts_out"]
+
+
+@given(size=st.integers(20, 200))
+def test_reading_in_pieces_equals_reading_whole(size: int) -> None:
+    rows = make_rows(Source.QMP)
+    rows[3]["t_mono_ns"] = "x"
+    rows[7] |= {"mood": 1, "rd_bytes": 7}
+    content = jsonl(rows)
+    whole = read_rows(Source.QMP, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows_module, "_PIECE_BYTES", size)
+        pieces = read_rows(Source.QMP, content)
+
+    assert pieces.frame.equals(whole.frame)
+    assert (pieces.faults, pieces.unknown, pieces.n_lines) == (
+        whole.faults,
+        whole.unknown,
+        whole.n_lines,
+    )
+    assert [fault.line for fault in pieces.faults] == [4]
