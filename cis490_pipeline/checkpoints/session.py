@@ -41,7 +41,7 @@ class OnnxClassifier:
     def __init__(self, onnx: bytes, *, threads: int = 1) -> None:
         if not onnx:
             raise CheckpointError(
-                "this checkpoint has no model.onnx; export it with `cis490 export`"
+                "this checkpoint has no model.onnx; train it again, which exports it"
             )
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads

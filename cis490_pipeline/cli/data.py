@@ -127,6 +127,7 @@ def _print_reasons(console: Console, frame: pl.DataFrame) -> None:
     show_default=True,
     help="Which channels a single episode's windows get.",
 )
+@click.option("--force", is_flag=True, help="Cut the split's datasets even if up to date.")
 @click.option("--last", is_flag=True, help="Only the last 10 s of the episode.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Where to write the .npz of EPISODE.")
 @workspace_options
@@ -135,6 +136,7 @@ def extract(
     episode: str | None,
     recipe: str,
     variant: str,
+    force: bool,
     last: bool,
     out: str | None,
     as_json: bool,
@@ -149,8 +151,10 @@ def extract(
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
         if episode is None:
-            stages = (*corpus_stages(workspace), *dataset_stages(workspace, Recipe(recipe)))
-            outcomes = [stage.ensure() for stage in stages]
+            outcomes = [stage.ensure() for stage in corpus_stages(workspace)]
+            outcomes += [
+                stage.ensure(force=force) for stage in dataset_stages(workspace, Recipe(recipe))
+            ]
             result: dict[str, Any] = {
                 outcome.record.key: {"why": outcome.why, **outcome.record.numbers}
                 for outcome in outcomes

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import polars as pl
 
+from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.cli.options import (
     json_option,
@@ -25,7 +26,7 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.experiment.corpus import ValidationSweep, corpus_stages
 from cis490_pipeline.experiment.dataset import dataset_stages
-from cis490_pipeline.experiment.provenance import commit, machine, versions
+from cis490_pipeline.experiment.provenance import commit, machine
 from cis490_pipeline.experiment.stage import Stage
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.overview import overview
@@ -33,7 +34,7 @@ from cis490_pipeline.store.overview import overview
 EXTRAS = {
     "train": ("torch", "xgboost", "sklearn", "onnx", "jinja2"),
     "orchestrate": ("dagster", "dagster_webserver"),
-    "live": ("onnxruntime", "safetensors", "aiohttp"),
+    "live": ("onnxruntime", "safetensors"),
 }
 MIN_FREE_BYTES = 1 << 30
 
@@ -65,7 +66,7 @@ def doctor(store_path: str | None, as_json: bool, **flags: Any) -> int:
 
 
 def _installation() -> list[Line]:
-    found = versions()
+    found = library_versions()
     lines = [
         Line(
             (3, 11) <= sys.version_info[:2] <= (3, 13), "python", found["python"], "use 3.11-3.13"

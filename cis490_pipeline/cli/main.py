@@ -13,6 +13,7 @@ from cis490_pipeline.errors import PipelineError
 # name -> (module, one line of help). Help is here so that `cis490 --help` imports none of them.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("run", "Do the whole job for one split: validate, cut, train, compare, report."),
+    "simulate": ("simulate", "Write a made-up store of any size, with faults if asked."),
     "validate": ("data", "Give every episode of a store its verdict."),
     "extract": ("data", "Cut features and tensors: of one episode, or of a whole split."),
     "split": ("data", "Show which episodes are on which side of a split, and why."),

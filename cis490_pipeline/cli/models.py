@@ -86,6 +86,8 @@ def evaluate(
         for architecture, variant in chosen_models(architectures, variants):
             stage = EvaluationReport(workspace, Recipe(recipe), architecture, variant)
             if stage.checkpoint.current() is None:
+                if stage.checkpoint.record() is not None:
+                    stage.checkpoint.load()  # refuses by name what was trained on other features
                 raise EvaluationError(
                     f"{stage.name} on split {recipe}: {stage.checkpoint.outdated()}; "
                     f"train it first: cis490 train --split {recipe} --model {architecture}"

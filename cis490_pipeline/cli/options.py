@@ -138,7 +138,8 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     )
     tasks: dict[str, TaskID] = {}
     told = _PlainProgress()
-    with Progress(*columns, console=stderr, transient=True) as bars:
+    # In a log file bars would be nothing but an empty line.
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
 
         def report(what: str, done: int, total: int) -> None:
             if not stderr.is_terminal:

@@ -17,6 +17,7 @@ from cis490_pipeline.cli.tables import print_leaderboard
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
+from cis490_pipeline.experiment.verify import require_passed
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.files import read_json
 
@@ -72,6 +73,7 @@ def _alone(workspace: Workspace, recipe: str) -> list[str]:
     for stage in (*corpus_stages(workspace), *recipe_stages(workspace, Recipe(recipe))):
         outcome = stage.ensure()
         _say(stage.key, outcome.why)
+        require_passed(workspace, Recipe(recipe), stage.key)
         if outcome.made:
             made.append(stage.key)
     return made

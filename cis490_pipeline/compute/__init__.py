@@ -4,7 +4,7 @@ from cis490_pipeline.compute.backends import (
     Compute,
     ProcessCompute,
     SerialCompute,
-    default_compute,
+    compute_with,
 )
 
-__all__ = ["Compute", "ProcessCompute", "SerialCompute", "default_compute"]
+__all__ = ["Compute", "ProcessCompute", "SerialCompute", "compute_with"]

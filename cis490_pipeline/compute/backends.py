@@ -4,13 +4,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for_end
 from typing import Final, Protocol, TypeVar
 
-from cis490_pipeline.config import available_processors
 from cis490_pipeline.errors import ConfigError, WorkerDiedError
 
 T = TypeVar("T")
@@ -93,22 +92,8 @@ class ProcessCompute:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def default_compute(environment: Mapping[str, str] | None = None) -> Compute:
-    """Return the backend that ``CIS490_WORKERS`` asks for: serial for 1, else a pool.
-
-    Parameters
-    ----------
-    environment : the process's own by default; without the variable, one worker per processor.
-
-    Raises
-    ------
-    ConfigError
-        If the variable is not a whole number above 0.
-    """
-    text = (os.environ if environment is None else environment).get("CIS490_WORKERS", "").strip()
-    if text and (not text.isdecimal() or int(text) < 1):
-        raise ConfigError(f"CIS490_WORKERS must be a whole number above 0, got {text!r}")
-    workers = int(text) if text else available_processors()
+def compute_with(workers: int) -> Compute:
+    """Return the backend for a number of workers: this process for one, else a pool."""
     return SerialCompute() if workers == 1 else ProcessCompute(workers)
 
 

@@ -13,9 +13,9 @@ Board = Mapping[str, Any]
 SIGNIFICANT: Final = 0.05
 
 _HELD_OUT: Final[Mapping[str, tuple[str, str]]] = {
-    Recipe.HOST: ("held out by host", "devices never trained on"),
-    Recipe.SAMPLE: ("held out by sample", "samples never trained on"),
-    Recipe.TIME: ("held out by time", "episodes received after the training period"),
+    Recipe.HOST: ("held out by host", "unseen devices"),
+    Recipe.SAMPLE: ("held out by sample", "unseen samples"),
+    Recipe.TIME: ("held out by time", "later episodes"),
 }
 _PHASE_NAMES: Final = {"infected_running": "running"}
 

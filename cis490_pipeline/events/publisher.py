@@ -5,6 +5,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -17,6 +18,16 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 class _Answer(msgspec.Struct):
     delivered: int
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Following one would hand the token to another server and lose the events on the way."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Refuse: the answer counts as the error it then is."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,7 @@ class Publisher:
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+            with _OPENER.open(request, timeout=TIMEOUT_S) as response:
                 body = response.read(MAX_ANSWER_BYTES)
         except urllib.error.HTTPError as error:
             reason = error.read(200).decode("utf-8", "replace")

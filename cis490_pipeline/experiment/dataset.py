@@ -1,5 +1,6 @@
 """Stages of one recipe's data: which episode is on which side, and the windows cut from them."""
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side, Variant
 from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
-from cis490_pipeline.experiment.stage import Made, Stage
+from cis490_pipeline.experiment.stage import Made, Numbers, Stage
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.dataset import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.grid_store import GridStore
@@ -98,9 +99,7 @@ class ValidationIndex(RecipeStage):
         write_parquet(path, frame)
         sides = {side: frame.filter(pl.col("side") == side) for side in Side}
         excluded = sides[Side.EXCLUDED].group_by("why").len().sort("why")
-        numbers: dict[str, int | float | str | bool | None] = {
-            f"episodes_{side}": part.height for side, part in sides.items()
-        }
+        numbers: Numbers = {f"episodes_{side}": part.height for side, part in sides.items()}
         numbers |= {f"excluded: {row['why']}": row["len"] for row in excluded.to_dicts()}
         numbers["untested_profiles"] = "; ".join(
             f"{host}: {', '.join(profiles)}"
@@ -127,19 +126,24 @@ class _WindowStage(RecipeStage):
         return {"split": index.digest, "grids": grids.digest, f"{self.kind}_schema": schema.hash}
 
     @property
+    @abstractmethod
     def folder(self) -> Path:
         """Folder of the dataset version."""
-        raise NotImplementedError
 
-    def _made(self, manifest: dict[str, object]) -> Made:
+    @abstractmethod
+    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> dict[str, Any]:
+        """Write the dataset and return its manifest."""
+
+    def make(self) -> Made:
+        """Cut the windows of every episode that has a side."""
+        index = pl.read_parquet(self.workspace.paths.validation_index(self.recipe))
+        grids = GridStore(GridShards(self.workspace).folder)
+        split = ValidationIndex(self.workspace, self.recipe).placed()
+        manifest = self._build(grids, index, split.digest)
         files = tuple(path for path in self.folder.iterdir() if path.is_file())
-        n_windows = manifest["n_windows"]
-        assert isinstance(n_windows, dict)
-        numbers: dict[str, int | float | str | bool | None] = {
-            f"windows_{side}": n for side, n in n_windows.items()
-        }
-        numbers |= {"leaks": str(manifest["leaks"]), "schema_hash": str(manifest["schema_hash"])}
-        return Made(str(manifest["digest"]), files, numbers)
+        numbers: Numbers = {f"windows_{side}": n for side, n in manifest["n_windows"].items()}
+        numbers |= {"leaks": manifest["leaks"], "schema_hash": manifest["schema_hash"]}
+        return Made(manifest["digest"], files, numbers)
 
 
 class FeatureShards(_WindowStage):
@@ -153,12 +157,8 @@ class FeatureShards(_WindowStage):
         """Folder of the parquet files and the manifest."""
         return self.workspace.paths.feature_dir(self.recipe)
 
-    def make(self) -> Made:
-        """Summarize every window of every episode that has a side."""
-        index = pl.read_parquet(self.workspace.paths.validation_index(self.recipe))
-        grids = GridStore(GridShards(self.workspace).folder)
-        split = ValidationIndex(self.workspace, self.recipe).placed().digest
-        return self._made(build_feature_dataset(grids, index, self.folder, split_digest=split))
+    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> dict[str, Any]:
+        return build_feature_dataset(grids, index, self.folder, split_digest=split_digest)
 
 
 class TensorShards(_WindowStage):
@@ -172,12 +172,8 @@ class TensorShards(_WindowStage):
         """Folder of the window index and the manifest."""
         return self.workspace.paths.tensor_dir(self.recipe)
 
-    def make(self) -> Made:
-        """Index the windows of every episode that has a side."""
-        index = pl.read_parquet(self.workspace.paths.validation_index(self.recipe))
-        grids = GridStore(GridShards(self.workspace).folder)
-        split = ValidationIndex(self.workspace, self.recipe).placed().digest
-        return self._made(build_tensor_dataset(grids, index, self.folder, split_digest=split))
+    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> dict[str, Any]:
+        return build_tensor_dataset(grids, index, self.folder, split_digest=split_digest)
 
 
 def dataset_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:

@@ -3,7 +3,6 @@
 import polars as pl
 
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
-from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import (
     prediction_frame,
@@ -11,9 +10,9 @@ from cis490_pipeline.evaluation.predictions import (
     write_predictions,
 )
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
-from cis490_pipeline.experiment.dataset import RecipeStage, ValidationIndex
+from cis490_pipeline.experiment.dataset import ValidationIndex
 from cis490_pipeline.experiment.stage import Made
-from cis490_pipeline.experiment.training import TrainedCheckpoint
+from cis490_pipeline.experiment.training import ModelStage, TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.dataset import load_windows
 from cis490_pipeline.store.files import digest, read_json, write_json
@@ -21,15 +20,13 @@ from cis490_pipeline.store.files import digest, read_json, write_json
 SCORED_SIDES = (Side.VAL, Side.TEST)
 
 
-class EvaluationReport(RecipeStage):
+class EvaluationReport(ModelStage):
     """``model/<architecture>/<variant>/eval_report``: what one checkpoint is worth."""
 
     def __init__(
         self, workspace: Workspace, recipe: Recipe, architecture: Architecture, variant: Variant
     ) -> None:
-        super().__init__(workspace, recipe)
-        self.architecture = architecture
-        self.variant = variant
+        super().__init__(workspace, recipe, architecture, variant)
         self.checkpoint = TrainedCheckpoint(workspace, recipe, architecture, variant)
 
     @property
@@ -41,11 +38,6 @@ class EvaluationReport(RecipeStage):
     def upstream(self) -> tuple[str, ...]:
         """The split and the checkpoint."""
         return (ValidationIndex.key, self.checkpoint.key)
-
-    @property
-    def name(self) -> str:
-        """Name of the model."""
-        return model_name(self.architecture, self.variant)
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of the checkpoint, the split, and the way numbers are computed."""

@@ -4,8 +4,9 @@ from typing import Any
 
 import polars as pl
 
+from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.domain import Side
-from cis490_pipeline.evaluation.html import render_report
+from cis490_pipeline.evaluation.html import page_digest, render_report
 from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard
 from cis490_pipeline.evaluation.probes import (
     MAJORITY,
@@ -18,7 +19,7 @@ from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
 from cis490_pipeline.experiment.corpus import ValidationSweep
 from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.evaluation import SCORED_SIDES, EvaluationReport
-from cis490_pipeline.experiment.provenance import commit, machine, versions
+from cis490_pipeline.experiment.provenance import commit, machine
 from cis490_pipeline.experiment.stage import Made
 from cis490_pipeline.features.dataset import window_keys
 from cis490_pipeline.models.catalogue import MODELS
@@ -50,7 +51,12 @@ class Leaderboard(RecipeStage):
         reports = {name: record.digest for name, record in records.items() if record is not None}
         if not reports:
             return None
-        return {**reports, "evaluation": EVALUATION_VERSION, "probes": PROBES_VERSION}
+        return {
+            **reports,
+            "evaluation": EVALUATION_VERSION,
+            "probes": PROBES_VERSION,
+            "page": page_digest(),
+        }
 
     def make(self) -> Made:
         """Compare, on identical windows; write leaderboard.json and report.html."""
@@ -71,7 +77,12 @@ class Leaderboard(RecipeStage):
             board,
             [*reports, *probe_reports],
             split=self.split_summary(),
-            provenance=self.provenance(),
+            provenance={
+                **self.provenance(),
+                "test side opened": ", ".join(
+                    f"{r['model']} {r['n_test_openings']}×" for r in reports
+                ),
+            },
         )
         atomic_write(paths.report_html(self.recipe), lambda file: file.write(page.encode()))
         best = board["rows"][0]
@@ -128,9 +139,8 @@ class Leaderboard(RecipeStage):
             "machine": machine(),
             "seed": self.workspace.settings.seed,
             "threads": self.workspace.settings.threads,
-            "versions": versions(),
-            "validation_digest": verdicts.digest,
-            "dataset_digest": dataset.digest,
-            "feature_schema": dataset.numbers["schema_hash"],
-            "validation": counts,
+            "versions": ", ".join(f"{name} {found}" for name, found in library_versions().items()),
+            "digest of verdicts": verdicts.digest,
+            "digest of dataset": dataset.digest,
+            "verdicts": ", ".join(f"{name} {n}" for name, n in counts.items()),
         }

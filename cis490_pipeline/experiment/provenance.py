@@ -1,33 +1,9 @@
-"""Where a number comes from: versions, threads, commit, machine class."""
+"""Where a number comes from: the commit and the class of machine."""
 
-import importlib.metadata
 import platform
 import subprocess
 from functools import cache
 from pathlib import Path
-
-PACKAGES = (
-    "cis490_pipeline",
-    "numpy",
-    "polars",
-    "scikit-learn",
-    "torch",
-    "xgboost-cpu",
-    "onnxruntime",
-    "dagster",
-)
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of Python and of every installed package that can change a number."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 @cache

@@ -31,10 +31,12 @@ def extract_single(
     StoreError
         If the store has no such episode or it cannot be read.
     """
-    host, separator, episode_id = name.partition("/")
+    host, _, episode_id = name.partition("/")
     ref = EpisodeRef(host, episode_id)
     index = workspace.store.read_index()
-    if not separator or workspace.store.path(ref) is None:
+    # Only names that are episodes': `..` and an empty half would be paths of something else.
+    known = ref in index.rows or ref in workspace.store.on_disk()
+    if not known or workspace.store.path(ref) is None:
         raise StoreError(
             f"{workspace.store.root}: no episode {name!r}; name one as HOST/EPISODE_ID, "
             f"such as {next(iter(sorted(index.rows)), 'none: the store is empty')}"

@@ -33,8 +33,8 @@ N_GOLDEN = 8
 CALIBRATION = CalibrationMode.EPISODE_BASELINE
 
 
-class TrainedCheckpoint(RecipeStage):
-    """``model/<architecture>/<variant>/checkpoint``: one trained model in a folder."""
+class ModelStage(RecipeStage):
+    """A stage of one model of a recipe."""
 
     def __init__(
         self, workspace: Workspace, recipe: Recipe, architecture: Architecture, variant: Variant
@@ -45,6 +45,15 @@ class TrainedCheckpoint(RecipeStage):
         self.input_kind = INPUT_KINDS[architecture]
 
     @property
+    def name(self) -> str:
+        """Name of the model in files, events and reports."""
+        return model_name(self.architecture, self.variant)
+
+
+class TrainedCheckpoint(ModelStage):
+    """``model/<architecture>/<variant>/checkpoint``: one trained model in a folder."""
+
+    @property
     def key(self) -> str:
         """Asset key with slashes."""
         return f"model/{self.architecture}/{self.variant}/checkpoint"
@@ -53,11 +62,6 @@ class TrainedCheckpoint(RecipeStage):
     def upstream(self) -> tuple[str, ...]:
         """The split and the dataset."""
         return (ValidationIndex.key, self.dataset.key)
-
-    @property
-    def name(self) -> str:
-        """Name of the model in files, events and reports."""
-        return model_name(self.architecture, self.variant)
 
     @property
     def folder(self) -> Path:

@@ -1,18 +1,21 @@
 """What must be true of a recipe's files, checked on the files and said in one sentence."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 import polars as pl
 
 from cis490_pipeline.domain import PHASES, Architecture, Recipe, Side, Source, Variant
-from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.errors import DatasetError, PipelineError
 from cis490_pipeline.experiment.dataset import FeatureShards, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.dataset import check_leaks, read_manifest, window_keys
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema, first_difference
 from cis490_pipeline.features.summary import summary_names
+from cis490_pipeline.models.catalogue import MODELS
 from cis490_pipeline.store.files import read_json
 
 SIDES = (Side.TRAIN, Side.VAL, Side.TEST)
@@ -168,3 +171,100 @@ def golden_vectors(
         return Finding(False, str(error))
     n_golden = len(checkpoint.golden.inputs)
     return Finding(True, f"{n_golden} golden vectors reproduced", {"golden_vectors": n_golden})
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must hold of an artefact before anything is made from it."""
+
+    key: str
+    """Of the artefact, as its stage and asset have it."""
+    name: str
+    promise: str
+    """What holds if it passes, in a sentence."""
+    run: Callable[[Workspace, Recipe], Finding]
+
+    def find(self, workspace: Workspace, recipe: Recipe) -> Finding:
+        """Look; what cannot be read does not hold either."""
+        try:
+            return self.run(workspace, recipe)
+        except PipelineError as fault:
+            return Finding(False, str(fault))
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    Check(
+        ValidationIndex.key,
+        "profiles_are_stratified",
+        "Every profile is on the sides its recipe promises, or is named as untested.",
+        stratification,
+    ),
+    Check(
+        ValidationIndex.key,
+        "sides_are_disjoint",
+        "No episode, content, sample (sample split) or host (host split) is on two sides.",
+        disjoint_sides,
+    ),
+    Check(
+        FeatureShards.key,
+        "files_match_digests",
+        "Every file has the digest its manifest gives.",
+        feature_digests,
+    ),
+    Check(
+        FeatureShards.key,
+        "schema_is_this_codes",
+        "The stored feature schema is the one this code builds.",
+        feature_schema_current,
+    ),
+    Check(
+        FeatureShards.key,
+        "features_are_finite",
+        "No feature is infinite; unknown ones are counted by source.",
+        finite_features,
+    ),
+    Check(
+        TensorShards.key,
+        "files_match_digests",
+        "Every file has the digest its manifest gives.",
+        tensor_digests,
+    ),
+    Check(
+        TensorShards.key,
+        "no_window_on_two_sides",
+        "No two windows on different sides overlap in an episode.",
+        disjoint_windows,
+    ),
+    Check(
+        TensorShards.key,
+        "every_phase_is_trained",
+        "Every phase has training and validation windows.",
+        class_presence,
+    ),
+    *(
+        Check(
+            f"model/{architecture}/{variant}/checkpoint",
+            "reproduces_golden_vectors",
+            "The saved checkpoint, loaded again, gives the probabilities it was saved with.",
+            partial(golden_vectors, architecture=architecture, variant=variant),
+        )
+        for architecture, variant in MODELS
+    ),
+)
+
+
+def require_passed(workspace: Workspace, recipe: Recipe, key: str) -> None:
+    """Run every check of one artefact.
+
+    Raises
+    ------
+    DatasetError
+        Naming each check that failed and what it found.
+    """
+    failed = [
+        f"{key}: check {check.name} failed: {finding.text}"
+        for check in CHECKS
+        if check.key == key and not (finding := check.find(workspace, recipe)).passed
+    ]
+    if failed:
+        raise DatasetError("; ".join(failed))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from cis490_pipeline.compute import Compute, ProcessCompute, SerialCompute
+from cis490_pipeline.compute import Compute, compute_with
 from cis490_pipeline.config import Settings
 from cis490_pipeline.store.layout import DataPaths, EpisodeStore
 
@@ -36,8 +36,7 @@ class Workspace:
     @cached_property
     def compute(self) -> Compute:
         """Where episode-sized work runs."""
-        workers = self.settings.workers
-        return SerialCompute() if workers == 1 else ProcessCompute(workers)
+        return compute_with(self.settings.workers)
 
     def reporter(self, what: str) -> Callable[[int, int], None]:
         """Return ``report(done, total)`` for one piece of work called ``what``."""

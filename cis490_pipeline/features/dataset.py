@@ -215,7 +215,7 @@ def read_manifest(folder: Path, kind: InputKind) -> dict[str, Any]:
     if digest(content) != manifest.get("digest") or manifest.get("kind") != kind:
         raise DatasetError(
             f"{path}: kind {manifest.get('kind')!r}, wanted {kind!r}, with its own digest intact; "
-            "extract the features again"
+            "cut them again (cis490 extract --force)"
         )
     changed = [
         name
@@ -225,7 +225,7 @@ def read_manifest(folder: Path, kind: InputKind) -> dict[str, Any]:
     if changed:
         raise DatasetError(
             f"{folder}: missing or changed since the manifest was written: {changed}; "
-            "extract the features again"
+            "cut them again (cis490 extract --force)"
         )
     saved = FeatureSchema.from_dict(read_json(folder / SCHEMA_FILE))
     require_same(folder, saved, feature_schema(kind, Variant.ORACLE), None)

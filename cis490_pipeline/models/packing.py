@@ -1,41 +1,18 @@
 """From a fitted model to a checkpoint."""
 
-import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.checkpoints.checkpoint import Checkpoint, Golden
+from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.features.calibration import Calibrator
 from cis490_pipeline.features.schema import FeatureSchema
 from cis490_pipeline.models.base import BaseModel
 from cis490_pipeline.models.onnx import export_onnx
-
-_LIBRARIES: Final = (
-    "cis490_pipeline",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "safetensors",
-    "torch",
-    "xgboost",
-    "xgboost-cpu",
-)
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the installed libraries a model's numbers depend on."""
-    versions = {"python": platform.python_version()}
-    for library in _LIBRARIES:
-        try:
-            versions[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return versions
 
 
 def pack(

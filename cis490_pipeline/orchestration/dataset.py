@@ -21,49 +21,53 @@ when_content_changes = dg.AutomationCondition.eager().replace(
 )
 
 
-@dg.asset(
-    key=["dataset", "validation_index"],
+def _dataset_asset(
+    stage: type[ValidationIndex] | type[FeatureShards] | type[TensorShards],
+    *,
+    deps: list[dg.AssetsDefinition],
+    kinds: set[str],
+    code_version: str,
+    description: str,
+) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=stage.key.split("/"),
+        deps=deps,
+        partitions_def=recipes,
+        automation_condition=when_content_changes,
+        group_name="dataset",
+        kinds=kinds,
+        code_version=code_version,
+        description=description,
+    )
+    def dataset(
+        context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    ) -> dg.MaterializeResult[None]:
+        return recorded(stage(workspace, Recipe(context.partition_key)).ensure(), workspace)
+
+    return dataset
+
+
+validation_index = _dataset_asset(
+    ValidationIndex,
     deps=[validation_sweep, grid_shards],
-    partitions_def=recipes,
-    automation_condition=when_content_changes,
-    group_name="dataset",
     kinds={"python", "parquet"},
     code_version=SPLIT_VERSION,
+    description="Usable episodes, each with its side of the split, or why it is excluded.",
 )
-def validation_index(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
-) -> dg.MaterializeResult[None]:
-    """Usable episodes, each with its side of the split, or why it is excluded."""
-    return recorded(ValidationIndex(workspace, Recipe(context.partition_key)).ensure(), workspace)
 
-
-@dg.asset(
-    key=["dataset", "feature_shards"],
+feature_shards = _dataset_asset(
+    FeatureShards,
     deps=[validation_index, grid_shards],
-    partitions_def=recipes,
-    automation_condition=when_content_changes,
-    group_name="dataset",
     kinds={"python", "parquet"},
     code_version=feature_schema("summary", Variant.ORACLE).hash[:12],
+    description="230 statistics of each 10 s window (145 of them deployable), rows by side.",
 )
-def feature_shards(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
-) -> dg.MaterializeResult[None]:
-    """230 statistics of each 10 s window (145 of them deployable), rows by side."""
-    return recorded(FeatureShards(workspace, Recipe(context.partition_key)).ensure(), workspace)
 
-
-@dg.asset(
-    key=["dataset", "tensor_shards"],
+tensor_shards = _dataset_asset(
+    TensorShards,
     deps=[validation_index, grid_shards],
-    partitions_def=recipes,
-    automation_condition=when_content_changes,
-    group_name="dataset",
     kinds={"python", "numpy"},
     code_version=feature_schema("tensor", Variant.ORACLE).hash[:12],
+    description="Windows into the grid shards: 46 (29 deployable) channels × 100 steps, "
+    "none stored twice.",
 )
-def tensor_shards(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
-) -> dg.MaterializeResult[None]:
-    """Windows into the grid shards: 46 (29 deployable) channels × 100 steps, none stored twice."""
-    return recorded(TensorShards(workspace, Recipe(context.partition_key)).ensure(), workspace)

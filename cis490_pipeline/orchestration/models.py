@@ -80,8 +80,13 @@ def report_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefin
         recipe = Recipe(context.partition_key)
         stage = EvaluationReport(workspace, recipe, architecture, variant)
         outcome = stage.ensure()
-        report = read_json(workspace.paths.report_json(recipe, stage.name))
-        return recorded(outcome, workspace, confusion=_image("confusion", confusion_png(report)))
+        path = workspace.paths.report_json(recipe, stage.name)
+        return recorded(
+            outcome,
+            workspace,
+            confusion=_image("confusion", confusion_png(read_json(path))),
+            report=dg.MetadataValue.path(str(path)),
+        )
 
     return eval_report
 

@@ -87,5 +87,5 @@ def _require_same_rule(
     if differing:
         raise SplitError(
             f"{path}: was made with other parameters: {'; '.join(differing)}. "
-            f"Ask for version {stored.version + 1} to deal the sides anew"
+            "Use another data folder (--data), or remove the file to deal the sides anew"
         )

@@ -42,7 +42,7 @@ def test_windows_of_another_form_are_refused(X):
 
 
 def test_a_checkpoint_without_export_is_refused():
-    with pytest.raises(CheckpointError, match=r"no model\.onnx; export it"):
+    with pytest.raises(CheckpointError, match=r"no model\.onnx; train it again"):
         OnnxClassifier(b"")
 
 

@@ -7,11 +7,12 @@ from cis490_pipeline.checkpoints.checkpoint import Golden
 from cis490_pipeline.checkpoints.loading import load_checkpoint
 from cis490_pipeline.checkpoints.saving import save_checkpoint
 from cis490_pipeline.checkpoints.session import OnnxClassifier
+from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import CheckpointError, ConfigError
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.models import registry
-from cis490_pipeline.models.packing import library_versions, pack
+from cis490_pipeline.models.packing import pack
 from cis490_pipeline_tests.checkpoints.made_up import make_calibrator
 from cis490_pipeline_tests.models.conftest import fitted_model
 from cis490_pipeline_tests.models.made_up import make_windows

@@ -1,0 +1,244 @@
+"""Ways to spoil an episode, one for every reason code of the format, and what each must be called.
+
+Each fault leaves everything else of the episode sound, so that the validator finds exactly one
+reason; where one is enough to trigger others, the fault repairs what it would break besides.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Source
+from cis490_pipeline.simulation.draft import Draft, row_lines, wall_text
+from cis490_pipeline.store.reasons import Reason
+
+DraftFault = Callable[[Draft], None]
+Booleans = npt.NDArray[np.bool_]
+
+NEEDS_PHASES: Final = frozenset(
+    {Reason.SOURCE_FLAT, Reason.LABEL_UNJUSTIFIED, Reason.LABEL_FAILED, Reason.UNKNOWN_PHASE}
+)
+"""Faults that only an episode with more than one phase can have, or has without being flat too."""
+
+
+def _seconds(draft: Draft, source: Source) -> npt.NDArray[np.float64]:
+    since: npt.NDArray[np.int64] = draft.rows[source]["t_wall_ns"] - draft.t0_ns
+    return since / NS_PER_S
+
+
+def _keep(draft: Draft, source: Source, wanted: Booleans) -> None:
+    columns = draft.rows[source]
+    draft.rows[source] = {name: values[wanted] for name, values in columns.items()}
+    draft.count_rows()
+
+
+def _append_label(draft: Draft, phase: str, t_wall_ns: int) -> None:
+    last = draft.labels[-1]
+    moved = t_wall_ns - last["t_wall_ns"]
+    draft.labels.append(
+        last
+        | {
+            "phase": phase,
+            "prev": last["phase"],
+            "t_wall_ns": t_wall_ns,
+            "t_mono_ns": last["t_mono_ns"] + moved,
+        }
+    )
+
+
+def _unsafe_member(draft: Draft) -> None:
+    draft.links.append("stderr.log")
+
+
+def _member_too_large(draft: Draft) -> None:
+    draft.raw |= {f"note-{k}.txt": b"" for k in range(60)}
+
+
+def _missing_member(draft: Draft) -> None:
+    draft.raw[Source.NETFLOW.member] = None
+
+
+def _unfinished(draft: Draft) -> None:
+    draft.raw["done.marker"] = None
+    draft.meta |= {"ended_at_wall": None, "result": None, "git_commit": None}
+
+
+def _meta_schema(draft: Draft) -> None:
+    del draft.meta["vm"]
+
+
+def _schema_version(draft: Draft) -> None:
+    draft.meta["schema_version"] = 2
+
+
+def _id_mismatch(draft: Draft) -> None:
+    draft.meta["host_id"] = f"not-{draft.ref.host_id}"[:63]
+
+
+def _labels_empty(draft: Draft) -> None:
+    draft.raw["labels.jsonl"] = b""
+
+
+def _labels_schema(draft: Draft) -> None:
+    draft.labels[-1]["t_wall_ns"] = "noon"
+
+
+def _unknown_phase(draft: Draft) -> None:
+    _append_label(draft, "asleep", draft.end_ns - NS_PER_S)
+
+
+def _labels_not_monotonic(draft: Draft) -> None:
+    _append_label(draft, "clean", draft.labels[-1]["t_wall_ns"] - NS_PER_S)
+
+
+def _labels_chain(draft: Draft) -> None:
+    draft.labels[0]["prev"] = "dormant"
+
+
+def _label_failed(draft: Draft) -> None:
+    _append_label(draft, "failed", draft.end_ns)
+
+
+def _row_schema(draft: Draft) -> None:
+    lines = row_lines(Source.PROC, draft.rows[Source.PROC]).split(b"\n")
+    middle = len(lines) // 2
+    lines[middle] = lines[middle].replace(b'"num_threads":', b'"num_threads":0.')
+    draft.raw[Source.PROC.member] = b"\n".join(lines)
+
+
+def _rows_not_monotonic(draft: Draft) -> None:
+    times = draft.rows[Source.QMP]["t_wall_ns"]
+    times[[20, 21]] = times[[21, 20]]
+
+
+def _too_few_rows(draft: Draft) -> None:
+    _keep(draft, Source.PROC, _seconds(draft, Source.PROC) % 1.0 < 0.65)
+
+
+def _too_short(draft: Draft) -> None:
+    draft.end_ns = draft.t0_ns + 9 * NS_PER_S
+    for source in Source:
+        _keep(draft, source, _seconds(draft, source) <= 9.0)
+    del draft.labels[1:], draft.events[:]
+    draft.meta["ended_at_wall"] = wall_text(draft.end_ns)
+    draft.meta["result"] |= {"duration_observed_s": 9.0, "phases_observed": ["clean"]}
+
+
+def _source_missing(draft: Draft) -> None:
+    _keep(draft, Source.GUEST, np.zeros(_seconds(draft, Source.GUEST).size, dtype=np.bool_))
+
+
+def _source_short(draft: Draft) -> None:
+    _keep(draft, Source.QMP, np.arange(_seconds(draft, Source.QMP).size) % 3 > 0)
+
+
+def _source_gap(draft: Draft) -> None:
+    seconds = _seconds(draft, Source.NETFLOW)
+    _keep(draft, Source.NETFLOW, (seconds < 30.0) | (seconds > 34.5))
+
+
+def _clock_skew(draft: Draft) -> None:
+    draft.rows[Source.NETFLOW]["t_wall_ns"] += 7 * NS_PER_S
+
+
+def _source_flat(draft: Draft) -> None:
+    for channel in CHANNELS:
+        columns = draft.rows[channel.source]
+        # In proportion to time, not to rows, whose times are uneven.
+        elapsed_ms = (columns["t_wall_ns"] - draft.t0_ns) // 1_000_000 + 10_000
+        columns[channel.field] = (
+            elapsed_ms if channel.kind is Kind.COUNTER else np.full_like(elapsed_ms, 7)
+        )
+
+
+def _counter_reset(draft: Draft) -> None:
+    for channel in CHANNELS:
+        if channel.source is Source.QMP:
+            counts = draft.rows[Source.QMP][channel.field]
+            counts[40:] -= counts[40]
+
+
+def _label_unjustified(draft: Draft) -> None:
+    draft.events.clear()
+
+
+def _row_count_mismatch(draft: Draft) -> None:
+    draft.meta["result"]["rows_guest"] += 1
+
+
+def _code_dirty(draft: Draft) -> None:
+    draft.meta["code_version"]["dirty"] = True
+
+
+DRAFT_FAULTS: Final[dict[Reason, DraftFault]] = {
+    Reason.UNSAFE_MEMBER: _unsafe_member,
+    Reason.MEMBER_TOO_LARGE: _member_too_large,
+    Reason.MISSING_MEMBER: _missing_member,
+    Reason.UNFINISHED: _unfinished,
+    Reason.META_SCHEMA: _meta_schema,
+    Reason.SCHEMA_VERSION: _schema_version,
+    Reason.ID_MISMATCH: _id_mismatch,
+    Reason.LABELS_EMPTY: _labels_empty,
+    Reason.LABELS_SCHEMA: _labels_schema,
+    Reason.UNKNOWN_PHASE: _unknown_phase,
+    Reason.LABELS_NOT_MONOTONIC: _labels_not_monotonic,
+    Reason.LABELS_CHAIN: _labels_chain,
+    Reason.LABEL_FAILED: _label_failed,
+    Reason.ROW_SCHEMA: _row_schema,
+    Reason.ROWS_NOT_MONOTONIC: _rows_not_monotonic,
+    Reason.TOO_FEW_ROWS: _too_few_rows,
+    Reason.TOO_SHORT: _too_short,
+    Reason.SOURCE_MISSING: _source_missing,
+    Reason.SOURCE_SHORT: _source_short,
+    Reason.SOURCE_GAP: _source_gap,
+    Reason.CLOCK_SKEW: _clock_skew,
+    Reason.SOURCE_FLAT: _source_flat,
+    Reason.COUNTER_RESET: _counter_reset,
+    Reason.LABEL_UNJUSTIFIED: _label_unjustified,
+    Reason.ROW_COUNT_MISMATCH: _row_count_mismatch,
+    Reason.CODE_DIRTY: _code_dirty,
+}
+
+
+def deal_faults(n_episodes: int, rate: float, seed: int) -> dict[int, Reason]:
+    """Deal faults to episodes: every code as often as every other, give or take one.
+
+    Parameters
+    ----------
+    n_episodes : of the store.
+    rate : share of episodes with a fault, 0 to 1.
+    seed : of the store.
+
+    Returns
+    -------
+    dict
+        The fault by the episode's number. A duplicate always has a sound episode before it.
+    """
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(0, 2))))
+    n_faults = round(rate * n_episodes)
+    numbers = rng.permutation(n_episodes)[:n_faults].tolist()
+    codes = [list(Reason)[k] for k in rng.permutation(len(Reason)).tolist()]
+    dealt = {number: codes[k % len(codes)] for k, number in enumerate(numbers)}
+    for number in sorted(dealt):
+        copied = dealt[number] is Reason.DUPLICATE_CONTENT
+        if copied and original_of(number, dealt) is None:
+            dealt[number] = Reason.CODE_DIRTY
+    return dealt
+
+
+def original_of(number: int, dealt: dict[int, Reason]) -> int | None:
+    """Return the nearest sound episode before one: what its duplicate copies."""
+    return next((k for k in range(number - 1, -1, -1) if k not in dealt), None)
+
+
+def corrupt(archive: bytes) -> bytes:
+    """Cut an archive short, as a torn upload does."""
+    return archive[: len(archive) // 2]
+
+
+def wrong_sha256(archive: bytes) -> str:
+    """Return the digest of other bytes."""
+    return hashlib.sha256(archive + b"another").hexdigest()

@@ -1,0 +1,165 @@
+"""What all programs of one run ask of the machine, tenth of a second by tenth."""
+
+from typing import Final
+
+import numpy as np
+
+from cis490_pipeline.domain import Phase
+from cis490_pipeline.simulation.characters import Floats, HostCharacter, SampleCharacter
+from cis490_pipeline.simulation.parameters import (
+    ACTIVITIES,
+    BEHAVIOUR,
+    BENIGN,
+    BENIGN_LOAD,
+    LATENTS,
+    LEVELS,
+)
+from cis490_pipeline.simulation.plan import Plan
+
+STEP_S: Final = 0.1
+LEAD_S: Final = 1.5
+"""Simulated before the first label and after the end, for readings beyond them."""
+
+ROW: Final = {name: k for k, name in enumerate(LATENTS)}
+_LEVEL: Final = np.array([name in LEVELS for name in LATENTS])
+_ASKED: Final = {
+    name: np.array([activity.get(latent, 0.0) for latent in LATENTS])
+    for name, activity in ACTIVITIES.items()
+}
+
+
+def run_load(
+    plan: Plan, host: HostCharacter, sample: SampleCharacter | None, rng: np.random.Generator
+) -> Floats:
+    """Add up benign and malicious activities: (n_latents, n_steps), per second or level.
+
+    Step k is the time from ``k × STEP_S − LEAD_S`` to ``STEP_S`` later, since the first label.
+    """
+    load = _Load(plan.duration_s, rng)
+    _add_benign(load, plan, host)
+    if sample is not None:
+        _add_sample(load, plan, sample)
+    return load.total
+
+
+class _Load:
+    def __init__(self, duration_s: float, rng: np.random.Generator) -> None:
+        self.n_steps = int(np.ceil((duration_s + 2 * LEAD_S) / STEP_S))
+        self.total = np.zeros((len(LATENTS), self.n_steps))
+        self.rng = rng
+
+    def step(self, time_s: float) -> int:
+        """Return the step that holds a time, within the run."""
+        clipped = min(max(time_s, -LEAD_S), self.n_steps * STEP_S - LEAD_S)
+        return round((clipped + LEAD_S) / STEP_S)
+
+    def add(
+        self,
+        asked: Floats,
+        start_s: float,
+        stop_s: float,
+        *,
+        period_s: float | None = None,
+        on_s: float = 0.0,
+    ) -> None:
+        """Add an activity from start to stop: steadily, or in bursts of ``on_s`` each period."""
+        start, stop = self.step(start_s), self.step(stop_s)
+        if stop <= start:
+            return
+        part = self.total[:, start:stop]
+        if period_s is None:
+            # Programs breathe: what they ask for wanders by a third from second to second.
+            n_seconds = (stop - start) // 10 + 1
+            breath = np.repeat(np.exp(self.rng.normal(0.0, 0.35, n_seconds)), 10)[: stop - start]
+            part += np.where(_LEVEL[:, None], asked[:, None], asked[:, None] * breath)
+            return
+        on = self._bursts(stop - start, period_s, on_s)
+        part += np.where(_LEVEL[:, None], asked[:, None], asked[:, None] * on)
+
+    def _bursts(self, n: int, period_s: float, on_s: float) -> Floats:
+        """(n,) strength of bursts with jittered periods, lengths and strengths."""
+        period, on = period_s / STEP_S, max(1, round(on_s / STEP_S))
+        count = int(n / (0.7 * period)) + 2
+        gaps = period * self.rng.uniform(0.7, 1.3, count)
+        begin = (np.cumsum(gaps) - gaps[0] * self.rng.random()).astype(np.int64)
+        lengths = np.maximum(1, np.rint(on * self.rng.uniform(0.8, 1.2, count))).astype(np.int64)
+        strength = np.exp(self.rng.normal(0.0, 0.2, count))
+        edges = np.zeros(n + 1)
+        np.add.at(edges, np.minimum(begin, n), strength)
+        np.add.at(edges, np.minimum(begin + lengths, n), -strength)
+        return np.cumsum(edges)[:n]
+
+
+def _add_benign(load: _Load, plan: Plan, host: HostCharacter) -> None:
+    """Every phase has its share of harmless programs: they come at any time."""
+    rng = load.rng
+    load.add(
+        _ASKED["poll"],
+        -LEAD_S,
+        np.inf,
+        period_s=host.poll_period_s * float(rng.uniform(0.8, 1.2)),
+        on_s=0.5,
+    )
+    load.add(_ASKED["journal"], -LEAD_S, np.inf, period_s=host.journal_period_s, on_s=0.4)
+    # Services start and stay, or end: what is held in memory says little by itself.
+    for start in rng.uniform(-10.0, plan.duration_s, rng.poisson(BENIGN_LOAD["services"])):
+        held = np.zeros(len(LATENTS))
+        low, high = BENIGN_LOAD["service_bytes"]
+        held[ROW["memory"]] = np.exp(rng.uniform(np.log(low), np.log(high)))
+        held[ROW["sockets"]] = rng.poisson(BENIGN_LOAD["service_sockets"])
+        until = start + rng.exponential(plan.duration_s)
+        load.add(held, *((start, until) if rng.random() < 0.6 else (-LEAD_S, start)))
+    n = rng.poisson(host.benign_per_minute * plan.duration_s / 60.0)
+    kinds = rng.choice(len(BENIGN), n, p=host.benign_preference)
+    starts = rng.uniform(-10.0, plan.duration_s, n)
+    low, high = BENIGN_LOAD["duration_s"]
+    lengths = np.exp(rng.uniform(np.log(low), np.log(high), n))
+    strengths = BENIGN_LOAD["intensity"] * np.exp(
+        rng.normal(0.0, BENIGN_LOAD["intensity_sigma"], n)
+    )
+    for kind, start, length, strength in zip(kinds, starts, lengths, strengths, strict=True):
+        mix = np.exp(rng.normal(0.0, 0.3, len(LATENTS)))
+        load.add(_ASKED[BENIGN[kind]] * mix * strength, start, start + length)
+
+
+def _add_sample(load: _Load, plan: Plan, sample: SampleCharacter) -> None:
+    rng = load.rng
+    events = ("", *plan.events)
+    for k, phase in enumerate(plan.phases):
+        start_s, stop_s = float(plan.behaviour_s[k]), float(plan.behaviour_s[k + 1])
+        run = float(np.exp(rng.normal(0.0, BEHAVIOUR["run_sigma"])))
+        if phase is Phase.ARMED:
+            asked = _ASKED["recon"] * sample.mix * sample.recon_intensity * run
+            period = sample.recon_period_s
+            load.add(asked, start_s, stop_s, period_s=period, on_s=0.4 * period)
+        elif phase is Phase.INFECTING:
+            _add_infecting(load, sample, start_s, stop_s, run)
+        elif phase is Phase.INFECTED_RUNNING:
+            asked = _ASKED[sample.profile] * sample.mix * sample.intensity * run
+            on_s = sample.duty * sample.period_s
+            if sample.profile == "scan-and-dial":
+                # All of a second's packets leave at once.
+                asked = np.where(_LEVEL, asked, asked * (sample.period_s / on_s))
+            load.add(asked, start_s, stop_s, period_s=sample.period_s, on_s=on_s)
+        if phase in (Phase.INFECTED_RUNNING, Phase.DORMANT):
+            _add_beacons(load, sample, start_s, stop_s, idle=events[k] == "session_idle")
+
+
+def _add_infecting(
+    load: _Load, sample: SampleCharacter, start_s: float, stop_s: float, run: float
+) -> None:
+    asked = _ASKED["unpack"] * sample.mix * sample.unpack_intensity * run
+    on_s = sample.unpack_duty * sample.unpack_period_s
+    load.add(asked, start_s, stop_s, period_s=sample.unpack_period_s, on_s=on_s)
+    asked = _ASKED["stage"] * sample.mix * sample.stage_intensity * run
+    load.add(asked, start_s, start_s + float(load.rng.uniform(2.0, 8.0)))
+
+
+def _add_beacons(
+    load: _Load, sample: SampleCharacter, start_s: float, stop_s: float, *, idle: bool
+) -> None:
+    asked = _ASKED["beacon"] * sample.mix
+    asked[ROW["memory"]] = sample.resident_bytes
+    # An idle session keeps its connection; a killed one leaves the implant, which calls home.
+    asked[ROW["sockets"]] = 1.0 if idle else 0.0
+    load.add(asked, start_s, stop_s, period_s=sample.beacon_period_s, on_s=sample.beacon_on_s)

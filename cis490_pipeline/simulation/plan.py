@@ -1,0 +1,83 @@
+"""How one run goes: its phases, when the labels change, and when the behaviour really does."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from cis490_pipeline.domain import Phase
+from cis490_pipeline.simulation.characters import Floats
+from cis490_pipeline.simulation.parameters import PHASE_LETTERS, TIMING
+
+_EVENTS: Final[dict[Phase, tuple[str, ...]]] = {
+    # Called off: the workload is taken away before it was fired.
+    Phase.CLEAN: ("workload_removed",),
+    Phase.ARMED: ("workload_armed",),
+    Phase.INFECTING: ("workload_infecting", "exploit_fire"),
+    Phase.INFECTED_RUNNING: ("workload_started",),
+    Phase.DORMANT: ("workload_killed", "session_idle"),
+}
+_PROBABILITIES: Final = np.array([share for share, _ in TIMING["plans"]])
+_EARLIEST_BEHAVIOUR_S: Final = 15.2
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The phases of one run; times are seconds since the first label.
+
+    Attributes
+    ----------
+    phases : in order; a phase may return.
+    label_s : (n_phases,) when each label was written.
+    behaviour_s : (n_phases + 1,) when what each phase is about began, and the run's end.
+    events : what the orchestrator did at each label after the first.
+    """
+
+    phases: tuple[Phase, ...]
+    label_s: Floats
+    behaviour_s: Floats
+    duration_s: float
+    events: tuple[str, ...]
+
+
+def draw_plan(rng: np.random.Generator, *, infected: bool | None = None) -> Plan:
+    """Draw a run.
+
+    Parameters
+    ----------
+    rng : of the episode.
+    infected : whether it must leave ``clean``; ``None`` leaves it to chance.
+    """
+    p = _PROBABILITIES * ([1.0] * _PROBABILITIES.size if infected is None else _allowed(infected))
+    letters: str = TIMING["plans"][rng.choice(p.size, p=p / p.sum())][1]
+    phases = tuple(PHASE_LETTERS[letter] for letter in letters)
+    # Whole milliseconds, as recorders tell their durations.
+    duration_s = round(float(rng.uniform(*TIMING["duration_s"])), 3)
+    n = len(phases)
+    least = np.full(n, TIMING["phase_s"])
+    least[0] = TIMING["clean_s"]
+    shares = np.ones(n)
+    if n > 1:
+        # The first phase's share is drawn apart: it decides when everything else happens.
+        shares[0] = rng.uniform(*TIMING["clean_share"])
+        shares[1:] = (1.0 - shares[0]) * rng.dirichlet(np.full(n - 1, TIMING["dirichlet"]))
+    lengths = least + shares * (duration_s - least.sum())
+    label_s = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
+    earliest, latest = TIMING["offset_s"]
+    offset = rng.uniform(earliest, latest, n)
+    offset[rng.random(n) < TIMING["p_behaviour_first"]] *= -1
+    behaviour_s = np.maximum(label_s + offset, _EARLIEST_BEHAVIOUR_S)
+    behaviour_s[0] = -np.inf
+    behaviour_s = np.append(np.maximum.accumulate(behaviour_s), np.inf)
+    events = []
+    for before, phase in pairwise(phases):
+        names = _EVENTS[phase]
+        if phase is Phase.INFECTED_RUNNING and before is Phase.DORMANT:
+            names = ("session_open",)
+        events.append(names[int(rng.integers(len(names)))])
+    return Plan(phases, label_s, behaviour_s, duration_s, tuple(events))
+
+
+def _allowed(infected: bool) -> list[float]:
+    return [float((len(letters) > 1) == infected) for _, letters in TIMING["plans"]]

@@ -1,0 +1,250 @@
+"""A whole simulated store: written beside its place, and there only when it is complete."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from cis490_pipeline.compute import Compute
+from cis490_pipeline.domain import EpisodeRef
+from cis490_pipeline.errors import ConfigError, StoreError
+from cis490_pipeline.simulation.draft import Draft
+from cis490_pipeline.simulation.episode import (
+    COMMIT,
+    EpisodeSpec,
+    received_at_wall,
+    simulate_episode,
+    ulid,
+)
+from cis490_pipeline.simulation.faults import (
+    DRAFT_FAULTS,
+    NEEDS_PHASES,
+    corrupt,
+    deal_faults,
+    original_of,
+    wrong_sha256,
+)
+from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
+from cis490_pipeline.store.files import write_json
+from cis490_pipeline.store.layout import ARCHIVE_SUFFIX
+from cis490_pipeline.store.reasons import Reason, verdict_of
+
+TRUTH_FILE: Final = "truth.jsonl"
+"""In the store's root: what `validate` must say of each episode."""
+ORIGIN_FILE: Final = "simulation.json"
+"""In the store's root: that it is simulated, and from what it can be made again."""
+DEFAULT_HOSTS: Final = ("sim-alder", "sim-birch", "sim-cedar", "sim-dogwood")
+_HOST: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_EPISODES_PER_TASK: Final = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationConfig:
+    """What store to make; the same config gives the same bytes."""
+
+    episodes: int
+    seed: int = 0
+    hosts: tuple[str, ...] = DEFAULT_HOSTS
+    """Each gets an equal share of the episodes."""
+    faults: float = 0.0
+    """Share of episodes with one fault."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no store.
+
+        Raises
+        ------
+        ConfigError
+            Naming every value that is wrong.
+        """
+        problems = []
+        if self.episodes < 1:
+            problems.append(f"episodes must be at least 1, got {self.episodes}")
+        if self.seed < 0:
+            problems.append(f"seed must be at least 0, got {self.seed}")
+        if not 0.0 <= self.faults <= 1.0:
+            problems.append(f"faults must be a share from 0 to 1, got {self.faults}")
+        wrong = [host for host in self.hosts if not _HOST.fullmatch(host)]
+        if wrong or not self.hosts:
+            problems.append(f"hosts must be names like {_HOST.pattern}, got {wrong or 'none'}")
+        if len(set(self.hosts)) < len(self.hosts):
+            problems.append(f"hosts must differ, got {', '.join(self.hosts)}")
+        if problems:
+            raise ConfigError("simulate: " + "; ".join(problems))
+
+
+@dataclass(frozen=True)
+class _Task:
+    folder: Path
+    spec: EpisodeSpec
+    fault: Reason | None
+    copies: int | None
+
+
+@dataclass(frozen=True)
+class _Written:
+    index: dict[str, Any] | None
+    truth: dict[str, Any]
+
+
+def simulate_store(
+    root: Path,
+    config: SimulationConfig,
+    compute: Compute,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Make a store of simulated episodes.
+
+    Parameters
+    ----------
+    root : the store's folder; must be absent or empty. It appears when it is complete.
+    config : what store.
+    compute : where to make the episodes; their bytes do not depend on it.
+    progress : told (episodes done, episodes to do).
+
+    Returns
+    -------
+    dict
+        What ``simulation.json`` says: the config, the digest of the simulator's parameters, and the
+        counts of verdicts and reasons that `validate` must find.
+
+    Raises
+    ------
+    StoreError
+        If the folder holds something.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise StoreError(f"{root}: is not empty; name a new folder, nothing is ever overwritten")
+    partial = root.with_name(f".{root.name}.simulating.tmp")
+    # Left by a killed run. Making an episode again is cheaper than proving it whole.
+    shutil.rmtree(partial, ignore_errors=True)
+    for host in config.hosts:
+        (partial / "episodes" / host).mkdir(parents=True)
+    try:
+        written = _write_episodes(partial, config, compute, progress)
+        _write_lines(partial / "index.jsonl", [w.index for w in written if w.index is not None])
+        _write_lines(partial / TRUTH_FILE, [w.truth for w in written])
+        origin = _origin(config, [w.truth for w in written])
+        write_json(partial / ORIGIN_FILE, origin)
+        partial.replace(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return origin
+
+
+def _write_episodes(
+    folder: Path,
+    config: SimulationConfig,
+    compute: Compute,
+    progress: Callable[[int, int], None] | None,
+) -> list[_Written]:
+    tasks = list(_tasks(folder, config))
+    batches = [
+        tasks[start : start + _EPISODES_PER_TASK]
+        for start in range(0, len(tasks), _EPISODES_PER_TASK)
+    ]
+    results: dict[int, list[_Written]] = {}
+    done = 0
+    for position, batch in compute.map(_write_batch, batches):
+        results[position] = batch
+        done += len(batch)
+        if progress:
+            progress(done, len(tasks))
+    return [written for position in sorted(results) for written in results[position]]
+
+
+def _tasks(folder: Path, config: SimulationConfig) -> Iterator[_Task]:
+    dealt = deal_faults(config.episodes, config.faults, config.seed)
+    for number in range(config.episodes):
+        fault = dealt.get(number)
+        copied = original_of(number, dealt) if fault is Reason.DUPLICATE_CONTENT else None
+        content = number if copied is None else copied
+        spec = EpisodeSpec(
+            seed=config.seed,
+            number=content,
+            host_id=config.hosts[content % len(config.hosts)],
+            infected=True if fault in NEEDS_PHASES else None,
+        )
+        yield _Task(folder, spec, fault, None if copied is None else number)
+
+
+def _write_batch(tasks: list[_Task]) -> list[_Written]:
+    return [_write_episode(task) for task in tasks]
+
+
+def _write_episode(task: _Task) -> _Written:
+    draft = simulate_episode(task.spec)
+    number = task.spec.number
+    if task.copies is not None:
+        number = task.copies
+        draft.ref = replace(draft.ref, episode_id=ulid(task.spec.seed, number))
+        draft.meta["episode_id"] = draft.ref.episode_id
+    if task.fault in DRAFT_FAULTS:
+        DRAFT_FAULTS[task.fault](draft)
+    index = _ship(task, draft, number)
+    reasons = [] if task.fault is None else [str(task.fault)]
+    truth = {
+        "host_id": draft.ref.host_id,
+        "episode_id": draft.ref.episode_id,
+        "status": str(verdict_of(reasons)),
+        "reasons": reasons,
+    }
+    return _Written(None if task.fault is Reason.NOT_INDEXED else index, truth)
+
+
+def _ship(task: _Task, draft: Draft, number: int) -> dict[str, Any]:
+    """Write an episode's file or folder; returns its index row."""
+    home = task.folder / "episodes" / draft.ref.host_id
+    if task.fault is Reason.UNSEALED:
+        members = draft.members()
+        (home / draft.ref.episode_id).mkdir()
+        for name, content in members.items():
+            (home / draft.ref.episode_id / name).write_bytes(content)
+        return _index_row(draft.ref, number, None, sum(map(len, members.values())))
+    archive = draft.archive()
+    if task.fault is Reason.ARCHIVE_CORRUPT:
+        archive = corrupt(archive)
+    sha256 = hashlib.sha256(archive).hexdigest()
+    if task.fault is Reason.SHA256_MISMATCH:
+        sha256 = wrong_sha256(archive)
+    (home / f"{draft.ref.episode_id}{ARCHIVE_SUFFIX}").write_bytes(archive)
+    return _index_row(draft.ref, number, sha256, len(archive))
+
+
+def _index_row(ref: EpisodeRef, number: int, sha256: str | None, n_bytes: int) -> dict[str, Any]:
+    return {
+        "received_at_wall": received_at_wall(number),
+        "host_id": ref.host_id,
+        "episode_id": ref.episode_id,
+        "sha256": sha256,
+        "bytes": n_bytes,
+        "schema_version": 1,
+        "commit": COMMIT,
+    }
+
+
+def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _origin(config: SimulationConfig, truth: list[dict[str, Any]]) -> dict[str, Any]:
+    counts: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    for row in truth:
+        counts[row["status"]] = counts.get(row["status"], 0) + 1
+        for reason in row["reasons"]:
+            reasons[reason] = reasons.get(reason, 0) + 1
+    return {
+        "simulated": True,
+        "simulator_digest": SIMULATOR_DIGEST,
+        "episodes": config.episodes,
+        "seed": config.seed,
+        "hosts": list(config.hosts),
+        "faults": config.faults,
+        "counts": counts,
+        "reasons": reasons,
+    }

@@ -1,0 +1,123 @@
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.experiment.evaluation import EvaluationReport
+from cis490_pipeline.experiment.leaderboard import Leaderboard
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.schema import feature_schema
+from cis490_pipeline.store.files import read_json
+from cis490_pipeline_tests.experiment.runs import FAST, copy_of
+
+NAMES = [f"{architecture}_{variant}" for architecture, variant in FAST]
+WINDOW = ["episode_id", "window_idx", "split", "y_true"]
+
+
+@pytest.fixture(scope="module")
+def board(finished: Workspace) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(finished.paths.leaderboard(Recipe.HOST))
+    return found
+
+
+@pytest.fixture
+def spoilt(finished: Workspace, tmp_path: Path) -> Workspace:
+    return copy_of(finished, tmp_path)
+
+
+def test_board_has_the_designs_keys(board: dict[str, Any]) -> None:
+    assert {"split", "schema", "untested_profiles", "rows"} <= board.keys()
+
+
+def test_rows_have_the_designs_keys(board: dict[str, Any]) -> None:
+    wanted = {"model", "kind", "macro_f1", "ci_low", "ci_high", "n_episodes", "n_windows"}
+
+    assert all(wanted <= row.keys() for row in board["rows"])
+
+
+def test_rows_are_the_models_and_then_the_probes(board: dict[str, Any]) -> None:
+    kinds = [row["kind"] for row in board["rows"]]
+    models = {row["model"] for row in board["rows"] if row["kind"] == "model"}
+
+    assert kinds == ["model"] * 4 + ["probe"] * 2
+    assert models == set(NAMES)
+
+
+def test_models_come_best_first(board: dict[str, Any]) -> None:
+    scores = [row["macro_f1"] for row in board["rows"] if row["kind"] == "model"]
+
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_untested_profiles_are_named_by_host(board: dict[str, Any]) -> None:
+    assert board["untested_profiles"] == {
+        "k-gamingcom": ["scan-and-dial"],
+        "lab-nuc": ["exfil-burst"],
+    }
+
+
+def test_schema_is_that_of_the_data(board: dict[str, Any]) -> None:
+    from cis490_pipeline.domain import Variant
+
+    assert board["schema"] == feature_schema("tensor", Variant.ORACLE).hash
+
+
+def test_probes_are_scored_on_identical_windows(finished: Workspace) -> None:
+    probes = Leaderboard(finished, Recipe.HOST).probes()
+    model = EvaluationReport(finished, Recipe.HOST, *FAST[0]).predictions()
+    wanted = model.select(WINDOW).sort(WINDOW)
+
+    assert all(frame.select(WINDOW).sort(WINDOW).equals(wanted) for frame in probes.values())
+
+
+def test_majority_probe_says_one_phase_everywhere(finished: Workspace) -> None:
+    frame = Leaderboard(finished, Recipe.HOST).probes()["probe_majority"]
+    probabilities = frame.select(pl.selectors.starts_with("p_"))
+
+    assert probabilities.unique().height == 1
+
+
+def test_rows_repeat_the_reports_numbers(finished: Workspace, board: dict[str, Any]) -> None:
+    rows = {row["model"]: row for row in board["rows"]}
+    reports = [read_json(finished.paths.report_json(Recipe.HOST, name)) for name in NAMES]
+
+    assert all(
+        rows[report["model"]][name] == report[name]
+        for report in reports
+        for name in ("macro_f1", "ci_low", "ci_high", "n_episodes", "n_windows")
+    )
+
+
+def test_chosen_model_is_the_best_on_validation(finished: Workspace, board: dict[str, Any]) -> None:
+    for variant, chosen in board["selected"].items():
+        of_view = [row for row in board["rows"] if row["variant"] == variant]
+        assert chosen == max(of_view, key=lambda row: row["val_macro_f1"])["model"]
+
+
+def test_page_shows_every_model(finished: Workspace) -> None:
+    page = finished.paths.report_html(Recipe.HOST).read_text()
+
+    assert all(name in page for name in NAMES)
+
+
+def test_second_time_nothing_is_made(finished: Workspace) -> None:
+    assert Leaderboard(finished, Recipe.HOST).ensure().why == "up to date"
+
+
+def test_comparing_again_gives_the_same_board(spoilt: Workspace, board: dict[str, Any]) -> None:
+    Leaderboard(spoilt, Recipe.HOST).ensure(force=True)
+
+    assert read_json(spoilt.paths.leaderboard(Recipe.HOST)) == board
+
+
+def test_model_whose_report_is_outdated_is_not_shown(spoilt: Workspace) -> None:
+    stage = EvaluationReport(spoilt, Recipe.HOST, *FAST[0])
+    stage.workspace.paths.report_json(Recipe.HOST, stage.name).unlink()
+
+    outcome = Leaderboard(spoilt, Recipe.HOST).ensure()
+
+    shown = {row["model"] for row in read_json(spoilt.paths.leaderboard(Recipe.HOST))["rows"]}
+    assert outcome.why == "changed: gbt_realistic"
+    assert stage.name not in shown

@@ -1,0 +1,180 @@
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.models.catalogue import INPUT_KINDS, MODELS
+from cis490_pipeline.orchestration.checks import checks
+from cis490_pipeline.orchestration.definitions import defs
+from cis490_pipeline.orchestration.partitions import recipes
+from cis490_pipeline_tests.orchestration.making import key_of
+
+SWEEP, GRIDS = "corpus/validation_sweep", "corpus/grid_shards"
+INDEX, BOARD = "dataset/validation_index", "model/leaderboard"
+SHARDS = {"summary": "dataset/feature_shards", "tensor": "dataset/tensor_shards"}
+
+MODEL_NAMES = [
+    f"model/{architecture}/{variant}"
+    for architecture in ("gbt", "mlp", "cnn", "gru", "lstm", "transformer")
+    for variant in ("realistic", "oracle")
+]
+
+# Keys are what history, links and other code locations hang on: changing one is a decision.
+DEPS = {
+    SWEEP: set(),
+    GRIDS: {SWEEP},
+    INDEX: {SWEEP, GRIDS},
+    SHARDS["summary"]: {INDEX, GRIDS},
+    SHARDS["tensor"]: {INDEX, GRIDS},
+    **{
+        f"{name}/checkpoint": {INDEX, SHARDS[INPUT_KINDS[name.split("/")[1]]]}
+        for name in MODEL_NAMES
+    },
+    **{f"{name}/eval_report": {INDEX, f"{name}/checkpoint"} for name in MODEL_NAMES},
+    BOARD: {f"{name}/eval_report" for name in MODEL_NAMES},
+    "dashboard/model_metric_events": {BOARD},
+}
+GROUPS = {"corpus": "corpus", "dataset": "dataset", "model": "models", "dashboard": "dashboard"}
+
+CHECKS = {
+    (INDEX, "profiles_are_stratified"),
+    (INDEX, "sides_are_disjoint"),
+    (SHARDS["summary"], "files_match_digests"),
+    (SHARDS["summary"], "schema_is_this_codes"),
+    (SHARDS["summary"], "features_are_finite"),
+    (SHARDS["tensor"], "files_match_digests"),
+    (SHARDS["tensor"], "no_window_on_two_sides"),
+    (SHARDS["tensor"], "every_phase_is_trained"),
+    *((f"{name}/checkpoint", "reproduces_golden_vectors") for name in MODEL_NAMES),
+}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return defs.resolve_asset_graph()
+
+
+def test_definitions_load_as_the_webserver_loads_them():
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_the_graph_has_exactly_these_assets_and_dependencies(graph):
+    found = {
+        key.to_user_string(): {above.to_user_string() for above in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+
+    assert found == DEPS
+
+
+@pytest.mark.parametrize("name", DEPS)
+def test_each_asset_is_in_its_group_and_partitioned_or_not_as_designed(graph, name):
+    node = graph.get(key_of(name))
+
+    assert node.group_name == GROUPS[name.split("/")[0]]
+    # One differing policy in a chain makes a backfill nine runs instead of three.
+    assert node.backfill_policy is None
+    assert node.description
+    if name.startswith("corpus/"):
+        assert node.partitions_def is None
+    else:
+        assert node.partitions_def is recipes
+
+
+def test_the_partitions_are_the_recipes():
+    assert recipes.get_partition_keys() == ["host", "sample", "time"] == [str(r) for r in Recipe]
+
+
+@pytest.mark.parametrize("name", [name for name in DEPS if not name.startswith("dashboard/")])
+def test_what_is_made_by_code_has_a_code_version(graph, name):
+    assert graph.get(key_of(name)).code_version
+
+
+def test_only_training_is_pooled(graph):
+    pooled = {key.to_user_string(): graph.get(key).pools for key in graph.get_all_asset_keys()}
+
+    assert {name for name, pools in pooled.items() if pools} == {
+        f"{name}/checkpoint" for name in MODEL_NAMES
+    }
+    assert set().union(*pooled.values()) == {"train"}
+
+
+def test_every_check_blocks_and_is_partitioned_like_its_asset(graph):
+    specs = {
+        (spec.asset_key.to_user_string(), spec.name): spec
+        for definition in checks
+        for spec in definition.check_specs
+    }
+
+    assert set(specs) == CHECKS
+    assert {key for key, spec in specs.items() if not spec.blocking} == set()
+    assert all(spec.partitions_def is recipes for spec in specs.values())
+
+
+def test_the_jobs_share_no_asset_and_publish_nothing(graph):
+    jobs = {name: defs.resolve_job_def(name) for name in ("corpus", "recipe")}
+    keys = {
+        name: {key.to_user_string() for key in job.asset_layer.selected_asset_keys}
+        for name, job in jobs.items()
+    }
+
+    assert keys["corpus"] == {SWEEP, GRIDS}
+    assert keys["recipe"] == set(DEPS) - {SWEEP, GRIDS, "dashboard/model_metric_events"}
+    assert len(jobs["recipe"].asset_layer.asset_graph.asset_check_keys) == len(CHECKS)
+    assert jobs["recipe"].partitions_def is recipes
+
+
+def test_there_is_a_name_for_every_model():
+    assert [f"model/{architecture}/{variant}" for architecture, variant in MODELS] == MODEL_NAMES
+
+
+def run_python(code):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_definitions_import_neither_torch_nor_xgboost():
+    found = run_python(
+        "import sys, cis490_pipeline.orchestration.definitions\n"
+        "print(*{'torch', 'xgboost', 'sklearn', 'matplotlib'} & set(sys.modules))"
+    )
+
+    assert found == []
+
+
+AFTER_PRELOAD = """
+import os, sys, time
+import cis490_pipeline.orchestration.preload
+import polars as pl
+
+print(*sorted(name for name in sys.modules if name.startswith("cis490_pipeline.")))
+child = os.fork()
+if child == 0:
+    pl.LazyFrame({"x": range(1000)}).group_by(pl.col("x") % 7).agg(pl.col("x").sum()).collect()
+    os._exit(0)
+until = time.monotonic() + 30
+while (done := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < until:
+    time.sleep(0.05)
+if done[0] == 0:
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    sys.exit("a process forked after the preload waits for polars forever")
+"""
+
+
+def test_no_preloaded_module_starts_polars():
+    # A process forked after polars has started its threads waits for them forever.
+    found = run_python(AFTER_PRELOAD)
+
+    # The settings pin the threads of libraries; they and their errors import nothing else of ours.
+    assert found == [
+        "cis490_pipeline.config",
+        "cis490_pipeline.errors",
+        "cis490_pipeline.orchestration",
+        "cis490_pipeline.orchestration.preload",
+    ]
