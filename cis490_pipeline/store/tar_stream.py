@@ -158,9 +158,13 @@ class _BoundedReader:
         """Read so many bytes, fewer only at the end."""
         parts: list[bytes] = []
         missing = size
-        while missing and (part := self._stream.read(missing)):
-            parts.append(part)
-            missing -= len(part)
+        try:
+            while missing and (part := self._stream.read(missing)):
+                parts.append(part)
+                missing -= len(part)
+        except zstandard.ZstdError as wrong:
+            # Here too: a member's content is read by who was given the member, outside the loop.
+            raise CorruptArchiveError(f"no whole zstd-compressed tar: {wrong}") from wrong
         content = b"".join(parts)
         self._position += len(content)
         if self._position > self._max_bytes:

@@ -158,6 +158,10 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], list[str]]] = {
     "100,000 members": (lambda: many_members(100_000), None),
     "frames in a row": (lambda: in_frames(plain_tar(), 5), []),
     "frame torn": (lambda: in_frames(plain_tar(), 5)[:-40], CORRUPT),
+    "garbage within a member": (
+        lambda: zstandard.compress(entry("meta.json", content=b"x" * 700)[:600]) + b"no frame",
+        CORRUPT,
+    ),
     "frame in a frame": (lambda: zstandard.compress(zstandard.compress(plain_tar())), CORRUPT),
     "garbage after it": (lambda: spoiled() + b"and then some", CORRUPT),
     "window of 1 GiB": (lambda: wide_window(30), CORRUPT),
