@@ -12,6 +12,17 @@ class ConfigError(PipelineError):
     """A setting is missing, unknown or out of range."""
 
 
+class WorkerDiedError(PipelineError):
+    """A worker process ended in the middle of a task, without a word.
+
+    Carries the positions of the tasks that were under way; one of them is to blame.
+    """
+
+    def __init__(self, message: str, positions: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.positions = positions
+
+
 class StoreError(PipelineError):
     """A receiver store, its index or an archive cannot be read as the format says."""
 

@@ -1,7 +1,7 @@
 """Commands on data: ``validate``, ``extract``, ``split``."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import polars as pl
@@ -24,7 +24,11 @@ from cis490_pipeline.experiment.dataset import ValidationIndex, dataset_stages
 from cis490_pipeline.experiment.single import extract_single
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.files import write_parquet
+from cis490_pipeline.store.overview import counts_by_host, unknown_field_counts
 from cis490_pipeline.store.sweep import comparable, verdict_counts
+
+_MAX_SHOWN: Final = 200
+"""Episodes told one by one; all are in the parquet."""
 
 
 @click.command()
@@ -58,12 +62,22 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
         read = {
             "archives_read": outcome.record.numbers["archives_read"] if outcome.made else 0,
             "path": str(workspace.paths.validation),
+            "hosts": _by_host(frame),
+            "unknown_field_episodes": unknown_field_counts(frame),
         }
         print_json({**counts, **read})
     else:
         _print_verdicts(frame)
         stderr.print(f"{outcome.why}; verdicts are in {workspace.paths.validation}")
     return EXIT_FINDINGS if findings.height else 0
+
+
+def _by_host(frame: pl.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
+    """Nest counts by host, status and reason; what has no reason counts under ``none``."""
+    nested: dict[str, dict[str, dict[str, int]]] = {}
+    for host, status, reason, n_episodes in counts_by_host(frame).iter_rows():
+        nested.setdefault(host, {}).setdefault(status, {})[reason or "none"] = n_episodes
+    return nested
 
 
 def _print_verdicts(frame: pl.DataFrame) -> None:
@@ -76,13 +90,31 @@ def _print_verdicts(frame: pl.DataFrame) -> None:
         cells = [str(rows.filter(pl.col("status") == status).height) for status in Verdict]
         table.add_row(str(host), *cells)
     console.print(table)
-    for row in frame.filter(pl.col("reasons").list.len() > 0).iter_rows(named=True):
+    _print_reasons(console, frame)
+    faulty = frame.filter(pl.col("details").list.len() > 0)
+    for row in faulty.head(_MAX_SHOWN).iter_rows(named=True):
         codes = ", ".join(row["reasons"])
         name = f"{row['host_id']}/{row['episode_id']}"
         line = f"{row['status']:<9} {name}  {codes}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
         for detail in row["details"]:
             console.print(f"          {detail}", highlight=False, markup=False, soft_wrap=True)
+    if faulty.height > _MAX_SHOWN:
+        console.print(f"and {faulty.height - _MAX_SHOWN} more episodes with findings")
+    for name, n_episodes in unknown_field_counts(frame).items():
+        line = f"unknown field {name} in {n_episodes} episodes: no channel, not read"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_reasons(console: Console, frame: pl.DataFrame) -> None:
+    reasons = counts_by_host(frame).filter(pl.col("reason").is_not_null())
+    if reasons.is_empty():
+        return
+    table = Table("host", "status", "reason", title="by reason; an episode may have several")
+    table.add_column("episodes", justify="right")
+    for host, status, reason, n_episodes in reasons.iter_rows():
+        table.add_row(host, status, reason, str(n_episodes))
+    console.print(table)
 
 
 @click.command()

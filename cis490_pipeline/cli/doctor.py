@@ -1,26 +1,35 @@
 """``cis490 doctor``: what is installed, what the store holds, whether the data folder is sound."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+import polars as pl
 
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.cli.main import EXIT_FINDINGS
-from cis490_pipeline.cli.options import json_option, print_json, workspace_options
+from cis490_pipeline.cli.options import (
+    json_option,
+    print_json,
+    progress_bars,
+    workspace_options,
+)
+from cis490_pipeline.cli.store_lines import Line, store_lines
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import PipelineError
-from cis490_pipeline.experiment.corpus import corpus_stages
+from cis490_pipeline.experiment.corpus import ValidationSweep, corpus_stages
 from cis490_pipeline.experiment.dataset import dataset_stages
 from cis490_pipeline.experiment.provenance import commit, machine
 from cis490_pipeline.experiment.stage import Stage
 from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.store.overview import overview
 
 EXTRAS = {
     "train": ("torch", "xgboost", "sklearn", "onnx", "jinja2"),
@@ -30,27 +39,23 @@ EXTRAS = {
 MIN_FREE_BYTES = 1 << 30
 
 
-@dataclass(frozen=True)
-class Line:
-    """One thing looked at."""
-
-    ok: bool
-    what: str
-    found: str
-    advice: str = ""
-
-
 @click.command()
 @click.argument("store_path", metavar="[STORE]", required=False)
 @workspace_options
 @json_option
 def doctor(store_path: str | None, as_json: bool, **flags: Any) -> int:
-    """Check installation, STORE and data folder, and say what to do about each finding."""
+    """Check installation, STORE and data folder, and say what to do about each finding.
+
+    Says what STORE holds, what it lacks, and what would be dropped and why. Episodes that are new
+    or changed are read for that, as `validate` does, which takes a while the first time.
+    """
     if store_path is not None:
         flags["store"] = store_path
     settings = Settings.load(**flags)
-    workspace = Workspace(settings)
-    lines = [*_installation(), *_store(workspace), *_data(workspace), *_stages(workspace)]
+    with progress_bars() as report:
+        workspace = Workspace(settings, report)
+        store = _store(workspace)
+    lines = [*_installation(), *store, *_data(workspace), *_stages(workspace)]
     if as_json:
         print_json([asdict(line) for line in lines])
     else:
@@ -95,7 +100,22 @@ def _store(workspace: Workspace) -> list[Line]:
         _count("indexed, but without a file", absent, "ship them again"),
         _count("on disk, but not indexed", unindexed, "they are rejected as not_indexed"),
         _count("index rows skipped", index.skipped, "see the reasons; other rows count"),
+        *store_lines(overview(_verdicts(workspace))),
     ]
+
+
+def _verdicts(workspace: Workspace) -> pl.DataFrame:
+    """Return the store's verdicts, reading only what is new; kept unless they would replace others.
+
+    The verdicts of another store in this data folder are left as they are, and a data folder that
+    cannot be written is no reason not to look at a store.
+    """
+    stage = ValidationSweep(workspace)
+    if stage.record() is None or stage.covers_this_store():
+        with contextlib.suppress(OSError):
+            stage.ensure()
+            return pl.read_parquet(workspace.paths.validation)
+    return stage.sweep().frame
 
 
 def _count(what: str, things: Any, advice: str) -> Line:

@@ -1,6 +1,7 @@
 """Options and output that commands share."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -11,12 +12,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 
@@ -91,6 +95,35 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False))
 
 
+class _Rate(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.1f}/s", style="progress.data.speed")
+
+
+class _PlainProgress:
+    """Progress where there is no terminal: a line every 10 s, for a log."""
+
+    every_s = 10.0
+
+    def __init__(self) -> None:
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._said: dict[str, float] = {}
+
+    def report(self, what: str, done: int, total: int, now_s: float) -> None:
+        """Say how far it is, how fast, and how long it will take, if it is time to."""
+        # What was done at the first word took no time of this run: it was kept from another.
+        since_s, kept = self._begun.setdefault(what, (now_s, done))
+        if now_s - self._said.setdefault(what, now_s) < self.every_s or done <= kept:
+            return
+        self._said[what] = now_s
+        rate = (done - kept) / (now_s - since_s)
+        left_s = (total - done) / rate
+        click.echo(f"{what}: {done} of {total}, {rate:,.1f}/s, {left_s:,.0f} s left", err=True)
+
+
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Show one bar per piece of work on stderr; yields ``report(what, done, total)``."""
@@ -99,14 +132,19 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
+        _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(compact=True),
     )
     tasks: dict[str, TaskID] = {}
+    told = _PlainProgress()
     # In a log file bars would be nothing but an empty line.
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
 
         def report(what: str, done: int, total: int) -> None:
+            if not stderr.is_terminal:
+                told.report(what, done, total, time.monotonic())
+                return
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
             bars.update(tasks[what], completed=done, total=total, visible=done < total)

@@ -1,12 +1,16 @@
 """The backends of `Compute`: this process, or a pool of processes."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for_end
 from typing import Final, Protocol, TypeVar
 
-from cis490_pipeline.errors import ConfigError
+from cis490_pipeline.errors import ConfigError, WorkerDiedError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,6 +34,12 @@ class Compute(Protocol):
         tuple
             The task's position and its result, as each is done, in no order. What a task raises
             is raised here and ends the rest.
+
+        Raises
+        ------
+        WorkerDiedError
+            If a worker process ended in the middle of a task (killed for memory, a crash in a
+            library). Tasks done by then have been yielded.
         """
         ...
 
@@ -56,9 +66,7 @@ class ProcessCompute:
         # Never plain fork: polars' thread pool does not survive it, and the child would hang.
         context = multiprocessing.get_context("forkserver")
         workers = min(self.workers, max(1, len(tasks)))
-        pool = ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_leave_signals_to_parent
-        )
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
         pending: dict[Future[R], int] = {}
         upcoming = enumerate(tasks)
         try:
@@ -72,7 +80,14 @@ class ProcessCompute:
                 if not pending:
                     return
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    yield pending.pop(future), future.result()
+                    result = future.result()
+                    yield pending.pop(future), result
+        except BrokenProcessPool as broken:
+            raise WorkerDiedError(
+                f"a worker process ended in the middle of a task; {len(pending)} tasks were under "
+                "way. Look for the kernel's out-of-memory killer, or use fewer workers",
+                tuple(sorted(pending.values())),
+            ) from broken
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -82,6 +97,15 @@ def compute_with(workers: int) -> Compute:
     return SerialCompute() if workers == 1 else ProcessCompute(workers)
 
 
-def _leave_signals_to_parent() -> None:
+def _follow_parent() -> None:
     # Ctrl-C reaches the whole process group; only the parent should print and clean up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker if its parent is killed; waiting for a task, it would wait forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for_end([parent.sentinel])
+        os._exit(1)

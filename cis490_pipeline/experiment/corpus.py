@@ -1,6 +1,10 @@
 """Stages that no recipe changes: the verdict of every episode, and the grids of the usable ones."""
 
+import hashlib
+import os
 import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +15,12 @@ from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.grid_store import INDEX_FILE, MANIFEST_FILE
 from cis490_pipeline.features.grids import build_grids
 from cis490_pipeline.features.schema import grid_schema
-from cis490_pipeline.store.files import digest, file_sha256, read_json, write_parquet
+from cis490_pipeline.store.files import (
+    file_sha256,
+    printable,
+    read_json,
+    write_parquet,
+)
 from cis490_pipeline.store.sweep import SweepResult, sweep, sweep_digest, verdict_counts
 from cis490_pipeline.store.usage import usable_expr
 from cis490_pipeline.store.validate import RULES_VERSION
@@ -26,7 +35,7 @@ class ValidationSweep(Stage):
         """Return what the store holds now, by name, size and time; no archive is read."""
         return {
             "rules": RULES_VERSION,
-            "store": str(self.workspace.store.root.resolve()),
+            "store": self._store_name(),
             "listing": store_listing_digest(self.workspace.store.root),
         }
 
@@ -39,7 +48,7 @@ class ValidationSweep(Stage):
     def make(self) -> Made:
         """Read what is new, changed or judged by other rules; keep every other row."""
         path = self.workspace.paths.validation
-        result = self.sweep()
+        result = self.sweep(self.workspace.paths.validation_journal)
         write_parquet(path, result.frame)
         counts = verdict_counts(result.frame)
         numbers = {f"episodes_{status}": n for status, n in counts["counts"].items()}
@@ -52,20 +61,44 @@ class ValidationSweep(Stage):
         }
         return Made(sweep_digest(result.frame), (path,), numbers)
 
-    def sweep(self) -> SweepResult:
-        """Sweep the store, starting from the last verdicts on this same store."""
-        path = self.workspace.paths.validation
+    def recorded(self) -> None:
+        """Remove the journal: the verdicts are in the index now."""
+        self.workspace.paths.validation_journal.unlink(missing_ok=True)
+
+    def covers_this_store(self) -> bool:
+        """Whether the last verdicts are on the store of these settings."""
         record = self.record()
-        same_store = record is not None and record.inputs["store"] == self.inputs()["store"]
+        return record is not None and record.inputs["store"] == self._store_name()
+
+    def sweep(self, journal: Path | None = None) -> SweepResult:
+        """Sweep the store, starting from the last verdicts on this same store.
+
+        Parameters
+        ----------
+        journal : where to note verdicts as they are made; without it nothing at all is written.
+        """
+        path = self.workspace.paths.validation
         # Verdicts somebody edited, or half a file, are no verdicts to go on from.
-        sound = same_store and not self.altered()
+        sound = self.covers_this_store() and not self.altered()
         previous = pl.read_parquet(path) if sound else None
         return sweep(
             self.workspace.store,
             previous,
             self.workspace.compute,
             self.workspace.reporter("validate episodes"),
+            journal=journal,
+            checked_at=_now(),
         )
+
+    def _store_name(self) -> str:
+        return str(self.workspace.store.root.resolve())
+
+
+def _now() -> str:
+    """Return the time now, or the one that ``SOURCE_DATE_EPOCH`` (reproducible-builds.org) sets."""
+    told = os.environ.get("SOURCE_DATE_EPOCH", "")
+    now = datetime.fromtimestamp(int(told), UTC) if told.isdecimal() else datetime.now(UTC)
+    return now.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 class GridShards(Stage):
@@ -131,17 +164,37 @@ class GridShards(Stage):
 
 def store_listing_digest(root: Path) -> str:
     """Digest of names, sizes and times of a store's files: what changed without reading them."""
-    listing = []
-    for path in sorted((root / "episodes").rglob("*")):
-        try:
-            seen = path.stat()
-        except OSError:
-            # A receiver renames what has arrived: it is listed under its name the next time.
-            continue
-        if stat.S_ISREG(seen.st_mode):
-            listing.append([path.relative_to(root).as_posix(), seen.st_size, seen.st_mtime_ns])
+    total = hashlib.sha256()
+    for name, size, changed_ns in _files(root, "episodes"):
+        total.update(f"{name}\0{size}\0{changed_ns}\n".encode())
     index = root / "index.jsonl"
-    return digest({"files": listing, "index": file_sha256(index) if index.exists() else ""})
+    total.update(file_sha256(index).encode() if index.exists() else b"")
+    return total.hexdigest()
+
+
+def _files(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
+    """Yield path, size and time of change of every regular file, one folder after another."""
+    found: list[tuple[str, int, int]] = []
+    folders: list[str] = []
+    try:
+        with os.scandir(root / folder) as entries:
+            for entry in entries:
+                name = f"{folder}/{entry.name}"
+                try:
+                    seen = entry.stat()
+                except OSError:
+                    # A receiver renames what has arrived: it is listed under its name next time.
+                    continue
+                if stat.S_ISREG(seen.st_mode):
+                    found.append((printable(name), seen.st_size, seen.st_mtime_ns))
+                elif entry.is_dir(follow_symlinks=folder == "episodes"):
+                    folders.append(name)
+    except OSError:
+        # It is gone, or may not be read; what lies there is found missing by the sweep itself.
+        return
+    yield from sorted(found)
+    for name in sorted(folders):
+        yield from _files(root, name)
 
 
 def corpus_stages(workspace: Workspace) -> tuple[Stage, ...]:

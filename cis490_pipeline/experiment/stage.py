@@ -89,6 +89,9 @@ class Stage(ABC):
     def make(self) -> Made:
         """Make the artefact. Its last write completes it."""
 
+    def recorded(self) -> None:  # noqa: B027 - most stages leave nothing behind
+        """Clear away what only an unfinished artefact needs; called once the record is written."""
+
     @property
     def record_path(self) -> Path:
         """Where the record lies."""
@@ -157,7 +160,9 @@ class Stage(ABC):
                     "or let `cis490 run` make everything in order"
                 )
             made = self.make()
-            return Outcome(self._write(made, inputs, started), made=True, why=why or "forced")
+            record = self._write(made, inputs, started)
+            self.recorded()
+            return Outcome(record, made=True, why=why or "forced")
 
     def _sound(self, record: Record) -> set[str]:
         """Names of the record's files whose content is still the recorded one."""

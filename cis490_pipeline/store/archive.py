@@ -35,6 +35,8 @@ class Limits:
     member_bytes: int = 256 << 20
     total_bytes: int = 1 << 30
     n_members: int = 64
+    n_entries: int = 1000
+    """Entries of any kind that are looked at."""
 
 
 @dataclass(kw_only=True)
@@ -75,6 +77,7 @@ def unpack(
     limits = limits or Limits()
     if path.is_dir():
         return _unpack_folder(path, limits)
+    before = path.stat()
     unpacked = Unpacked(sha256=file_sha256(path))
     if expected_sha256 is not None and unpacked.sha256 != expected_sha256:
         unpacked.complete = False
@@ -84,6 +87,9 @@ def unpack(
         )
         return unpacked
     _unpack_archive(path, limits, unpacked)
+    if _identity(path.stat()) != _identity(before):
+        # What was unpacked may not be what was hashed; the next sweep finds it at rest.
+        raise OSError(f"{path}: was replaced while it was being read")
     return unpacked
 
 
@@ -136,15 +142,17 @@ def _unpack_archive(path: Path, limits: Limits, unpacked: Unpacked) -> None:
         with path.open("rb") as stream:
             # Headers and padding come on top of the members' own bytes.
             overhead = (limits.n_members + 16) * 4096
-            for member in tar_members(stream, limits.total_bytes + overhead):
+            members = tar_members(stream, limits.total_bytes + overhead)
+            for number, member in enumerate(members):
+                if number == limits.n_entries:
+                    raise OversizeError(f"has more than {limits.n_entries} entries")
                 if member.is_folder and member.name in own_folders:
                     continue
                 base = member.name.rpartition("/")[2]
                 prefix = member.name.removesuffix(base)
                 if not member.is_file or prefix not in own_prefixes or not base:
-                    unpacked.fault(
-                        Reason.UNSAFE_MEMBER, f"member {member.name!r} is {member.describe()}"
-                    )
+                    told = f"member {_short(member.name)} is {member.describe()}"
+                    unpacked.fault(Reason.UNSAFE_MEMBER, told)
                     continue
                 if budget.admits(base, member.size):
                     _keep(unpacked, base, member.pieces())
@@ -161,13 +169,14 @@ def _unpack_folder(path: Path, limits: Limits) -> Unpacked:
     budget = _Budget(limits, unpacked)
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for name in sorted(entry.name for entry in os.scandir(folder)):
+        names = sorted(entry.name for entry in os.scandir(folder))
+        for name in names[: limits.n_entries]:
             # Looked at before it is opened, and again after: opening a device can act on it, and
             # between the two calls a link could be slipped in.
             before = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if not stat.S_ISREG(before.st_mode):
                 unpacked.fault(
-                    Reason.UNSAFE_MEMBER, f"{name!r} is {_kind(before.st_mode)}, not a file"
+                    Reason.UNSAFE_MEMBER, f"{_short(name)} is {_kind(before.st_mode)}, not a file"
                 )
                 continue
             if not budget.admits(name, before.st_size):
@@ -179,6 +188,10 @@ def _unpack_folder(path: Path, limits: Limits) -> Unpacked:
                     raise OSError(f"{path / name}: was replaced while it was being read")
                 content = stream.read(before.st_size)
             _keep(unpacked, name, iter([content]))
+        if len(names) > limits.n_entries:
+            unpacked.complete = False
+            told = f"{path.name}: has more than {limits.n_entries} entries"
+            unpacked.fault(Reason.MEMBER_TOO_LARGE, told)
     finally:
         os.close(folder)
     return unpacked
@@ -197,23 +210,28 @@ class _Budget:
         """Whether a member may be read; if not, the finding is noted."""
         limits = self._limits
         if name in self._seen:
-            self._unpacked.fault(Reason.UNSAFE_MEMBER, f"member {name!r} is given twice")
+            self._unpacked.fault(Reason.UNSAFE_MEMBER, f"member {_short(name)} is given twice")
+            return False
+        if not name.isprintable():
+            told = f"member {_short(name)} has a name with control characters or not in UTF-8"
+            self._unpacked.fault(Reason.UNSAFE_MEMBER, told)
             return False
         self._seen.add(name)
         self._total += size
         if len(self._seen) == limits.n_members + 1:
             self._unpacked.fault(
-                Reason.MEMBER_TOO_LARGE, f"more than {limits.n_members} members, first {name!r}"
+                Reason.MEMBER_TOO_LARGE,
+                f"more than {limits.n_members} members, first {_short(name)}",
             )
         if size > limits.member_bytes:
             self._unpacked.fault(
                 Reason.MEMBER_TOO_LARGE,
-                f"member {name!r} has {size} bytes, at most {limits.member_bytes} are read",
+                f"member {_short(name)} has {size} bytes, at most {limits.member_bytes} are read",
             )
         elif self._total > limits.total_bytes:
             self._unpacked.fault(
                 Reason.MEMBER_TOO_LARGE,
-                f"{self._total} bytes up to {name!r}, at most {limits.total_bytes} are read",
+                f"{self._total} bytes up to {_short(name)}, at most {limits.total_bytes} are read",
             )
         elif len(self._seen) <= limits.n_members:
             return True
@@ -232,6 +250,14 @@ def _keep(unpacked: Unpacked, name: str, pieces: Iterator[bytes]) -> None:
     unpacked.line_counts[name] = lines
     if name in READ_MEMBERS:
         unpacked.contents[name] = b"".join(kept)
+
+
+def _short(name: str) -> str:
+    return f"{name[:200]!r}"
+
+
+def _identity(seen: os.stat_result) -> tuple[int, int, int]:
+    return seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
 def _kind(mode: int) -> str:

@@ -1,5 +1,6 @@
 """Gates on what was recorded: enough rows, no gaps, clocks that agree, labels with a cause."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -94,14 +95,14 @@ def counter_reset_findings(source: Source, rows: pl.DataFrame) -> Iterator[Findi
 
 def label_findings(labels: Sequence[Label], events: Sequence[Event]) -> Iterator[Finding]:
     """Yield ``label_unjustified`` if a label has no event of its kind within 2 s."""
+    times = {
+        phase: sorted(event.t_wall_ns for event in events if event.event in justifying)
+        for phase, justifying in JUSTIFYING_EVENTS.items()
+    }
     unjustified = [
         label
         for label in labels
-        if (wanted := JUSTIFYING_EVENTS.get(label.phase)) is not None
-        if not any(
-            event.event in wanted and abs(event.t_wall_ns - label.t_wall_ns) <= EVENT_TOLERANCE_NS
-            for event in events
-        )
+        if label.phase in times and not _has_near(times[label.phase], label.t_wall_ns)
     ]
     if unjustified:
         told = ", ".join(label.phase for label in unjustified)
@@ -124,7 +125,9 @@ def flat_findings(
     phases = {label.phase for label in labels} - {FAILED_LABEL}
     if len(phases) < 2 or not available:
         return
-    if all(_is_flat(source, rows[source], labels, end_ns) for source in available):
+    with np.errstate(over="ignore", invalid="ignore"):
+        flat = all(_is_flat(source, rows[source], labels, end_ns) for source in available)
+    if flat:
         told = ", ".join(available)
         yield Finding(Reason.SOURCE_FLAT, f"nothing differs between phases in {told}")
 
@@ -150,6 +153,12 @@ def _falls(readings: pl.Series) -> int:
     # numpy and not polars, here and below: an expression costs more than hundreds of rows.
     known = (readings.drop_nulls() if readings.null_count() else readings).to_numpy()
     return int(np.count_nonzero(known[1:] < known[:-1]))
+
+
+def _has_near(times: Sequence[int], t_ns: int) -> bool:
+    """Whether one of the sorted times is within the tolerance."""
+    following = bisect_left(times, t_ns - EVENT_TOLERANCE_NS)
+    return following < len(times) and times[following] <= t_ns + EVENT_TOLERANCE_NS
 
 
 def _is_skewed(first_s: float, last_s: float) -> bool:
@@ -223,7 +232,7 @@ def _phase_means(
             continue
         if kind is Kind.COUNTER:
             amount = float(values[known[-1]] - values[known[0]])
-            weight = float(t_wall_ns[known[-1]] - t_wall_ns[known[0]]) / NS_PER_S
+            weight = (int(t_wall_ns[known[-1]]) - int(t_wall_ns[known[0]])) / NS_PER_S
         else:
             amount, weight = float(values[known].sum()), float(known.size)
         before = totals.get(name, (0.0, 0.0))

@@ -23,9 +23,8 @@ from cis490_pipeline.store.manifest import (
     parse_meta,
 )
 from cis490_pipeline.store.reasons import Finding, Reason
-from cis490_pipeline.store.rows import TIME, SourceRows, read_rows
+from cis490_pipeline.store.rows import MAX_FAULTS, TIME, SourceRows, read_rows
 
-_MAX_FAULTS_TOLD: Final = 5
 _TERMINAL: Final = frozenset({Reason.SHA256_MISMATCH, Reason.ARCHIVE_CORRUPT})
 
 
@@ -177,7 +176,9 @@ def _read_contents(opened: OpenedEpisode, unpacked: archive.Unpacked) -> None:
     if archive.LABELS in contents:
         opened.labels, findings = parse_labels(contents[archive.LABELS])
         opened.findings += findings
-    if opened.meta is not None:
+    # A first or last label that cannot be read makes no other file wrong.
+    readable = all(finding.reason is not Reason.LABELS_SCHEMA for finding in opened.findings)
+    if opened.meta is not None and readable:
         opened.findings += end_findings(opened.meta, opened.labels)
     if archive.EVENTS in contents:
         events, findings = parse_events(contents[archive.EVENTS])
@@ -207,12 +208,10 @@ def _check_identity(opened: OpenedEpisode, meta: EpisodeMeta) -> None:
 
 def _read_source(opened: OpenedEpisode, source: Source, content: bytes) -> SourceRows:
     rows = read_rows(source, content)
-    if rows.faults:
-        told = "; ".join(map(str, rows.faults[:_MAX_FAULTS_TOLD]))
-        more = len(rows.faults) - _MAX_FAULTS_TOLD
-        opened.findings.append(
-            Finding(Reason.ROW_SCHEMA, told + (f"; and {more} more lines" if more > 0 else ""))
-        )
+    told = sum(finding.reason is Reason.ROW_SCHEMA for finding in opened.findings)
+    opened.findings += [
+        Finding(Reason.ROW_SCHEMA, str(fault)) for fault in rows.faults[: max(0, MAX_FAULTS - told)]
+    ]
     t_wall_ns = rows.frame[TIME].to_numpy()
     backwards = np.flatnonzero(t_wall_ns[1:] < t_wall_ns[:-1]) + 1
     if backwards.size:

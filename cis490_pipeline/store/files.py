@@ -82,6 +82,11 @@ def write_parquet(path: Path, frame: pl.DataFrame) -> None:
     atomic_write(path, lambda stream: frame.write_parquet(stream, compression="zstd"))
 
 
+def printable(name: str) -> str:
+    """Return a file's name as text that UTF-8 can hold, whatever bytes the file system gave."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 (hex) of a file's bytes, read in pieces."""
     total = hashlib.sha256()

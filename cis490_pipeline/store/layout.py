@@ -95,7 +95,7 @@ class EpisodeStore:
                 try:
                     row = _parse_index_row(line)
                 except (ValueError, RecursionError) as wrong:
-                    index.skipped.append(f"{self.index_path.name} line {number}: {wrong}")
+                    index.skipped.append(f"{self.index_path.name} line {number}: {wrong!s:.200}")
                     continue
                 earlier = index.rows.get(row.ref)
                 if earlier is not None:
@@ -125,7 +125,7 @@ class EpisodeStore:
         for host in episodes.iterdir():
             if not _HOST.fullmatch(host.name) or not host.is_dir():
                 continue
-            for entry in host.iterdir():
+            for entry in _entries(host):
                 ref = EpisodeRef(host.name, entry.name.removesuffix(ARCHIVE_SUFFIX))
                 if ref not in seen and _ULID.fullmatch(ref.episode_id):
                     seen.add(ref)
@@ -135,6 +135,14 @@ class EpisodeStore:
         """Return all episodes, indexed or on disk, sorted by host and id."""
         rows = (index or self.read_index()).rows
         return sorted({*rows, *self.on_disk()})
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what lies in a folder; of one that may not be read only indexed episodes are known."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _parse_index_row(line: bytes) -> IndexRow:
@@ -171,6 +179,11 @@ class DataPaths:
     def validation(self) -> Path:
         """File of all episodes' verdicts."""
         return self.root / "processed" / "validation_v1.parquet"
+
+    @property
+    def validation_journal(self) -> Path:
+        """File of the verdicts that a sweep under way has made so far."""
+        return self.root / "processed" / "validation_v1.journal.jsonl"
 
     def grids(self, schema_hash: str) -> Path:
         """Return the folder of the grid shards of one feature schema, shared by all recipes."""

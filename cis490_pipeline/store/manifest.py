@@ -1,6 +1,6 @@
 """What an episode says of itself: ``meta.json``, its labels and its events, checked."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -10,6 +10,7 @@ import msgspec
 from cis490_pipeline.domain import NS_PER_S, PHASES
 from cis490_pipeline.domain.terms import FAILED_LABEL
 from cis490_pipeline.store.reasons import Finding, Reason
+from cis490_pipeline.store.rows import MAX_FAULTS
 from cis490_pipeline.store.strict_json import parse_object
 
 SCHEMA_VERSION: Final = 1
@@ -20,6 +21,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+_Name = Annotated[str, msgspec.Meta(max_length=200)]
+_INT64_MAX: Final = 2**63 - 1
+MAX_LABELS: Final = 1000
+"""Transitions in one episode; real ones have 1 to 20."""
+MAX_EVENTS: Final = 100_000
 _StructT = TypeVar("_StructT", bound=msgspec.Struct)
 
 
@@ -46,10 +52,10 @@ class VirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """What was run; a clean-only episode has none."""
 
-    name: str
-    family: str
-    category: str
-    profile: str
+    name: _Name
+    family: _Name
+    category: _Name
+    profile: _Name
     kind: Literal["real", "mimic", "synth"]
     sha256: str | None
 
@@ -117,18 +123,22 @@ class Event:
     t_wall_ns: int
 
 
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=_INT64_MAX)]
+_UnixNs = Annotated[int, msgspec.Meta(gt=0, le=_INT64_MAX)]
+
+
 class _LabelRow(msgspec.Struct):
-    phase: str
-    prev: str | None
+    phase: _Name
+    prev: _Name | None
     reason: str
-    t_mono_ns: int
-    t_wall_ns: int
+    t_mono_ns: _Int64
+    t_wall_ns: _UnixNs
 
 
 class _EventRow(msgspec.Struct):
     event: str
-    t_mono_ns: int
-    t_wall_ns: int
+    t_mono_ns: _Int64
+    t_wall_ns: _Int64
 
 
 def parse_meta(content: bytes, *, finished: bool) -> tuple[EpisodeMeta | None, list[Finding]]:
@@ -142,7 +152,8 @@ def parse_meta(content: bytes, *, finished: bool) -> tuple[EpisodeMeta | None, l
     Returns
     -------
     meta : ``None`` if it is not of the schema.
-    findings : ``meta_schema`` and ``schema_version``.
+    findings : ``meta_schema``, or ``schema_version`` if it says another format: then how far it is
+        of this one's schema is not judged, and what fits it is read.
     """
     try:
         fields = parse_object(content)
@@ -156,13 +167,16 @@ def parse_meta(content: bytes, *, finished: bool) -> tuple[EpisodeMeta | None, l
     try:
         meta = msgspec.convert(fields, EpisodeMeta)
     except (msgspec.ValidationError, OverflowError) as wrong:
-        return None, [*findings, Finding(Reason.META_SCHEMA, f"meta.json: {wrong}")]
+        return None, findings or [Finding(Reason.META_SCHEMA, f"meta.json: {wrong}")]
     if finished:
         findings.extend(
             Finding(Reason.META_SCHEMA, f"meta.json: {name} is null, though done.marker is there")
             for name in ("ended_at_wall", "result")
             if getattr(meta, name) is None
         )
+    if meta.ended_ns is not None and not 0 < meta.ended_ns <= _INT64_MAX:
+        text = f"ended_at_wall {meta.ended_at_wall} is no Unix time of 64 bits"
+        return None, [*findings, Finding(Reason.META_SCHEMA, f"meta.json: {text}")]
     return meta, findings
 
 
@@ -176,7 +190,7 @@ def parse_labels(content: bytes) -> tuple[tuple[Label, ...], list[Finding]]:
         ``labels_chain``, ``label_failed``.
     """
     rows, findings = _parse_lines(
-        content, _LabelRow, Reason.LABELS_SCHEMA, "labels.jsonl", _label_problem
+        content, _LabelRow, Reason.LABELS_SCHEMA, "labels.jsonl", MAX_LABELS
     )
     labels = tuple(Label(row.phase, row.prev, row.t_wall_ns) for row in rows)
     # A line that cannot be read breaks the chain by itself: only the line is to blame.
@@ -187,9 +201,7 @@ def parse_labels(content: bytes) -> tuple[tuple[Label, ...], list[Finding]]:
 
 def parse_events(content: bytes) -> tuple[tuple[Event, ...], list[Finding]]:
     """Parse ``events.jsonl``; a row not of the schema is ``row_schema``."""
-    rows, findings = _parse_lines(
-        content, _EventRow, Reason.ROW_SCHEMA, "events.jsonl", lambda _row: None
-    )
+    rows, findings = _parse_lines(content, _EventRow, Reason.ROW_SCHEMA, "events.jsonl", MAX_EVENTS)
     return tuple(Event(row.event, row.t_wall_ns) for row in rows), findings
 
 
@@ -234,26 +246,27 @@ def _label_sequence_findings(labels: Sequence[Label]) -> Iterable[Finding]:
         previous = label
 
 
-def _label_problem(row: _LabelRow) -> str | None:
-    return None if row.t_wall_ns > 0 else f"t_wall_ns is {row.t_wall_ns}, not a Unix time"
-
-
 def _parse_lines(
     content: bytes,
     row_type: type[_StructT],
     reason: Reason,
     member: str,
-    problem: Callable[[_StructT], str | None],
+    max_rows: int,
 ) -> tuple[list[_StructT], list[Finding]]:
+    """Read a small file with care; findings end with the twentieth."""
     rows: list[_StructT] = []
     findings: list[Finding] = []
-    for number, line in enumerate(content.splitlines(), 1):
+    n_lines = content.count(b"\n")
+    if n_lines > max_rows:
+        return [], [Finding(reason, f"{member} has {n_lines} lines, at most {max_rows} are read")]
+    lines = content.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    for number, line in enumerate(lines, 1):
         try:
-            row = msgspec.convert(parse_object(line), row_type)
-            if fault := problem(row):
-                raise ValueError(fault)
+            rows.append(msgspec.convert(parse_object(line), row_type))
         except (ValueError, OverflowError) as wrong:
             findings.append(Finding(reason, f"{member} line {number}: {wrong}"))
-        else:
-            rows.append(row)
+            if len(findings) == MAX_FAULTS:
+                break
     return rows, findings

@@ -49,6 +49,45 @@ class Reason(StrEnum):
         """Rejected, or degraded (usable, with this reason named)."""
         return Verdict.DEGRADED if self in _DEGRADING else Verdict.REJECTED
 
+    @property
+    def meaning(self) -> str:
+        """What it says of an episode, in plain words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS: Final = {
+    Reason.SHA256_MISMATCH: "the archive is not the one the receiver indexed",
+    Reason.ARCHIVE_CORRUPT: "the archive is damaged or cut short",
+    Reason.UNSAFE_MEMBER: "the archive holds a link, a device, a member twice or a path outside",
+    Reason.MEMBER_TOO_LARGE: "a member, the episode or the number of members is over the limits",
+    Reason.MISSING_MEMBER: "a file the format asks for is not there",
+    Reason.UNFINISHED: "the run did not reach its end",
+    Reason.NOT_INDEXED: "on disk, but the index does not know it",
+    Reason.META_SCHEMA: "meta.json is not of the format",
+    Reason.SCHEMA_VERSION: "written in another version of the format",
+    Reason.ID_MISMATCH: "path, index and meta.json name different episodes",
+    Reason.LABELS_EMPTY: "no phase is labelled",
+    Reason.LABELS_SCHEMA: "a label is not of the format",
+    Reason.UNKNOWN_PHASE: "a label names a phase there is not",
+    Reason.LABELS_NOT_MONOTONIC: "labels go back in time, or go on after the end",
+    Reason.LABELS_CHAIN: "a label does not follow from the one before",
+    Reason.LABEL_FAILED: "the run did not go as planned",
+    Reason.ROW_SCHEMA: "a telemetry row is not of the format",
+    Reason.ROWS_NOT_MONOTONIC: "telemetry goes back in time",
+    Reason.TOO_FEW_ROWS: "the host's recorder wrote under 80 % of its rows",
+    Reason.TOO_SHORT: "shorter than one window",
+    Reason.SOURCE_MISSING: "one source recorded nothing",
+    Reason.SOURCE_SHORT: "one source recorded under 80 % of its rows",
+    Reason.SOURCE_GAP: "one source paused for over 3 s",
+    Reason.CLOCK_SKEW: "one source's clock is off by over 2 s",
+    Reason.SOURCE_FLAT: "nothing recorded differs between the phases",
+    Reason.COUNTER_RESET: "a counter fell: its process began anew",
+    Reason.LABEL_UNJUSTIFIED: "a label has no event that explains it",
+    Reason.ROW_COUNT_MISMATCH: "the recorder counted other rows than it wrote",
+    Reason.CODE_DIRTY: "recorded by uncommitted code",
+    Reason.UNSEALED: "no digest shows that it is what was recorded",
+    Reason.DUPLICATE_CONTENT: "the same telemetry is there under another id",
+}
 
 _DEGRADING: Final = frozenset(list(Reason)[list(Reason).index(Reason.SOURCE_MISSING) :])
 

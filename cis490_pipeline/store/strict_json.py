@@ -1,7 +1,10 @@
 """JSON as the episode format wants it: no key twice, no NaN, UTF-8 only."""
 
 import json
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
+
+MAX_LINE_BYTES: Final = 1 << 20
+"""Of one object; a thousand times an honest row, and what it becomes in memory stays small."""
 
 
 class DuplicateKeyError(ValueError):
@@ -18,16 +21,21 @@ def parse_object(text: bytes) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is not UTF-8, not JSON, not an object, nested too deep, or holds NaN or an infinity.
+        If it is not UTF-8, not JSON, not an object, over 1 MiB, nested too deep, or holds NaN, an
+        infinity or half a surrogate pair.
     DuplicateKeyError
         If any object in it has a key twice.
     """
+    if len(text) > MAX_LINE_BYTES:
+        raise ValueError(f"has {len(text)} bytes, at most {MAX_LINE_BYTES} are read")
     try:
         value = json.loads(
             text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
         )
     except RecursionError:
         raise ValueError("nested too deep") from None
+    if b"\\u" in text:
+        _refuse_half_pairs(value)
     if not isinstance(value, dict):
         raise ValueError(f"is a JSON {type(value).__name__}, not an object")
     return value
@@ -43,3 +51,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not a JSON number")
+
+
+def _refuse_half_pairs(value: object) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half a surrogate pair, which no text can") from None

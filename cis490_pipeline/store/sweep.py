@@ -1,9 +1,11 @@
-"""Verdicts on a whole store: incremental, in parallel, the same whatever the order."""
+"""Verdicts on a whole store: incremental, in parallel, resumable, the same whatever the order."""
 
+import contextlib
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,14 +13,27 @@ import polars as pl
 
 from cis490_pipeline.compute import Compute
 from cis490_pipeline.domain import EpisodeRef, Verdict
-from cis490_pipeline.store.files import digest
-from cis490_pipeline.store.layout import EpisodeStore, IndexRow
-from cis490_pipeline.store.reasons import Finding, Reason, verdict_of
-from cis490_pipeline.store.validate import RULES_VERSION, VALIDATION_SCHEMA, validate_episode
+from cis490_pipeline.errors import WorkerDiedError
+from cis490_pipeline.store.files import digest, printable
+from cis490_pipeline.store.journal import SweepJournal
+from cis490_pipeline.store.layout import EpisodeStore, IndexRow, StoreIndex
+from cis490_pipeline.store.reasons import Reason
+from cis490_pipeline.store.validate import (
+    RULES_VERSION,
+    VALIDATION_SCHEMA,
+    errored_verdict,
+    validate_episode,
+)
 
 _EPISODES_PER_TASK: Final = 16
+_ROWS_PER_PIECE: Final = 1024
 _INCIDENTAL: Final = ("checked_at", "input_key")
 _ORDER: Final = ("received_at_wall", "host_id", "episode_id")
+_KEY: Final = ("host_id", "episode_id", "input_key")
+_DUPLICATE: Final = Reason.DUPLICATE_CONTENT.value
+
+_Row = dict[str, Any]
+_Listed = tuple[EpisodeRef, IndexRow | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +55,9 @@ def sweep(
     previous: pl.DataFrame | None,
     compute: Compute,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    journal: Path | None = None,
+    checked_at: str | None = None,
 ) -> SweepResult:
     """Give every episode of a store its verdict.
 
@@ -50,42 +68,57 @@ def sweep(
         (size and time of change) and the rules are the same, and it was not ``errored``.
     compute : where to do it.
     progress : called with episodes done and all episodes, from time to time.
+    journal : file that notes each verdict as it is made. A sweep that was killed goes on from it;
+        who called removes it once the frame is safe. Two sweeps with one journal take turns.
+    checked_at : when this sweep began, as every verdict it makes will say; by default now. A sweep
+        that goes on from a journal is still the one that began then, so that being killed changes
+        no byte of the result.
 
     Raises
     ------
     StoreError
         If the store's folder does not exist.
+
+    Notes
+    -----
+    An episode that cannot be checked, be it that the code fails on it or that it kills the worker
+    process that reads it (twice, the second time alone), is ``errored``; all others get their
+    verdict. Only a crash of this very process, with a serial `compute`, is not survived.
+
+    A store may grow and change meanwhile: a verdict carries the state of files and index row that
+    it was given for, taken before the reading, so that the next sweep sees what was changed.
     """
+    began = checked_at or datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     index = store.read_index()
     refs = store.episodes(index)
-    keys = {ref: _input_key(store.path(ref), index.rows.get(ref)) for ref in refs}
-    reusable = _reusable(previous)
-    rows: list[dict[str, Any]] = []
-    to_read: list[tuple[EpisodeRef, IndexRow | None]] = []
-    for ref in refs:
-        index_row = index.rows.get(ref)
-        earlier = reusable.get((ref, keys[ref]))
-        if earlier is None:
-            to_read.append((ref, index_row))
-        else:
-            rows.append({**earlier, "received_at_wall": _received(index_row)})
-    n_reused = len(rows)
-    tasks = [
-        _Task(store.root, to_read[start : start + _EPISODES_PER_TASK])
-        for start in range(0, len(to_read), _EPISODES_PER_TASK)
-    ]
-    if progress:
-        progress(n_reused, len(refs))
-    for _, done in compute.map(_validate_batch, tasks):
-        rows.extend(done)
+    listing = _listing(store, index, refs)
+    with contextlib.ExitStack() as stack:
+        notes: SweepJournal | None = None
+        earlier = [] if previous is None else [previous]
+        if journal is not None:
+            about = {"rules": RULES_VERSION, "store": str(store.root.resolve())}
+            notes = stack.enter_context(SweepJournal(journal, VALIDATION_SCHEMA, about))
+            began = notes.begin(began)
+            earlier += notes.finished()
+        reused = _still_true(earlier, listing)
+        known = set(reused.select("host_id", "episode_id").iter_rows())
+        to_read = [(ref, index.rows.get(ref)) for ref in refs if _pair(ref) not in known]
+        keys = dict(zip(refs, listing["input_key"], strict=True))
+        done = _Pieces()
         if progress:
-            progress(len(rows), len(refs))
-    for row in rows:
-        row["input_key"] = keys[EpisodeRef(row["host_id"], row["episode_id"])]
-    _mark_duplicates(rows)
-    frame = pl.DataFrame(rows, schema=VALIDATION_SCHEMA).sort(_ORDER, nulls_last=True)
+            progress(reused.height, len(refs))
+        for rows in _verdicts(store.root, to_read, compute):
+            for row in rows:
+                row["checked_at"] = began
+                row["input_key"] = keys[EpisodeRef(row["host_id"], row["episode_id"])]
+            if notes is not None:
+                notes.append(rows)
+            done.add(rows)
+            if progress:
+                progress(reused.height + done.height, len(refs))
+    frame = _with_duplicates_marked(pl.concat([reused, *done.frames()]))
     return SweepResult(
-        frame=frame, n_read=len(to_read), n_reused=n_reused, skipped_index_rows=index.skipped
+        frame=frame, n_read=len(to_read), n_reused=reused.height, skipped_index_rows=index.skipped
     )
 
 
@@ -121,31 +154,120 @@ def verdict_counts(frame: pl.DataFrame, skipped_index_rows: Sequence[str] = ()) 
     }
 
 
+class _Pieces:
+    """Rows, kept as columns: as dictionaries those of a lab would take 300 MB."""
+
+    def __init__(self) -> None:
+        self._rows: list[_Row] = []
+        self._frames: list[pl.DataFrame] = []
+        self.height = 0
+
+    def add(self, rows: Sequence[_Row]) -> None:
+        self.height += len(rows)
+        self._rows += rows
+        if len(self._rows) >= _ROWS_PER_PIECE:
+            self._frames.append(pl.DataFrame(self._rows, schema=VALIDATION_SCHEMA))
+            self._rows = []
+
+    def frames(self) -> list[pl.DataFrame]:
+        return [*self._frames, pl.DataFrame(self._rows, schema=VALIDATION_SCHEMA)]
+
+
 @dataclass(frozen=True)
 class _Task:
     """Some episodes for one worker: a task each would cost more to send than to do."""
 
     store_root: Path
-    episodes: Sequence[tuple[EpisodeRef, IndexRow | None]]
+    episodes: Sequence[_Listed]
+
+    def halves(self) -> "tuple[_Task, _Task]":
+        middle = len(self.episodes) // 2
+        return (
+            _Task(self.store_root, self.episodes[:middle]),
+            _Task(self.store_root, self.episodes[middle:]),
+        )
 
 
-def _validate_batch(task: _Task) -> list[dict[str, Any]]:
-    return [validate_episode(task.store_root, ref, row) for ref, row in task.episodes]
+def _verdicts(
+    store_root: Path, episodes: Sequence[_Listed], compute: Compute
+) -> Iterator[list[_Row]]:
+    """Yield verdicts in batches, whatever becomes of the workers."""
+    tasks = [
+        _Task(store_root, episodes[start : start + _EPISODES_PER_TASK])
+        for start in range(0, len(episodes), _EPISODES_PER_TASK)
+    ]
+    while tasks:
+        done: set[int] = set()
+        suspects: tuple[int, ...] = ()
+        try:
+            for position, rows in compute.map(_validate_batch, tasks):
+                done.add(position)
+                yield rows
+        except WorkerDiedError as died:
+            if not died.positions:
+                raise
+            suspects = died.positions
+        for position in suspects:
+            yield from _apart(tasks[position], compute)
+        done.update(suspects)
+        tasks = [task for position, task in enumerate(tasks) if position not in done]
 
 
-def _received(index_row: IndexRow | None) -> str | None:
-    return index_row.received_at_wall if index_row else None
+def _apart(task: _Task, compute: Compute) -> Iterator[list[_Row]]:
+    """Do one task alone; if it kills its worker again, halve it until the episode is found."""
+    try:
+        results = [rows for _, rows in compute.map(_validate_batch, [task])]
+    except WorkerDiedError:
+        if len(task.episodes) > 1:
+            for half in task.halves():
+                yield from _apart(half, compute)
+            return
+        told = "the worker process that read it ended without a word, twice"
+        results = [[errored_verdict(ref, row, told) for ref, row in task.episodes]]
+    yield from results
 
 
-def _input_key(path: Path | None, index_row: IndexRow | None) -> str:
+def _validate_batch(task: _Task) -> list[_Row]:
+    return [_validate_one(task.store_root, ref, row) for ref, row in task.episodes]
+
+
+def _validate_one(store_root: Path, ref: EpisodeRef, index_row: IndexRow | None) -> _Row:
+    try:
+        row = validate_episode(store_root, ref, index_row)
+        # Here, where one episode can be told from another, not when all are put together.
+        pl.DataFrame([row], schema=VALIDATION_SCHEMA)
+    # Everything, a panic of polars included: the other episodes must get their verdict.
+    except (Exception, pl.exceptions.PanicException) as failure:
+        return errored_verdict(ref, index_row, f"{type(failure).__name__}: {failure}")
+    return row
+
+
+def _pair(ref: EpisodeRef) -> tuple[str, str]:
+    return ref.host_id, ref.episode_id
+
+
+def _listing(store: EpisodeStore, index: StoreIndex, refs: Sequence[EpisodeRef]) -> pl.DataFrame:
+    """Return every episode with the key of what a verdict on it would rest on now."""
+    rows = [index.rows.get(ref) for ref in refs]
+    columns = {
+        "host_id": [ref.host_id for ref in refs],
+        "episode_id": [ref.episode_id for ref in refs],
+        "input_key": [_input_key(store, ref, row) for ref, row in zip(refs, rows, strict=True)],
+        "received_at_wall": [row.received_at_wall if row else None for row in rows],
+    }
+    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String()))
+
+
+def _input_key(store: EpisodeStore, ref: EpisodeRef, index_row: IndexRow | None) -> str:
     """Digest of all that a verdict rests on, short of reading the episode."""
     told = index_row and [index_row.sha256, index_row.bytes, index_row.schema_version]
-    return digest({"rules": RULES_VERSION, "index": told, "files": _stamps(path)})
+    return digest({"rules": RULES_VERSION, "index": told, "files": _stamps(store, ref)})
 
 
-def _stamps(path: Path | None) -> list[list[str | int]] | None:
+def _stamps(store: EpisodeStore, ref: EpisodeRef) -> list[list[str | int]] | None:
     """Name, type, size and time of change of an archive or of each member of a folder."""
     try:
+        path = store.path(ref)
         if path is None:
             return None
         members = sorted(path.iterdir()) if path.is_dir() else [path]
@@ -154,52 +276,60 @@ def _stamps(path: Path | None) -> list[list[str | int]] | None:
         # Not to be judged from here: reading it will say what is wrong, and errored is not reused.
         return [[type(failure).__name__]]
     return [
-        [member.name, stat.S_IFMT(seen.st_mode), seen.st_size, seen.st_mtime_ns]
+        [printable(member.name), stat.S_IFMT(seen.st_mode), seen.st_size, seen.st_mtime_ns]
         for member, seen in stats
     ]
 
 
-def _reusable(
-    previous: pl.DataFrame | None,
-) -> dict[tuple[EpisodeRef, str], dict[str, Any]]:
-    if previous is None or dict(previous.schema) != VALIDATION_SCHEMA:
-        return {}
-    sound = previous.filter(
-        (pl.col("status") != Verdict.ERRORED.value) & (pl.col("validator_version") == RULES_VERSION)
-    )
-    return {
-        (EpisodeRef(row["host_id"], row["episode_id"]), row["input_key"]): row
-        for row in sound.iter_rows(named=True)
-    }
+def _still_true(earlier: Iterable[pl.DataFrame], listing: pl.DataFrame) -> pl.DataFrame:
+    """Return earlier verdicts that hold for what is listed, one an episode, none as a copy."""
+    sound = [
+        frame.filter(
+            pl.col("status") != Verdict.ERRORED.value, pl.col("validator_version") == RULES_VERSION
+        )
+        for frame in earlier
+        if dict(frame.schema) == VALIDATION_SCHEMA
+    ]
+    if not sound:
+        return pl.DataFrame(schema=VALIDATION_SCHEMA)
+    kept = pl.concat(sound).drop("received_at_wall").join(listing, on=_KEY)
+    kept = kept.unique(["host_id", "episode_id"], keep="first", maintain_order=True)
+    return _without_duplicate_marks(kept.select(list(VALIDATION_SCHEMA)))
 
 
-def _mark_duplicates(rows: Iterable[dict[str, Any]]) -> None:
-    """Give ``duplicate_content`` to all but the earliest received of the usable copies."""
-    first: dict[str, str] = {}
-    for row in sorted(rows, key=_seniority):
-        if row["status"] == Verdict.ERRORED.value:
-            continue
-        _unmark_duplicate(row)
-        content = row["content_digest"]
-        if row["status"] == Verdict.REJECTED.value or content is None:
-            continue
-        name = f"{row['host_id']}/{row['episode_id']}"
-        original = first.setdefault(content, name)
-        if original != name:
-            found = Finding(Reason.DUPLICATE_CONTENT, f"the same telemetry as {original}")
-            row["reasons"] = sorted([*row["reasons"], found.reason.value])
-            row["details"] = [*row["details"], str(found)]
-            row["status"] = verdict_of(row["reasons"]).value
-
-
-def _unmark_duplicate(row: dict[str, Any]) -> None:
+def _without_duplicate_marks(frame: pl.DataFrame) -> pl.DataFrame:
     """Take back what an earlier sweep said of copies: the corpus may be another by now."""
-    code = Reason.DUPLICATE_CONTENT.value
-    row["reasons"] = [reason for reason in row["reasons"] if reason != code]
-    row["details"] = [text for text in row["details"] if not text.startswith(f"{code}: ")]
-    row["status"] = verdict_of(row["reasons"]).value
+    element = pl.element()
+    marked = pl.col("reasons").list.contains(_DUPLICATE)
+    reasons = pl.col("reasons").list.filter(element != _DUPLICATE)
+    details = pl.col("details").list.filter(~element.str.starts_with(f"{_DUPLICATE}: "))
+    # Only what was usable is ever called a copy, so that nothing rejecting is left.
+    status = pl.when(reasons.list.len() > 0).then(_text("degraded")).otherwise(_text("accepted"))
+    return frame.with_columns(
+        status=pl.when(marked).then(status).otherwise("status"),
+        reasons=pl.when(marked).then(reasons).otherwise("reasons"),
+        details=pl.when(marked).then(details).otherwise("details"),
+    )
 
 
-def _seniority(row: dict[str, Any]) -> tuple[bool, str, str, str]:
-    received = row["received_at_wall"]
-    return (received is None, received or "", row["host_id"], row["episode_id"])
+def _with_duplicates_marked(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give ``duplicate_content`` to all but the earliest received of the usable copies; sort."""
+    usable = pl.col("status").is_in([Verdict.ACCEPTED.value, Verdict.DEGRADED.value])
+    name = pl.concat_str("host_id", "episode_id", separator="/")
+    ordered = frame.sort(_ORDER, nulls_last=True)
+    comparable_content = usable & pl.col("content_digest").is_not_null()
+    original = name.filter(comparable_content).first().over("content_digest")
+    told = pl.lit(f"{_DUPLICATE}: the same telemetry as ") + original
+    is_copy = comparable_content & (original != name)
+    reasons = pl.concat_list("reasons", _text(_DUPLICATE)).list.sort()
+    marked = ordered.with_columns(
+        status=pl.when(is_copy).then(_text("degraded")).otherwise("status"),
+        reasons=pl.when(is_copy).then(reasons).otherwise("reasons"),
+        details=pl.when(is_copy).then(pl.concat_list("details", told)).otherwise("details"),
+    )
+    # In one piece: how a frame was put together must not show in the bytes of its file.
+    return marked.rechunk()
+
+
+def _text(word: str) -> pl.Expr:
+    return pl.lit(word, pl.String)

@@ -16,11 +16,19 @@ from cis490_pipeline.store.checks import (
     source_findings,
 )
 from cis490_pipeline.store.episode import OpenedEpisode, open_episode
+from cis490_pipeline.store.files import printable
 from cis490_pipeline.store.layout import EpisodeStore, IndexRow
 from cis490_pipeline.store.reasons import Finding, Reason, verdict_of
 
-RULES_VERSION: Final = "1"
+RULES_VERSION: Final = "2"
 """Raised whenever a rule changes; verdicts of other versions are made again."""
+
+MAX_DETAILS: Final = 100
+"""Sentences a verdict holds at most; reason codes are never left out."""
+MAX_UNKNOWN: Final = 100
+"""Unknown fields a verdict names at most."""
+MAX_DETAIL: Final = 2000
+"""Characters of one sentence."""
 
 _TEXTS: Final = pl.List(pl.String)
 VALIDATION_SCHEMA: Final[dict[str, pl.DataType]] = {
@@ -70,31 +78,29 @@ def validate_episode(
     try:
         opened = open_episode(EpisodeStore(store_root), ref, index_row)
     except OSError as failure:
-        opened = OpenedEpisode(ref=ref)
-        details = [f"{type(failure).__name__}: {failure}"]
-        return _verdict_row(opened, index_row, Verdict.ERRORED, [], details)
+        return errored_verdict(ref, index_row, f"{type(failure).__name__}: {failure}")
     return judge_episode(opened, index_row)
 
 
 def judge_episode(opened: OpenedEpisode, index_row: IndexRow | None) -> dict[str, Any]:
     """Judge what was read of an episode; returns what `validate_episode` does."""
     findings = [*opened.findings, *_telemetry_findings(opened)]
-    reasons = sorted({finding.reason.value for finding in findings})
-    details = [str(finding) for finding in findings]
-    return _verdict_row(opened, index_row, verdict_of(reasons), reasons, details)
+    return _verdict(opened, index_row, verdict_of(f.reason for f in findings), findings)
 
 
-def _verdict_row(
-    opened: OpenedEpisode,
-    index_row: IndexRow | None,
-    status: Verdict,
-    reasons: list[str],
-    details: list[str],
+def errored_verdict(ref: EpisodeRef, index_row: IndexRow | None, told: str) -> dict[str, Any]:
+    """Return the row of an episode that could not be checked, with what stood in the way."""
+    row = _verdict(OpenedEpisode(ref=ref), index_row, Verdict.ERRORED, [])
+    return {**row, "details": [_bounded(told)]}
+
+
+def _verdict(
+    opened: OpenedEpisode, index_row: IndexRow | None, status: Verdict, findings: list[Finding]
 ) -> dict[str, Any]:
     return {
         "status": status.value,
-        "reasons": reasons,
-        "details": details,
+        "reasons": sorted({finding.reason.value for finding in findings}),
+        "details": [_bounded(str(finding)) for finding in findings[:MAX_DETAILS]],
         **_description(opened),
         "host_id": opened.ref.host_id,
         "episode_id": opened.ref.episode_id,
@@ -103,6 +109,12 @@ def _verdict_row(
         "validator_version": RULES_VERSION,
         "input_key": None,
     }
+
+
+def _bounded(text: str) -> str:
+    """Return text of a bounded length that any file can hold: names in it may be hostile."""
+    text = printable(text)
+    return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]}… ({len(text)} characters)"
 
 
 def _telemetry_findings(opened: OpenedEpisode) -> list[Finding]:
@@ -150,5 +162,5 @@ def _description(opened: OpenedEpisode) -> dict[str, Any]:
         "duration_s": duration_s,
         "phases": [label.phase for label in opened.labels],
         "t0_wall_ns": t0_ns,
-        "unknown_fields": sorted(opened.unknown_fields),
+        "unknown_fields": [printable(name) for name in sorted(opened.unknown_fields)][:MAX_UNKNOWN],
     }
