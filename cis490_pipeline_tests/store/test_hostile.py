@@ -46,7 +46,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (folder / f"{number}.tar.zst").write_bytes(make())
     script = textwrap.dedent(
         f"""
-        import json, os, pathlib, resource, time
+        import json, os, pathlib, re, time
         from cis490_pipeline.store.sweep import _validate_one
         from cis490_pipeline_tests.store.episodes import REF, index_row
         folder = pathlib.Path({str(folder)!r})
@@ -58,7 +58,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             began = time.process_time()
             verdict = _validate_one(pathlib.Path({str(root)!r}), REF, row)
             told.append([verdict, time.process_time() - began])
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        # Not getrusage: its peak survives exec, so that a large parent would be measured.
+        status = pathlib.Path("/proc/self/status").read_text()
+        peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) / 1024
         print(json.dumps({{"told": told, "peak_mib": peak}}))
         """
     )
