@@ -178,15 +178,17 @@ def _read_at_once(fields: _Fields, piece: bytes) -> SourceRows | None:
     octets = np.frombuffer(piece, dtype=np.uint8)
     feeds = np.flatnonzero(octets == _FEED)
     n_lines = feeds.size + int(not piece.endswith(b"\n"))
-    # Without escapes a quote is a quote, and without space before a colon every key ends in `":`,
-    # so that counting bytes can count keys.
-    odd = (b"\\", b" :", b"\t:", b"\r:", b"\n:")
-    if any(sign in piece for sign in odd) or not _is_one_row_a_line(octets, feeds):
+    if not _is_one_row_a_line(octets, feeds):
         return None
     if np.diff(feeds, prepend=-1, append=octets.size).max() > MAX_LINE_BYTES:
         return None
     rows = _read_even(fields, piece, octets, n_lines)
-    return rows if rows is not None else _read_shapes(fields, piece, n_lines)
+    if rows is not None:
+        return rows
+    # Without escapes a quote is a quote, and without space before a colon every key ends in `":`,
+    # so that counting bytes can count keys. (Of even rows the first is read with care.)
+    odd = (b"\\", b" :", b"\t:", b"\r:", b"\n:")
+    return None if any(sign in piece for sign in odd) else _read_shapes(fields, piece, n_lines)
 
 
 def _is_one_row_a_line(octets: npt.NDArray[np.uint8], feeds: npt.NDArray[np.intp]) -> bool:
@@ -298,6 +300,8 @@ def _read_line_by_line(
 
 def _canonical(fields: _Fields, frame: pl.DataFrame) -> pl.DataFrame:
     """Give aliased columns their channel's name; the canonical name goes first."""
+    if frame.columns == [TIME, *(name for name in fields.aliases if name in frame.columns)]:
+        return frame
     columns = [pl.col(TIME)]
     for name, aliases in fields.aliases.items():
         present = [pl.col(given) for given in (name, *aliases) if given in frame.columns]
