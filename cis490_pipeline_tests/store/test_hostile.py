@@ -267,7 +267,7 @@ def test_no_change_to_the_bytes_of_a_member_breaks_the_validator(
 
 
 @pytest.mark.long
-@settings(fuzz_settings, max_examples=20_000)
+@settings(fuzz_settings, max_examples=3_000)
 @given(data=st.data())
 def test_no_change_to_an_archive_breaks_the_validator_however_long_one_tries(
     tmp_path: Path, data: st.DataObject
@@ -276,7 +276,7 @@ def test_no_change_to_an_archive_breaks_the_validator_however_long_one_tries(
 
 
 @pytest.mark.long
-@settings(fuzz_settings, max_examples=10_000)
+@settings(fuzz_settings, max_examples=1_500)
 @given(data=st.data())
 def test_no_change_to_a_member_breaks_the_validator_however_long_one_tries(
     tmp_path: Path, data: st.DataObject
