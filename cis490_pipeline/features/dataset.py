@@ -19,7 +19,7 @@ from cis490_pipeline.features.dataset_build import (
     build_feature_dataset,
     build_tensor_dataset,
 )
-from cis490_pipeline.features.grid_store import GridStore
+from cis490_pipeline.features.grid_store import GridStore, read_ahead
 from cis490_pipeline.features.schema import FeatureSchema, InputKind, feature_schema, require_same
 from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.features.window_data import ArrayWindows, WindowData
@@ -57,6 +57,8 @@ FRAME_COLUMNS: Final = (
 )
 
 _FIT_BATCH: Final = 512
+_GAP_STEPS: Final = 4 * STEPS
+"""Windows no farther apart are read together with what lies between: cheaper than a seek."""
 
 
 class _RawWindows(Protocol):
@@ -66,6 +68,8 @@ class _RawWindows(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array: ...
+
+    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None: ...
 
 
 class CalibratedWindows:
@@ -111,6 +115,10 @@ class CalibratedWindows:
         """Calibrated windows at ``indices``, in that order: (n_indices, *shape); NaN is unknown."""
         rows = self._baseline_of[indices]
         return self.calibrator.apply(self._raw.take(indices), self._median[rows], self._iqr[rows])
+
+    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
+        """Have the readings at ``indices`` read from disk in the background."""
+        self._raw.read_ahead(indices)
 
 
 def load_windows(
@@ -300,6 +308,9 @@ class _InMemory:
         chosen: Array = self._X[indices]
         return chosen
 
+    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
+        """Do nothing: in memory there is nothing to wait for."""
+
 
 class _InShards:
     """Tensors cut from memory-mapped grid shards as they are asked for."""
@@ -327,3 +338,11 @@ class _InShards:
             # Steps first, channels second: whole rows are read from the map, then thinned out.
             out[here] = self._shards[shard][steps][..., self._channels].transpose(0, 2, 1)
         return out
+
+    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
+        shard_of, start = self._shard_of[indices], self._row_start[indices]
+        for shard in np.unique(shard_of):
+            starts = np.unique(start[shard_of == shard])
+            parts = np.split(starts, np.flatnonzero(np.diff(starts) > _GAP_STEPS) + 1)
+            for part in parts:
+                read_ahead(self._shards[shard], int(part[0]), int(part[-1]) + STEPS)

@@ -10,7 +10,7 @@ from cis490_pipeline.errors import DatasetError
 
 
 class WindowData(Protocol):
-    """Labelled windows; the readings stay where they are until they are taken."""
+    """Labelled windows in the order they are stored; the readings stay there until taken."""
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -33,6 +33,10 @@ class WindowData(Protocol):
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
         """Windows at ``indices``, in that order: (n_indices, *shape); NaN is unknown."""
+        ...
+
+    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
+        """Prepare for ``indices`` to be taken soon; changes how fast ``take`` is, nothing else."""
         ...
 
 
@@ -78,3 +82,6 @@ class ArrayWindows:
         """Windows at ``indices``, in that order: (n_indices, *shape)."""
         chosen: npt.NDArray[np.float32] = self.X[indices]
         return chosen
+
+    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
+        """Do nothing: in memory there is nothing to wait for."""

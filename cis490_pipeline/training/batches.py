@@ -11,28 +11,72 @@ IN_MEMORY_BYTES = 512 * 2**20
 """Windows up to this size are read once; larger sets are read batch by batch."""
 
 
-def epoch_order(
+RUN_EPISODES = 8
+"""Episodes that lie one after another on disk and stay together for an epoch: 1.3 MB of grid."""
+
+
+def epoch_blocks(
     groups: npt.NDArray[np.str_], *, seed: int, epoch: int, block_episodes: int
-) -> npt.NDArray[np.intp]:
-    """Order of all windows in one epoch, shuffled within blocks of episodes drawn anew.
+) -> list[npt.NDArray[np.intp]]:
+    """Order of all windows in one epoch, shuffled within blocks of few places on disk.
 
     Parameters
     ----------
-    groups : (n_windows,) episode of each window.
-    seed, epoch : the order depends on nothing else.
-    block_episodes : episodes that are shuffled among each other.
+    groups : (n_windows,) episode of each window, in the order the episodes are stored.
+    seed, epoch : the blocks depend on nothing else.
+    block_episodes : episodes whose windows are shuffled among each other, at most.
 
     Returns
     -------
-    (n_windows,) every position once.
+    One array (n_windows_of_block,) a block; together they hold every position once.
+
+    Notes
+    -----
+    Single windows drawn from a whole corpus cost the disk a seek each. So neighbours on disk are
+    kept together, in runs, and a block mixes runs from all over the corpus. Where the runs are cut
+    is drawn anew each epoch, so that the same episodes do not always meet.
     """
     rng = np.random.default_rng([seed, epoch])
-    episodes, episode_of = np.unique(groups, return_inverse=True)
-    # Windows of one block lie in few shards: reading them is near sequential,
-    # which is ten times faster from disk than a draw over the whole corpus.
-    block_of_episode = rng.permutation(episodes.size) // block_episodes
+    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+    n_episodes = first.size
+    drawn = rng.permutation(n_episodes)
     shuffled = rng.permutation(groups.size)
-    return shuffled[np.argsort(block_of_episode[episode_of[shuffled]], kind="stable")]
+    if n_episodes <= block_episodes:
+        return [shuffled]
+    run_episodes = min(RUN_EPISODES, block_episodes)
+    # A stream of its own: a corpus that fills one block must not depend on how runs are cut.
+    offset = int(np.random.default_rng([seed, epoch, 2]).integers(run_episodes))
+    run_of_place = (np.arange(n_episodes) + offset) // run_episodes
+    n_runs = int(run_of_place[-1]) + 1
+    place_of_run = np.argsort(np.argsort(drawn[:n_runs]))
+    block_of_run = place_of_run // (block_episodes // run_episodes)
+    # np.unique sorts by name; on disk an episode's place is that of its first window.
+    place_of_episode = np.argsort(np.argsort(first))
+    block_of = block_of_run[run_of_place[place_of_episode[number]]]
+    order = shuffled[np.argsort(block_of[shuffled], kind="stable")]
+    return np.split(order, np.cumsum(np.bincount(block_of))[:-1])
+
+
+def read_batches(
+    windows: WindowData, blocks: Sequence[npt.NDArray[np.intp]], batch_size: int
+) -> Iterator[npt.NDArray[np.intp]]:
+    """Cut an epoch into batches, having each block read while the one before it is trained on.
+
+    Parameters
+    ----------
+    windows : what the batches will be taken from.
+    blocks : of ``epoch_blocks``; a batch may lie across two.
+    batch_size : windows in each but the last.
+    """
+    ends = np.cumsum([block.size for block in blocks])
+    n_asked = n_read = 0
+    for batch in batches(np.concatenate(blocks), batch_size):
+        n_read += batch.size
+        n_wanted = int(np.searchsorted(ends, n_read)) + 2
+        for block in blocks[n_asked:n_wanted]:
+            windows.read_ahead(block)
+        n_asked = max(n_asked, n_wanted)
+        yield batch
 
 
 def batches(order: npt.NDArray[np.intp], batch_size: int) -> Iterator[npt.NDArray[np.intp]]:

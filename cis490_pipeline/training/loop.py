@@ -16,11 +16,11 @@ from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.training.average import AveragedNetwork
 from cis490_pipeline.training.balance import class_weights
 from cis490_pipeline.training.batches import (
-    batches,
     drop_sources,
-    epoch_order,
+    epoch_blocks,
     in_memory,
     n_batches,
+    read_batches,
 )
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import EpochRecord, History, Progress
@@ -194,7 +194,7 @@ class _Run:
     def run_epoch(self, epoch: int) -> float:
         """Mean training loss of one epoch of optimizer steps."""
         config, y = self.config, self.train_windows.y
-        order = epoch_order(
+        blocks = epoch_blocks(
             self.train_windows.groups,
             seed=config.seed,
             epoch=epoch,
@@ -205,7 +205,7 @@ class _Run:
         self.network.train()
         total = torch.zeros((), device=self.device)
         n_windows = 0
-        for batch in batches(order, config.batch_size):
+        for batch in read_batches(self.train_windows, blocks, config.batch_size):
             X = drop_sources(
                 self.train_windows.take(batch), self.sources, config.source_dropout, rng
             )

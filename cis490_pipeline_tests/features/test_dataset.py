@@ -112,6 +112,46 @@ def test_windows_are_taken_in_the_order_asked_for(folders, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_reading_ahead_changes_nothing_that_is_taken(folders, kind):
+    windows = opened(folders, kind, Variant.ORACLE, Side.TRAIN)
+    wanted = everything(windows)
+
+    windows.read_ahead(np.arange(len(windows))[::-3])
+
+    np.testing.assert_array_equal(everything(windows), wanted)
+
+
+def test_reading_ahead_asks_for_the_rows_of_the_windows_and_joins_neighbours(folders, monkeypatch):
+    windows = opened(folders, "tensor", Variant.ORACLE, Side.TRAIN)
+    index = pl.read_parquet(folders["tensor"] / "index.parquet").filter(
+        pl.col("split") == Side.TRAIN, ~pl.col("baseline")
+    )
+    asked = []
+    monkeypatch.setattr(
+        "cis490_pipeline.features.dataset.read_ahead",
+        lambda shard, start, stop: asked.append((str(shard.filename), start, stop)),
+    )
+    chosen = np.flatnonzero(np.arange(len(windows)) % 5 != 3)
+
+    windows.read_ahead(np.random.default_rng(0).permutation(chosen))
+
+    for shard, start in index[chosen].select("shard", "row_start").rows():
+        assert any(
+            name.endswith(shard) and first <= start and start + 100 <= stop
+            for name, first, stop in asked
+        )
+    assert len(asked) < chosen.size / 5
+
+
+def test_windows_stand_in_the_order_of_the_shards(folders):
+    index = pl.read_parquet(folders["tensor"] / "index.parquet")
+
+    places = index.select("shard", "row_start").rows()
+
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("include_baseline", [False, True])
 def test_keys_alone_are_those_of_the_windows_in_their_order(folders, kind, include_baseline):
     for side in (Side.TRAIN, Side.VAL, Side.TEST):
