@@ -9,21 +9,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
+from benchmarks import cold_batches
 from benchmarks.measuring import Line, at_least, at_most, interleaved, ratio
 from benchmarks.stores import grown_store
 from cis490_pipeline.compute import ProcessCompute
-from cis490_pipeline.features.grid_store import GridStore
-from cis490_pipeline.features.windows import STEPS, window_starts
 from cis490_pipeline.store.layout import EpisodeStore
 from cis490_pipeline.store.sweep import sweep
-from cis490_pipeline.training.batches import batches, epoch_order
-from cis490_pipeline.training.config import TrainConfig
 
 WORKERS = 2
-N_BATCHES = 60
 _POLL_S = 0.02
 _SPINS = 30_000_000
 
@@ -74,7 +69,7 @@ def measure(scratch: Path, n_episodes: int) -> tuple[list[Line], dict[str, float
             at_most(f"peak memory of {task}", peaks[n_episodes], 1500, unit="MB"),
         ]
     lines.append(_resweep(large, scratch / f"made-{n_episodes}", figures))
-    lines.append(_cold_batches(scratch / f"made-{n_episodes}" / "grids", figures))
+    lines.append(cold_batches.measure(scratch, figures))
     return lines, figures
 
 
@@ -112,54 +107,6 @@ def _resweep(store: EpisodeStore, made: Path, figures: dict[str, float]) -> Line
     figures["resweep_ms"] = statistics.median(seconds) / previous.height * 1e3
     told = f"{statistics.median(seconds):.2f} s of {first_s:.1f} s, {previous.height} episodes"
     return at_most("re-sweep of an unchanged store, wall", share * 100, 3, unit="%", detail=told)
-
-
-def _cold_batches(folder: Path, figures: dict[str, float]) -> Line:
-    """Compare reading the first batches of an epoch in block-shuffled and in fully random order."""
-    frame = GridStore(folder).frame
-    starts = [window_starts(n) for n in frame["n_steps"]]
-    groups = np.repeat(frame["episode_id"].to_numpy().astype(str), [len(s) for s in starts])
-    row = np.concatenate([s + first for s, first in zip(starts, frame["row_start"], strict=True)])
-    shard = np.repeat(frame["shard"].to_numpy().astype(str), [len(s) for s in starts])
-    config = TrainConfig()
-    drawn: dict[str, list[np.ndarray]] = {"blocks": [], "random": []}
-    for epoch in range(4):
-        blocks = epoch_order(groups, seed=0, epoch=epoch, block_episodes=config.block_episodes)
-        anywhere = np.random.default_rng(epoch).permutation(groups.size)
-        drawn["blocks"].append(blocks)
-        drawn["random"].append(anywhere)
-    epochs = {name: iter(orders) for name, orders in drawn.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in drawn}
-    for _ in range(4):
-        for name in drawn:
-            order = next(epochs[name])
-            # Pages still mapped would stay in the cache.
-            grids = None
-            grids = _cold(folder)
-            start = time.perf_counter()
-            for _, batch in zip(range(N_BATCHES), batches(order, 64), strict=False):
-                for i in batch:
-                    np.array(grids.shard(shard[i])[row[i] : row[i] + STEPS])
-            seconds[name].append(time.perf_counter() - start)
-    per_batch = {name: statistics.median(s) / N_BATCHES * 1e3 for name, s in seconds.items()}
-    told = ", ".join(f"{name} {ms:.1f} ms" for name, ms in per_batch.items())
-    figures["cold_batch_ms"] = per_batch["blocks"]
-    return at_least(
-        "random access by block-shuffled batches, cold cache",
-        ratio(seconds, "random", "blocks"),
-        5,
-        detail=f"a batch of 64: {told}",
-    )
-
-
-def _cold(folder: Path) -> GridStore:
-    """Open the grids with none of their pages in the system's cache."""
-    os.sync()
-    for path in folder.glob("*.npy"):
-        descriptor = os.open(path, os.O_RDONLY)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
-    return GridStore(folder)
 
 
 def _peak_memory(code: str, store: Path, made: Path) -> tuple[float, float]:

@@ -152,13 +152,14 @@ def read_ahead(shard: npt.NDArray[np.float32], start: int, stop: int) -> None:
     mapped = shard.base
     if not isinstance(shard, np.memmap) or not isinstance(mapped, mmap.mmap):
         raise TypeError(f"only a mapped shard can be read ahead, got {type(shard).__name__}")
-    if not hasattr(mmap, "MADV_WILLNEED"):
+    will_need: int | None = getattr(mmap, "MADV_WILLNEED", None)
+    if will_need is None:
         return
     row_bytes = shard.strides[0]
     end = shard.offset + stop * row_bytes
     first = shard.offset + start * row_bytes
     for at in range(first - first % mmap.PAGESIZE, end, _ADVISED_BYTES):
-        mapped.madvise(mmap.MADV_WILLNEED, at, min(_ADVISED_BYTES, end - at))
+        mapped.madvise(will_need, at, min(_ADVISED_BYTES, end - at))
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
