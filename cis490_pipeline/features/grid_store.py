@@ -149,7 +149,8 @@ def read_ahead(shard: npt.NDArray[np.float32], start: int, stop: int) -> None:
     shard : of ``open_shard``.
     start, stop : rows, the last one not included.
     """
-    mapped = shard.base
+    # numpy's types say that only an array can be what another one looks into.
+    mapped: object = shard.base
     if not isinstance(shard, np.memmap) or not isinstance(mapped, mmap.mmap):
         raise TypeError(f"only a mapped shard can be read ahead, got {type(shard).__name__}")
     will_need: int | None = getattr(mmap, "MADV_WILLNEED", None)
