@@ -80,6 +80,17 @@ def model_options(command: Command) -> Command:
     return command
 
 
+def seeds_option(command: Command) -> Command:
+    """Add ``--seeds``: how many seeds each model is trained with."""
+    return click.option(
+        "--seeds",
+        type=click.IntRange(1, 100),
+        default=1,
+        show_default=True,
+        help="Train each model with this many seeds, from --seed on.",
+    )(command)
+
+
 def chosen_models(
     architectures: tuple[str, ...], variants: tuple[str, ...]
 ) -> list[tuple[Architecture, Variant]]:

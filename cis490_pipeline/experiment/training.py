@@ -43,17 +43,43 @@ class ModelStage(RecipeStage):
     """A stage of one model of a recipe."""
 
     def __init__(
-        self, workspace: Workspace, recipe: Recipe, architecture: Architecture, variant: Variant
+        self,
+        workspace: Workspace,
+        recipe: Recipe,
+        architecture: Architecture,
+        variant: Variant,
+        *,
+        seed: int | None = None,
     ) -> None:
+        """Name one model.
+
+        Parameters
+        ----------
+        seed : of its training; by default the settings' seed. Another makes it a further seed of
+            the same model, with files of its own beside the model's.
+        """
         super().__init__(workspace, recipe)
         self.architecture = architecture
         self.variant = variant
         self.input_kind = INPUT_KINDS[architecture]
+        settings = workspace.settings
+        self.seed = settings.seed if seed is None else seed
+        self.further = "" if self.seed == settings.seed else f"seed-{self.seed}"
 
     @property
     def name(self) -> str:
         """Name of the model in files, events and reports."""
         return model_name(self.architecture, self.variant)
+
+    @property
+    def full_name(self) -> str:
+        """Name of the model and, if it is a further one, of the seed: ``gru_oracle.seed-1``."""
+        return ".".join(part for part in (self.name, self.further) if part)
+
+    def key_of(self, what: str) -> str:
+        """Return the key of one of this model's artefacts, with slashes."""
+        parts = ("model", str(self.architecture), str(self.variant), self.further, what)
+        return "/".join(part for part in parts if part)
 
 
 class TrainedCheckpoint(ModelStage):
@@ -62,7 +88,7 @@ class TrainedCheckpoint(ModelStage):
     @property
     def key(self) -> str:
         """Asset key with slashes."""
-        return f"model/{self.architecture}/{self.variant}/checkpoint"
+        return self.key_of("checkpoint")
 
     @property
     def upstream(self) -> tuple[str, ...]:
@@ -71,8 +97,8 @@ class TrainedCheckpoint(ModelStage):
 
     @property
     def folder(self) -> Path:
-        """Folder of the checkpoint."""
-        return self.workspace.paths.checkpoint(self.recipe, self.name)
+        """Folder of the checkpoint; further seeds lie within the model's own."""
+        return self.workspace.paths.checkpoint(self.recipe, self.name) / self.further
 
     @property
     def dataset(self) -> FeatureShards | TensorShards:
@@ -94,7 +120,7 @@ class TrainedCheckpoint(ModelStage):
             "architecture": str(ARCHITECTURE_VERSIONS[self.architecture]),
             "checkpoint_format": str(FORMAT_VERSION),
             "training": digest(
-                {"seed": settings.seed, "threads": settings.threads, "calibration": CALIBRATION}
+                {"seed": self.seed, "threads": settings.threads, "calibration": CALIBRATION}
             ),
         }
 
@@ -118,7 +144,7 @@ class TrainedCheckpoint(ModelStage):
         val = load_windows(folder, kind, variant, Side.VAL, calibrator)
         settings = self.workspace.settings
         model = create(
-            self.architecture, variant, seed=settings.seed, config={"threads": settings.threads}
+            self.architecture, variant, seed=self.seed, config={"threads": settings.threads}
         )
         snapshots = Snapshots(self.snapshot_path, {**inputs, "calibrator": calibrator.digest})
         self._fit(model, train, val, snapshots)
@@ -150,7 +176,7 @@ class TrainedCheckpoint(ModelStage):
             "train_episodes": len(set(train.groups)),
             "val_windows": len(val),
             "val_episodes": len(set(val.groups)),
-            "seed": settings.seed,
+            "seed": self.seed,
             "threads": settings.threads,
         }
         return Made(checkpoint.digest, files, numbers)
@@ -158,7 +184,7 @@ class TrainedCheckpoint(ModelStage):
     @property
     def snapshot_path(self) -> Path:
         """Where an unfinished training of a network left its state."""
-        return self.folder.with_name(f".{self.name}.training.safetensors")
+        return self.folder.with_name(f".{self.folder.name}.training.safetensors")
 
     def recorded(self) -> None:
         """Remove the state of the unfinished training: the checkpoint is whole and recorded."""
