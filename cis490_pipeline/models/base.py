@@ -80,6 +80,11 @@ class BaseModel(ABC):
         """Configuration as plain values."""
         return asdict(self.config)
 
+    @property
+    def n_parameters(self) -> int:
+        """Weights a network of these settings has; trees have none before they are grown."""
+        return 0
+
     @final
     def fit(
         self,

@@ -26,6 +26,12 @@ class NeuralModel(BaseModel):
     def _build(self) -> PhaseNetwork:
         """Return a new network with random weights."""
 
+    @property
+    def n_parameters(self) -> int:
+        """Weights a network of these settings has."""
+        with reproducible(seed=self.config.seed, threads=self.config.threads):
+            return sum(weight.numel() for weight in self._build().parameters())
+
     def _prepare(self, network: PhaseNetwork, train: WindowData) -> None:
         """Set what is computed from the training windows rather than learnt; nothing here."""
 
