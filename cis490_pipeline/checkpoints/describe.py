@@ -39,3 +39,14 @@ def describe(folder: Path) -> dict[str, Any]:
         "best_epoch": history.get("best_epoch"),
         "golden_windows": len(checkpoint.golden.inputs),
     }
+
+
+def epochs_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the history of a checkpoint's training: one row an epoch, or a boosting round.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged.
+    """
+    return list(load_checkpoint(folder, None).history.get("epochs", []))

@@ -21,6 +21,7 @@ from cis490_pipeline.checkpoints.manifest import (
     WEIGHTS,
     Manifest,
 )
+from cis490_pipeline.checkpoints.migrations import migrations_between
 from cis490_pipeline.checkpoints.saving import require_finite
 from cis490_pipeline.domain import PHASES, Architecture, Variant
 from cis490_pipeline.errors import CalibrationError, CheckpointError
@@ -45,7 +46,8 @@ def load_checkpoint(folder: Path, expected_schema: FeatureSchema | None) -> Chec
         If a file is missing, too large or changed, the version or a class is unknown, or a
         weight is not finite.
     SchemaMismatchError
-        If it was trained on other features; names the first difference and what to do.
+        If it was trained on other features; names the first difference and what to do. Features
+        that only words tell apart, by a migration with its proof, are the same.
     """
     manifest = read_manifest(folder)
     _require_classes(folder, manifest)
@@ -60,7 +62,8 @@ def load_checkpoint(folder: Path, expected_schema: FeatureSchema | None) -> Chec
             f"{folder / MANIFEST}: a {manifest.variant} model of {manifest.input_kind} windows, "
             f"but its feature schema is of {schema.variant} {schema.kind}; train it again"
         )
-    if expected_schema is not None:
+    migrated = None if expected_schema is None else migrations_between(schema, expected_schema)
+    if expected_schema is not None and migrated is None:
         require_same(folder, schema, expected_schema, manifest.commit)
     members = _read_members(folder, manifest)
     weights = _arrays(folder / WEIGHTS, members[WEIGHTS]) if WEIGHTS in members else {}
@@ -85,6 +88,7 @@ def load_checkpoint(folder: Path, expected_schema: FeatureSchema | None) -> Chec
         history=manifest.history,
         metrics=manifest.metrics,
         classes=tuple(manifest.classes),
+        migrated=migrated or (),
     )
     if checkpoint.digest != manifest.digest:
         raise CheckpointError(

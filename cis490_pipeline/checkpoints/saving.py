@@ -41,6 +41,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     -------
     The path of its ``checkpoint.json``.
 
+    Notes
+    -----
+    A kill at any point leaves the old checkpoint or the new one, never a mixture; between two
+    renames the old one lies beside its place for a moment, and the next save puts it back. Two
+    processes must not save to one folder at once: a stage's lock sees to that.
+
     Raises
     ------
     CheckpointError
@@ -53,6 +59,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         )
     require_finite(folder, checkpoint.weights)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _recover(folder)
     fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.new")
     fresh.mkdir()
     try:
@@ -125,7 +132,23 @@ def _swap(fresh: Path, folder: Path) -> None:
     except OSError:
         old.rename(folder)
         raise
+    _take_along(old, folder)
+
+
+def _take_along(old: Path, folder: Path) -> None:
+    """Move what is no part of a checkpoint to where the new one lies, and drop the old one."""
     for entry in sorted(old.iterdir()):
-        if entry.name not in MEMBER_LIMITS:
+        if entry.name not in MEMBER_LIMITS and not (folder / entry.name).exists():
             entry.rename(folder / entry.name)
     shutil.rmtree(old)
+
+
+def _recover(folder: Path) -> None:
+    """Finish what a killed save left: nothing that lay in the folder may be lost by it."""
+    for old in sorted(folder.parent.glob(f".{folder.name}.*.old")):
+        if folder.exists():
+            _take_along(old, folder)
+        else:
+            old.rename(folder)
+    for fresh in folder.parent.glob(f".{folder.name}.*.new"):
+        shutil.rmtree(fresh)

@@ -18,8 +18,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "extract": ("data", "Cut features and tensors: of one episode, or of a whole split."),
     "split": ("data", "Show which episodes are on which side of a split, and why."),
     "train": ("models", "Train models of a split and save their checkpoints."),
+    "tune": ("tune", "Search better settings of one model, on validation alone."),
     "evaluate": ("models", "Score checkpoints on the held-out side, with intervals."),
-    "inspect": ("models", "Print a checkpoint for a person."),
+    "inspect": ("checkpoints", "Print a checkpoint for a person."),
+    "export": ("checkpoints", "Write a checkpoint as ONNX, compared with its model."),
     "report": ("models", "Compare all models of a split and write report.html."),
     "doctor": ("doctor", "Check this installation, the store and the data folder."),
 }

@@ -1,6 +1,6 @@
-"""Commands on models: ``train``, ``evaluate``, ``inspect``, ``report``."""
+"""Commands on models: ``train``, ``evaluate``, ``report``."""
 
-from pathlib import Path
+from itertools import product
 from typing import Any
 
 import click
@@ -11,6 +11,7 @@ from cis490_pipeline.cli.options import (
     model_options,
     print_json,
     progress_bars,
+    seeds_option,
     split_option,
     workspace_options,
 )
@@ -29,6 +30,7 @@ from cis490_pipeline.store.files import read_json
 @click.command()
 @split_option
 @model_options
+@seeds_option
 @click.option("--force", is_flag=True, help="Train even what is up to date.")
 @workspace_options
 @json_option
@@ -36,6 +38,7 @@ def train(
     recipe: str,
     architectures: tuple[str, ...],
     variants: tuple[str, ...],
+    seeds: int,
     force: bool,
     as_json: bool,
     **flags: Any,
@@ -46,10 +49,12 @@ def train(
         workspace = Workspace(Settings.load(**flags), report)
         for stage in (*corpus_stages(workspace), *dataset_stages(workspace, Recipe(recipe))):
             stage.ensure()
-        for architecture, variant in chosen_models(architectures, variants):
-            checkpoint = TrainedCheckpoint(workspace, Recipe(recipe), architecture, variant)
+        for model, seed in product(chosen_models(architectures, variants), range(seeds)):
+            checkpoint = TrainedCheckpoint(
+                workspace, Recipe(recipe), *model, seed=workspace.settings.seed + seed
+            )
             outcome = checkpoint.ensure(force=force)
-            results[checkpoint.name] = {
+            results[checkpoint.full_name] = {
                 "why": outcome.why,
                 "path": str(checkpoint.folder),
                 "digest": outcome.record.digest,
@@ -57,9 +62,9 @@ def train(
                 **outcome.record.numbers,
             }
             if not as_json:
-                row = results[checkpoint.name]
+                row = results[checkpoint.full_name]
                 click.echo(
-                    f"{checkpoint.name}: val macro F1 {row['val_macro_f1']:.3f} "
+                    f"{checkpoint.full_name}: val macro F1 {row['val_macro_f1']:.3f} "
                     f"({row['why']}, {row['seconds']:.1f} s) {row['path']}"
                 )
     if as_json:
@@ -70,12 +75,14 @@ def train(
 @click.command()
 @split_option
 @model_options
+@seeds_option
 @workspace_options
 @json_option
 def evaluate(
     recipe: str,
     architectures: tuple[str, ...],
     variants: tuple[str, ...],
+    seeds: int,
     as_json: bool,
     **flags: Any,
 ) -> int:
@@ -83,18 +90,20 @@ def evaluate(
     results = {}
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
-        for architecture, variant in chosen_models(architectures, variants):
-            stage = EvaluationReport(workspace, Recipe(recipe), architecture, variant)
+        for model, seed in product(chosen_models(architectures, variants), range(seeds)):
+            stage = EvaluationReport(
+                workspace, Recipe(recipe), *model, seed=workspace.settings.seed + seed
+            )
             if stage.checkpoint.current() is None:
                 if stage.checkpoint.record() is not None:
                     stage.checkpoint.load()  # refuses by name what was trained on other features
                 raise EvaluationError(
-                    f"{stage.name} on split {recipe}: {stage.checkpoint.outdated()}; "
-                    f"train it first: cis490 train --split {recipe} --model {architecture}"
+                    f"{stage.full_name} on split {recipe}: {stage.checkpoint.outdated()}; train it "
+                    f"first: cis490 train --split {recipe} --model {stage.architecture}"
+                    + (f" --seeds {seeds}" if seeds > 1 else "")
                 )
             stage.ensure()
-            path = workspace.paths.report_json(recipe, stage.name)
-            results[stage.name] = read_json(path)
+            results[stage.full_name] = read_json(stage.report_path)
     if as_json:
         print_json(results)
         return 0
@@ -103,22 +112,6 @@ def evaluate(
             f"{name}: macro F1 {interval_text(result)} on {recipe} test, "
             f"{result['n_episodes']} episodes, {result['n_windows']} windows"
         )
-    return 0
-
-
-@click.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@json_option
-def inspect(folder: Path, as_json: bool) -> int:
-    """Print what the checkpoint in FOLDER is, was trained on, and promises."""
-    from cis490_pipeline.checkpoints.describe import describe
-
-    described = describe(folder)
-    if as_json:
-        print_json(described)
-    else:
-        for name, value in described.items():
-            click.echo(f"{name}: {value}")
     return 0
 
 

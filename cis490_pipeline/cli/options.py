@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
@@ -23,6 +23,9 @@ from rich.progress import (
 from rich.text import Text
 
 from cis490_pipeline.domain import Architecture, Recipe, Variant
+
+if TYPE_CHECKING:
+    from cis490_pipeline.experiment.workspace import Progress as Report
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -77,6 +80,17 @@ def model_options(command: Command) -> Command:
     return command
 
 
+def seeds_option(command: Command) -> Command:
+    """Add ``--seeds``: how many seeds each model is trained with."""
+    return click.option(
+        "--seeds",
+        type=click.IntRange(1, 100),
+        default=1,
+        show_default=True,
+        help="Train each model with this many seeds, from --seed on.",
+    )(command)
+
+
 def chosen_models(
     architectures: tuple[str, ...], variants: tuple[str, ...]
 ) -> list[tuple[Architecture, Variant]]:
@@ -112,7 +126,7 @@ class _PlainProgress:
         self._begun: dict[str, tuple[float, int]] = {}
         self._said: dict[str, float] = {}
 
-    def report(self, what: str, done: int, total: int, now_s: float) -> None:
+    def report(self, what: str, done: int, total: int, now_s: float, detail: str = "") -> None:
         """Say how far it is, how fast, and how long it will take, if it is time to."""
         # What was done at the first word took no time of this run: it was kept from another.
         since_s, kept = self._begun.setdefault(what, (now_s, done))
@@ -121,12 +135,13 @@ class _PlainProgress:
         self._said[what] = now_s
         rate = (done - kept) / (now_s - since_s)
         left_s = (total - done) / rate
-        click.echo(f"{what}: {done} of {total}, {rate:,.1f}/s, {left_s:,.0f} s left", err=True)
+        told = f"{what}: {done} of {total}, {rate:,.1f}/s, {left_s:,.0f} s left"
+        click.echo(f"{told}, {detail}" if detail else told, err=True)
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Show one bar per piece of work on stderr; yields ``report(what, done, total)``."""
+def progress_bars() -> "Iterator[Report]":
+    """Show one bar per piece of work on stderr; yields ``report(what, done, total, detail)``."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -135,18 +150,21 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[detail]}"),
     )
     tasks: dict[str, TaskID] = {}
     told = _PlainProgress()
     # In a log file bars would be nothing but an empty line.
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
 
-        def report(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int, detail: str = "") -> None:
             if not stderr.is_terminal:
-                told.report(what, done, total, time.monotonic())
+                told.report(what, done, total, time.monotonic(), detail)
                 return
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total, visible=done < total)
+                tasks[what] = bars.add_task(what, total=total, detail=detail)
+            bars.update(
+                tasks[what], completed=done, total=total, detail=detail, visible=done < total
+            )
 
         yield report

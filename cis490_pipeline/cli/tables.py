@@ -37,6 +37,8 @@ def print_leaderboard(board: dict[str, Any]) -> None:
         )
     console = Console(width=max(Console().width, 88))
     console.print(table)
+    for told in seed_lines(board):
+        console.print(told, highlight=False, markup=False)
     untested = board["untested_profiles"]
     for host, profiles in sorted(untested.items()):
         console.print(f"untested on {host}: {', '.join(profiles)}", highlight=False, markup=False)
@@ -45,6 +47,23 @@ def print_leaderboard(board: dict[str, Any]) -> None:
     versus = board["best_vs_probe"]
     for row in versus["comparisons"]:
         console.print(_versus(versus["model"], row), highlight=False, markup=False)
+
+
+def seed_lines(board: dict[str, Any]) -> list[str]:
+    """Mean and interval over seeds of each model that has several; one line for those with one."""
+    models = [row for row in board["rows"] if row["kind"] == "model"]
+    lines = []
+    for row in models:
+        told = row["seeds"]
+        if told["ci_low"] is not None:
+            lines.append(
+                f"{row['model']} over {told['n_seeds']} seeds: mean {told['mean']:.3f} "
+                f"[{told['ci_low']:.3f}, {told['ci_high']:.3f}] (t over seeds)"
+            )
+    if len(lines) < len(models):
+        seeds = ", ".join(sorted({str(r["seed"]) for r in models if r["seeds"]["n_seeds"] == 1}))
+        lines.append(f"one seed ({seeds}) {'for all others' if lines else 'for each'}")
+    return lines
 
 
 def _versus(model: str, row: dict[str, Any]) -> str:

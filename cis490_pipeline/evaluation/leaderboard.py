@@ -11,6 +11,7 @@ from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.intervals import N_RESAMPLES, finite_or_none
 from cis490_pipeline.evaluation.paired import compare, holm, require_identical_windows
 from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.evaluation.seeds import seed_summary
 
 Report = Mapping[str, Any]
 
@@ -102,6 +103,7 @@ def leaderboard(
     paired: Mapping[str, Any],
     *,
     schema: str,
+    seeds: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Gather the reports of one recipe.
 
@@ -110,6 +112,7 @@ def leaderboard(
     reports, probe_reports : what ``evaluate`` gave, all of one split.
     paired : what ``compare_models`` gave of them.
     schema : hash of the feature schema the models were trained on.
+    seeds : what ``seed_summary`` gave of the models that were trained with several seeds.
 
     Returns
     -------
@@ -130,6 +133,7 @@ def leaderboard(
             **{name: report[name] for name in _ROW_FIELDS},
             "val_macro_f1": report["val"]["macro_f1"],
             "selected": report["model"] in selected.values(),
+            "seeds": dict((seeds or {}).get(report["model"]) or seed_summary([report])),
         }
         for group in (reports, probe_reports)
         for report in sorted(group, key=_by_test_score)

@@ -24,7 +24,7 @@ from cis490_pipeline.evaluation.predictions import (
 )
 from cis490_pipeline.evaluation.sureness import brier, calibration_error, log_loss
 
-EVALUATION_VERSION: Final = "1"
+EVALUATION_VERSION: Final = "2"
 """Raised when a number of a report is computed in another way."""
 
 CLEAN_ONLY: Final = "clean-only"

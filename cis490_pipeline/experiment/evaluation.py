@@ -1,5 +1,7 @@
 """The stage that opens the held-out side for one checkpoint, once, and reports on it."""
 
+from pathlib import Path
+
 import polars as pl
 
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
@@ -24,15 +26,21 @@ class EvaluationReport(ModelStage):
     """``model/<architecture>/<variant>/eval_report``: what one checkpoint is worth."""
 
     def __init__(
-        self, workspace: Workspace, recipe: Recipe, architecture: Architecture, variant: Variant
+        self,
+        workspace: Workspace,
+        recipe: Recipe,
+        architecture: Architecture,
+        variant: Variant,
+        *,
+        seed: int | None = None,
     ) -> None:
-        super().__init__(workspace, recipe, architecture, variant)
-        self.checkpoint = TrainedCheckpoint(workspace, recipe, architecture, variant)
+        super().__init__(workspace, recipe, architecture, variant, seed=seed)
+        self.checkpoint = TrainedCheckpoint(workspace, recipe, architecture, variant, seed=seed)
 
     @property
     def key(self) -> str:
         """Asset key with slashes."""
-        return f"model/{self.architecture}/{self.variant}/eval_report"
+        return self.key_of("eval_report")
 
     @property
     def upstream(self) -> tuple[str, ...]:
@@ -49,8 +57,13 @@ class EvaluationReport(ModelStage):
             "checkpoint": checkpoint.digest,
             "split": index.digest,
             "evaluation": EVALUATION_VERSION,
-            "seed": str(self.workspace.settings.seed),
+            "seed": str(self.seed),
         }
+
+    @property
+    def report_path(self) -> Path:
+        """Where the report lies."""
+        return self.workspace.paths.report_json(self.recipe, self.full_name)
 
     def predictions(self) -> pl.DataFrame:
         """Return the checkpoint's predictions of val and test, made only if none are stored."""
@@ -106,10 +119,10 @@ class EvaluationReport(ModelStage):
             variant=str(self.variant),
             split=split.summary(),
             checkpoint_digest=record.digest,
-            seed=self.workspace.settings.seed,
+            seed=self.seed,
             extra={"n_test_openings": opened, "training": record.numbers},
         )
-        path = self.workspace.paths.report_json(self.recipe, self.name)
+        path = self.report_path
         write_json(path, report)
         numbers = {
             name: report[name]

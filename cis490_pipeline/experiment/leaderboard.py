@@ -16,6 +16,7 @@ from cis490_pipeline.evaluation.probes import (
     position_probe,
 )
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
+from cis490_pipeline.evaluation.seeds import seed_summary
 from cis490_pipeline.experiment.corpus import ValidationSweep
 from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.evaluation import SCORED_SIDES, EvaluationReport
@@ -45,9 +46,23 @@ class Leaderboard(RecipeStage):
         """Return the report stages of this recipe that are up to date."""
         return [stage for stage in self.reports if stage.current() is not None]
 
+    def by_seed(self, stage: EvaluationReport) -> list[EvaluationReport]:
+        """Return the reports on one model, up to date, of every seed it was trained with."""
+        names = (folder.name for folder in stage.checkpoint.folder.glob("seed-*"))
+        found = sorted(int(n) for name in names if (n := name.removeprefix("seed-")).isdecimal())
+        further = [
+            EvaluationReport(
+                self.workspace, self.recipe, stage.architecture, stage.variant, seed=seed
+            )
+            for seed in found
+            if seed != stage.seed
+        ]
+        return [stage, *(report for report in further if report.current() is not None)]
+
     def inputs(self) -> dict[str, str] | None:
         """Return digests of all reports and of the way they are compared."""
-        records = {stage.name: stage.record() for stage in self.evaluated()}
+        stages = [report for stage in self.evaluated() for report in self.by_seed(stage)]
+        records = {stage.report_path.stem: stage.record() for stage in stages}
         reports = {name: record.digest for name, record in records.items() if record is not None}
         if not reports:
             return None
@@ -71,7 +86,11 @@ class Leaderboard(RecipeStage):
         dataset = TensorShards(self.workspace, self.recipe).record()
         assert dataset is not None, "reports without a dataset"
         schema = str(dataset.numbers["schema_hash"])
-        board = leaderboard(reports, probe_reports, paired, schema=schema)
+        seeds = {
+            stage.name: seed_summary([read_json(s.report_path) for s in self.by_seed(stage)])
+            for stage in stages
+        }
+        board = leaderboard(reports, probe_reports, paired, schema=schema, seeds=seeds)
         write_json(paths.leaderboard(self.recipe), board)
         page = render_report(
             board,

@@ -1,7 +1,7 @@
 """The stage that makes one checkpoint: calibrate on train, fit, keep golden vectors, save."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +24,14 @@ from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.calibration import CalibrationMode
 from cis490_pipeline.features.dataset import fit_calibrator, load_windows, read_manifest
 from cis490_pipeline.features.schema import feature_schema
+from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.store.files import digest
+
+if TYPE_CHECKING:
+    from cis490_pipeline.models.base import BaseModel
+    from cis490_pipeline.training.history import EpochRecord
+    from cis490_pipeline.training.snapshot import Snapshots
 
 N_GOLDEN = 8
 """Validation windows whose probabilities a checkpoint must reproduce whenever it is loaded."""
@@ -37,17 +43,43 @@ class ModelStage(RecipeStage):
     """A stage of one model of a recipe."""
 
     def __init__(
-        self, workspace: Workspace, recipe: Recipe, architecture: Architecture, variant: Variant
+        self,
+        workspace: Workspace,
+        recipe: Recipe,
+        architecture: Architecture,
+        variant: Variant,
+        *,
+        seed: int | None = None,
     ) -> None:
+        """Name one model.
+
+        Parameters
+        ----------
+        seed : of its training; by default the settings' seed. Another makes it a further seed of
+            the same model, with files of its own beside the model's.
+        """
         super().__init__(workspace, recipe)
         self.architecture = architecture
         self.variant = variant
         self.input_kind = INPUT_KINDS[architecture]
+        settings = workspace.settings
+        self.seed = settings.seed if seed is None else seed
+        self.further = "" if self.seed == settings.seed else f"seed-{self.seed}"
 
     @property
     def name(self) -> str:
         """Name of the model in files, events and reports."""
         return model_name(self.architecture, self.variant)
+
+    @property
+    def full_name(self) -> str:
+        """Name of the model and, if it is a further one, of the seed: ``gru_oracle.seed-1``."""
+        return ".".join(part for part in (self.name, self.further) if part)
+
+    def key_of(self, what: str) -> str:
+        """Return the key of one of this model's artefacts, with slashes."""
+        parts = ("model", str(self.architecture), str(self.variant), self.further, what)
+        return "/".join(part for part in parts if part)
 
 
 class TrainedCheckpoint(ModelStage):
@@ -56,7 +88,7 @@ class TrainedCheckpoint(ModelStage):
     @property
     def key(self) -> str:
         """Asset key with slashes."""
-        return f"model/{self.architecture}/{self.variant}/checkpoint"
+        return self.key_of("checkpoint")
 
     @property
     def upstream(self) -> tuple[str, ...]:
@@ -65,8 +97,8 @@ class TrainedCheckpoint(ModelStage):
 
     @property
     def folder(self) -> Path:
-        """Folder of the checkpoint."""
-        return self.workspace.paths.checkpoint(self.recipe, self.name)
+        """Folder of the checkpoint; further seeds lie within the model's own."""
+        return self.workspace.paths.checkpoint(self.recipe, self.name) / self.further
 
     @property
     def dataset(self) -> FeatureShards | TensorShards:
@@ -88,7 +120,7 @@ class TrainedCheckpoint(ModelStage):
             "architecture": str(ARCHITECTURE_VERSIONS[self.architecture]),
             "checkpoint_format": str(FORMAT_VERSION),
             "training": digest(
-                {"seed": settings.seed, "threads": settings.threads, "calibration": CALIBRATION}
+                {"seed": self.seed, "threads": settings.threads, "calibration": CALIBRATION}
             ),
         }
 
@@ -96,6 +128,7 @@ class TrainedCheckpoint(ModelStage):
         """Train, and save what was learnt with all it was learnt from."""
         from cis490_pipeline.models.packing import pack
         from cis490_pipeline.models.registry import create
+        from cis490_pipeline.training.snapshot import Snapshots
 
         folder, kind, variant = self.dataset.folder, self.input_kind, self.variant
         manifest = read_manifest(folder, kind)
@@ -111,10 +144,10 @@ class TrainedCheckpoint(ModelStage):
         val = load_windows(folder, kind, variant, Side.VAL, calibrator)
         settings = self.workspace.settings
         model = create(
-            self.architecture, variant, seed=settings.seed, config={"threads": settings.threads}
+            self.architecture, variant, seed=self.seed, config={"threads": settings.threads}
         )
-        self.workspace.progress(f"train {self.name}", 0, 1)
-        model.fit(train, val)
+        snapshots = Snapshots(self.snapshot_path, {**inputs, "calibrator": calibrator.digest})
+        self._fit(model, train, val, snapshots)
         val_scores = _scores(model.predict_windows(val).argmax(axis=1), val.y)
         rows = np.linspace(0, len(val) - 1, num=min(N_GOLDEN, len(val))).round().astype(np.int64)
         checkpoint = pack(
@@ -128,7 +161,6 @@ class TrainedCheckpoint(ModelStage):
             commit=commit(),
         )
         save_checkpoint(self.folder, checkpoint)
-        self.workspace.progress(f"train {self.name}", 1, 1)
         # Predictions lie in the same folder but belong to the report.
         files = tuple(
             path
@@ -139,14 +171,43 @@ class TrainedCheckpoint(ModelStage):
             **val_scores,
             "epochs": len(model.history_["epochs"]),
             "best_epoch": model.history_["best_epoch"],
+            "resumed_after_epoch": snapshots.resumed_epoch,
             "train_windows": len(train),
             "train_episodes": len(set(train.groups)),
             "val_windows": len(val),
             "val_episodes": len(set(val.groups)),
-            "seed": settings.seed,
+            "seed": self.seed,
             "threads": settings.threads,
         }
         return Made(checkpoint.digest, files, numbers)
+
+    @property
+    def snapshot_path(self) -> Path:
+        """Where an unfinished training of a network left its state."""
+        return self.folder.with_name(f".{self.folder.name}.training.safetensors")
+
+    def recorded(self) -> None:
+        """Remove the state of the unfinished training: the checkpoint is whole and recorded."""
+        self.snapshot_path.unlink(missing_ok=True)
+
+    def _fit(
+        self,
+        model: "BaseModel",
+        train: WindowData,
+        val: WindowData,
+        snapshots: "Snapshots",
+    ) -> None:
+        """Train, telling of each epoch or boosting round and its score."""
+        what, config = f"train {self.name}", model.config
+        most = getattr(config, "max_epochs", None) or config.max_rounds
+
+        def report(record: "EpochRecord") -> None:
+            told = f"val macro F1 {record.val_macro_f1:.3f}"
+            self.workspace.progress(what, record.epoch, most, told)
+
+        model.fit(train, val, progress=report, snapshots=snapshots)
+        # Patience may have ended before the last epoch.
+        self.workspace.progress(what, most, most)
 
     def load(self) -> Checkpoint:
         """Read the checkpoint back, refusing one made with other features."""

@@ -3,16 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 from cis490_pipeline.compute import Compute, compute_with
 from cis490_pipeline.config import Settings
 from cis490_pipeline.store.layout import DataPaths, EpisodeStore
 
-Progress = Callable[[str, int, int], None]
-"""Called as ``progress(what, done, total)`` while a stage works."""
+
+class Progress(Protocol):
+    """Told of a stage's work while it goes on."""
+
+    def __call__(self, what: str, done: int, total: int, detail: str = "") -> None:
+        """Hear that ``done`` of ``total`` of some work is done, and how well it goes."""
 
 
-def no_progress(what: str, done: int, total: int) -> None:
+def no_progress(what: str, done: int, total: int, detail: str = "") -> None:
     """Report nothing."""
 
 

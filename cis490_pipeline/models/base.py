@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.models.spec import InputKind, InputSpec, input_spec
 from cis490_pipeline.training.config import build_config
 from cis490_pipeline.training.history import History, Progress
+
+if TYPE_CHECKING:
+    from cis490_pipeline.training.snapshot import Snapshots
 
 Probabilities = npt.NDArray[np.float64]
 """(n_windows, 5), rows summing to 1, columns in the order of ``PHASES``."""
@@ -77,14 +80,28 @@ class BaseModel(ABC):
         """Configuration as plain values."""
         return asdict(self.config)
 
+    @property
+    def n_parameters(self) -> int:
+        """Weights a network of these settings has; trees have none before they are grown."""
+        return 0
+
     @final
-    def fit(self, train: WindowData, val: WindowData, *, progress: Progress | None = None) -> Self:
+    def fit(
+        self,
+        train: WindowData,
+        val: WindowData,
+        *,
+        progress: Progress | None = None,
+        snapshots: "Snapshots | None" = None,
+    ) -> Self:
         """Learn from the training windows; the validation windows say when to stop.
 
         Parameters
         ----------
         train, val : calibrated windows of the model's own shape; NaN is unknown.
         progress : told of each epoch or boosting round.
+        snapshots : where a network notes its state after each epoch, to go on from when it is
+            killed. Trees begin again: XGBoost's 20 rounds and 20 more are not its 40.
 
         Raises
         ------
@@ -95,7 +112,7 @@ class BaseModel(ABC):
         """
         for side, windows in (("train", train), ("val", val)):
             self._check_windows(side, windows)
-        history = self._fit(train, val, progress)
+        history = self._fit(train, val, progress, snapshots)
         self._finish(history.to_dict())
         return self
 
@@ -219,7 +236,13 @@ class BaseModel(ABC):
             )
 
     @abstractmethod
-    def _fit(self, train: WindowData, val: WindowData, progress: Progress | None) -> History: ...
+    def _fit(
+        self,
+        train: WindowData,
+        val: WindowData,
+        progress: Progress | None,
+        snapshots: "Snapshots | None",
+    ) -> History: ...
 
     @abstractmethod
     def _predict_proba(self, X: npt.NDArray[np.float32]) -> Probabilities: ...

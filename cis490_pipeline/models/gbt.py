@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.training.balance import class_weights
 from cis490_pipeline.training.config import out_of_range, raise_problems
 from cis490_pipeline.training.history import EpochRecord, History, Progress
+
+if TYPE_CHECKING:
+    from cis490_pipeline.training.snapshot import Snapshots
 
 READ_WINDOWS = 16_384
 """Windows handed to XGBoost at a time; it keeps only their histogram bins."""
@@ -78,7 +81,13 @@ class Gbt(BaseModel):
     config: GbtConfig
     booster_: xgb.Booster
 
-    def _fit(self, train: WindowData, val: WindowData, progress: Progress | None) -> History:
+    def _fit(
+        self,
+        train: WindowData,
+        val: WindowData,
+        progress: Progress | None,
+        snapshots: "Snapshots | None",
+    ) -> History:
         weights = class_weights(train.y, self.config.class_weight_power)
         batches = _Batches(train, weights, self.config, self.spec.source_columns)
         train_matrix = xgb.QuantileDMatrix(batches, nthread=self.config.threads)

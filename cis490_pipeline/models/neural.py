@@ -13,6 +13,7 @@ from cis490_pipeline.models.layers import PhaseNetwork
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import History, Progress
 from cis490_pipeline.training.loop import reproducible, train_network
+from cis490_pipeline.training.snapshot import Snapshots
 
 
 class NeuralModel(BaseModel):
@@ -25,10 +26,22 @@ class NeuralModel(BaseModel):
     def _build(self) -> PhaseNetwork:
         """Return a new network with random weights."""
 
+    @property
+    def n_parameters(self) -> int:
+        """Weights a network of these settings has."""
+        with reproducible(seed=self.config.seed, threads=self.config.threads):
+            return sum(weight.numel() for weight in self._build().parameters())
+
     def _prepare(self, network: PhaseNetwork, train: WindowData) -> None:
         """Set what is computed from the training windows rather than learnt; nothing here."""
 
-    def _fit(self, train: WindowData, val: WindowData, progress: Progress | None) -> History:
+    def _fit(
+        self,
+        train: WindowData,
+        val: WindowData,
+        progress: Progress | None,
+        snapshots: Snapshots | None,
+    ) -> History:
         with reproducible(seed=self.config.seed, threads=self.config.threads):
             network = self._build()
         self._prepare(network, train)
@@ -39,6 +52,7 @@ class NeuralModel(BaseModel):
             self.config,
             sources=self.spec.source_columns,
             progress=progress,
+            snapshots=snapshots,
         )
         self.network_ = network
         return history

@@ -48,10 +48,7 @@ def require_parity(model: BaseModel, onnx: bytes) -> None:
     CheckpointError
         Naming the largest difference.
     """
-    classifier = OnnxClassifier(onnx)
-    for n_windows in PARITY_BATCHES:
-        X = _probe_windows(model, n_windows)
-        difference = float(np.abs(classifier.predict_proba(X) - model.predict_proba(X)).max())
+    for n_windows, difference in parity(model, onnx).items():
         # Written so that NaN fails.
         if not difference <= PARITY:
             raise CheckpointError(
@@ -59,6 +56,17 @@ def require_parity(model: BaseModel, onnx: bytes) -> None:
                 f"by {difference:.3g} in a probability at batch {n_windows}, allowed is "
                 f"{PARITY:g}; try other versions of torch, onnx or onnxruntime"
             )
+
+
+def parity(model: BaseModel, onnx: bytes) -> dict[int, float]:
+    """Largest difference of a probability between a model and its export, by batch size."""
+    classifier = OnnxClassifier(onnx)
+    differences = {}
+    for n_windows in PARITY_BATCHES:
+        X = _probe_windows(model, n_windows)
+        said, wanted = classifier.predict_proba(X), model.predict_proba(X)
+        differences[n_windows] = float(np.abs(said - wanted).max())
+    return differences
 
 
 def _probe_windows(model: BaseModel, n_windows: int) -> npt.NDArray[np.float32]:

@@ -25,6 +25,14 @@ from cis490_pipeline.training.batches import (
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import EpochRecord, History, Progress
 from cis490_pipeline.training.schedule import warmup_cosine
+from cis490_pipeline.training.snapshot import (
+    OptimizerState,
+    Snapshots,
+    TrainingState,
+    prefixed,
+    training_identity,
+    under,
+)
 
 EVAL_BATCH = 512
 
@@ -75,6 +83,7 @@ def train_network(
     *,
     sources: Sequence[slice],
     progress: Progress | None = None,
+    snapshots: Snapshots | None = None,
 ) -> History:
     """Train a network in place; at the end it holds its best averaged weights.
 
@@ -86,6 +95,8 @@ def train_network(
     config : everything else the result depends on.
     sources : columns of each telemetry source on a window's first axis, for source dropout.
     progress : told of each epoch.
+    snapshots : where the state is noted after each epoch. A training that was killed at whatever
+        batch goes on from there and ends with the very weights of one never killed.
 
     Returns
     -------
@@ -94,14 +105,24 @@ def train_network(
     Raises
     ------
     TrainingError
-        If a phase has no training window, there is nothing to validate on, or the loss or every
-        validation score is not finite.
+        If a phase has no training window, there is nothing to validate on, or the loss, a gradient
+        or every validation score is not finite.
     """
     if len(val) == 0:
         raise TrainingError("there is no validation window: the best epoch could not be chosen")
-    run = _Run(network, in_memory(train), in_memory(val), config, tuple(sources))
     with reproducible(seed=config.seed, threads=config.threads):
-        history = run.train(progress)
+        run = _Run(network, in_memory(train), in_memory(val), config, tuple(sources))
+        identity = ""
+        if snapshots is not None:
+            identity = training_identity(config, train, val, network, snapshots.about)
+            run.restore(snapshots.load(identity))
+        while not run.is_finished:
+            record = run.advance()
+            if snapshots is not None:
+                snapshots.save(identity, run.state())
+            if progress is not None:
+                progress(record)
+    history = run.history()
     network.load_state_dict(run.best.state)
     network.to("cpu").eval()
     return history
@@ -151,45 +172,106 @@ class _Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.mixed)
         self.averaged = AveragedNetwork(network, config.ema_decay)
         self.best = _Best()
+        self.records: list[EpochRecord] = []
         self.n_steps = 0
 
-    def train(self, progress: Progress | None) -> History:
-        """Go through epochs until the last one, or until patience ends."""
-        records: list[EpochRecord] = []
-        stopped_early = False
-        for epoch in range(1, self.config.max_epochs + 1):
-            train_loss = self.run_epoch(epoch)
-            val_loss, score = self.validate()
-            record = EpochRecord(
-                epoch=epoch,
-                train_loss=train_loss,
-                val_loss=val_loss,
-                val_macro_f1=score,
-                lr=float(self.scheduler.get_last_lr()[0]),
-            )
-            records.append(record)
-            self.best.offer(epoch, score, self.averaged.network)
-            if progress is not None:
-                progress(record)
-            if epoch - self.best.epoch >= self.config.patience_epochs:
-                stopped_early = True
-                break
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last epoch is done, or patience has ended."""
+        return len(self.records) >= self.config.max_epochs or self._is_out_of_patience
+
+    @property
+    def _is_out_of_patience(self) -> bool:
+        return len(self.records) - self.best.epoch >= self.config.patience_epochs
+
+    def advance(self) -> EpochRecord:
+        """Go through one more epoch."""
+        epoch = len(self.records) + 1
+        train_loss = self.run_epoch(epoch)
+        val_loss, score = self.validate()
+        record = EpochRecord(
+            epoch=epoch,
+            train_loss=train_loss,
+            val_loss=val_loss,
+            val_macro_f1=score,
+            lr=float(self.scheduler.get_last_lr()[0]),
+        )
+        self.records.append(record)
+        self.best.offer(epoch, score, self.averaged.network)
+        return record
+
+    def history(self) -> History:
+        """Return what happened.
+
+        Raises
+        ------
+        TrainingError
+            If no epoch had a finite validation score.
+        """
         if self.best.epoch == 0:
             raise TrainingError(
-                f"no epoch of {len(records)} had a finite validation score; lower peak_lr "
+                f"no epoch of {len(self.records)} had a finite validation score; lower peak_lr "
                 f"(now {self.config.peak_lr:g}) or look for extreme values in the features"
             )
         return History(
-            epochs=tuple(records),
+            epochs=tuple(self.records),
             best_epoch=self.best.epoch,
             best_val_macro_f1=self.best.macro_f1,
-            stopped_early=stopped_early,
+            stopped_early=self._is_out_of_patience,
             n_steps=self.n_steps,
             n_train_windows=len(self.train_windows),
             n_val_windows=len(self.val_windows),
             threads=self.config.threads,
             device=self.device.type,
         )
+
+    def state(self) -> TrainingState:
+        """Everything the epochs to come depend on."""
+        optimizer = OptimizerState.of(self.optimizer)
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        return TrainingState(
+            tensors={
+                **prefixed("network", self.network.state_dict()),
+                **prefixed("averaged", self.averaged.network.state_dict()),
+                **prefixed("best", self.best.state),
+                **prefixed("optimizer", optimizer.tensors),
+                **prefixed("random", random),
+            },
+            values={
+                "best_epoch": self.best.epoch,
+                # JSON has no infinity: none yet is no number.
+                "best_macro_f1": self.best.macro_f1 if self.best.epoch else None,
+                "n_steps": self.n_steps,
+                "n_updates": self.averaged.n_updates,
+                "groups": optimizer.groups,
+                "scheduler": self.scheduler.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            },
+            epochs=tuple(self.records),
+        )
+
+    def restore(self, state: TrainingState | None) -> None:
+        """Take up the state of an earlier run of the same training; None changes nothing."""
+        if state is None:
+            return
+        tensors, values = state.tensors, state.values
+        self.network.load_state_dict(under("network", tensors))
+        self.averaged.network.load_state_dict(under("averaged", tensors))
+        self.averaged.n_updates = values["n_updates"]
+        if values["best_epoch"]:
+            kept = {name: v.to(self.device) for name, v in under("best", tensors).items()}
+            self.best = _Best(values["best_epoch"], values["best_macro_f1"], kept)
+        OptimizerState(under("optimizer", tensors), values["groups"]).into(self.optimizer)
+        self.scheduler.load_state_dict(values["scheduler"])
+        self.scaler.load_state_dict(values["scaler"])
+        random = under("random", tensors)
+        torch.set_rng_state(random["cpu"])
+        if "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], self.device)
+        self.n_steps = values["n_steps"]
+        self.records = list(state.epochs)
 
     def run_epoch(self, epoch: int) -> float:
         """Mean training loss of one epoch of optimizer steps."""
@@ -233,7 +315,15 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        # Mixed precision overflows now and then, and its scaler skips the step; here it is a fault.
+        if not self.mixed and not torch.isfinite(norm):
+            rate = self.scheduler.get_last_lr()[0]
+            raise TrainingError(
+                f"epoch {len(self.records) + 1}, step {self.n_steps + 1}: the gradient's norm is "
+                f"{norm:g}, the loss {loss:g} (learning rate {rate:.3g}); "
+                "lower peak_lr or look for extreme values in the features"
+            )
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()

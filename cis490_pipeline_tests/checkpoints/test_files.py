@@ -1,6 +1,10 @@
 import hashlib
 import json
+import os
+import shutil
+import signal
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +105,45 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(folder, monkeypatch):
         save_checkpoint(folder, make_checkpoint(seed=4))
 
     assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("n_moves", range(6))
+def test_a_killed_save_loses_neither_a_checkpoint_nor_what_lies_beside_it(
+    folder, monkeypatch, n_moves
+):
+    (folder / "predictions.json").write_text('{"openings": 3}')
+    (folder / "seed-1").mkdir()
+    (folder / "seed-1" / "checkpoint.json").write_text("{}")
+    old, new = make_checkpoint(), make_checkpoint(seed=4, onnx=b"")
+
+    child = os.fork()
+    if child == 0:
+        left = [n_moves]
+        rename, rmtree = Path.rename, shutil.rmtree
+
+        def count(do):
+            def counted(*args, **kwargs):
+                if not left[0]:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                left[0] -= 1
+                return do(*args, **kwargs)
+
+            return counted
+
+        monkeypatch.setattr(Path, "rename", count(rename))
+        monkeypatch.setattr(shutil, "rmtree", count(rmtree))
+        save_checkpoint(folder, new)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+
+    assert os.WIFSIGNALED(status) == (n_moves < 6)
+    if folder.exists():
+        assert load_checkpoint(folder, SCHEMA).seed in (old.seed, new.seed)
+    save_checkpoint(folder, new)
+    assert load_checkpoint(folder, SCHEMA).seed == 4
+    assert (folder / "predictions.json").read_text() == '{"openings": 3}'
+    assert (folder / "seed-1" / "checkpoint.json").read_text() == "{}"
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 

@@ -152,3 +152,36 @@ def test_inspect_of_a_damaged_checkpoint_is_refused(
 @pytest.mark.parametrize("folder", ["nowhere", "."])
 def test_inspect_of_what_is_no_checkpoint_is_refused(plain: Cli, folder: str) -> None:
     assert plain("inspect", folder).code == 2
+
+
+def test_more_seeds_give_a_mean_with_an_interval(cli_on_copy: Cli, copied: Workspace) -> None:
+    trained = cli_on_copy("train", *GBT, "--seeds", "3", "--json").json
+    scored = cli_on_copy("evaluate", *GBT, "--seeds", "3", "--json").json
+    board = cli_on_copy("report", "--json").json["leaderboard"]
+    out = cli_on_copy("report").out
+
+    names = {"gbt_realistic", "gbt_realistic.seed-1", "gbt_realistic.seed-2"}
+    assert set(trained) == set(scored) == names
+    assert len({row["digest"] for row in trained.values()}) == 3
+    rows = {row["model"]: row for row in board["rows"]}
+    told = rows["gbt_realistic"]["seeds"]
+    assert (told["n_seeds"], told["seeds"]) == (3, [0, 1, 2])
+    assert told["macro_f1"] == [scored[name]["macro_f1"] for name in sorted(names)]
+    assert told["ci_low"] < told["mean"] < told["ci_high"]
+    assert rows["mlp_oracle"]["seeds"]["n_seeds"] == 1
+    assert f"gbt_realistic over 3 seeds: mean {told['mean']:.3f}" in out
+    assert "one seed (0) for all others" in out
+    page = copied.paths.report_html(Recipe.HOST).read_text()
+    assert f"gbt_realistic over 3 seeds: mean {told['mean']:.3f}" in page
+
+
+def test_a_single_seed_says_so(cli: Cli) -> None:
+    assert "one seed (0) for each" in cli("report").out
+
+
+def test_evaluate_of_a_seed_never_trained_says_how_to_train_it(cli_on_copy: Cli) -> None:
+    done = cli_on_copy("evaluate", *GBT, "--seeds", "2")
+
+    assert done.code == 2
+    assert "gbt_realistic.seed-1 on split host: never made; train it first" in done.err
+    assert "--model gbt --seeds 2" in done.err

@@ -1,0 +1,185 @@
+"""The state of a training after an epoch, on disk: a killed training goes on from it.
+
+One safetensors file, its plain values as JSON in the one metadata key that safetensors writes in a
+fixed order; nothing is pickled. What is read must be of the same training: it carries a digest of
+the configuration, the windows, and everything else that the result depends on.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+
+from cis490_pipeline.checkpoints.checkpoint import arrays_digest
+from cis490_pipeline.features.window_data import WindowData
+from cis490_pipeline.store.files import atomic_write, digest
+from cis490_pipeline.training.config import TrainConfig
+from cis490_pipeline.training.history import EpochRecord
+
+FORMAT_VERSION: Final = 1
+_PLAIN: Final = "training"
+
+Tensors = dict[str, torch.Tensor]
+
+
+class _Plain(msgspec.Struct, forbid_unknown_fields=True):
+    """What is no tensor."""
+
+    format_version: int
+    identity: str
+    tensors_sha256: str
+    values: dict[str, Any]
+    epochs: list[dict[str, float | int | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """Everything the epochs to come depend on, and what the epochs so far said."""
+
+    tensors: Tensors
+    """By name, such as ``network/head.weight`` or ``optimizer/3/exp_avg``."""
+    values: Mapping[str, Any]
+    """Plain values: counters, the best score, states of scheduler and gradient scaler."""
+    epochs: tuple[EpochRecord, ...]
+
+
+@dataclass
+class Snapshots:
+    """Where a training notes its state after each epoch.
+
+    Attributes
+    ----------
+    path : the file; replaced after each epoch. Who called removes it once the result is safe.
+    about : digests of what the training is given beyond its configuration and labels, such as that
+        of the dataset; a snapshot about something else is not gone on from.
+    resumed_epoch : epoch the training went on from; 0 if it began anew.
+    """
+
+    path: Path
+    about: Mapping[str, str] = field(default_factory=dict)
+    resumed_epoch: int = 0
+
+    def save(self, identity: str, state: TrainingState) -> None:
+        """Replace the snapshot, whole or not at all."""
+        tensors = {n: v.detach().cpu().contiguous() for n, v in state.tensors.items()}
+        plain = _Plain(
+            format_version=FORMAT_VERSION,
+            identity=identity,
+            tensors_sha256=_tensors_digest(tensors),
+            values=dict(state.values),
+            epochs=[_plain_record(record) for record in state.epochs],
+        )
+        content = safetensors_bytes(
+            tensors, metadata={_PLAIN: msgspec.json.encode(plain, order="sorted").decode()}
+        )
+        atomic_write(self.path, lambda file: file.write(content))
+
+    def load(self, identity: str) -> TrainingState | None:
+        """Return the last state, or None if there is none of this training.
+
+        A file of another training, of another version, or damaged is no fault: the training begins
+        anew and replaces it.
+        """
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                plain = msgspec.json.decode((file.metadata() or {}).get(_PLAIN, ""), type=_Plain)
+                if (plain.format_version, plain.identity) != (FORMAT_VERSION, identity):
+                    return None
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            epochs = tuple(_record(record) for record in plain.epochs)
+            if _tensors_digest(tensors) != plain.tensors_sha256:
+                return None
+        except (OSError, SafetensorError, msgspec.DecodeError, TypeError):
+            return None
+        self.resumed_epoch = len(epochs)
+        return TrainingState(tensors=tensors, values=plain.values, epochs=epochs)
+
+
+def training_identity(
+    config: TrainConfig,
+    train: WindowData,
+    val: WindowData,
+    network: torch.nn.Module,
+    about: Mapping[str, str],
+) -> str:
+    """Digest of all that decides how a training goes.
+
+    The readings themselves are not read for it: `about` names their dataset.
+    """
+    return digest(
+        {
+            "about": dict(about),
+            "config": asdict(config),
+            "torch": torch.__version__,
+            "network": {
+                name: [str(value.dtype), *value.shape]
+                for name, value in network.state_dict().items()
+            },
+            "windows": [_windows_digest(side) for side in (train, val)],
+        }
+    )
+
+
+def prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """Tensors under ``prefix/name``."""
+    return {f"{prefix}/{name}": value for name, value in tensors.items()}
+
+
+def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """Tensors whose names begin with ``prefix/``, without it."""
+    start = f"{prefix}/"
+    return {n.removeprefix(start): value for n, value in tensors.items() if n.startswith(start)}
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """The state of an optimizer, taken apart into tensors and plain values."""
+
+    tensors: Tensors
+    groups: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, optimizer: torch.optim.Optimizer) -> Self:
+        """Take an optimizer's state apart."""
+        state = optimizer.state_dict()
+        tensors = {
+            f"{parameter}/{name}": value
+            for parameter, values in state["state"].items()
+            for name, value in values.items()
+        }
+        return cls(tensors, state["param_groups"])
+
+    def into(self, optimizer: torch.optim.Optimizer) -> None:
+        """Put the state back."""
+        state: dict[int, Tensors] = {}
+        for name, value in self.tensors.items():
+            parameter, _, what = name.partition("/")
+            state.setdefault(int(parameter), {})[what] = value
+        optimizer.load_state_dict({"state": state, "param_groups": self.groups})
+
+
+def _tensors_digest(tensors: Tensors) -> str:
+    return arrays_digest({name: value.numpy() for name, value in tensors.items()}).hex()
+
+
+def _windows_digest(windows: WindowData) -> list[str]:
+    labels = hashlib.sha256(windows.y.astype("<i8").tobytes()).hexdigest()
+    groups = hashlib.sha256("\n".join(windows.groups.tolist()).encode()).hexdigest()
+    return [str(windows.shape), labels, groups]
+
+
+def _plain_record(record: EpochRecord) -> dict[str, float | int | None]:
+    # JSON has no word for NaN, which a score may be.
+    return {name: v if math.isfinite(v) else None for name, v in asdict(record).items()}
+
+
+def _record(plain: Mapping[str, Any]) -> EpochRecord:
+    values: dict[str, Any] = {n: math.nan if v is None else v for n, v in plain.items()}
+    return EpochRecord(**values)
