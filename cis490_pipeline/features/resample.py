@@ -326,9 +326,9 @@ def _cumulative(values: Steps) -> Steps:
 def _require_forward(t_wall_ns: Times) -> None:
     """Refuse time that goes back, naming the first such row."""
     # Compared and not subtracted, which is slower and could overflow.
-    backwards = t_wall_ns[1:] < t_wall_ns[:-1]
-    if backwards.any():
-        backwards = np.flatnonzero(backwards)
+    is_back = t_wall_ns[1:] < t_wall_ns[:-1]
+    if is_back.any():
+        backwards = np.flatnonzero(is_back)
         row = int(backwards[0]) + 1
         raise TelemetryError(
             f"t_wall_ns must not go back, but row {row} is at {t_wall_ns[row]} ns "

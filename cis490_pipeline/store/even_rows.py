@@ -105,11 +105,9 @@ def read_even_rows(content: bytes) -> EvenRows | None:
     return None if columns is None else EvenRows(shape=shape, columns=columns, n_lines=n_lines)
 
 
-def _columns(
-    template: _Template, lengths: npt.NDArray[np.intp], values: _Words
-) -> Columns | None:
+def _columns(template: _Template, lengths: npt.NDArray[np.intp], values: _Words) -> Columns | None:
     """Numbers by key; ``None`` if one has a leading zero, or too many decimals to be exact."""
-    if (values < _LEAST[lengths]).any(axis=1)[template.leading].any():
+    if (values < _LEAST[lengths])[template.leading].any():
         return None
     numbers = values.view(np.int64)
     columns: Columns = {}
