@@ -308,3 +308,35 @@ def test_reading_in_pieces_equals_reading_whole(size: int) -> None:
         whole.n_lines,
     )
     assert [fault.line for fault in pieces.faults] == [4]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # The same text without digits, and other names.
+        (b'{"t_wall_ns":1,"load_1m":2}\n', b'{"t_wall_ns":1,"load_5m":2}\n'),
+        (b'{"t_wall_ns":1,"load_1m":23}\n', b'{"t_wall_ns":1,"load_12m":3}\n'),
+        # A string that looks like the end of a key.
+        (b'{"t_wall_ns":1,":1":2}\n', b'{"t_wall_ns":1,":3":2}\n'),
+        (b'{"t_wall_ns":1,"x":":1"}\n', b'{"t_wall_ns":1,"x":":3"}\n'),
+        (b'{"t_wall_ns":1,"load_1m":0.5}\n', b'{"t_wall_ns":1,"load_1m":5}\n'),
+        (b'{"t_wall_ns":1,"load_1m":1.5}\n', b'{"t_wall_ns":1,"load_1m":01.5}\n'),
+        (b'{"t_wall_ns":1,"ctxt":7}\n', b'{"t_wall_ns":1,"ctxt":7.5}\n'),
+        (b'{"t_wall_ns":1,"ctxt":7}\n', b'{"t_wall_ns":1,"ctxt":07}\n'),
+        (b'{"t_wall_ns":1,"ctxt":7}\n', b'{"t_wall_ns":1,"ctxt":9223372036854775808}\n'),
+        (b'{"t_wall_ns":1,"ctxt":7}\n', b'{"t_wall_ns":1,"ctxt":7,"ctxt":8}\n'),
+    ],
+)
+def test_what_was_read_before_tells_nothing_of_other_rows(before: bytes, after: bytes) -> None:
+    read_rows(Source.GUEST, before * 9)
+
+    read, careful = read_rows(Source.GUEST, after * 9), read_with_care(Source.GUEST, after * 9)
+
+    assert read.frame.equals(careful.frame)
+    assert (read.faults, read.unknown) == (careful.faults, careful.unknown)
+
+
+def test_even_rows_too_long_to_remember_are_read_too() -> None:
+    line = b'{"t_wall_ns": 1, "note": "' + b"x" * 20_000 + b'", "pkts_out": 2}\n'
+
+    assert read_rows(Source.NETFLOW, line * 3).frame.rows() == [(1, 2)] * 3
