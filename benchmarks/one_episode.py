@@ -3,14 +3,26 @@
 import hashlib
 import io
 import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import zstandard
 
 from benchmarks import peers
+from benchmarks.lengthened import lab_sized
 from benchmarks.measuring import Line, at_least, at_most, interleaved, median_ms, ratio
-from benchmarks.stores import SAMPLE, sound_refs, unpacked_copy
+from benchmarks.stores import (
+    SAMPLE,
+    Episodes,
+    members_of,
+    packed_store,
+    sound_refs,
+    unpacked_store,
+)
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.features.calibration import baseline_statistics
 from cis490_pipeline.features.resample import episode_grid, step_count
@@ -74,33 +86,106 @@ class _Episodes:
                         hashlib.sha256(stream.read()).digest()
 
 
-def measure(scratch: Path, repetitions: int) -> tuple[list[Line], dict[str, float]]:
-    """Return lines of the table, and figures in ms of CPU per episode."""
-    sample = EpisodeStore(SAMPLE)
-    refs = sound_refs(sample)[::3]
-    packed = _Episodes(sample, refs)
-    unpacked = _Episodes(unpacked_copy(sample, refs, scratch / "unpacked"), refs)
-    episodes = [load_episode(sample, ref, packed.rows[ref]) for ref in refs]
-    contents = [read_members(path) for path in packed.paths]
-    grids = [episode_grid(e.rows, e.t0_ns, step_count(e.t0_ns, e.end_ns)) for e in episodes]
-    cut = [cut_windows(grid, window_starts(len(grid))) for grid in grids]
-    windows = np.concatenate(cut)
+@dataclass(frozen=True)
+class _Size:
+    """Episodes of one size, packed and unpacked."""
 
-    def peer() -> None:
-        for episode, members in zip(episodes, contents, strict=True):
+    label: str
+    packed: _Episodes
+    unpacked: _Episodes
+    contents: list[dict[str, bytes]]
+    loaded: list[Episode]
+
+    @classmethod
+    def of(cls, label: str, folder: Path, episodes: Episodes) -> Self:
+        refs = list(episodes)
+        store = packed_store(folder / "packed", episodes)
+        packed = _Episodes(store, refs)
+        return cls(
+            label,
+            packed,
+            _Episodes(unpacked_store(folder / "unpacked", episodes), refs),
+            list(episodes.values()),
+            [load_episode(store, ref, packed.rows[ref]) for ref in refs],
+        )
+
+    @property
+    def megabytes(self) -> float:
+        """Of one episode's members."""
+        return sum(len(x) for c in self.contents for x in c.values()) / len(self.contents) / 1e6
+
+    def grids(self) -> list[npt.NDArray[np.float32]]:
+        return [episode_grid(e.rows, e.t0_ns, step_count(e.t0_ns, e.end_ns)) for e in self.loaded]
+
+    def peer(self) -> None:
+        for path in self.packed.paths:
+            read_members(path)
+        for episode, members in zip(self.loaded, self.contents, strict=True):
             peers.careful_peer(episode, members)
 
-    def peer_floor() -> None:
-        for path in packed.paths:
-            read_members(path)
+    def works(self) -> dict[str, Callable[[], object]]:
+        return {
+            "unpacked": self.unpacked.validate_and_extract,
+            "floor_unpacked": self.unpacked.floor_unpacked,
+            "archive": self.packed.validate_and_extract,
+            "floor_archive": self.packed.floor_archive,
+            "two_stages": self.packed.in_two_stages,
+            "peer": self.peer,
+        }
 
-    works = {
-        "unpacked": unpacked.validate_and_extract,
-        "floor_unpacked": unpacked.floor_unpacked,
-        "archive": packed.validate_and_extract,
-        "floor_archive": packed.floor_archive,
-        "two_stages": packed.in_two_stages,
-        "peer": lambda: (peer_floor(), peer()),
+
+def measure(scratch: Path, repetitions: int) -> tuple[list[Line], dict[str, float]]:
+    """Return lines of the table, and figures in ms of CPU per episode.
+
+    Figures of lab-sized episodes have names that begin with ``lab_``.
+    """
+    sample = EpisodeStore(SAMPLE)
+    episodes = members_of(sample, sound_refs(sample)[::3])
+    recorded = _Size.of("recorded", scratch / "recorded", episodes)
+    lab = _Size.of("lab size", scratch / "lab", lab_sized(episodes))
+    lines, figures = _reading(recorded, repetitions)
+    lab_lines, lab_figures = _reading(lab, repetitions)
+    more_lines, more_figures = _statistics(recorded, repetitions)
+    figures |= {f"lab_{name}": value for name, value in lab_figures.items()}
+    return [*lines, *lab_lines, *more_lines], figures | more_figures
+
+
+def _reading(size: _Size, repetitions: int) -> tuple[list[Line], dict[str, float]]:
+    """Compare reading, judging and extracting with the floors and the peer."""
+    works = size.works()
+    seconds = interleaved(works, repetitions=repetitions)
+    figures = {name: median_ms(seconds, name, len(size.loaded)) for name in works}
+    figures["megabytes"] = size.megabytes
+    of = f"{size.label} ({size.megabytes:.2f} MB)"
+    lines = [
+        at_most(
+            f"validate + extract, unpacked, by read + sha256, {of}",
+            ratio(seconds, "unpacked", "floor_unpacked"),
+            10,
+            detail=_told(figures, "unpacked", "floor_unpacked"),
+        ),
+        at_most(
+            f"validate + extract, .tar.zst, by zstd + tar + sha256, {of}",
+            ratio(seconds, "archive", "floor_archive"),
+            5,
+            detail=_told(figures, "archive", "floor_archive"),
+        ),
+        at_least(
+            f"careful peer (orjson, percentile) by validate + extract, {of}",
+            ratio(seconds, "peer", "archive"),
+            3,
+            detail=_told(figures, "peer", "archive"),
+        ),
+    ]
+    return lines, figures
+
+
+def _statistics(size: _Size, repetitions: int) -> tuple[list[Line], dict[str, float]]:
+    """Compare the statistics of windows with tsflex's and with sorting alone."""
+    grids = size.grids()
+    cut = [cut_windows(grid, window_starts(len(grid))) for grid in grids]
+    windows = np.concatenate(cut)
+    works: dict[str, Callable[[], object]] = {
         "statistics": lambda: summarize(windows),
         "sort": lambda: np.sort(windows, axis=1),
     }
@@ -114,34 +199,10 @@ def measure(scratch: Path, repetitions: int) -> tuple[list[Line], dict[str, floa
         },
         repetitions=max(3, repetitions // 3),
     )
-    n = len(refs)
-    figures = {name: median_ms(seconds, name, n) for name in works}
+    figures = {name: median_ms(seconds, name, len(grids)) for name in works}
     figures["tsflex"] = median_ms(ours_and_tsflex, "tsflex", len(few))
-    figures["megabytes"] = sum(len(x) for c in contents for x in c.values()) / n / 1e6
-    figures["windows"] = len(windows) / n
-
-    def told(above: str, below: str) -> str:
-        return f"{figures[above]:.2f} ms to {figures[below]:.2f} ms"
-
+    figures["windows"] = len(windows) / len(grids)
     lines = [
-        at_most(
-            "validate + extract, unpacked, by read + sha256",
-            ratio(seconds, "unpacked", "floor_unpacked"),
-            10,
-            detail=told("unpacked", "floor_unpacked"),
-        ),
-        at_most(
-            "validate + extract, .tar.zst, by zstd + tar + sha256",
-            ratio(seconds, "archive", "floor_archive"),
-            5,
-            detail=told("archive", "floor_archive"),
-        ),
-        at_least(
-            "careful peer (orjson, percentile) by validate + extract",
-            ratio(seconds, "peer", "archive"),
-            3,
-            detail=told("peer", "archive"),
-        ),
         at_least(
             "tsflex by the same statistics",
             ratio(ours_and_tsflex, "tsflex", "ours"),
@@ -152,7 +213,11 @@ def measure(scratch: Path, repetitions: int) -> tuple[list[Line], dict[str, floa
             "statistics by np.sort of the windows",
             ratio(seconds, "statistics", "sort"),
             2,
-            detail=told("statistics", "sort"),
+            detail=_told(figures, "statistics", "sort"),
         ),
     ]
     return lines, figures
+
+
+def _told(figures: dict[str, float], above: str, below: str) -> str:
+    return f"{figures[above]:.2f} ms to {figures[below]:.2f} ms"

@@ -17,6 +17,8 @@ from cis490_pipeline.store.layout import EpisodeStore
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+Episodes = dict[EpisodeRef, dict[str, bytes]]
+"""Bytes of each episode's members, by name."""
 _MONO = re.compile(rb'"t_mono_ns":\d+')
 
 
@@ -33,15 +35,33 @@ def sound_refs(store: EpisodeStore) -> list[EpisodeRef]:
     return sound
 
 
-def unpacked_copy(store: EpisodeStore, refs: list[EpisodeRef], root: Path) -> EpisodeStore:
+def members_of(store: EpisodeStore, refs: list[EpisodeRef]) -> Episodes:
+    """Read the members of episodes."""
+    paths = {ref: store.path(ref) for ref in refs}
+    return {ref: read_members(path) for ref, path in paths.items() if path is not None}
+
+
+def packed_store(root: Path, episodes: Episodes) -> EpisodeStore:
+    """Write episodes as a receiver keeps them."""
+    compressor = zstandard.ZstdCompressor(level=3)
+    rows = []
+    for ref, members in episodes.items():
+        archive = compressor.compress(_tar(members))
+        path = root / "episodes" / ref.host_id / f"{ref.episode_id}.tar.zst"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(archive)
+        rows.append(_index_row(ref, archive, len(rows)))
+    (root / "index.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return EpisodeStore(root)
+
+
+def unpacked_store(root: Path, episodes: Episodes) -> EpisodeStore:
     """Write episodes as folders, not yet shipped; the index has no digest for them."""
     rows = []
-    for ref in refs:
+    for ref, members in episodes.items():
         folder = root / "episodes" / ref.host_id / ref.episode_id
         folder.mkdir(parents=True, exist_ok=True)
-        path = store.path(ref)
-        assert path is not None
-        for name, content in read_members(path).items():
+        for name, content in members.items():
             (folder / name).write_bytes(content)
         rows.append(_index_row(ref, None, len(rows)))
     (root / "index.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -55,11 +75,7 @@ def grown_store(root: Path, n_episodes: int) -> EpisodeStore:
     taken for a second shipment of the same telemetry.
     """
     sample = EpisodeStore(SAMPLE)
-    originals = []
-    for ref in sound_refs(sample):
-        path = sample.path(ref)
-        assert path is not None
-        originals.append((ref, read_members(path)))
+    originals = list(members_of(sample, sound_refs(sample)).items())
     compressor = zstandard.ZstdCompressor(level=3)
     rows = []
     for n in range(n_episodes):

@@ -1,5 +1,6 @@
 import signal
 
+import hypothesis
 import pytest
 
 from cis490_pipeline.config import Settings
@@ -9,6 +10,10 @@ from cis490_pipeline_tests.experiment.runs import SAMPLE, fast_stages
 # A shell that starts tests in the background has them ignore SIGINT, and so would every process
 # they start: tests of interruption need the handler a terminal gives.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says how busy the machine is; tests of hangs set a deadline themselves.
+hypothesis.settings.register_profile("busy machine", deadline=None)
+hypothesis.settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session")

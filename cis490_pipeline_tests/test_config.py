@@ -1,3 +1,8 @@
+import ctypes
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +87,46 @@ def test_token_shows_neither_in_settings_nor_in_messages() -> None:
     with pytest.raises(ConfigError, match="printable ASCII") as refused:
         Settings.load(dashboard_token="hunter2\n3")
     assert "hunter2" not in str(refused.value)
+
+
+_MAPPED_FOR_1_MIB = """
+import ctypes
+import numpy as np
+from cis490_pipeline.config import keep_freed_memory
+
+class Mallinfo(ctypes.Structure):
+    _fields_ = [(str(i), ctypes.c_size_t) for i in range(10)]
+
+    n_mapped = property(lambda self: getattr(self, "3"))
+
+read = ctypes.CDLL(None).mallinfo2
+read.restype = Mallinfo
+keep_freed_memory()
+before = read().n_mapped
+array = np.ones(1 << 20, dtype=np.uint8)
+print(read().n_mapped - before)
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or not hasattr(ctypes.CDLL(None), "mallinfo2"),
+    reason="asks glibc from 2.33 on; other C libraries are left alone",
+)
+@pytest.mark.parametrize(
+    ("told", "mapped"), [({}, "0"), ({"MALLOC_MMAP_THRESHOLD_": "131072"}, "1")]
+)
+def test_large_arrays_are_not_mapped_anew_unless_the_environment_says_so(
+    told: dict[str, str], mapped: str
+) -> None:
+    free = {k: v for k, v in os.environ.items() if "MALLOC" not in k and k != "GLIBC_TUNABLES"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", _MAPPED_FOR_1_MIB],
+        env=free | told,
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip() == mapped

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for_end
 from typing import Final, Protocol, TypeVar
 
+from cis490_pipeline.config import keep_freed_memory
 from cis490_pipeline.errors import ConfigError, WorkerDiedError
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class ProcessCompute:
         # Never plain fork: polars' thread pool does not survive it, and the child would hang.
         context = multiprocessing.get_context("forkserver")
         workers = min(self.workers, max(1, len(tasks)))
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_work)
         pending: dict[Future[R], int] = {}
         upcoming = enumerate(tasks)
         try:
@@ -97,7 +98,8 @@ def compute_with(workers: int) -> Compute:
     return SerialCompute() if workers == 1 else ProcessCompute(workers)
 
 
-def _follow_parent() -> None:
+def _begin_work() -> None:
+    keep_freed_memory()
     # Ctrl-C reaches the whole process group; only the parent should print and clean up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -45,8 +45,9 @@ class Unpacked:
 
     contents: dict[str, bytes] = field(default_factory=dict)
     """Bytes of the members that the pipeline reads."""
-    line_counts: dict[str, int] = field(default_factory=dict)
-    """Line feeds of each member that is present, those not kept in memory included."""
+    line_counts: dict[str, int | None] = field(default_factory=dict)
+    """Line feeds of each member that is present; ``None`` of those in ``contents``: who reads their
+    lines knows how many there are, and counting costs as much as unpacking."""
     findings: list[Finding] = field(default_factory=list)
     complete: bool = True
     """Whether the end was reached; if not, an absent member says nothing."""
@@ -241,15 +242,11 @@ class _Budget:
 
 
 def _keep(unpacked: Unpacked, name: str, pieces: Iterator[bytes]) -> None:
-    kept: list[bytes] = []
-    lines = 0
-    for piece in pieces:
-        lines += piece.count(b"\n")
-        if name in READ_MEMBERS:
-            kept.append(piece)
-    unpacked.line_counts[name] = lines
     if name in READ_MEMBERS:
-        unpacked.contents[name] = b"".join(kept)
+        unpacked.contents[name] = b"".join(pieces)
+        unpacked.line_counts[name] = None
+    else:
+        unpacked.line_counts[name] = sum(piece.count(b"\n") for piece in pieces)
 
 
 def _short(name: str) -> str:

@@ -29,6 +29,8 @@ JUSTIFYING_EVENTS: Final[Mapping[str, frozenset[str]]] = {
     Phase.DORMANT: frozenset({"workload_killed", "session_idle"}),
 }
 
+_CHANNELS: Final = {s: [c for c in CHANNELS if c.source is s] for s in Source}
+
 _Times = npt.NDArray[np.int64]
 
 
@@ -84,9 +86,9 @@ def counter_reset_findings(source: Source, rows: pl.DataFrame) -> Iterator[Findi
     """Yield ``counter_reset`` if a counter fell; ``cpu_iowait`` may."""
     fallen = {
         channel.field: n
-        for channel in _recorded(source, rows)
+        for channel, readings in _recorded(source, rows)
         if channel.kind is Kind.COUNTER and not channel.may_fall
-        if (n := _falls(rows[channel.field]))
+        if (n := _falls(readings))
     }
     if fallen:
         told = ", ".join(f"{name} {n} times" for name, n in fallen.items())
@@ -196,12 +198,20 @@ def _shortage(source: Source, n_rows: int, t0_ns: int, end_ns: int) -> Finding:
     return Finding(reason, f"{source}: {n_rows} rows of {expected:.0f}, {MIN_SHARE:.0%} are needed")
 
 
-def _recorded(source: Source, rows: pl.DataFrame) -> list[Channel]:
-    return [c for c in CHANNELS if c.source is source and c.field in rows.columns]
+def _recorded(source: Source, rows: pl.DataFrame) -> Iterator[tuple[Channel, pl.Series]]:
+    # All columns at once: polars takes as long to find one as numpy to look through it.
+    recorded = {readings.name: readings for readings in rows.get_columns()}
+    for channel in _CHANNELS[source]:
+        if channel.field in recorded:
+            yield channel, recorded[channel.field]
 
 
 def _has_readings(rows: pl.DataFrame) -> bool:
-    return any(rows[name].null_count() < rows.height for name in rows.columns if name != TIME)
+    return any(
+        readings.null_count() < rows.height
+        for readings in rows.get_columns()
+        if readings.name != TIME
+    )
 
 
 def _is_flat(source: Source, rows: pl.DataFrame, labels: Sequence[Label], end_ns: int) -> bool:
@@ -209,8 +219,8 @@ def _is_flat(source: Source, rows: pl.DataFrame, labels: Sequence[Label], end_ns
     starts = np.array([label.t_wall_ns for label in labels] + [end_ns])
     edges = np.searchsorted(t_wall_ns, starts, side="right")
     names = [label.phase for label in labels]
-    for channel in _recorded(source, rows):
-        values = rows[channel.field].to_numpy().astype(np.float64)
+    for channel, readings in _recorded(source, rows):
+        values = readings.to_numpy().astype(np.float64)
         means = _phase_means(channel.kind, t_wall_ns, values, edges, names)
         if means.size > 1 and np.ptp(means) > FLAT_SHARE * np.abs(means).max():
             return False

@@ -18,6 +18,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, KeysView
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import NoneType
 from typing import Any, Final
 
@@ -128,12 +129,12 @@ def read_rows(source: Source, content: bytes) -> SourceRows:
         Faulty lines are left out of the frame and named in ``faults``.
     """
     fields = _FIELDS[source]
-    n_lines = content.count(b"\n") + (not content.endswith(b"\n") and bool(content))
-    read = SourceRows(frame=pl.DataFrame(schema={TIME: pl.Int64}), n_lines=n_lines)
-    if n_lines > MAX_LINES:
+    read = SourceRows(frame=pl.DataFrame(schema={TIME: pl.Int64}))
+    # Counting takes a tenth of reading, and no file has more lines than bytes.
+    if len(content) > MAX_LINES and (n_lines := _line_count(content)) > MAX_LINES:
         problem = f"{n_lines} lines, at most {MAX_LINES} are read"
         read.faults.append(RowFault(source.member, MAX_LINES + 1, None, problem))
-        return read
+        return replace(read, n_lines=n_lines)
     frames = [read.frame]
     n_before = 0
     for piece in _pieces(content):
@@ -148,8 +149,13 @@ def read_rows(source: Source, content: bytes) -> SourceRows:
         for name in list(read.unknown)[_MAX_UNKNOWN:]:
             del read.unknown[name]
         if len(read.faults) >= MAX_FAULTS:
+            n_before = _line_count(content)
             break
-    return replace(read, frame=_canonical(fields, _joined(frames)))
+    return replace(read, frame=_canonical(fields, _joined(frames)), n_lines=n_before)
+
+
+def _line_count(content: bytes) -> int:
+    return content.count(b"\n") + (not content.endswith(b"\n") and bool(content))
 
 
 def _pieces(content: bytes) -> Iterator[bytes]:
@@ -175,6 +181,9 @@ def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
 
 def _read_at_once(fields: _Fields, piece: bytes) -> SourceRows | None:
     """Read all lines at once; ``None`` if any is, or might be, faulty."""
+    rows = _read_even(fields, piece)
+    if rows is not None:
+        return rows
     octets = np.frombuffer(piece, dtype=np.uint8)
     feeds = np.flatnonzero(octets == _FEED)
     n_lines = feeds.size + int(not piece.endswith(b"\n"))
@@ -182,9 +191,6 @@ def _read_at_once(fields: _Fields, piece: bytes) -> SourceRows | None:
         return None
     if np.diff(feeds, prepend=-1, append=octets.size).max() > MAX_LINE_BYTES:
         return None
-    rows = _read_even(fields, piece, octets, n_lines)
-    if rows is not None:
-        return rows
     # Without escapes a quote is a quote, and without space before a colon every key ends in `":`,
     # so that counting bytes can count keys. (Of even rows the first is read with care.)
     odd = (b"\\", b" :", b"\t:", b"\r:", b"\n:")
@@ -199,25 +205,41 @@ def _is_one_row_a_line(octets: npt.NDArray[np.uint8], feeds: npt.NDArray[np.intp
     return bool((octets[feeds - 1] == _CLOSE).all() and (octets[starts + 1] == _OPEN).all())
 
 
-def _read_even(
-    fields: _Fields, content: bytes, octets: npt.NDArray[np.uint8], n_lines: int
-) -> SourceRows | None:
+def _read_even(fields: _Fields, content: bytes) -> SourceRows | None:
     """Read rows that differ in their numbers alone; ``None`` if these do not, or are faulty."""
-    read = read_even_rows(content, octets, n_lines) if content.endswith(b"\n") else None
+    read = read_even_rows(content)
     if read is None:
         return None
-    first, columns = read
-    row, fault = _checked_row(fields, first, 1)
+    names = _sound_names(fields.source, read.shape)
+    columns = read.columns
+    if names is None or not columns.keys() >= {key for _, key in names}:
+        return None
+    frame = pl.DataFrame(
+        [
+            # A dtype told costs polars more than finding the array's.
+            pl.Series(name, columns[key].astype(np.float64, copy=False))
+            if name in fields.decimal
+            else pl.Series(name, columns[key])
+            for name, key in names
+        ]
+    )
+    return SourceRows(frame=frame, n_lines=read.n_lines)
+
+
+@lru_cache(maxsize=64)
+def _sound_names(source: Source, line: bytes) -> tuple[tuple[str, str], ...] | None:
+    """Columns of the frame and the keys they are read from, by one line that stands for all.
+
+    Of what is checked in it, only numbers can differ in another line: not their type. ``None`` if
+    it is faulty, or has keys that are unknown or of one channel.
+    """
+    fields = _FIELDS[source]
+    row, fault = _checked_row(fields, line, 1)
     names = {fields.canonical[key]: key for key in row if key in fields.canonical}
     plain = row.keys() <= _ENVELOPE | fields.known and len(names) == len(row.keys() - _ENVELOPE)
-    # Of what is checked in the first row, only numbers can differ in another: not their type.
-    if fault is not None or not plain or not columns.keys() >= {TIME, *names.values()}:
+    if fault is not None or not plain:
         return None
-    order = [(TIME, TIME), *((name, names[name]) for name in fields.aliases if name in names)]
-    frame = pl.DataFrame(
-        [pl.Series(name, columns[key], dtype=fields.dtype(name)) for name, key in order]
-    )
-    return SourceRows(frame=frame, n_lines=n_lines)
+    return (TIME, TIME), *((name, names[name]) for name in fields.aliases if name in names)
 
 
 def _read_shapes(fields: _Fields, content: bytes, n_lines: int) -> SourceRows | None:

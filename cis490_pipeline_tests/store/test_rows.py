@@ -183,6 +183,17 @@ def test_faults_told_are_bounded() -> None:
     assert (len(read.faults), read.n_lines) == (20, 1000)
 
 
+@pytest.mark.parametrize(
+    "line", [b'{"\x95": 1}\n', b'{"t_wall_ns": 1, "a\xff": 2}\n', b'{"a": "\xc3("}\n']
+)
+def test_bytes_that_are_no_text_are_a_fault_of_their_line(line):
+    rows = read_rows(Source.NETFLOW, line)
+
+    assert [(fault.line, fault.field) for fault in rows.faults] == [(1, None)]
+    assert "not a JSON object" in rows.faults[0].problem
+    assert rows.frame.height == 0
+
+
 @pytest.mark.parametrize("slower", ["_read_line_by_line", "_read_shapes"])
 def test_made_up_rows_are_read_the_fastest_way(
     slower: str, monkeypatch: pytest.MonkeyPatch
@@ -308,3 +319,35 @@ def test_reading_in_pieces_equals_reading_whole(size: int) -> None:
         whole.n_lines,
     )
     assert [fault.line for fault in pieces.faults] == [4]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # The same text without digits, and other names.
+        (b'{"t_wall_ns":1,"load_1m":2}\n', b'{"t_wall_ns":1,"load_5m":2}\n'),
+        (b'{"t_wall_ns":1,"load_1m":23}\n', b'{"t_wall_ns":1,"load_12m":3}\n'),
+        # A string that looks like the end of a key.
+        (b'{"t_wall_ns":1,":1":2}\n', b'{"t_wall_ns":1,":3":2}\n'),
+        (b'{"t_wall_ns":1,"x":":1"}\n', b'{"t_wall_ns":1,"x":":3"}\n'),
+        (b'{"t_wall_ns":1,"load_1m":0.5}\n', b'{"t_wall_ns":1,"load_1m":5}\n'),
+        (b'{"t_wall_ns":1,"load_1m":1.5}\n', b'{"t_wall_ns":1,"load_1m":01.5}\n'),
+        (b'{"t_wall_ns":1,"ctxt":7}\n', b'{"t_wall_ns":1,"ctxt":7.5}\n'),
+        (b'{"t_wall_ns":1,"ctxt":7}\n', b'{"t_wall_ns":1,"ctxt":07}\n'),
+        (b'{"t_wall_ns":1,"ctxt":7}\n', b'{"t_wall_ns":1,"ctxt":9223372036854775808}\n'),
+        (b'{"t_wall_ns":1,"ctxt":7}\n', b'{"t_wall_ns":1,"ctxt":7,"ctxt":8}\n'),
+    ],
+)
+def test_what_was_read_before_tells_nothing_of_other_rows(before: bytes, after: bytes) -> None:
+    read_rows(Source.GUEST, before * 9)
+
+    read, careful = read_rows(Source.GUEST, after * 9), read_with_care(Source.GUEST, after * 9)
+
+    assert read.frame.equals(careful.frame)
+    assert (read.faults, read.unknown) == (careful.faults, careful.unknown)
+
+
+def test_even_rows_too_long_to_remember_are_read_too() -> None:
+    line = b'{"t_wall_ns": 1, "note": "' + b"x" * 20_000 + b'", "pkts_out": 2}\n'
+
+    assert read_rows(Source.NETFLOW, line * 3).frame.rows() == [(1, 2)] * 3
