@@ -105,7 +105,7 @@ def break_on(ref: EpisodeRef, how: str) -> Any:
             if how == "memory":
                 raise MemoryError("no more")
             raise ZeroDivisionError("a mistake of ours")
-        return validate_episode(root, found, row)
+        return validate_episode(EpisodeStore(root), found, row)
 
     return validate
 
@@ -179,7 +179,7 @@ def test_archive_replaced_while_it_is_read_is_errored_not_judged(
         return row.sha256
 
     monkeypatch.setattr("cis490_pipeline.store.archive.file_sha256", replace_after_hashing)
-    verdict = validate_episode(tmp_path, REF, row)
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
 
     assert (verdict["status"], verdict["reasons"]) == ("errored", [])
     assert "was replaced while it was being read" in verdict["details"][0]
@@ -227,7 +227,7 @@ def verdict_on(folder: Path, content: bytes) -> dict[str, Any]:
     path = EpisodeStore(folder).archive_path(REF)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    return validate_episode(folder, REF, index_row(REF, content))
+    return validate_episode(EpisodeStore(folder), REF, index_row(REF, content))
 
 
 def fuzz_tar(folder: Path, data: st.DataObject) -> None:
