@@ -10,6 +10,7 @@ import hashlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -219,13 +220,16 @@ class RemoteFolder:
 
 
 def _entry(info: dict[str, Any]) -> Entry:
-    # "0" is a stamp too: on systems that know neither tag nor time, the size alone must do.
+    # On a system that knows neither tag nor time, the size alone must do.
     known = (info[name] for name in (*_STAMPS, *_LAST_STAMPS) if info.get(name) is not None)
-    # A file system's clock is coarse: a file that was renamed over another has its own number.
-    stamp = f"{next(known, '0')}{info.get('ino', '')}"
+    stamp = next(known, "")
+    if isinstance(stamp, datetime):
+        # Some give a number when they list, and a date when they are asked for one file.
+        stamp = stamp.timestamp()
     size = info.get("size")
     is_plain = info["type"] == "file" and not info.get("islink") and isinstance(size, int)
-    return Entry(size if isinstance(size, int) else 0, stamp, is_plain)
+    # A file system's clock is coarse: a file that was renamed over another has its own number.
+    return Entry(size if isinstance(size, int) else 0, f"{stamp}{info.get('ino', '')}", is_plain)
 
 
 def _lost_race(refused: OSError) -> bool:

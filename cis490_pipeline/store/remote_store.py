@@ -62,10 +62,11 @@ class RemoteStore(ReceiverStore):
         """Files of each episode, by name relative to its host's folder."""
         files: dict[EpisodeRef, _Files] = {}
         for name, entry in self._folder.find(_FOLDER).items():
-            _, host, *rest = name.split("/")
-            ref = ref_of(host, rest[0]) if rest else None
+            # episodes/HOST/ENTRY, and what lies in ENTRY if it is a folder.
+            parts = name.split("/")
+            ref = ref_of(parts[1], parts[2]) if len(parts) > 2 else None
             if ref is not None:
-                files.setdefault(ref, {})["/".join(rest)] = entry
+                files.setdefault(ref, {})["/".join(parts[2:])] = entry
         return files
 
     @cached_property
