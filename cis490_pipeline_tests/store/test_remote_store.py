@@ -1,5 +1,7 @@
 import errno
 import pickle
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from cis490_pipeline.compute import ProcessCompute, SerialCompute
+from cis490_pipeline.compute import SerialCompute
 from cis490_pipeline.domain import Address, EpisodeRef
 from cis490_pipeline.errors import StoreError
 from cis490_pipeline.store.layout import EpisodeStore, ReceiverStore
@@ -94,18 +96,35 @@ def test_a_store_elsewhere_gets_the_verdicts_of_the_same_store_here(
 
 
 def test_workers_read_a_store_in_s3_by_the_environment_alone(
-    bucket: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bucket: Address, tmp_path: Path
 ) -> None:
     local = copy_store(tmp_path / "store", SIX)
     upload(local.root, bucket)
-    store = RemoteStore(bucket)
+    places = ["--store", str(bucket), "--data", str(tmp_path / "data")]
+    export = tmp_path / "verdicts.parquet"
 
-    first = sweep(store, None, ProcessCompute(2))
+    # A process of its own: workers have the environment that the first of them was started with.
+    subprocess.run(
+        [sys.executable, "-m", "cis490_pipeline", "validate", *places]
+        + ["--workers", "2", "--export", str(export)],
+        check=True,
+        capture_output=True,
+        timeout=100,
+    )
 
-    assert comparable(first.frame).equals(comparable(swept(local).frame))
+    assert pl.read_parquet(export).equals(comparable(swept(local).frame))
+
+
+def test_an_unchanged_store_in_s3_is_listed_and_not_read(
+    bucket: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(copy_store(tmp_path / "store", SIX).root, bucket)
+    first = swept(RemoteStore(bucket))
+
     with counted_requests(monkeypatch) as seen:
         again = swept(RemoteStore(bucket), first.frame)
-    assert (again.n_read, again.n_reused) == (0, len(SIX))
+
+    assert (first.n_read, again.n_read, again.n_reused) == (len(SIX), 0, len(SIX))
     # One listing, and the index, which is read again.
     assert {method for method, key in seen if "index.jsonl" not in key} == {"list_objects_v2"}
     assert sum(n for (method, _), n in seen.items() if method == "list_objects_v2") == 1
