@@ -146,6 +146,28 @@ def test_what_was_not_sent_is_made_again_if_its_inputs_or_files_are_others(
     assert machine(place, tmp_path / "b").brought()["processed/one.txt"] == "one 1"
 
 
+def test_what_a_stage_removes_while_it_works_does_not_come_back(
+    memory_place: Address, tmp_path: Path
+) -> None:
+    machine(memory_place, tmp_path / "a").ensure()
+    later = machine(memory_place, tmp_path / "b", "2")
+    make = later.make
+    seen: list[dict[str, str]] = []
+
+    def remove_first() -> Made:
+        seen.append(later.local())
+        (later.workspace.paths.root / "processed/one.txt").unlink()
+        seen.append(later.brought())
+        return make()
+
+    later.make = remove_first  # type: ignore[method-assign]
+    later.ensure()
+
+    # It begins with all of the old version at hand, to go on from.
+    assert seen[0] == {name: f"{text} 1" for name, text in Note.texts.items()}
+    assert seen[1].keys() == {"processed/two.txt"}
+
+
 def _fail(*_: Any, **__: Any) -> None:
     raise OSError("the cable")
 

@@ -102,11 +102,11 @@ def test_workers_read_a_store_in_s3_by_the_environment_alone(
     upload(local.root, bucket)
     places = ["--store", str(bucket), "--data", str(tmp_path / "data")]
     export = tmp_path / "verdicts.parquet"
+    output = ["--workers", "2", "--export", str(export)]
 
     # A process of its own: workers have the environment that the first of them was started with.
     subprocess.run(
-        [sys.executable, "-m", "cis490_pipeline", "validate", *places]
-        + ["--workers", "2", "--export", str(export)],
+        [sys.executable, "-m", "cis490_pipeline", "validate", *places, *output],
         check=True,
         capture_output=True,
         timeout=100,
