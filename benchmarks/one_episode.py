@@ -65,7 +65,7 @@ class _Episodes:
     def in_two_stages(self) -> None:
         """As the stages do it, each reading the episode for itself."""
         for ref in self.refs:
-            validate_episode(self.store.root, ref, self.rows[ref])
+            validate_episode(self.store, ref, self.rows[ref])
             _extract(load_episode(self.store, ref, self.rows[ref]))
 
     def floor_unpacked(self) -> None:

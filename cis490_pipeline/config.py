@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
+from cis490_pipeline.domain import Address
 from cis490_pipeline.errors import ConfigError
 
 FILE_NAME: Final = "cis490.toml"
@@ -52,14 +53,23 @@ def keep_freed_memory() -> None:
     set_option(_M_TRIM_THRESHOLD, 64 << 20)
 
 
+def default_cache() -> Path:
+    """Return where copies of remote files are kept: below ``XDG_CACHE_HOME``, or ``~/.cache``."""
+    told = os.environ.get("XDG_CACHE_HOME", "")
+    # As its specification says, a relative path there is to be ignored.
+    return (Path(told) if Path(told).is_absolute() else Path("~/.cache").expanduser()) / "cis490"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What every command and asset is told."""
 
-    store: Path = Path("data/sample")
-    """Receiver store that episodes are read from."""
-    data: Path = Path("data")
-    """Folder that all files made go to."""
+    store: Path | Address = Path("data/sample")
+    """Receiver store that episodes are read from: a folder, or an address such as `s3://lab/store`."""
+    data: Path | Address = Path("data")
+    """Where all files made go to: a folder, or an address."""
+    cache: Path = field(default_factory=default_cache)
+    """Folder for local copies of what lies at an address."""
     seed: int = 0
     """Of training and resampling."""
     split_seed: int = 0
@@ -147,9 +157,16 @@ def _from_flags(flags: Mapping[str, Any], problems: list[str]) -> _Given:
 def _path(value: object) -> Path:
     if not isinstance(value, str | Path) or not str(value).strip():
         raise ValueError(f"must be a path, got {value!r}")
+    # Not the value: an address may hold a password that somebody took for a part of it.
     if "://" in str(value):
-        raise ValueError(f"must be a folder of this machine, got {str(value)!r}")
+        raise ValueError("must be a folder of this machine, got an address")
     return Path(value).expanduser()
+
+
+def _place(value: object) -> Path | Address:
+    if isinstance(value, Address):
+        return value
+    return Address.parse(value) if isinstance(value, str) and "://" in value else _path(value)
 
 
 def _whole_number(low: int, high: int) -> Callable[[object], int]:
@@ -193,8 +210,9 @@ def _secret(value: object) -> str:
 
 
 _READERS: Final[dict[str, Callable[[object], Any]]] = {
-    "store": _path,
-    "data": _path,
+    "store": _place,
+    "data": _place,
+    "cache": _path,
     "seed": _whole_number(0, _MAX_SEED),
     "split_seed": _whole_number(0, _MAX_SEED),
     "train_hosts": _names,

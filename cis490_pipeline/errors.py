@@ -27,6 +27,10 @@ class StoreError(PipelineError):
     """A receiver store, its index or an archive cannot be read as the format says."""
 
 
+class ChangedMeanwhileError(StoreError):
+    """Somebody else replaced what was about to be replaced here."""
+
+
 class EpisodeRejectedError(StoreError):
     """An episode cannot be used; carries the reason codes of its verdict."""
 

@@ -1,9 +1,12 @@
 import signal
+import uuid
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
 from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Address
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline_tests.experiment.runs import SAMPLE, fast_stages
 
@@ -24,3 +27,44 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     for stage in fast_stages(workspace):
         stage.ensure()
     return workspace
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """An S3 server in this process, on a port of its own; it holds nothing on disk."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Address:
+    """An empty bucket that this process and its children reach by the environment alone."""
+    import s3fs
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "hunter2",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"lab-{uuid.uuid4().hex[:12]}"
+    s3fs.S3FileSystem().mkdir(name)
+    return Address("s3", name)
+
+
+@pytest.fixture
+def memory_place() -> Iterator[Address]:
+    """A place in fsspec's memory; only this process sees it."""
+    import fsspec
+
+    place = Address("memory", f"place-{uuid.uuid4().hex[:12]}")
+    yield place
+    fs = fsspec.filesystem("memory")
+    if fs.exists(str(place)):
+        fs.rm(str(place), recursive=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Address
 from cis490_pipeline.errors import ConfigError
 
 
@@ -15,7 +16,16 @@ from cis490_pipeline.errors import ConfigError
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder and no variable of ours."""
     monkeypatch.chdir(tmp_path)
-    for name in ("STORE", "DATA", "SEED", "WORKERS", "THREADS", "DASHBOARD_URL", "DASHBOARD_TOKEN"):
+    for name in (
+        "STORE",
+        "DATA",
+        "CACHE",
+        "SEED",
+        "WORKERS",
+        "THREADS",
+        "DASHBOARD_URL",
+        "DASHBOARD_TOKEN",
+    ):
         monkeypatch.delenv(f"CIS490_{name}", raising=False)
     return tmp_path
 
@@ -26,6 +36,22 @@ def test_defaults_need_nothing() -> None:
     assert (settings.store, settings.data) == (Path("data/sample"), Path("data"))
     assert (settings.seed, settings.threads, settings.dashboard_url) == (0, 1, None)
     assert settings.workers >= 1
+
+
+def test_store_and_data_may_be_addresses(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIS490_STORE", "s3://lab/store/")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bare))
+
+    settings = Settings.load(data="file:///mnt/lab")
+
+    assert (settings.store, settings.data) == (
+        Address("s3", "lab/store"),
+        Address("file", "/mnt/lab"),
+    )
+    assert settings.cache == bare / "cis490"
+    assert Settings.load(cache="~/copies").cache == Path("~/copies").expanduser()
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert Settings.load().cache == Path("~/.cache/cis490").expanduser()
 
 
 def test_flags_win_over_environment_over_file_over_defaults(
@@ -50,7 +76,7 @@ def test_every_fault_is_told_with_where_it_came_from(
     monkeypatch.setenv("CIS490_DASHBOARD_URL", "dashboard:8447")
 
     with pytest.raises(ConfigError) as refused:
-        Settings.load(threads=0, store="s3://bucket", colour="red")
+        Settings.load(threads=0, store="s3://me:hunter2@lab", cache="s3://lab", colour="red")
 
     for told in (
         "cis490.toml: workers: must be a whole number of at least 1, got True",
@@ -59,10 +85,12 @@ def test_every_fault_is_told_with_where_it_came_from(
         "CIS490_SEED: must be a whole number of at least 0, got '-1'",
         "CIS490_DASHBOARD_URL: must be an http:// or https:// address, got 'dashboard:8447'",
         "--threads: must be from 1 to 1024, got 0",
-        "--store: must be a folder of this machine, got 's3://bucket'",
+        "--store: s3:// must name a place alone",
+        "--cache: must be a folder of this machine, got an address",
         "colour is no setting",
     ):
         assert told in str(refused.value)
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize("content", [b"seed = ", b"\xff"])

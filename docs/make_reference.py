@@ -72,7 +72,16 @@ def first_line(thing: object) -> str:
 # What is made from the code
 
 
-SHARED = ("--store", "--data", "--seed", "--train-hosts", "--workers", "--threads", "--json")
+SHARED = (
+    "--store",
+    "--data",
+    "--cache",
+    "--seed",
+    "--train-hosts",
+    "--workers",
+    "--threads",
+    "--json",
+)
 
 
 def commands() -> str:
@@ -120,6 +129,12 @@ def _meaning(option: click.Option) -> str:
     return f"{option.help} Default: {code(default)}."
 
 
+MADE_DEFAULTS = {
+    "workers": "processors this process may use",
+    "cache": "`cis490` in `XDG_CACHE_HOME` or `~/.cache`",
+}
+
+
 def settings() -> str:
     """List every setting: its flag, its variable, its default."""
     run = cis490.get_command(click.Context(cis490), "run")
@@ -132,7 +147,7 @@ def settings() -> str:
         if item.default is None:
             default = "none"
         elif item.default is dataclasses.MISSING:
-            default = "processors this process may use"
+            default = MADE_DEFAULTS[item.name]
         else:
             value = item.default
             default = code(",".join(value) if isinstance(value, tuple) else value)

@@ -35,6 +35,7 @@ EXTRAS = {
     "train": ("torch", "xgboost", "sklearn", "onnx", "jinja2"),
     "orchestrate": ("dagster", "dagster_webserver"),
     "live": ("onnxruntime", "safetensors"),
+    "s3": ("s3fs",),
 }
 MIN_FREE_BYTES = 1 << 30
 
@@ -83,15 +84,20 @@ def _installation() -> list[Line]:
 
 
 def _store(workspace: Workspace) -> list[Line]:
-    root = workspace.store.root
-    if not root.is_dir():
+    root = workspace.settings.store
+    if isinstance(root, Path) and not root.is_dir():
         return [Line(False, "store", f"{root} is not a folder", "set --store or CIS490_STORE")]
     try:
         index = workspace.store.read_index()
-    except PipelineError as error:
-        return [Line(False, "store", str(error), "repair or remove the index")]
+    except (PipelineError, OSError) as error:
+        advice = (
+            "repair or remove the index"
+            if isinstance(root, Path)
+            else "see docs/how-to/elsewhere.md"
+        )
+        return [Line(False, "store", str(error), advice)]
     refs = workspace.store.episodes(index)
-    absent = [ref for ref in refs if workspace.store.path(ref) is None]
+    absent = [ref for ref in refs if not workspace.store.has(ref)]
     unindexed = [ref for ref in refs if ref not in index.rows]
     return [
         Line(
@@ -125,11 +131,14 @@ def _count(what: str, things: Any, advice: str) -> Line:
 
 def _data(workspace: Workspace) -> list[Line]:
     folder = workspace.paths.root
+    what = "data folder"
+    if workspace.shared is not None:
+        what = f"local copy of {workspace.shared.address}"
     existing = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     writable = os.access(existing, os.W_OK)
     return [
-        Line(writable, "data folder", str(folder), "choose another with --data or CIS490_DATA"),
+        Line(writable, what, str(folder), "choose another with --data or CIS490_DATA"),
         Line(free > MIN_FREE_BYTES, "free disk", f"{free / 2**30:.1f} GiB", "free at least 1 GiB"),
         _leftovers(folder),
     ]

@@ -36,8 +36,9 @@ stderr = Console(stderr=True)
 def workspace_options(command: Command) -> Command:
     """Add the flags every command that touches data takes."""
     for option in (
-        click.option("--store", metavar="DIR", help="Receiver store to read."),
-        click.option("--data", metavar="DIR", help="Folder everything made here goes to."),
+        click.option("--store", metavar="PLACE", help="Receiver store: a folder or an address."),
+        click.option("--data", metavar="PLACE", help="Where everything made here goes to."),
+        click.option("--cache", metavar="DIR", help="Folder for copies of what is at an address."),
         click.option("--seed", type=int, help="Seed of training and resampling."),
         click.option("--train-hosts", metavar="A,B", help="Hosts the host split trains on."),
         click.option("--workers", type=int, help="Processes for episode-sized work."),

@@ -41,6 +41,9 @@ def simulate(
     Everything in it says that it is simulated. STORE/truth.jsonl says what `validate` must find. A
     run that is stopped leaves nothing behind; run it again.
     """
+    # A path has lost one of the two slashes by now.
+    if ":/" in str(store):
+        raise click.BadParameter("must be a folder of this machine; copy it to an address later")
     names = tuple(name.strip() for name in hosts.split(",") if name.strip())
     config = SimulationConfig(episodes=episodes, seed=seed, hosts=names, faults=faults)
     processes = workers or available_processors()

@@ -1,9 +1,6 @@
 """Stages that no recipe changes: the verdict of every episode, and the grids of the usable ones."""
 
-import hashlib
 import os
-import stat
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +14,6 @@ from cis490_pipeline.features.grids import build_grids
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.store.files import (
     file_sha256,
-    printable,
     read_json,
     write_parquet,
 )
@@ -35,8 +31,8 @@ class ValidationSweep(Stage):
         """Return what the store holds now, by name, size and time; no archive is read."""
         return {
             "rules": RULES_VERSION,
-            "store": self._store_name(),
-            "listing": store_listing_digest(self.workspace.store.root),
+            "store": self.workspace.store.name,
+            "listing": self.workspace.store.listing_digest(),
         }
 
     def unfinished(self) -> str | None:
@@ -68,7 +64,7 @@ class ValidationSweep(Stage):
     def covers_this_store(self) -> bool:
         """Whether the last verdicts are on the store of these settings."""
         record = self.record()
-        return record is not None and record.inputs["store"] == self._store_name()
+        return record is not None and record.inputs["store"] == self.workspace.store.name
 
     def sweep(self, journal: Path | None = None) -> SweepResult:
         """Sweep the store, starting from the last verdicts on this same store.
@@ -89,9 +85,6 @@ class ValidationSweep(Stage):
             journal=journal,
             checked_at=_now(),
         )
-
-    def _store_name(self) -> str:
-        return str(self.workspace.store.root.resolve())
 
 
 def _now() -> str:
@@ -160,41 +153,6 @@ class GridShards(Stage):
             not manifest.is_file() or read_json(manifest)["index_sha256"] != file_sha256(index)
         ):
             index.unlink()
-
-
-def store_listing_digest(root: Path) -> str:
-    """Digest of names, sizes and times of a store's files: what changed without reading them."""
-    total = hashlib.sha256()
-    for name, size, changed_ns in _files(root, "episodes"):
-        total.update(f"{name}\0{size}\0{changed_ns}\n".encode())
-    index = root / "index.jsonl"
-    total.update(file_sha256(index).encode() if index.exists() else b"")
-    return total.hexdigest()
-
-
-def _files(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
-    """Yield path, size and time of change of every regular file, one folder after another."""
-    found: list[tuple[str, int, int]] = []
-    folders: list[str] = []
-    try:
-        with os.scandir(root / folder) as entries:
-            for entry in entries:
-                name = f"{folder}/{entry.name}"
-                try:
-                    seen = entry.stat()
-                except OSError:
-                    # A receiver renames what has arrived: it is listed under its name next time.
-                    continue
-                if stat.S_ISREG(seen.st_mode):
-                    found.append((printable(name), seen.st_size, seen.st_mtime_ns))
-                elif entry.is_dir(follow_symlinks=folder == "episodes"):
-                    folders.append(name)
-    except OSError:
-        # It is gone, or may not be read; what lies there is found missing by the sweep itself.
-        return
-    yield from sorted(found)
-    for name in sorted(folders):
-        yield from _files(root, name)
 
 
 def corpus_stages(workspace: Workspace) -> tuple[Stage, ...]:

@@ -135,7 +135,9 @@ class EvaluationReport(ModelStage):
             "n_test_openings": opened,
         }
         numbers |= {f"f1_{row['phase']}": row["f1"] for row in report["per_class"]}
-        return Made(digest(report), (path, self.checkpoint.folder / "predictions.parquet"), numbers)
+        folder = self.checkpoint.folder
+        files = (path, folder / "predictions.parquet", folder / "predictions.json")
+        return Made(digest(report), files, numbers)
 
 
 def _named(untested: dict[str, list[str]]) -> str:

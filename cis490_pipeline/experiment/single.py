@@ -36,9 +36,9 @@ def extract_single(
     index = workspace.store.read_index()
     # Only names that are episodes': `..` and an empty half would be paths of something else.
     known = ref in index.rows or ref in workspace.store.on_disk()
-    if not known or workspace.store.path(ref) is None:
+    if not known or not workspace.store.has(ref):
         raise StoreError(
-            f"{workspace.store.root}: no episode {name!r}; name one as HOST/EPISODE_ID, "
+            f"{workspace.store.name}: no episode {name!r}; name one as HOST/EPISODE_ID, "
             f"such as {next(iter(sorted(index.rows)), 'none: the store is empty')}"
         )
     episode = load_episode(workspace.store, ref, index.rows.get(ref))

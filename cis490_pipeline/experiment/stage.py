@@ -7,34 +7,20 @@ everything the artefact was made from. Dagster assets, the command line and Pyth
 
 import time
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import msgspec
-from filelock import FileLock
 
 from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.experiment.record import Record, encoded, sound_files
+from cis490_pipeline.experiment.shared import lock_of
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.files import atomic_write, file_sha256
 
 Numbers = dict[str, int | float | str | bool | None]
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What a stage made, from what, and the numbers a person wants to see."""
-
-    key: str
-    inputs: dict[str, str]
-    """Digest of everything the artefact depends on, by name."""
-    digest: str
-    """Digest of the artefact's content."""
-    files: dict[str, int]
-    """Files of the artefact, relative to the data folder, with their sizes in bytes."""
-    numbers: dict[str, Any]
-    seconds: float
-    sha256: dict[str, str] = {}
-    """SHA-256 of the same files."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +87,8 @@ class Stage(ABC):
     @final
     def record(self) -> Record | None:
         """Return the last record, whether or not it is still current."""
+        if (shared := self.workspace.shared) is not None:
+            shared.take(self.record_path, self.key)
         try:
             return msgspec.json.decode(self.record_path.read_bytes(), type=Record)
         except (FileNotFoundError, msgspec.DecodeError):
@@ -109,6 +97,13 @@ class Stage(ABC):
     @final
     def outdated(self) -> str | None:
         """Return why the artefact must be made, or None when it is up to date."""
+        if (why := self._superseded()) is not None:
+            return why
+        altered = self.altered()
+        return f"missing or altered: {', '.join(altered[:3])}" if altered else None
+
+    def _superseded(self) -> str | None:
+        """Return why another artefact is wanted, whatever became of the files of this one."""
         inputs = self.inputs()
         if inputs is None:
             return "an input does not exist yet"
@@ -122,10 +117,7 @@ class Stage(ABC):
         ]
         if changed:
             return "changed: " + ", ".join(changed)
-        if (unfinished := self.unfinished()) is not None:
-            return unfinished
-        altered = self.altered()
-        return f"missing or altered: {', '.join(altered[:3])}" if altered else None
+        return self.unfinished()
 
     @final
     def altered(self) -> list[str]:
@@ -144,9 +136,11 @@ class Stage(ABC):
 
         Two processes that want the same scope wait for each other.
         """
-        lock = self.workspace.paths.root / "processed" / "records" / f"{self.scope}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
+        shared, path = self.workspace.shared, self.record_path
+        with lock_of(path.parent):
+            stamp = shared.take(path, self.key, again=True) if shared is not None else None
+            if shared is not None and self._superseded() is None:
+                self._drop_altered()
             why = self.outdated()
             record = self.record()
             if why is None and record is not None and not force:
@@ -159,36 +153,51 @@ class Stage(ABC):
                     f"{self.key} ({self.scope}): {why}; make {' and '.join(self.upstream)} first, "
                     "or let `cis490 run` make everything in order"
                 )
-            made = self.make()
-            record = self._write(made, inputs, started)
+            with shared.making(path) if shared is not None else nullcontext():
+                record = self._unsent(inputs) or self._record(self.make(), inputs, started)
+                if shared is not None:
+                    text = encoded(record)
+                    atomic_write(self._unsent_path, lambda file: file.write(text))
+                    record = shared.publish(path, record, stamp)
+                text = encoded(record)
+                atomic_write(path, lambda file: file.write(text))
+                self._unsent_path.unlink(missing_ok=True)
             self.recorded()
             return Outcome(record, made=True, why=why or "forced")
 
+    @property
+    def _unsent_path(self) -> Path:
+        return self.record_path.with_suffix(".unsent")
+
+    def _unsent(self, inputs: dict[str, str]) -> Record | None:
+        """Return what was made of the same inputs before, but could not be sent for a fault."""
+        try:
+            record = msgspec.json.decode(self._unsent_path.read_bytes(), type=Record)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+        sound = sound_files(self.workspace.paths.root, record, self._unsent_path)
+        return record if record.inputs == inputs and sound == record.files.keys() else None
+
+    def _drop_altered(self) -> None:
+        """Remove files that are not what the shared record names: they can be had again."""
+        for name in self.altered():
+            (self.workspace.paths.root / name).unlink(missing_ok=True)
+
     def _sound(self, record: Record) -> set[str]:
-        """Names of the record's files whose content is still the recorded one."""
+        """Names of the record's files that are as recorded, here or where the data are shared."""
         root = self.workspace.paths.root
-        recorded_ns = self.record_path.stat().st_mtime_ns
-        sound = set()
-        for name, size in record.files.items():
-            path = root / name
-            try:
-                stat = path.stat()
-                # Only what was touched since is read again: the grids of a lab are 30 GB.
-                untouched = stat.st_mtime_ns < recorded_ns
-                if stat.st_size == size and (
-                    untouched or record.sha256.get(name) in (None, file_sha256(path))
-                ):
-                    sound.add(name)
-            except OSError:
-                continue
+        sound = sound_files(root, record, self.record_path)
+        if self.workspace.shared is not None:
+            # What the record names was there before the record, and is fetched when it is read.
+            sound |= {name for name in record.files if not (root / name).exists()}
         return sound
 
-    def _write(self, made: Made, inputs: dict[str, str], started: float) -> Record:
+    def _record(self, made: Made, inputs: dict[str, str], started: float) -> Record:
         root = self.workspace.paths.root
         files = {path.relative_to(root).as_posix(): path for path in sorted(made.files)}
         before = self.record()
         kept = self._sound(before) & before.sha256.keys() if before is not None else set()
-        record = Record(
+        return Record(
             key=self.key,
             inputs=inputs,
             digest=made.digest,
@@ -200,6 +209,3 @@ class Stage(ABC):
                 for name, path in files.items()
             },
         )
-        text = msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=1)
-        atomic_write(self.record_path, lambda file: file.write(text))
-        return record

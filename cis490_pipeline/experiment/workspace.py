@@ -3,11 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 from cis490_pipeline.compute import Compute, compute_with
 from cis490_pipeline.config import Settings
-from cis490_pipeline.store.layout import DataPaths, EpisodeStore
+from cis490_pipeline.domain import Address
+from cis490_pipeline.experiment.shared import SharedData
+from cis490_pipeline.store.data_paths import DataPaths
+from cis490_pipeline.store.layout import ReceiverStore
+from cis490_pipeline.store.remote_store import open_store
 
 
 class Progress(Protocol):
@@ -29,13 +34,25 @@ class Workspace:
     progress: Progress = field(default=no_progress, compare=False)
 
     @cached_property
-    def store(self) -> EpisodeStore:
-        """The receiver store episodes are read from."""
-        return EpisodeStore(self.settings.store)
+    def store(self) -> ReceiverStore:
+        """The receiver store episodes are read from; one elsewhere as it was when first listed."""
+        return open_store(self.settings.store)
+
+    @cached_property
+    def shared(self) -> SharedData | None:
+        """The shared data and their local copy, if they are kept at an address."""
+        data = self.settings.data
+        return SharedData(data, self.settings.cache) if isinstance(data, Address) else None
 
     @cached_property
     def paths(self) -> DataPaths:
-        """Where every file made here lies."""
+        """Where every file made here lies; of shared data, in the local copy.
+
+        Whoever asks there for a path gets it with what the records name at it.
+        """
+        if self.shared is not None:
+            return DataPaths(self.shared.root, self.shared.bring)
+        assert isinstance(self.settings.data, Path)
         return DataPaths(self.settings.data)
 
     @cached_property

@@ -13,6 +13,7 @@ from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import N_CHANNELS
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
 from cis490_pipeline.store.files import digest, file_sha256, read_json
+from cis490_pipeline.store.origin import bring_file
 
 INDEX_FILE: Final = "index.parquet"
 MANIFEST_FILE: Final = "manifest.json"
@@ -78,7 +79,8 @@ class GridStore:
         if name not in self._maps:
             if name not in self.shard_sha256:
                 raise DatasetError(f"{self.folder}: the manifest names no shard {name!r}")
-            self._maps[name] = open_shard(self.folder / name)
+            path = bring_file(self.folder / name, self.shard_sha256[name])
+            self._maps[name] = open_shard(path)
         return self._maps[name]
 
     def grid(self, episode_id: str) -> npt.NDArray[np.float32]:
@@ -103,7 +105,8 @@ class GridStore:
         return sorted(
             name
             for name, sha256 in self.shard_sha256.items()
-            if not (self.folder / name).is_file() or file_sha256(self.folder / name) != sha256
+            if not (path := bring_file(self.folder / name, sha256)).is_file()
+            or file_sha256(path) != sha256
         )
 
     @cached_property

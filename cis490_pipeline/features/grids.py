@@ -29,7 +29,7 @@ from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.features.windows import BASELINE_STEPS, baseline_is_clean
 from cis490_pipeline.store.episode import load_episode
 from cis490_pipeline.store.files import file_sha256, write_json, write_parquet
-from cis490_pipeline.store.layout import EpisodeStore, IndexRow
+from cis490_pipeline.store.layout import IndexRow, ReceiverStore
 
 SHARD_EPISODES: Final = 256
 COMMIT_SHARDS: Final = 16
@@ -65,7 +65,7 @@ class GridIndex:
 
 
 def build_grids(
-    store: EpisodeStore,
+    store: ReceiverStore,
     episodes: pl.DataFrame,
     folder: Path,
     compute: Compute,
@@ -122,7 +122,7 @@ def build_grids(
 
 @dataclass(frozen=True)
 class _Task:
-    root: Path
+    store: ReceiverStore
     ref: EpisodeRef
     row: IndexRow | None
     content: str
@@ -137,7 +137,7 @@ class _Gridded:
 def _grid_of(task: _Task) -> _Gridded | str:
     """Grid one episode, or say why not; runs in a worker process."""
     try:
-        episode = load_episode(EpisodeStore(task.root), task.ref, task.row)
+        episode = load_episode(task.store, task.ref, task.row)
         if episode.sha256 != task.content:
             return f"changed since the sweep (now {episode.sha256:.12}); sweep again"
         n_steps = step_count(episode.t0_ns, episode.end_ns)
@@ -254,12 +254,12 @@ def _present(folder: Path, wanted: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _tasks(store: EpisodeStore, missing: pl.DataFrame) -> list[_Task]:
+def _tasks(store: ReceiverStore, missing: pl.DataFrame) -> list[_Task]:
     index_rows = store.read_index().rows
     tasks = []
     for host_id, episode_id, content in missing.select("host_id", "episode_id", "sha256").rows():
         ref = EpisodeRef(host_id, episode_id)
-        tasks.append(_Task(store.root, ref, index_rows.get(ref), content))
+        tasks.append(_Task(store.only([ref]), ref, index_rows.get(ref), content))
     return tasks
 
 

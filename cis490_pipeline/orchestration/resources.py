@@ -6,8 +6,9 @@ from cis490_pipeline.config import Settings
 from cis490_pipeline.experiment.workspace import Workspace
 
 _OPTIONAL = {
-    "store": (str, "Receiver store to read, a folder."),
-    "data": (str, "Folder everything made here goes to."),
+    "store": (str, "Receiver store to read: a folder or an address."),
+    "data": (str, "Where everything made here goes to: a folder or an address."),
+    "cache": (str, "Folder for local copies of what lies at an address."),
     "seed": (int, "Seed of training and resampling."),
     "train_hosts": (str, "Hosts the host split trains on, with commas between them."),
     "workers": (int, "Processes for episode-sized work."),

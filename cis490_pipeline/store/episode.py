@@ -11,7 +11,7 @@ import polars as pl
 from cis490_pipeline.domain import EpisodeRef, Source, Verdict
 from cis490_pipeline.errors import EpisodeRejectedError
 from cis490_pipeline.store import archive
-from cis490_pipeline.store.layout import EpisodeStore, IndexRow
+from cis490_pipeline.store.layout import ARCHIVE_SUFFIX, IndexRow, ReceiverStore
 from cis490_pipeline.store.manifest import (
     SCHEMA_VERSION,
     EpisodeMeta,
@@ -79,7 +79,9 @@ class OpenedEpisode:
         )
 
 
-def open_episode(store: EpisodeStore, ref: EpisodeRef, index_row: IndexRow | None) -> OpenedEpisode:
+def open_episode(
+    store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None
+) -> OpenedEpisode:
     """Read an episode and note every fault of its files.
 
     Parameters
@@ -95,15 +97,18 @@ def open_episode(store: EpisodeStore, ref: EpisodeRef, index_row: IndexRow | Non
     """
     opened = OpenedEpisode(ref=ref)
     opened.findings += _index_findings(index_row)
-    path = store.path(ref)
-    if path is None:
-        text = f"neither {store.archive_path(ref).name} nor a folder is there"
-        opened.findings.append(Finding(Reason.MISSING_MEMBER, text))
-        return opened
-    sealed = index_row is not None and index_row.sha256 is not None
-    unpacked = archive.unpack(path, index_row.sha256 if index_row else None)
-    if path.is_dir() or (index_row is not None and not sealed):
-        text = "no digest seals it: " + ("unpacked" if path.is_dir() else "sha256 is null")
+    with store.reading(ref) as reading:
+        opened.findings += reading.findings
+        path = reading.path
+        if path is None:
+            if not reading.findings:
+                text = f"neither {ref.episode_id}{ARCHIVE_SUFFIX} nor a folder is there"
+                opened.findings.append(Finding(Reason.MISSING_MEMBER, text))
+            return opened
+        unpacked = archive.unpack(path, index_row.sha256 if index_row else None)
+        is_folder = path.is_dir()
+    if is_folder or (index_row is not None and index_row.sha256 is None):
+        text = "no digest seals it: " + ("unpacked" if is_folder else "sha256 is null")
         opened.findings.append(Finding(Reason.UNSEALED, text))
     opened.findings += unpacked.findings
     opened.sha256 = unpacked.sha256
@@ -114,7 +119,7 @@ def open_episode(store: EpisodeStore, ref: EpisodeRef, index_row: IndexRow | Non
     return opened
 
 
-def load_episode(store: EpisodeStore, ref: EpisodeRef, index_row: IndexRow | None) -> Episode:
+def load_episode(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None) -> Episode:
     """Load an episode whose files are sound; gates on rates and gaps are the validator's.
 
     Raises

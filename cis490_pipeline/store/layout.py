@@ -1,7 +1,12 @@
-"""Where things lie: the receiver's store, which is only read, and the data folder made here."""
+"""Where things lie in a receiver's store, which is only read."""
 
+import hashlib
+import os
 import re
-from collections.abc import Iterator
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +16,10 @@ import msgspec
 
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import StoreError
+from cis490_pipeline.store.files import file_sha256, printable
+from cis490_pipeline.store.reasons import Finding
 
+INDEX_FILE: Final = "index.jsonl"
 ARCHIVE_SUFFIX: Final = ".tar.zst"
 # Crockford's base 32 has neither I, L, O nor U; 26 of its characters hold 130 bits, so the first
 # stays below 8.
@@ -55,16 +63,63 @@ class _ShipmentRow(msgspec.Struct):
     commit: str | None = None
 
 
-class EpisodeStore:
-    """A receiver's store on a file system; nothing here writes to it."""
+@dataclass(frozen=True)
+class Reading:
+    """An episode's files, at hand on this machine for as long as they are being read."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    path: Path | None
+    """Of the archive or of the unpacked folder; None if there is neither, or it may not be read."""
+    findings: tuple[Finding, ...] = ()
+    """What was wrong before anything was read."""
+
+
+class ReceiverStore(ABC):
+    """A receiver's store, wherever it lies; nothing here writes to it. It pickles."""
 
     @property
-    def index_path(self) -> Path:
-        """Path of the append-only index."""
-        return self.root / "index.jsonl"
+    @abstractmethod
+    def name(self) -> str:
+        """What it is known by: its resolved path, or its address."""
+
+    @abstractmethod
+    def index_lines(self) -> AbstractContextManager[Iterable[bytes]]:
+        """Open ``index.jsonl`` and give its lines one after another; none if there is no index.
+
+        Raises
+        ------
+        StoreError
+            If there is no such store.
+        """
+
+    @abstractmethod
+    def on_disk(self) -> Iterator[EpisodeRef]:
+        """Yield episodes that have an archive or a folder, an episode with both once; unsorted."""
+
+    @abstractmethod
+    def has(self, ref: EpisodeRef) -> bool:
+        """Whether an episode has an archive or an unpacked folder."""
+
+    @abstractmethod
+    def stamps(self, ref: EpisodeRef) -> list[list[str | int]] | None:
+        """Name, type, size and time of change of an archive or of each member of a folder."""
+
+    @abstractmethod
+    def listing_digest(self) -> str:
+        """Digest of names, sizes and changes of all files: what changed without reading them."""
+
+    @abstractmethod
+    def reading(self, ref: EpisodeRef) -> AbstractContextManager[Reading]:
+        """Give an episode's files as local ones, its archive before its unpacked folder.
+
+        Raises
+        ------
+        OSError
+            If they cannot be had; that says nothing about the episode.
+        """
+
+    def only(self, refs: Iterable[EpisodeRef]) -> "ReceiverStore":
+        """Return a store that knows these episodes at least, to send to another process."""
+        return self
 
     def read_index(self) -> StoreIndex:
         """Read ``index.jsonl``; a line that is no index row is skipped with its reason.
@@ -78,24 +133,17 @@ class EpisodeStore:
         Raises
         ------
         StoreError
-            If the store's folder does not exist.
+            If there is no such store.
         """
-        if not self.root.is_dir():
-            raise StoreError(
-                f"{self.root}: no such store; set CIS490_STORE or --store to a folder with "
-                "index.jsonl and episodes/"
-            )
         index = StoreIndex()
-        if not self.index_path.is_file():
-            return index
-        with self.index_path.open("rb") as lines:
+        with self.index_lines() as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
                 try:
                     row = _parse_index_row(line)
                 except (ValueError, RecursionError) as wrong:
-                    index.skipped.append(f"{self.index_path.name} line {number}: {wrong!s:.200}")
+                    index.skipped.append(f"{INDEX_FILE} line {number}: {wrong!s:.200}")
                     continue
                 earlier = index.rows.get(row.ref)
                 if earlier is not None:
@@ -103,6 +151,42 @@ class EpisodeStore:
                     row = replace(row, received_at_wall=first)
                 index.rows[row.ref] = row
         return index
+
+    def episodes(self, index: StoreIndex | None = None) -> list[EpisodeRef]:
+        """Return all episodes, indexed or on disk, sorted by host and id."""
+        rows = (index or self.read_index()).rows
+        return sorted({*rows, *self.on_disk()})
+
+
+class EpisodeStore(ReceiverStore):
+    """A receiver's store on a file system of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def name(self) -> str:
+        """Resolved path."""
+        return str(self.root.resolve())
+
+    @property
+    def index_path(self) -> Path:
+        """Path of the append-only index."""
+        return self.root / INDEX_FILE
+
+    @contextmanager
+    def index_lines(self) -> Iterator[Iterable[bytes]]:
+        """Open the index."""
+        if not self.root.is_dir():
+            raise StoreError(
+                f"{self.root}: no such store; set CIS490_STORE or --store to a folder with "
+                f"{INDEX_FILE} and episodes/"
+            )
+        if not self.index_path.is_file():
+            yield ()
+            return
+        with self.index_path.open("rb") as lines:
+            yield lines
 
     def archive_path(self, ref: EpisodeRef) -> Path:
         """Return the path an episode's archive has, whether it exists or not."""
@@ -116,25 +200,61 @@ class EpisodeStore:
         folder = archive.with_name(ref.episode_id)
         return folder if folder.is_dir() else None
 
+    def has(self, ref: EpisodeRef) -> bool:
+        """Whether the archive or the folder exists."""
+        return self.path(ref) is not None
+
+    @contextmanager
+    def reading(self, ref: EpisodeRef) -> Iterator[Reading]:
+        """Give the files where they lie."""
+        yield Reading(self.path(ref))
+
     def on_disk(self) -> Iterator[EpisodeRef]:
-        """Yield episodes that have an archive or a folder, an episode with both once; unsorted."""
+        """Yield what the folder of each host holds."""
         episodes = self.root / "episodes"
         if not episodes.is_dir():
             return
         seen: set[EpisodeRef] = set()
         for host in episodes.iterdir():
-            if not _HOST.fullmatch(host.name) or not host.is_dir():
+            if not host.is_dir():
                 continue
             for entry in _entries(host):
-                ref = EpisodeRef(host.name, entry.name.removesuffix(ARCHIVE_SUFFIX))
-                if ref not in seen and _ULID.fullmatch(ref.episode_id):
+                ref = ref_of(host.name, entry.name)
+                if ref is not None and ref not in seen:
                     seen.add(ref)
                     yield ref
 
-    def episodes(self, index: StoreIndex | None = None) -> list[EpisodeRef]:
-        """Return all episodes, indexed or on disk, sorted by host and id."""
-        rows = (index or self.read_index()).rows
-        return sorted({*rows, *self.on_disk()})
+    def stamps(self, ref: EpisodeRef) -> list[list[str | int]] | None:
+        """Look at the archive, or at each member of the folder."""
+        try:
+            path = self.path(ref)
+            if path is None:
+                return None
+            members = sorted(path.iterdir()) if path.is_dir() else [path]
+            stats = [(member, member.lstat()) for member in members]
+        except OSError as failure:
+            # Not to be judged here: reading it will say what is wrong, and errored is not reused.
+            return [[type(failure).__name__]]
+        return [
+            [printable(member.name), stat.S_IFMT(seen.st_mode), seen.st_size, seen.st_mtime_ns]
+            for member, seen in stats
+        ]
+
+    def listing_digest(self) -> str:
+        """Look at every file, and read the index."""
+        total = hashlib.sha256()
+        for name, size, changed_ns in _files(self.root, "episodes"):
+            total.update(f"{name}\0{size}\0{changed_ns}\n".encode())
+        total.update(file_sha256(self.index_path).encode() if self.index_path.exists() else b"")
+        return total.hexdigest()
+
+
+def ref_of(host: str, entry: str) -> EpisodeRef | None:
+    """Return the episode that a name in a host's folder is of, or None if it is of none."""
+    episode_id = entry.removesuffix(ARCHIVE_SUFFIX)
+    if not _HOST.fullmatch(host) or not _ULID.fullmatch(episode_id):
+        return None
+    return EpisodeRef(host, episode_id)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -143,6 +263,31 @@ def _entries(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError:
         return []
+
+
+def _files(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
+    """Yield path, size and time of change of every regular file, one folder after another."""
+    found: list[tuple[str, int, int]] = []
+    folders: list[str] = []
+    try:
+        with os.scandir(root / folder) as entries:
+            for entry in entries:
+                name = f"{folder}/{entry.name}"
+                try:
+                    seen = entry.stat()
+                except OSError:
+                    # A receiver renames what has arrived: it is listed under its name next time.
+                    continue
+                if stat.S_ISREG(seen.st_mode):
+                    found.append((printable(name), seen.st_size, seen.st_mtime_ns))
+                elif entry.is_dir(follow_symlinks=folder == "episodes"):
+                    folders.append(name)
+    except OSError:
+        # It is gone, or may not be read; what lies there is found missing by the sweep itself.
+        return
+    yield from sorted(found)
+    for name in sorted(folders):
+        yield from _files(root, name)
 
 
 def _parse_index_row(line: bytes) -> IndexRow:
@@ -167,69 +312,3 @@ def _parse_index_row(line: bytes) -> IndexRow:
         schema_version=row.schema_version,
         commit=row.commit,
     )
-
-
-@dataclass(frozen=True)
-class DataPaths:
-    """Paths of everything the pipeline makes, below one root."""
-
-    root: Path
-
-    @property
-    def validation(self) -> Path:
-        """File of all episodes' verdicts."""
-        return self.root / "processed" / "validation_v1.parquet"
-
-    @property
-    def validation_journal(self) -> Path:
-        """File of the verdicts that a sweep under way has made so far."""
-        return self.root / "processed" / "validation_v1.journal.jsonl"
-
-    def grids(self, schema_hash: str) -> Path:
-        """Return the folder of the grid shards of one feature schema, shared by all recipes."""
-        return self.root / "processed" / "grids" / schema_hash[:16]
-
-    def recipe(self, recipe: str) -> Path:
-        """Return the folder of one recipe's datasets."""
-        return self.root / "processed" / recipe
-
-    def validation_index(self, recipe: str) -> Path:
-        """Return the file of usable episodes with their side of the split."""
-        return self.recipe(recipe) / "validation_index.parquet"
-
-    def split(self, recipe: str) -> Path:
-        """Return the file of the persistent sides."""
-        return self.recipe(recipe) / "split_v1.json"
-
-    def feature_dir(self, recipe: str) -> Path:
-        """Return the folder of the summary-feature dataset."""
-        return self.recipe(recipe) / "features_window_v1"
-
-    def tensor_dir(self, recipe: str) -> Path:
-        """Return the folder of the tensor dataset's index and manifest."""
-        return self.recipe(recipe) / "tensor_window_v1"
-
-    def checkpoint(self, recipe: str, name: str) -> Path:
-        """Return the folder of one trained model; `name` is ``<architecture>_<variant>``."""
-        return self.root / "artifacts" / recipe / name
-
-    def report_json(self, recipe: str, name: str) -> Path:
-        """Return the evaluation report of one model."""
-        return self.root / "reports" / recipe / f"{name}.json"
-
-    def leaderboard(self, recipe: str) -> Path:
-        """Return the file that compares all models of a recipe."""
-        return self.root / "reports" / recipe / "leaderboard.json"
-
-    def report_html(self, recipe: str) -> Path:
-        """Return the page for people."""
-        return self.root / "reports" / recipe / "report.html"
-
-    @property
-    def dagster(self) -> Path:
-        """Dagster's own storage."""
-        return self.root / "dagster"
-
-    def lock(self, recipe: str) -> Path:
-        """Return the lock file of one recipe's writers."""
-        return self.recipe(recipe) / ".lock"

@@ -1,7 +1,6 @@
 """Verdicts on a whole store: incremental, in parallel, resumable, the same whatever the order."""
 
 import contextlib
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ import polars as pl
 from cis490_pipeline.compute import Compute
 from cis490_pipeline.domain import EpisodeRef, Verdict
 from cis490_pipeline.errors import WorkerDiedError
-from cis490_pipeline.store.files import digest, printable
+from cis490_pipeline.store.files import digest
 from cis490_pipeline.store.journal import SweepJournal
-from cis490_pipeline.store.layout import EpisodeStore, IndexRow, StoreIndex
+from cis490_pipeline.store.layout import IndexRow, ReceiverStore, StoreIndex
 from cis490_pipeline.store.reasons import Reason
 from cis490_pipeline.store.validate import (
     RULES_VERSION,
@@ -51,7 +50,7 @@ class SweepResult:
 
 
 def sweep(
-    store: EpisodeStore,
+    store: ReceiverStore,
     previous: pl.DataFrame | None,
     compute: Compute,
     progress: Callable[[int, int], None] | None = None,
@@ -96,7 +95,7 @@ def sweep(
         notes: SweepJournal | None = None
         earlier = [] if previous is None else [previous]
         if journal is not None:
-            about = {"rules": RULES_VERSION, "store": str(store.root.resolve())}
+            about = {"rules": RULES_VERSION, "store": store.name}
             notes = stack.enter_context(SweepJournal(journal, VALIDATION_SCHEMA, about))
             began = notes.begin(began)
             earlier += notes.finished()
@@ -107,7 +106,7 @@ def sweep(
         done = _Pieces()
         if progress:
             progress(reused.height, len(refs))
-        for rows in _verdicts(store.root, to_read, compute):
+        for rows in _verdicts(store, to_read, compute):
             for row in rows:
                 row["checked_at"] = began
                 row["input_key"] = keys[EpisodeRef(row["host_id"], row["episode_id"])]
@@ -177,24 +176,25 @@ class _Pieces:
 class _Task:
     """Some episodes for one worker: a task each would cost more to send than to do."""
 
-    store_root: Path
+    store: ReceiverStore
     episodes: Sequence[_Listed]
 
     def halves(self) -> "tuple[_Task, _Task]":
         middle = len(self.episodes) // 2
         return (
-            _Task(self.store_root, self.episodes[:middle]),
-            _Task(self.store_root, self.episodes[middle:]),
+            _Task(self.store, self.episodes[:middle]),
+            _Task(self.store, self.episodes[middle:]),
         )
 
 
 def _verdicts(
-    store_root: Path, episodes: Sequence[_Listed], compute: Compute
+    store: ReceiverStore, episodes: Sequence[_Listed], compute: Compute
 ) -> Iterator[list[_Row]]:
     """Yield verdicts in batches, whatever becomes of the workers."""
     tasks = [
-        _Task(store_root, episodes[start : start + _EPISODES_PER_TASK])
+        _Task(store.only(ref for ref, _ in some), some)
         for start in range(0, len(episodes), _EPISODES_PER_TASK)
+        if (some := episodes[start : start + _EPISODES_PER_TASK])
     ]
     while tasks:
         done: set[int] = set()
@@ -228,12 +228,12 @@ def _apart(task: _Task, compute: Compute) -> Iterator[list[_Row]]:
 
 
 def _validate_batch(task: _Task) -> list[_Row]:
-    return [_validate_one(task.store_root, ref, row) for ref, row in task.episodes]
+    return [_validate_one(task.store, ref, row) for ref, row in task.episodes]
 
 
-def _validate_one(store_root: Path, ref: EpisodeRef, index_row: IndexRow | None) -> _Row:
+def _validate_one(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None) -> _Row:
     try:
-        row = validate_episode(store_root, ref, index_row)
+        row = validate_episode(store, ref, index_row)
         # Here, where one episode can be told from another, not when all are put together.
         pl.DataFrame([row], schema=VALIDATION_SCHEMA)
     # Everything, a panic of polars included: the other episodes must get their verdict.
@@ -246,7 +246,7 @@ def _pair(ref: EpisodeRef) -> tuple[str, str]:
     return ref.host_id, ref.episode_id
 
 
-def _listing(store: EpisodeStore, index: StoreIndex, refs: Sequence[EpisodeRef]) -> pl.DataFrame:
+def _listing(store: ReceiverStore, index: StoreIndex, refs: Sequence[EpisodeRef]) -> pl.DataFrame:
     """Return every episode with the key of what a verdict on it would rest on now."""
     rows = [index.rows.get(ref) for ref in refs]
     columns = {
@@ -258,27 +258,10 @@ def _listing(store: EpisodeStore, index: StoreIndex, refs: Sequence[EpisodeRef])
     return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String()))
 
 
-def _input_key(store: EpisodeStore, ref: EpisodeRef, index_row: IndexRow | None) -> str:
+def _input_key(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None) -> str:
     """Digest of all that a verdict rests on, short of reading the episode."""
     told = index_row and [index_row.sha256, index_row.bytes, index_row.schema_version]
-    return digest({"rules": RULES_VERSION, "index": told, "files": _stamps(store, ref)})
-
-
-def _stamps(store: EpisodeStore, ref: EpisodeRef) -> list[list[str | int]] | None:
-    """Name, type, size and time of change of an archive or of each member of a folder."""
-    try:
-        path = store.path(ref)
-        if path is None:
-            return None
-        members = sorted(path.iterdir()) if path.is_dir() else [path]
-        stats = [(member, member.lstat()) for member in members]
-    except OSError as failure:
-        # Not to be judged from here: reading it will say what is wrong, and errored is not reused.
-        return [[type(failure).__name__]]
-    return [
-        [printable(member.name), stat.S_IFMT(seen.st_mode), seen.st_size, seen.st_mtime_ns]
-        for member, seen in stats
-    ]
+    return digest({"rules": RULES_VERSION, "index": told, "files": store.stamps(ref)})
 
 
 def _still_true(earlier: Iterable[pl.DataFrame], listing: pl.DataFrame) -> pl.DataFrame:

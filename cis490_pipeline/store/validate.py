@@ -1,7 +1,6 @@
 """The verdict on one episode, as a row of the validation index."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
@@ -17,7 +16,7 @@ from cis490_pipeline.store.checks import (
 )
 from cis490_pipeline.store.episode import OpenedEpisode, open_episode
 from cis490_pipeline.store.files import printable
-from cis490_pipeline.store.layout import EpisodeStore, IndexRow
+from cis490_pipeline.store.layout import IndexRow, ReceiverStore
 from cis490_pipeline.store.reasons import Finding, Reason, verdict_of
 
 RULES_VERSION: Final = "2"
@@ -59,13 +58,13 @@ VALIDATION_SCHEMA: Final[dict[str, pl.DataType]] = {
 
 
 def validate_episode(
-    store_root: Path, ref: EpisodeRef, index_row: IndexRow | None
+    store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None
 ) -> dict[str, Any]:
     """Check one episode by every rule but ``duplicate_content``, which takes the whole corpus.
 
     Parameters
     ----------
-    store_root : folder of the store.
+    store : where it lies.
     ref : which episode.
     index_row : what the index says of it; ``None`` if it is not indexed.
 
@@ -76,7 +75,7 @@ def validate_episode(
         the sweep's to fill. An I/O error gives status ``errored`` and its text.
     """
     try:
-        opened = open_episode(EpisodeStore(store_root), ref, index_row)
+        opened = open_episode(store, ref, index_row)
     except OSError as failure:
         return errored_verdict(ref, index_row, f"{type(failure).__name__}: {failure}")
     return judge_episode(opened, index_row)

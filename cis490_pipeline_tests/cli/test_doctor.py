@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from cis490_pipeline.cli.doctor import EXTRAS
+from cis490_pipeline.domain import Address
 from cis490_pipeline_tests.cli.runs import Cli, Done
 
 
@@ -63,3 +64,25 @@ def test_missing_extra_is_a_fact_not_a_fault(cli: Cli, monkeypatch: pytest.Monke
 
     assert done.code == 0
     assert lines(done)["extra [live]"]["found"] == "missing no_such_module"
+
+
+def test_store_and_data_at_an_address_are_told_with_their_cache(
+    plain: Cli, memory_place: Address, tmp_path: Path
+) -> None:
+    places = ("--data", f"{memory_place}/data", "--cache", str(tmp_path / "cache"))
+
+    done = plain("doctor", f"{memory_place}/store", *places, "--json")
+
+    found = lines(done)
+    assert done.code == 1
+    assert str(found["store"]["found"]).startswith(f"{memory_place}/store: no such store")
+    copy = found[f"local copy of {memory_place}/data"]
+    assert (copy["ok"], str(copy["found"]).startswith(str(tmp_path / "cache"))) == (True, True)
+
+
+def test_simulated_store_is_written_to_this_machine_only(plain: Cli, tmp_path: Path) -> None:
+    done = plain("simulate", "s3://lab/store", "--episodes", "3")
+
+    assert done.code == 2
+    assert "must be a folder of this machine" in done.err
+    assert not list(tmp_path.glob("s3*"))

@@ -69,7 +69,7 @@ def test_unknown_flag_is_a_fault_of_usage(plain: Cli) -> None:
         (["--seed", "-1"], "--seed: must be a whole number of at least 0, got -1"),
         (["--workers", "0"], "--workers: must be from 1 to 1024, got 0"),
         (["--train-hosts", ","], "--train-hosts: must name at least one host"),
-        (["--store", "s3://bucket"], "--store: must be a folder of this machine"),
+        (["--store", "s3://me:hunter2@lab"], "--store: s3:// must name a place alone"),
     ],
     ids=["seed", "workers", "train-hosts", "store"],
 )

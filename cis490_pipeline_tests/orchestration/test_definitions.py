@@ -171,9 +171,14 @@ def test_no_preloaded_module_starts_polars():
     # A process forked after polars has started its threads waits for them forever.
     found = run_python(AFTER_PRELOAD)
 
-    # The settings pin the threads of libraries; they and their errors import nothing else of ours.
+    # The settings pin the threads of libraries; they, their errors and the words of the domain
+    # import nothing but the standard library.
     assert found == [
         "cis490_pipeline.config",
+        "cis490_pipeline.domain",
+        "cis490_pipeline.domain.address",
+        "cis490_pipeline.domain.telemetry",
+        "cis490_pipeline.domain.terms",
         "cis490_pipeline.errors",
         "cis490_pipeline.orchestration",
         "cis490_pipeline.orchestration.preload",

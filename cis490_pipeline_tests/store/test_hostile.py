@@ -18,7 +18,7 @@ from cis490_pipeline.compute import ProcessCompute, SerialCompute
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.store import sweep as sweep_module
 from cis490_pipeline.store.archive import unpack
-from cis490_pipeline.store.layout import EpisodeStore, IndexRow
+from cis490_pipeline.store.layout import EpisodeStore, IndexRow, ReceiverStore
 from cis490_pipeline.store.strict_json import parse_object
 from cis490_pipeline.store.sweep import sweep
 from cis490_pipeline.store.validate import validate_episode
@@ -47,6 +47,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     script = textwrap.dedent(
         f"""
         import json, os, pathlib, re, time
+        from cis490_pipeline.store.layout import EpisodeStore
         from cis490_pipeline.store.sweep import _validate_one
         from cis490_pipeline_tests.store.episodes import REF, index_row
         folder = pathlib.Path({str(folder)!r})
@@ -56,7 +57,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             os.replace(folder / f"{{number}}.tar.zst", target)
             row = index_row(REF, target.read_bytes())
             began = time.process_time()
-            verdict = _validate_one(pathlib.Path({str(root)!r}), REF, row)
+            verdict = _validate_one(EpisodeStore(pathlib.Path({str(root)!r})), REF, row)
             told.append([verdict, time.process_time() - began])
         # Not getrusage: its peak survives exec, so that a large parent would be measured.
         status = pathlib.Path("/proc/self/status").read_text()
@@ -100,12 +101,12 @@ def test_what_is_told_of_a_hostile_archive_is_bounded(judged: dict[str, Any], na
 
 
 def break_on(ref: EpisodeRef, how: str) -> Any:
-    def validate(root: Path, found: EpisodeRef, row: IndexRow | None) -> dict[str, Any]:
+    def validate(store: ReceiverStore, found: EpisodeRef, row: IndexRow | None) -> dict[str, Any]:
         if found == ref:
             if how == "memory":
                 raise MemoryError("no more")
             raise ZeroDivisionError("a mistake of ours")
-        return validate_episode(root, found, row)
+        return validate_episode(store, found, row)
 
     return validate
 
@@ -179,7 +180,7 @@ def test_archive_replaced_while_it_is_read_is_errored_not_judged(
         return row.sha256
 
     monkeypatch.setattr("cis490_pipeline.store.archive.file_sha256", replace_after_hashing)
-    verdict = validate_episode(tmp_path, REF, row)
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
 
     assert (verdict["status"], verdict["reasons"]) == ("errored", [])
     assert "was replaced while it was being read" in verdict["details"][0]
@@ -227,7 +228,7 @@ def verdict_on(folder: Path, content: bytes) -> dict[str, Any]:
     path = EpisodeStore(folder).archive_path(REF)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    return validate_episode(folder, REF, index_row(REF, content))
+    return validate_episode(EpisodeStore(folder), REF, index_row(REF, content))
 
 
 def fuzz_tar(folder: Path, data: st.DataObject) -> None:

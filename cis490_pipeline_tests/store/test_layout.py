@@ -5,7 +5,8 @@ import pytest
 
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import StoreError
-from cis490_pipeline.store.layout import DataPaths, EpisodeStore
+from cis490_pipeline.store.data_paths import DataPaths
+from cis490_pipeline.store.layout import EpisodeStore
 from cis490_pipeline_tests.store.episodes import (
     OTHER_REF,
     REF,

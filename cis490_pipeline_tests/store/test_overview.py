@@ -9,7 +9,6 @@ from cis490_pipeline.cli.options import _PlainProgress
 from cis490_pipeline.cli.store_lines import store_lines
 from cis490_pipeline.compute import SerialCompute
 from cis490_pipeline.domain import EpisodeRef, Source
-from cis490_pipeline.experiment.corpus import store_listing_digest
 from cis490_pipeline.store.layout import EpisodeStore
 from cis490_pipeline.store.overview import Overview, counts_by_host, overview
 from cis490_pipeline.store.reasons import Reason
@@ -129,16 +128,16 @@ def test_progress_without_a_terminal_says_rate_and_time_left(
 
 def test_listing_digest_sees_what_a_sweep_would_read_again(tmp_path: Path) -> None:
     write_index(tmp_path, [MadeEpisode().write(tmp_path)])
-    digests = [store_listing_digest(tmp_path)]
+    digests = [EpisodeStore(tmp_path).listing_digest()]
 
     MadeEpisode(OTHER_REF, meta=make_meta(OTHER_REF)).write_folder(tmp_path)
-    digests.append(store_listing_digest(tmp_path))
+    digests.append(EpisodeStore(tmp_path).listing_digest())
     folder = tmp_path / "episodes" / OTHER_REF.host_id / OTHER_REF.episode_id
     (folder / "done.marker").write_bytes(b"x")
-    digests.append(store_listing_digest(tmp_path))
+    digests.append(EpisodeStore(tmp_path).listing_digest())
     write_index(tmp_path, [])
-    digests.append(store_listing_digest(tmp_path))
+    digests.append(EpisodeStore(tmp_path).listing_digest())
 
     assert len(set(digests)) == 4
-    assert store_listing_digest(tmp_path) == digests[-1]
-    assert store_listing_digest(tmp_path / "none")
+    assert EpisodeStore(tmp_path).listing_digest() == digests[-1]
+    assert EpisodeStore(tmp_path / "none").listing_digest()

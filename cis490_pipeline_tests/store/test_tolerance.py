@@ -33,7 +33,7 @@ def with_aliases(row: Row, source: Source) -> Row:
 
 
 def judged(tmp_path: Path, episode: MadeEpisode) -> dict[str, Any]:
-    return validate_episode(tmp_path, REF, episode.write(tmp_path))
+    return validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
 
 
 def test_other_recorders_names_give_the_same_episode(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_recorder_that_changes_a_name_midway_is_read_through(tmp_path: Path) -> 
     row = episode.write(tmp_path)
     loaded = load_episode(EpisodeStore(tmp_path), REF, row).rows[Source.PROC]
 
-    assert validate_episode(tmp_path, REF, row)["status"] == "accepted"
+    assert validate_episode(EpisodeStore(tmp_path), REF, row)["status"] == "accepted"
     assert loaded["cpu_user_jiffies"].to_list() == [r["cpu_user_jiffies"] for r in rows]
 
 

@@ -32,7 +32,7 @@ def test_each_fault_gets_exactly_its_reason(tmp_path: Path, reason: str, fault: 
     fault(episode)
     row = episode.write(tmp_path)
 
-    verdict = validate_episode(tmp_path, REF, row)
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
 
     assert verdict["reasons"] == [reason], verdict["details"]
     assert verdict["status"] == Reason(reason).verdict
@@ -45,7 +45,7 @@ def test_what_the_format_allows_is_accepted(tmp_path: Path, change: Fault) -> No
     change(episode)
     row = episode.write(tmp_path)
 
-    verdict = validate_episode(tmp_path, REF, row)
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
 
     assert (verdict["status"], verdict["details"]) == ("accepted", [])
 
@@ -54,7 +54,7 @@ def test_another_folder_prefix_makes_every_member_unsafe(tmp_path: Path) -> None
     episode = MadeEpisode()
     has_other_prefix(episode)
 
-    verdict = validate_episode(tmp_path, REF, episode.write(tmp_path))
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
 
     assert "unsafe_member" in verdict["reasons"]
     assert verdict["status"] == "rejected"
@@ -63,7 +63,7 @@ def test_another_folder_prefix_makes_every_member_unsafe(tmp_path: Path) -> None
 def test_wrong_digest_ends_the_check(tmp_path: Path) -> None:
     row = dataclasses.replace(MadeEpisode(labels=[]).write(tmp_path), sha256="0" * 64)
 
-    assert validate_episode(tmp_path, REF, row)["reasons"] == ["sha256_mismatch"]
+    assert validate_episode(EpisodeStore(tmp_path), REF, row)["reasons"] == ["sha256_mismatch"]
 
 
 def test_cut_archive_ends_the_check(tmp_path: Path) -> None:
@@ -71,7 +71,10 @@ def test_cut_archive_ends_the_check(tmp_path: Path) -> None:
     path = EpisodeStore(tmp_path).archive_path(REF)
     path.write_bytes(path.read_bytes()[:-200])
 
-    assert set(validate_episode(tmp_path, REF, row)["reasons"]) == {"archive_corrupt", "unsealed"}
+    assert set(validate_episode(EpisodeStore(tmp_path), REF, row)["reasons"]) == {
+        "archive_corrupt",
+        "unsealed",
+    }
 
 
 def test_faults_of_several_kinds_accumulate(tmp_path: Path) -> None:
@@ -79,7 +82,7 @@ def test_faults_of_several_kinds_accumulate(tmp_path: Path) -> None:
     for fault in (restarts, has_late_event, meta_says("schema_version", 2), rows_go_back, links):
         fault(episode)
 
-    verdict = validate_episode(tmp_path, REF, episode.write(tmp_path))
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
 
     # The counter's fall is not judged: in rows out of order it means nothing.
     assert verdict["reasons"] == [
@@ -93,26 +96,26 @@ def test_faults_of_several_kinds_accumulate(tmp_path: Path) -> None:
 def test_archive_without_an_index_row_is_not_indexed(tmp_path: Path) -> None:
     MadeEpisode().write(tmp_path)
 
-    assert validate_episode(tmp_path, REF, None)["reasons"] == ["not_indexed"]
+    assert validate_episode(EpisodeStore(tmp_path), REF, None)["reasons"] == ["not_indexed"]
 
 
 def test_index_row_without_a_file_is_missing_member(tmp_path: Path) -> None:
     row = MadeEpisode().write(tmp_path)
     EpisodeStore(tmp_path).archive_path(REF).unlink()
 
-    assert validate_episode(tmp_path, REF, row)["reasons"] == ["missing_member"]
+    assert validate_episode(EpisodeStore(tmp_path), REF, row)["reasons"] == ["missing_member"]
 
 
 def test_index_row_of_another_format_is_schema_version(tmp_path: Path) -> None:
     row = dataclasses.replace(MadeEpisode().write(tmp_path), schema_version=2)
 
-    assert validate_episode(tmp_path, REF, row)["reasons"] == ["schema_version"]
+    assert validate_episode(EpisodeStore(tmp_path), REF, row)["reasons"] == ["schema_version"]
 
 
 def test_unpacked_folder_is_unsealed_and_nothing_else(tmp_path: Path) -> None:
     row = MadeEpisode().write_folder(tmp_path)
 
-    verdict = validate_episode(tmp_path, REF, row)
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
 
     assert (verdict["status"], verdict["reasons"]) == ("degraded", ["unsealed"])
 
@@ -123,7 +126,7 @@ def test_link_in_a_folder_is_not_followed(tmp_path: Path) -> None:
     labels.rename(tmp_path / "elsewhere")
     labels.symlink_to(tmp_path / "elsewhere")
 
-    reasons = validate_episode(tmp_path, REF, row)["reasons"]
+    reasons = validate_episode(EpisodeStore(tmp_path), REF, row)["reasons"]
 
     assert reasons == ["missing_member", "unsafe_member", "unsealed"]
 
@@ -137,7 +140,7 @@ def test_an_error_of_the_file_system_says_nothing_of_the_episode(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("cis490_pipeline.store.archive.file_sha256", fail)
-    verdict = validate_episode(tmp_path, REF, row)
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
 
     assert (verdict["status"], verdict["reasons"]) == ("errored", [])
     assert verdict["details"] == ["OSError: [Errno 5] Input/output error"]
@@ -149,7 +152,7 @@ def test_clean_only_episode_has_neither_profile_nor_flat_source(tmp_path: Path) 
     episode.meta["sample"] = None
     is_flat(episode)
 
-    verdict = validate_episode(tmp_path, REF, episode.write(tmp_path))
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
 
     assert (verdict["status"], verdict["details"]) == ("accepted", [])
     assert verdict["profile"] is verdict["sample_name"] is None
@@ -162,7 +165,7 @@ def test_early_end_of_a_source_that_began_early_is_no_skew(tmp_path: Path) -> No
     episode.rows[Source.GUEST].insert(0, early | {"t_wall_ns": T0_NS - 3 * NS_PER_S})
     episode.meta["result"]["rows_guest"] += 1
 
-    verdict = validate_episode(tmp_path, REF, episode.write(tmp_path))
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
 
     assert verdict["reasons"] == ["source_short"]
 
@@ -173,7 +176,7 @@ def test_unknown_fields_are_reported_and_aliases_are_not(tmp_path: Path) -> None
         row["threads"] = row.pop("num_threads")
         row["mood"] = "fine"
 
-    verdict = validate_episode(tmp_path, REF, episode.write(tmp_path))
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
 
     assert (verdict["status"], verdict["unknown_fields"]) == ("accepted", ["proc.mood"])
 
@@ -191,14 +194,14 @@ def test_row_fault_is_named_by_file_line_and_field(tmp_path: Path) -> None:
     episode = MadeEpisode()
     episode.raw = {"netflow.jsonl": jsonl(episode.rows[Source.NETFLOW][:2]) + b'{"t_wall_ns": "x"}'}
 
-    verdict = validate_episode(tmp_path, REF, episode.write(tmp_path))
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
 
     wanted = "row_schema: netflow.jsonl line 3: t_wall_ns: must be an integer, got 'x'"
     assert wanted in verdict["details"]
 
 
 def test_a_verdict_has_the_columns_of_the_index(tmp_path: Path) -> None:
-    verdict = validate_episode(tmp_path, REF, MadeEpisode().write(tmp_path))
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, MadeEpisode().write(tmp_path))
 
     assert verdict.keys() == VALIDATION_SCHEMA.keys()
     assert verdict["duration_s"] == 20.0
