@@ -74,6 +74,51 @@ def test_predicting_changes_no_input(fitted):
     np.testing.assert_array_equal(X, before)
 
 
+def test_predicting_changes_nothing_learnt(fitted):
+    X, before = windows_of(fitted).X, fitted.state()
+
+    first = fitted.predict_proba(X)
+    fitted.embed(X)
+    again = fitted.predict_proba(X)
+
+    after = fitted.state()
+    assert after.booster == before.booster
+    assert after.arrays.keys() == before.arrays.keys()
+    for name, array in after.arrays.items():
+        np.testing.assert_array_equal(array, before.arrays[name], err_msg=name)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_windows_that_lack_a_source_are_predicted(fitted):
+    for columns in fitted.spec.source_columns:
+        X = windows_of(fitted).X
+        X[:, columns] = np.nan
+
+        p = fitted.predict_proba(X)
+
+        assert np.isfinite(p).all()
+        np.testing.assert_allclose(p.sum(axis=1), 1, rtol=0, atol=1e-12)
+
+
+def test_two_windows_of_each_phase_are_enough_to_train_on(architecture):
+    model = fit(architecture, lambda shape: make_windows(shape, n=10))
+
+    assert np.isfinite(model.predict_proba(windows_of(model, n=1).X)).all()
+
+
+def test_windows_that_are_all_alike_can_be_trained_on(architecture):
+    def alike(shape):
+        windows = make_windows(shape, n=20)
+        return ArrayWindows(np.zeros_like(windows.X), windows.y, windows.groups)
+
+    model = fit(architecture, alike)
+
+    p = model.predict_proba(np.zeros((4, *model.spec.shape), dtype=np.float32))
+    np.testing.assert_allclose(p, p[[0, 0, 0, 0]], rtol=0, atol=1e-6)
+    # A random start that saw nothing else may prefer a phase, but has no ground to be sure.
+    assert p.max() < 0.6
+
+
 def test_no_windows_give_no_predictions(fitted):
     X = np.zeros((0, *fitted.spec.shape), dtype=np.float32)
 
