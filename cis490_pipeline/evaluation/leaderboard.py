@@ -102,6 +102,7 @@ def leaderboard(
     paired: Mapping[str, Any],
     *,
     schema: str,
+    ablation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Gather the reports of one recipe.
 
@@ -110,6 +111,8 @@ def leaderboard(
     reports, probe_reports : what ``evaluate`` gave, all of one split.
     paired : what ``compare_models`` gave of them.
     schema : hash of the feature schema the models were trained on.
+    ablation : what each way of calibration is worth, if it was computed: ``rows`` become the
+        board's ``ablation``, all else its ``ablation_of``.
 
     Returns
     -------
@@ -147,6 +150,8 @@ def leaderboard(
         "rows": rows,
         "pairs": list(paired["pairs"]),
         "best_vs_probe": paired["best_vs_probe"],
+        "ablation": list(ablation["rows"]) if ablation is not None else [],
+        "ablation_of": {k: v for k, v in (ablation or {}).items() if k != "rows"},
     }
 
 

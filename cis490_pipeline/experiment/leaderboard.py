@@ -16,6 +16,7 @@ from cis490_pipeline.evaluation.probes import (
     position_probe,
 )
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
+from cis490_pipeline.experiment.ablation import CalibrationAblation
 from cis490_pipeline.experiment.corpus import ValidationSweep
 from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.evaluation import SCORED_SIDES, EvaluationReport
@@ -51,8 +52,10 @@ class Leaderboard(RecipeStage):
         reports = {name: record.digest for name, record in records.items() if record is not None}
         if not reports:
             return None
+        ablation = CalibrationAblation(self.workspace, self.recipe).inputs()
         return {
             **reports,
+            "ablation": digest(ablation),
             "evaluation": EVALUATION_VERSION,
             "probes": PROBES_VERSION,
             "page": page_digest(),
@@ -71,7 +74,9 @@ class Leaderboard(RecipeStage):
         dataset = TensorShards(self.workspace, self.recipe).record()
         assert dataset is not None, "reports without a dataset"
         schema = str(dataset.numbers["schema_hash"])
-        board = leaderboard(reports, probe_reports, paired, schema=schema)
+        CalibrationAblation(self.workspace, self.recipe).ensure()
+        ablation = read_json(paths.ablation(self.recipe))
+        board = leaderboard(reports, probe_reports, paired, schema=schema, ablation=ablation)
         write_json(paths.leaderboard(self.recipe), board)
         page = render_report(
             board,
