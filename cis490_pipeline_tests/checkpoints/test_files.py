@@ -5,7 +5,6 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from safetensors.numpy import load as load_tensors
-from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from cis490_pipeline.checkpoints.loading import load_checkpoint, read_manifest
