@@ -159,7 +159,8 @@ class CalibrationAblation(RecipeStage):
         ).fit(train, val)
         return pl.concat(
             prediction_frame(
-                windows.frame.with_columns(windows.calibration_ids), model.predict_windows(windows)
+                windows.frame.with_columns(windows.calibration_ids, windows.baseline_suspect),
+                model.predict_windows(windows),
             )
             for windows in (val, test)
         )

@@ -103,15 +103,12 @@ class EvaluationReport(ModelStage):
         self, windows: CalibratedWindows, check: CleanlinessCheck | None
     ) -> pl.DataFrame:
         """Keys of windows, with what each was measured against and whether that is suspect."""
+        keys = windows.frame.with_columns(windows.calibration_ids)
         grids = GridStore(GridShards(self.workspace).folder)
         verdicts = checked_baselines(grids, check, windows.frame["episode_id"].to_list())
         suspect = {name: found.suspect if found else None for name, found in verdicts.items()}
-        return windows.frame.with_columns(
-            windows.calibration_ids,
-            pl.Series(
-                "baseline_suspect", [suspect[e] for e in windows.frame["episode_id"]], pl.Boolean
-            ),
-        )
+        of_window = [suspect[episode_id] for episode_id in keys["episode_id"]]
+        return keys.with_columns(pl.Series("baseline_suspect", of_window, pl.Boolean))
 
     def make(self) -> Made:
         """Score the predictions and write the report."""

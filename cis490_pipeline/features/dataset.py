@@ -109,6 +109,12 @@ class CalibratedWindows:
         ids = self._devices.ids
         return pl.Series("calibration_id", [ids[row] for row in self._devices.row], pl.String)
 
+    @property
+    def baseline_suspect(self) -> pl.Series:
+        """Whether each window's record says that it may not be clean; null without a record."""
+        said = self._devices.suspect
+        return pl.Series("baseline_suspect", [said[row] for row in self._devices.row], pl.Boolean)
+
 
 def load_windows(
     folder: Path,

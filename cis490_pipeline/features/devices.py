@@ -27,12 +27,14 @@ class Devices:
     row : (n_windows,) place of the window's device in the others.
     median, iqr : (n_devices, n_channels).
     ids : what each calibration is known by.
+    suspect : whether its record says that it may not be clean; None where there is no record.
     """
 
     row: npt.NDArray[np.intp]
     median: Array
     iqr: Array
     ids: tuple[str, ...]
+    suspect: tuple[bool | None, ...]
 
 
 def devices_of(
@@ -69,6 +71,7 @@ def devices_of(
         chosen["median"][:, channels],
         chosen["iqr"][:, channels],
         tuple(f"episode:{name}" if by_episode else str(mode) for name in episode_ids),
+        (None,) * len(episode_ids),
     )
 
 
@@ -92,7 +95,8 @@ def _hosts_of(frame: pl.DataFrame, variant: Variant, records: Records) -> Device
         for i in (0, 1)
     )
     ids = tuple(records[host].id for host in hosts)
-    return Devices(_rows(frame["host_id"], hosts), median, iqr, ids)
+    suspect = tuple(records[host].suspect for host in hosts)
+    return Devices(_rows(frame["host_id"], hosts), median, iqr, ids, suspect)
 
 
 def _rows(names: pl.Series, order: list[str]) -> npt.NDArray[np.intp]:

@@ -156,6 +156,27 @@ def test_windows_of_a_host_are_measured_against_its_record(finished, records, va
         assert windows.calibration_ids[int(row)] == record.id
 
 
+def test_windows_measured_against_an_unclean_record_say_so(finished, records):
+    unclean = calibrate_host(
+        finished,
+        HOST,
+        THINKPAD,
+        episode_id=SIX[0].episode_id,
+        first_s=60.0,
+        accept_unclean=True,
+    )
+    folder = TensorShards(finished, HOST).folder
+    taken = {**records.found, THINKPAD: unclean}
+    calibrator = fit_calibrator(folder, "tensor", Variant.REALISTIC, BY_HOST, records=taken)
+
+    val = load_windows(folder, "tensor", Variant.REALISTIC, Side.VAL, calibrator, records=taken)
+
+    assert unclean.suspect
+    assert set(val.frame["host_id"]) == {THINKPAD}
+    assert val.baseline_suspect.all()
+    assert set(val.calibration_ids) == {unclean.id}
+
+
 def test_windows_of_a_host_without_a_record_are_refused_by_name(finished, records):
     folder = TensorShards(finished, HOST).folder
     train_alone = {THINKPAD: records.found[THINKPAD]}
