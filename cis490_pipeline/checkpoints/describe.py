@@ -26,6 +26,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "onnx_bytes": len(checkpoint.onnx),
         "calibration": str(checkpoint.calibrator.mode),
         "calibrator_digest": checkpoint.calibrator.digest,
+        "scaling": str(checkpoint.calibrator.scaling),
         "drifting_gauges": str(checkpoint.calibrator.gauges),
         "cleanliness_check": check.digest if check is not None else None,
         "cleanliness_references": check.references.size if check is not None else 0,

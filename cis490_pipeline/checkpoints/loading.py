@@ -25,7 +25,7 @@ from cis490_pipeline.checkpoints.manifest import (
 from cis490_pipeline.checkpoints.saving import require_finite
 from cis490_pipeline.domain import PHASES, Architecture, Variant
 from cis490_pipeline.errors import CalibrationError, CheckpointError
-from cis490_pipeline.features.calibration import CalibrationMode, Calibrator
+from cis490_pipeline.features.calibration import CalibrationMode, Calibrator, Scaling
 from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.gauges import GaugeTreatment
 from cis490_pipeline.features.schema import FeatureSchema, require_same
@@ -196,7 +196,9 @@ def _calibration(
     }
     try:
         mode, gauges = CalibrationMode(said.mode), GaugeTreatment(said.gauges)
-        calibrator = Calibrator.from_arrays(mode, schema.variant, schema.kind, arrays, gauges)
+        calibrator = Calibrator.from_arrays(
+            mode, schema.variant, schema.kind, arrays, gauges, Scaling(said.scaling)
+        )
         check = CleanlinessCheck.from_arrays(of_check) if of_check else None
     except (CalibrationError, ValueError) as fault:
         raise CheckpointError(f"{path}: {fault}; train the model again") from fault

@@ -32,6 +32,7 @@ class CalibratorRecord(msgspec.Struct, forbid_unknown_fields=True):
 
     mode: str
     gauges: str
+    scaling: str
     digest: str
     cleanliness: str | None
     """Digest of the cleanliness check; its arrays are in the same file."""
@@ -90,6 +91,7 @@ def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifes
         calibrator=CalibratorRecord(
             mode=str(checkpoint.calibrator.mode),
             gauges=str(checkpoint.calibrator.gauges),
+            scaling=str(checkpoint.calibrator.scaling),
             digest=checkpoint.calibrator.digest,
             cleanliness=checkpoint.cleanliness.digest if checkpoint.cleanliness else None,
         ),

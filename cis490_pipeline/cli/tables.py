@@ -43,7 +43,7 @@ def print_leaderboard(board: dict[str, Any]) -> None:
     if not untested:
         console.print("untested profiles: none")
     for row in board["ablation"]:
-        if row["test"] is not None and row["gauges"] == "recorded":
+        if row["test"] is not None and row["gauges"] == "recorded" and row["scaling"] == "device":
             text = f"calibrated by {row['mode']} ({row['model']}, common windows): "
             console.print(text + interval_text(row["test"]), highlight=False, markup=False)
     for host, why in sorted(board["ablation_of"].get("hosts_refused", {}).items()):

@@ -14,8 +14,8 @@ from cis490_pipeline.evaluation.report import EVALUATION_VERSION
 from cis490_pipeline.experiment.calibration import HostRecords, host_records
 from cis490_pipeline.experiment.dataset import FeatureShards, RecipeStage, ValidationIndex
 from cis490_pipeline.experiment.stage import Made
-from cis490_pipeline.experiment.training import CALIBRATION, GAUGES
-from cis490_pipeline.features.calibration import CalibrationMode
+from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.features.calibration import CalibrationMode, Scaling
 from cis490_pipeline.features.dataset import fit_calibrator, load_windows, window_keys
 from cis490_pipeline.features.gauges import GaugeTreatment
 from cis490_pipeline.features.schema import feature_schema
@@ -28,17 +28,27 @@ ABLATION_VERSION: Final = "1"
 
 ARCHITECTURE: Final = Architecture.GBT
 VARIANT: Final = Variant.REALISTIC
-"""Fixed, because nine of them are trained: the one that trains in a second or two."""
+"""Fixed, because eleven of them are trained: the one that trains in a second or two."""
 
 TREATMENTS: Final = (GaugeTreatment.RECORDED, GaugeTreatment.CENTRED, GaugeTreatment.DROPPED)
 ROUNDS: Final[Mapping[str, Any]] = {"eta": 0.15, "max_rounds": 300, "patience_rounds": 20}
 """Coarser steps than the models', alike for all settings: a third of the time."""
 MAX_TRAIN_EPISODES: Final = 2000
-"""A lab's store holds 76,660; nine trainings on all of them would take longer than the models."""
+"""A lab's store holds 76,660; eleven trainings on all of them would take longer than the models."""
+
+Setting = tuple[CalibrationMode, GaugeTreatment, Scaling]
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    *((mode, gauges, Scaling.DEVICE) for mode in CalibrationMode for gauges in TREATMENTS),
+    # What z scores alone has nothing of a device to divide by.
+    *(
+        (mode, GaugeTreatment.RECORDED, Scaling.TRAIN)
+        for mode in (CalibrationMode.EPISODE_BASELINE, CalibrationMode.HOST_BASELINE)
+    ),
+)
 
 _SIDES: Final = (Side.VAL, Side.TEST)
 
-Setting = tuple[CalibrationMode, GaugeTreatment]
 Frames = Mapping[Setting, pl.DataFrame]
 
 
@@ -70,7 +80,7 @@ class CalibrationAblation(RecipeStage):
                 {
                     "seed": settings.seed,
                     "threads": settings.threads,
-                    "used": [CALIBRATION, GAUGES],
+                    "used": [CALIBRATION, GAUGES, SCALING],
                     "rounds": dict(ROUNDS),
                 }
             ),
@@ -81,13 +91,12 @@ class CalibrationAblation(RecipeStage):
         records = host_records(self.workspace, self.recipe)
         only, why = self._common_windows(records)
         frames: dict[Setting, pl.DataFrame] = {}
-        settings = [(mode, gauges) for mode in CalibrationMode for gauges in TREATMENTS]
-        for done, (mode, gauges) in enumerate(settings):
-            self.workspace.progress("compare calibrations", done, len(settings))
-            if mode is not CalibrationMode.HOST_BASELINE or why is None:
-                frames[mode, gauges] = self._predictions(mode, gauges, records, only)
-        self.workspace.progress("compare calibrations", len(settings), len(settings))
-        require_identical_windows({f"{m}, {g}": frame for (m, g), frame in frames.items()})
+        for done, setting in enumerate(SETTINGS):
+            self.workspace.progress("compare calibrations", done, len(SETTINGS))
+            if CalibrationMode.HOST_BASELINE not in setting or why is None:
+                frames[setting] = self._predictions(setting, records, only)
+        self.workspace.progress("compare calibrations", len(SETTINGS), len(SETTINGS))
+        require_identical_windows({", ".join(setting): frame for setting, frame in frames.items()})
         rows = list(self._rows(frames, why))
         result = {
             "architecture": str(ARCHITECTURE),
@@ -103,7 +112,7 @@ class CalibrationAblation(RecipeStage):
         path = self.workspace.paths.ablation(self.recipe)
         write_json(path, result)
         numbers = {
-            f"val_{row['mode']}_{row['gauges']}": row["val"]["macro_f1"]
+            f"val_{row['mode']}_{row['gauges']}_{row['scaling']}": row["val"]["macro_f1"]
             for row in rows
             if row["val"] is not None
         }
@@ -133,17 +142,23 @@ class CalibrationAblation(RecipeStage):
         drawn = sorted(set(train["episode_id"]), key=scattered)[:MAX_TRAIN_EPISODES]
         return (pl.col("split") != Side.TRAIN) | pl.col("episode_id").is_in(drawn)
 
-    def _predictions(
-        self, mode: CalibrationMode, gauges: GaugeTreatment, records: HostRecords, only: pl.Expr
-    ) -> pl.DataFrame:
+    def _predictions(self, setting: Setting, records: HostRecords, only: pl.Expr) -> pl.DataFrame:
         from cis490_pipeline.models.registry import create
 
+        mode, gauges, scaling = setting
         folder, settings = (
             FeatureShards(self.workspace, self.recipe).folder,
             self.workspace.settings,
         )
         calibrator = fit_calibrator(
-            folder, "summary", VARIANT, mode, gauges=gauges, records=records.found, only=only
+            folder,
+            "summary",
+            VARIANT,
+            mode,
+            gauges=gauges,
+            scaling=scaling,
+            records=records.found,
+            only=only,
         )
         train, val, test = (
             load_windows(
@@ -174,24 +189,25 @@ class CalibrationAblation(RecipeStage):
             }
             for setting, frame in frames.items()
         }
-        used = counts[CALIBRATION, GAUGES]
-        for mode in CalibrationMode:
-            for gauges in TREATMENTS:
-                of = counts.get((mode, gauges))
-                row: dict[str, Any] = {
-                    "model": model_name(ARCHITECTURE, VARIANT),
-                    "mode": str(mode),
-                    "gauges": str(gauges),
-                    "in_use": (mode, gauges) == (CALIBRATION, GAUGES),
-                    "why_missing": why if of is None else None,
-                }
-                for side in _SIDES:
-                    row[str(side)] = (
-                        episode_interval(of[side], seed=seed).to_dict() if of is not None else None
-                    )
-                # The difference from the setting in use, on test; its p-value would be one of many.
-                row["against_used"] = None
-                if of is not None and not row["in_use"]:
-                    pair = compare(of[Side.TEST], used[Side.TEST], seed=seed).to_dict()
-                    row["against_used"] = {k: pair[k] for k in ("difference", "ci_low", "ci_high")}
-                yield row
+        used = counts[CALIBRATION, GAUGES, SCALING]
+        for setting in SETTINGS:
+            of = counts.get(setting)
+            mode, gauges, scaling = setting
+            row: dict[str, Any] = {
+                "model": model_name(ARCHITECTURE, VARIANT),
+                "mode": str(mode),
+                "gauges": str(gauges),
+                "scaling": str(scaling),
+                "in_use": setting == (CALIBRATION, GAUGES, SCALING),
+                "why_missing": why if of is None else None,
+            }
+            for side in _SIDES:
+                row[str(side)] = (
+                    episode_interval(of[side], seed=seed).to_dict() if of is not None else None
+                )
+            # The difference from the setting in use, on test; its p-value would be one of many.
+            row["against_used"] = None
+            if of is not None and not row["in_use"]:
+                pair = compare(of[Side.TEST], used[Side.TEST], seed=seed).to_dict()
+                row["against_used"] = {k: pair[k] for k in ("difference", "ci_low", "ci_high")}
+            yield row

@@ -22,7 +22,7 @@ from cis490_pipeline.experiment.dataset import (
 from cis490_pipeline.experiment.provenance import commit
 from cis490_pipeline.experiment.stage import Made
 from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.calibration import CalibrationMode
+from cis490_pipeline.features.calibration import CalibrationMode, Scaling
 from cis490_pipeline.features.cleanliness import METHOD
 from cis490_pipeline.features.dataset import fit_calibrator, load_windows, read_manifest
 from cis490_pipeline.features.gauges import GaugeTreatment
@@ -36,6 +36,8 @@ N_GOLDEN = 8
 CALIBRATION = CalibrationMode.EPISODE_BASELINE
 GAUGES = GaugeTreatment.RECORDED
 """As recorded: no treatment was better on the sides one may choose by; see docs/decisions.md."""
+
+SCALING = Scaling.DEVICE
 
 
 class ModelStage(RecipeStage):
@@ -98,6 +100,7 @@ class TrainedCheckpoint(ModelStage):
                     "threads": settings.threads,
                     "calibration": CALIBRATION,
                     "gauges": GAUGES,
+                    "scaling": SCALING,
                     "cleanliness": METHOD,
                 }
             ),
@@ -117,7 +120,9 @@ class TrainedCheckpoint(ModelStage):
                 f"{folder}: the manifest has digest {manifest['digest']:.12}, the record says "
                 f"{inputs['dataset']:.12}; build the dataset again before training on it"
             )
-        calibrator = fit_calibrator(folder, kind, variant, CALIBRATION, gauges=GAUGES)
+        calibrator = fit_calibrator(
+            folder, kind, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING
+        )
         train = load_windows(folder, kind, variant, Side.TRAIN, calibrator)
         val = load_windows(folder, kind, variant, Side.VAL, calibrator)
         check, checked_on = fitted_check(self.workspace, self.recipe)
@@ -160,6 +165,7 @@ class TrainedCheckpoint(ModelStage):
             "threads": settings.threads,
             "calibration": str(CALIBRATION),
             "drifting_gauges": str(GAUGES),
+            "scaling": str(SCALING),
             "cleanliness_check": checked_on,
         }
         return Made(checkpoint.digest, files, numbers)

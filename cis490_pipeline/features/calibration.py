@@ -24,7 +24,7 @@ from cis490_pipeline.features.moments import (
 from cis490_pipeline.features.schema import InputKind
 from cis490_pipeline.features.summary import STATISTICS
 
-__all__ = ["Array", "Batch", "CalibrationMode", "Calibrator", "baseline_statistics"]
+__all__ = ["Array", "Batch", "CalibrationMode", "Calibrator", "Scaling", "baseline_statistics"]
 
 CLIP: Final = 8.0
 IQR_SHARE: Final = 0.5
@@ -50,6 +50,15 @@ class CalibrationMode(StrEnum):
     """None: the spread of train alone. Poor on an unseen device; kept to show that."""
 
 
+class Scaling(StrEnum):
+    """By what a value's distance from the baseline is divided."""
+
+    DEVICE = "device"
+    """The device's own spread in its baseline, but no less than a share of train's."""
+    TRAIN = "train"
+    """Nothing of the device: its baseline only shifts, and train's z score scales."""
+
+
 @dataclass(frozen=True, eq=False)
 class Calibrator:
     """Makes windows of different devices comparable; fitted on train only.
@@ -70,6 +79,7 @@ class Calibrator:
     floor : (n_channels,) the least scale: max(½ train median IQR, .1 train SD, 1e-3).
     z_mean, z_sd : of train, relative to baselines; (n_channels,), of summaries (n_features,).
     gauges : what is left of the gauges that creep after a start.
+    scaling : by what the distance from the baseline is divided; the formula above is ``device``.
     """
 
     mode: CalibrationMode
@@ -79,6 +89,7 @@ class Calibrator:
     z_mean: Array
     z_sd: Array
     gauges: GaugeTreatment = GaugeTreatment.RECORDED
+    scaling: Scaling = Scaling.DEVICE
 
     def __post_init__(self) -> None:
         """Refuse arrays of the wrong shape or with senseless values.
@@ -113,6 +124,7 @@ class Calibrator:
         baseline_iqr: Array,
         windows: Callable[[], Iterable[Batch]],
         gauges: GaugeTreatment = GaugeTreatment.RECORDED,
+        scaling: Scaling = Scaling.DEVICE,
     ) -> Self:
         """Learn the least scales and the z score.
 
@@ -124,6 +136,7 @@ class Calibrator:
         baseline_iqr : (n_episodes, n_channels) of the train episodes.
         windows : iterates over the train windows anew each time it is called; it is called twice.
         gauges : what is left of the gauges that creep after a start.
+        scaling : by what the distance from the baseline is divided.
 
         Raises
         ------
@@ -142,6 +155,7 @@ class Calibrator:
             np.zeros(n_columns, dtype=np.float32),
             np.ones(n_columns, dtype=np.float32),
             gauges,
+            scaling,
         )
         relative = Moments(n_columns)
         for X, median, iqr in windows():
@@ -156,6 +170,7 @@ class Calibrator:
             # What never varied in train has no spread to be measured by.
             np.where(sd > MIN_SCALE, sd, 1.0).astype(np.float32),
             gauges,
+            scaling,
         )
 
     def apply(self, X: Array, median: Array, iqr: Array) -> Array:
@@ -188,6 +203,7 @@ class Calibrator:
         kind: InputKind,
         arrays: Mapping[str, Array],
         gauges: GaugeTreatment = GaugeTreatment.RECORDED,
+        scaling: Scaling = Scaling.DEVICE,
     ) -> Self:
         """Restore from what ``arrays`` gave.
 
@@ -200,12 +216,12 @@ class Calibrator:
         if missing:
             raise CalibrationError(f"calibrator ({kind}, {variant}): no array {missing}")
         floor, z_mean, z_sd = (np.asarray(arrays[name], dtype=np.float32) for name in _ARRAYS)
-        return cls(mode, variant, kind, floor, z_mean, z_sd, gauges)
+        return cls(mode, variant, kind, floor, z_mean, z_sd, gauges, scaling)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the mode, the treatment of gauges, and all that was learnt."""
-        said = f"{self.mode}\n{self.variant}\n{self.kind}\n{self.gauges}\n"
+        """SHA-256 of the mode, the treatment of gauges, the scaling, and all that was learnt."""
+        said = f"{self.mode}\n{self.variant}\n{self.kind}\n{self.gauges}\n{self.scaling}\n"
         total = hashlib.sha256(said.encode())
         for name, array in self.arrays().items():
             total.update(name.encode())
@@ -220,7 +236,10 @@ class Calibrator:
         """Relate windows to their device's baseline, all channels alike."""
         if self.mode is CalibrationMode.TRAIN_Z:
             return X
-        scale = np.maximum(iqr, self.floor)
+        # A channel whose spread is unknown is unknown, whatever divides it.
+        by_device = np.maximum(iqr, self.floor)
+        of_train = self.scaling is Scaling.TRAIN
+        scale = np.where(np.isnan(iqr), iqr, np.float32(1)) if of_train else by_device
         if self.kind == "tensor":
             tensors: Array = (X - median[..., None]) / scale[..., None]
             return tensors

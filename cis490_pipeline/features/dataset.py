@@ -10,7 +10,7 @@ import polars as pl
 
 from cis490_pipeline.domain import PHASES, Side, Variant
 from cis490_pipeline.errors import CalibrationError, DatasetError
-from cis490_pipeline.features.calibration import Array, Batch, CalibrationMode, Calibrator
+from cis490_pipeline.features.calibration import Array, Batch, CalibrationMode, Calibrator, Scaling
 from cis490_pipeline.features.dataset_build import (
     MANIFEST_FILE,
     SCHEMA_FILE,
@@ -165,6 +165,7 @@ def fit_calibrator(
     mode: CalibrationMode,
     *,
     gauges: GaugeTreatment = GaugeTreatment.RECORDED,
+    scaling: Scaling = Scaling.DEVICE,
     records: Records | None = None,
     only: pl.Expr | None = None,
 ) -> Calibrator:
@@ -175,6 +176,7 @@ def fit_calibrator(
     folder, kind, variant : as ``load_windows``.
     mode : by what telemetry a device is calibrated.
     gauges : what is left of the gauges that creep after a start.
+    scaling : by what the distance from the baseline is divided.
     records, only : as ``load_windows``.
 
     Raises
@@ -197,7 +199,7 @@ def fit_calibrator(
             of = devices.row[rows]
             yield raw.take(rows), devices.median[of], devices.iqr[of]
 
-    return Calibrator.fit(mode, variant, kind, devices.iqr, batches, gauges)
+    return Calibrator.fit(mode, variant, kind, devices.iqr, batches, gauges, scaling)
 
 
 def window_keys(

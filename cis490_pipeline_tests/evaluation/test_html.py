@@ -133,6 +133,7 @@ def test_calibrations_are_shown_escaped_and_what_is_missing_is_said(made):
     board, reports, probes = made
     score = {"macro_f1": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n_episodes": 7, "n_windows": 70}
     row = {"model": "gbt_realistic", "gauges": "recorded", "why_missing": None, "val": score}
+    row |= {"scaling": "device"}
     used = {**row, "mode": "episode_baseline", "in_use": True, "test": score, "against_used": None}
     gone = {**used, "mode": "host_baseline", "in_use": False, "why_missing": "no window on <val>"}
     gone |= {"val": None, "test": None}

@@ -7,9 +7,9 @@ from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.experiment.ablation import ROUNDS, TREATMENTS, CalibrationAblation
 from cis490_pipeline.experiment.pipeline import corpus_stages, dataset_stages
-from cis490_pipeline.experiment.training import CALIBRATION, GAUGES
+from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.calibration import CalibrationMode
+from cis490_pipeline.features.calibration import CalibrationMode, Scaling
 from cis490_pipeline.store.files import read_json
 from cis490_pipeline_tests.experiment.runs import SAMPLE, copy_of
 
@@ -22,11 +22,16 @@ def board(finished):
 
 
 def test_every_mode_is_there_with_every_treatment(board):
-    found = [(row["mode"], row["gauges"]) for row in board["ablation"]]
+    found = [(row["mode"], row["gauges"], row["scaling"]) for row in board["ablation"]]
 
-    assert found == [(str(m), str(g)) for m in CalibrationMode for g in TREATMENTS]
-    used = [(row["mode"], row["gauges"]) for row in board["ablation"] if row["in_use"]]
-    assert used == [(CALIBRATION, GAUGES)]
+    assert {(m, g) for m, g, _ in found} == {(m, g) for m in CalibrationMode for g in TREATMENTS}
+    assert len(set(found)) == len(found) == 11
+    assert [row["mode"] for row in board["ablation"] if row["scaling"] == Scaling.TRAIN] == [
+        "episode_baseline",
+        "host_baseline",
+    ]
+    used = [setting for setting, row in zip(found, board["ablation"], strict=True) if row["in_use"]]
+    assert used == [(CALIBRATION, GAUGES, SCALING)]
 
 
 def test_all_rows_are_on_the_same_windows_without_those_that_calibrate(finished, board):
@@ -109,7 +114,7 @@ def test_without_a_calibrated_train_host_the_other_modes_are_still_compared(
 
     rows = read_json(workspace.paths.ablation(HOST))["rows"]
     missing = [row["mode"] for row in rows if row["why_missing"] is not None]
-    assert missing == ["host_baseline"] * len(TREATMENTS)
+    assert missing == ["host_baseline"] * (len(TREATMENTS) + 1)
     assert all(
         "leave no window on train, val" in row["why_missing"] for row in rows if row["why_missing"]
     )

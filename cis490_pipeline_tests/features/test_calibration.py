@@ -6,6 +6,7 @@ from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features.calibration import (
     CalibrationMode,
     Calibrator,
+    Scaling,
     baseline_statistics,
 )
 from cis490_pipeline.features.gauges import GaugeTreatment, drifting_channels
@@ -249,6 +250,35 @@ def test_the_treatment_of_gauges_is_part_of_the_digest_and_comes_back(treatment)
     gauges = set(drifting_channels(Variant.REALISTIC))
     assert {int(column) // 5 for column in np.flatnonzero(differs)} <= gauges
     assert differs.any() == (treatment is not GaugeTreatment.RECORDED)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "summary"])
+def test_scaled_by_train_a_devices_own_spread_does_not_matter(kind):
+    plain, X, median, iqr, iqrs, _ = fitted(kind)
+    by_train = Calibrator.fit(
+        EPISODE,
+        Variant.REALISTIC,
+        kind,
+        iqrs,
+        lambda: [(X, median, iqr)],
+        scaling=Scaling.TRAIN,
+    )
+
+    calibrated = by_train.apply(X, median, iqr)
+
+    np.testing.assert_array_equal(by_train.apply(X, median, iqr * 7), calibrated)
+    levels = X if kind == "tensor" else X.reshape(len(X), C, 5)[..., :1]
+    wanted = (levels - median[..., None]).astype(np.float64)
+    varies = np.flatnonzero(wanted.std(axis=(0, 2)) > 1e-3)
+    wanted = wanted[:, varies]
+    wanted = (wanted - wanted.mean(axis=(0, 2))[:, None]) / wanted.std(axis=(0, 2))[:, None]
+    found = calibrated if kind == "tensor" else calibrated.reshape(len(X), C, 5)[..., :1]
+    assert varies.size == C - 1
+    np.testing.assert_allclose(found[:, varies], wanted.clip(-8, 8), atol=5e-3)
+    again = Calibrator.from_arrays(
+        EPISODE, Variant.REALISTIC, kind, by_train.arrays(), scaling=Scaling.TRAIN
+    )
+    assert again.digest == by_train.digest != plain.digest
 
 
 def test_treated_gauges_are_fitted_as_they_are_applied():
