@@ -12,10 +12,11 @@ import numpy.typing as npt
 from cis490_pipeline.domain import PHASES, Architecture, Variant
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.features.calibration import Calibrator
+from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import FeatureSchema
 from cis490_pipeline.store.files import canonical_json
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -52,6 +53,8 @@ class Checkpoint:
     split_digest: str
     """Of the split that said which episodes these are."""
     golden: Golden
+    cleanliness: CleanlinessCheck | None = None
+    """What tells a baseline taken while infected; None where train was too small to fit one."""
     weights: Arrays = field(default_factory=dict)
     booster: bytes = b""
     """XGBoost's ``.ubj``."""
@@ -92,6 +95,7 @@ class Checkpoint:
             "architecture_version": self.architecture_version,
             "calibrator": self.calibrator.digest,
             "classes": list(self.classes),
+            "cleanliness": self.cleanliness.digest if self.cleanliness is not None else None,
             "config": dict(self.config),
             "feature_schema": self.schema.hash,
             "format_version": FORMAT_VERSION,

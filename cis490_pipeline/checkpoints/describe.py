@@ -15,7 +15,7 @@ def describe(folder: Path) -> dict[str, Any]:
         If it is damaged; a description of a file that cannot be trusted would be worse than none.
     """
     checkpoint = load_checkpoint(folder, None)
-    history = checkpoint.history
+    history, check = checkpoint.history, checkpoint.cleanliness
     return {
         "model": checkpoint.name,
         "architecture_version": checkpoint.architecture_version,
@@ -25,6 +25,11 @@ def describe(folder: Path) -> dict[str, Any]:
         "booster_bytes": len(checkpoint.booster),
         "onnx_bytes": len(checkpoint.onnx),
         "calibration": str(checkpoint.calibrator.mode),
+        "calibrator_digest": checkpoint.calibrator.digest,
+        "scaling": str(checkpoint.calibrator.scaling),
+        "drifting_gauges": str(checkpoint.calibrator.gauges),
+        "cleanliness_check": check.digest if check is not None else None,
+        "cleanliness_references": check.references.size if check is not None else 0,
         "feature_schema": checkpoint.schema.hash,
         "data_digest": checkpoint.data_digest,
         "split_digest": checkpoint.split_digest,

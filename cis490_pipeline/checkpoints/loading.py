@@ -14,6 +14,7 @@ from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint, G
 from cis490_pipeline.checkpoints.manifest import (
     BOOSTER,
     CALIBRATION,
+    CLEANLINESS,
     GOLDEN,
     MANIFEST,
     MEMBER_LIMITS,
@@ -25,7 +26,9 @@ from cis490_pipeline.checkpoints.migrations import migrations_between
 from cis490_pipeline.checkpoints.saving import require_finite
 from cis490_pipeline.domain import PHASES, Architecture, Variant
 from cis490_pipeline.errors import CalibrationError, CheckpointError
-from cis490_pipeline.features.calibration import CalibrationMode, Calibrator
+from cis490_pipeline.features.calibration import CalibrationMode, Calibrator, Scaling
+from cis490_pipeline.features.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.gauges import GaugeTreatment
 from cis490_pipeline.features.schema import FeatureSchema, require_same
 
 Members = dict[str, bytes]
@@ -68,13 +71,15 @@ def load_checkpoint(folder: Path, expected_schema: FeatureSchema | None) -> Chec
     members = _read_members(folder, manifest)
     weights = _arrays(folder / WEIGHTS, members[WEIGHTS]) if WEIGHTS in members else {}
     require_finite(folder, weights)
+    calibrator, cleanliness = _calibration(folder, manifest, schema, members[CALIBRATION])
     checkpoint = Checkpoint(
         architecture=_named(folder, "architecture", Architecture, manifest.architecture),
         architecture_version=manifest.architecture_version,
         variant=_named(folder, "variant", Variant, manifest.variant),
         config=manifest.config,
         schema=schema,
-        calibrator=_calibrator(folder, manifest, schema, members[CALIBRATION]),
+        calibrator=calibrator,
+        cleanliness=cleanliness,
         seed=manifest.seed,
         threads=manifest.threads,
         data_digest=manifest.data_digest,
@@ -183,22 +188,36 @@ def _named(folder: Path, what: str, names: type[NameT], value: str) -> NameT:
         ) from unknown
 
 
-def _calibrator(
+def _calibration(
     folder: Path, manifest: Manifest, schema: FeatureSchema, content: bytes
-) -> Calibrator:
-    path = folder / CALIBRATION
+) -> tuple[Calibrator, CleanlinessCheck | None]:
+    path, said = folder / CALIBRATION, manifest.calibrator
+    arrays = _arrays(path, content)
+    of_check = {
+        name.removeprefix(CLEANLINESS): arrays.pop(name)
+        for name in sorted(arrays)
+        if name.startswith(CLEANLINESS)
+    }
     try:
-        mode = CalibrationMode(manifest.calibrator.mode)
-        arrays = _arrays(path, content)
-        calibrator = Calibrator.from_arrays(mode, schema.variant, schema.kind, arrays)
+        mode, gauges = CalibrationMode(said.mode), GaugeTreatment(said.gauges)
+        calibrator = Calibrator.from_arrays(
+            mode, schema.variant, schema.kind, arrays, gauges, Scaling(said.scaling)
+        )
+        check = CleanlinessCheck.from_arrays(of_check) if of_check else None
     except (CalibrationError, ValueError) as fault:
         raise CheckpointError(f"{path}: {fault}; train the model again") from fault
-    if calibrator.digest != manifest.calibrator.digest:
+    if calibrator.digest != said.digest:
         raise CheckpointError(
             f"{path}: digest {calibrator.digest:.12}, {MANIFEST} says "
-            f"{manifest.calibrator.digest:.12}; copy or train it again"
+            f"{said.digest:.12}; copy or train it again"
         )
-    return calibrator
+    found = check.digest if check is not None else None
+    if found != said.cleanliness:
+        raise CheckpointError(
+            f"{path}: the cleanliness check has digest {found!s:.12}, {MANIFEST} says "
+            f"{said.cleanliness!s:.12}; copy or train it again"
+        )
+    return calibrator, check
 
 
 def _golden(folder: Path, content: bytes) -> Golden:

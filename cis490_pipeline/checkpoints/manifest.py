@@ -12,6 +12,8 @@ BOOSTER: Final = "model.ubj"
 CALIBRATION: Final = "calibration.safetensors"
 GOLDEN: Final = "golden.safetensors"
 ONNX: Final = "model.onnx"
+CLEANLINESS: Final = "cleanliness."
+"""What the names of the cleanliness check's arrays begin with, in the calibration file."""
 
 _MIB: Final = 2**20
 MEMBER_LIMITS: Final = {
@@ -29,7 +31,11 @@ class CalibratorRecord(msgspec.Struct, forbid_unknown_fields=True):
     """How windows are calibrated; the arrays are in ``calibration.safetensors``."""
 
     mode: str
+    gauges: str
+    scaling: str
     digest: str
+    cleanliness: str | None
+    """Digest of the cleanliness check; its arrays are in the same file."""
 
 
 class FileRecord(msgspec.Struct, forbid_unknown_fields=True):
@@ -83,7 +89,11 @@ def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifes
         feature_schema=checkpoint.schema.to_dict(),
         feature_schema_hash=checkpoint.schema.hash,
         calibrator=CalibratorRecord(
-            mode=str(checkpoint.calibrator.mode), digest=checkpoint.calibrator.digest
+            mode=str(checkpoint.calibrator.mode),
+            gauges=str(checkpoint.calibrator.gauges),
+            scaling=str(checkpoint.calibrator.scaling),
+            digest=checkpoint.calibrator.digest,
+            cleanliness=checkpoint.cleanliness.digest if checkpoint.cleanliness else None,
         ),
         seed=checkpoint.seed,
         threads=checkpoint.threads,

@@ -14,6 +14,7 @@ from cis490_pipeline.checkpoints.checkpoint import Arrays, Checkpoint
 from cis490_pipeline.checkpoints.manifest import (
     BOOSTER,
     CALIBRATION,
+    CLEANLINESS,
     GOLDEN,
     MANIFEST,
     MEMBER_LIMITS,
@@ -93,7 +94,7 @@ def _write_members(folder: Path, checkpoint: Checkpoint) -> None:
         "probabilities": checkpoint.golden.probabilities,
     }
     members = {
-        CALIBRATION: _tensors(checkpoint.calibrator.arrays()),
+        CALIBRATION: _tensors(_calibration_arrays(checkpoint)),
         GOLDEN: _tensors(golden),
     }
     if checkpoint.weights:
@@ -111,6 +112,12 @@ def _write_members(folder: Path, checkpoint: Checkpoint) -> None:
         files[name] = FileRecord(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
     # Last: a folder without it is no checkpoint.
     write_json(folder / MANIFEST, msgspec.to_builtins(manifest_of(checkpoint, files)))
+
+
+def _calibration_arrays(checkpoint: Checkpoint) -> Arrays:
+    check = checkpoint.cleanliness.arrays() if checkpoint.cleanliness else {}
+    prefixed = {f"{CLEANLINESS}{name}": array for name, array in check.items()}
+    return {**checkpoint.calibrator.arrays(), **prefixed}
 
 
 def _tensors(arrays: Arrays) -> bytes:

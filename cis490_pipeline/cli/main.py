@@ -17,6 +17,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "validate": ("data", "Give every episode of a store its verdict."),
     "extract": ("data", "Cut features and tensors: of one episode, or of a whole split."),
     "split": ("data", "Show which episodes are on which side of a split, and why."),
+    "calibrate": ("calibrate", "Write a device's calibration record, from clean telemetry."),
     "train": ("models", "Train models of a split and save their checkpoints."),
     "tune": ("tune", "Search better settings of one model, on validation alone."),
     "evaluate": ("models", "Score checkpoints on the held-out side, with intervals."),

@@ -44,6 +44,12 @@ def print_leaderboard(board: dict[str, Any]) -> None:
         console.print(f"untested on {host}: {', '.join(profiles)}", highlight=False, markup=False)
     if not untested:
         console.print("untested profiles: none")
+    for row in board["ablation"]:
+        if row["test"] is not None and row["gauges"] == "recorded" and row["scaling"] == "device":
+            text = f"calibrated by {row['mode']} ({row['model']}, common windows): "
+            console.print(text + interval_text(row["test"]), highlight=False, markup=False)
+    for host, why in sorted(board["ablation_of"].get("hosts_refused", {}).items()):
+        console.print(f"no calibration record of {host}: {why}", highlight=False, markup=False)
     versus = board["best_vs_probe"]
     for row in versus["comparisons"]:
         console.print(_versus(versus["model"], row), highlight=False, markup=False)

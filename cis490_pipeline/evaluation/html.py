@@ -9,13 +9,14 @@ from jinja2 import Environment, StrictUndefined
 from cis490_pipeline.domain import CHANNELS
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation import html_view as view
+from cis490_pipeline.evaluation.html_calibration import ablation_view, baselines_text
 from cis490_pipeline.store.files import digest
 
 
 def page_digest() -> str:
     """Digest of what draws the page: it is drawn again when this changes, the numbers are not."""
     folder = files("cis490_pipeline.evaluation")
-    names = ("report.html", "report.css", "html.py", "html_view.py")
+    names = ("report.html", "report.css", "html.py", "html_view.py", "html_calibration.py")
     return digest({name: (folder / name).read_text(encoding="utf-8") for name in names})
 
 
@@ -88,4 +89,6 @@ def render_report(
         all_reports=view.in_board_order(leaderboard, named),
         pair_tables=view.pair_tables(leaderboard),
         views=view.view_rows(leaderboard),
+        ablation=ablation_view(leaderboard),
+        baselines=baselines_text(chosen),
     )

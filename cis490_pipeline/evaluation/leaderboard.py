@@ -104,6 +104,7 @@ def leaderboard(
     *,
     schema: str,
     seeds: Mapping[str, Mapping[str, Any]] | None = None,
+    ablation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Gather the reports of one recipe.
 
@@ -113,6 +114,8 @@ def leaderboard(
     paired : what ``compare_models`` gave of them.
     schema : hash of the feature schema the models were trained on.
     seeds : what ``seed_summary`` gave of the models that were trained with several seeds.
+    ablation : what each way of calibration is worth, if it was computed: ``rows`` become the
+        board's ``ablation``, all else its ``ablation_of``.
 
     Returns
     -------
@@ -151,6 +154,8 @@ def leaderboard(
         "rows": rows,
         "pairs": list(paired["pairs"]),
         "best_vs_probe": paired["best_vs_probe"],
+        "ablation": list(ablation["rows"]) if ablation is not None else [],
+        "ablation_of": {k: v for k, v in (ablation or {}).items() if k != "rows"},
     }
 
 

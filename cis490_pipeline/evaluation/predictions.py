@@ -31,10 +31,18 @@ PREDICTION_SCHEMA: Final = pl.Schema(
         "purity": pl.Float64(),
         "y_true": pl.String(),
         **{column: pl.Float64() for column in PROBABILITY_COLUMNS},
+        "calibration_id": pl.String(),
+        "baseline_suspect": pl.Boolean(),
     }
 )
+"""``calibration_id`` says what the device was measured against (``episode:<id>``, or the id of a
+calibration record), ``baseline_suspect`` whether the cleanliness check flagged it. Both are null
+where nothing was calibrated, the latter too where it could not be checked."""
 
 PREDICTION_COLUMNS: Final = tuple(PREDICTION_SCHEMA)
+
+PREDICTIONS_VERSION: Final = "2"
+"""Raised when the columns or what they mean change; files of another version are made again."""
 
 _PARQUET, _MANIFEST = "predictions.parquet", "predictions.json"
 _SUM_TOLERANCE = 1e-3
@@ -45,7 +53,8 @@ def prediction_frame(windows: pl.DataFrame, proba: npt.NDArray[np.floating[Any]]
 
     Parameters
     ----------
-    windows : the key columns of ``PREDICTION_COLUMNS``; the true phase may be called ``phase``.
+    windows : the key columns of ``PREDICTION_COLUMNS``; the true phase may be called ``phase``,
+        and what was not calibrated has neither ``calibration_id`` nor ``baseline_suspect``.
     proba : (n_windows, K) in the order of ``PHASES``.
 
     Returns
@@ -64,6 +73,9 @@ def prediction_frame(windows: pl.DataFrame, proba: npt.NDArray[np.floating[Any]]
         )
     if "y_true" not in windows.columns and "phase" in windows.columns:
         windows = windows.rename({"phase": "y_true"})
+    for name in ("calibration_id", "baseline_suspect"):
+        if name not in windows.columns:
+            windows = windows.with_columns(pl.lit(None, dtype=PREDICTION_SCHEMA[name]).alias(name))
     columns = {
         name: np.ascontiguousarray(proba[:, k], dtype=np.float64)
         for k, name in enumerate(PROBABILITY_COLUMNS)
@@ -135,6 +147,7 @@ def write_predictions(
     same_split = before.get("split_digest") == split_digest
     write_parquet(folder / _PARQUET, frame)
     manifest = {
+        "version": PREDICTIONS_VERSION,
         "checkpoint_digest": checkpoint_digest,
         "split_digest": split_digest,
         "n_test_openings": int(before.get("n_test_openings", 0) if same_split else 0) + opened,
@@ -161,6 +174,11 @@ def read_predictions(
         If they are missing, damaged or of something else.
     """
     manifest = _manifest(folder)
+    if manifest.get("version") != PREDICTIONS_VERSION:
+        raise EvaluationError(
+            f"{folder}: predictions of version {manifest.get('version')!r}, this code reads "
+            f"{PREDICTIONS_VERSION!r}; evaluate the checkpoint again"
+        )
     wanted = {"checkpoint_digest": checkpoint_digest, "split_digest": split_digest}
     differing = [
         f"{name} is {manifest.get(name)}, expected {value}"

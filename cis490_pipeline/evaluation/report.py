@@ -103,6 +103,7 @@ def evaluate(
         **{name: split[name] for name in _SPLIT_FIELDS if name not in ("recipe", "digest")},
         **_side(test, seed, n_resamples),
         "val": _side(sides[Side.VAL], seed, n_resamples),
+        "baselines": {str(side): _baselines(rows) for side, rows in sides.items()},
         "per_class": _per_class(test),
         "confusion": _confusion(test),
         "per_profile": profiles,
@@ -127,6 +128,20 @@ def _side(frame: pl.DataFrame, seed: int, n_resamples: int) -> dict[str, Any]:
     }
     interval = episode_interval(matrices.counts, seed=seed, n_resamples=n_resamples)
     return {**interval.to_dict(), **{k: finite_or_none(v) for k, v in scores.items()}}
+
+
+def _baselines(frame: pl.DataFrame) -> dict[str, Any]:
+    """Say of how many episodes the baseline was checked, and which were flagged."""
+    by_episode = frame.group_by("episode_id").agg(
+        pl.col("baseline_suspect").any(ignore_nulls=False)
+    )
+    suspect = by_episode["baseline_suspect"]
+    return {
+        "n_episodes": by_episode.height,
+        "n_checked": by_episode.height - suspect.null_count(),
+        "n_suspect": int(suspect.sum()),
+        "suspect": sorted(by_episode.filter(suspect.fill_null(False))["episode_id"]),
+    }
 
 
 def _per_class(frame: pl.DataFrame) -> list[dict[str, Any]]:

@@ -7,16 +7,21 @@ import polars as pl
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import (
+    PREDICTIONS_VERSION,
     prediction_frame,
     read_predictions,
     write_predictions,
 )
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
+from cis490_pipeline.experiment.calibration import checked_baselines
+from cis490_pipeline.experiment.corpus import GridShards
 from cis490_pipeline.experiment.dataset import ValidationIndex
 from cis490_pipeline.experiment.stage import Made
 from cis490_pipeline.experiment.training import ModelStage, TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.dataset import load_windows
+from cis490_pipeline.features.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.dataset import CalibratedWindows, load_windows
+from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.store.files import digest, read_json, write_json
 
 SCORED_SIDES = (Side.VAL, Side.TEST)
@@ -57,6 +62,7 @@ class EvaluationReport(ModelStage):
             "checkpoint": checkpoint.digest,
             "split": index.digest,
             "evaluation": EVALUATION_VERSION,
+            "predictions": PREDICTIONS_VERSION,
             "seed": str(self.seed),
         }
 
@@ -101,9 +107,21 @@ class EvaluationReport(ModelStage):
                 side,
                 checkpoint.calibrator,
             )
-            frames.append(prediction_frame(windows.frame, model.predict_windows(windows)))
+            keys = self._with_baselines(windows, checkpoint.cleanliness)
+            frames.append(prediction_frame(keys, model.predict_windows(windows)))
         self.workspace.progress(what, len(SCORED_SIDES), len(SCORED_SIDES))
         return pl.concat(frames)
+
+    def _with_baselines(
+        self, windows: CalibratedWindows, check: CleanlinessCheck | None
+    ) -> pl.DataFrame:
+        """Keys of windows, with what each was measured against and whether that is suspect."""
+        keys = windows.frame.with_columns(windows.calibration_ids)
+        grids = GridStore(GridShards(self.workspace).folder)
+        verdicts = checked_baselines(grids, check, windows.frame["episode_id"].to_list())
+        suspect = {name: found.suspect if found else None for name, found in verdicts.items()}
+        of_window = [suspect[episode_id] for episode_id in keys["episode_id"]]
+        return keys.with_columns(pl.Series("baseline_suspect", of_window, pl.Boolean))
 
     def make(self) -> Made:
         """Score the predictions and write the report."""
@@ -133,6 +151,8 @@ class EvaluationReport(ModelStage):
             "selected_on": report["selected_on"],
             "untested_profiles": _named(report["untested_profiles"]),
             "n_test_openings": opened,
+            "suspect_baselines": report["baselines"]["test"]["n_suspect"],
+            "checked_baselines": report["baselines"]["test"]["n_checked"],
         }
         numbers |= {f"f1_{row['phase']}": row["f1"] for row in report["per_class"]}
         folder = self.checkpoint.folder

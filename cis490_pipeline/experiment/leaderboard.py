@@ -17,6 +17,7 @@ from cis490_pipeline.evaluation.probes import (
 )
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
 from cis490_pipeline.evaluation.seeds import seed_summary
+from cis490_pipeline.experiment.ablation import CalibrationAblation
 from cis490_pipeline.experiment.corpus import ValidationSweep
 from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.evaluation import SCORED_SIDES, EvaluationReport
@@ -66,8 +67,10 @@ class Leaderboard(RecipeStage):
         reports = {name: record.digest for name, record in records.items() if record is not None}
         if not reports:
             return None
+        ablation = CalibrationAblation(self.workspace, self.recipe).inputs()
         return {
             **reports,
+            "ablation": digest(ablation),
             "evaluation": EVALUATION_VERSION,
             "probes": PROBES_VERSION,
             "page": page_digest(),
@@ -90,7 +93,15 @@ class Leaderboard(RecipeStage):
             stage.name: seed_summary([read_json(s.report_path) for s in self.by_seed(stage)])
             for stage in stages
         }
-        board = leaderboard(reports, probe_reports, paired, schema=schema, seeds=seeds)
+        CalibrationAblation(self.workspace, self.recipe).ensure()
+        board = leaderboard(
+            reports,
+            probe_reports,
+            paired,
+            schema=schema,
+            seeds=seeds,
+            ablation=read_json(paths.ablation(self.recipe)),
+        )
         write_json(paths.leaderboard(self.recipe), board)
         page = render_report(
             board,

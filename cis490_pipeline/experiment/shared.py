@@ -204,7 +204,8 @@ class SharedData:
     def _records_of(self, name: str) -> list[Path]:
         """Local paths of the records that may name a file."""
         # processed/<recipe>/…, artifacts/<recipe>/… and reports/<recipe>/… are one recipe's.
-        scopes = {"corpus", *name.split("/")[1:2]}
+        recipe = name.split("/")[1:2]
+        scopes = {"corpus", *recipe, *(f"{scope}_ablation" for scope in recipe)}
         known = {*self._listed, *self._looked_at}
         return [
             self.root / record

@@ -12,6 +12,7 @@ from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.confusion import confusion, macro_f1
+from cis490_pipeline.experiment.calibration import fitted_check
 from cis490_pipeline.experiment.dataset import (
     FeatureShards,
     RecipeStage,
@@ -21,8 +22,10 @@ from cis490_pipeline.experiment.dataset import (
 from cis490_pipeline.experiment.provenance import commit
 from cis490_pipeline.experiment.stage import Made
 from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.calibration import CalibrationMode
+from cis490_pipeline.features.calibration import CalibrationMode, Scaling
+from cis490_pipeline.features.cleanliness import METHOD
 from cis490_pipeline.features.dataset import fit_calibrator, load_windows, read_manifest
+from cis490_pipeline.features.gauges import GaugeTreatment
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
@@ -37,6 +40,10 @@ N_GOLDEN = 8
 """Validation windows whose probabilities a checkpoint must reproduce whenever it is loaded."""
 
 CALIBRATION = CalibrationMode.EPISODE_BASELINE
+GAUGES = GaugeTreatment.RECORDED
+"""As recorded: no treatment was better on the sides one may choose by; see docs/decisions.md."""
+
+SCALING = Scaling.DEVICE
 
 
 class ModelStage(RecipeStage):
@@ -120,7 +127,14 @@ class TrainedCheckpoint(ModelStage):
             "architecture": str(ARCHITECTURE_VERSIONS[self.architecture]),
             "checkpoint_format": str(FORMAT_VERSION),
             "training": digest(
-                {"seed": self.seed, "threads": settings.threads, "calibration": CALIBRATION}
+                {
+                    "seed": self.seed,
+                    "threads": settings.threads,
+                    "calibration": CALIBRATION,
+                    "gauges": GAUGES,
+                    "scaling": SCALING,
+                    "cleanliness": METHOD,
+                }
             ),
         }
 
@@ -139,9 +153,12 @@ class TrainedCheckpoint(ModelStage):
                 f"{folder}: the manifest has digest {manifest['digest']:.12}, the record says "
                 f"{inputs['dataset']:.12}; build the dataset again before training on it"
             )
-        calibrator = fit_calibrator(folder, kind, variant, CALIBRATION)
+        calibrator = fit_calibrator(
+            folder, kind, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING
+        )
         train = load_windows(folder, kind, variant, Side.TRAIN, calibrator)
         val = load_windows(folder, kind, variant, Side.VAL, calibrator)
+        check, checked_on = fitted_check(self.workspace, self.recipe)
         settings = self.workspace.settings
         model = create(
             self.architecture, variant, seed=self.seed, config={"threads": settings.threads}
@@ -159,6 +176,7 @@ class TrainedCheckpoint(ModelStage):
             split_digest=inputs["split"],
             metrics=val_scores,
             commit=commit(),
+            cleanliness=check,
         )
         save_checkpoint(self.folder, checkpoint)
         # Predictions lie in the same folder but belong to the report.
@@ -178,6 +196,10 @@ class TrainedCheckpoint(ModelStage):
             "val_episodes": len(set(val.groups)),
             "seed": self.seed,
             "threads": settings.threads,
+            "calibration": str(CALIBRATION),
+            "drifting_gauges": str(GAUGES),
+            "scaling": str(SCALING),
+            "cleanliness_check": checked_on,
         }
         return Made(checkpoint.digest, files, numbers)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cis490_pipeline.domain import Side
 from cis490_pipeline.errors import PipelineError
-from cis490_pipeline.experiment.training import CALIBRATION, TrainedCheckpoint
+from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING, TrainedCheckpoint
 from cis490_pipeline.features.dataset import fit_calibrator, load_windows
 from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS
@@ -93,7 +93,9 @@ class _Search:
         self.settings = stage.workspace.settings
         self.space: Space = SPACES[stage.architecture]
         folder, kind, variant = stage.dataset.folder, stage.input_kind, stage.variant
-        calibrator = fit_calibrator(folder, kind, variant, CALIBRATION)
+        calibrator = fit_calibrator(
+            folder, kind, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING
+        )
         self.train: WindowData = load_windows(folder, kind, variant, Side.TRAIN, calibrator)
         self.val: WindowData = load_windows(folder, kind, variant, Side.VAL, calibrator)
         self.about = digest(

@@ -1,8 +1,8 @@
 """Windows of a recipe's side, read from its datasets and calibrated as they are taken."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,21 +10,19 @@ import polars as pl
 
 from cis490_pipeline.domain import PHASES, Side, Variant
 from cis490_pipeline.errors import CalibrationError, DatasetError
-from cis490_pipeline.features.calibration import Array, Batch, CalibrationMode, Calibrator
-from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.calibration import Array, Batch, CalibrationMode, Calibrator, Scaling
 from cis490_pipeline.features.dataset_build import (
-    INDEX_FILE,
     MANIFEST_FILE,
     SCHEMA_FILE,
     build_feature_dataset,
     build_tensor_dataset,
 )
-from cis490_pipeline.features.grid_store import GridStore, read_ahead
+from cis490_pipeline.features.devices import Records, devices_of
+from cis490_pipeline.features.gauges import GaugeTreatment
+from cis490_pipeline.features.raw_windows import RawWindows, open_windows
 from cis490_pipeline.features.schema import FeatureSchema, InputKind, feature_schema, require_same
-from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.features.window_data import ArrayWindows, WindowData
 from cis490_pipeline.features.window_index import assert_no_leak, check_leaks
-from cis490_pipeline.features.windows import STEPS
 from cis490_pipeline.store.files import digest, file_sha256, read_json
 
 __all__ = [
@@ -57,19 +55,6 @@ FRAME_COLUMNS: Final = (
 )
 
 _FIT_BATCH: Final = 512
-_GAP_STEPS: Final = 4 * STEPS
-"""Windows no farther apart are read together with what lies between: cheaper than a seek."""
-
-
-class _RawWindows(Protocol):
-    """Uncalibrated windows by their place in the key frame."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array: ...
-
-    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None: ...
 
 
 class CalibratedWindows:
@@ -86,9 +71,10 @@ class CalibratedWindows:
     def __init__(
         self,
         frame: pl.DataFrame,
-        raw: _RawWindows,
+        raw: RawWindows,
         calibrator: Calibrator,
         baselines: npt.NDArray[np.void],
+        records: Records | None = None,
     ) -> None:
         self.frame = frame
         self.calibrator = calibrator
@@ -98,9 +84,7 @@ class CalibratedWindows:
             [class_of[phase] for phase in frame["phase"]], dtype=np.int64
         )
         self.groups: npt.NDArray[np.str_] = np.array(frame["episode_id"].to_list(), dtype=np.str_)
-        self._baseline_of, self._median, self._iqr = _baselines_of(
-            frame, baselines, calibrator.variant
-        )
+        self._devices = devices_of(frame, baselines, calibrator.variant, calibrator.mode, records)
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -113,8 +97,23 @@ class CalibratedWindows:
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array:
         """Calibrated windows at ``indices``, in that order: (n_indices, *shape); NaN is unknown."""
-        rows = self._baseline_of[indices]
-        return self.calibrator.apply(self._raw.take(indices), self._median[rows], self._iqr[rows])
+        devices = self._devices
+        rows = devices.row[indices]
+        return self.calibrator.apply(
+            self._raw.take(indices), devices.median[rows], devices.iqr[rows]
+        )
+
+    @property
+    def calibration_ids(self) -> pl.Series:
+        """What each window was measured against: ``episode:<id>``, or the id of a record."""
+        ids = self._devices.ids
+        return pl.Series("calibration_id", [ids[row] for row in self._devices.row], pl.String)
+
+    @property
+    def baseline_suspect(self) -> pl.Series:
+        """Whether each window's record says that it may not be clean; null without a record."""
+        said = self._devices.suspect
+        return pl.Series("baseline_suspect", [said[row] for row in self._devices.row], pl.Boolean)
 
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
         """Have the readings at ``indices`` read from disk in the background."""
@@ -129,6 +128,8 @@ def load_windows(
     calibrator: Calibrator,
     *,
     include_baseline: bool = False,
+    records: Records | None = None,
+    only: pl.Expr | None = None,
 ) -> CalibratedWindows:
     """Open one side of a dataset.
 
@@ -140,6 +141,8 @@ def load_windows(
     calibrator : fitted on this dataset's train side, or restored from a checkpoint.
     include_baseline : also the windows that overlap the first 15 s (for replay; never for training,
         selection or scores).
+    records : by host; read in mode ``host_baseline`` alone.
+    only : further condition on the key columns, such as the hosts.
 
     Raises
     ------
@@ -148,41 +151,59 @@ def load_windows(
     SchemaMismatchError
         If its features mean something else than this code builds.
     CalibrationError
-        If the calibrator is of another kind or variant.
+        If the calibrator is of another kind or variant, or a host has no record of its own.
     """
     if (calibrator.kind, calibrator.variant) != (kind, variant):
         raise CalibrationError(
             f"{folder}: asked for {kind} windows, {variant}, with a calibrator of "
             f"{calibrator.kind} windows, {calibrator.variant}"
         )
-    frame, raw, baselines = _open_side(folder, kind, variant, side, include_baseline)
-    return CalibratedWindows(frame, raw, calibrator, baselines)
+    frame, raw, baselines = _open_side(folder, kind, variant, side, include_baseline, only)
+    return CalibratedWindows(frame, raw, calibrator, baselines, records)
 
 
 def fit_calibrator(
-    folder: Path, kind: InputKind, variant: Variant, mode: CalibrationMode
+    folder: Path,
+    kind: InputKind,
+    variant: Variant,
+    mode: CalibrationMode,
+    *,
+    gauges: GaugeTreatment = GaugeTreatment.RECORDED,
+    scaling: Scaling = Scaling.DEVICE,
+    records: Records | None = None,
+    only: pl.Expr | None = None,
 ) -> Calibrator:
     """Fit a calibrator on the train side's windows after the baseline, and on nothing else.
+
+    Parameters
+    ----------
+    folder, kind, variant : as ``load_windows``.
+    mode : by what telemetry a device is calibrated.
+    gauges : what is left of the gauges that creep after a start.
+    scaling : by what the distance from the baseline is divided.
+    records, only : as ``load_windows``.
 
     Raises
     ------
     DatasetError, SchemaMismatchError
         As ``load_windows``.
     CalibrationError
-        If train has no window after the baseline.
+        If train has no window after the baseline, or a host has no record where the mode needs one.
     """
-    frame, raw, baselines = _open_side(folder, kind, variant, Side.TRAIN, include_baseline=False)
+    frame, raw, baselines = _open_side(
+        folder, kind, variant, Side.TRAIN, include_baseline=False, only=only
+    )
     if frame.is_empty():
         raise CalibrationError(f"{folder}: train has no window after the baseline to fit on")
-    baseline_of, median, iqr = _baselines_of(frame, baselines, variant)
+    devices = devices_of(frame, baselines, variant, mode, records)
 
     def batches() -> Iterator[Batch]:
         for start in range(0, frame.height, _FIT_BATCH):
             rows = np.arange(start, min(start + _FIT_BATCH, frame.height))
-            episodes = baseline_of[rows]
-            yield raw.take(rows), median[episodes], iqr[episodes]
+            of = devices.row[rows]
+            yield raw.take(rows), devices.median[of], devices.iqr[of]
 
-    return Calibrator.fit(mode, variant, kind, iqr, batches)
+    return Calibrator.fit(mode, variant, kind, devices.iqr, batches, gauges, scaling)
 
 
 def window_keys(
@@ -243,106 +264,22 @@ def read_manifest(folder: Path, kind: InputKind) -> dict[str, Any]:
 
 
 def _open_side(
-    folder: Path, kind: InputKind, variant: Variant, side: Side, include_baseline: bool
-) -> tuple[pl.DataFrame, _RawWindows, npt.NDArray[np.void]]:
+    folder: Path,
+    kind: InputKind,
+    variant: Variant,
+    side: Side,
+    include_baseline: bool,
+    only: pl.Expr | None,
+) -> tuple[pl.DataFrame, RawWindows, npt.NDArray[np.void]]:
     manifest = read_manifest(folder, kind)
-    names = list(manifest["files"])
     baselines = np.load(
-        folder / next(n for n in names if n.startswith("baselines-")), allow_pickle=False
+        folder / next(n for n in manifest["files"] if n.startswith("baselines-")),
+        allow_pickle=False,
     )
     wanted = pl.col("split") == side
     if not include_baseline:
         wanted &= ~pl.col("baseline")
-    if kind == "summary":
-        shards = sorted(n for n in names if n.startswith(f"{side}-") and n.endswith(".parquet"))
-        if not shards:
-            raise DatasetError(f"{folder}: no window on side {side}")
-        features = summary_names(variant)
-        windows = pl.concat(pl.scan_parquet(folder / n) for n in shards).filter(wanted).collect()
-        X = windows.select(features).to_numpy().astype(np.float32, copy=False)
-        raw: _RawWindows = _InMemory(np.ascontiguousarray(X))
-    else:
-        windows = pl.read_parquet(folder / INDEX_FILE).filter(wanted)
-        raw = _InShards(_grids_of(folder, manifest), windows, channel_indices(variant))
-    frame = windows.rename({"y": "phase"}).select(FRAME_COLUMNS)
-    return frame, raw, baselines
-
-
-def _grids_of(folder: Path, manifest: Mapping[str, Any]) -> GridStore:
-    grids = GridStore(folder / manifest["grids_folder"])
-    lost = sorted(
-        name for name, sha in manifest["shards"].items() if grids.shard_sha256.get(name) != sha
-    )
-    if lost:
-        raise DatasetError(
-            f"{folder}: grid shards {lost} are not those its windows were cut from; "
-            "build the tensor dataset again"
-        )
-    return grids
-
-
-def _baselines_of(
-    frame: pl.DataFrame, baselines: npt.NDArray[np.void], variant: Variant
-) -> tuple[npt.NDArray[np.intp], Array, Array]:
-    """Row of each window's episode, and the median and IQR of the episodes the frame has."""
-    place = {str(episode_id): i for i, episode_id in enumerate(baselines["episode_id"])}
-    episode_ids = list(dict.fromkeys(frame["episode_id"]))
-    row = {episode_id: i for i, episode_id in enumerate(episode_ids)}
-    chosen = baselines[[place[episode_id] for episode_id in episode_ids]]
-    channels = channel_indices(variant)
-    baseline_of = np.array([row[episode_id] for episode_id in frame["episode_id"]], dtype=np.intp)
-    return baseline_of, chosen["median"][:, channels], chosen["iqr"][:, channels]
-
-
-class _InMemory:
-    """Summaries: (n_windows, n_features)."""
-
-    def __init__(self, X: Array) -> None:
-        self._X = X
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self._X.shape[1],)
-
-    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array:
-        chosen: Array = self._X[indices]
-        return chosen
-
-    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
-        """Do nothing: in memory there is nothing to wait for."""
-
-
-class _InShards:
-    """Tensors cut from memory-mapped grid shards as they are asked for."""
-
-    def __init__(
-        self, grids: GridStore, windows: pl.DataFrame, channels: npt.NDArray[np.intp]
-    ) -> None:
-        self._channels = channels
-        names = sorted(windows["shard"].unique())
-        self._shards = [grids.shard(name) for name in names]
-        number = {name: i for i, name in enumerate(names)}
-        self._shard_of = np.array([number[name] for name in windows["shard"]], dtype=np.intp)
-        self._row_start = windows["row_start"].to_numpy()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self._channels.size, STEPS)
-
-    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array:
-        out = np.empty((len(indices), *self.shape), dtype=np.float32)
-        shard_of = self._shard_of[indices]
-        for shard in np.unique(shard_of):
-            here = np.flatnonzero(shard_of == shard)
-            steps = self._row_start[indices[here]][:, None] + np.arange(STEPS)
-            # Steps first, channels second: whole rows are read from the map, then thinned out.
-            out[here] = self._shards[shard][steps][..., self._channels].transpose(0, 2, 1)
-        return out
-
-    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
-        shard_of, start = self._shard_of[indices], self._row_start[indices]
-        for shard in np.unique(shard_of):
-            starts = np.unique(start[shard_of == shard])
-            parts = np.split(starts, np.flatnonzero(np.diff(starts) > _GAP_STEPS) + 1)
-            for part in parts:
-                read_ahead(self._shards[shard], int(part[0]), int(part[-1]) + STEPS)
+    if only is not None:
+        wanted &= only
+    windows, raw = open_windows(folder, manifest, kind, variant, side, wanted)
+    return windows.rename({"y": "phase"}).select(FRAME_COLUMNS), raw, baselines

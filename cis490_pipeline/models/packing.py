@@ -10,6 +10,7 @@ from cis490_pipeline.checkpoints.checkpoint import Checkpoint, Golden
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.features.calibration import Calibrator
+from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import FeatureSchema
 from cis490_pipeline.models.base import BaseModel
 from cis490_pipeline.models.onnx import export_onnx
@@ -25,6 +26,7 @@ def pack(
     split_digest: str,
     metrics: Mapping[str, Any],
     commit: str | None,
+    cleanliness: CleanlinessCheck | None = None,
     with_onnx: bool = True,
 ) -> Checkpoint:
     """Make a checkpoint of a fitted model.
@@ -39,6 +41,7 @@ def pack(
     data_digest, split_digest : what it was trained on.
     metrics : scores on the validation side.
     commit : commit of this code, if known.
+    cleanliness : what tells a baseline taken while infected; None where none could be fitted.
     with_onnx : whether to export it too.
 
     Raises
@@ -66,6 +69,7 @@ def pack(
         config=model.settings,
         schema=schema,
         calibrator=calibrator,
+        cleanliness=cleanliness,
         seed=model.seed,
         threads=model.config.threads,
         data_digest=data_digest,

@@ -67,6 +67,14 @@ class DataPaths:
         """Return the page for people."""
         return self.bring(self.root / "reports" / recipe / "report.html")
 
+    def ablation(self, recipe: str) -> Path:
+        """Return the file that compares ways of calibration, one architecture held fixed."""
+        return self.bring(self.root / "reports" / recipe / "ablation.json")
+
+    def calibration(self, host: str) -> Path:
+        """Return the file of a host's calibration record."""
+        return self.root / "processed" / "calibrations" / f"{host}.json"
+
     @property
     def dagster(self) -> Path:
         """Dagster's own storage."""

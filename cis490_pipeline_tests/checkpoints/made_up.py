@@ -5,6 +5,7 @@ import numpy as np
 from cis490_pipeline.checkpoints.checkpoint import Checkpoint, Golden
 from cis490_pipeline.domain import Architecture, Variant
 from cis490_pipeline.features.calibration import CalibrationMode, Calibrator
+from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import feature_schema
 
 N_COLUMNS = {
@@ -28,6 +29,18 @@ def make_calibrator(kind="summary", variant=Variant.REALISTIC):
     )
 
 
+def make_cleanliness():
+    rng = np.random.default_rng(2)
+    n = N_COLUMNS["summary", Variant.REALISTIC]
+    return CleanlinessCheck(
+        rng.normal(size=n),
+        rng.uniform(0.5, 2, n),
+        rng.normal(size=n),
+        rng.normal(size=1),
+        np.sort(rng.normal(size=20)),
+    )
+
+
 def make_checkpoint(**changes):
     rng = np.random.default_rng(1)
     parts = {
@@ -37,6 +50,7 @@ def make_checkpoint(**changes):
         "config": {"widths": [4, 4], "peak_lr": 2e-3},
         "schema": feature_schema("summary", Variant.REALISTIC),
         "calibrator": make_calibrator(),
+        "cleanliness": make_cleanliness(),
         "seed": 3,
         "threads": 1,
         "data_digest": "d" * 64,

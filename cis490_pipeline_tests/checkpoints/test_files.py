@@ -41,6 +41,15 @@ def replace_member(folder, name, content):
     edit_manifest(folder, lambda manifest: manifest["files"].update({name: record}))
 
 
+CALIBRATOR = {
+    "mode": "episode_baseline",
+    "gauges": "recorded",
+    "scaling": "device",
+    "digest": make_calibrator().digest,
+    "cleanliness": None,
+}
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -48,7 +57,7 @@ def contents(folder):
 def test_a_checkpoint_comes_back_as_it_was(folder):
     wanted, found = make_checkpoint(), load_checkpoint(folder, SCHEMA)
 
-    arrays = ("weights", "golden", "calibrator", "schema")
+    arrays = ("weights", "golden", "calibrator", "cleanliness", "schema")
     for name in (field.name for field in fields(wanted) if field.name not in arrays):
         assert getattr(found, name) == getattr(wanted, name), name
     for name, array in wanted.weights.items():
@@ -56,6 +65,8 @@ def test_a_checkpoint_comes_back_as_it_was(folder):
     np.testing.assert_array_equal(found.golden.inputs, wanted.golden.inputs, strict=True)
     np.testing.assert_array_equal(found.golden.probabilities, wanted.golden.probabilities)
     assert found.calibrator.digest == wanted.calibrator.digest
+    assert found.calibrator.gauges == wanted.calibrator.gauges
+    assert found.cleanliness.digest == wanted.cleanliness.digest
     assert found.schema.hash == wanted.schema.hash
     assert found.digest == wanted.digest == read_manifest(folder).digest
 
@@ -210,7 +221,7 @@ def test_a_file_larger_than_any_checkpoint_needs_is_refused(folder, monkeypatch)
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"format_version": 2}, r"format_version is 2, this code reads 1"),
+        ({"format_version": 1}, r"format_version is 1, this code reads 2"),
         ({"classes": ["clean", "infected"]}, "predicts the classes clean, infected, this code"),
         ({"architecture": "svm"}, "architecture is 'svm', this code knows cnn, gbt"),
         ({"input_kind": "tensor"}, "model of tensor windows, but its feature schema is of"),
@@ -219,7 +230,12 @@ def test_a_file_larger_than_any_checkpoint_needs_is_refused(folder, monkeypatch)
         ({"config": {"widths": [8]}}, "the content has digest"),
         ({"digest": "0" * 64}, "the content has digest"),
         ({"feature_schema_hash": "0" * 64}, "feature_schema has digest"),
-        ({"calibrator": {"mode": "none", "digest": ""}}, "'none' is not a valid CalibrationMode"),
+        ({"calibrator": CALIBRATOR | {"mode": "none"}}, "'none' is not a valid CalibrationMode"),
+        ({"calibrator": CALIBRATOR | {"gauges": "none"}}, "'none' is not a valid GaugeTreatment"),
+        ({"calibrator": CALIBRATOR}, r"the cleanliness check has digest \w+, .* says None"),
+        ({"calibrator": CALIBRATOR | {"gauges": "centred"}}, "safetensors: digest"),
+        ({"calibrator": CALIBRATOR | {"scaling": "train"}}, "safetensors: digest"),
+        ({"calibrator": CALIBRATOR | {"scaling": "none"}}, "'none' is not a valid Scaling"),
         ({"files": {}}, "lists the files none; wanted"),
     ],
 )
@@ -293,6 +309,24 @@ def test_another_calibration_is_refused(folder):
 
     with pytest.raises(CheckpointError, match=r"calibration\.safetensors: digest"):
         load_checkpoint(folder, SCHEMA)
+
+
+def test_another_cleanliness_check_is_another_checkpoint_and_refused(folder):
+    path = folder / "calibration.safetensors"
+    arrays = load_tensors(path.read_bytes())
+    arrays["cleanliness.bias"] = arrays["cleanliness.bias"] + 1
+    replace_member(folder, path.name, save_tensors(arrays))
+
+    with pytest.raises(CheckpointError, match=r"the cleanliness check has digest"):
+        load_checkpoint(folder, SCHEMA)
+
+
+def test_a_checkpoint_without_a_cleanliness_check_comes_back_without_one(tmp_path):
+    bare = make_checkpoint(cleanliness=None)
+    save_checkpoint(tmp_path / "bare", bare)
+
+    assert load_checkpoint(tmp_path / "bare", SCHEMA).cleanliness is None
+    assert bare.digest != make_checkpoint().digest
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,32 @@ def test_a_missing_view_is_said_and_not_drawn(html):
     assert "no oracle yet" in Page(html).text
 
 
+def test_calibrations_are_shown_escaped_and_what_is_missing_is_said(made):
+    board, reports, probes = made
+    score = {"macro_f1": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n_episodes": 7, "n_windows": 70}
+    row = {"model": "gbt_realistic", "gauges": "recorded", "why_missing": None, "val": score}
+    row |= {"scaling": "device"}
+    used = {**row, "mode": "episode_baseline", "in_use": True, "test": score, "against_used": None}
+    gone = {**used, "mode": "host_baseline", "in_use": False, "why_missing": "no window on <val>"}
+    gone |= {"val": None, "test": None}
+    of = {
+        "architecture": "gbt",
+        "variant": "realistic",
+        "calibration_episodes": ["01A", "01B"],
+        "hosts_refused": {"<script>": "has no sound clean-only episode"},
+        "hosts_suspect": ["lab-nuc"],
+    }
+    shown = {**board, "ablation": [used, gone], "ablation_of": of}
+
+    page = render_report(shown, [*reports, *probes], split=SPLIT, provenance={})
+
+    assert "Ways of calibration" in page
+    assert "0.500 <small>[0.400, 0.600]</small>" in page
+    assert "no window on &lt;val&gt;" in page
+    assert "no record of &lt;script&gt;" in page
+    assert "<script>" not in page
+
+
 def test_a_row_without_a_report_is_refused(made):
     board, reports, probes = made
 

@@ -3,7 +3,7 @@ import pytest
 
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.confusion import macro_f1
-from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.evaluation.predictions import PROBABILITY_COLUMNS, matrices_of
 from cis490_pipeline.evaluation.probes import majority_probe, position_probe
 from cis490_pipeline_tests.evaluation.made_up import PLOT, windows
 
@@ -35,7 +35,8 @@ def test_majority_gives_the_shares_of_training(train):
     frame = majority_probe(train, windows())
 
     shares = [PLOT.count(k) / len(PLOT) for k in range(5)]
-    assert frame.row(0)[-5:] == pytest.approx(shares)
+    assert frame.select(PROBABILITY_COLUMNS).row(0) == pytest.approx(shares)
+    assert frame["calibration_id"].null_count() == frame.height
 
 
 def test_position_alone_solves_runs_that_all_follow_one_plot(train):

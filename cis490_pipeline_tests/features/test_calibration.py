@@ -6,8 +6,10 @@ from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features.calibration import (
     CalibrationMode,
     Calibrator,
+    Scaling,
     baseline_statistics,
 )
+from cis490_pipeline.features.gauges import GaugeTreatment, drifting_channels
 from cis490_pipeline.features.summary import STATISTICS, summarize
 
 EPISODE = CalibrationMode.EPISODE_BASELINE
@@ -234,6 +236,66 @@ def test_a_missing_array_is_refused_by_name():
             "tensor",
             {"floor": np.ones(29, np.float32), "z_mean": np.ones(29, np.float32)},
         )
+
+
+@pytest.mark.parametrize("treatment", GaugeTreatment)
+def test_the_treatment_of_gauges_is_part_of_the_digest_and_comes_back(treatment):
+    plain, X, median, iqr, *_ = fitted("summary")
+    treated = Calibrator.from_arrays(
+        EPISODE, Variant.REALISTIC, "summary", plain.arrays(), treatment
+    )
+
+    assert (treated.digest == plain.digest) == (treatment is GaugeTreatment.RECORDED)
+    differs = (treated.apply(X, median, iqr) != plain.apply(X, median, iqr)).any(axis=0)
+    gauges = set(drifting_channels(Variant.REALISTIC))
+    assert {int(column) // 5 for column in np.flatnonzero(differs)} <= gauges
+    assert differs.any() == (treatment is not GaugeTreatment.RECORDED)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "summary"])
+def test_scaled_by_train_a_devices_own_spread_does_not_matter(kind):
+    plain, X, median, iqr, iqrs, _ = fitted(kind)
+    by_train = Calibrator.fit(
+        EPISODE,
+        Variant.REALISTIC,
+        kind,
+        iqrs,
+        lambda: [(X, median, iqr)],
+        scaling=Scaling.TRAIN,
+    )
+
+    calibrated = by_train.apply(X, median, iqr)
+
+    np.testing.assert_array_equal(by_train.apply(X, median, iqr * 7), calibrated)
+    levels = X if kind == "tensor" else X.reshape(len(X), C, 5)[..., :1]
+    wanted = (levels - median[..., None]).astype(np.float64)
+    varies = np.flatnonzero(wanted.std(axis=(0, 2)) > 1e-3)
+    wanted = wanted[:, varies]
+    wanted = (wanted - wanted.mean(axis=(0, 2))[:, None]) / wanted.std(axis=(0, 2))[:, None]
+    found = calibrated if kind == "tensor" else calibrated.reshape(len(X), C, 5)[..., :1]
+    assert varies.size == C - 1
+    np.testing.assert_allclose(found[:, varies], wanted.clip(-8, 8), atol=5e-3)
+    again = Calibrator.from_arrays(
+        EPISODE, Variant.REALISTIC, kind, by_train.arrays(), scaling=Scaling.TRAIN
+    )
+    assert again.digest == by_train.digest != plain.digest
+
+
+def test_treated_gauges_are_fitted_as_they_are_applied():
+    windows, medians, iqrs, n = corpus()
+    batch = (
+        windows.transpose(0, 2, 1).copy(),
+        np.repeat(medians, n, axis=0),
+        np.repeat(iqrs, n, axis=0),
+    )
+
+    centred = Calibrator.fit(
+        EPISODE, Variant.REALISTIC, "tensor", iqrs, lambda: [batch], GaugeTreatment.CENTRED
+    )
+
+    calibrated = centred.apply(*batch)[:, list(drifting_channels(Variant.REALISTIC))]
+    np.testing.assert_allclose(calibrated.mean(axis=2), 0, atol=1e-4)
+    np.testing.assert_allclose(calibrated.astype(float).std(axis=(0, 2)), 1, atol=1e-3)
 
 
 def test_there_is_no_calibrator_without_train_windows():

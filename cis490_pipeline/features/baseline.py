@@ -1,0 +1,71 @@
+"""What a device's known-clean telemetry is summed up by: a median and a spread per channel."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.errors import CalibrationError
+from cis490_pipeline.features.summary import known_quantile
+from cis490_pipeline.features.windows import BASELINE_S, BASELINE_STEPS
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """Median, interquartile range and number of known steps of each channel: (n_channels,)."""
+
+    median: Array
+    iqr: Array
+    n_known: npt.NDArray[np.int64]
+
+
+def span_statistics(grid: Array) -> Baseline:
+    """Sum up a stretch of clean telemetry, all of it.
+
+    Parameters
+    ----------
+    grid : (n_steps, n_channels) time-major log1p values, at least 150 steps (15 s).
+
+    Returns
+    -------
+    Baseline
+        Median and IQR (linear quantiles, as numpy's) over the known steps; NaN for a channel
+        unknown throughout.
+
+    Raises
+    ------
+    CalibrationError
+        If the grid is shorter than 15 s.
+    """
+    if len(grid) < BASELINE_STEPS:
+        raise CalibrationError(
+            f"a baseline takes {BASELINE_STEPS} steps ({BASELINE_S:g} s), the grid has {len(grid)}"
+        )
+    ascending = np.sort(grid.T, axis=-1)
+    n_known = (~np.isnan(ascending)).sum(axis=-1)
+    low, median, high = (known_quantile(ascending, n_known, q) for q in (0.25, 0.5, 0.75))
+    return Baseline(
+        median.astype(np.float32), (high - low).astype(np.float32), n_known.astype(np.int64)
+    )
+
+
+def baseline_statistics(grid: Array) -> tuple[Array, Array]:
+    """Median and interquartile range of each channel over the first 15 s of a grid.
+
+    Parameters
+    ----------
+    grid : (n_steps, n_channels) time-major log1p values, at least 150 steps.
+
+    Returns
+    -------
+    Two arrays (n_channels,); NaN for a channel unknown throughout.
+
+    Raises
+    ------
+    CalibrationError
+        If the grid is shorter than the baseline.
+    """
+    baseline = span_statistics(grid[:BASELINE_STEPS])
+    return baseline.median, baseline.iqr
