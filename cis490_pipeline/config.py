@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from cis490_pipeline.domain import Address
+from cis490_pipeline.domain import Address, Architecture
 from cis490_pipeline.errors import ConfigError
 
 FILE_NAME: Final = "cis490.toml"
+FILE_ONLY: Final = frozenset({"models"})
+"""Settings that are tables, which only the file can hold."""
 # The smallest of the ranges that numpy, torch and XGBoost accept.
 _MAX_SEED: Final = 2**31 - 1
 # Of glibc's malloc.h.
@@ -80,6 +82,9 @@ class Settings:
     """Processes for work by episode."""
     threads: int = 1
     """Threads of each numeric library in training; results depend on it."""
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings of architectures that differ from their defaults, by architecture and name; in
+    ``cis490.toml`` a table ``[models.gru]``."""
     dashboard_url: str | None = None
     """Address that events are published to; ``None`` publishes nothing."""
     dashboard_token: str | None = field(default=None, repr=False)
@@ -134,7 +139,7 @@ def _from_file(path: Path, problems: list[str]) -> _Given:
 
 
 def _from_environment(environment: Mapping[str, str]) -> _Given:
-    variables = {name: f"CIS490_{name.upper()}" for name in _READERS}
+    variables = {name: f"CIS490_{name.upper()}" for name in _READERS if name not in FILE_ONLY}
     return {
         name: (environment[variable], variable)
         for name, variable in variables.items()
@@ -193,6 +198,20 @@ def _names(value: object) -> tuple[str, ...]:
     return names
 
 
+def _models(value: object) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"must be tables such as [models.gru], got {value!r:.60}")
+    known = {str(architecture) for architecture in Architecture}
+    for name, settings in value.items():
+        if name not in known:
+            raise ValueError(f"{name!r} is no architecture; there are {', '.join(sorted(known))}")
+        if not isinstance(settings, Mapping):
+            raise ValueError(f"{name} must be a table of settings, got {settings!r:.60}")
+        if taken := sorted(settings.keys() & {"seed", "threads"}):
+            raise ValueError(f"{name}.{taken[0]} is a setting of its own: put it at the top")
+    return {name: dict(settings) for name, settings in value.items()}
+
+
 def _address(value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
     parts = urlsplit(text)
@@ -218,6 +237,7 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "train_hosts": _names,
     "workers": _whole_number(1, 1024),
     "threads": _whole_number(1, 1024),
+    "models": _models,
     "dashboard_url": _address,
     "dashboard_token": _secret,
 }

@@ -158,3 +158,28 @@ def test_large_arrays_are_not_mapped_anew_unless_the_environment_says_so(
     )
 
     assert done.stdout.strip() == mapped
+
+
+def test_settings_of_architectures_come_from_tables_of_the_file(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare / "cis490.toml").write_text("[models.gru]\nhidden = 32\n[models.mlp]\nwidths = [8, 8]\n")
+    monkeypatch.setenv("CIS490_MODELS", "gru")
+
+    assert Settings.load().models == {"gru": {"hidden": 32}, "mlp": {"widths": [8, 8]}}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("models = 3", "must be tables such as"),
+        ("[models.svm]\nc = 1", "'svm' is no architecture; there are cnn, gbt, gru"),
+        ("[models]\ngru = 3", "gru must be a table of settings"),
+        ("[models.gru]\nseed = 3", "gru.seed is a setting of its own"),
+    ],
+)
+def test_table_of_no_architecture_is_refused(bare: Path, content: str, told: str) -> None:
+    (bare / "cis490.toml").write_text(content)
+
+    with pytest.raises(ConfigError, match=told):
+        Settings.load()

@@ -22,7 +22,7 @@ import polars as pl
 from cis490_pipeline import errors
 from cis490_pipeline.cli.main import COMMANDS, cis490
 from cis490_pipeline.compute import SerialCompute
-from cis490_pipeline.config import Settings
+from cis490_pipeline.config import FILE_ONLY, Settings
 from cis490_pipeline.domain import CHANNELS, PHASES, EpisodeRef, Kind, Source, Verdict
 from cis490_pipeline.events import contract
 from cis490_pipeline.features.resample import step_count
@@ -130,6 +130,7 @@ def _meaning(option: click.Option) -> str:
 
 
 MADE_DEFAULTS = {
+    "models": "none",
     "workers": "processors this process may use",
     "cache": "`cis490` in `XDG_CACHE_HOME` or `~/.cache`",
 }
@@ -152,7 +153,8 @@ def settings() -> str:
             value = item.default
             default = code(",".join(value) if isinstance(value, tuple) else value)
         text = docs.get(item.name, "Sent with every publication, if the dashboard wants one.")
-        rows.append((code(item.name), flag, code(f"CIS490_{item.name.upper()}"), default, text))
+        variable = "–" if item.name in FILE_ONLY else code(f"CIS490_{item.name.upper()}")
+        rows.append((code(item.name), flag, variable, default, text))
     return table(("in `cis490.toml`", "flag", "environment", "default", "meaning"), rows)
 
 

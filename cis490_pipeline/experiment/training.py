@@ -43,7 +43,8 @@ CALIBRATION = CalibrationMode.EPISODE_BASELINE
 GAUGES = GaugeTreatment.RECORDED
 """As recorded: no treatment was better on the sides one may choose by; see docs/decisions.md."""
 
-SCALING = Scaling.DEVICE
+SCALING = Scaling.TRAIN
+"""Dividing by a device's spread over 15 s costs nearly everywhere: see docs/decisions.md."""
 
 
 class ModelStage(RecipeStage):
@@ -119,7 +120,6 @@ class TrainedCheckpoint(ModelStage):
         index = ValidationIndex(self.workspace, self.recipe).record()
         if dataset is None or index is None:
             return None
-        settings = self.workspace.settings
         return {
             "dataset": dataset.digest,
             "split": index.digest,
@@ -129,14 +129,19 @@ class TrainedCheckpoint(ModelStage):
             "training": digest(
                 {
                     "seed": self.seed,
-                    "threads": settings.threads,
                     "calibration": CALIBRATION,
                     "gauges": GAUGES,
                     "scaling": SCALING,
                     "cleanliness": METHOD,
+                    "settings": self.settings(),
                 }
             ),
         }
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the user set of this architecture."""
+        settings = self.workspace.settings
+        return {"threads": settings.threads, **settings.models.get(str(self.architecture), {})}
 
     def make(self) -> Made:
         """Train, and save what was learnt with all it was learnt from."""
@@ -160,9 +165,7 @@ class TrainedCheckpoint(ModelStage):
         val = load_windows(folder, kind, variant, Side.VAL, calibrator)
         check, checked_on = fitted_check(self.workspace, self.recipe)
         settings = self.workspace.settings
-        model = create(
-            self.architecture, variant, seed=self.seed, config={"threads": settings.threads}
-        )
+        model = create(self.architecture, variant, seed=self.seed, config=self.settings())
         snapshots = Snapshots(self.snapshot_path, {**inputs, "calibrator": calibrator.digest})
         self._fit(model, train, val, snapshots)
         val_scores = _scores(model.predict_windows(val).argmax(axis=1), val.y)

@@ -159,7 +159,7 @@ class _Search:
             self.stage.architecture,
             self.stage.variant,
             seed=self.settings.seed,
-            config={"threads": self.settings.threads, **config},
+            config={**self.stage.settings(), **config},
         )
 
     def score(self, trial: "optuna.Trial") -> float:

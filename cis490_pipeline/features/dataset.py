@@ -169,7 +169,7 @@ def fit_calibrator(
     mode: CalibrationMode,
     *,
     gauges: GaugeTreatment = GaugeTreatment.RECORDED,
-    scaling: Scaling = Scaling.DEVICE,
+    scaling: Scaling = Scaling.TRAIN,
     records: Records | None = None,
     only: pl.Expr | None = None,
 ) -> Calibrator:

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
-from cis490_pipeline.errors import PipelineError, TrainingError
+from cis490_pipeline.errors import ConfigError, PipelineError, TrainingError
 from cis490_pipeline.experiment import tune as module
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.tune import tune
@@ -97,3 +98,25 @@ def test_a_search_in_which_nothing_trains_is_one_clear_error(
 
     with pytest.raises(PipelineError, match="none of 2 trials came to an end"):
         tune(stage, n_trials=2)
+
+
+def test_settings_of_an_architecture_train_another_model_and_are_saved_with_it(
+    stage: TrainedCheckpoint,
+) -> None:
+    settings = replace(stage.workspace.settings, models={"gbt": {"max_depth": 3}})
+    other = TrainedCheckpoint(Workspace(settings), stage.recipe, stage.architecture, stage.variant)
+
+    assert stage.outdated() is None
+    assert other.outdated() == "changed: training"
+    other.ensure()
+    assert other.load().config["max_depth"] == 3
+
+
+def test_a_setting_the_architecture_does_not_have_is_refused_by_name(
+    stage: TrainedCheckpoint,
+) -> None:
+    settings = replace(stage.workspace.settings, models={"gbt": {"depth": 3}})
+    other = TrainedCheckpoint(Workspace(settings), stage.recipe, stage.architecture, stage.variant)
+
+    with pytest.raises(ConfigError, match="unknown setting 'depth'"):
+        other.ensure()
