@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import TrainingError
 from cis490_pipeline.evaluation.confusion import confusion, macro_f1
 from cis490_pipeline.features.window_data import WindowData
@@ -70,22 +71,24 @@ def decayed_groups(network: nn.Module, weight_decay: float) -> list[dict[str, ob
 def train_network(
     network: nn.Module,
     train: WindowData,
-    val: WindowData,
+    val: WindowData | None,
     config: TrainConfig,
     *,
     sources: Sequence[slice],
     progress: Progress | None = None,
+    n_classes: int = len(PHASES),
 ) -> History:
     """Train a network in place; at the end it holds its best averaged weights.
 
     Parameters
     ----------
-    network : maps (n_windows, *shape) with NaN for unknown to logits (n_windows, 5).
-    train : windows that weights are fitted on; every phase must occur.
-    val : windows that choose the epoch, by macro F1.
+    network : maps (n_windows, *shape) with NaN for unknown to logits (n_windows, n_classes).
+    train : windows that weights are fitted on; every class must occur.
+    val : windows that choose the epoch, by macro F1; None trains all epochs and keeps the last.
     config : everything else the result depends on.
     sources : columns of each telemetry source on a window's first axis, for source dropout.
     progress : told of each epoch.
+    n_classes : classes of the labels.
 
     Returns
     -------
@@ -94,12 +97,13 @@ def train_network(
     Raises
     ------
     TrainingError
-        If a phase has no training window, there is nothing to validate on, or the loss or every
+        If a class has no training window, there is nothing to validate on, or the loss or every
         validation score is not finite.
     """
-    if len(val) == 0:
+    if val is not None and len(val) == 0:
         raise TrainingError("there is no validation window: the best epoch could not be chosen")
-    run = _Run(network, in_memory(train), in_memory(val), config, tuple(sources))
+    held = None if val is None else in_memory(val)
+    run = _Run(network, in_memory(train), held, config, tuple(sources), n_classes)
     with reproducible(seed=config.seed, threads=config.threads):
         history = run.train(progress)
     network.load_state_dict(run.best.state)
@@ -118,8 +122,12 @@ class _Best:
     def offer(self, epoch: int, score: float, network: nn.Module) -> None:
         """Keep a copy of the weights if the score is better; NaN is better than nothing never."""
         if score > self.macro_f1:
-            self.epoch, self.macro_f1 = epoch, score
-            self.state = {name: v.detach().clone() for name, v in network.state_dict().items()}
+            self.keep(epoch, score, network)
+
+    def keep(self, epoch: int, score: float, network: nn.Module) -> None:
+        """Keep a copy of the weights, whatever was kept before."""
+        self.epoch, self.macro_f1 = epoch, score
+        self.state = {name: v.detach().clone() for name, v in network.state_dict().items()}
 
 
 class _Run:
@@ -129,15 +137,16 @@ class _Run:
         self,
         network: nn.Module,
         train: WindowData,
-        val: WindowData,
+        val: WindowData | None,
         config: TrainConfig,
         sources: tuple[slice, ...],
+        n_classes: int,
     ) -> None:
         self.train_windows, self.val_windows = train, val
-        self.config, self.sources = config, sources
+        self.config, self.sources, self.n_classes = config, sources, n_classes
         self.device = pick_device(config.device)
         self.network = network.to(self.device)
-        weights = class_weights(train.y, config.class_weight_power)
+        weights = class_weights(train.y, config.class_weight_power, n_classes)
         self.class_weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
         self.optimizer = torch.optim.AdamW(
             decayed_groups(network, config.weight_decay), lr=config.peak_lr
@@ -171,9 +180,12 @@ class _Run:
             self.best.offer(epoch, score, self.averaged.network)
             if progress is not None:
                 progress(record)
-            if epoch - self.best.epoch >= self.config.patience_epochs:
+            waited = epoch - self.best.epoch
+            if self.val_windows is not None and waited >= self.config.patience_epochs:
                 stopped_early = True
                 break
+        if self.val_windows is None:
+            self.best.keep(len(records), math.nan, self.averaged.network)
         if self.best.epoch == 0:
             raise TrainingError(
                 f"no epoch of {len(records)} had a finite validation score; lower peak_lr "
@@ -186,7 +198,7 @@ class _Run:
             stopped_early=stopped_early,
             n_steps=self.n_steps,
             n_train_windows=len(self.train_windows),
-            n_val_windows=len(self.val_windows),
+            n_val_windows=0 if self.val_windows is None else len(self.val_windows),
             threads=self.config.threads,
             device=self.device.type,
         )
@@ -246,7 +258,9 @@ class _Run:
 
     @torch.inference_mode()
     def validate(self) -> tuple[float, float]:
-        """Mean loss and macro F1 of the averaged weights on the validation windows."""
+        """Mean loss and macro F1 of the averaged weights; NaN with nothing to validate on."""
+        if self.val_windows is None:
+            return math.nan, math.nan
         y = self.val_windows.y
         logits = np.concatenate(
             [
@@ -261,4 +275,4 @@ class _Run:
         # argmax would read a class out of NaN logits, and so a score out of nothing.
         if not np.isfinite(logits).all():
             return loss, math.nan
-        return loss, macro_f1(confusion(y, logits.argmax(axis=1)))
+        return loss, macro_f1(confusion(y, logits.argmax(axis=1), self.n_classes))
