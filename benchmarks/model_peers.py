@@ -17,6 +17,7 @@ Classes = npt.NDArray[np.int64]
 
 XGBOOST_ROUNDS = 1000
 XGBOOST_PATIENCE = 30
+XGBOOST_UNWATCHED = 200
 FOREST_TREES = 500
 
 
@@ -55,15 +56,18 @@ class ByXgboost:
     max_rounds: int = XGBOOST_ROUNDS
 
     def fit(self, X: Floats, y: Classes, X_val: Floats | None, y_val: Classes | None) -> None:
-        """Learn until the validation log loss stops falling, or 100 rounds without any."""
+        """Learn until the validation log loss stops falling, or all rounds without any."""
         import xgboost
         from sklearn.utils.class_weight import compute_sample_weight
 
         watched = X_val is not None and y_val is not None
         self.model = xgboost.XGBClassifier(
-            n_estimators=self.max_rounds if watched else 100,
+            n_estimators=self.max_rounds if watched else XGBOOST_UNWATCHED,
             early_stopping_rounds=XGBOOST_PATIENCE if watched else None,
-            learning_rate=0.1 if watched else None,
+            learning_rate=0.1,
+            # Defaults look at every column in every split, which few windows punish.
+            subsample=0.8,
+            colsample_bynode=0.3,
             eval_metric="mlogloss",
             n_jobs=1,
             random_state=self.seed,
