@@ -151,7 +151,7 @@ def _recorded(scale: Scale, work: Path, kept: Kept, only: Sequence[str]) -> dict
             model_speed.training_speed(
                 name,
                 place.sides(INPUT_KINDS[Architecture(name)]).train,
-                epochs=3,
+                epochs=10,
                 repetitions=scale.repetitions,
             )
             for name in model_speed.NETWORKS

@@ -146,6 +146,7 @@ class _Run:
         self.config, self.sources, self.n_classes = config, sources, n_classes
         self.device = pick_device(config.device)
         self.network = network.to(self.device)
+        self.parameters = list(network.parameters())
         weights = class_weights(train.y, config.class_weight_power, n_classes)
         self.class_weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
         self.optimizer = torch.optim.AdamW(
@@ -245,7 +246,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
