@@ -38,7 +38,8 @@ def page(result: Mapping[str, Any]) -> str:
 
 The six architectures beside well-kept peers. Measured on {result["date"]} on
 {machine["processor"]}, {machine["cores"]} cores, one thread, with a load average of
-{machine["load_average"][0]} at the start, by {versions}. `make bench-models` measures it again.
+{machine["load_average"][0]} at the start; `make bench-models` measures it again. With
+{versions}.
 
 Of {len(asked.rows)} wanted numbers {len(met)} were met. All of them stand at the [end](#wanted),
 the missed ones first; a missed one stays missed until a change chosen on validation or on simulated
