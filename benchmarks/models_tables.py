@@ -95,6 +95,8 @@ def _standings(title: str, rows: Iterable[Mapping[str, Any]]) -> TextTable:
             f"{row['macro_f1']:.3f}",
             f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
             if has_interval
+            else "one seed"
+            if row["sd_over_seeds"] is None
             else f"{row['sd_over_seeds']:.3f}",
             *(f"{row['by_host'][host]:.3f}" for host in hosts if len(hosts) > 1),
             f"{row['val_macro_f1']:.3f}",

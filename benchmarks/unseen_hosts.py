@@ -36,6 +36,7 @@ class Bench:
     seeds: int
     settings: Mapping[str, Mapping[str, Any]]
     """Settings of models other than their defaults, by name; for a quick look only."""
+    peers: tuple[str, ...] = tuple(PEERS)
 
     def unseen(self, host: str, variant: Variant = Variant.REALISTIC) -> Arrangement:
         """One host tests, one validates, the others train."""
@@ -69,7 +70,7 @@ def contest(bench: Bench) -> Runs:
         (name, host, seed): bench.run(arrangement, name, seed)
         for seed in range(bench.seeds)
         for host, arrangement in arrangements.items()
-        for name in CONTESTANTS
+        for name in (*MODELS, *bench.peers)
     }
 
 
@@ -83,7 +84,7 @@ def standings(runs: Runs) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "macro_f1": round(fmean(of.values()), 4),
-                "sd_over_seeds": round(_seed_sd(of), 4),
+                "sd_over_seeds": _seed_sd(of),
                 "val_macro_f1": round(
                     fmean(float(r["val_macro_f1"]) for key, r in runs.items() if key[0] == name), 4
                 ),
@@ -187,7 +188,8 @@ def _names(runs: Runs) -> list[str]:
     return list(dict.fromkeys(name for name, _, _ in runs))
 
 
-def _seed_sd(of: Mapping[tuple[str, int], float]) -> float:
+def _seed_sd(of: Mapping[tuple[str, int], float]) -> float | None:
+    """Spread of the mean over hosts from seed to seed; None of a single seed."""
     seeds = sorted({seed for _, seed in of})
     means = [fmean(s for (_, seed), s in of.items() if seed == k) for k in seeds]
-    return float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
+    return round(float(np.std(means, ddof=1)), 4) if len(means) > 1 else None
