@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+PEERS_VENV ?= .venv-bench
 SPLIT  ?= host
 
 # One thread for each numeric library: workers share the machine, and results repeat to the byte.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run test test-all check bench ui clean install browser
+.PHONY: run test test-all check bench bench-models ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
@@ -33,6 +34,18 @@ check: install
 bench: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.data_path
+
+# aeon wants an older pandas than the pinned one, so that its peers live in an environment apart.
+# Hours on two cores; a stopped run goes on where it was. QUICK=--quick for a few minutes.
+bench-models: $(PEERS_VENV)/.installed
+	$(PEERS_VENV)/bin/python -m benchmarks.models $(QUICK)
+
+$(PEERS_VENV)/.installed: pyproject.toml constraints.txt benchmarks/constraints.txt
+	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
+	grep -v '^pandas==' constraints.txt | cat - benchmarks/constraints.txt > $(PEERS_VENV)/constraints.txt
+	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check \
+		--constraint $(PEERS_VENV)/constraints.txt --editable '.[bench-models]'
+	touch $@
 
 ui: install
 	$(BIN)/dagster dev

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cis490_pipeline.domain import Architecture
+from cis490_pipeline.domain import PHASES, Architecture
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.layers import PhaseNetwork
 from cis490_pipeline.models.neural import NeuralModel
@@ -64,8 +64,17 @@ class ResidualBlock(nn.Module):
 class CnnNetwork(PhaseNetwork):
     """Residual blocks, pooled by mean and maximum over time."""
 
-    def __init__(self, n_channels: int, sources: Sequence[slice], config: CnnConfig) -> None:
-        super().__init__(sources, width=2 * config.widths[-1], dropout=config.dropout)
+    def __init__(
+        self,
+        n_channels: int,
+        sources: Sequence[slice],
+        config: CnnConfig,
+        *,
+        n_classes: int = len(PHASES),
+    ) -> None:
+        super().__init__(
+            sources, width=2 * config.widths[-1], dropout=config.dropout, n_classes=n_classes
+        )
         befores = (n_channels + len(sources), *config.widths)
         strides = (config.first_stride, *(1 for _ in config.widths[1:]))
         self.blocks = nn.Sequential(

@@ -53,26 +53,34 @@ class AttentionPool(nn.Module):
 
 
 class PhaseNetwork(nn.Module, ABC):
-    """A network from windows to logits of the five phases.
+    """A network from windows to logits of the five phases, or of other classes.
 
     Parameters
     ----------
     sources : columns of each source on a window's first axis.
     width : length of the embedding.
     dropout : share of the embedding dropped in training.
+    n_classes : logits of a window; other data than telemetry has other classes than phases.
     """
 
-    def __init__(self, sources: Sequence[slice], *, width: int, dropout: float) -> None:
+    def __init__(
+        self,
+        sources: Sequence[slice],
+        *,
+        width: int,
+        dropout: float,
+        n_classes: int = len(PHASES),
+    ) -> None:
         super().__init__()
         self.inputs = MaskedInput(sources)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width, len(PHASES))
+        self.head = nn.Linear(width, n_classes)
 
     @abstractmethod
     def embed(self, X: Tensor) -> Tensor:
         """(n, *shape) windows with NaN for unknown -> (n, width)."""
 
     def forward(self, X: Tensor) -> Tensor:
-        """(n, *shape) windows with NaN for unknown -> (n, 5) logits."""
+        """(n, *shape) windows with NaN for unknown -> (n, n_classes) logits."""
         logits: Tensor = self.head(self.dropout(self.embed(X)))
         return logits

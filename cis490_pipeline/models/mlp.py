@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cis490_pipeline.domain import Architecture
+from cis490_pipeline.domain import PHASES, Architecture
 from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.layers import PhaseNetwork
@@ -46,8 +46,17 @@ class MlpNetwork(PhaseNetwork):
     center: Tensor
     scale: Tensor
 
-    def __init__(self, n_columns: int, sources: Sequence[slice], config: MlpConfig) -> None:
-        super().__init__(sources, width=config.widths[-1], dropout=config.dropout)
+    def __init__(
+        self,
+        n_columns: int,
+        sources: Sequence[slice],
+        config: MlpConfig,
+        *,
+        n_classes: int = len(PHASES),
+    ) -> None:
+        super().__init__(
+            sources, width=config.widths[-1], dropout=config.dropout, n_classes=n_classes
+        )
         self.register_buffer("center", torch.zeros(n_columns))
         self.register_buffer("scale", torch.ones(n_columns))
         n_inputs = n_columns + len(sources)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cis490_pipeline.domain import Architecture
+from cis490_pipeline.domain import PHASES, Architecture
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.layers import AttentionPool, PhaseNetwork
 from cis490_pipeline.models.neural import NeuralModel
@@ -44,8 +44,12 @@ class RecurrentNetwork(PhaseNetwork):
         n_channels: int,
         sources: Sequence[slice],
         config: RecurrentConfig,
+        *,
+        n_classes: int = len(PHASES),
     ) -> None:
-        super().__init__(sources, width=6 * config.hidden, dropout=config.dropout)
+        super().__init__(
+            sources, width=6 * config.hidden, dropout=config.dropout, n_classes=n_classes
+        )
         self.stem = nn.Conv1d(
             n_channels + len(sources),
             config.stem_width,

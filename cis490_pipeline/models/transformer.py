@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cis490_pipeline.domain import Architecture
+from cis490_pipeline.domain import PHASES, Architecture
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.layers import AttentionPool, PhaseNetwork
 from cis490_pipeline.models.neural import NeuralModel
@@ -95,9 +95,17 @@ class TransformerNetwork(PhaseNetwork):
     """Convolution stem, patches with learnt positions, blocks, pooled over tokens."""
 
     def __init__(
-        self, n_channels: int, n_steps: int, sources: Sequence[slice], config: TransformerConfig
+        self,
+        n_channels: int,
+        n_steps: int,
+        sources: Sequence[slice],
+        config: TransformerConfig,
+        *,
+        n_classes: int = len(PHASES),
     ) -> None:
-        super().__init__(sources, width=3 * config.width, dropout=config.dropout)
+        super().__init__(
+            sources, width=3 * config.width, dropout=config.dropout, n_classes=n_classes
+        )
         n_tokens = n_steps // config.patch
         self.stem = nn.Sequential(
             nn.Conv1d(

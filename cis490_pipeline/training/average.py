@@ -19,6 +19,11 @@ class AveragedNetwork:
         self.network = copy.deepcopy(network).eval()
         self.decay = decay
         self.n_updates = 0
+        # Collecting the tensors at each step is felt in a small network, so they are kept.
+        # Optimizers and BatchNorm change them in place.
+        self._averaged = list(self.network.state_dict().values())
+        self._followed: nn.Module | None = None
+        self._current: list[torch.Tensor] = []
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
@@ -27,10 +32,11 @@ class AveragedNetwork:
         # would still hold a third of the random start when training ends.
         decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
         self.n_updates += 1
-        averaged, current = self.network.state_dict(), network.state_dict()
-        moving = [name for name, value in averaged.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [averaged[name] for name in moving], [current[name] for name in moving], 1 - decay
-        )
-        for name in averaged.keys() - set(moving):
-            averaged[name].copy_(current[name])
+        if network is not self._followed:
+            self._followed, self._current = network, list(network.state_dict().values())
+        pairs = list(zip(self._averaged, self._current, strict=True))
+        moving = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in moving], [c for _, c in moving], 1 - decay)
+        for averaged, current in pairs:
+            if not averaged.is_floating_point():
+                averaged.copy_(current)

@@ -1,4 +1,4 @@
-"""How much each phase's windows count in training."""
+"""How much each class's windows count in training."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,16 +7,16 @@ from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import TrainingError
 
 
-def class_counts(y: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Windows of each phase: (5,).
+def class_counts(y: npt.NDArray[np.int64], n_classes: int = len(PHASES)) -> npt.NDArray[np.int64]:
+    """Windows of each class: (n_classes,).
 
     Raises
     ------
     TrainingError
-        If a phase has none: a model cannot learn what it never saw, and would be scored on it.
+        If a class has none: a model cannot learn what it never saw, and would be scored on it.
     """
-    counts = np.bincount(y, minlength=len(PHASES))
-    absent = [str(phase) for phase, n in zip(PHASES, counts, strict=True) if not n]
+    counts = np.bincount(y, minlength=n_classes)
+    absent = [_class_name(k, n_classes) for k in np.flatnonzero(counts == 0)]
     if absent:
         raise TrainingError(
             f"no training window of {', '.join(absent)} among {len(y)}; every phase must be "
@@ -25,15 +25,25 @@ def class_counts(y: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return counts
 
 
-def class_weights(y: npt.NDArray[np.int64], power: float) -> npt.NDArray[np.float64]:
-    """Weight of each phase, inverse frequency to a power, 1 on average over the windows: (5,).
+def _class_name(index: int, n_classes: int) -> str:
+    return str(PHASES[index]) if n_classes == len(PHASES) else f"class {index}"
+
+
+def class_weights(
+    y: npt.NDArray[np.int64], power: float, n_classes: int = len(PHASES)
+) -> npt.NDArray[np.float64]:
+    """Weight of each class, inverse frequency to a power, 1 on average over the windows.
+
+    Returns
+    -------
+    (n_classes,).
 
     Raises
     ------
     TrainingError
-        If a phase has no window.
+        If a class has no window.
     """
-    counts = class_counts(y)
+    counts = class_counts(y, n_classes)
     weights = (counts.sum() / counts) ** power
     normalized: npt.NDArray[np.float64] = weights * counts.sum() / (weights * counts).sum()
     return normalized

@@ -28,6 +28,7 @@ class History:
     best_epoch: int
     """Counted from 1; its state is what the model holds."""
     best_val_macro_f1: float
+    """NaN if there was nothing to validate on."""
     stopped_early: bool
     n_steps: int
     """Optimizer steps made, or trees per class kept."""
@@ -43,6 +44,8 @@ class History:
             {name: v if math.isfinite(v) else None for name, v in record.items()}
             for record in plain["epochs"]
         ]
+        if not math.isfinite(self.best_val_macro_f1):
+            plain["best_val_macro_f1"] = None
         return plain
 
 

@@ -105,7 +105,7 @@ class Snapshots:
 def training_identity(
     config: TrainConfig,
     train: WindowData,
-    val: WindowData,
+    val: WindowData | None,
     network: torch.nn.Module,
     about: Mapping[str, str],
 ) -> str:
@@ -122,7 +122,7 @@ def training_identity(
                 name: [str(value.dtype), *value.shape]
                 for name, value in network.state_dict().items()
             },
-            "windows": [_windows_digest(side) for side in (train, val)],
+            "windows": [_windows_digest(side) for side in (train, val) if side is not None],
         }
     )
 

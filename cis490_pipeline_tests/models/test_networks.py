@@ -10,9 +10,14 @@ from cis490_pipeline.errors import CheckpointError, ConfigError
 from cis490_pipeline.features.window_data import ArrayWindows
 from cis490_pipeline.models import registry
 from cis490_pipeline.models.base import ModelState
+from cis490_pipeline.models.cnn import CnnConfig, CnnNetwork
 from cis490_pipeline.models.mlp import MlpConfig, MlpNetwork
 from cis490_pipeline.models.recurrent import RecurrentConfig, RecurrentNetwork
-from cis490_pipeline.models.transformer import RelativeAttention, TransformerConfig
+from cis490_pipeline.models.transformer import (
+    RelativeAttention,
+    TransformerConfig,
+    TransformerNetwork,
+)
 from cis490_pipeline_tests.models.conftest import fitted_model
 from cis490_pipeline_tests.models.made_up import make_windows
 
@@ -151,3 +156,18 @@ def test_a_booster_of_the_other_variant_is_refused():
         CheckpointError, match="takes 230 features, but a realistic model takes 145"
     ):
         registry.create("gbt", "realistic", seed=0).restore(state, {})
+
+
+@pytest.mark.parametrize("n_classes", [2, 9])
+def test_a_network_tells_as_many_classes_as_it_is_built_for(n_classes):
+    sources, X = (slice(0, 4),), torch.zeros(3, 4, 30)
+    networks = [
+        CnnNetwork(4, sources, CnnConfig(), n_classes=n_classes),
+        RecurrentNetwork(nn.GRU, 4, sources, RecurrentConfig(), n_classes=n_classes),
+        RecurrentNetwork(nn.LSTM, 4, sources, RecurrentConfig(), n_classes=n_classes),
+        TransformerNetwork(4, 30, sources, TransformerConfig(), n_classes=n_classes),
+    ]
+
+    assert all(network.eval()(X).shape == (3, n_classes) for network in networks)
+    flat = MlpNetwork(4, sources, MlpConfig(), n_classes=n_classes)
+    assert flat.eval()(X[:, :, 0]).shape == (3, n_classes)

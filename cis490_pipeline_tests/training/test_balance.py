@@ -24,3 +24,8 @@ def test_power_zero_turns_weights_off():
 def test_a_phase_without_windows_is_refused_by_name():
     with pytest.raises(TrainingError, match="no training window of armed, dormant among 3"):
         class_counts(np.array([0, 2, 3]))
+
+
+def test_an_absent_class_that_is_no_phase_is_refused_by_its_number():
+    with pytest.raises(TrainingError, match="no training window of class 1, class 3 among 3"):
+        class_counts(np.array([0, 2, 0]), n_classes=4)

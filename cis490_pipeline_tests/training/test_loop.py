@@ -8,12 +8,8 @@ from torch import nn
 from cis490_pipeline.errors import TrainingError
 from cis490_pipeline.features.window_data import ArrayWindows
 from cis490_pipeline.training.config import TrainConfig
-from cis490_pipeline.training.loop import (
-    decayed_groups,
-    pick_device,
-    reproducible,
-    train_network,
-)
+from cis490_pipeline.training.loop import reproducible, train_network
+from cis490_pipeline.training.run import decayed_groups, pick_device
 
 N_COLUMNS = 6
 
@@ -218,3 +214,43 @@ def test_mixed_precision_learns_separable_phases():
     assert history.device == "cuda"
     assert history.best_val_macro_f1 > 0.9
     assert next(network.parameters()).device.type == "cpu"
+
+
+def test_without_validation_every_epoch_is_trained_and_the_last_is_kept():
+    seen = []
+    network = make_network()
+
+    history = train_network(
+        network,
+        make_windows(seed=1),
+        None,
+        TrainConfig(max_epochs=5, patience_epochs=1, batch_size=16, peak_lr=1e-2),
+        sources=(),
+        progress=lambda record: seen.append(record.epoch),
+    )
+
+    assert seen == [1, 2, 3, 4, 5]
+    assert (history.best_epoch, history.n_val_windows, history.stopped_early) == (5, 0, False)
+    assert history.to_dict()["best_val_macro_f1"] is None
+    held = make_windows(50, seed=2)
+    assert (network(torch.from_numpy(held.X)).argmax(dim=1).numpy() == held.y).mean() > 0.9
+
+
+def test_other_classes_than_phases_are_learnt_and_scored():
+    network = nn.Sequential(Known(), nn.Linear(N_COLUMNS, 3))
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    X = rng.normal(size=(90, N_COLUMNS)).astype(np.float32)
+    X[np.arange(90), y] += 6
+    windows = ArrayWindows(X, y, np.arange(90).astype(str))
+
+    history = train_network(
+        network,
+        windows,
+        windows,
+        TrainConfig(max_epochs=20, batch_size=16, peak_lr=5e-2),
+        sources=(),
+        n_classes=3,
+    )
+
+    assert history.best_val_macro_f1 > 0.95

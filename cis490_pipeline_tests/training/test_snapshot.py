@@ -211,3 +211,22 @@ def test_killed_process_run_again_ends_with_the_weights_of_one_never_killed(whol
     np.testing.assert_array_equal(np.load(tmp_path / "weights.npy"), whole[0])
     left = [path.name for path in tmp_path.iterdir()]
     assert sorted(left) == ["state", "weights.npy"]
+
+
+def test_training_without_validation_goes_on_as_well(tmp_path):
+    def last_epoch(windows=None, path=None):
+        network = make_network()
+        train_network(
+            network,
+            make_windows(seed=1) if windows is None else windows,
+            None,
+            CONFIG,
+            sources=SOURCES,
+            snapshots=path and Snapshots(path),
+        )
+        return weights(network)
+
+    with pytest.raises(Killed):
+        last_epoch(fragile(17), tmp_path / "state")
+
+    np.testing.assert_array_equal(last_epoch(path=tmp_path / "state"), last_epoch())

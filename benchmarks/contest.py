@@ -1,0 +1,134 @@
+"""One contestant trained and tested on one arrangement's windows, kept for the next time."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks.host_sides import Sides, cut, without
+from benchmarks.kept import Arrays, Kept
+from benchmarks.model_peers import PEERS
+from cis490_pipeline.domain import Architecture, Variant
+from cis490_pipeline.evaluation.confusion import Counts, confusion, episode_confusions, macro_f1
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.schema import InputKind
+from cis490_pipeline.features.window_data import ArrayWindows
+from cis490_pipeline.models import registry
+from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
+from cis490_pipeline.models.onnx import export_onnx
+from cis490_pipeline.models.spec import input_spec
+
+MODELS = tuple(str(architecture) for architecture in Architecture)
+
+
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """Who is on which side of one store, under one variant."""
+
+    name: str
+    workspace: Workspace
+    index: pl.DataFrame
+    folder: Path
+    variant: Variant = Variant.REALISTIC
+
+    def sides(self, kind: InputKind) -> Sides:
+        """Calibrated windows, read once."""
+        return self._summaries if kind == "summary" else self._tensors
+
+    @cached_property
+    def _summaries(self) -> Sides:
+        return cut(self.workspace, self.index, self.folder, "summary", self.variant)
+
+    @cached_property
+    def _tensors(self) -> Sides:
+        return cut(self.workspace, self.index, self.folder, "tensor", self.variant)
+
+
+def run(
+    kept: Kept,
+    arrangement: Arrangement,
+    name: str,
+    seed: int,
+    config: Mapping[str, Any] | None = None,
+) -> Arrays:
+    """Predictions of a model or peer on the test side, alive and with each source dead.
+
+    Returns
+    -------
+    ``y_true``, ``episode``, ``host``: (n_windows,); ``alive`` and, of models, ``dead_<source>``:
+    predicted classes (n_windows,); ``val_macro_f1``; ``seconds`` of CPU for training.
+    """
+    is_model = name in MODELS
+    kind: InputKind = INPUT_KINDS[Architecture(name)] if is_model else PEERS[name].input_kind
+    what = {
+        "arrangement": arrangement.name,
+        "variant": str(arrangement.variant),
+        "name": name,
+        "version": ARCHITECTURE_VERSIONS[Architecture(name)] if is_model else 1,
+        "seed": seed,
+        "config": dict(config or {}),
+    }
+    fit = _of_model if is_model else _of_peer
+    return kept.get(
+        what, lambda: fit(arrangement.sides(kind), arrangement.variant, name, seed, config)
+    )
+
+
+def _of_model(
+    sides: Sides, variant: Variant, name: str, seed: int, config: Mapping[str, Any] | None
+) -> Arrays:
+    started = time.process_time()
+    model = registry.create(name, variant, seed=seed, config=config).fit(sides.train, sides.val)
+    seconds = time.process_time() - started
+
+    def predicted(windows: ArrayWindows) -> np.ndarray[Any, Any]:
+        return model.predict_windows(windows).argmax(axis=1)
+
+    spec = input_spec(model.input_kind, variant)
+    dead = {
+        f"dead_{source}": predicted(without(sides.test, columns))
+        for (source, _, _), columns in zip(spec.sources, spec.source_columns, strict=True)
+    }
+    found = _truth(sides, predicted(sides.val), seconds) | {"alive": predicted(sides.test)} | dead
+    if seed == 0:
+        # For the latency of one window: the trees' depends on how many were grown.
+        found["onnx"] = np.frombuffer(export_onnx(model), dtype=np.uint8)
+    return found
+
+
+def _of_peer(
+    sides: Sides, variant: Variant, name: str, seed: int, config: Mapping[str, Any] | None
+) -> Arrays:
+    started = time.process_time()
+    peer = PEERS[name].make(seed)
+    peer.fit(sides.train.X, sides.train.y, sides.val.X, sides.val.y)
+    seconds = time.process_time() - started
+    return _truth(sides, peer.predict(sides.val.X), seconds) | {"alive": peer.predict(sides.test.X)}
+
+
+def _truth(sides: Sides, on_val: Any, seconds: float) -> Arrays:
+    return {
+        "y_true": sides.test.y,
+        "episode": sides.test.groups,
+        "host": sides.test_hosts,
+        "val_macro_f1": np.array(macro_f1(confusion(sides.val.y, on_val))),
+        "seconds": np.array(seconds),
+    }
+
+
+def score(found: Arrays, predicted: str = "alive") -> float:
+    """Macro F1 over all test windows."""
+    return macro_f1(confusion(found["y_true"], found[predicted]))
+
+
+def counts(runs: list[Arrays]) -> Counts:
+    """(E, K, K) confusion matrices by episode, summed over the seeds of each episode."""
+    matrices = episode_confusions(
+        *(np.concatenate([found[key] for found in runs]) for key in ("y_true", "alive", "episode"))
+    )
+    return matrices.counts

@@ -1,0 +1,285 @@
+"""One training of one network: its epochs, its steps, and its state between two epochs."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from cis490_pipeline.errors import TrainingError
+from cis490_pipeline.evaluation.confusion import confusion, macro_f1
+from cis490_pipeline.features.window_data import WindowData
+from cis490_pipeline.training.average import AveragedNetwork
+from cis490_pipeline.training.balance import class_weights
+from cis490_pipeline.training.batches import drop_sources, epoch_blocks, n_batches, read_batches
+from cis490_pipeline.training.config import TrainConfig
+from cis490_pipeline.training.history import EpochRecord, History
+from cis490_pipeline.training.schedule import warmup_cosine
+from cis490_pipeline.training.snapshot import OptimizerState, TrainingState, prefixed, under
+
+EVAL_BATCH = 512
+
+State = dict[str, torch.Tensor]
+
+
+def pick_device(name: str) -> torch.device:
+    """Device of a configuration's name.
+
+    Raises
+    ------
+    TrainingError
+        If CUDA is asked for and there is none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise TrainingError("device is 'cuda', but torch finds none; use 'auto' or 'cpu'")
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
+
+
+def decayed_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Parameter groups of the optimizer: matrices decay, gains and biases do not."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+@dataclass
+class _Best:
+    """The best epoch so far, apart from the weights that go on changing."""
+
+    epoch: int = 0
+    macro_f1: float = -math.inf
+    state: State = field(default_factory=dict)
+
+    def offer(self, epoch: int, score: float, network: nn.Module) -> None:
+        """Keep a copy of the weights if the score is better; NaN is better than nothing never."""
+        if score > self.macro_f1:
+            self.keep(epoch, score, network)
+
+    def keep(self, epoch: int, score: float, network: nn.Module) -> None:
+        """Keep a copy of the weights, whatever was kept before."""
+        self.epoch, self.macro_f1 = epoch, score
+        self.state = {name: v.detach().clone() for name, v in network.state_dict().items()}
+
+
+class TrainingRun:
+    """State of one training."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: WindowData,
+        val: WindowData | None,
+        config: TrainConfig,
+        sources: tuple[slice, ...],
+        n_classes: int,
+    ) -> None:
+        self.train_windows, self.val_windows = train, val
+        self.config, self.sources, self.n_classes = config, sources, n_classes
+        self.device = pick_device(config.device)
+        self.network = network.to(self.device)
+        self.parameters = list(network.parameters())
+        weights = class_weights(train.y, config.class_weight_power, n_classes)
+        self.class_weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
+        self.optimizer = torch.optim.AdamW(
+            decayed_groups(network, config.weight_decay), lr=config.peak_lr
+        )
+        self.scheduler = warmup_cosine(
+            self.optimizer,
+            total_steps=config.max_epochs * n_batches(len(train), config.batch_size),
+            warmup_fraction=config.warmup_fraction,
+        )
+        self.mixed = self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.mixed)
+        self.averaged = AveragedNetwork(network, config.ema_decay)
+        self.best = _Best()
+        self.records: list[EpochRecord] = []
+        self.n_steps = 0
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last epoch is done, or patience has ended."""
+        return len(self.records) >= self.config.max_epochs or self._is_out_of_patience
+
+    @property
+    def _is_out_of_patience(self) -> bool:
+        return len(self.records) - self.best.epoch >= self.config.patience_epochs
+
+    def advance(self) -> EpochRecord:
+        """Go through one more epoch."""
+        epoch = len(self.records) + 1
+        train_loss = self.run_epoch(epoch)
+        val_loss, score = self.validate()
+        record = EpochRecord(
+            epoch=epoch,
+            train_loss=train_loss,
+            val_loss=val_loss,
+            val_macro_f1=score,
+            lr=float(self.scheduler.get_last_lr()[0]),
+        )
+        self.records.append(record)
+        if self.val_windows is None:
+            self.best.keep(epoch, math.nan, self.averaged.network)
+        else:
+            self.best.offer(epoch, score, self.averaged.network)
+        return record
+
+    def history(self) -> History:
+        """Return what happened.
+
+        Raises
+        ------
+        TrainingError
+            If no epoch had a finite validation score.
+        """
+        if self.best.epoch == 0:
+            raise TrainingError(
+                f"no epoch of {len(self.records)} had a finite validation score; lower peak_lr "
+                f"(now {self.config.peak_lr:g}) or look for extreme values in the features"
+            )
+        return History(
+            epochs=tuple(self.records),
+            best_epoch=self.best.epoch,
+            best_val_macro_f1=self.best.macro_f1,
+            stopped_early=self._is_out_of_patience,
+            n_steps=self.n_steps,
+            n_train_windows=len(self.train_windows),
+            n_val_windows=0 if self.val_windows is None else len(self.val_windows),
+            threads=self.config.threads,
+            device=self.device.type,
+        )
+
+    def state(self) -> TrainingState:
+        """Everything the epochs to come depend on."""
+        optimizer = OptimizerState.of(self.optimizer)
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        return TrainingState(
+            tensors={
+                **prefixed("network", self.network.state_dict()),
+                **prefixed("averaged", self.averaged.network.state_dict()),
+                **prefixed("best", self.best.state),
+                **prefixed("optimizer", optimizer.tensors),
+                **prefixed("random", random),
+            },
+            values={
+                "best_epoch": self.best.epoch,
+                # JSON has neither infinity nor NaN: none yet is no number.
+                "best_macro_f1": self.best.macro_f1 if math.isfinite(self.best.macro_f1) else None,
+                "n_steps": self.n_steps,
+                "n_updates": self.averaged.n_updates,
+                "groups": optimizer.groups,
+                "scheduler": self.scheduler.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            },
+            epochs=tuple(self.records),
+        )
+
+    def restore(self, state: TrainingState | None) -> None:
+        """Take up the state of an earlier run of the same training; None changes nothing."""
+        if state is None:
+            return
+        tensors, values = state.tensors, state.values
+        self.network.load_state_dict(under("network", tensors))
+        self.averaged.network.load_state_dict(under("averaged", tensors))
+        self.averaged.n_updates = values["n_updates"]
+        if values["best_epoch"]:
+            kept = {name: v.to(self.device) for name, v in under("best", tensors).items()}
+            score = values["best_macro_f1"]
+            self.best = _Best(values["best_epoch"], math.nan if score is None else score, kept)
+        OptimizerState(under("optimizer", tensors), values["groups"]).into(self.optimizer)
+        self.scheduler.load_state_dict(values["scheduler"])
+        self.scaler.load_state_dict(values["scaler"])
+        random = under("random", tensors)
+        torch.set_rng_state(random["cpu"])
+        if "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], self.device)
+        self.n_steps = values["n_steps"]
+        self.records = list(state.epochs)
+
+    def run_epoch(self, epoch: int) -> float:
+        """Mean training loss of one epoch of optimizer steps."""
+        config, y = self.config, self.train_windows.y
+        blocks = epoch_blocks(
+            self.train_windows.groups,
+            seed=config.seed,
+            epoch=epoch,
+            block_episodes=config.block_episodes,
+        )
+        # A stream of its own: the dropout must not depend on how the order was drawn.
+        rng = np.random.default_rng([config.seed, epoch, 1])
+        self.network.train()
+        total = torch.zeros((), device=self.device)
+        n_windows = 0
+        for batch in read_batches(self.train_windows, blocks, config.batch_size):
+            X = drop_sources(
+                self.train_windows.take(batch), self.sources, config.source_dropout, rng
+            )
+            target = torch.from_numpy(y[batch]).to(self.device)
+            total += self.step(torch.from_numpy(X).to(self.device), target) * batch.size
+            n_windows += batch.size
+        mean_loss = float(total) / max(n_windows, 1)
+        if not math.isfinite(mean_loss) or n_windows == 0:
+            raise TrainingError(
+                f"training loss of epoch {epoch} is {mean_loss} over {n_windows} windows "
+                f"(learning rate {self.scheduler.get_last_lr()[0]:.3g}); "
+                "lower peak_lr or look for extreme values in the features"
+            )
+        return mean_loss
+
+    def step(self, X: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """One optimizer step; return the loss, still on its device."""
+        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.mixed):
+            loss = cross_entropy(
+                self.network(X).float(),
+                target,
+                weight=self.class_weights,
+                label_smoothing=self.config.label_smoothing,
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        # Mixed precision overflows now and then, and its scaler skips the step; here it is a fault.
+        if not self.mixed and not torch.isfinite(norm):
+            rate = self.scheduler.get_last_lr()[0]
+            raise TrainingError(
+                f"epoch {len(self.records) + 1}, step {self.n_steps + 1}: the gradient's norm is "
+                f"{norm:g}, the loss {loss:g} (learning rate {rate:.3g}); "
+                "lower peak_lr or look for extreme values in the features"
+            )
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        # A lowered scale means that float16 overflowed and the step was skipped.
+        if self.scaler.get_scale() >= scale:
+            self.scheduler.step()
+            self.averaged.update(self.network)
+            self.n_steps += 1
+        return loss.detach()
+
+    @torch.inference_mode()
+    def validate(self) -> tuple[float, float]:
+        """Mean loss and macro F1 of the averaged weights; NaN with nothing to validate on."""
+        if self.val_windows is None:
+            return math.nan, math.nan
+        y = self.val_windows.y
+        logits = np.concatenate(
+            [
+                self.averaged.network(torch.from_numpy(self.val_windows.take(part)).to(self.device))
+                .float()
+                .cpu()
+                .numpy()
+                for part in np.array_split(np.arange(len(y)), math.ceil(len(y) / EVAL_BATCH))
+            ]
+        )
+        loss = float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(y)))
+        # argmax would read a class out of NaN logits, and so a score out of nothing.
+        if not np.isfinite(logits).all():
+            return loss, math.nan
+        return loss, macro_f1(confusion(y, logits.argmax(axis=1), self.n_classes))
