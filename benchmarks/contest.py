@@ -15,8 +15,9 @@ from benchmarks.kept import Arrays, Kept
 from benchmarks.model_peers import PEERS
 from cis490_pipeline.domain import Architecture, Variant
 from cis490_pipeline.evaluation.confusion import Counts, confusion, episode_confusions, macro_f1
+from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.schema import InputKind
+from cis490_pipeline.features.schema import InputKind, feature_schema
 from cis490_pipeline.features.window_data import ArrayWindows
 from cis490_pipeline.models import registry
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
@@ -72,6 +73,8 @@ def run(
         "version": ARCHITECTURE_VERSIONS[Architecture(name)] if is_model else 1,
         "seed": seed,
         "config": dict(config or {}),
+        "features": feature_schema(kind, arrangement.variant).hash,
+        "calibration": [str(part) for part in (CALIBRATION, GAUGES, SCALING)],
     }
     fit = _of_model if is_model else _of_peer
     return kept.get(

@@ -19,7 +19,7 @@ from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe, Side, Variant
 from cis490_pipeline.experiment.corpus import GridShards, corpus_stages
 from cis490_pipeline.experiment.dataset import ValidationIndex
-from cis490_pipeline.experiment.training import CALIBRATION
+from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.dataset import (
     build_feature_dataset,
@@ -106,7 +106,7 @@ def cut(
     place = folder / kind
     if not (place / "manifest.json").is_file():
         build(grids, index, place, split_digest="benchmark")
-    calibrator = fit_calibrator(place, kind, variant, CALIBRATION)
+    calibrator = fit_calibrator(place, kind, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING)
     read = {
         side: load_windows(place, kind, variant, side, calibrator)
         for side in (Side.TRAIN, Side.VAL, Side.TEST)
