@@ -16,7 +16,7 @@ from cis490_pipeline.features.window_data import ArrayWindows
 from cis490_pipeline.models import registry
 from cis490_pipeline.models.neural import NeuralModel
 from cis490_pipeline.training.balance import class_weights
-from cis490_pipeline.training.batches import batches, epoch_order
+from cis490_pipeline.training.batches import epoch_blocks, read_batches
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.loop import reproducible, train_network
 from cis490_pipeline.training.run import decayed_groups
@@ -36,10 +36,10 @@ def bare_loop(network: nn.Module, train: ArrayWindows, config: TrainConfig) -> N
     network.train()
     with reproducible(seed=config.seed, threads=config.threads):
         for epoch in range(1, config.max_epochs + 1):
-            order = epoch_order(
+            blocks = epoch_blocks(
                 train.groups, seed=config.seed, epoch=epoch, block_episodes=config.block_episodes
             )
-            for batch in batches(order, config.batch_size):
+            for batch in read_batches(train, blocks, config.batch_size):
                 logits = network(torch.from_numpy(train.take(batch)))
                 target = torch.from_numpy(train.y[batch])
                 loss = cross_entropy(
