@@ -4,23 +4,22 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-PEERS_VENV ?= .venv-bench
 SPLIT  ?= host
 
 # One thread for each numeric library: workers share the machine, and results repeat to the byte.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run test test-all check bench bench-models ui clean install browser
+.PHONY: run test test-all check peers bench bench-models ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
 
 test: install browser
-	$(BIN)/pytest -m "not long and not browser"
+	$(BIN)/pytest -m "not long and not browser and not peers"
 	$(BIN)/pytest -m "browser and not long" cis490_pipeline_tests/browser
 
-test-all: install browser
+test-all: install browser peers
 	$(BIN)/pytest -m "not browser"
 	$(BIN)/pytest -m browser cis490_pipeline_tests/browser
 
@@ -31,21 +30,15 @@ check: install
 	$(BIN)/lint-imports
 
 # Peers to compare with are wanted here only; a quiet machine gives fairer ratios.
-bench: install
+peers: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+
+bench: peers
 	$(BIN)/python -m benchmarks.data_path
 
-# aeon wants an older pandas than the pinned one, so that its peers live in an environment apart.
 # Hours on two cores; a stopped run goes on where it was. QUICK=--quick for a few minutes.
-bench-models: $(PEERS_VENV)/.installed
-	$(PEERS_VENV)/bin/python -m benchmarks.models $(QUICK)
-
-$(PEERS_VENV)/.installed: pyproject.toml constraints.txt benchmarks/constraints.txt
-	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
-	grep -v '^pandas==' constraints.txt | cat - benchmarks/constraints.txt > $(PEERS_VENV)/constraints.txt
-	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check \
-		--constraint $(PEERS_VENV)/constraints.txt --editable '.[bench-models]'
-	touch $@
+bench-models: peers
+	$(BIN)/python -m benchmarks.models $(QUICK)
 
 ui: install
 	$(BIN)/dagster dev

@@ -1,7 +1,6 @@
 """The pieces of `make bench-models` on toy data, so that the benchmark cannot rot unseen."""
 
 import json
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -77,7 +76,7 @@ def test_a_peer_learns_and_sees_unknown_readings(name, tmp_path, kept):
     assert float(found["val_macro_f1"]) > 0.8
 
 
-@pytest.mark.skipif(find_spec("aeon") is None, reason="aeon lives in an environment of its own")
+@pytest.mark.peers
 @pytest.mark.parametrize("name", sorted(set(PEERS) - set(WITHOUT_AEON)))
 def test_a_peer_of_aeon_learns(name, tmp_path, kept):
     assert score(run(kept, toy(tmp_path), name, 0)) > 0.5

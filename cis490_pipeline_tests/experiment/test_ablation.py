@@ -26,7 +26,7 @@ def test_every_mode_is_there_with_every_treatment(board):
 
     assert {(m, g) for m, g, _ in found} == {(m, g) for m in CalibrationMode for g in TREATMENTS}
     assert len(set(found)) == len(found) == 11
-    assert [row["mode"] for row in board["ablation"] if row["scaling"] == Scaling.TRAIN] == [
+    assert [row["mode"] for row in board["ablation"] if row["scaling"] == Scaling.DEVICE] == [
         "episode_baseline",
         "host_baseline",
     ]
