@@ -77,6 +77,8 @@ def test_a_peer_learns_and_sees_unknown_readings(name, tmp_path, kept):
 
 
 @pytest.mark.peers
+# aeon's QUANT meets numpy 2 with a tensor of torch; nothing of ours is concerned.
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
 @pytest.mark.parametrize("name", sorted(set(PEERS) - set(WITHOUT_AEON)))
 def test_a_peer_of_aeon_learns(name, tmp_path, kept):
     assert score(run(kept, toy(tmp_path), name, 0)) > 0.5
