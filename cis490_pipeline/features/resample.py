@@ -124,7 +124,8 @@ def counter_rate(
     is_fresh = (before >= 0) & (now > before)
     fresh = np.flatnonzero(is_fresh)
     since, until = before[fresh], now[fresh]
-    rate = (total[until] - total[since]) / ((t[until] - t[since]) / NS_PER_S)[:, None]
+    growth = total.take(until, axis=0) - total.take(since, axis=0)
+    rate = growth / ((t[until] - t[since]) / NS_PER_S)[:, None]
     if n_unexplained is not None:
         rate[n_unexplained[until] > n_unexplained[since]] = np.nan
     if not fresh.size:
@@ -180,7 +181,9 @@ def gauge_last(
     _require_forward(t_wall_ns)
     now = np.searchsorted(t_wall_ns, edges_ns[1:], side="right") - 1
     known = _is_recent(t_wall_ns, now, edges_ns, nominal_interval_ns)
-    return np.where(known[:, None], value[now], np.nan)
+    on_grid = value.take(now, axis=0)
+    on_grid[~known] = np.nan
+    return on_grid
 
 
 def amount_rate(
@@ -209,7 +212,9 @@ def amount_rate(
     last = np.searchsorted(t_wall_ns, edges_ns, side="right") - 1
     missing = np.isnan(amount)
     some_missing = bool(missing.any())
-    total = _cumulative(np.where(missing, 0.0, amount) if some_missing else amount)[last + 1]
+    total = _cumulative(np.where(missing, 0.0, amount) if some_missing else amount).take(
+        last + 1, axis=0
+    )
     rate = np.diff(total, axis=0) / (STEP_NS / NS_PER_S)
     rate[~_is_recent(t_wall_ns, last[1:], edges_ns, nominal_interval_ns)] = np.nan
     if some_missing:
