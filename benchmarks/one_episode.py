@@ -37,7 +37,7 @@ from cis490_pipeline.store.validate import judge_episode, validate_episode
 def _extract(episode: Episode) -> None:
     """Make what the datasets hold: grid, baseline, labels, summaries; a tensor is a part of it."""
     n_steps = step_count(episode.t0_ns, episode.end_ns)
-    grid = episode_grid(episode.rows, episode.t0_ns, n_steps)
+    grid = episode_grid(episode.columns, episode.t0_ns, n_steps)
     baseline_statistics(grid)
     starts = window_starts(n_steps)
     times = [label.t_wall_ns for label in episode.labels]
@@ -115,7 +115,9 @@ class _Size:
         return sum(len(x) for c in self.contents for x in c.values()) / len(self.contents) / 1e6
 
     def grids(self) -> list[npt.NDArray[np.float32]]:
-        return [episode_grid(e.rows, e.t0_ns, step_count(e.t0_ns, e.end_ns)) for e in self.loaded]
+        return [
+            episode_grid(e.columns, e.t0_ns, step_count(e.t0_ns, e.end_ns)) for e in self.loaded
+        ]
 
     def peer(self) -> None:
         for path in self.packed.paths:

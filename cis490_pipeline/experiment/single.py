@@ -47,7 +47,7 @@ def extract_single(
         "summary_names": np.array(summary_names(variant)),
     }
     if last:
-        window = extract_last(episode.rows, episode.end_ns, variant)
+        window = extract_last(episode.columns, episode.end_ns, variant)
         arrays |= {"tensors": window.tensor, "summary": window.summary}
     else:
         cut = extract_episode(episode, variant)

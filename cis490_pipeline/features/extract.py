@@ -12,6 +12,7 @@ from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.resample import STEP_NS, episode_grid, step_count
 from cis490_pipeline.features.summary import summarize
 from cis490_pipeline.features.windows import STEPS, cut_windows, window_labels, window_starts
+from cis490_pipeline.store.columns import Columns
 from cis490_pipeline.store.episode import Episode
 
 
@@ -56,7 +57,7 @@ def extract_episode(episode: Episode, variant: Variant) -> ExtractedEpisode:
         If a label is no class.
     """
     n_steps = step_count(episode.t0_ns, episode.end_ns)
-    grid = episode_grid(episode.rows, episode.t0_ns, n_steps)[:, channel_indices(variant)]
+    grid = episode_grid(episode.columns, episode.t0_ns, n_steps)[:, channel_indices(variant)]
     starts = window_starts(n_steps)
     y, purity = window_labels(
         [label.t_wall_ns for label in episode.labels],
@@ -72,7 +73,7 @@ def extract_episode(episode: Episode, variant: Variant) -> ExtractedEpisode:
 
 
 def extract_last(
-    rows: Mapping[Source, pl.DataFrame], t_end_ns: int, variant: Variant
+    rows: Mapping[Source, Columns | pl.DataFrame], t_end_ns: int, variant: Variant
 ) -> ExtractedWindow:
     """Cut the 10 s that end at ``t_end_ns``.
 

@@ -141,7 +141,7 @@ def _grid_of(task: _Task) -> _Gridded | str:
         if episode.sha256 != task.content:
             return f"changed since the sweep (now {episode.sha256:.12}); sweep again"
         n_steps = step_count(episode.t0_ns, episode.end_ns)
-        grid = episode_grid(episode.rows, episode.t0_ns, n_steps)
+        grid = episode_grid(episode.columns, episode.t0_ns, n_steps)
     except (PipelineError, OSError) as error:
         return f"{type(error).__name__}: {error}"
     times = [label.t_wall_ns for label in episode.labels]

@@ -5,7 +5,7 @@ channels at once: (n_rows, n_channels), one time per row.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import polars as pl
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Source
 from cis490_pipeline.errors import TelemetryError
 from cis490_pipeline.features.channels import N_CHANNELS, source_channels
+from cis490_pipeline.store.columns import TIME, Columns
 
 GRID_HZ: Final = 10
 STEP_NS: Final = NS_PER_S // GRID_HZ
@@ -123,7 +124,8 @@ def counter_rate(
     is_fresh = (before >= 0) & (now > before)
     fresh = np.flatnonzero(is_fresh)
     since, until = before[fresh], now[fresh]
-    rate = (total[until] - total[since]) / ((t[until] - t[since]) / NS_PER_S)[:, None]
+    growth = total.take(until, axis=0) - total.take(since, axis=0)
+    rate = growth / ((t[until] - t[since]) / NS_PER_S)[:, None]
     if n_unexplained is not None:
         rate[n_unexplained[until] > n_unexplained[since]] = np.nan
     if not fresh.size:
@@ -179,7 +181,9 @@ def gauge_last(
     _require_forward(t_wall_ns)
     now = np.searchsorted(t_wall_ns, edges_ns[1:], side="right") - 1
     known = _is_recent(t_wall_ns, now, edges_ns, nominal_interval_ns)
-    return np.where(known[:, None], value[now], np.nan)
+    on_grid = value.take(now, axis=0)
+    on_grid[~known] = np.nan
+    return on_grid
 
 
 def amount_rate(
@@ -208,7 +212,9 @@ def amount_rate(
     last = np.searchsorted(t_wall_ns, edges_ns, side="right") - 1
     missing = np.isnan(amount)
     some_missing = bool(missing.any())
-    total = _cumulative(np.where(missing, 0.0, amount) if some_missing else amount)[last + 1]
+    total = _cumulative(np.where(missing, 0.0, amount) if some_missing else amount).take(
+        last + 1, axis=0
+    )
     rate = np.diff(total, axis=0) / (STEP_NS / NS_PER_S)
     rate[~_is_recent(t_wall_ns, last[1:], edges_ns, nominal_interval_ns)] = np.nan
     if some_missing:
@@ -218,14 +224,14 @@ def amount_rate(
 
 
 def episode_grid(
-    rows: Mapping[Source, pl.DataFrame], t0_ns: int, n_steps: int
+    rows: Mapping[Source, Columns | pl.DataFrame], t0_ns: int, n_steps: int
 ) -> npt.NDArray[np.float32]:
     """log1p of all 46 channels on the 10 Hz grid.
 
     Parameters
     ----------
-    rows : a frame per source with ``t_wall_ns`` and the channels' fields; a source, a field or a
-        reading that is not there is unknown.
+    rows : columns or a frame per source with ``t_wall_ns`` and the channels' fields; a source, a
+        field or a reading that is not there is unknown.
     t0_ns : start of the first step, Unix ns.
     n_steps : number of steps; step k covers (t0 + k × .1 s, t0 + (k + 1) × .1 s].
 
@@ -242,11 +248,14 @@ def episode_grid(
     edges = step_edges(t0_ns - _LEAD_STEPS * STEP_NS, n_steps + _LEAD_STEPS)
     values = np.full((n_steps, N_CHANNELS), np.nan)
     for source in Source:
-        frame = rows.get(source)
-        if frame is None or frame.is_empty():
+        given = rows.get(source)
+        if given is None:
+            continue
+        read = given if isinstance(given, Columns) else _columns_of(source, given)
+        if not read.n_rows:
             continue
         try:
-            for columns, on_grid in _source_grids(source, frame, edges):
+            for columns, on_grid in _source_grids(source, read, edges):
                 values[:, columns] = on_grid[_LEAD_STEPS:]
         except TelemetryError as error:
             raise TelemetryError(f"{source}: {error}") from error
@@ -255,38 +264,38 @@ def episode_grid(
     return grid
 
 
-def _source_grids(
-    source: Source, frame: pl.DataFrame, edges: Times
-) -> Iterator[tuple[list[int], Steps]]:
-    """Grid the channels of one source, those of one kind and the same nulls together."""
-    interval = nominal_ns(source)
-    # All at once: polars takes as long to find one column as numpy to grid it.
+def _columns_of(source: Source, frame: pl.DataFrame) -> Columns:
+    """Take the source's columns from a frame; time and counters in whole numbers."""
     given = {column.name: column for column in frame.get_columns()}
-    t_wall_ns = _numbers(given["t_wall_ns"], pl.Int64)
-    present = [(i, c) for i, c in source_channels(source) if c.field in given]
+    whole = {TIME, *(c.field for _, c in source_channels(source) if c.kind is Kind.COUNTER)}
+    names = [TIME, *(c.field for _, c in source_channels(source) if c.field in given)]
+    return Columns.of(given[n].cast(pl.Int64) if n in whole else given[n] for n in names)
+
+
+def _source_grids(source: Source, rows: Columns, edges: Times) -> Iterator[tuple[list[int], Steps]]:
+    """Grid the channels of one source, those of one kind and the same unknowns together."""
+    interval = nominal_ns(source)
+    present = [(i, c) for i, c in source_channels(source) if c.field in rows.values]
     for kind in Kind:
-        of_kind = {i: given[c.field] for i, c in present if c.kind is kind}
+        of_kind = {i: c.field for i, c in present if c.kind is kind}
         if kind is Kind.AMOUNT and of_kind:
-            amounts = np.stack([_numbers(r, pl.Float64) for r in of_kind.values()], axis=1)
-            on_grid = amount_rate(t_wall_ns, amounts, edges, nominal_interval_ns=interval)
+            amounts = np.stack([rows.floats(name) for name in of_kind.values()], axis=1)
+            on_grid = amount_rate(rows.times, amounts, edges, nominal_interval_ns=interval)
             yield list(of_kind), on_grid
             continue
-        for places in _grouped_by_nulls(of_kind):
-            alike = [of_kind[i] for i in places]
-            t = t_wall_ns
-            if alike[0].null_count():
-                t = t[alike[0].is_not_null().to_numpy()]
-                alike = [readings.drop_nulls() for readings in alike]
+        for places in _grouped_by_known(rows, of_kind):
+            known = rows.known.get(of_kind[places[0]])
+            t = rows.times if known is None else rows.times[known]
             if t.size == 0:
                 continue
-            dtype = pl.Float64 if kind is Kind.GAUGE else pl.Int64
-            readings = np.stack([_numbers(column, dtype) for column in alike], axis=1)
+            readings = np.stack([rows.readings(of_kind[i]) for i in places], axis=1)
             if kind is Kind.GAUGE:
-                on_grid = gauge_last(t, readings, edges, nominal_interval_ns=interval)
+                values = readings.astype(np.float64, copy=False)
+                on_grid = gauge_last(t, values, edges, nominal_interval_ns=interval)
             else:
                 on_grid = counter_rate(
                     t,
-                    readings,
+                    readings.astype(np.int64, copy=False),
                     edges,
                     nominal_interval_ns=interval,
                     may_fall=np.array([CHANNELS[i].may_fall for i in places]),
@@ -294,20 +303,13 @@ def _source_grids(
             yield places, on_grid
 
 
-def _grouped_by_nulls(readings: Mapping[int, pl.Series]) -> list[list[int]]:
-    """Channels whose readings are missing in the same rows; nearly always one group."""
+def _grouped_by_known(rows: Columns, names: Mapping[int, str]) -> list[list[int]]:
+    """Channels whose readings are known in the same rows; nearly always one group."""
     groups: dict[bytes, list[int]] = {}
-    for place, column in readings.items():
-        pattern = column.is_null().to_numpy().tobytes() if column.null_count() else b""
-        groups.setdefault(pattern, []).append(place)
+    for place, name in names.items():
+        known = rows.known.get(name)
+        groups.setdefault(b"" if known is None else known.tobytes(), []).append(place)
     return list(groups.values())
-
-
-def _numbers(column: pl.Series, dtype: type[pl.DataType]) -> npt.NDArray[Any]:
-    """Give a column to numpy; a null, which a whole number cannot be, is NaN."""
-    if dtype is pl.Float64:
-        return column.to_numpy().astype(np.float64, copy=False)
-    return (column if column.dtype == dtype else column.cast(dtype)).to_numpy()
 
 
 def _is_recent(

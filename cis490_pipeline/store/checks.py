@@ -6,13 +6,13 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Channel, Kind, Phase, Source
 from cis490_pipeline.domain.terms import FAILED_LABEL
+from cis490_pipeline.store.columns import TIME, Columns, Numbers
 from cis490_pipeline.store.manifest import EpisodeMeta, Event, Label
 from cis490_pipeline.store.reasons import Finding, Reason
-from cis490_pipeline.store.rows import TIME, SourceRows
+from cis490_pipeline.store.rows import SourceRows
 
 WINDOW_S: Final = 10.0
 MIN_SHARE: Final = 0.8
@@ -43,9 +43,7 @@ def duration_findings(t0_ns: int, end_ns: int) -> Iterator[Finding]:
         yield Finding(Reason.TOO_SHORT, text)
 
 
-def source_findings(
-    source: Source, rows: pl.DataFrame, t0_ns: int, end_ns: int
-) -> Iterator[Finding]:
+def source_findings(source: Source, rows: Columns, t0_ns: int, end_ns: int) -> Iterator[Finding]:
     """Check one source's rows against the episode's time.
 
     Parameters
@@ -65,7 +63,7 @@ def source_findings(
     A source that is off by as much at both ends is skewed, and is then judged in its own time. One
     that begins early and ends early has stopped: no clock is to blame.
     """
-    t_wall_ns = rows[TIME].to_numpy()
+    t_wall_ns = rows.times
     if source is not Source.PROC and not _has_readings(rows):
         yield Finding(Reason.SOURCE_MISSING, f"{source.member} has no reading")
         return
@@ -82,13 +80,13 @@ def source_findings(
     yield from _coverage_findings(source, t_wall_ns, t0_ns, end_ns)
 
 
-def counter_reset_findings(source: Source, rows: pl.DataFrame) -> Iterator[Finding]:
+def counter_reset_findings(source: Source, rows: Columns) -> Iterator[Finding]:
     """Yield ``counter_reset`` if a counter fell; ``cpu_iowait`` may."""
     fallen = {
         channel.field: n
-        for channel, readings in _recorded(source, rows)
+        for channel in _recorded(source, rows)
         if channel.kind is Kind.COUNTER and not channel.may_fall
-        if (n := _falls(readings))
+        if (n := _falls(rows.readings(channel.field)))
     }
     if fallen:
         told = ", ".join(f"{name} {n} times" for name, n in fallen.items())
@@ -113,7 +111,7 @@ def label_findings(labels: Sequence[Label], events: Sequence[Event]) -> Iterator
 
 
 def flat_findings(
-    rows: Mapping[Source, pl.DataFrame], labels: Sequence[Label], end_ns: int
+    rows: Mapping[Source, Columns], labels: Sequence[Label], end_ns: int
 ) -> Iterator[Finding]:
     """Yield ``source_flat`` if no source tells one phase from another.
 
@@ -123,7 +121,7 @@ def flat_findings(
     by over 1 % of its largest. Even an idle machine's jitter is more, so what is found is a
     recorder that repeats itself, or a machine that stood still.
     """
-    available = [source for source, frame in rows.items() if _has_readings(frame)]
+    available = [source for source, columns in rows.items() if _has_readings(columns)]
     phases = {label.phase for label in labels} - {FAILED_LABEL}
     if len(phases) < 2 or not available:
         return
@@ -151,10 +149,8 @@ def count_findings(
         yield Finding(Reason.ROW_COUNT_MISMATCH, "; ".join(wrong))
 
 
-def _falls(readings: pl.Series) -> int:
-    # numpy and not polars, here and below: an expression costs more than hundreds of rows.
-    known = (readings.drop_nulls() if readings.null_count() else readings).to_numpy()
-    return int(np.count_nonzero(known[1:] < known[:-1]))
+def _falls(readings: Numbers) -> int:
+    return int(np.count_nonzero(readings[1:] < readings[:-1]))
 
 
 def _has_near(times: Sequence[int], t_ns: int) -> bool:
@@ -198,29 +194,21 @@ def _shortage(source: Source, n_rows: int, t0_ns: int, end_ns: int) -> Finding:
     return Finding(reason, f"{source}: {n_rows} rows of {expected:.0f}, {MIN_SHARE:.0%} are needed")
 
 
-def _recorded(source: Source, rows: pl.DataFrame) -> Iterator[tuple[Channel, pl.Series]]:
-    # All columns at once: polars takes as long to find one as numpy to look through it.
-    recorded = {readings.name: readings for readings in rows.get_columns()}
-    for channel in _CHANNELS[source]:
-        if channel.field in recorded:
-            yield channel, recorded[channel.field]
+def _recorded(source: Source, rows: Columns) -> list[Channel]:
+    return [channel for channel in _CHANNELS[source] if channel.field in rows.values]
 
 
-def _has_readings(rows: pl.DataFrame) -> bool:
-    return any(
-        readings.null_count() < rows.height
-        for readings in rows.get_columns()
-        if readings.name != TIME
-    )
+def _has_readings(rows: Columns) -> bool:
+    return any(rows.readings(name).size for name in rows.values if name != TIME)
 
 
-def _is_flat(source: Source, rows: pl.DataFrame, labels: Sequence[Label], end_ns: int) -> bool:
-    t_wall_ns = rows[TIME].to_numpy()
+def _is_flat(source: Source, rows: Columns, labels: Sequence[Label], end_ns: int) -> bool:
+    t_wall_ns = rows.times
     starts = np.array([label.t_wall_ns for label in labels] + [end_ns])
     edges = np.searchsorted(t_wall_ns, starts, side="right")
     names = [label.phase for label in labels]
-    for channel, readings in _recorded(source, rows):
-        values = readings.to_numpy().astype(np.float64)
+    for channel in _recorded(source, rows):
+        values = rows.floats(channel.field)
         means = _phase_means(channel.kind, t_wall_ns, values, edges, names)
         if means.size > 1 and np.ptp(means) > FLAT_SHARE * np.abs(means).max():
             return False

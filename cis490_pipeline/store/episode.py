@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,7 @@ import polars as pl
 from cis490_pipeline.domain import EpisodeRef, Source, Verdict
 from cis490_pipeline.errors import EpisodeRejectedError
 from cis490_pipeline.store import archive
+from cis490_pipeline.store.columns import Columns
 from cis490_pipeline.store.layout import ARCHIVE_SUFFIX, IndexRow, ReceiverStore
 from cis490_pipeline.store.manifest import (
     SCHEMA_VERSION,
@@ -23,7 +25,7 @@ from cis490_pipeline.store.manifest import (
     parse_meta,
 )
 from cis490_pipeline.store.reasons import Finding, Reason
-from cis490_pipeline.store.rows import MAX_FAULTS, TIME, SourceRows, read_rows
+from cis490_pipeline.store.rows import MAX_FAULTS, SourceRows, read_rows
 
 _TERMINAL: Final = frozenset({Reason.SHA256_MISMATCH, Reason.ARCHIVE_CORRUPT})
 
@@ -39,10 +41,15 @@ class Episode:
     """The first label's time, Unix ns: where the grid begins."""
     end_ns: int
     """End of the last phase, Unix ns."""
-    rows: dict[Source, pl.DataFrame]
+    columns: dict[Source, Columns]
     """By source: ``t_wall_ns`` and the channels that were recorded, by canonical name."""
     sha256: str
     """Of the archive; of a folder, the digest of its telemetry."""
+
+    @cached_property
+    def rows(self) -> dict[Source, pl.DataFrame]:
+        """The columns as a frame for each source."""
+        return {source: columns.frame for source, columns in self.columns.items()}
 
 
 @dataclass(kw_only=True)
@@ -154,7 +161,7 @@ def sound_episode(opened: OpenedEpisode) -> Episode:
         labels=opened.labels,
         t0_ns=t0_ns,
         end_ns=end_ns,
-        rows={source: rows.frame for source, rows in opened.rows.items()},
+        columns={source: rows.columns for source, rows in opened.rows.items()},
         sha256=digest,
     )
 
@@ -217,7 +224,7 @@ def _read_source(opened: OpenedEpisode, source: Source, content: bytes) -> Sourc
     opened.findings += [
         Finding(Reason.ROW_SCHEMA, str(fault)) for fault in rows.faults[: max(0, MAX_FAULTS - told)]
     ]
-    t_wall_ns = rows.frame[TIME].to_numpy()
+    t_wall_ns = rows.columns.times
     backwards = np.flatnonzero(t_wall_ns[1:] < t_wall_ns[:-1]) + 1
     if backwards.size:
         first = t_wall_ns[backwards[0]]

@@ -17,7 +17,7 @@ string is no number.
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, KeysView
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import NoneType
 from typing import Any, Final
@@ -28,6 +28,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import CHANNELS, Source
+from cis490_pipeline.store.columns import TIME, Columns
 from cis490_pipeline.store.even_rows import read_even_rows
 from cis490_pipeline.store.strict_json import (
     MAX_LINE_BYTES,
@@ -35,7 +36,6 @@ from cis490_pipeline.store.strict_json import (
     parse_object,
 )
 
-TIME: Final = "t_wall_ns"
 _INT64: Final = range(-(2**63), 2**63)
 MAX_FAULTS: Final = 20
 """Faulty lines named of one file; what follows them is not read."""
@@ -47,6 +47,7 @@ _MAX_NAME: Final = 100
 _INTEGERS: Final = frozenset({"t_mono_ns", "t_guest_wall_ns", "t_guest_mono_ns"})
 _ENVELOPE: Final = _INTEGERS | {TIME, "source", "available_in_deployment"}
 _FEED, _OPEN, _CLOSE = b"\n{}"
+_NO_ROWS: Final = Columns({TIME: np.empty(0, dtype=np.int64)})
 _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -71,16 +72,21 @@ class RowFault:
 class SourceRows:
     """The rows of one source."""
 
-    frame: pl.DataFrame
-    """``t_wall_ns`` (Int64, ns, never null) and the channels that occur, by canonical name, in the
-    registry's order; Int64, or Float64 for a decimal channel; null is unknown."""
+    columns: Columns
+    """``t_wall_ns`` (ns, never unknown) and the channels that occur, by canonical name, in the
+    registry's order; whole numbers, or floats for a decimal channel."""
     faults: list[RowFault] = field(default_factory=list)
-    """At most 20, in the order of the file; the frame ends where the last of 20 was found."""
+    """At most 20, in the order of the file; the rows end where the last of 20 was found."""
     n_lines: int = 0
     """Lines of the file, faulty ones included."""
     unknown: Counter[str] = field(default_factory=Counter)
     """How many rows had each field that is neither a channel, an alias, nor of the envelope; a
     thousand names at most."""
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The columns as a frame: Int64, or Float64 for a decimal channel; null is unknown."""
+        return self.columns.frame
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class _Fields:
     aliases: dict[str, tuple[str, ...]]
     decimal: frozenset[str]
     canonical: dict[str, str]
-    """What each of these names is called in the frame."""
+    """What each of these names is called among the columns."""
 
     @property
     def known(self) -> KeysView[str]:
@@ -126,32 +132,34 @@ def read_rows(source: Source, content: bytes) -> SourceRows:
     Returns
     -------
     SourceRows
-        Faulty lines are left out of the frame and named in ``faults``.
+        Faulty lines are left out of the columns and named in ``faults``.
     """
     fields = _FIELDS[source]
-    read = SourceRows(frame=pl.DataFrame(schema={TIME: pl.Int64}))
     # Counting takes a tenth of reading, and no file has more lines than bytes.
     if len(content) > MAX_LINES and (n_lines := _line_count(content)) > MAX_LINES:
         problem = f"{n_lines} lines, at most {MAX_LINES} are read"
-        read.faults.append(RowFault(source.member, MAX_LINES + 1, None, problem))
-        return replace(read, n_lines=n_lines)
-    frames = [read.frame]
+        fault = RowFault(source.member, MAX_LINES + 1, None, problem)
+        return SourceRows(columns=_NO_ROWS, faults=[fault], n_lines=n_lines)
+    parts: list[Columns] = []
+    faults: list[RowFault] = []
+    unknown: Counter[str] = Counter()
     n_before = 0
     for piece in _pieces(content):
         part = _read_at_once(fields, piece)
         if part is None:
             lines = piece.removesuffix(b"\n").split(b"\n")
-            part = _read_line_by_line(fields, lines, n_before, MAX_FAULTS - len(read.faults))
+            part = _read_line_by_line(fields, lines, n_before, MAX_FAULTS - len(faults))
         n_before += part.n_lines
-        frames.append(part.frame)
-        read.faults.extend(part.faults)
-        read.unknown.update(part.unknown)
-        for name in list(read.unknown)[_MAX_UNKNOWN:]:
-            del read.unknown[name]
-        if len(read.faults) >= MAX_FAULTS:
+        parts.append(part.columns)
+        faults.extend(part.faults)
+        unknown.update(part.unknown)
+        for name in list(unknown)[_MAX_UNKNOWN:]:
+            del unknown[name]
+        if len(faults) >= MAX_FAULTS:
             n_before = _line_count(content)
             break
-    return replace(read, frame=_canonical(fields, _joined(frames)), n_lines=n_before)
+    columns = _canonical(fields, _joined(parts))
+    return SourceRows(columns=columns, faults=faults, n_lines=n_before, unknown=unknown)
 
 
 def _line_count(content: bytes) -> int:
@@ -171,12 +179,12 @@ def _pieces(content: bytes) -> Iterator[bytes]:
         yield content[start:] if start else content
 
 
-def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    filled = [frame for frame in frames if frame.height]
-    if len(filled) > 1:
-        return pl.concat(filled, how="diagonal")
+def _joined(parts: list[Columns]) -> Columns:
     # Columns without a row tell nothing.
-    return filled[0] if filled else frames[0]
+    filled = [part for part in parts if part.n_rows]
+    if len(filled) > 1:
+        return Columns.of(pl.concat([part.frame for part in filled], how="diagonal"))
+    return filled[0] if filled else _NO_ROWS
 
 
 def _read_at_once(fields: _Fields, piece: bytes) -> SourceRows | None:
@@ -214,21 +222,18 @@ def _read_even(fields: _Fields, content: bytes) -> SourceRows | None:
     columns = read.columns
     if names is None or not columns.keys() >= {key for _, key in names}:
         return None
-    frame = pl.DataFrame(
-        [
-            # A dtype told costs polars more than finding the array's.
-            pl.Series(name, columns[key].astype(np.float64, copy=False))
-            if name in fields.decimal
-            else pl.Series(name, columns[key])
-            for name, key in names
-        ]
-    )
-    return SourceRows(frame=frame, n_lines=read.n_lines)
+    values = {
+        name: columns[key].astype(np.float64, copy=False)
+        if name in fields.decimal
+        else columns[key]
+        for name, key in names
+    }
+    return SourceRows(columns=Columns(values), n_lines=read.n_lines)
 
 
 @lru_cache(maxsize=64)
 def _sound_names(source: Source, line: bytes) -> tuple[tuple[str, str], ...] | None:
-    """Columns of the frame and the keys they are read from, by one line that stands for all.
+    """Names of the columns and the keys they are read from, by one line that stands for all.
 
     Of what is checked in it, only numbers can differ in another line: not their type. ``None`` if
     it is faulty, or has keys that are unknown or of one channel.
@@ -256,7 +261,7 @@ def _read_shapes(fields: _Fields, content: bytes, n_lines: int) -> SourceRows | 
         return None
     kept = {name: columns[name] for name in columns if name not in _ENVELOPE or name == TIME}
     frame = pl.DataFrame(kept, schema={name: fields.dtype(name) for name in kept})
-    return SourceRows(frame=frame, n_lines=n_lines, unknown=unknown)
+    return SourceRows(columns=Columns.of(frame), n_lines=n_lines, unknown=unknown)
 
 
 def _columns(
@@ -317,19 +322,20 @@ def _read_line_by_line(
         {name: [row.get(name) for row in rows] for name in names},
         schema={name: fields.dtype(name) for name in names},
     )
-    return SourceRows(frame=frame, faults=faults, n_lines=len(lines), unknown=unknown)
+    return SourceRows(columns=Columns.of(frame), faults=faults, n_lines=len(lines), unknown=unknown)
 
 
-def _canonical(fields: _Fields, frame: pl.DataFrame) -> pl.DataFrame:
+def _canonical(fields: _Fields, columns: Columns) -> Columns:
     """Give aliased columns their channel's name; the canonical name goes first."""
-    if frame.columns == [TIME, *(name for name in fields.aliases if name in frame.columns)]:
-        return frame
-    columns = [pl.col(TIME)]
+    given = columns.values
+    if list(given) == [TIME, *(name for name in fields.aliases if name in given)]:
+        return columns
+    chosen = [pl.col(TIME)]
     for name, aliases in fields.aliases.items():
-        present = [pl.col(given) for given in (name, *aliases) if given in frame.columns]
+        present = [pl.col(known) for known in (name, *aliases) if known in given]
         if present:
-            columns.append(pl.coalesce(present).alias(name))
-    return frame.select(columns)
+            chosen.append(pl.coalesce(present).alias(name))
+    return Columns.of(columns.frame.select(chosen))
 
 
 def _checked_row(

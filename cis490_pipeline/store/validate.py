@@ -129,17 +129,17 @@ def _telemetry_findings(opened: OpenedEpisode) -> list[Finding]:
         findings += label_findings(opened.labels, opened.events)
     if not reasons.isdisjoint({Reason.ROW_SCHEMA, Reason.ROWS_NOT_MONOTONIC}):
         return findings
-    frames = {source: rows.frame for source, rows in opened.rows.items()}
-    for source, frame in frames.items():
-        findings += counter_reset_findings(source, frame)
+    columns = {source: rows.columns for source, rows in opened.rows.items()}
+    for source, rows in columns.items():
+        findings += counter_reset_findings(source, rows)
     t0_ns, end_ns = opened.t0_ns, opened.end_ns
     untimed = {Reason.LABELS_SCHEMA, Reason.LABELS_NOT_MONOTONIC, Reason.META_SCHEMA}
     if t0_ns is None or end_ns is None or not reasons.isdisjoint(untimed):
         return findings
     findings += duration_findings(t0_ns, end_ns)
-    for source, frame in frames.items():
-        findings += source_findings(source, frame, t0_ns, end_ns)
-    findings += flat_findings(frames, opened.labels, end_ns)
+    for source, rows in columns.items():
+        findings += source_findings(source, rows, t0_ns, end_ns)
+    findings += flat_findings(columns, opened.labels, end_ns)
     return findings
 
 

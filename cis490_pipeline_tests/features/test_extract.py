@@ -9,6 +9,7 @@ from cis490_pipeline.features.extract import extract_episode, extract_last
 from cis490_pipeline.features.resample import STEP_NS
 from cis490_pipeline.features.summary import STATISTICS, summarize
 from cis490_pipeline.features.windows import cut_windows, window_starts
+from cis490_pipeline.store.columns import Columns
 from cis490_pipeline.store.episode import load_episode
 
 
@@ -55,9 +56,11 @@ def test_the_mean_of_a_summary_is_the_mean_of_the_tensor(grids):
 @pytest.mark.parametrize("cut", range(100, 700, 37))
 def test_cutting_an_episode_changes_no_window_that_ends_by_the_cut(episode, cut):
     until = episode.t0_ns + cut * STEP_NS
-    prefix = {s: f.filter(pl.col("t_wall_ns") <= until) for s, f in episode.rows.items()}
+    prefix = {
+        s: Columns.of(f.filter(pl.col("t_wall_ns") <= until)) for s, f in episode.rows.items()
+    }
 
-    early = extract_episode(replace(episode, rows=prefix, end_ns=until), Variant.ORACLE)
+    early = extract_episode(replace(episode, columns=prefix, end_ns=until), Variant.ORACLE)
 
     whole = extract_episode(episode, Variant.ORACLE)
     n_windows = len(early.starts)

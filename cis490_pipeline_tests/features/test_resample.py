@@ -18,6 +18,7 @@ from cis490_pipeline.features.resample import (
     step_count,
     step_edges,
 )
+from cis490_pipeline.store.columns import Columns
 
 S = NS_PER_S
 MS = S // 1000
@@ -184,6 +185,16 @@ def test_a_null_reading_is_no_reading_of_its_channel_alone():
     untouched = episode_grid({Source.PROC: proc}, FIXTURE_T0_NS, FIXTURE_STEPS)
     np.testing.assert_array_equal(grid[:, place], without[:, place])
     np.testing.assert_array_equal(grid[:, place + 1], untouched[:, place + 1])
+
+
+def test_columns_and_frames_of_the_same_rows_have_the_same_grid():
+    rows = fixture_rows()
+    columns = {source: Columns.of(frame) for source, frame in rows.items()}
+
+    np.testing.assert_array_equal(
+        episode_grid(columns, FIXTURE_T0_NS, FIXTURE_STEPS),
+        episode_grid(rows, FIXTURE_T0_NS, FIXTURE_STEPS),
+    )
 
 
 def test_a_negative_value_is_unknown():

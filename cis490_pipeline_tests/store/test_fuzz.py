@@ -13,6 +13,7 @@ import pytest
 
 from cis490_pipeline.domain import Source
 from cis490_pipeline.store import archive, rows
+from cis490_pipeline.store.columns import Columns
 from cis490_pipeline_tests.store import fuzz_archive
 from cis490_pipeline_tests.store.fuzz_corpus import ARCHIVE, FOLDER, ROWS, TAR, seeds, write_corpus
 from cis490_pipeline_tests.store.fuzz_targets import Targets
@@ -58,7 +59,9 @@ def test_fast_reading_that_differs_from_careful_reading_is_noticed(
 
     def one_row_short(*given: Any) -> rows.SourceRows | None:
         read = at_once(*given)
-        return read and replace(read, frame=read.frame.head(read.frame.height - 1))
+        if read is None:
+            return None
+        return replace(read, columns=Columns.of(read.frame.head(read.frame.height - 1)))
 
     monkeypatch.setattr(rows, "_read_at_once", one_row_short)
 
