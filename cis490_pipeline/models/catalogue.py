@@ -5,8 +5,15 @@ from typing import Final
 from cis490_pipeline.domain import Architecture, Variant
 from cis490_pipeline.models.spec import InputKind
 
-ARCHITECTURE_VERSIONS: Final[dict[Architecture, int]] = dict.fromkeys(Architecture, 1)
-"""Raised when the same configuration would build or train another model."""
+ARCHITECTURE_VERSIONS: Final[dict[Architecture, int]] = {
+    Architecture.GBT: 1,
+    Architecture.MLP: 1,
+    Architecture.CNN: 2,
+    Architecture.GRU: 2,
+    Architecture.LSTM: 2,
+    Architecture.TRANSFORMER: 2,
+}
+"""Raised when the same configuration, or the default one, would build or train another model."""
 
 MODELS: Final[tuple[tuple[Architecture, Variant], ...]] = tuple(
     (architecture, variant) for architecture in Architecture for variant in Variant

@@ -17,6 +17,8 @@ from cis490_pipeline.training.config import TrainConfig, out_of_range
 class CnnConfig(TrainConfig):
     """Sizes of the residual network."""
 
+    shift_jitter: float = 0.6
+    """On hosts never seen worth more than any other setting tried: see docs/decisions.md."""
     widths: tuple[int, ...] = (48, 64, 64)
     """Filters of each block."""
     kernels: tuple[int, ...] = (7, 5, 3)

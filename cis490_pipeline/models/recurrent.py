@@ -19,6 +19,8 @@ class RecurrentConfig(TrainConfig):
 
     peak_lr: float = 3e-3
     """Higher than the other networks': gradients through time are small."""
+    shift_jitter: float = 0.6
+    """On hosts never seen worth more than any other setting tried: see docs/decisions.md."""
     stem_width: int = 64
     stem_kernel: int = 5
     """Odd length of the first convolution, in steps; its stride is 2."""

@@ -38,6 +38,7 @@ _TRAINING: Final[Space] = {
     "label_smoothing": Range(0.0, 0.15),
     "class_weight_power": Range(0.0, 1.0),
     "source_dropout": Range(0.0, 0.25),
+    "shift_jitter": Range(0.0, 1.5),
     "dropout": Range(0.0, 0.5),
 }
 _RECURRENT: Final[Space] = {

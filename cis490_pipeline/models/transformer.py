@@ -17,6 +17,8 @@ from cis490_pipeline.training.config import TrainConfig, out_of_range
 class TransformerConfig(TrainConfig):
     """Sizes of the transformer."""
 
+    shift_jitter: float = 0.6
+    """On hosts never seen worth more than any other setting tried: see docs/decisions.md."""
     width: int = 64
     n_heads: int = 4
     n_blocks: int = 2

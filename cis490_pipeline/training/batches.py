@@ -121,6 +121,34 @@ def drop_sources(
     return dropped
 
 
+def jitter_channels(
+    X: npt.NDArray[np.float32],
+    *,
+    scale: float,
+    shift: float,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.float32]:
+    """Make windows as another device might have recorded them: every channel louder or off.
+
+    Parameters
+    ----------
+    X : (n_windows, n_columns, ...) calibrated readings, steps on the last axis if there are any.
+    scale : SD of the log of each window's and column's factor; 0 leaves it out.
+    shift : SD of each window's and column's offset, in calibrated units; 0 leaves it out.
+    rng : what to draw from.
+
+    Returns
+    -------
+    Same shape; the same factor and offset at every step of a window. Unknown stays unknown.
+    """
+    shape = (*X.shape[:2], *(1 for _ in X.shape[2:]))
+    if scale:
+        X = X * np.exp(rng.normal(0.0, scale, shape)).astype(np.float32)
+    if shift:
+        X = X + rng.normal(0.0, shift, shape).astype(np.float32)
+    return X
+
+
 def in_memory(windows: WindowData) -> WindowData:
     """Read a small set once, so that an epoch costs no calibration; leave a large one on disk."""
     n_bytes = len(windows) * int(np.prod(windows.shape)) * np.dtype(np.float32).itemsize

@@ -69,6 +69,10 @@ class TrainConfig:
     """Class weights are the inverse frequency to this power; 0 turns them off."""
     source_dropout: float = 0.1
     """Chance that a window loses a whole source, so that a dead agent is no surprise."""
+    scale_jitter: float = 0.0
+    """SD of the log factor that each channel of a window is multiplied by: devices differ in it."""
+    shift_jitter: float = 0.0
+    """SD of what is added to each channel of a window, in calibrated units: baselines err by it."""
     block_episodes: int = 256
     """Episodes whose windows are shuffled among each other: in runs of neighbours on disk, so that
     a large corpus is read in few places; 42 MB of grid at 90 s an episode."""
@@ -104,6 +108,8 @@ class TrainConfig:
                 "label_smoothing": (0.0, 0.5),
                 "class_weight_power": (0.0, 2.0),
                 "source_dropout": (0.0, 0.9),
+                "scale_jitter": (0.0, 2.0),
+                "shift_jitter": (0.0, 4.0),
                 "block_episodes": (1, 1_000_000),
                 "threads": (1, 1024),
                 "seed": (0, 2**63 - 1),

@@ -13,7 +13,13 @@ from cis490_pipeline.evaluation.confusion import confusion, macro_f1
 from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.training.average import AveragedNetwork
 from cis490_pipeline.training.balance import class_weights
-from cis490_pipeline.training.batches import drop_sources, epoch_blocks, n_batches, read_batches
+from cis490_pipeline.training.batches import (
+    drop_sources,
+    epoch_blocks,
+    jitter_channels,
+    n_batches,
+    read_batches,
+)
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import EpochRecord, History
 from cis490_pipeline.training.schedule import warmup_cosine
@@ -217,9 +223,13 @@ class TrainingRun:
         total = torch.zeros((), device=self.device)
         n_windows = 0
         for batch in read_batches(self.train_windows, blocks, config.batch_size):
-            X = drop_sources(
-                self.train_windows.take(batch), self.sources, config.source_dropout, rng
+            X = jitter_channels(
+                self.train_windows.take(batch),
+                scale=config.scale_jitter,
+                shift=config.shift_jitter,
+                rng=rng,
             )
+            X = drop_sources(X, self.sources, config.source_dropout, rng)
             target = torch.from_numpy(y[batch]).to(self.device)
             total += self.step(torch.from_numpy(X).to(self.device), target) * batch.size
             n_windows += batch.size

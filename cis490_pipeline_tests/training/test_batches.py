@@ -9,6 +9,7 @@ from cis490_pipeline.training.batches import (
     batches,
     drop_sources,
     epoch_blocks,
+    jitter_channels,
     in_memory,
     n_batches,
     read_batches,
@@ -169,3 +170,36 @@ def test_a_large_set_stays_where_it_is(monkeypatch):
 
     assert in_memory(windows) is windows
     assert windows.n_reads == 0
+
+
+def test_jitter_moves_a_whole_channel_of_a_window_alike():
+    X = np.random.default_rng(0).normal(size=(50, 6, 20)).astype(np.float32)
+    X[3, 2, 5] = np.nan
+
+    moved = jitter_channels(X, scale=0.3, shift=0.5, rng=np.random.default_rng(1))
+
+    assert moved.dtype == np.float32
+    np.testing.assert_array_equal(np.isnan(moved), np.isnan(X))
+    # A line through two steps gives the factor and the offset, and all other steps lie on it.
+    factor = (moved[..., 1] - moved[..., 0]) / (X[..., 1] - X[..., 0])
+    offset = moved[..., 0] - factor * X[..., 0]
+    wanted = X * factor[..., None] + offset[..., None]
+    np.testing.assert_allclose(moved, wanted, rtol=0, atol=2e-2)
+    assert np.log(factor).std() == pytest.approx(0.3, rel=0.15)
+    assert offset.std() == pytest.approx(0.5, rel=0.15)
+
+
+def test_jitter_of_nothing_draws_nothing_and_changes_nothing():
+    X = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    rng = np.random.default_rng(1)
+
+    assert jitter_channels(X, scale=0.0, shift=0.0, rng=rng) is X
+    assert rng.random() == np.random.default_rng(1).random()
+
+
+def test_jitter_leaves_the_windows_it_was_given():
+    X = np.ones((4, 3), dtype=np.float32)
+
+    jitter_channels(X, scale=0.2, shift=0.2, rng=np.random.default_rng(0))
+
+    assert (X == 1).all()
