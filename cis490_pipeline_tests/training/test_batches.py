@@ -9,8 +9,8 @@ from cis490_pipeline.training.batches import (
     batches,
     drop_sources,
     epoch_blocks,
-    jitter_channels,
     in_memory,
+    jitter_channels,
     n_batches,
     read_batches,
 )
