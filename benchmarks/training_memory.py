@@ -78,7 +78,8 @@ def make_datasets(folder: Path, n_episodes: int) -> None:
     grids.mkdir(parents=True)
     rng = np.random.default_rng(0)
     phase_of_step = np.arange(EPISODE_STEPS) * len(PHASES) // EPISODE_STEPS
-    noise = rng.random((SHARD_EPISODES, EPISODE_STEPS, N_CHANNELS), dtype=np.float32)
+    n_most = min(n_episodes, SHARD_EPISODES)
+    noise = rng.random((n_most, EPISODE_STEPS, N_CHANNELS), dtype=np.float32)
     noise[:, np.arange(EPISODE_STEPS), phase_of_step] += 0.3
     starts = [int(np.flatnonzero(phase_of_step == i)[0]) for i in range(len(PHASES))]
     rows, names = [], []
