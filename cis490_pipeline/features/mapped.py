@@ -1,7 +1,7 @@
 """Files mapped into memory: read ahead, and let go of, so that what was read does not pile up."""
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +20,9 @@ _HELD_BYTES: Final = 32 * 2**20
 
 Fewer cost time: at this size, mapping pages again is a third of reading a batch from the cache.
 """
+
+_TAKEN_SPANS: Final = 256
+"""Spans read before the pages they touched are counted: 21 MB of windows that lie far apart."""
 
 
 def read_ahead(mapped: Array, start: int, stop: int) -> None:
@@ -80,8 +83,10 @@ class MappedFiles:
         """Return one map."""
         return self._maps[number]
 
-    def touched(self, number: int, n_places: int, bytes_each: int) -> None:
-        """Note what was read; every now and then let go of all of it.
+    def take(
+        self, number: int, rows: npt.NDArray[np.integer[Any]], length: int = 1
+    ) -> Iterator[tuple[slice, Array]]:
+        """Read spans of rows, a few at a time, letting go of pages every now and then.
 
         The system keeps what it read in its cache as long as it likes; it is only no longer
         counted as this process's.
@@ -89,15 +94,30 @@ class MappedFiles:
         Parameters
         ----------
         number : of the map.
-        n_places : how many spans of it were read.
-        bytes_each : length of each.
+        rows : (n_spans,) first row of each.
+        length : rows of each.
+
+        Yields
+        ------
+        Which of the spans, and what they hold: (n_spans, length, n_columns), a copy.
         """
-        self._touched.add(number)
-        self._n_bytes += min(n_places * (bytes_each + _AROUND_BYTES), self._maps[number].nbytes)
-        if self._n_bytes > _HELD_BYTES:
-            for each in self._touched:
-                release(self._maps[each])
-            self._touched, self._n_bytes = set(), 0
+        mapped = self._maps[number]
+        row_bytes = mapped.strides[0]
+        for start in range(0, rows.size, _TAKEN_SPANS):
+            part = slice(start, start + _TAKEN_SPANS)
+            first = rows[part]
+            yield part, mapped[first[:, None] + np.arange(length)]
+            self._touched.add(number)
+            apart = first.size * (length * row_bytes + _AROUND_BYTES)
+            whole = (int(first.max() - first.min()) + length) * row_bytes + _AROUND_BYTES
+            self._n_bytes += min(apart, whole)
+            if self._n_bytes > _HELD_BYTES:
+                self._release()
+
+    def _release(self) -> None:
+        for number in self._touched:
+            release(self._maps[number])
+        self._touched, self._n_bytes = set(), 0
 
 
 def release(mapped: Array) -> None:

@@ -175,9 +175,8 @@ class InRows:
         """Windows at ``indices``: (n_indices, n_features)."""
         out = np.empty((len(indices), *self.shape), dtype=np.float32)
         for shard, here, rows in self._placed(indices):
-            mapped = self._shards[shard]
-            out[here] = mapped[rows][:, self._columns]
-            self._shards.touched(shard, rows.size, mapped.strides[0])
+            for part, read in self._shards.take(shard, rows):
+                out[here[part]] = read[:, 0, self._columns]
         return out
 
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
@@ -226,11 +225,9 @@ class InShards:
         """Windows at ``indices``: (n_indices, n_channels, 100)."""
         out = np.empty((len(indices), *self.shape), dtype=np.float32)
         for shard, here, starts in self._placed(indices):
-            mapped = self._shards[shard]
             # Steps first, channels second: whole rows are read from the map, then thinned out.
-            steps = mapped[starts[:, None] + np.arange(STEPS)]
-            out[here] = steps[..., self._channels].transpose(0, 2, 1)
-            self._shards.touched(shard, starts.size, STEPS * mapped.strides[0])
+            for part, steps in self._shards.take(shard, starts, STEPS):
+                out[here[part]] = steps[..., self._channels].transpose(0, 2, 1)
         return out
 
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:

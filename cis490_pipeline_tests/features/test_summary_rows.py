@@ -137,13 +137,14 @@ def test_pages_that_were_read_are_let_go_of(tmp_path, monkeypatch):
     monkeypatch.setattr(mapped, "release", released.append)
     monkeypatch.setattr(mapped, "_HELD_BYTES", 4_000_000)
 
-    for start in range(0, 4000, 50):
-        windows.take(np.arange(start, start + 50))
+    for start in range(0, 1000, 10):
+        windows.take(np.arange(start, 4000, 100))
 
-    # 50 rows of 920 bytes are counted with what the system maps around each, yet
-    # as no more than the shard: 1.84 MB a take.
-    assert len(released) == 80 // 3 + 1
+    # 20 rows of each shard a take, counted with what the system maps around them: 2.6 MB.
+    assert len(released) == 2 * 100 // 2
     assert len({id(each) for each in released}) == 2
+    windows.take(np.tile(np.arange(2000), 4))
+    assert len(released) > 101, "a large take lets go on its way"
     monkeypatch.undo()
     mapped.release(windows._shards[0])
     np.testing.assert_array_equal(windows.take(np.arange(4000)), X)
