@@ -131,7 +131,10 @@ def train(folder: Path, architecture: Architecture, limit_mb: float) -> dict[str
         dataset, kind, variant, CalibrationMode.EPISODE_BASELINE, scaling=Scaling.TRAIN
     )
     sides = [load_windows(dataset, kind, variant, s, calibrator) for s in (Side.TRAIN, Side.VAL)]
-    model.fit(*sides, snapshots=Snapshots(folder / f"{architecture}.safetensors"))
+    snapshots = Snapshots(folder / f"{architecture}.safetensors")
+    # A state left by an earlier run would be gone on from, and nothing be trained.
+    snapshots.path.unlink(missing_ok=True)
+    model.fit(*sides, snapshots=snapshots)
     model.predict_windows(sides[1])
     n_windows = sum(map(len, sides))
     n_bytes = n_windows * int(np.prod(sides[0].shape)) * 4
