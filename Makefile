@@ -39,6 +39,7 @@ bench: peers
 # Hours on two cores; a stopped run goes on where it was. QUICK=--quick for a few minutes.
 bench-models: peers
 	$(BIN)/python -m benchmarks.models $(QUICK)
+	$(BIN)/python -m benchmarks.training_memory
 
 ui: install
 	$(BIN)/dagster dev

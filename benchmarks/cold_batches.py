@@ -69,7 +69,10 @@ def measure(scratch: Path, figures: dict[str, float]) -> Line:
             start = time.perf_counter()
             if name == "blocks":
                 blocks = epoch_blocks(
-                    windows.groups, seed=0, epoch=epoch, block_episodes=config.block_episodes
+                    windows.episode_numbers,
+                    seed=0,
+                    epoch=epoch,
+                    block_episodes=config.block_episodes,
                 )
                 # The order is drawn in memory; only what is read is timed.
                 start = time.perf_counter()

@@ -37,7 +37,10 @@ def bare_loop(network: nn.Module, train: ArrayWindows, config: TrainConfig) -> N
     with reproducible(seed=config.seed, threads=config.threads):
         for epoch in range(1, config.max_epochs + 1):
             blocks = epoch_blocks(
-                train.groups, seed=config.seed, epoch=epoch, block_episodes=config.block_episodes
+                train.episode_numbers,
+                seed=config.seed,
+                epoch=epoch,
+                block_episodes=config.block_episodes,
             )
             for batch in read_batches(train, blocks, config.batch_size):
                 logits = network(torch.from_numpy(train.take(batch)))

@@ -200,7 +200,7 @@ class _Search:
             n_pruned=count(TrialState.PRUNED),
             n_failed=count(TrialState.FAIL),
             n_val_windows=len(self.val),
-            n_val_episodes=len(set(self.val.groups)),
+            n_val_episodes=len(self.val.episode_ids),
             journal=str(self.journal),
         )
 

@@ -1,14 +1,15 @@
 """Windows of a recipe's side, read from its datasets and calibrated as they are taken."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cis490_pipeline.domain import PHASES, Side, Variant
+from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.errors import CalibrationError, DatasetError
 from cis490_pipeline.features.calibration import Array, Batch, CalibrationMode, Calibrator, Scaling
 from cis490_pipeline.features.dataset_build import (
@@ -19,8 +20,9 @@ from cis490_pipeline.features.dataset_build import (
 )
 from cis490_pipeline.features.devices import Records, devices_of
 from cis490_pipeline.features.gauges import GaugeTreatment
-from cis490_pipeline.features.raw_windows import RawWindows, open_windows
+from cis490_pipeline.features.raw_windows import RawWindows, key_tables, open_windows
 from cis490_pipeline.features.schema import FeatureSchema, InputKind, feature_schema, require_same
+from cis490_pipeline.features.side_keys import SideKeys
 from cis490_pipeline.features.window_data import ArrayWindows, WindowData
 from cis490_pipeline.features.window_index import assert_no_leak, check_leaks
 from cis490_pipeline.store.files import digest, file_sha256, read_json
@@ -56,39 +58,68 @@ FRAME_COLUMNS: Final = (
 
 _FIT_BATCH: Final = 512
 
+T = TypeVar("T")
+
 
 class CalibratedWindows:
     """Windows of one side, calibrated by their episodes' baselines as they are taken.
 
+    Of each window are held its class, its episode's number and its place on disk: 16 bytes; names
+    are held once per episode, and the other keys are read when they are asked for.
+
     Attributes
     ----------
-    frame : keys of the windows, in their order.
     calibrator : what calibrates them.
     y : (n_windows,) class index.
-    groups : (n_windows,) episode ids.
+    episode_ids : (n_episodes,) in the order of their first windows.
+    episode_numbers : (n_windows,) place of each window's episode among them.
     """
 
     def __init__(
         self,
-        frame: pl.DataFrame,
+        keys: SideKeys,
         raw: RawWindows,
         calibrator: Calibrator,
         baselines: npt.NDArray[np.void],
-        records: Records | None = None,
+        records: Records | None,
+        read_frame: Callable[[], pl.DataFrame],
     ) -> None:
-        self.frame = frame
         self.calibrator = calibrator
+        self.y = keys.y
+        self.episode_ids: list[str] = keys.episodes["episode_id"].to_list()
+        self.episode_numbers = keys.number
         self._raw = raw
-        class_of = {str(phase): i for i, phase in enumerate(PHASES)}
-        self.y: npt.NDArray[np.int64] = np.array(
-            [class_of[phase] for phase in frame["phase"]], dtype=np.int64
+        self._read_frame = read_frame
+        self._devices = devices_of(
+            keys.episodes, baselines, calibrator.variant, calibrator.mode, records
         )
-        self.groups: npt.NDArray[np.str_] = np.array(frame["episode_id"].to_list(), dtype=np.str_)
-        self._devices = devices_of(frame, baselines, calibrator.variant, calibrator.mode, records)
+
+    @property
+    def groups(self) -> npt.NDArray[np.str_]:
+        """(n_windows,) episode ids, 104 bytes each: made anew each time, for small sets."""
+        ids: npt.NDArray[np.str_] = np.array(self.episode_ids, dtype=np.str_)[self.episode_numbers]
+        return ids
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """Keys of the windows, in their order; read when first asked for.
+
+        Raises
+        ------
+        DatasetError
+            If the dataset was made anew since these windows were opened.
+        """
+        frame = self._read_frame()
+        ids = pl.Series(self.episode_ids, dtype=pl.String).gather(self.episode_numbers)
+        if not frame["episode_id"].equals(ids):
+            raise DatasetError(
+                "the dataset was made anew since its windows were opened; open again"
+            )
+        return frame
 
     def __len__(self) -> int:
         """Return the number of windows."""
-        return self.frame.height
+        return len(self.y)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,7 +129,7 @@ class CalibratedWindows:
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array:
         """Calibrated windows at ``indices``, in that order: (n_indices, *shape); NaN is unknown."""
         devices = self._devices
-        rows = devices.row[indices]
+        rows = devices.row[self.episode_numbers[indices]]
         return self.calibrator.apply(
             self._raw.take(indices), devices.median[rows], devices.iqr[rows]
         )
@@ -107,13 +138,16 @@ class CalibratedWindows:
     def calibration_ids(self) -> pl.Series:
         """What each window was measured against: ``episode:<id>``, or the id of a record."""
         ids = self._devices.ids
-        return pl.Series("calibration_id", [ids[row] for row in self._devices.row], pl.String)
+        return pl.Series("calibration_id", self._of_each_window(ids), pl.String)
 
     @property
     def baseline_suspect(self) -> pl.Series:
         """Whether each window's record says that it may not be clean; null without a record."""
         said = self._devices.suspect
-        return pl.Series("baseline_suspect", [said[row] for row in self._devices.row], pl.Boolean)
+        return pl.Series("baseline_suspect", self._of_each_window(said), pl.Boolean)
+
+    def _of_each_window(self, of_device: Sequence[T]) -> list[T]:
+        return [of_device[row] for row in self._devices.row[self.episode_numbers]]
 
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
         """Have the readings at ``indices`` read from disk in the background."""
@@ -158,8 +192,14 @@ def load_windows(
             f"{folder}: asked for {kind} windows, {variant}, with a calibrator of "
             f"{calibrator.kind} windows, {calibrator.variant}"
         )
-    frame, raw, baselines = _open_side(folder, kind, variant, side, include_baseline, only)
-    return CalibratedWindows(frame, raw, calibrator, baselines, records)
+    keys, raw, baselines = _open_side(folder, kind, variant, side, include_baseline, only)
+
+    def read_frame() -> pl.DataFrame:
+        manifest = read_manifest(folder, kind)
+        tables = key_tables(folder, manifest, kind, side)
+        return _read_keys(tables, _wanted(side, include_baseline, only))
+
+    return CalibratedWindows(keys, raw, calibrator, baselines, records, read_frame)
 
 
 def fit_calibrator(
@@ -190,17 +230,18 @@ def fit_calibrator(
     CalibrationError
         If train has no window after the baseline, or a host has no record where the mode needs one.
     """
-    frame, raw, baselines = _open_side(
+    keys, raw, baselines = _open_side(
         folder, kind, variant, Side.TRAIN, include_baseline=False, only=only
     )
-    if frame.is_empty():
+    n_windows = len(keys.y)
+    if n_windows == 0:
         raise CalibrationError(f"{folder}: train has no window after the baseline to fit on")
-    devices = devices_of(frame, baselines, variant, mode, records)
+    devices = devices_of(keys.episodes, baselines, variant, mode, records)
 
     def batches() -> Iterator[Batch]:
-        for start in range(0, frame.height, _FIT_BATCH):
-            rows = np.arange(start, min(start + _FIT_BATCH, frame.height))
-            of = devices.row[rows]
+        for start in range(0, n_windows, _FIT_BATCH):
+            rows = np.arange(start, min(start + _FIT_BATCH, n_windows))
+            of = devices.row[keys.number[rows]]
             yield raw.take(rows), devices.median[of], devices.iqr[of]
 
     return Calibrator.fit(mode, variant, kind, devices.iqr, batches, gauges, scaling)
@@ -219,11 +260,7 @@ def window_keys(
     names = read_manifest(folder, kind)["files"]
     # The index of a tensor dataset is its only parquet file; a feature dataset has only shards.
     tables = [name for name in sorted(names) if name.endswith(".parquet")]
-    wanted = pl.col("split") == side
-    if not include_baseline:
-        wanted &= ~pl.col("baseline")
-    windows = pl.concat(pl.scan_parquet(folder / name) for name in tables).filter(wanted)
-    return windows.rename({"y": "phase"}).select(FRAME_COLUMNS).collect()
+    return _read_keys([folder / name for name in tables], _wanted(side, include_baseline, None))
 
 
 def read_manifest(folder: Path, kind: InputKind) -> dict[str, Any]:
@@ -263,6 +300,18 @@ def read_manifest(folder: Path, kind: InputKind) -> dict[str, Any]:
     return manifest
 
 
+def _wanted(side: Side, include_baseline: bool, only: pl.Expr | None) -> pl.Expr:
+    wanted = pl.col("split") == side
+    if not include_baseline:
+        wanted &= ~pl.col("baseline")
+    return wanted if only is None else wanted & only
+
+
+def _read_keys(tables: Sequence[Path], wanted: pl.Expr) -> pl.DataFrame:
+    windows = pl.concat(pl.scan_parquet(table) for table in tables).filter(wanted)
+    return windows.rename({"y": "phase"}).select(FRAME_COLUMNS).collect()
+
+
 def _open_side(
     folder: Path,
     kind: InputKind,
@@ -270,16 +319,14 @@ def _open_side(
     side: Side,
     include_baseline: bool,
     only: pl.Expr | None,
-) -> tuple[pl.DataFrame, RawWindows, npt.NDArray[np.void]]:
+) -> tuple[SideKeys, RawWindows, npt.NDArray[np.void]]:
     manifest = read_manifest(folder, kind)
-    baselines = np.load(
+    # Mapped: of a side's episodes alone is more than the name read.
+    baselines: npt.NDArray[np.void] = np.load(
         folder / next(n for n in manifest["files"] if n.startswith("baselines-")),
+        mmap_mode="r",
         allow_pickle=False,
     )
-    wanted = pl.col("split") == side
-    if not include_baseline:
-        wanted &= ~pl.col("baseline")
-    if only is not None:
-        wanted &= only
-    windows, raw = open_windows(folder, manifest, kind, variant, side, wanted)
-    return windows.rename({"y": "phase"}).select(FRAME_COLUMNS), raw, baselines
+    wanted = _wanted(side, include_baseline, only)
+    keys, raw = open_windows(folder, manifest, kind, variant, side, wanted)
+    return keys, raw, baselines

@@ -16,6 +16,7 @@ from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.features.named_files import remove_superseded, write_named
 from cis490_pipeline.features.schema import InputKind, feature_schema
 from cis490_pipeline.features.summary import summarize, summary_names
+from cis490_pipeline.features.summary_rows import ROWS_SUFFIX
 from cis490_pipeline.features.window_index import (
     SIDES,
     assert_no_leak,
@@ -89,7 +90,7 @@ def build_feature_dataset(
     manifest = _write_manifest(
         folder, "summary", grids, windows, [*names, SCHEMA_FILE], split_digest=split_digest
     )
-    remove_superseded(folder, ("*.parquet", "baselines-*.npy"), names)
+    remove_superseded(folder, ("*.parquet", "baselines-*.npy", f"*{ROWS_SUFFIX}"), names)
     return manifest
 
 

@@ -20,11 +20,11 @@ Records = Mapping[str, CalibrationRecord]
 
 @dataclass(frozen=True, eq=False)
 class Devices:
-    """What each window of a frame is measured against.
+    """What the windows of each episode are measured against.
 
     Attributes
     ----------
-    row : (n_windows,) place of the window's device in the others.
+    row : (n_episodes,) place of the episode's device in the others.
     median, iqr : (n_devices, n_channels).
     ids : what each calibration is known by.
     suspect : whether its record says that it may not be clean; None where there is no record.
@@ -38,17 +38,17 @@ class Devices:
 
 
 def devices_of(
-    frame: pl.DataFrame,
+    episodes: pl.DataFrame,
     baselines: npt.NDArray[np.void],
     variant: Variant,
     mode: CalibrationMode,
     records: Records | None,
 ) -> Devices:
-    """Find each window's baseline: its episode's, or its host's where the mode says so.
+    """Find each episode's baseline: its own, or its host's where the mode says so.
 
     Parameters
     ----------
-    frame : keys of the windows.
+    episodes : one row each: episode_id, host_id.
     baselines : the dataset's, by episode.
     variant : whose channels.
     mode : by what telemetry a device is calibrated.
@@ -60,14 +60,14 @@ def devices_of(
         Naming the hosts without a record where the mode needs one.
     """
     if mode is CalibrationMode.HOST_BASELINE:
-        return _hosts_of(frame, variant, records or {})
+        return _hosts_of(episodes, variant, records or {})
     place = {str(episode_id): i for i, episode_id in enumerate(baselines["episode_id"])}
-    episode_ids = list(dict.fromkeys(frame["episode_id"]))
+    episode_ids = episodes["episode_id"].to_list()
     chosen = baselines[[place[episode_id] for episode_id in episode_ids]]
     channels = channel_indices(variant)
     by_episode = mode is CalibrationMode.EPISODE_BASELINE
     return Devices(
-        _rows(frame["episode_id"], episode_ids),
+        np.arange(len(episode_ids)),
         chosen["median"][:, channels],
         chosen["iqr"][:, channels],
         tuple(f"episode:{name}" if by_episode else str(mode) for name in episode_ids),
@@ -75,8 +75,8 @@ def devices_of(
     )
 
 
-def _hosts_of(frame: pl.DataFrame, variant: Variant, records: Records) -> Devices:
-    hosts = list(dict.fromkeys(frame["host_id"]))
+def _hosts_of(episodes: pl.DataFrame, variant: Variant, records: Records) -> Devices:
+    hosts = list(dict.fromkeys(episodes["host_id"]))
     missing = sorted(set(hosts) - set(records))
     if missing:
         raise CalibrationError(
@@ -96,9 +96,6 @@ def _hosts_of(frame: pl.DataFrame, variant: Variant, records: Records) -> Device
     )
     ids = tuple(records[host].id for host in hosts)
     suspect = tuple(records[host].suspect for host in hosts)
-    return Devices(_rows(frame["host_id"], hosts), median, iqr, ids, suspect)
-
-
-def _rows(names: pl.Series, order: list[str]) -> npt.NDArray[np.intp]:
-    row = {name: i for i, name in enumerate(order)}
-    return np.array([row[name] for name in names], dtype=np.intp)
+    place = {host: i for i, host in enumerate(hosts)}
+    row = np.array([place[host] for host in episodes["host_id"]], dtype=np.intp)
+    return Devices(row, median, iqr, ids, suspect)

@@ -1,6 +1,5 @@
 """Grid shards as files: their index, their digests, and reading them memory-mapped."""
 
-import mmap
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -36,9 +35,6 @@ INDEX_SCHEMA: Final = pl.Schema(
     }
 )
 """Columns of ``index.parquet``, one row per episode; ``sha256`` is what its content is known by."""
-
-_ADVISED_BYTES: Final = 128 * 2**10
-"""Read ahead at one request: Linux reads no more than the disk's own read-ahead, 128 KiB or up."""
 
 
 class GridStore:
@@ -138,32 +134,6 @@ def open_shard(path: Path) -> npt.NDArray[np.float32]:
             f"{path}: holds {grids.dtype} of shape {grids.shape}, wanted float32 (n, {N_CHANNELS})"
         )
     return grids
-
-
-def read_ahead(shard: npt.NDArray[np.float32], start: int, stop: int) -> None:
-    """Have the system read rows of a mapped shard into its cache, in the background.
-
-    Touching a map reads around the touched page and waits for it, a page at a time; asked
-    beforehand, the disk gets all requests at once. A system that takes no advice reads as it would
-    have done without.
-
-    Parameters
-    ----------
-    shard : of ``open_shard``.
-    start, stop : rows, the last one not included.
-    """
-    # numpy's types say that only an array can be what another one looks into.
-    mapped: object = shard.base
-    if not isinstance(shard, np.memmap) or not isinstance(mapped, mmap.mmap):
-        raise TypeError(f"only a mapped shard can be read ahead, got {type(shard).__name__}")
-    will_need: int | None = getattr(mmap, "MADV_WILLNEED", None)
-    if will_need is None:
-        return
-    row_bytes = shard.strides[0]
-    end = shard.offset + stop * row_bytes
-    first = shard.offset + start * row_bytes
-    for at in range(first - first % mmap.PAGESIZE, end, _ADVISED_BYTES):
-        mapped.madvise(will_need, at, min(_ADVISED_BYTES, end - at))
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

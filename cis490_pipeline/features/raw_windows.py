@@ -1,6 +1,6 @@
 """Uncalibrated windows of a dataset, taken by their place in its key frame."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -12,15 +12,22 @@ from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.dataset_build import INDEX_FILE
-from cis490_pipeline.features.grid_store import GridStore, read_ahead
+from cis490_pipeline.features.grid_store import GridStore
+from cis490_pipeline.features.mapped import MappedFiles, read_ahead_spans
 from cis490_pipeline.features.schema import InputKind
+from cis490_pipeline.features.side_keys import SideKeys, read_side_keys
 from cis490_pipeline.features.summary import summary_names
+from cis490_pipeline.features.summary_rows import map_rows, table_height
+from cis490_pipeline.features.window_data import fits_in_memory
 from cis490_pipeline.features.windows import STEPS
 
 Array = npt.NDArray[np.float32]
 
 _GAP_STEPS: Final = 4 * STEPS
 """Windows no farther apart are read together with what lies between: cheaper than a seek."""
+
+_GAP_ROWS: Final = 80
+"""The same for summaries: 72 kB."""
 
 
 class RawWindows(Protocol):
@@ -47,7 +54,7 @@ def open_windows(
     variant: Variant,
     side: Side,
     wanted: pl.Expr,
-) -> tuple[pl.DataFrame, RawWindows]:
+) -> tuple[SideKeys, RawWindows]:
     """Open the wanted windows of one side of a dataset.
 
     Parameters
@@ -58,23 +65,46 @@ def open_windows(
 
     Returns
     -------
-    Keys of the windows as the dataset has them, and the windows in the same order.
+    Keys of the windows as the dataset has them, and the windows in the same order. Summaries are
+    held in memory if they are few; else they are mapped, as tensors always are.
 
     Raises
     ------
     DatasetError
         If the side has no file, or the grid shards are not those the windows were cut from.
     """
-    names = list(manifest["files"])
+    tables = key_tables(folder, manifest, kind, side)
     if kind == "tensor":
-        windows = pl.read_parquet(folder / INDEX_FILE).filter(wanted)
-        return windows, InShards(_grids_of(folder, manifest), windows, channel_indices(variant))
-    shards = sorted(n for n in names if n.startswith(f"{side}-") and n.endswith(".parquet"))
+        keys = read_side_keys(tables, wanted, of_episode=("shard",), place="row_start")
+        return keys, InShards(_grids_of(folder, manifest), keys, channel_indices(variant))
+    keys = read_side_keys(tables, wanted)
+    names = summary_names(variant)
+    if not fits_in_memory(len(keys.y), (len(names),)):
+        return keys, InRows(tables, keys.place, variant)
+    X = pl.concat(pl.scan_parquet(table).filter(wanted).select(names) for table in tables)
+    return keys, InMemory(np.ascontiguousarray(X.collect().to_numpy(), dtype=np.float32))
+
+
+def key_tables(
+    folder: Path, manifest: Mapping[str, Any], kind: InputKind, side: Side
+) -> list[Path]:
+    """Parquet files that the keys of a side's windows are in, in the order of the windows.
+
+    Raises
+    ------
+    DatasetError
+        If the side has no file.
+    """
+    if kind == "tensor":
+        return [folder / INDEX_FILE]
+    shards = sorted(
+        name
+        for name in manifest["files"]
+        if name.startswith(f"{side}-") and name[-8:] == ".parquet"
+    )
     if not shards:
         raise DatasetError(f"{folder}: no window on side {side}")
-    windows = pl.concat(pl.scan_parquet(folder / n) for n in shards).filter(wanted).collect()
-    X = windows.select(summary_names(variant)).to_numpy().astype(np.float32, copy=False)
-    return windows, InMemory(np.ascontiguousarray(X))
+    return [folder / name for name in shards]
 
 
 def _grids_of(folder: Path, manifest: Mapping[str, Any]) -> GridStore:
@@ -110,18 +140,81 @@ class InMemory:
         """Do nothing: in memory there is nothing to wait for."""
 
 
+class InRows:
+    """Summaries mapped from rows beside their shards, taken as they are asked for.
+
+    The same values in the same order as ``InMemory``; what is held does not grow with them.
+    """
+
+    def __init__(
+        self, shards: Sequence[Path], rows: npt.NDArray[np.integer[Any]], variant: Variant
+    ) -> None:
+        """Map the shards that rows are wanted of.
+
+        Parameters
+        ----------
+        shards : parquet files of the side.
+        rows : (n_windows,) wanted, counted through all shards.
+        variant : whose columns.
+        """
+        oracle = {name: i for i, name in enumerate(summary_names(Variant.ORACLE))}
+        self._columns = np.array([oracle[name] for name in summary_names(variant)])
+        self._rows = rows
+        ends = np.cumsum([table_height(shard) for shard in shards])
+        wanted = np.unique(np.searchsorted(ends, rows, side="right"))
+        self._ends = ends[wanted]
+        self._first = np.concatenate([[0], ends])[wanted]
+        self._shards = MappedFiles([map_rows(shards[number]) for number in wanted])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one window."""
+        return (self._columns.size,)
+
+    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array:
+        """Windows at ``indices``: (n_indices, n_features)."""
+        out = np.empty((len(indices), *self.shape), dtype=np.float32)
+        for shard, here, rows in self._placed(indices):
+            for part, read in self._shards.take(shard, rows):
+                out[here[part]] = read[:, 0, self._columns]
+        return out
+
+    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
+        """Have the rows of these windows read from disk."""
+        for shard, _, rows in self._placed(indices):
+            read_ahead_spans(self._shards[shard], rows, 1, _GAP_ROWS)
+
+    def _placed(
+        self, indices: npt.NDArray[np.integer[Any]]
+    ) -> Iterator[tuple[int, npt.NDArray[np.intp], npt.NDArray[np.int64]]]:
+        """Each shard's number, which of the indices are in it, and in which of its rows."""
+        rows = self._rows[indices].astype(np.int64)
+        shard_of = np.searchsorted(self._ends, rows, side="right")
+        for shard in np.unique(shard_of):
+            here = np.flatnonzero(shard_of == shard)
+            yield int(shard), here, rows[here] - self._first[shard]
+
+
 class InShards:
     """Tensors cut from memory-mapped grid shards as they are asked for."""
 
-    def __init__(
-        self, grids: GridStore, windows: pl.DataFrame, channels: npt.NDArray[np.intp]
-    ) -> None:
+    def __init__(self, grids: GridStore, keys: SideKeys, channels: npt.NDArray[np.intp]) -> None:
+        """Map the shards that windows are wanted of.
+
+        Parameters
+        ----------
+        grids : holds the shards.
+        keys : with each episode's shard and each window's first step in it.
+        channels : wanted, by their place in a grid.
+        """
         self._channels = channels
-        names = sorted(windows["shard"].unique())
-        self._shards = [grids.shard(name) for name in names]
+        names = sorted(keys.episodes["shard"].unique())
+        self._shards = MappedFiles([grids.shard(name) for name in names])
         number = {name: i for i, name in enumerate(names)}
-        self._shard_of = np.array([number[name] for name in windows["shard"]], dtype=np.intp)
-        self._row_start = windows["row_start"].to_numpy()
+        self._shard_of_episode = np.array(
+            [number[name] for name in keys.episodes["shard"]], dtype=np.intp
+        )
+        self._episode, self._row_start = keys.number, keys.place
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -131,19 +224,23 @@ class InShards:
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array:
         """Windows at ``indices``: (n_indices, n_channels, 100)."""
         out = np.empty((len(indices), *self.shape), dtype=np.float32)
-        shard_of = self._shard_of[indices]
-        for shard in np.unique(shard_of):
-            here = np.flatnonzero(shard_of == shard)
-            steps = self._row_start[indices[here]][:, None] + np.arange(STEPS)
+        for shard, here, starts in self._placed(indices):
             # Steps first, channels second: whole rows are read from the map, then thinned out.
-            out[here] = self._shards[shard][steps][..., self._channels].transpose(0, 2, 1)
+            for part, steps in self._shards.take(shard, starts, STEPS):
+                out[here[part]] = steps[..., self._channels].transpose(0, 2, 1)
         return out
 
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
         """Have the steps of these windows, and what lies between near ones, read from disk."""
-        shard_of, start = self._shard_of[indices], self._row_start[indices]
+        for shard, _, starts in self._placed(indices):
+            read_ahead_spans(self._shards[shard], starts, STEPS, _GAP_STEPS)
+
+    def _placed(
+        self, indices: npt.NDArray[np.integer[Any]]
+    ) -> Iterator[tuple[int, npt.NDArray[np.intp], npt.NDArray[np.int64]]]:
+        """Each shard's number, which of the indices are in it, and their first steps there."""
+        shard_of = self._shard_of_episode[self._episode[indices]]
+        starts = self._row_start[indices].astype(np.int64)
         for shard in np.unique(shard_of):
-            starts = np.unique(start[shard_of == shard])
-            parts = np.split(starts, np.flatnonzero(np.diff(starts) > _GAP_STEPS) + 1)
-            for part in parts:
-                read_ahead(self._shards[shard], int(part[0]), int(part[-1]) + STEPS)
+            here = np.flatnonzero(shard_of == shard)
+            yield int(shard), here, starts[here]

@@ -1,12 +1,22 @@
 """What every model trains on and predicts from: windows one can count, label and take by index."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.errors import DatasetError
+
+IN_MEMORY_BYTES = 512 * 2**20
+"""Windows up to this size are held in memory; larger sets are read batch by batch."""
+
+
+def fits_in_memory(n_windows: int, shape: Sequence[int]) -> bool:
+    """Whether so many windows, float32 of this shape each, are few enough to be held."""
+    return n_windows * int(np.prod(shape)) * np.dtype(np.float32).itemsize <= IN_MEMORY_BYTES
 
 
 class WindowData(Protocol):
@@ -24,6 +34,16 @@ class WindowData(Protocol):
     @property
     def groups(self) -> npt.NDArray[np.str_]:
         """(n_windows,) id of the episode each window was cut from."""
+        ...
+
+    @property
+    def episode_ids(self) -> Sequence[str]:
+        """(n_episodes,) ids of the episodes, in the order of their first windows."""
+        ...
+
+    @property
+    def episode_numbers(self) -> npt.NDArray[np.int32]:
+        """(n_windows,) place of each window's episode in ``episode_ids``: ``groups`` in 4 bytes."""
         ...
 
     @property
@@ -74,6 +94,20 @@ class ArrayWindows:
         return len(self.y)
 
     @property
+    def episode_ids(self) -> Sequence[str]:
+        """Ids of the episodes, in the order of their first windows."""
+        return self._episodes[0]
+
+    @property
+    def episode_numbers(self) -> npt.NDArray[np.int32]:
+        """(n_windows,) place of each window's episode in ``episode_ids``."""
+        return self._episodes[1]
+
+    @cached_property
+    def _episodes(self) -> tuple[Sequence[str], npt.NDArray[np.int32]]:
+        return number_episodes(self.groups)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one window."""
         return tuple(self.X.shape[1:])
@@ -85,3 +119,23 @@ class ArrayWindows:
 
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
         """Do nothing: in memory there is nothing to wait for."""
+
+
+def number_episodes(
+    groups: npt.NDArray[np.str_],
+) -> tuple[Sequence[str], npt.NDArray[np.int32]]:
+    """Give episodes numbers in the order of their first windows.
+
+    Parameters
+    ----------
+    groups : (n_windows,) episode ids.
+
+    Returns
+    -------
+    (n_episodes,) ids in the order of their first windows, and (n_windows,) places among them.
+    """
+    ids, first, number = np.unique(groups, return_index=True, return_inverse=True)
+    by_first = np.argsort(first)
+    place = np.empty(ids.size, dtype=np.int32)
+    place[by_first] = np.arange(ids.size)
+    return ids[by_first].tolist(), place[number]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +15,14 @@ from cis490_pipeline.evaluation.confusion import confusion, macro_f1
 from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.models.base import BaseModel, ModelState, Probabilities
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
+from cis490_pipeline.models.gbt_data import WindowBatches, pages_folder
 from cis490_pipeline.training.balance import class_weights
+from cis490_pipeline.training.batches import is_held
 from cis490_pipeline.training.config import out_of_range, raise_problems
 from cis490_pipeline.training.history import EpochRecord, History, Progress
 
 if TYPE_CHECKING:
     from cis490_pipeline.training.snapshot import Snapshots
-
-READ_WINDOWS = 16_384
-"""Windows handed to XGBoost at a time; it keeps only their histogram bins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,17 @@ class GbtConfig:
 
 
 class Gbt(BaseModel):
-    """Gradient-boosted trees."""
+    """Gradient-boosted trees.
+
+    Notes
+    -----
+    XGBoost keeps one byte per value: the feature's histogram bin. Windows that are too many to be
+    held (``features.window_data.IN_MEMORY_BYTES``) leave these bytes in pages
+    on disk, which every level of every tree reads through: the same trees, some slower. What
+    remains in memory are labels, weights, gradients and margins, about 100 bytes a window. The
+    pages give the same trees to the byte wherever both ways were tried; XGBoost promises only that
+    they are those of the same bins up to rounding.
+    """
 
     architecture = Architecture.GBT
     ARCHITECTURE_VERSION = ARCHITECTURE_VERSIONS[Architecture.GBT]
@@ -89,10 +99,31 @@ class Gbt(BaseModel):
         snapshots: "Snapshots | None",
     ) -> History:
         weights = class_weights(train.y, self.config.class_weight_power)
-        batches = _Batches(train, weights, self.config, self.spec.source_columns)
-        train_matrix = xgb.QuantileDMatrix(batches, nthread=self.config.threads)
-        val_batches = _Batches(val, weights, self.config, ())
-        val_matrix = xgb.QuantileDMatrix(val_batches, ref=train_matrix, nthread=self.config.threads)
+        if is_held(train) and is_held(val):
+            return self._boost(train, val, weights, progress, None)
+        with pages_folder(None if snapshots is None else snapshots.path) as pages:
+            return self._boost(train, val, weights, progress, pages)
+
+    def _boost(
+        self,
+        train: WindowData,
+        val: WindowData,
+        weights: npt.NDArray[np.float64],
+        progress: Progress | None,
+        pages: Path | None,
+    ) -> History:
+        config = self.config
+        train_matrix = WindowBatches(
+            train,
+            weights,
+            sources=self.spec.source_columns,
+            source_dropout=config.source_dropout,
+            seed=config.seed,
+            pages=None if pages is None else pages / "train",
+        ).matrix(None, threads=config.threads)
+        val_matrix = WindowBatches(
+            val, weights, pages=None if pages is None else pages / "val"
+        ).matrix(train_matrix, threads=config.threads)
         recorder = _Recorder(progress, self.config.eta)
         booster = xgb.train(
             self._parameters(),
@@ -168,46 +199,6 @@ class Gbt(BaseModel):
                 f"takes {self.spec.n_columns}; retrain"
             )
         self.booster_ = booster
-
-
-class _Batches(xgb.DataIter):
-    """Windows read in order, some once more without a source, with their weights."""
-
-    def __init__(
-        self,
-        windows: WindowData,
-        weights: npt.NDArray[np.float64],
-        config: GbtConfig,
-        sources: tuple[slice, ...],
-    ) -> None:
-        super().__init__()
-        self.windows, self.weights, self.config = windows, weights, config
-        self.sources = sources
-        self.start = 0
-
-    def reset(self) -> None:
-        """Begin again; XGBoost reads everything several times."""
-        self.start = 0
-
-    def next(self, input_data: Callable[..., None]) -> bool:
-        """Hand over the next windows; False when there are none."""
-        if self.start >= len(self.windows):
-            return False
-        indices = np.arange(self.start, min(self.start + READ_WINDOWS, len(self.windows)))
-        X, y = self.windows.take(indices), self.windows.y[indices]
-        # Drawn from where the batch starts: every pass over the data must see the same copies.
-        rng = np.random.default_rng([self.config.seed, self.start])
-        copies, labels = [X], [y]
-        for columns in self.sources:
-            chosen = rng.random(len(X)) < self.config.source_dropout
-            blind = X[chosen].copy()
-            blind[:, columns] = np.nan
-            copies.append(blind)
-            labels.append(y[chosen])
-        label = np.concatenate(labels)
-        input_data(data=np.concatenate(copies), label=label, weight=self.weights[label])
-        self.start += READ_WINDOWS
-        return True
 
 
 class _Recorder(xgb.callback.TrainingCallback):

@@ -1,28 +1,28 @@
 """Which windows make a batch: a function of (seed, epoch) alone, so that no state needs saving."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.features.window_data import ArrayWindows, WindowData
+from cis490_pipeline.features.window_data import ArrayWindows, WindowData, fits_in_memory
 
-IN_MEMORY_BYTES = 512 * 2**20
-"""Windows up to this size are read once; larger sets are read batch by batch."""
-
+_READ_WINDOWS = 4096
+"""Windows calibrated at a time when a set is read once: the arithmetic needs several copies."""
 
 RUN_EPISODES = 8
 """Episodes that lie one after another on disk and stay together for an epoch: 1.3 MB of grid."""
 
 
 def epoch_blocks(
-    groups: npt.NDArray[np.str_], *, seed: int, epoch: int, block_episodes: int
+    episodes: npt.NDArray[np.integer[Any]], *, seed: int, epoch: int, block_episodes: int
 ) -> list[npt.NDArray[np.intp]]:
     """Order of all windows in one epoch, shuffled within blocks of few places on disk.
 
     Parameters
     ----------
-    groups : (n_windows,) episode of each window, in the order the episodes are stored.
+    episodes : (n_windows,) episode of each window, numbered from 0 in the order they are stored.
     seed, epoch : the blocks depend on nothing else.
     block_episodes : episodes whose windows are shuffled among each other, at most.
 
@@ -37,22 +37,21 @@ def epoch_blocks(
     is drawn anew each epoch, so that the same episodes do not always meet.
     """
     rng = np.random.default_rng([seed, epoch])
-    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
-    n_episodes = first.size
+    n_episodes = int(episodes.max(initial=-1)) + 1
     drawn = rng.permutation(n_episodes)
-    shuffled = rng.permutation(groups.size)
+    shuffled = rng.permutation(episodes.size)
     if n_episodes <= block_episodes:
         return [shuffled]
     run_episodes = min(RUN_EPISODES, block_episodes)
     # A stream of its own: a corpus that fills one block must not depend on how runs are cut.
     offset = int(np.random.default_rng([seed, epoch, 2]).integers(run_episodes))
-    run_of_place = (np.arange(n_episodes) + offset) // run_episodes
-    n_runs = int(run_of_place[-1]) + 1
+    run_of_episode = (np.arange(n_episodes) + offset) // run_episodes
+    n_runs = int(run_of_episode[-1]) + 1
     place_of_run = np.argsort(np.argsort(drawn[:n_runs]))
     block_of_run = place_of_run // (block_episodes // run_episodes)
-    # np.unique sorts by name; on disk an episode's place is that of its first window.
-    place_of_episode = np.argsort(np.argsort(first))
-    block_of = block_of_run[run_of_place[place_of_episode[number]]]
+    # Two bytes a window, which numpy also sorts fastest; 65,536 blocks are 16 million episodes.
+    block_of_episode = block_of_run[run_of_episode].astype(np.min_scalar_type(block_of_run.max()))
+    block_of = block_of_episode[episodes]
     order = shuffled[np.argsort(block_of[shuffled], kind="stable")]
     return np.split(order, np.cumsum(np.bincount(block_of))[:-1])
 
@@ -70,7 +69,7 @@ def read_batches(
     """
     ends = np.cumsum([block.size for block in blocks])
     n_asked = n_read = 0
-    for batch in batches(np.concatenate(blocks), batch_size):
+    for batch in _across(blocks, batch_size):
         n_read += batch.size
         n_wanted = int(np.searchsorted(ends, n_read)) + 2
         for block in blocks[n_asked:n_wanted]:
@@ -89,6 +88,19 @@ def batches(order: npt.NDArray[np.intp], batch_size: int) -> Iterator[npt.NDArra
         batch = order[start : start + batch_size]
         if batch.size > 1:
             yield batch
+
+
+def _across(
+    blocks: Sequence[npt.NDArray[np.intp]], batch_size: int
+) -> Iterator[npt.NDArray[np.intp]]:
+    """Cut blocks as ``batches`` would cut them joined, without a second copy of the order."""
+    left = np.zeros(0, dtype=np.intp)
+    for block in blocks:
+        joined = np.concatenate([left, block])
+        n_whole = joined.size - joined.size % batch_size
+        yield from batches(joined[:n_whole], batch_size)
+        left = joined[n_whole:]
+    yield from batches(left, batch_size)
 
 
 def n_batches(n_windows: int, batch_size: int) -> int:
@@ -149,9 +161,17 @@ def jitter_channels(
     return X
 
 
+def is_held(windows: WindowData) -> bool:
+    """Whether a set is in memory, or small enough to be read into it once."""
+    return isinstance(windows, ArrayWindows) or fits_in_memory(len(windows), windows.shape)
+
+
 def in_memory(windows: WindowData) -> WindowData:
     """Read a small set once, so that an epoch costs no calibration; leave a large one on disk."""
-    n_bytes = len(windows) * int(np.prod(windows.shape)) * np.dtype(np.float32).itemsize
-    if isinstance(windows, ArrayWindows) or n_bytes > IN_MEMORY_BYTES:
+    if isinstance(windows, ArrayWindows) or not is_held(windows):
         return windows
-    return ArrayWindows(windows.take(np.arange(len(windows))), windows.y, windows.groups)
+    X = np.empty((len(windows), *windows.shape), dtype=np.float32)
+    for start in range(0, len(X), _READ_WINDOWS):
+        part = np.arange(start, min(start + _READ_WINDOWS, len(X)))
+        X[part] = windows.take(part)
+    return ArrayWindows(X, windows.y, windows.groups)

@@ -212,7 +212,7 @@ class TrainingRun:
         """Mean training loss of one epoch of optimizer steps."""
         config, y = self.config, self.train_windows.y
         blocks = epoch_blocks(
-            self.train_windows.groups,
+            self.train_windows.episode_numbers,
             seed=config.seed,
             epoch=epoch,
             block_episodes=config.block_episodes,

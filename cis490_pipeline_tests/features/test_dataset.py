@@ -128,7 +128,7 @@ def test_reading_ahead_asks_for_the_rows_of_the_windows_and_joins_neighbours(fol
     )
     asked = []
     monkeypatch.setattr(
-        "cis490_pipeline.features.raw_windows.read_ahead",
+        "cis490_pipeline.features.mapped.read_ahead",
         lambda shard, start, stop: asked.append((str(shard.filename), start, stop)),
     )
     chosen = np.flatnonzero(np.arange(len(windows)) % 5 != 3)

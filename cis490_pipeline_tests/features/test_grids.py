@@ -11,8 +11,9 @@ from cis490_pipeline.errors import DatasetError, SchemaMismatchError
 from cis490_pipeline.features import grids as grids_module
 from cis490_pipeline.features.calibration import baseline_statistics
 from cis490_pipeline.features.extract import extract_episode
-from cis490_pipeline.features.grid_store import open_shard, read_ahead
+from cis490_pipeline.features.grid_store import open_shard
 from cis490_pipeline.features.grids import GridStore, build_grids
+from cis490_pipeline.features.mapped import read_ahead
 from cis490_pipeline.store.episode import load_episode
 
 
