@@ -64,8 +64,8 @@ BasicMotions and JapaneseVowels (equal length) from aeon's wheel, default split;
 standardized by train. The same network classes go through the same loop with one setting for both
 sets: the defaults, but batches of {scale["public_settings"]["batch_size"]}, all
 {scale["public_settings"]["max_epochs"]} epochs on all training series, the last averaged weights
-kept, and no source dropout, as there is one source. Mean of {scale["public_seeds"]} seeds with its
-95 % interval.
+kept, and neither source dropout nor jitter, as there is one source and one device. Mean of
+{scale["public_seeds"]} seeds with its 95 % interval.
 
 {by_title["Public sets, accuracy"]}
 """

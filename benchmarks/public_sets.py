@@ -26,7 +26,12 @@ from cis490_pipeline.models.transformer import TransformerConfig, TransformerNet
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.loop import reproducible, train_network
 
-SETTINGS: Final = {"max_epochs": 100, "batch_size": 16, "source_dropout": 0.0}
+SETTINGS: Final = {
+    "max_epochs": 100,
+    "batch_size": 16,
+    "source_dropout": 0.0,
+    "shift_jitter": 0.0,
+}
 FILES: Final = {"BasicMotions": "BasicMotions", "JapaneseVowels": "JapaneseVowels_eq"}
 WANTED: Final = {"BasicMotions": 0.975, "JapaneseVowels": 0.98}
 
