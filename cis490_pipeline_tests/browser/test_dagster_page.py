@@ -27,7 +27,8 @@ def test_the_page_of_a_report_shows_its_score_and_its_confusion(page, server, tm
     page.goto(f"{server.url}/assets/{REPORT}?partition=host")
 
     page.get_by_text("macro_f1", exact=True).first.wait_for(timeout=60_000)
-    assert f"{report['macro_f1']:.3f}" in page.inner_text("body")
+    # The page cuts digits off and does not round.
+    assert str(report["macro_f1"])[:6] in page.inner_text("body")
     page.screenshot(path=tmp_path / "asset.png")
     # Dagster shows Markdown in a dialog, on demand.
     page.get_by_role("row").filter(has_text="confusion").get_by_text("[Show Markdown]").click()
