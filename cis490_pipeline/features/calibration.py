@@ -65,12 +65,13 @@ class Calibrator:
 
     Notes
     -----
-    A log1p value x becomes (x − median) / max(IQR, ½ train median IQR, .1 train SD, 1e-3), with
-    median and IQR of the channel in the device's own clean telemetry. Statistics follow as those of
-    the values do: the mean and the 95th percentile shift and scale, standard deviation and slope
-    only scale, the share of zeros stays. Then the z score of train, clipped to ±8 last. Unknown
-    (NaN) stays unknown, and what is relative to an unknown baseline is unknown. Between baseline
-    and z score the drifting gauges are treated as ``gauges`` says.
+    A log1p value x becomes x − median, with the median of the channel in the device's own clean
+    telemetry; under the scaling ``device`` that is divided by max(IQR, ½ train median IQR, .1 train
+    SD, 1e-3). Statistics follow as those of the values do: the mean and the 95th percentile shift
+    and scale, standard deviation and slope only scale, the share of zeros stays. Then the z score
+    of train, clipped to ±8 last. Unknown (NaN) stays unknown, and what is relative to an unknown
+    baseline is unknown. Between baseline and z score the drifting gauges are treated as ``gauges``
+    says.
 
     Attributes
     ----------
@@ -79,7 +80,7 @@ class Calibrator:
     floor : (n_channels,) the least scale: max(½ train median IQR, .1 train SD, 1e-3).
     z_mean, z_sd : of train, relative to baselines; (n_channels,), of summaries (n_features,).
     gauges : what is left of the gauges that creep after a start.
-    scaling : by what the distance from the baseline is divided; the formula above is ``device``.
+    scaling : by what the distance from the baseline is divided, if by anything.
     """
 
     mode: CalibrationMode
@@ -89,7 +90,7 @@ class Calibrator:
     z_mean: Array
     z_sd: Array
     gauges: GaugeTreatment = GaugeTreatment.RECORDED
-    scaling: Scaling = Scaling.DEVICE
+    scaling: Scaling = Scaling.TRAIN
 
     def __post_init__(self) -> None:
         """Refuse arrays of the wrong shape or with senseless values.
@@ -124,7 +125,7 @@ class Calibrator:
         baseline_iqr: Array,
         windows: Callable[[], Iterable[Batch]],
         gauges: GaugeTreatment = GaugeTreatment.RECORDED,
-        scaling: Scaling = Scaling.DEVICE,
+        scaling: Scaling = Scaling.TRAIN,
     ) -> Self:
         """Learn the least scales and the z score.
 
@@ -203,7 +204,7 @@ class Calibrator:
         kind: InputKind,
         arrays: Mapping[str, Array],
         gauges: GaugeTreatment = GaugeTreatment.RECORDED,
-        scaling: Scaling = Scaling.DEVICE,
+        scaling: Scaling = Scaling.TRAIN,
     ) -> Self:
         """Restore from what ``arrays`` gave.
 

@@ -44,7 +44,7 @@ def replace_member(folder, name, content):
 CALIBRATOR = {
     "mode": "episode_baseline",
     "gauges": "recorded",
-    "scaling": "device",
+    "scaling": "train",
     "digest": make_calibrator().digest,
     "cleanliness": None,
 }
@@ -234,7 +234,7 @@ def test_a_file_larger_than_any_checkpoint_needs_is_refused(folder, monkeypatch)
         ({"calibrator": CALIBRATOR | {"gauges": "none"}}, "'none' is not a valid GaugeTreatment"),
         ({"calibrator": CALIBRATOR}, r"the cleanliness check has digest \w+, .* says None"),
         ({"calibrator": CALIBRATOR | {"gauges": "centred"}}, "safetensors: digest"),
-        ({"calibrator": CALIBRATOR | {"scaling": "train"}}, "safetensors: digest"),
+        ({"calibrator": CALIBRATOR | {"scaling": "device"}}, "safetensors: digest"),
         ({"calibrator": CALIBRATOR | {"scaling": "none"}}, "'none' is not a valid Scaling"),
         ({"files": {}}, "lists the files none; wanted"),
     ],

@@ -32,7 +32,7 @@ def corpus(seed=0, n_episodes=6, n_windows=8):
     return np.concatenate(windows), np.array(medians), np.array(iqrs), n_windows
 
 
-def fitted(kind, mode=EPISODE, unknown=0.0):
+def fitted(kind, mode=EPISODE, unknown=0.0, scaling=Scaling.TRAIN):
     windows, medians, iqrs, n = corpus()
     if unknown:
         windows[np.random.default_rng(9).random(windows.shape) < unknown] = np.nan
@@ -44,7 +44,7 @@ def fitted(kind, mode=EPISODE, unknown=0.0):
             part = slice(start, start + 7)
             yield X[part], median[part], iqr[part]
 
-    calibrator = Calibrator.fit(mode, Variant.REALISTIC, kind, iqrs, batches)
+    calibrator = Calibrator.fit(mode, Variant.REALISTIC, kind, iqrs, batches, scaling=scaling)
     return calibrator, X, median, iqr, iqrs, windows
 
 
@@ -70,7 +70,7 @@ def test_a_grid_shorter_than_the_baseline_is_refused():
 
 
 def test_tensors_are_calibrated_as_a_loop_over_episodes_and_channels_would():
-    calibrator, X, median, iqr, iqrs, windows = fitted("tensor")
+    calibrator, X, median, iqr, iqrs, windows = fitted("tensor", scaling=Scaling.DEVICE)
 
     wanted = np.empty_like(X, dtype=np.float64)
     for c in range(C):
@@ -254,7 +254,7 @@ def test_the_treatment_of_gauges_is_part_of_the_digest_and_comes_back(treatment)
 
 @pytest.mark.parametrize("kind", ["tensor", "summary"])
 def test_scaled_by_train_a_devices_own_spread_does_not_matter(kind):
-    plain, X, median, iqr, iqrs, _ = fitted(kind)
+    plain, X, median, iqr, iqrs, _ = fitted(kind, scaling=Scaling.DEVICE)
     by_train = Calibrator.fit(
         EPISODE,
         Variant.REALISTIC,
