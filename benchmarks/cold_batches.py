@@ -1,7 +1,6 @@
 """Batches from a corpus that is not in memory: block-shuffled against windows drawn at random."""
 
 import ctypes
-import json
 import mmap
 import os
 import statistics
@@ -14,21 +13,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from benchmarks.made_grids import commit_grids
 from benchmarks.measuring import Line, at_least, ratio
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.features.calibration import CalibrationMode, Calibrator
 from cis490_pipeline.features.channels import N_CHANNELS
 from cis490_pipeline.features.dataset import build_tensor_dataset, load_windows
 from cis490_pipeline.features.grid_store import (
-    INDEX_FILE,
     INDEX_SCHEMA,
-    MANIFEST_FILE,
     GridStore,
-    grids_digest,
 )
 from cis490_pipeline.features.resample import STEP_NS
-from cis490_pipeline.features.schema import grid_schema
-from cis490_pipeline.store.files import file_sha256, write_parquet
+from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.training.batches import batches, epoch_blocks, read_batches
 from cis490_pipeline.training.config import TrainConfig
 
@@ -144,15 +140,7 @@ def made_corpus(scratch: Path) -> tuple[Path, Path]:
         ],
         schema=INDEX_SCHEMA,
     )
-    write_parquet(grids / INDEX_FILE, frame)
-    schema = grid_schema()
-    manifest = {
-        "schema": schema.to_dict(),
-        "index_sha256": file_sha256(grids / INDEX_FILE),
-        "shards": dict.fromkeys(names, "made-up"),
-        "digest": grids_digest(frame, schema),
-    }
-    (grids / MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
+    commit_grids(grids, frame, names)
     index = frame.select("episode_id", "host_id").with_columns(
         profile=pl.lit("made-up"),
         sample_name=pl.lit(None, dtype=pl.String),
@@ -172,9 +160,9 @@ def unit_calibrator() -> Calibrator:
     )
 
 
-def _take(windows: object, drawn: Iterable[Indices], n_batches: int) -> None:
+def _take(windows: WindowData, drawn: Iterable[Indices], n_batches: int) -> None:
     for batch in islice(drawn, n_batches):
-        windows.take(batch)  # type: ignore[attr-defined]
+        windows.take(batch)
 
 
 def _single_reads(grids: Path, indices: Indices) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks.made_grids import commit_grids
 from benchmarks.measuring import Line, at_most
 from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
 from cis490_pipeline.features import window_data
@@ -24,16 +25,11 @@ from cis490_pipeline.features.dataset import (
     load_windows,
 )
 from cis490_pipeline.features.grid_store import (
-    INDEX_FILE,
     INDEX_SCHEMA,
-    MANIFEST_FILE,
     GridStore,
-    grids_digest,
 )
 from cis490_pipeline.features.resample import STEP_NS
-from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.models.catalogue import INPUT_KINDS
-from cis490_pipeline.store.files import file_sha256, write_json, write_parquet
 
 MODELS = (Architecture.GBT, Architecture.MLP, Architecture.GRU)
 SHORT: dict[str, dict[str, Any]] = {"gbt": {"max_rounds": 5}}
@@ -91,15 +87,7 @@ def make_datasets(folder: Path, n_episodes: int) -> None:
         np.save(grids / names[-1], noise[:n_here].reshape(-1, N_CHANNELS))
         rows += [_grid_row(first, place, names[-1], starts) for place in range(n_here)]
     frame = pl.DataFrame(rows, schema=INDEX_SCHEMA)
-    write_parquet(grids / INDEX_FILE, frame)
-    schema = grid_schema()
-    manifest = {
-        "schema": schema.to_dict(),
-        "index_sha256": file_sha256(grids / INDEX_FILE),
-        "shards": dict.fromkeys(names, "made-up"),
-        "digest": grids_digest(frame, schema),
-    }
-    write_json(grids / MANIFEST_FILE, manifest)
+    commit_grids(grids, frame, names)
     side = pl.when(pl.int_range(pl.len()) % VAL_SHARE == 0).then(pl.lit(str(Side.VAL)))
     index = frame.select(
         "episode_id",

@@ -1,6 +1,7 @@
 import signal
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -68,3 +69,13 @@ def memory_place() -> Iterator[Address]:
     fs = fsspec.filesystem("memory")
     if fs.exists(str(place)):
         fs.rm(str(place), recursive=True)
+
+
+@pytest.fixture(params=["memory", "file", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
+    """An empty place of each kind that fsspec is tried with."""
+    if request.param == "file":
+        return Address("file", str(tmp_path / "elsewhere"))
+    name = "bucket" if request.param == "s3" else "memory_place"
+    found: Address = request.getfixturevalue(name)
+    return Address(found.protocol, f"{found.path}/here")

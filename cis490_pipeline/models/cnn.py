@@ -9,16 +9,14 @@ from torch import Tensor, nn
 from cis490_pipeline.domain import PHASES, Architecture
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.layers import PhaseNetwork
-from cis490_pipeline.models.neural import NeuralModel
-from cis490_pipeline.training.config import TrainConfig, out_of_range
+from cis490_pipeline.models.neural import NeuralModel, TensorTrainConfig
+from cis490_pipeline.training.config import out_of_range
 
 
 @dataclass(frozen=True, kw_only=True)
-class CnnConfig(TrainConfig):
+class CnnConfig(TensorTrainConfig):
     """Sizes of the residual network."""
 
-    shift_jitter: float = 0.6
-    """On hosts never seen worth more than any other setting tried: see docs/decisions.md."""
     widths: tuple[int, ...] = (48, 64, 64)
     """Filters of each block."""
     kernels: tuple[int, ...] = (7, 5, 3)

@@ -1,6 +1,7 @@
 """What the five networks share: building, training, and numpy in and out of torch."""
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,14 @@ from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import History, Progress
 from cis490_pipeline.training.loop import reproducible, train_network
 from cis490_pipeline.training.snapshot import Snapshots
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorTrainConfig(TrainConfig):
+    """How a network that reads tensors is trained."""
+
+    shift_jitter: float = 0.6
+    """On hosts never seen worth more than any other setting tried: see docs/decisions.md."""
 
 
 class NeuralModel(BaseModel):

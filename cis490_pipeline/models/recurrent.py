@@ -9,18 +9,16 @@ from torch import Tensor, nn
 from cis490_pipeline.domain import PHASES, Architecture
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.layers import AttentionPool, PhaseNetwork
-from cis490_pipeline.models.neural import NeuralModel
-from cis490_pipeline.training.config import TrainConfig, out_of_range
+from cis490_pipeline.models.neural import NeuralModel, TensorTrainConfig
+from cis490_pipeline.training.config import out_of_range
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrentConfig(TrainConfig):
+class RecurrentConfig(TensorTrainConfig):
     """Sizes of a recurrent network."""
 
     peak_lr: float = 3e-3
     """Higher than the other networks': gradients through time are small."""
-    shift_jitter: float = 0.6
-    """On hosts never seen worth more than any other setting tried: see docs/decisions.md."""
     stem_width: int = 64
     stem_kernel: int = 5
     """Odd length of the first convolution, in steps; its stride is 2."""

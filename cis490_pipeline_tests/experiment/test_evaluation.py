@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,10 +26,8 @@ def spoilt(finished: Workspace, tmp_path: Path) -> EvaluationReport:
     return EvaluationReport(copy_of(finished, tmp_path), Recipe.HOST, *FAST[0])
 
 
-def report_of(stage: EvaluationReport) -> dict[str, object]:
-    report: dict[str, object] = read_json(
-        stage.workspace.paths.report_json(stage.recipe, stage.name)
-    )
+def report_of(stage: EvaluationReport) -> dict[str, Any]:
+    report: dict[str, Any] = read_json(stage.workspace.paths.report_json(stage.recipe, stage.name))
     return report
 
 
@@ -57,14 +56,14 @@ def test_headline_is_scikit_learns_macro_f1_of_the_stored_predictions(
 def test_validation_score_is_scikit_learns(stage: EvaluationReport) -> None:
     y_true, y_pred, _ = true_and_predicted(stage, "val")
 
-    assert report_of(stage)["val"]["macro_f1"] == pytest.approx(  # type: ignore[index]
+    assert report_of(stage)["val"]["macro_f1"] == pytest.approx(
         f1_score(y_true, y_pred, average="macro", zero_division=0)
     )
 
 
 def test_score_of_each_phase_is_scikit_learns(stage: EvaluationReport) -> None:
     y_true, y_pred, _ = true_and_predicted(stage, "test")
-    found = [row["f1"] for row in report_of(stage)["per_class"]]  # type: ignore[attr-defined]
+    found = [row["f1"] for row in report_of(stage)["per_class"]]
 
     wanted = f1_score(y_true, y_pred, labels=LABELS, average=None, zero_division=0)
     np.testing.assert_allclose(found, wanted)
@@ -83,7 +82,7 @@ def test_confusion_and_accuracy_are_scikit_learns(stage: EvaluationReport) -> No
 
 def test_score_of_each_host_is_scikit_learns(stage: EvaluationReport) -> None:
     y_true, y_pred, frame = true_and_predicted(stage, "test")
-    found = {row["host_id"]: row["macro_f1"] for row in report_of(stage)["per_host"]}  # type: ignore[attr-defined]
+    found = {row["host_id"]: row["macro_f1"] for row in report_of(stage)["per_host"]}
 
     scored = pl.DataFrame({"host": frame["host_id"], "true": y_true, "pred": y_pred})
     wanted = {
@@ -106,7 +105,7 @@ def test_episodes_and_windows_are_counted(stage: EvaluationReport) -> None:
 def test_score_lies_in_its_interval(stage: EvaluationReport) -> None:
     report = report_of(stage)
 
-    assert report["ci_low"] < report["macro_f1"] < report["ci_high"]  # type: ignore[operator]
+    assert report["ci_low"] < report["macro_f1"] < report["ci_high"]
 
 
 def test_only_held_out_hosts_are_scored(stage: EvaluationReport) -> None:
@@ -125,7 +124,7 @@ def test_episode_whose_labels_nothing_justifies_is_not_scored(stage: EvaluationR
 
 
 def test_untested_profiles_are_named_in_the_report(stage: EvaluationReport) -> None:
-    untested: dict[str, list[str]] = report_of(stage)["untested_profiles"]  # type: ignore[assignment]
+    untested: dict[str, list[str]] = report_of(stage)["untested_profiles"]
 
     assert untested == {"k-gamingcom": ["scan-and-dial"], "lab-nuc": ["exfil-burst"]}
 

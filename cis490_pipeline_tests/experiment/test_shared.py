@@ -61,15 +61,6 @@ class Note(Stage):
         return self.local()
 
 
-@pytest.fixture(params=["memory", "file", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
-    if request.param == "file":
-        return Address("file", str(tmp_path / "elsewhere"))
-    name = "bucket" if request.param == "s3" else "memory_place"
-    found: Address = request.getfixturevalue(name)
-    return Address(found.protocol, f"{found.path}/data")
-
-
 def machine(place: Address, cache: Path, version: str = "1") -> Note:
     """A run on the machine whose cache this is."""
     note = Note(Workspace(Settings(data=place, cache=cache, workers=1)))

@@ -13,15 +13,6 @@ from cis490_pipeline.store.remote_folder import Entry, RemoteFolder
 from cis490_pipeline_tests.remotes import contents, replace
 
 
-@pytest.fixture(params=["memory", "file", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
-    if request.param == "file":
-        return Address("file", str(tmp_path / "elsewhere"))
-    name = "bucket" if request.param == "s3" else "memory_place"
-    found: Address = request.getfixturevalue(name)
-    return Address(found.protocol, f"{found.path}/here")
-
-
 def entry_of(folder: RemoteFolder, name: str) -> Entry:
     entry = folder.entry(name)
     assert entry is not None

@@ -1,0 +1,96 @@
+"""Which files are made, and their texts."""
+
+from pathlib import Path
+from typing import Any
+
+from docs.make_reference import from_code, from_sample
+
+ROOT = Path(__file__).resolve().parents[2]
+END = "<!-- end -->"
+
+
+def reference() -> str:
+    """Return the whole of ``docs/reference.md``."""
+    return f"""# Reference
+
+This file is made from the code by `docs/make_reference`; do not edit it.
+
+## Commands
+
+Results go to stdout, progress goes to stderr. Exit codes: 0 good; 1 findings (an episode was
+rejected or could not be checked, or `doctor` has advice); 2 wrong usage or input; 130 interrupted.
+
+{from_code.commands()}
+## Settings
+
+A flag wins over the environment, the environment over `cis490.toml` in the working folder, that
+over the default.
+
+{from_code.settings()}
+
+## Reason codes
+
+What each code means: [the format](concepts/format.md#reason-codes).
+
+{from_code.reasons()}
+
+## Architectures
+
+Each is trained twice, `realistic` and `oracle`.
+
+{from_code.models()}
+
+## Assets
+
+{from_code.assets()}
+
+{from_code.automation()}
+
+## Events
+
+`POST` to the dashboard's address; the body is a JSON list of events. An answer with status 200 and
+`{{"delivered": N}}` acknowledges them. `cis490_pipeline.events.contract.json_schema` returns the
+JSON Schema.
+
+{from_code.events()}
+## Errors
+
+All of them are in `cis490_pipeline.errors`. The command line prints the class and the message and
+exits with 2.
+
+{from_code.error_classes()}
+"""
+
+
+BLOCKS = {
+    "README.md": {"settings": from_code.settings},
+    "docs/concepts/channels.md": {"sources": from_code.sources, "channels": from_code.channels},
+    "data/README.md": {
+        "hosts": from_sample.hosts,
+        "profiles": from_sample.profiles,
+        "samples": from_sample.samples,
+        "phases": from_sample.phases,
+        "faults": from_sample.faults,
+    },
+}
+
+
+def with_blocks(text: str, blocks: dict[str, Any]) -> str:
+    """Return a document with each of its made blocks made anew."""
+    for name, make in blocks.items():
+        start = f"<!-- made: {name} -->"
+        before, found, rest = text.partition(start)
+        _, ended, after = rest.partition(END)
+        if not (found and ended):
+            raise SystemExit(f"no lines between {start} and {END}")
+        text = f"{before}{start}\n{make()}\n{END}{after}"
+    return text
+
+
+def made_files() -> dict[str, str]:
+    """Return every file this script writes, by path from the root, with its text."""
+    made = {
+        name: with_blocks((ROOT / name).read_text(encoding="utf-8"), blocks)
+        for name, blocks in BLOCKS.items()
+    }
+    return {"docs/reference.md": reference(), **made}
