@@ -279,15 +279,11 @@ class TrainingRun:
         if self.val_windows is None:
             return math.nan, math.nan
         y = self.val_windows.y
-        logits = np.concatenate(
-            [
-                self.averaged.network(torch.from_numpy(self.val_windows.take(part)).to(self.device))
-                .float()
-                .cpu()
-                .numpy()
-                for part in np.array_split(np.arange(len(y)), math.ceil(len(y) / EVAL_BATCH))
-            ]
-        )
+        # All of it at once: small results kept between large batches would pin the heap.
+        logits = np.empty((len(y), self.n_classes), dtype=np.float32)
+        for part in np.array_split(np.arange(len(y)), math.ceil(len(y) / EVAL_BATCH)):
+            X = torch.from_numpy(self.val_windows.take(part)).to(self.device)
+            logits[part] = self.averaged.network(X).float().cpu().numpy()
         loss = float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(y)))
         # argmax would read a class out of NaN logits, and so a score out of nothing.
         if not np.isfinite(logits).all():
