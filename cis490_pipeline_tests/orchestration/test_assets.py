@@ -7,7 +7,7 @@ from cis490_pipeline.checkpoints.manifest import BOOSTER
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.experiment.dataset import FeatureShards, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.evaluation import EvaluationReport
-from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
+from cis490_pipeline.experiment.pipeline import corpus_stages, dataset_stages, recipe_stages
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.store.files import read_json
 from cis490_pipeline_tests.orchestration.making import (
@@ -23,6 +23,7 @@ from cis490_pipeline_tests.orchestration.making import (
     flip_a_byte,
     materialize,
     materialized,
+    workspace_in,
 )
 
 GBT = (Recipe.HOST, Architecture.GBT, Variant.REALISTIC)
@@ -190,3 +191,25 @@ def test_a_report_made_again_is_the_same_to_the_digest(first_runs, workspace):
     stage = EvaluationReport(workspace, *GBT)
 
     assert stage.ensure(force=True).record.digest == versions(first_runs[1][1])[REPORT]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "learnt"),
+    [(Architecture.GBT, "model.ubj"), (Architecture.MLP, "weights.safetensors")],
+)
+def test_a_model_is_the_same_to_the_byte_with_and_without_dagster(
+    workspace, instance, tmp_path, architecture, learnt
+):
+    run = materialize(workspace, instance, [f"model/{architecture}/realistic/checkpoint"], "host")
+    alone = workspace_in(tmp_path / "alone")
+    for stage in (*corpus_stages(alone), *dataset_stages(alone, Recipe.HOST)):
+        stage.ensure()
+    through, direct = (
+        TrainedCheckpoint(place, Recipe.HOST, architecture, Variant.REALISTIC)
+        for place in (workspace, alone)
+    )
+    made = direct.ensure()
+
+    assert run.success
+    assert versions(run) == {direct.key: made.record.digest}
+    assert (through.folder / learnt).read_bytes() == (direct.folder / learnt).read_bytes()
