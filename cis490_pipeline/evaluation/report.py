@@ -113,7 +113,9 @@ def evaluate(
         "per_host": hosts,
         "host_minimum": _minimum(hosts),
         "profile_host": _profile_by_host(test, untested),
-        "detection": alarm and detection_report(frame, alarm, seed=seed, n_resamples=n_resamples),
+        "detection": None
+        if alarm is None
+        else detection_report(frame, alarm, seed=seed, n_resamples=n_resamples),
         **(extra or {}),
     }
 
