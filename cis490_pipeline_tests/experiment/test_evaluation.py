@@ -16,7 +16,8 @@ from cis490_pipeline.experiment.alarm import alarm_inputs
 from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.files import read_json
-from cis490_pipeline_tests.experiment.runs import FAST, copy_of
+from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline_tests.experiment.runs import FAST, SAMPLE, copy_of, member, members_of
 
 LABELS = [str(phase) for phase in PHASES]
 
@@ -204,7 +205,8 @@ def test_an_infection_begins_with_its_row_in_the_labels(stage: EvaluationReport)
     windows = alarm_windows(test, inputs.truth)
     began = {}
     for host, name in test.select("host_id", "episode_id").unique().rows():
-        lines = members_of(EpisodeRef(host, name))["labels.jsonl"].splitlines()
+        members = members_of(EpisodeStore(SAMPLE), EpisodeRef(host, name))
+        lines = members[member(members, "labels.jsonl")].splitlines()
         labels = [json.loads(line) for line in lines]
         times = [row["t_wall_ns"] for row in labels if row["phase"] == "infecting"]
         began[name] = (times[0] - labels[0]["t_wall_ns"]) / 1e9 if times else math.nan
