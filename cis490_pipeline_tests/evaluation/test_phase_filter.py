@@ -83,6 +83,18 @@ def test_sequences_do_not_touch_each_other():
     np.testing.assert_array_equal(together, np.concatenate(alone))
 
 
+def test_no_single_window_rules_a_phase_out_for_good():
+    model = any_filter(np.random.default_rng(5))
+    never = model.advance(PhaseFilter.start(), np.array([1.0, 0, 0, 0, 0]))
+
+    after = filter_sequences(
+        model, np.array([[0.0, 0, 0, 1, 0]] * 20), np.ones(20, dtype=bool), np.array([20])
+    )
+
+    assert (never > 0).all()
+    assert after[-1, 3] > 0.99
+
+
 def test_no_later_window_changes_an_earlier_state():
     rng = np.random.default_rng(3)
     model, proba, present = any_filter(rng), any_proba(rng, 9), np.ones(9, dtype=bool)
