@@ -3,6 +3,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import binomtest, chi2
 from sklearn.metrics import f1_score
 
 from cis490_pipeline.evaluation.alarm import Alarm, AlarmSettings
@@ -212,3 +213,13 @@ def test_no_number_where_there_is_no_infection():
     assert report["time_to_detection"]["why"] == "n/a: no infection"
     assert report["by_profile"] == []
     assert all(row["ppv"] is None and "0 infections" in row["why"] for row in report["ppv"])
+
+
+def test_ends_of_a_predictive_value_combine_the_worst_and_the_best_of_both_intervals(report):
+    times, rate = report["time_to_detection"], report["false_alarms"]
+    # 97.5 % each, so that both hold in 95 %.
+    share = binomtest(times["n_detected"], times["n_infected"]).proportion_ci(0.975, "wilson")
+    most = chi2.ppf(1 - 0.0125, 2 * rate["n"] + 2) / 2 / rate["device_days"]
+
+    worst = 0.01 * share.low / (0.01 * share.low + most)
+    assert report["ppv"][1]["low"] == pytest.approx(worst)
