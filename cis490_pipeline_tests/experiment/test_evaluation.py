@@ -1,3 +1,5 @@
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -6,12 +8,16 @@ import polars as pl
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from cis490_pipeline.domain import PHASES, Recipe
+from cis490_pipeline.domain import PHASES, EpisodeRef, Recipe
 from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.evaluation.alarm import AlarmSettings
+from cis490_pipeline.evaluation.alarm_windows import alarm_windows
+from cis490_pipeline.experiment.alarm import alarm_inputs
 from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.files import read_json
-from cis490_pipeline_tests.experiment.runs import FAST, copy_of
+from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline_tests.experiment.runs import FAST, SAMPLE, copy_of, member, members_of
 
 LABELS = [str(phase) for phase in PHASES]
 
@@ -175,3 +181,38 @@ def test_without_a_checkpoint_it_says_what_to_make_first(spoilt: EvaluationRepor
 
     with pytest.raises(DatasetError, match="make dataset/validation_index and model/gbt/realistic"):
         spoilt.ensure()
+
+
+def test_the_stored_alarm_is_the_reports_and_was_fitted_on_validation_alone(
+    stage: EvaluationReport,
+) -> None:
+    settings = AlarmSettings.from_dict(read_json(stage.checkpoint.folder / "alarm.json"))
+    inputs = alarm_inputs(
+        stage.workspace, stage.checkpoint.dataset.folder, stage.checkpoint.input_kind
+    )
+    val = alarm_windows(stored(stage).filter(split="val"), inputs.truth)
+
+    assert settings.to_dict() == report_of(stage)["detection"]["alarm"]["settings"]
+    assert settings.fitted_on["val_digest"] == val.digest
+    assert settings.fitted_on["train_digest"] == inputs.sequences.digest
+
+
+def test_an_infection_begins_with_its_row_in_the_labels(stage: EvaluationReport) -> None:
+    test = stored(stage).filter(split="test")
+    inputs = alarm_inputs(
+        stage.workspace, stage.checkpoint.dataset.folder, stage.checkpoint.input_kind
+    )
+    windows = alarm_windows(test, inputs.truth)
+    began = {}
+    for host, name in test.select("host_id", "episode_id").unique().rows():
+        members = members_of(EpisodeStore(SAMPLE), EpisodeRef(host, name))
+        lines = members[member(members, "labels.jsonl")].splitlines()
+        labels = [json.loads(line) for line in lines]
+        times = [row["t_wall_ns"] for row in labels if row["phase"] == "infecting"]
+        began[name] = (times[0] - labels[0]["t_wall_ns"]) / 1e9 if times else math.nan
+
+    onsets = dict(zip(windows.episode_ids, windows.onset_s.tolist(), strict=True))
+    assert onsets == {name: pytest.approx(t, nan_ok=True) for name, t in began.items()}
+    assert report_of(stage)["detection"]["time_to_detection"]["n_infected"] == sum(
+        math.isfinite(t) for t in began.values()
+    )
