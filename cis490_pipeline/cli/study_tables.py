@@ -7,7 +7,7 @@ from rich.table import Table
 
 from cis490_pipeline.cli.tables import interval_text
 
-_WIDTH = 88
+_WIDTH = 110
 
 
 def print_study(study: dict[str, Any]) -> None:
@@ -30,7 +30,16 @@ def print_study(study: dict[str, Any]) -> None:
 
 def _profiles(heading: str, section: dict[str, Any]) -> Table:
     table = Table(title=f"{heading}: trained without the profile")
-    for column in ("profile", "found on", "alarms in", "if trained on", "max softmax", "energy"):
+    for column in (
+        "profile",
+        "found on",
+        "alarm stands in",
+        "raised by it in",
+        "the same, if trained on",
+        "false alarm in quiet windows",
+        "AUROC max softmax",
+        "AUROC energy",
+    ):
         table.add_column(column, justify="left" if column in ("profile", "found on") else "right")
     trained = {row["profile"]: row["alarm"] for row in section["reference"]}
     for row in section["rows"]:
@@ -39,8 +48,10 @@ def _profiles(heading: str, section: dict[str, Any]) -> Table:
         table.add_row(
             row["profile"],
             row["scope"],
-            _share(row["alarm"]),
-            _share(reference),
+            _episodes(row["alarm"], "any"),
+            _episodes(row["alarm"], "new"),
+            _episodes(reference, "new"),
+            _share(row["quiet"]),
             _area(areas.get("max_softmax")),
             _area(areas.get("energy")),
         )
@@ -82,7 +93,7 @@ def _drift(section: dict[str, Any]) -> Table:
     limit = section["threshold"]
     table = Table(title=f"channels whose population stability index is over {limit:g}")
     for column in ("compared with train", "view", "episodes", "over", "and beyond chance", "of"):
-        table.add_column(column, justify="left" if column in ("view",) else "right")
+        table.add_column(column, justify="left" if column == "view" else "right")
     for row in section["summary"]:
         numbers = ("n_episodes", "n_flagged", "n_flagged_beyond_chance", "n_channels")
         table.add_row(row["group"], row["view"], *(str(row[name]) for name in numbers))
@@ -101,10 +112,14 @@ def _say_why(console: Console, section: dict[str, Any]) -> None:
             console.print(line, highlight=False, markup=False)
 
 
-def _share(alarm: dict[str, Any] | None) -> str:
-    if alarm is None:
+def _episodes(alarm: dict[str, Any] | None, which: str) -> str:
+    return "n/a" if alarm is None else f"{alarm[which]['n']} of {alarm['n_episodes']}"
+
+
+def _share(quiet: dict[str, Any] | None) -> str:
+    if quiet is None or quiet["share_of_windows"] is None:
         return "n/a"
-    return f"{alarm['n_alarmed']} of {alarm['n_episodes']}"
+    return f"{quiet['share_of_windows']:.0%} of {quiet['n_windows']}"
 
 
 def _area(found: dict[str, Any] | None) -> str:

@@ -4,7 +4,7 @@ Whatever has ``fires`` and ``to_dict`` may stand in its place: see :class:`Alarm
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
@@ -39,8 +39,8 @@ class Alarm(Protocol):
         ...
 
 
-FitAlarm = Callable[[pl.DataFrame], Alarm]
-"""Fixes an alarm on the validation rows of a prediction frame."""
+FitAlarm = Callable[[pl.DataFrame, Sequence[str]], Alarm]
+"""Fixes an alarm on the validation rows of a prediction frame, and the ids of train's episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +64,22 @@ class WindowAlarm:
         return asdict(self)
 
 
-def fit_window_alarm(val: pl.DataFrame) -> Alarm:
+def fit_window_alarm(val: pl.DataFrame, train: Sequence[str] = ()) -> WindowAlarm:
     """Fix the threshold on validation.
 
     Parameters
     ----------
     val : prediction frame of the validation side alone.
+    train : ids of the training episodes, which other alarms learn the order of phases from; this
+        one has no order, and refuses only an episode that is also in val.
 
     Raises
     ------
     EvaluationError
-        If a row is of another side, or none is labelled clean or armed.
+        If a row is of another side or of a training episode, or none is labelled clean or armed.
     """
+    if trained := sorted(set(val["episode_id"]) & set(train)):
+        raise EvaluationError(f"a threshold may not be fixed on episode {trained[0]}, of train")
     if strange := sorted(set(val["split"]) - {str(Side.VAL)}):
         raise EvaluationError(f"a threshold is fixed on val alone, got windows of {strange}")
     quiet = val.filter(~is_infected())

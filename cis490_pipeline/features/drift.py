@@ -27,7 +27,7 @@ Counts = npt.NDArray[np.int64]
 
 
 def psi(reference: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
-    """Population stability index of two histograms: Σ (q − p) · ln(q / p).
+    """Return the population stability index of two histograms: Σ (q − p) · ln(q / p).
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def window_levels(
 def _deciles(column: Floats, at: Floats) -> Floats:
     if np.isneginf(column).all():
         return np.full(at.size, -np.inf)
-    deciles: Floats = np.nanquantile(column, at)
+    deciles: Floats = np.nanquantile(column, at).astype(np.float64)
     return deciles
 
 

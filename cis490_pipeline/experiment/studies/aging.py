@@ -1,6 +1,7 @@
 """What becomes of a model as the time since its training grows."""
 
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 
 import polars as pl
@@ -52,7 +53,13 @@ def time_decay(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> dict[st
     scorable = set(ids_of(episodes.filter("scorable")))
     later = [row for row in after if row[1] in scorable]
     cut = after[0][0].isoformat() if after else None
-    nothing = {"cut": cut, "slots": [], "aut": None, "ci_low": None, "ci_high": None}
+    nothing: dict[str, Any] = {
+        "cut": cut,
+        "slots": [],
+        "aut": None,
+        "ci_low": None,
+        "ci_high": None,
+    }
     edges = slot_edges([at for at, _ in later])
     if edges is None:
         why = f"{len(later)} episodes after the cut do not fill two slots of time"
@@ -80,7 +87,7 @@ def time_decay(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> dict[st
 
 
 def slot_edges(times: list[datetime]) -> list[datetime] | None:
-    """Ends of equal slots of time that hold two episodes each, six slots at most.
+    """Find the ends of equal slots of time that hold two episodes each, six slots at most.
 
     Parameters
     ----------
@@ -108,7 +115,7 @@ def _slots(ordered: Times, edges: list[datetime]) -> list[tuple[datetime, list[s
 
 
 def _pairs(edges: list[datetime]) -> list[tuple[datetime, datetime]]:
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _cut(ordered: Times, share: float) -> tuple[Times, Times]:

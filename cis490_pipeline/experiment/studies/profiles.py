@@ -1,8 +1,10 @@
-"""Leave one profile out: does a model that never saw it still alarm, and does it doubt itself?"""
+"""Leave one profile out: whether a model that never saw it still alarms, and doubts itself."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import PHASES, Side
@@ -22,10 +24,18 @@ from cis490_pipeline.experiment.studies.runs import StudyRuns, logits_of
 UNSEEN_SIDE: Final = "test side"
 SAME_SIDES: Final = "train and val sides"
 
-SCORES: Final = {
-    "max_softmax": lambda frame: max_softmax_score(probabilities(frame)),
-    "energy": lambda frame: energy_score(logits_of(frame)),
-}
+Score = Callable[[pl.DataFrame], npt.NDArray[np.float64]]
+
+
+def _max_softmax(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+    return max_softmax_score(probabilities(frame))
+
+
+def _energy(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+    return energy_score(logits_of(frame))
+
+
+SCORES: Final[Mapping[str, Score]] = {"max_softmax": _max_softmax, "energy": _energy}
 
 
 def leave_one_profile_out(
@@ -42,7 +52,7 @@ def leave_one_profile_out(
 
     Returns
     -------
-    ``alarm`` in words, ``rows`` (one per profile and scope) and ``reference`` (the same alarms of
+    ``rows`` (one per profile and scope) and ``reference`` (the same alarms of
     the model that was trained with all profiles, on the test side).
 
     Notes
@@ -72,8 +82,9 @@ def _rows(
         SAME_SIDES: index.filter(of_it, pl.col("side").is_in([Side.TRAIN, Side.VAL]), "scorable"),
     }
     try:
-        predicted = _predicted(runs, index, profile)
-        alarm = fit_alarm(predicted.filter(split=Side.VAL))
+        arrangement = _arrangement(index, profile)
+        predicted = runs.predictions(arrangement)
+        alarm = fit_alarm(predicted.filter(split=Side.VAL), arrangement.train)
     except PipelineError as fault:
         return [_empty(profile, scope, frame, str(fault)) for scope, frame in frames.items()]
     known_test = set(ids_of(index.filter(side=Side.TEST).filter(~of_it.fill_null(False))))
@@ -94,7 +105,7 @@ def _rows(
     ]
 
 
-def _predicted(runs: StudyRuns, index: pl.DataFrame, without: str | None) -> pl.DataFrame:
+def _arrangement(index: pl.DataFrame, without: str | None) -> Arrangement:
     """Train on the train side without a profile; score the test side and the profile."""
     of_it = (pl.col("profile") == without).fill_null(False) if without else pl.lit(False)
     train = drawn(index.filter(~of_it, side=Side.TRAIN)["episode_id"])
@@ -102,15 +113,16 @@ def _predicted(runs: StudyRuns, index: pl.DataFrame, without: str | None) -> pl.
     left_out = index.filter(of_it, pl.col("side").is_in([Side.TRAIN, Side.VAL]), "scorable")
     scored = ids_of(pl.concat([index.filter(side=Side.TEST), left_out]))
     name = f"without {without}" if without else "with all profiles"
-    return runs.predictions(Arrangement(name=name, train=train, val=val, scored=scored))
+    return Arrangement(name=name, train=train, val=val, scored=scored)
 
 
 def _reference(
     runs: StudyRuns, index: pl.DataFrame, profiles: list[str], fit_alarm: FitAlarm
 ) -> list[dict[str, Any]]:
     try:
-        predicted = _predicted(runs, index, None)
-        alarm = fit_alarm(predicted.filter(split=Side.VAL))
+        arrangement = _arrangement(index, None)
+        predicted = runs.predictions(arrangement)
+        alarm = fit_alarm(predicted.filter(split=Side.VAL), arrangement.train)
     except PipelineError as fault:
         return [{"profile": name, "alarm": None, "why": str(fault)} for name in profiles]
     test = predicted.filter(split=Side.TEST)
@@ -146,23 +158,22 @@ def _row(
 
 
 def alarms(of_profile: pl.DataFrame, alarm: Alarm) -> dict[str, Any]:
-    """Share of infected episodes in which an alarm stands at the end of an infected window.
+    """In how many infected episodes the alarm stands, and in how many it did not stand before.
 
     Returns
     -------
-    ``n_episodes`` that hold an infected window, ``n_alarmed``, ``share`` with Wilson's interval,
-    and ``n_before``: those in which it stood in a window before the first infected one already.
+    ``n_episodes`` that hold an infected window; ``any``: those in which the alarm stands at the
+    end of an infected window; ``new``: those of them in which it did not stand at the end of the
+    last window before, so that the infection raised it. Both with Wilson's interval.
     """
-    frame = of_profile.with_columns(
-        fires=pl.Series(alarm.fires(of_profile)), infected=is_infected()
-    )
-    found = list(_by_episode(frame))
-    n_alarmed = sum(fired for fired, _ in found)
+    fires = pl.Series(alarm.fires(of_profile), dtype=pl.Boolean)
+    found = list(_by_episode(of_profile.with_columns(fires=fires, infected=is_infected())))
+    n_any = sum(stands for stands, _ in found)
+    n_new = sum(stands and not before for stands, before in found)
     return {
         "n_episodes": len(found),
-        "n_alarmed": n_alarmed,
-        **share_of(n_alarmed, len(found)),
-        "n_before": sum(before for _, before in found),
+        "any": {"n": n_any, **share_of(n_any, len(found))},
+        "new": {"n": n_new, **share_of(n_new, len(found))},
     }
 
 
@@ -170,13 +181,13 @@ def _by_episode(frame: pl.DataFrame) -> Iterator[tuple[bool, bool]]:
     for _, windows in frame.sort("window_idx").group_by("episode_id", maintain_order=True):
         infected = windows["infected"].to_numpy()
         if infected.any():
-            fires = windows["fires"].to_numpy()
-            yield bool((fires & infected).any()), bool(fires[: infected.argmax()].any())
+            fires, first = windows["fires"].to_numpy(), int(infected.argmax())
+            yield bool((fires & infected).any()), bool(first > 0 and fires[first - 1])
 
 
 def _quiet(known: pl.DataFrame, alarm: Alarm) -> dict[str, Any]:
     """How often the same alarm stands where nothing is infected: what its alarms cost."""
-    frame = known.with_columns(fires=pl.Series(alarm.fires(known)))
+    frame = known.with_columns(fires=pl.Series(alarm.fires(known), dtype=pl.Boolean))
     quiet = frame.filter(~is_infected())
     clean_only = frame.filter(pl.col("profile").is_null(), y_true=str(PHASES[0]))
     by_run = clean_only.group_by("episode_id").agg(pl.col("fires").any())

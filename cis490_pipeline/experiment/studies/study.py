@@ -1,4 +1,4 @@
-"""The stage that makes ``study.json``, section by section, each kept until what it is of changes."""
+"""The stage that makes ``study.json``, by section, each kept until what it is of changes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
