@@ -12,9 +12,11 @@ from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.dataset import ValidationIndex
 from cis490_pipeline.experiment.stage import Made, Stage
 from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.copies import Copy, copies_on_two_sides
 from cis490_pipeline.features.dataset import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.features.schema import InputKind, feature_schema
+from cis490_pipeline.splits.placement import instant
 from cis490_pipeline.store.files import digest
 
 
@@ -94,7 +96,7 @@ class WindowPool(Stage):
 
     def make(self) -> Made:
         """Cut the windows of every episode that begins clean."""
-        index = pool_episodes(self.workspace).with_columns(side=pl.lit(str(Side.TRAIN)))
+        index = pool_episodes(self.workspace)[0].with_columns(side=pl.lit(str(Side.TRAIN)))
         grids = GridStore(GridShards(self.workspace).folder)
         build = build_feature_dataset if self.kind == "summary" else build_tensor_dataset
         no_split = digest(sorted(index["episode_id"]))
@@ -104,11 +106,26 @@ class WindowPool(Stage):
         return Made(manifest["digest"], files, numbers)
 
 
-def pool_episodes(workspace: Workspace) -> pl.DataFrame:
-    """Return the usable episodes with a clean baseline, sorted by id: what studies draw from."""
+def pool_episodes(workspace: Workspace) -> tuple[pl.DataFrame, list[Copy]]:
+    """Return the usable episodes with a clean baseline, sorted by id: what studies draw from.
+
+    Of episodes that hold the same telemetry the later received is left out, whatever host shipped
+    it: a study deals episodes anew, and would have the two on two sides sooner or later.
+
+    Returns
+    -------
+    The episodes, and the pairs of copies that were found.
+    """
     # Which recipe is asked does not matter: the episodes are those of the last sweep.
-    episodes = ValidationIndex(workspace, Recipe.HOST).episodes()
-    return episodes.filter(pl.col("baseline_clean")).sort("episode_id")
+    episodes = ValidationIndex(workspace, Recipe.HOST).episodes().filter("baseline_clean")
+    apart = episodes.with_columns(side=pl.col("episode_id"))
+    found = copies_on_two_sides(GridStore(GridShards(workspace).folder), apart)
+    received = dict(episodes.select("episode_id", "received_at_wall").iter_rows())
+    later = {
+        max((pair.first, pair.second), key=lambda name: (instant(received[name]), name))
+        for pair in found
+    }
+    return episodes.filter(~pl.col("episode_id").is_in(sorted(later))).sort("episode_id"), found
 
 
 def chosen(episode_ids: Iterable[str]) -> pl.Expr:

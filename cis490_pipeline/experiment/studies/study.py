@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from cis490_pipeline.domain import Architecture, Recipe, Variant
+from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import DatasetError, StoreError
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
@@ -89,8 +89,8 @@ class Study(RecipeStage):
         """Make the sections asked for; keep the others that are still of the same."""
         about = study_of(self.workspace, self.recipe)
         assert about is not None, "a study needs a split"
-        index = _index(self.workspace, self.recipe)
-        episodes = pool_episodes(self.workspace)
+        episodes, copies = pool_episodes(self.workspace)
+        index = _index(self.workspace, self.recipe, episodes)
         path = self.workspace.paths.study(self.recipe)
         before = _stored(self.workspace, self.recipe)
         kept = before if before is not None and before["of"] == about else None
@@ -110,6 +110,7 @@ class Study(RecipeStage):
             "seed": seed,
             "of": about,
             "alarm_rule": RULE,
+            "left_out": [str(copy) for copy in copies],
             "models": models,
             "drift": found,
         }
@@ -227,7 +228,10 @@ def _stored(workspace: Workspace, recipe: Recipe) -> dict[str, Any] | None:
     return stored
 
 
-def _index(workspace: Workspace, recipe: Recipe) -> pl.DataFrame:
-    """Episodes that have a side of the recipe."""
+def _index(workspace: Workspace, recipe: Recipe, episodes: pl.DataFrame) -> pl.DataFrame:
+    """Episodes of a study that have a side of the recipe."""
     index = pl.read_parquet(workspace.paths.validation_index(recipe))
-    return index.filter(pl.col("side") != "excluded").sort("episode_id")
+    placed = index.filter(pl.col("side") != Side.EXCLUDED)
+    return placed.join(episodes.select("episode_id"), on="episode_id", how="semi").sort(
+        "episode_id"
+    )
