@@ -12,7 +12,7 @@ from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.dataset import ValidationIndex
 from cis490_pipeline.experiment.stage import Made, Stage
 from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.copies import Copy, copies_on_two_sides
+from cis490_pipeline.features.copies import copies_on_two_sides
 from cis490_pipeline.features.dataset import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.features.schema import InputKind, feature_schema
@@ -106,7 +106,7 @@ class WindowPool(Stage):
         return Made(manifest["digest"], files, numbers)
 
 
-def pool_episodes(workspace: Workspace) -> tuple[pl.DataFrame, list[Copy]]:
+def pool_episodes(workspace: Workspace) -> tuple[pl.DataFrame, list[str]]:
     """Return the usable episodes with a clean baseline, sorted by id: what studies draw from.
 
     Of episodes that hold the same telemetry the later received is left out, whatever host shipped
@@ -114,18 +114,19 @@ def pool_episodes(workspace: Workspace) -> tuple[pl.DataFrame, list[Copy]]:
 
     Returns
     -------
-    The episodes, and the pairs of copies that were found.
+    The episodes, and in words which were left out as copies of which.
     """
     # Which recipe is asked does not matter: the episodes are those of the last sweep.
     episodes = ValidationIndex(workspace, Recipe.HOST).episodes().filter("baseline_clean")
     apart = episodes.with_columns(side=pl.col("episode_id"))
     found = copies_on_two_sides(GridStore(GridShards(workspace).folder), apart)
     received = dict(episodes.select("episode_id", "received_at_wall").iter_rows())
-    later = {
-        max((pair.first, pair.second), key=lambda name: (instant(received[name]), name))
-        for pair in found
-    }
-    return episodes.filter(~pl.col("episode_id").is_in(sorted(later))).sort("episode_id"), found
+    copies: dict[str, str] = {}
+    for pair in found:
+        first, later = sorted((pair.first, pair.second), key=lambda n: (instant(received[n]), n))
+        copies[later] = f"{later}: the same telemetry as {first}"
+    kept = episodes.filter(~pl.col("episode_id").is_in(sorted(copies))).sort("episode_id")
+    return kept, [copies[name] for name in sorted(copies)]
 
 
 def chosen(episode_ids: Iterable[str]) -> pl.Expr:

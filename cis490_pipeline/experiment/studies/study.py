@@ -110,7 +110,7 @@ class Study(RecipeStage):
             "seed": seed,
             "of": about,
             "alarm_rule": RULE,
-            "left_out": [str(copy) for copy in copies],
+            "left_out": copies,
             "models": models,
             "drift": found,
         }
