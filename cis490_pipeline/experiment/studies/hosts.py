@@ -25,7 +25,8 @@ def cross_host(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> dict[st
 
     Returns
     -------
-    ``hosts`` and ``cells``, one for each pair of hosts.
+    ``hosts`` and ``cells``, one for each pair of hosts; ``n_host_episodes`` counts those of the
+    host trained on, validation included, ``n_episodes`` those scored.
 
     Notes
     -----
@@ -106,7 +107,7 @@ def _cell(
         "trained_on": trained_on,
         "tested_on": tested_on,
         "diagonal": trained_on == tested_on,
-        "n_train_episodes": train.height,
+        "n_host_episodes": train.height,
         "untrained_profiles": untrained,
     }
     if isinstance(predicted, pl.DataFrame) and predicted.is_empty():
