@@ -80,6 +80,10 @@ class DataPaths:
         """Folder of what studies are made of: windows of all episodes, and trainings on some."""
         return self.root / "processed" / "studies"
 
+    def study_windows(self, kind: str) -> Path:
+        """Return the folder of the windows of all episodes, of one kind of input."""
+        return self.bring(self.studies / f"{kind}_window_v1")
+
     def calibration(self, host: str) -> Path:
         """Return the file of a host's calibration record."""
         return self.root / "processed" / "calibrations" / f"{host}.json"

@@ -79,7 +79,7 @@ class WindowPool(Stage):
     @property
     def folder(self) -> Path:
         """Folder of the dataset."""
-        return self.workspace.paths.studies / f"{self.kind}_window_v1"
+        return self.workspace.paths.study_windows(self.kind)
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of verdicts, grids and what a feature means."""

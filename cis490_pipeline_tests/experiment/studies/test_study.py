@@ -5,10 +5,13 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.errors import TrainingError
 from cis490_pipeline.evaluation.intervals import episode_interval
 from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.experiment.corpus import corpus_stages
+from cis490_pipeline.experiment.dataset import ValidationIndex
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.studies.drawing import ids_of
 from cis490_pipeline.experiment.studies.hosts import cross_host
@@ -24,7 +27,7 @@ from cis490_pipeline.experiment.studies.study import (
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.models.gbt import Gbt
 from cis490_pipeline.store.files import read_json, write_json
-from cis490_pipeline_tests.experiment.runs import copy_of
+from cis490_pipeline_tests.experiment.runs import SAMPLE, copy_of
 
 HOST = Recipe.HOST
 GBT = ((Architecture.GBT, Variant.REALISTIC),)
@@ -314,3 +317,22 @@ def test_a_fault_of_a_training_is_a_row_with_why(again, monkeypatch):
     assert {row["why"] for row in section["profiles"]["rows"]} == {"by hand"}
     assert all(row["alarm"] is None for row in section["profiles"]["rows"])
     assert (section["time"]["aut"], section["time"]["why"]) == (None, "by hand")
+
+
+def test_another_machine_carries_a_shared_study_and_goes_on_with_it(memory_place, tmp_path):
+    def machine(name):
+        settings = Settings(store=SAMPLE, data=memory_place, cache=tmp_path / name, workers=1)
+        return Workspace(replace(settings, models=FEW))
+
+    first = machine("a")
+    for stage in (*corpus_stages(first), ValidationIndex(first, HOST)):
+        stage.ensure()
+    study, _ = made(first, Section.TIME)
+
+    carried = carried_study(machine("b"), HOST)
+    further, tally = made(machine("b"), Section.DRIFT)
+
+    assert carried == {**study, "status": "current", "why": None}
+    assert further["models"] == study["models"]
+    assert further["drift"] is not None
+    assert tally.trained == 0
