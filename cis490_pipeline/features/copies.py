@@ -4,23 +4,30 @@ Episodes whose files are equal to the byte are found by the sweep (``duplicate_c
 those that only say the same: written anew, cut at the start or the end, or shipped by another host.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cis490_pipeline.domain import Source, Variant
 from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.features.channels import source_slices
 from cis490_pipeline.features.grid_store import GridStore
-from cis490_pipeline.features.resample import STEP_NS
 from cis490_pipeline.features.windows import STEPS
 
 MIN_EQUAL: Final = 0.5
 """Share of telling values that are equal to the bit, from which two episodes are one."""
 MIN_TELLING: Final = 50
 """Values that moved since the step before; fewer say nothing, as when both devices are idle."""
+
+_MARKED: Final = (Source.PROC, Source.GUEST)
+"""Their rates are of clock intervals that never repeat; counts of packets do."""
+_MIN_MOVED: Final = 3
+_EVERY: Final = 8
+_MIN_MARKS: Final = 3
 
 Array = npt.NDArray[np.float32]
 
@@ -52,34 +59,32 @@ def copies_on_two_sides(grids: GridStore, episodes: pl.DataFrame) -> list[Copy]:
 
     Parameters
     ----------
-    grids : grids of the episodes.
-    episodes : episode_id, host_id, side; excluded ones are on no side and are left out.
+    grids : grids of the episodes; all of them are read once.
+    episodes : episode_id, side; excluded ones are on no side and are left out.
 
     Returns
     -------
-    Sorted; empty for a sound split.
+    Sorted; empty for a sound split. Of many copies of one recording not every pair is named, but
+    every one is found that has another on another side.
 
     Notes
     -----
-    Compared are pairs on different sides with the same statistics of the first 15 s, step by step
-    from their starts, and pairs recorded at overlapping times, step by step at the same wall time.
-    A copy that is cut at its start *and* moved in time is not found.
+    Of the steps of ``proc`` and of ``guest`` in which three values moved, an eighth, chosen by what
+    they hold, is marked by a hash. Two episodes that share three marks at the same distance are
+    compared step by step: sampling by content (Manber, 1994) finds what was cut and moved in time.
     """
     used = episodes.filter(pl.col("side") != "excluded").select("episode_id", "side")
-    rows = grids.frame.join(used, on="episode_id", how="inner").sort("t0_wall_ns", "episode_id")
-    found: dict[tuple[str, str], Copy] = {}
-    for a, b, shifts in (*_same_start(rows), *_same_time(rows)):
-        pair = (a["episode_id"], b["episode_id"])
-        if pair in found:
-            continue
-        grid_a, grid_b = (grids.grid(row["episode_id"]) for row in (a, b))
-        n_steps, share = max(
-            (_equal_share(grid_a, grid_b, shift) for shift in shifts), key=lambda each: each[1]
+    names, sides = (used.sort("episode_id")[column].to_list() for column in ("episode_id", "side"))
+    found = []
+    for a, b, shift in _candidates([grids.grid(name) for name in names], sides):
+        first, second = (a, b) if shift >= 0 else (b, a)
+        n_steps, share = _equal_share(
+            grids.grid(names[first]), grids.grid(names[second]), abs(shift)
         )
         if share >= MIN_EQUAL:
-            sides = (a["side"], b["side"])
-            found[pair] = Copy(*pair, *sides, n_steps=n_steps, share=share)
-    return sorted(found.values())
+            x, y = sorted((first, second))
+            found.append(Copy(names[x], names[y], sides[x], sides[y], n_steps=n_steps, share=share))
+    return sorted(found)
 
 
 def assert_no_copies(grids: GridStore, episodes: pl.DataFrame) -> None:
@@ -104,38 +109,44 @@ def assert_no_copies(grids: GridStore, episodes: pl.DataFrame) -> None:
         )
 
 
-Row = dict[str, Any]
+def _candidates(grids: Sequence[Array], sides: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Pairs on two sides that share marks, and by how many steps the second begins later."""
+    parts = [_marks(grid) for grid in grids]
+    number = np.repeat(np.arange(len(parts)), [hashes.size for hashes, _ in parts])
+    hashes = np.concatenate([np.zeros(0, np.uint64), *(part[0] for part in parts)])
+    steps = np.concatenate([np.zeros(0, np.int64), *(part[1] for part in parts)])
+    order = np.lexsort((number, hashes))
+    here, after = order[:-1], order[1:]
+    # Neighbours are enough: where a mark is on two sides, two neighbours with it are.
+    side = np.unique(np.array(sides, dtype=np.str_), return_inverse=True)[1]
+    shared = (hashes[here] == hashes[after]) & (side[number[here]] != side[number[after]])
+    here, after = here[shared], after[shared]
+    pairs = pl.DataFrame(
+        {"a": number[here], "b": number[after], "shift": steps[here] - steps[after]}
+    )
+    counted = pairs.group_by("a", "b", "shift").len().filter(pl.col("len") >= _MIN_MARKS)
+    best = counted.sort("len", "shift", descending=True).unique(("a", "b"), keep="first")
+    return sorted(best.select("a", "b", "shift").rows())
 
 
-def _same_start(rows: pl.DataFrame) -> Iterator[tuple[Row, Row, tuple[int, ...]]]:
-    """Pairs on two sides whose first 15 s have the same statistics, whenever they were recorded."""
-    columns = ("baseline_median", "baseline_iqr")
-    parts = [rows[column].explode().to_numpy().reshape(rows.height, -1) for column in columns]
-    # Bytes, not floats: NaN, a channel unknown in both, is then equal to itself.
-    prints = np.ascontiguousarray(np.concatenate(parts, axis=1).astype("<f4"))
-    groups: dict[bytes, list[int]] = {}
-    for i, row in enumerate(prints):
-        groups.setdefault(row.tobytes(), []).append(i)
-    for members in groups.values():
-        for k, i in enumerate(members):
-            for j in members[k + 1 :]:
-                if rows["side"][i] != rows["side"][j]:
-                    yield rows.row(i, named=True), rows.row(j, named=True), (0,)
-
-
-def _same_time(rows: pl.DataFrame) -> Iterator[tuple[Row, Row, tuple[int, ...]]]:
-    """Pairs on two sides that were recorded at overlapping times, with what aligns them."""
-    starts = rows["t0_wall_ns"].to_numpy()
-    ends = starts + rows["n_steps"].to_numpy() * STEP_NS
-    sides = rows["side"].to_numpy()
-    # Sorted by start: of those that began before an episode's end, all before it were looked at.
-    last = np.searchsorted(starts, ends - STEPS * STEP_NS, side="right")
-    for i in range(rows.height):
-        for j in range(i + 1, int(last[i])):
-            if sides[i] != sides[j]:
-                shift, rest = divmod(int(starts[j] - starts[i]), STEP_NS)
-                shifts = (shift, shift + 1) if rest else (shift,)
-                yield rows.row(i, named=True), rows.row(j, named=True), shifts
+def _marks(grid: Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Hashes of an eighth of the telling steps of each marked source, and which steps they are."""
+    hashes, steps = [], []
+    for source in _MARKED:
+        columns = source_slices(Variant.ORACLE)[source]
+        # Adding zero makes one of the two zeros.
+        values = np.asarray(grid[:, columns], dtype=np.float32) + np.float32(0)
+        moved = np.abs(np.diff(values, axis=0)) > 0
+        telling = 1 + np.flatnonzero(moved.sum(axis=1) >= _MIN_MOVED)
+        bits = np.where(np.isnan(values), np.float32(-1), values)[telling].view(np.uint32)
+        rng = np.random.default_rng(columns.start)
+        odd = 2 * rng.integers(0, 2**63, bits.shape[1] + 1, dtype=np.uint64) + np.uint64(1)
+        mixed = (bits.astype(np.uint64) * odd[1:]).sum(axis=1, dtype=np.uint64)
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * odd[:1]
+        chosen = (mixed >> np.uint64(40)) % np.uint64(_EVERY) == 0
+        hashes.append(mixed[chosen])
+        steps.append(telling[chosen].astype(np.int64))
+    return np.concatenate(hashes), np.concatenate(steps)
 
 
 def _equal_share(a: Array, b: Array, shift: int) -> tuple[int, float]:
