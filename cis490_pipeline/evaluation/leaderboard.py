@@ -105,6 +105,7 @@ def leaderboard(
     schema: str,
     seeds: Mapping[str, Mapping[str, Any]] | None = None,
     ablation: Mapping[str, Any] | None = None,
+    study: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Gather the reports of one recipe.
 
@@ -116,6 +117,7 @@ def leaderboard(
     seeds : what ``seed_summary`` gave of the models that were trained with several seeds.
     ablation : what each way of calibration is worth, if it was computed: ``rows`` become the
         board's ``ablation``, all else its ``ablation_of``.
+    study : profiles, hosts and times left out, as ``study.json`` has it; None: not run.
 
     Returns
     -------
@@ -156,6 +158,7 @@ def leaderboard(
         "best_vs_probe": paired["best_vs_probe"],
         "ablation": list(ablation["rows"]) if ablation is not None else [],
         "ablation_of": {k: v for k, v in (ablation or {}).items() if k != "rows"},
+        "study": dict(study) if study is not None else None,
     }
 
 

@@ -134,7 +134,8 @@ def write_predictions(
     Returns
     -------
     The manifest as written. ``n_test_openings`` goes on counting when the model is trained again
-    on the same split: what matters is how often one could have looked.
+    on the same split: what matters is how often one could have looked. ``test_openings`` has the
+    same by checkpoint, each of which looks once.
 
     Raises
     ------
@@ -145,12 +146,15 @@ def write_predictions(
     opened = frame.filter(pl.col("split") == Side.TEST).height > 0
     before = _manifest(folder) if (folder / _MANIFEST).is_file() else {}
     same_split = before.get("split_digest") == split_digest
+    openings = dict(before.get("test_openings", {})) if same_split else {}
+    openings[checkpoint_digest] = openings.get(checkpoint_digest, 0) + opened
     write_parquet(folder / _PARQUET, frame)
     manifest = {
         "version": PREDICTIONS_VERSION,
         "checkpoint_digest": checkpoint_digest,
         "split_digest": split_digest,
         "n_test_openings": int(before.get("n_test_openings", 0) if same_split else 0) + opened,
+        "test_openings": openings,
         "n_windows": frame.height,
         "sha256": file_sha256(folder / _PARQUET),
     }

@@ -24,6 +24,7 @@ from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, Valida
 from cis490_pipeline.experiment.evaluation import SCORED_SIDES, EvaluationReport
 from cis490_pipeline.experiment.provenance import commit, machine
 from cis490_pipeline.experiment.stage import Made
+from cis490_pipeline.experiment.studies.study import carried_study
 from cis490_pipeline.features.dataset import window_keys
 from cis490_pipeline.models.catalogue import MODELS
 from cis490_pipeline.store.files import atomic_write, digest, read_json, write_json
@@ -72,6 +73,7 @@ class Leaderboard(RecipeStage):
         return {
             **reports,
             "ablation": digest(ablation),
+            "study": digest(carried_study(self.workspace, self.recipe)),
             "evaluation": EVALUATION_VERSION,
             "probes": PROBES_VERSION,
             "page": page_digest(),
@@ -102,6 +104,7 @@ class Leaderboard(RecipeStage):
             schema=schema,
             seeds=seeds,
             ablation=read_json(paths.ablation(self.recipe)),
+            study=carried_study(self.workspace, self.recipe),
         )
         write_json(paths.leaderboard(self.recipe), board)
         page = render_report(

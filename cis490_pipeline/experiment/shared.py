@@ -205,7 +205,8 @@ class SharedData:
         """Local paths of the records that may name a file."""
         # processed/<recipe>/…, artifacts/<recipe>/… and reports/<recipe>/… are one recipe's.
         recipe = name.split("/")[1:2]
-        scopes = {"corpus", *recipe, *(f"{scope}_ablation" for scope in recipe)}
+        own = (f"{scope}_{what}" for scope in recipe for what in ("ablation", "study"))
+        scopes = {"corpus", *recipe, *own}
         known = {*self._listed, *self._looked_at}
         return [
             self.root / record

@@ -174,6 +174,22 @@ class BaseModel(ABC):
         return self._embed(X)
 
     @final
+    def logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Scores of the phases before the softmax that makes them probabilities.
+
+        Parameters
+        ----------
+        X : as for ``predict_proba``.
+
+        Returns
+        -------
+        (n_windows, 5): a network's outputs, or the margins of trees.
+        """
+        self._require_fitted()
+        self._check_array(X)
+        return self._logits(X) if len(X) else np.zeros((0, len(PHASES)))
+
+    @final
     def state(self) -> ModelState:
         """Everything learnt, to be stored.
 
@@ -250,6 +266,9 @@ class BaseModel(ABC):
 
     @abstractmethod
     def _embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
+
+    @abstractmethod
+    def _logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
 
     @abstractmethod
     def _state(self) -> ModelState: ...

@@ -75,6 +75,11 @@ class NeuralModel(BaseModel):
         return probabilities
 
     @torch.inference_mode()
+    def _logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        logits: npt.NDArray[np.float64] = self.network_(_tensor(X)).double().numpy()
+        return logits
+
+    @torch.inference_mode()
     def _embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         embedding: npt.NDArray[np.float32] = self.network_.embed(_tensor(X)).numpy()
         return embedding

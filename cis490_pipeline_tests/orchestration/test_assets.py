@@ -43,7 +43,7 @@ def test_the_sample_makes_a_model_and_its_report_from_nothing(first_runs):
 
     assert list(materialized(corpus)) == CORPUS
     assert set(materialized(recipe)) == set(ONE_MODEL)
-    assert len(list(recipe.get_asset_check_evaluations())) == 9
+    assert len(list(recipe.get_asset_check_evaluations())) == 11
 
 
 def test_a_report_shows_its_score_with_interval_and_counts(first_runs):
@@ -132,7 +132,11 @@ def profile_taken_from_train(index):
     ("plant", "check", "said"),
     [
         (host_moved_to_train, "sides_are_disjoint", "test host .* is also trained on"),
-        (content_copied_to_test, "sides_are_disjoint", "content .* is on two sides"),
+        (
+            content_copied_to_test,
+            "sides_are_disjoint",
+            r"content .* two sides: \w+ \(test\), \w+ \(train\)",
+        ),
         (profile_taken_from_train, "profiles_are_stratified", "tested but never trained on"),
     ],
 )
@@ -181,9 +185,12 @@ def test_a_damaged_checkpoint_fails_its_golden_vectors_and_is_not_scored(workspa
     run = materialize(workspace, instance, [CHECKPOINT, REPORT], "host")
 
     assert not run.success
-    ((key, said),) = failed_checks(run).items()
-    assert key == (CHECKPOINT, "reproduces_golden_vectors")
-    assert f"{BOOSTER}: sha256 is" in said
+    failed = failed_checks(run)
+    assert set(failed) == {
+        (CHECKPOINT, "reproduces_golden_vectors"),
+        (CHECKPOINT, "fitted_on_train_alone"),
+    }
+    assert all(f"{BOOSTER}: sha256 is" in said for said in failed.values())
     assert set(materialized(run)) == {CHECKPOINT}
 
 
