@@ -71,6 +71,10 @@ class DataPaths:
         """Return the file that compares ways of calibration, one architecture held fixed."""
         return self.bring(self.root / "reports" / recipe / "ablation.json")
 
+    def robustness(self, recipe: str) -> Path:
+        """Return the file of what recording faults cost each model."""
+        return self.bring(self.root / "reports" / recipe / "robustness.json")
+
     def calibration(self, host: str) -> Path:
         """Return the file of a host's calibration record."""
         return self.root / "processed" / "calibrations" / f"{host}.json"
