@@ -65,7 +65,7 @@ def robustness_rows(
                     "n_windows_changed": int((said != unperturbed[model]).sum()),
                     "why": None
                     if np.isfinite(pair.difference)
-                    else f"{pair.n_episodes} episodes allow no interval",
+                    else f"episodes: {pair.n_episodes}; an interval takes two",
                 }
             )
     return rows

@@ -149,7 +149,7 @@ class RecipeProbes:
             yield wanted[start : start + size]
 
     def predictions(self) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
-        """What each probe says of the scored windows, and what the probes learnt from.
+        """Return what each probe says of the scored windows, and what the probes learnt from.
 
         Returns
         -------

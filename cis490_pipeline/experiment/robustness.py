@@ -138,9 +138,10 @@ class Robustness(RecipeStage):
         }
         path = self.workspace.paths.robustness(self.recipe)
         write_json(path, result)
-        numbers = {f"{row['scenario']}_{row['model']}": row["difference"] for row in rows} | {
+        numbers = {
             "episodes": result["n_episodes"],
             "left_out": len(left_out),
+            "rows": len(rows),
         }
         return Made(digest(result), (path,), numbers)
 
@@ -192,7 +193,7 @@ class Robustness(RecipeStage):
         return said
 
     def _drawn(self) -> tuple[pl.DataFrame, int]:
-        """Keys of the scored windows of all test episodes, or of 100 of them; how many there are."""
+        """Keys of all test episodes' scored windows, or of 100 episodes drawn; how many there are."""
         keys = window_keys(TensorShards(self.workspace, self.recipe).folder, "tensor", self.side)
         names = np.array(sorted(set(keys["episode_id"])), dtype=np.str_)
         if names.size <= MAX_EPISODES:

@@ -164,18 +164,15 @@ def _counter_reset(episode: Episode, rng: np.random.Generator) -> Sources:
     changed = {}
     for source, columns in episode.columns.items():
         counters = {c.field for c in CHANNELS if c.source is source and c.kind is Kind.COUNTER}
-        after = columns.times >= at
-        if not after.any() or after.all():
-            continue
-        values = dict(columns.values)
-        for name in sorted(counters & columns.values.keys()):
-            values[name] = restarted(columns, name, at)
-        changed[source] = Columns(values, columns.known)
+        counted = sorted(counters & columns.values.keys())
+        if counted:
+            reset = {name: restarted(columns, name, at) for name in counted}
+            changed[source] = Columns({**columns.values, **reset}, columns.known)
     return changed
 
 
 def restarted(columns: Columns, name: str, at_ns: int) -> npt.NDArray[np.int64]:
-    """Readings of a counter that was set to zero at a time, and went on counting.
+    """Return the readings of a counter that was set to zero at a time, and went on counting.
 
     What it stood at then is read off the straight line between the readings around that time, so
     that what it counted since the reading before is lost, as it is on a device. Should a counter
@@ -183,7 +180,7 @@ def restarted(columns: Columns, name: str, at_ns: int) -> npt.NDArray[np.int64]:
 
     Parameters
     ----------
-    columns : of the source, some readings before ``at_ns`` and some from then on.
+    columns : of the source; without readings both before ``at_ns`` and from then on nothing falls.
     name : of the counter.
     at_ns : Unix ns.
     """

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.baseline import baseline_statistics
 from cis490_pipeline.features.calibration import CalibrationMode, Calibrator
@@ -80,7 +79,7 @@ def recut(
     Raises
     ------
     DatasetError
-        If an episode has no such window.
+        If an episode has no such window, or none is wanted at all.
     TelemetryError
         If a source's time goes back.
     """
@@ -99,7 +98,8 @@ def recut(
         median, iqr = baseline_statistics(grid[first : first + BASELINE_STEPS])
         windows.append(grid[starts[numbers][:, None] + np.arange(STEPS)])
         baselines += [(median, iqr)] * numbers.size
-    n_channels = channel_indices(Variant.ORACLE).size
-    cut = np.concatenate(windows) if windows else np.zeros((0, STEPS, n_channels), np.float32)
-    pairs = np.array(baselines, dtype=np.float32).reshape(-1, 2, n_channels)
+    if not baselines:
+        raise DatasetError("no window is wanted of the episodes to be cut again; name some")
+    cut = np.concatenate(windows)
+    pairs = np.array(baselines, dtype=np.float32)
     return RecutWindows(cut, summarize(cut), pairs[:, 0], pairs[:, 1])
