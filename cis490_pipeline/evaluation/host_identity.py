@@ -12,7 +12,7 @@ from cis490_pipeline.evaluation.intervals import N_RESAMPLES, finite_or_none, in
 from cis490_pipeline.evaluation.resampling import resample_weights
 
 N_FOLDS: Final = 5
-_N_TREES = 200
+_N_TREES = 100
 
 Array = npt.NDArray[np.float32]
 

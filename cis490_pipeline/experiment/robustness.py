@@ -193,7 +193,7 @@ class Robustness(RecipeStage):
         return said
 
     def _drawn(self) -> tuple[pl.DataFrame, int]:
-        """Keys of all test episodes' scored windows, or of 100 episodes drawn; how many there are."""
+        """Keys of the scored windows, of at most 100 test episodes; how many episodes there are."""
         keys = window_keys(TensorShards(self.workspace, self.recipe).folder, "tensor", self.side)
         names = np.array(sorted(set(keys["episode_id"])), dtype=np.str_)
         if names.size <= MAX_EPISODES:

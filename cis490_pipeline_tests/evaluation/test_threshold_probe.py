@@ -31,12 +31,12 @@ def best_by_trying_all(x, y):
     return max(scores)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_it_finds_the_best_of_all_cuts_and_names(seed):
     rng = np.random.default_rng(seed)
     y = rng.integers(5, size=25)
-    # Five values: fewer than the cuts tried, so every cut is among them.
-    x = np.clip(y + rng.integers(-1, 2, size=25), 0, 4).astype(np.float32)
+    # Four values: fewer than the cuts tried, so every cut is among them.
+    x = np.clip(y + rng.integers(-1, 2, size=25), 0, 3).astype(np.float32)
     x[rng.random(25) < 0.2] = np.nan
 
     found = fit_threshold(x[:, None], y, ["channel:mean"])

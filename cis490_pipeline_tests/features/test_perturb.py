@@ -241,9 +241,7 @@ def test_infected_baseline_is_taken_from_the_infection_and_changes_no_window(epi
     scenario = BY_NAME["infected_baseline"]
     numbers = [np.arange(window_starts(steps(episode)).size)]
 
-    plain, spoilt = (
-        recut([episode], numbers, kind, seed=0) for kind in (UNPERTURBED, scenario)
-    )
+    plain, spoilt = (recut([episode], numbers, kind, seed=0) for kind in (UNPERTURBED, scenario))
 
     first = baseline_step(episode, steps(episode), scenario)
     grid = episode_grid(episode.columns, episode.t0_ns, steps(episode))
