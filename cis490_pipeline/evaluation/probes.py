@@ -43,7 +43,8 @@ CONTROLS: Final = frozenset({WITHOUT_DRIFTING})
 
 N_EXTRA_TREES: Final = 200
 _EXTRA_MIN_LEAF = 2
-"""With classes weighted alike the strongest of four settings on validation of all three splits."""
+"""With classes weighted alike the strongest of four settings, on average over validation of three
+splits."""
 
 _N_TREES = 200
 _MIN_LEAF = 5

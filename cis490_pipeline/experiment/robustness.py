@@ -14,7 +14,7 @@ from cis490_pipeline.evaluation.report import EVALUATION_VERSION
 from cis490_pipeline.evaluation.robustness import ROBUSTNESS_VERSION, robustness_rows
 from cis490_pipeline.experiment.corpus import GridShards
 from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, ValidationIndex
-from cis490_pipeline.experiment.stage import Made
+from cis490_pipeline.experiment.stage import Made, Numbers
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.features.dataset import window_keys
 from cis490_pipeline.features.grid_store import GridStore
@@ -122,6 +122,7 @@ class Robustness(RecipeStage):
             }
             base = of.pop(UNPERTURBED.name)
             rows = robustness_rows(y, ids, base, of, seed=seed)
+        n_read = len({str(i) for _, ids in chunks for i in ids})
         result = {
             "split": str(self.recipe),
             "side": str(self.side),
@@ -131,15 +132,15 @@ class Robustness(RecipeStage):
                 for s in SCENARIOS
             ],
             "rows": rows,
-            "n_episodes": len({str(i) for _, ids in chunks for i in ids}),
+            "n_episodes": n_read,
             "n_episodes_in_all": n_in_all,
             "left_out": left_out,
             "why": None if rows else "no test episode could be read from the store",
         }
         path = self.workspace.paths.robustness(self.recipe)
         write_json(path, result)
-        numbers = {
-            "episodes": result["n_episodes"],
+        numbers: Numbers = {
+            "episodes": n_read,
             "left_out": len(left_out),
             "rows": len(rows),
         }
