@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side, Variant
+from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.probes import (
     CONTROLS,
     DRIFTING,
@@ -115,9 +116,26 @@ class RecipeProbes:
         )
 
     def calibrated(self, side: Side) -> Iterator[Array]:
-        """Summaries as a realistic model reads them, (n, 145), batch after batch."""
+        """Summaries as a realistic model reads them, (n, 145), batch after batch.
+
+        Raises
+        ------
+        DatasetError
+            If they are not of the windows that the tensors' keys name.
+        """
         only = self._is_drawn if side is Side.TRAIN else None
         windows = load_windows(self.summaries, "summary", VARIANT, side, self.calibrator, only=only)
+        keys = (
+            self.all_train.filter(self._is_drawn)
+            if side is Side.TRAIN
+            else self.scored.filter(split=side)
+        )
+        ids = pl.Series(windows.episode_ids, dtype=pl.String).gather(windows.episode_numbers)
+        if not keys["episode_id"].equals(ids):
+            raise DatasetError(
+                f"{self.summaries} and {self.tensors} hold other windows of {side} "
+                f"({len(windows)} and {keys.height}); extract both again (cis490 extract --force)"
+            )
         yield from (windows.take(rows) for rows in self._batches(side, len(windows), _BATCH))
 
     def observed(self, side: Side, *, zeros: bool) -> Iterator[Array]:

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from cis490_pipeline.domain import Recipe, Side
+from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.probes import MAJORITY, POSITION, PROBES
 from cis490_pipeline.experiment import probes as module
 from cis490_pipeline.experiment.corpus import GridShards
@@ -86,6 +87,14 @@ def test_probes_learn_from_trees_of_the_models_own_calibration(finished):
         probes.summaries, "summary", module.VARIANT, Side.TEST, checkpoint.calibrator
     )
     np.testing.assert_array_equal(X, windows.take(np.arange(len(windows))))
+
+
+def test_summaries_of_other_windows_than_the_tensors_are_refused(finished):
+    probes = RecipeProbes(finished, HOST)
+    probes.scored = probes.scored.reverse()
+
+    with pytest.raises(DatasetError, match="hold other windows of test"):
+        next(probes.calibrated(Side.TEST))
 
 
 def test_observed_holds_shares_and_no_values(finished):
