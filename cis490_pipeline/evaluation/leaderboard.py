@@ -8,6 +8,7 @@ import polars as pl
 
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.best_probe import against_probes
 from cis490_pipeline.evaluation.intervals import N_RESAMPLES, finite_or_none
 from cis490_pipeline.evaluation.paired import compare, holm, require_identical_windows
 from cis490_pipeline.evaluation.predictions import matrices_of
@@ -61,7 +62,7 @@ def compare_models(
 
     Returns
     -------
-    ``pairs`` (the first two families) and ``best_vs_probe``.
+    ``pairs`` (the first two families) and ``best_vs_probe``, as ``against_probes`` says it.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def compare_models(
     chosen = selected_model(reports, Variant.REALISTIC) or selected_model(reports, Variant.ORACLE)
     probes = [report["model"] for report in probe_reports]
     against = family("best against probes", [(chosen, p) for p in probes]) if chosen else []
-    return {"pairs": pairs, "best_vs_probe": {"model": chosen, "comparisons": against}}
+    return {"pairs": pairs, "best_vs_probe": against_probes(chosen, against, probe_reports)}
 
 
 def leaderboard(
@@ -106,6 +107,9 @@ def leaderboard(
     seeds: Mapping[str, Mapping[str, Any]] | None = None,
     ablation: Mapping[str, Any] | None = None,
     study: Mapping[str, Any] | None = None,
+    probes: Mapping[str, Any] | None = None,
+    host_identity: Mapping[str, Any] | None = None,
+    robustness: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Gather the reports of one recipe.
 
@@ -118,6 +122,10 @@ def leaderboard(
     ablation : what each way of calibration is worth, if it was computed: ``rows`` become the
         board's ``ablation``, all else its ``ablation_of``.
     study : profiles, hosts and times left out, as ``study.json`` has it; None: not run.
+    probes : what the probes learnt from, and what each knows.
+    host_identity : how well the host is told from the features.
+    robustness : what recording faults cost each model. These three are carried as they are; null
+        where they were not computed.
 
     Returns
     -------
@@ -159,6 +167,9 @@ def leaderboard(
         "ablation": list(ablation["rows"]) if ablation is not None else [],
         "ablation_of": {k: v for k, v in (ablation or {}).items() if k != "rows"},
         "study": dict(study) if study is not None else None,
+        "probes": probes,
+        "host_identity": host_identity,
+        "robustness": robustness,
     }
 
 

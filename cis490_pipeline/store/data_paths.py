@@ -84,6 +84,10 @@ class DataPaths:
         """Return the folder of the windows of all episodes, of one kind of input."""
         return self.bring(self.studies / f"{kind}_window_v1")
 
+    def robustness(self, recipe: str) -> Path:
+        """Return the file of what recording faults cost each model."""
+        return self.bring(self.root / "reports" / recipe / "robustness.json")
+
     def calibration(self, host: str) -> Path:
         """Return the file of a host's calibration record."""
         return self.root / "processed" / "calibrations" / f"{host}.json"
