@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from cis490_pipeline.domain import Address, Architecture
+from cis490_pipeline.domain.cluster_address import cluster_address
 from cis490_pipeline.errors import ConfigError
 
 FILE_NAME: Final = "cis490.toml"
@@ -80,6 +81,15 @@ class Settings:
     """Hosts the host split trains on; all others are held out."""
     workers: int = field(default_factory=available_processors)
     """Processes for work by episode."""
+    dask_address: str | None = None
+    """Dask scheduler that work by episode is sent to: ``tls://HOST:PORT``, or ``tcp://`` on
+    loopback; ``None`` uses processes of this machine."""
+    dask_tls_ca: Path | None = None
+    """Certificate (PEM) of the authority of the Dask cluster; needed for ``tls://``."""
+    dask_tls_certificate: Path | None = None
+    """Certificate (PEM) that the Dask cluster knows this client by; needed for ``tls://``."""
+    dask_tls_key: Path | None = None
+    """Private key (PEM) of that certificate; needed for ``tls://``."""
     threads: int = 1
     """Threads of each numeric library in training; results depend on it."""
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -220,6 +230,10 @@ def _address(value: object) -> str:
     return text
 
 
+def _cluster(value: object) -> str:
+    return cluster_address(value if isinstance(value, str) else repr(value))
+
+
 def _secret(value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
     # Its value stays out of the message: messages end up in logs.
@@ -236,6 +250,10 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "split_seed": _whole_number(0, _MAX_SEED),
     "train_hosts": _names,
     "workers": _whole_number(1, 1024),
+    "dask_address": _cluster,
+    "dask_tls_ca": _path,
+    "dask_tls_certificate": _path,
+    "dask_tls_key": _path,
     "threads": _whole_number(1, 1024),
     "models": _models,
     "dashboard_url": _address,

@@ -23,6 +23,10 @@ class WorkerDiedError(PipelineError):
         self.positions = positions
 
 
+class ClusterError(PipelineError):
+    """A Dask cluster cannot be reached, was lost, or differs from this process."""
+
+
 class StoreError(PipelineError):
     """A receiver store, its index or an archive cannot be read as the format says."""
 

@@ -1,4 +1,4 @@
-"""Doing one thing to many tasks, here or in other processes; knows nothing of episodes."""
+"""Doing one thing to many tasks: here, in processes, on a Dask cluster; knows no episode."""
 
 from cis490_pipeline.compute.backends import (
     Compute,
@@ -6,5 +6,14 @@ from cis490_pipeline.compute.backends import (
     SerialCompute,
     compute_with,
 )
+from cis490_pipeline.compute.dask_backend import DaskCompute
+from cis490_pipeline.compute.dask_cluster import DaskCluster
 
-__all__ = ["Compute", "ProcessCompute", "SerialCompute", "compute_with"]
+__all__ = [
+    "Compute",
+    "DaskCluster",
+    "DaskCompute",
+    "ProcessCompute",
+    "SerialCompute",
+    "compute_with",
+]

@@ -6,13 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from cis490_pipeline.compute import Compute, compute_with
+from cis490_pipeline.compute import Compute, DaskCluster, DaskCompute, compute_with
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Address
 from cis490_pipeline.experiment.shared import SharedData
 from cis490_pipeline.store.data_paths import DataPaths
 from cis490_pipeline.store.layout import ReceiverStore
 from cis490_pipeline.store.remote_store import open_store
+from cis490_pipeline.store.sight import StoreSight
 
 
 class Progress(Protocol):
@@ -32,11 +33,17 @@ class Workspace:
 
     settings: Settings
     progress: Progress = field(default=no_progress, compare=False)
+    run: str = field(default="", compare=False)
+    """Name of the run, in the keys of tasks on a cluster."""
 
     @cached_property
     def store(self) -> ReceiverStore:
         """The receiver store episodes are read from; one elsewhere as it was when first listed."""
-        return open_store(self.settings.store)
+        place = self.settings.store
+        if isinstance(place, Path) and self.settings.dask_address is not None:
+            # A worker elsewhere has another working folder.
+            place = place.absolute()
+        return open_store(place)
 
     @cached_property
     def shared(self) -> SharedData | None:
@@ -57,8 +64,20 @@ class Workspace:
 
     @cached_property
     def compute(self) -> Compute:
-        """Where episode-sized work runs."""
-        return compute_with(self.settings.workers)
+        """Where episode-sized work runs: on a Dask cluster if one is set, else on this machine."""
+        settings = self.settings
+        if settings.dask_address is None:
+            return compute_with(settings.workers)
+        return DaskCompute(
+            DaskCluster(
+                address=settings.dask_address,
+                ca=settings.dask_tls_ca,
+                certificate=settings.dask_tls_certificate,
+                key=settings.dask_tls_key,
+                run=self.run,
+                look=StoreSight(self.store),
+            )
+        )
 
     def reporter(self, what: str) -> Callable[[int, int], None]:
         """Return ``report(done, total)`` for one piece of work called ``what``."""

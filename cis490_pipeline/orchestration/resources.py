@@ -12,6 +12,7 @@ _OPTIONAL = {
     "seed": (int, "Seed of training and resampling."),
     "train_hosts": (str, "Hosts the host split trains on, with commas between them."),
     "workers": (int, "Processes for episode-sized work."),
+    "dask_address": (str, "Dask scheduler for episode-sized work: tls://, or tcp:// on loopback."),
     "threads": (int, "Threads of each numeric library; part of a checkpoint's identity."),
 }
 
@@ -25,4 +26,4 @@ _OPTIONAL = {
 )
 def workspace_resource(context: dg.InitResourceContext) -> Workspace:
     """Open the workspace a run works on."""
-    return Workspace(Settings.load(**context.resource_config))
+    return Workspace(Settings.load(**context.resource_config), run=context.run_id or "")

@@ -1,0 +1,48 @@
+"""An address of a Dask scheduler or worker that code may be sent to."""
+
+import ipaddress
+from typing import Final
+from urllib.parse import urlsplit
+
+_WANTED: Final = (
+    "must be tls://HOST:PORT, or tcp://HOST:PORT on loopback, since a Dask cluster executes "
+    "whatever it is sent"
+)
+
+
+def cluster_address(text: str) -> str:
+    """Return an address, if nobody on a network between can put in code of their own.
+
+    Parameters
+    ----------
+    text : ``tcp://127.0.0.1:8786``, ``tcp://[::1]:8786``, ``tcp://localhost:8786`` or ``tls://`` and
+        any host with a port.
+
+    Raises
+    ------
+    ValueError
+        If it is another kind of address, or one that TLS does not protect. A user and a password
+        in it are not repeated.
+    """
+    try:
+        parts = urlsplit(text.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"{_WANTED}; got {text!r:.100}") from None
+    if "@" in text:
+        raise ValueError(f"{_WANTED}; got one with a user or a password in it")
+    if parts.path or parts.query or parts.fragment or not host or not port:
+        raise ValueError(f"{_WANTED}; got {text!r:.100}")
+    if parts.scheme == "tls" or (parts.scheme == "tcp" and _is_loopback(host)):
+        return text.strip()
+    raise ValueError(f"{_WANTED}; got {text!r:.100}")
+
+
+def _is_loopback(host: str) -> bool:
+    # By RFC 6761 this name never leaves the machine; any other is an answer of somebody's server.
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
