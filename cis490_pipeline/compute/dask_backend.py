@@ -18,8 +18,8 @@ R = TypeVar("R")
 
 _IN_FLIGHT_PER_THREAD: Final = 4
 _RETRIES: Final = 2
-"""Times a task that raised is done again: a mount that was gone for a moment, say. Deaths of workers
-are counted by Dask's scheduler itself (`distributed.scheduler.allowed-failures`)."""
+"""Times a task that raised is done again: a mount that was gone for a moment, say. Deaths of
+workers are counted by Dask's scheduler itself (`distributed.scheduler.allowed-failures`)."""
 _POLL_S: Final = 2.0
 
 
@@ -129,8 +129,8 @@ class _Round:
 def _told_as_ours(cluster: DaskCluster) -> Iterator[None]:
     """Say of Dask's own faults what they are."""
     from distributed import KilledWorker
-    from distributed.client import CancelledError
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
+    from distributed.utils import CancelledError
 
     try:
         yield

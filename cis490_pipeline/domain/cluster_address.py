@@ -15,8 +15,8 @@ def cluster_address(text: str) -> str:
 
     Parameters
     ----------
-    text : ``tcp://127.0.0.1:8786``, ``tcp://[::1]:8786``, ``tcp://localhost:8786`` or ``tls://`` and
-        any host with a port.
+    text : ``tcp://127.0.0.1:8786``, ``tcp://[::1]:8786``, ``tcp://localhost:8786`` or ``tls://``
+        and any host with a port.
 
     Raises
     ------

@@ -192,7 +192,9 @@ def test_first_differing_version_is_told_with_worker(
     cluster: DaskCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = installed()
-    monkeypatch.setattr(dask_worker, "installed", lambda: {**own, "polars": "0.1", "zstandard": "2"})
+    monkeypatch.setattr(
+        dask_worker, "installed", lambda: {**own, "polars": "0.1", "zstandard": "2"}
+    )
 
     with pytest.raises(
         ClusterError,
@@ -217,7 +219,9 @@ def test_worker_is_looked_at_once_for_an_expectation(monkeypatch: pytest.MonkeyP
     assert looks == [1]
 
 
-def test_code_differs_by_a_byte_and_by_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_differs_by_a_byte_and_by_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from cis490_pipeline.compute import installed as module
 
     monkeypatch.setattr(module, "PACKAGE", tmp_path)
@@ -236,7 +240,7 @@ def test_code_differs_by_a_byte_and_by_a_name(tmp_path: Path, monkeypatch: pytes
 def test_no_scheduler_is_told_with_what_to_do() -> None:
     compute = DaskCompute(DaskCluster(address="tcp://127.0.0.1:1", patience_s=0.5))
 
-    with pytest.raises(ClusterError, match="no Dask scheduler at tcp://127.0.0.1:1: .*unset"):
+    with pytest.raises(ClusterError, match=r"no Dask scheduler at tcp://127.0.0.1:1: .*unset"):
         next(compute.map(square, [1]))
 
 
@@ -256,7 +260,11 @@ def test_cluster_without_workers_is_not_waited_for_forever() -> None:
 
 def test_scheduler_that_listens_on_the_network_is_refused() -> None:
     with LocalCluster(
-        n_workers=0, processes=False, protocol="tcp://", host="0.0.0.0", dashboard_address="127.0.0.1:0"
+        n_workers=0,
+        processes=False,
+        protocol="tcp://",
+        host="0.0.0.0",
+        dashboard_address="127.0.0.1:0",
     ) as local:
         port = local.scheduler_address.rpartition(":")[2]
         compute = DaskCompute(DaskCluster(address=f"tcp://127.0.0.1:{port}"))

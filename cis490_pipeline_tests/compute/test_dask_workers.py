@@ -1,0 +1,228 @@
+"""What holds on a cluster of processes: the same bytes, whoever dies; refusals; interrupts."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from distributed import Client
+from distributed.security import Security
+
+from cis490_pipeline.compute import Compute, DaskCompute, SerialCompute
+from cis490_pipeline.errors import ClusterError, WorkerDiedError
+from cis490_pipeline.features.grids import build_grids
+from cis490_pipeline.store.files import write_parquet
+from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline.store.sight import StoreSight
+from cis490_pipeline.store.sweep import sweep
+from cis490_pipeline.store.usage import usable_expr
+from cis490_pipeline_tests.compute.dask_processes import PROJECT, DaskProcesses
+
+pytestmark = pytest.mark.long
+
+SAMPLE = PROJECT / "data" / "sample"
+NOON = "2026-11-22T12:00:00Z"
+Told = Callable[[int, int], None]
+
+
+@pytest.fixture
+def dask(tmp_path: Path) -> Iterator[DaskProcesses]:
+    processes = DaskProcesses(tmp_path / "dask")
+    try:
+        for _ in range(2):
+            processes.start_worker()
+        processes.pids(2)
+        yield processes
+    finally:
+        processes.close()
+
+
+def corpus(folder: Path, compute: Compute, told: Told | None = None) -> dict[str, bytes]:
+    """Sweep and grid the recorded sample; the bytes of every file made."""
+    store = EpisodeStore(SAMPLE)
+    frame = sweep(store, None, compute, told, checked_at=NOON).frame
+    write_parquet(folder / "validation.parquet", frame)
+    build_grids(store, frame.filter(usable_expr()), folder, compute, told)
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_two_workers_of_which_one_is_killed_make_the_bytes_of_one_process(
+    tmp_path: Path, dask: DaskProcesses
+) -> None:
+    alone = corpus(tmp_path / "alone", SerialCompute())
+    before = dask.pids(2)
+    victims = iter(before.values())
+    killed: list[int] = []
+
+    def kill_one_halfway(done: int, total: int) -> None:
+        # Once in the sweep, once among the grids: each starts from nothing.
+        if total // 3 < done < total and len(killed) < 2 and stage_of(total) == len(killed):
+            pid = next(victims)
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+    totals: list[int] = []
+
+    def stage_of(total: int) -> int:
+        if total not in totals:
+            totals.append(total)
+        return totals.index(total)
+
+    cluster = dask.cluster(look=StoreSight(EpisodeStore(SAMPLE)))
+    many = corpus(tmp_path / "many", DaskCompute(cluster), kill_one_halfway)
+
+    assert killed == list(before.values())
+    assert set(before.values()).isdisjoint(dask.pids(2).values())
+    assert many == alone
+    assert len(alone) >= 4
+
+
+def die_on_3(n: int) -> int:
+    if n == 3:
+        os._exit(7)
+    return n
+
+
+def test_task_that_kills_every_worker_is_named(tmp_path: Path) -> None:
+    processes = DaskProcesses(tmp_path / "dask", allowed_failures=1)
+    try:
+        processes.start_worker()
+        done: list[tuple[int, int]] = []
+
+        with pytest.raises(WorkerDiedError, match=r"2 Dask workers, .* middle of task 3") as died:
+            done.extend(DaskCompute(processes.cluster()).map(die_on_3, range(4)))
+
+        assert died.value.positions == (3,)
+        assert 3 not in dict(done)
+    finally:
+        processes.close()
+
+
+def test_worker_on_other_code_is_refused_before_and_after_the_start(
+    tmp_path: Path, dask: DaskProcesses
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(PROJECT / "cis490_pipeline", other / "cis490_pipeline")
+    with (other / "cis490_pipeline" / "errors.py").open("a") as module:
+        module.write("# one more line\n")
+    running = DaskCompute(dask.cluster()).map(time.sleep, [0.05] * 2000)
+    next(running)
+
+    dask.start_worker(path=other)
+
+    for compute in (running, DaskCompute(dask.cluster()).map(abs, [1])):
+        with pytest.raises(
+            ClusterError, match=r"Dask worker tcp://.* has cis490_pipeline's code .*, the client"
+        ):
+            list(compute)
+
+
+def test_worker_without_this_project_is_refused(tmp_path: Path, dask: DaskProcesses) -> None:
+    empty = tmp_path / "cis490_pipeline"
+    empty.mkdir()
+    (empty / "__init__.py").touch()
+    dask.start_worker(path=tmp_path)
+    dask.pids(3)
+
+    with pytest.raises(
+        ClusterError, match=r"cannot run this project's code: .*ModuleNotFoundError"
+    ):
+        next(DaskCompute(dask.cluster()).map(abs, [1]))
+
+
+def certificate(folder: Path) -> dict[str, Path]:
+    """Write a certificate that signs itself, with its key; returned as `DaskCluster` takes them."""
+    security = Security.temporary()
+    files = {
+        "ca": (folder / "ca.pem", security.tls_ca_file),
+        "certificate": (folder / "certificate.pem", security.tls_client_cert),
+        "key": (folder / "key.pem", security.tls_client_key),
+    }
+    for path, text in files.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return {name: path for name, (path, _) in files.items()}
+
+
+def test_tls_lets_in_who_has_a_certificate_of_its_authority_and_nobody_else(
+    tmp_path: Path,
+) -> None:
+    own, foreign = certificate(tmp_path / "own"), certificate(tmp_path / "foreign")
+    processes = DaskProcesses(
+        tmp_path / "dask",
+        arguments=(
+            *("--protocol", "tls", "--tls-ca-file", str(own["ca"])),
+            *("--tls-cert", str(own["certificate"]), "--tls-key", str(own["key"])),
+        ),
+    )
+    try:
+        processes.start_worker()
+
+        assert processes.address.startswith("tls://")
+        assert dict(DaskCompute(processes.cluster(**own)).map(abs, [-1, -2])) == {0: 1, 1: 2}
+        for wrong in (foreign, {**foreign, "ca": own["ca"]}):
+            with pytest.raises(ClusterError, match="no Dask scheduler at tls://"):
+                next(DaskCompute(processes.cluster(**wrong, patience_s=3.0)).map(abs, [1]))
+    finally:
+        processes.close()
+
+
+def test_scheduler_that_dies_is_told(dask: DaskProcesses) -> None:
+    running = DaskCompute(dask.cluster(patience_s=5.0)).map(time.sleep, [0.05] * 2000)
+    next(running)
+    started = time.monotonic()
+
+    os.killpg(dask.scheduler.pid, signal.SIGKILL)
+
+    with pytest.raises(ClusterError, match=r"the Dask scheduler at tcp://.* was lost"):
+        list(running)
+    assert time.monotonic() - started < 60
+
+
+def test_interrupt_ends_a_run_cleanly_and_frees_the_cluster(
+    tmp_path: Path, dask: DaskProcesses
+) -> None:
+    script = tmp_path / "long_run.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import time
+            from cis490_pipeline.compute import DaskCluster, DaskCompute
+
+            if __name__ == "__main__":
+                cluster = DaskCluster(address="{dask.address}")
+                for position, _ in DaskCompute(cluster).map(time.sleep, [0.1] * 1000):
+                    print(position, flush=True)
+            """
+        )
+    )
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+
+    assert errors.count("Traceback") == 1, errors
+    assert errors.strip().endswith("KeyboardInterrupt")
+    with Client(dask.address, set_as_default=False) as client:
+        until = time.monotonic() + 20
+        while (left := client.run_on_scheduler(n_tasks)) and time.monotonic() < until:
+            time.sleep(0.1)
+    assert left == 0
+
+
+def n_tasks(dask_scheduler: object) -> int:
+    return len(dask_scheduler.tasks)  # type: ignore[attr-defined]
