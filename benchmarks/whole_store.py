@@ -20,9 +20,9 @@ from cis490_pipeline.store.sweep import sweep
 
 WORKERS = 2
 _POLL_S = 0.02
-_SPINS = 1_500_000
-_N_SPINS = 80
-_Progress = Callable[[int, int], None]
+SPINS = 1_500_000
+N_SPINS = 80
+Progress = Callable[[int, int], None]
 
 _SWEEP = """
 import sys, time, polars as pl
@@ -80,7 +80,7 @@ def _parallel(store: EpisodeStore, figures: dict[str, float]) -> list[Line]:
 
     Starting workers takes most of a second, whatever the store: a short run must not count it.
     """
-    works: dict[str, Callable[[_Progress], object]] = {
+    works: dict[str, Callable[[Progress], object]] = {
         "one": lambda told: sweep(store, None, ProcessCompute(1), told),
         "two": lambda told: sweep(store, None, ProcessCompute(WORKERS), told),
         "one_spins": lambda told: _spin_all(1, told),
@@ -95,7 +95,7 @@ def _parallel(store: EpisodeStore, figures: dict[str, float]) -> list[Line]:
             work(lambda done, _, seen=moments: seen.append((time.perf_counter(), done)))
             # The first round warms up.
             if round_:
-                paces[name].append(_pace(moments))
+                paces[name].append(pace(moments))
                 starts.append(next(t for t, done in moments if done) - start)
     gained, possible = ratio(paces, "one", "two"), ratio(paces, "one_spins", "two_spin")
     figures["two_processes"], figures["two_spinning"] = gained, possible
@@ -107,7 +107,7 @@ def _parallel(store: EpisodeStore, figures: dict[str, float]) -> list[Line]:
     return [at_least("one process by two, wall time", gained, 1.7, detail=told)]
 
 
-def _pace(moments: list[tuple[float, int]]) -> float:
+def pace(moments: list[tuple[float, int]]) -> float:
     """Seconds for each piece of work, from a tenth of it done to nine tenths."""
     total = moments[-1][1]
     within = [(t, done) for t, done in moments if 0.1 * total <= done <= 0.9 * total]
@@ -115,12 +115,12 @@ def _pace(moments: list[tuple[float, int]]) -> float:
     return (end - begin) / (after - before)
 
 
-def _spin_all(workers: int, told: _Progress) -> None:
-    for done, _ in enumerate(ProcessCompute(workers).map(_spin, [_SPINS] * _N_SPINS), 1):
-        told(done, _N_SPINS)
+def _spin_all(workers: int, told: Progress) -> None:
+    for done, _ in enumerate(ProcessCompute(workers).map(spin, [SPINS] * N_SPINS), 1):
+        told(done, N_SPINS)
 
 
-def _spin(times: int) -> int:
+def spin(times: int) -> int:
     """Work that shares nothing: what two processes gain on it is what the machine has to give."""
     return sum(range(times))
 

@@ -23,6 +23,10 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "SEED",
         "WORKERS",
         "THREADS",
+        "DASK_ADDRESS",
+        "DASK_TLS_CA",
+        "DASK_TLS_CERTIFICATE",
+        "DASK_TLS_KEY",
         "DASHBOARD_URL",
         "DASHBOARD_TOKEN",
     ):
@@ -74,6 +78,7 @@ def test_every_fault_is_told_with_where_it_came_from(
     (bare / "cis490.toml").write_text('workers = true\nsped = 3\ndata = ""\n')
     monkeypatch.setenv("CIS490_SEED", "-1")
     monkeypatch.setenv("CIS490_DASHBOARD_URL", "dashboard:8447")
+    monkeypatch.setenv("CIS490_DASK_ADDRESS", "tcp://10.0.0.5:8786")
 
     with pytest.raises(ConfigError) as refused:
         Settings.load(threads=0, store="s3://me:hunter2@lab", cache="s3://lab", colour="red")
@@ -84,6 +89,7 @@ def test_every_fault_is_told_with_where_it_came_from(
         "cis490.toml: data: must be a path",
         "CIS490_SEED: must be a whole number of at least 0, got '-1'",
         "CIS490_DASHBOARD_URL: must be an http:// or https:// address, got 'dashboard:8447'",
+        "CIS490_DASK_ADDRESS: must be tls://HOST:PORT, or tcp://HOST:PORT on loopback",
         "--threads: must be from 1 to 1024, got 0",
         "--store: s3:// must name a place alone",
         "--cache: must be a folder of this machine, got an address",

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -130,7 +131,6 @@ def _told_as_ours(cluster: DaskCluster) -> Iterator[None]:
     """Say of Dask's own faults what they are."""
     from distributed import KilledWorker
     from distributed.comm.core import CommClosedError
-    from distributed.utils import CancelledError
 
     try:
         yield

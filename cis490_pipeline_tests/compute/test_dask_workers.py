@@ -1,5 +1,6 @@
 """What holds on a cluster of processes: the same bytes, whoever dies; refusals; interrupts."""
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 from distributed import Client
 from distributed.security import Security
 
+from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.compute import Compute, DaskCompute, SerialCompute
 from cis490_pipeline.errors import ClusterError, WorkerDiedError
 from cis490_pipeline.features.grids import build_grids
@@ -81,6 +83,27 @@ def test_two_workers_of_which_one_is_killed_make_the_bytes_of_one_process(
     assert set(before.values()).isdisjoint(dask.pids(2).values())
     assert many == alone
     assert len(alone) >= 4
+
+
+def test_a_command_in_another_folder_finds_the_same_by_the_cluster(
+    tmp_path: Path, dask: DaskProcesses
+) -> None:
+    told = {}
+    for name, extra in {"here": {}, "cluster": {"CIS490_DASK_ADDRESS": dask.address}}.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "cis490_pipeline", "validate", "data/sample", "--json"],
+            cwd=PROJECT,
+            env=os.environ | {"CIS490_DATA": str(tmp_path / name), "CIS490_WORKERS": "1"} | extra,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == EXIT_FINDINGS, done.stderr
+        told[name] = json.loads(done.stdout)
+        del told[name]["path"]
+
+    assert told["cluster"] == told["here"]
+    assert "cis490" in dask.log("0-scheduler")
 
 
 def die_on_3(n: int) -> int:
