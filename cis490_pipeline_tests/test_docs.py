@@ -28,7 +28,7 @@ DOCS = sorted(
     key=lambda path: path.relative_to(ROOT).as_posix(),
 )
 FENCE = re.compile(r"^(\s*)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-TOP_LEVEL = ("cis490_pipeline", "cis490_pipeline_tests", "docs", "data/sample", ".ci")
+TOP_LEVEL = ("cis490_pipeline", "cis490_pipeline_tests", "docs", "deploy", "data/sample", ".ci")
 ROOT_FILES = re.compile(r"[\w.-]+\.(?:toml|yaml|txt|md)|Makefile")
 MADE_BY_USERS = {"cis490.toml"}
 

@@ -36,6 +36,8 @@ EXTRAS = {
     "orchestrate": ("dagster", "dagster_webserver"),
     "live": ("onnxruntime", "safetensors"),
     "s3": ("s3fs",),
+    "dask": ("distributed",),
+    "lab": ("dagster_postgres",),
 }
 MIN_FREE_BYTES = 1 << 30
 
