@@ -26,4 +26,5 @@ _OPTIONAL = {
 )
 def workspace_resource(context: dg.InitResourceContext) -> Workspace:
     """Open the workspace a run works on."""
-    return Workspace(Settings.load(**context.resource_config), run=context.run_id or "")
+    run = context.run.run_id if context.run else ""
+    return Workspace(Settings.load(**context.resource_config), run=run)

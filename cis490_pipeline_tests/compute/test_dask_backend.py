@@ -1,5 +1,6 @@
 """What the Dask backend promises, on a cluster within this process; see `test_dask_workers` too."""
 
+import subprocess
 import sys
 import threading
 import time
@@ -287,6 +288,16 @@ def test_tls_without_certificates_is_refused_with_the_first_missing(tmp_path: Pa
         next(DaskCompute(bare).map(square, [1]))
     with pytest.raises(ConfigError, match=r"of the certificate .*me\.pem is no file"):
         next(DaskCompute(half).map(square, [1]))
+
+
+def test_dask_is_loaded_only_when_it_is_used() -> None:
+    script = "import sys, cis490_pipeline.compute; print({'dask', 'distributed'} & {*sys.modules})"
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "set()\n"
 
 
 def test_dask_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,20 +9,23 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
 import pytest
 from distributed import Client
 from distributed.security import Security
 
 from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.compute import Compute, DaskCompute, SerialCompute
+from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import ClusterError, WorkerDiedError
 from cis490_pipeline.features.grids import build_grids
 from cis490_pipeline.store.files import write_parquet
-from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline.store.layout import EpisodeStore, Reading
 from cis490_pipeline.store.sight import StoreSight
-from cis490_pipeline.store.sweep import sweep
+from cis490_pipeline.store.sweep import comparable, sweep
 from cis490_pipeline.store.usage import usable_expr
 from cis490_pipeline_tests.compute.dask_processes import PROJECT, DaskProcesses
 
@@ -125,6 +128,41 @@ def test_task_that_kills_every_worker_is_named(tmp_path: Path) -> None:
         assert 3 not in dict(done)
     finally:
         processes.close()
+
+
+class DeadlyStore(EpisodeStore):
+    """A store of which one episode ends the process that reads it."""
+
+    victim = EpisodeRef("elliott-thinkpad", "")
+
+    @contextmanager
+    def reading(self, ref: EpisodeRef) -> Iterator[Reading]:
+        if ref == self.victim:
+            os._exit(9)
+        with super().reading(ref) as reading:
+            yield reading
+
+
+def test_episode_that_kills_every_worker_is_errored_and_all_others_get_their_verdict(
+    tmp_path: Path,
+) -> None:
+    sound = sweep(EpisodeStore(SAMPLE), None, SerialCompute(), checked_at=NOON).frame
+    store = DeadlyStore(SAMPLE)
+    store.victim = EpisodeRef(*sound.select("host_id", "episode_id").row(20))
+    processes = DaskProcesses(tmp_path / "dask", allowed_failures=0)
+    try:
+        for _ in range(2):
+            processes.start_worker()
+        frame = sweep(store, None, DaskCompute(processes.cluster()), checked_at=NOON).frame
+    finally:
+        processes.close()
+
+    errored = frame.filter(status="errored")
+    assert errored.select("host_id", "episode_id").rows() == [
+        (store.victim.host_id, store.victim.episode_id)
+    ]
+    others = pl.col("episode_id") != store.victim.episode_id
+    assert comparable(frame.filter(others)).equals(comparable(sound.filter(others)))
 
 
 def test_worker_on_other_code_is_refused_before_and_after_the_start(
