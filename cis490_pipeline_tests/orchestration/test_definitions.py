@@ -179,6 +179,7 @@ def test_no_preloaded_module_starts_polars():
         "cis490_pipeline.config",
         "cis490_pipeline.domain",
         "cis490_pipeline.domain.address",
+        "cis490_pipeline.domain.cluster_address",
         "cis490_pipeline.domain.telemetry",
         "cis490_pipeline.domain.terms",
         "cis490_pipeline.errors",
