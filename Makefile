@@ -41,6 +41,10 @@ bench-models: peers
 	$(BIN)/python -m benchmarks.models $(QUICK)
 	$(BIN)/python -m benchmarks.training_memory
 
+# Some minutes; the gain of two idle loops beside it says what the machine had to give.
+bench-scale: install
+	$(BIN)/python -m benchmarks.scale_out
+
 ui: install
 	$(BIN)/dagster dev
 

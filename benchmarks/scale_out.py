@@ -27,8 +27,8 @@ WANTED = 1.6
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--episodes", type=int, default=1200)
-    parser.add_argument("--rounds", type=int, default=3, help="after one to warm up")
+    parser.add_argument("--episodes", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=8, help="after one to warm up")
     options = parser.parse_args()
     described = machine()
     with tempfile.TemporaryDirectory(prefix="cis490-bench-") as folder:
