@@ -61,30 +61,31 @@ class Population:
         windows[0] += MEAN_WINDOWS.sum() * CLEAN_ONLY_SHARE
         return macro_f1(expected * windows[:, None])
 
-    def draw(self, rng: np.random.Generator, n_episodes: int) -> npt.NDArray[np.int64]:
-        """Per-episode confusion matrices of one model: (n_episodes, K, K)."""
-        return self.predicted(rng, draw_windows(rng, n_episodes), draw_ease(rng, n_episodes))
-
     def predicted(
         self,
         rng: np.random.Generator,
-        windows: npt.NDArray[np.int64],
+        y_true: npt.NDArray[np.int64],
         ease: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.int64]:
-        """Confusion matrices of the given windows (E, K), by how easy each episode is (E,)."""
-        right = rng.binomial(windows, self._recall_by_ease[ease])
-        counts = rng.multinomial(windows - right, MISTAKEN_FOR)
-        counts[:, range(RECALL.size), range(RECALL.size)] += right
-        return counts
+        """Predict windows (n_windows,) of the given phases, by the ease of each one's episode."""
+        right = rng.random(y_true.size) < self._recall_by_ease[ease, y_true]
+        steps = MISTAKEN_FOR.cumsum(axis=1)[y_true]
+        mistake = (rng.random(y_true.size)[:, None] >= steps).sum(axis=1)
+        return np.where(right, y_true, mistake)
 
 
-def draw_windows(rng: np.random.Generator, n_episodes: int) -> npt.NDArray[np.int64]:
-    """Windows of each phase of each episode: (n_episodes, K)."""
-    windows = rng.poisson(MEAN_WINDOWS, size=(n_episodes, MEAN_WINDOWS.size))
+def draw_windows(
+    rng: np.random.Generator, n_episodes: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """True phase and episode number of every window: two arrays (n_windows,)."""
+    n = rng.poisson(MEAN_WINDOWS, size=(n_episodes, MEAN_WINDOWS.size))
     clean_only = rng.random(n_episodes) < CLEAN_ONLY_SHARE
-    windows[clean_only, 0] = windows[clean_only].sum(axis=1)
-    windows[clean_only, 1:] = 0
-    return windows.astype(np.int64)
+    n[clean_only, 0] = n[clean_only].sum(axis=1)
+    n[clean_only, 1:] = 0
+    # An episode without any window is none.
+    n[n.sum(axis=1) == 0, 0] = 1
+    cells = np.repeat(np.arange(n.size), n.ravel())
+    return cells % MEAN_WINDOWS.size, cells // MEAN_WINDOWS.size
 
 
 def draw_ease(rng: np.random.Generator, n_episodes: int) -> npt.NDArray[np.int64]:

@@ -105,7 +105,8 @@ def segment_scores(frame: pl.DataFrame) -> dict[str, Any]:
     -------
     JSON values. ``f1_50`` pools the segments of all episodes and phases. ``boundary_error_s`` is
     the distance between the true and the predicted beginning of each segment that was found and
-    does not begin with its time line, in whole strides of 5 s: ``n`` of ``n_true`` such beginnings.
+    does not begin with its time line, in whole strides of 5 s: ``n`` of ``n_true`` such beginnings;
+    ``p90`` is the smallest error that nine in ten do not exceed.
 
     Notes
     -----
@@ -125,9 +126,10 @@ def segment_scores(frame: pl.DataFrame) -> dict[str, Any]:
         "f1_50": 2 * n_found / (n_true + n_predicted) if n_true else None,
         "n_true": n_true,
         "n_predicted": n_predicted,
+        "n_found": n_found,
         "boundary_error_s": {
             "median": finite_or_none(np.median(errors)) if known else None,
-            "p90": finite_or_none(np.quantile(errors, 0.9)) if known else None,
+            "p90": finite_or_none(np.quantile(errors, 0.9, method="inverted_cdf")) if known else None,
             "n": int(errors.size),
             "n_true": sum(match.n_true_onsets for match in matches),
             "why": None if known else "no segment that begins within an episode was found",
