@@ -77,7 +77,7 @@ class Population:
 def draw_windows(
     rng: np.random.Generator, n_episodes: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """True phase and episode number of every window: two arrays (n_windows,)."""
+    """Draw the true phase and the episode number of every window: two arrays (n_windows,)."""
     n = rng.poisson(MEAN_WINDOWS, size=(n_episodes, MEAN_WINDOWS.size))
     clean_only = rng.random(n_episodes) < CLEAN_ONLY_SHARE
     n[clean_only, 0] = n[clean_only].sum(axis=1)

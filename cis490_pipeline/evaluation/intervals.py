@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +73,7 @@ def episode_interval(
     Raises
     ------
     EvaluationError
-        If the matrices are not (E, K, K).
+        If the matrices are not (E, K, K), or there is no such method.
 
     Notes
     -----
@@ -83,6 +83,8 @@ def episode_interval(
     matrices = np.asarray(matrices)
     if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2]:
         raise EvaluationError(f"matrices must be (episodes, K, K), got {matrices.shape}")
+    if method not in get_args(Method):
+        raise EvaluationError(f"no interval {method!r}; there are {', '.join(get_args(Method))}")
     n_episodes, n_windows = len(matrices), int(matrices.sum())
     pooled = matrices.sum(axis=0)
     labels = seen_classes(pooled)

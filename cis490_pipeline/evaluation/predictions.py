@@ -38,9 +38,10 @@ PREDICTION_SCHEMA: Final = pl.Schema(
     }
 )
 """``touches_baseline`` marks windows that overlap the readings an episode is calibrated by: no
-score but ``subsets`` counts them. ``calibration_id`` says what the device was measured against (``episode:<id>``, or the id of a
-calibration record), ``baseline_suspect`` whether the cleanliness check flagged it. Both are null
-where nothing was calibrated, the latter too where it could not be checked."""
+score but ``subsets`` counts them. ``calibration_id`` says what the device was measured against
+(``episode:<id>``, or the id of a calibration record), ``baseline_suspect`` whether the cleanliness
+check flagged it. Both are null where nothing was calibrated, the latter too where it could not be
+checked."""
 
 PREDICTION_COLUMNS: Final = tuple(PREDICTION_SCHEMA)
 
@@ -56,8 +57,9 @@ def prediction_frame(windows: pl.DataFrame, proba: npt.NDArray[np.floating[Any]]
 
     Parameters
     ----------
-    windows : the key columns of ``PREDICTION_COLUMNS``; the true phase may be called ``phase`` and
-        ``touches_baseline`` ``baseline``, as a dataset calls them, and what was not calibrated has neither ``calibration_id`` nor ``baseline_suspect``.
+    windows : the key columns of ``PREDICTION_COLUMNS``; ``y_true`` and ``touches_baseline`` may be
+        called ``phase`` and ``baseline``, as a dataset calls them, and what was not calibrated has
+        neither ``calibration_id`` nor ``baseline_suspect``.
     proba : (n_windows, K) in the order of ``PHASES``.
 
     Returns

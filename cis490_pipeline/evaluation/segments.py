@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cis490_pipeline.evaluation.intervals import finite_or_none
 from cis490_pipeline.evaluation.predictions import predicted_classes, true_classes
 from cis490_pipeline.features.windows import STRIDE_S
 
@@ -59,10 +59,7 @@ def segments_of(classes: Classes) -> list[Segment]:
     """
     changes = np.flatnonzero(np.diff(classes)) + 1
     edges = [0, *changes.tolist(), classes.size] if classes.size else [0]
-    return [
-        Segment(int(classes[start]), start, stop)
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    return [Segment(int(classes[start]), start, stop) for start, stop in pairwise(edges)]
 
 
 def match_segments(y_true: Classes, y_pred: Classes) -> SegmentMatch:
@@ -128,8 +125,8 @@ def segment_scores(frame: pl.DataFrame) -> dict[str, Any]:
         "n_predicted": n_predicted,
         "n_found": n_found,
         "boundary_error_s": {
-            "median": finite_or_none(np.median(errors)) if known else None,
-            "p90": finite_or_none(np.quantile(errors, 0.9, method="inverted_cdf")) if known else None,
+            "median": float(np.median(errors)) if known else None,
+            "p90": float(np.quantile(errors, 0.9, method="inverted_cdf")) if known else None,
             "n": int(errors.size),
             "n_true": sum(match.n_true_onsets for match in matches),
             "why": None if known else "no segment that begins within an episode was found",
@@ -147,5 +144,5 @@ def _time_lines(frame: pl.DataFrame) -> Iterator[tuple[Classes, Classes]]:
     place = frame["window_idx"].to_numpy()
     new = (np.diff(episode) != 0) | (np.diff(place) != 1)
     edges = [0, *(np.flatnonzero(new) + 1).tolist(), frame.height]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         yield y_true[start:stop], y_pred[start:stop]

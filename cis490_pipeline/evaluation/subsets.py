@@ -1,4 +1,4 @@
-"""The headline again over more windows and over fewer: does it hang on which are scored?"""
+"""The headline again over more windows and over fewer, to see whether it hangs on the choice."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -51,11 +51,12 @@ def _rows(
         WITH_BASELINE: None if baseline_windows is None else pl.concat([test, baseline_windows]),
         PURE: test.filter(pl.col("purity") >= _WHOLE),
     }
-    for name, frame in frames.items():
+    for name, windows in frames.items():
         why = None
-        if frame is None:
-            frame, why = test.clear(), "not asked of the windows that touch the baseline"
-        elif not frame.height:
+        if windows is None:
+            why = "not asked of the windows that touch the baseline"
+        elif not windows.height:
             why = "no such window"
-        interval = episode_interval(matrices_of(frame).counts, seed=seed, n_resamples=n_resamples)
+        matrices = matrices_of(test.clear() if windows is None else windows)
+        interval = episode_interval(matrices.counts, seed=seed, n_resamples=n_resamples)
         yield {"subset": name, "what": SUBSETS[name], **interval.to_dict(), "why": why}

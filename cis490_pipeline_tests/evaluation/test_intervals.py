@@ -6,6 +6,7 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.bca import bca_ends
 from cis490_pipeline.evaluation.confusion import episode_confusions
 from cis490_pipeline.evaluation.intervals import episode_interval
 from cis490_pipeline.evaluation.resampling import resample_weights, swap_signs
@@ -63,20 +64,80 @@ def test_below_twenty_episodes_it_is_a_t_interval_on_the_resamples_error():
     assert interval.estimate - interval.low == pytest.approx(reach, abs=1e-12)
 
 
-def test_it_agrees_with_scipys_bootstrap():
+def of_pooled(pooled):
+    """Macro F1 of (..., 5, 5) matrices, written anew."""
+    hits = np.diagonal(pooled, axis1=-2, axis2=-1)
+    return (2 * hits / (pooled.sum(axis=-1) + pooled.sum(axis=-2))).mean(axis=-1)
+
+
+def scipys(matrices, method, n_resamples, seed):
+    """Its bootstrap over episodes; it draws the same ones from an equal generator."""
+
+    def statistic(drawn, axis):
+        return of_pooled(matrices[drawn].sum(axis=drawn.ndim - 1))
+
+    return stats.bootstrap(
+        (np.arange(len(matrices)),),
+        statistic,
+        vectorized=True,
+        method=method,
+        n_resamples=n_resamples,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("percentile", "percentile"), ("bca", "BCa")])
+@pytest.mark.parametrize("n_episodes", [6, 25, 60])
+@pytest.mark.parametrize("seed", range(5))
+def test_it_is_scipys_bootstrap_over_episodes_on_the_same_draws(ours, theirs, n_episodes, seed):
+    matrices = episode_confusions(*episodes(n_episodes, seed=seed)).counts
+
+    interval = episode_interval(matrices, seed=seed, n_resamples=500, method=ours)
+
+    wanted = scipys(matrices, theirs, 500, seed)
+    assert interval.low == pytest.approx(wanted.low, rel=0, abs=1e-12)
+    assert interval.high == pytest.approx(wanted.high, rel=0, abs=1e-12)
+
+
+def test_the_default_is_scipys_from_twenty_episodes_on():
     matrices = episode_confusions(*episodes(40)).counts
 
-    def statistic(drawn):
-        pooled = matrices[drawn].sum(axis=0)
-        hits = np.diagonal(pooled)
-        return (2 * hits / (pooled.sum(axis=0) + pooled.sum(axis=1))).mean()
+    interval = episode_interval(matrices, seed=3, n_resamples=2000)
 
-    scipys = stats.bootstrap(
-        (np.arange(40),), statistic, vectorized=False, method="percentile", n_resamples=3000, rng=0
-    ).confidence_interval
-    ours = episode_interval(matrices, seed=0)
-    assert ours.low == pytest.approx(scipys.low, abs=0.01)
-    assert ours.high == pytest.approx(scipys.high, abs=0.01)
+    wanted = scipys(matrices, "percentile", 2000, 3)
+    assert interval.low == pytest.approx(wanted.low, rel=0, abs=1e-12)
+    assert interval.high == pytest.approx(wanted.high, rel=0, abs=1e-12)
+    assert interval.method == "percentile bootstrap by episode"
+
+
+def test_bca_of_episodes_that_are_all_alike_falls_back_and_says_why():
+    matrices = np.tile(episode_confusions(*episodes(1)).counts, (30, 1, 1))
+
+    interval = episode_interval(matrices, seed=0, n_resamples=200, method="bca")
+
+    assert interval.low == pytest.approx(interval.estimate) == interval.high
+    assert interval.method == (
+        "percentile bootstrap by episode (no BCa: no episode changes the score when it is left out)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("resamples", "left_out", "why"),
+    [
+        (np.full(50, 0.7), np.array([0.4, 0.5, 0.6]), "one side of the estimate"),
+        (np.linspace(0, 1, 50), np.full(3, 0.5), "no episode changes the score"),
+        (np.eye(1, 9999)[0], np.append(np.full(999, 0.5), -5.0), "acceleration is too strong"),
+    ],
+)
+def test_where_bca_is_undefined_it_says_why(resamples, left_out, why):
+    assert why in bca_ends(resamples, 0.5, left_out, 0.9999)
+
+
+def test_an_unknown_method_is_refused():
+    matrices = episode_confusions(*episodes(4)).counts
+
+    with pytest.raises(EvaluationError, match="no interval 'basic'; there are by number of epi"):
+        episode_interval(matrices, seed=0, method="basic")
 
 
 def test_windows_said_twice_make_nobody_surer():
