@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bootstrap_speed, coverage, evaluation_page
+from benchmarks import agreement, bootstrap_speed, coverage, evaluation_page
 from benchmarks.measuring import machine
 
 RESULTS = Path(__file__).parent / "results" / "evaluation.json"
@@ -28,6 +28,7 @@ def main() -> None:
         "n_simulations": n_simulations,
         "n_resamples": coverage.N_RESAMPLES,
         "n_permutations": coverage.N_PERMUTATIONS,
+        "agreement": agreement.measure(),
         "speed": bootstrap_speed.measure(1 if options.quick else options.repetitions),
         **coverage.simulate(n_simulations, lambda what: print(what, file=sys.stderr)),
     }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from benchmarks import bootstrap_speed, coverage, evaluation_page
+from benchmarks import agreement, bootstrap_speed, coverage, evaluation_page
 from benchmarks.made_episodes import RECALL, Population, draw_ease, draw_windows
 
 
@@ -73,6 +73,7 @@ def test_the_page_says_what_is_missed(monkeypatch):
         "n_simulations": 100,
         "n_resamples": 100,
         "n_permutations": 100,
+        "agreement": agreement.measure(n_cases=20, n_corpora=2),
         "speed": {**bootstrap_speed.measure(1), "times_faster": 150.0},
         "coverage": [
             {"n_episodes": 10, "icc": 0.1} | low,
@@ -86,9 +87,10 @@ def test_the_page_says_what_is_missed(monkeypatch):
 
     page = evaluation_page.page(result)
 
-    assert "Of 4 wanted numbers 3 are met." in page
+    assert "Of 10 wanted numbers 9 are met." in page
     ends = [line.rsplit("|", 2)[1].strip() for line in page.splitlines() if line.startswith("| ")]
     assert [end for end in ends if end in ("not asked", "met", "**missed**")] == [
+        *["met"] * 6,
         "not asked",
         "**missed**",
         "met",
