@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cis490_pipeline.evaluation.intervals import MIN_EPISODES_FOR_PERCENTILES
+
 PAGE = Path(__file__).parents[1] / "docs" / "concepts" / "evaluation-measured.md"
 WANTED_COVERAGE = (0.92, 0.97)
 WANTED_TYPE_I = 0.06
@@ -136,8 +138,9 @@ the recipe, so it is known exactly.
 ## {_COVERAGE}
 
 The share of corpora whose interval holds the true macro F1, with {result["n_resamples"]:,}
-resamples. "As reported" is estimate ± t × standard error below 20 episodes, percentiles from 20 on.
-By window is what one gets by taking windows for independent.
+resamples. "As reported" is estimate ± t × standard error below {MIN_EPISODES_FOR_PERCENTILES}
+episodes, where percentiles are too narrow, and percentiles from there on. By window is what one
+gets by taking windows for independent.
 
 {text[_COVERAGE].markdown()}
 

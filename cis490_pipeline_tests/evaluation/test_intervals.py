@@ -40,7 +40,7 @@ def resampled_by_hand(y_true, y_pred, ids, *, seed, n_resamples):
 
 
 def test_percentiles_are_those_of_scikit_learn_on_the_same_episodes():
-    y_true, y_pred, ids = episodes(25)
+    y_true, y_pred, ids = episodes(30)
     matrices = episode_confusions(y_true, y_pred, ids)
 
     interval = episode_interval(matrices.counts, seed=4, n_resamples=150)
@@ -49,19 +49,20 @@ def test_percentiles_are_those_of_scikit_learn_on_the_same_episodes():
     assert interval.low == pytest.approx(np.quantile(scores, 0.025), abs=1e-12)
     assert interval.high == pytest.approx(np.quantile(scores, 0.975), abs=1e-12)
     assert interval.estimate == f1_score(y_true, y_pred, average="macro")
-    assert (interval.n_episodes, interval.n_windows) == (25, 500)
+    assert (interval.n_episodes, interval.n_windows) == (30, 600)
 
 
-def test_below_twenty_episodes_it_is_a_t_interval_on_the_resamples_error():
-    y_true, y_pred, ids = episodes(8)
+@pytest.mark.parametrize("n_episodes", [2, 8, 29])
+def test_below_thirty_episodes_it_is_a_t_interval_on_the_resamples_error(n_episodes):
+    y_true, y_pred, ids = episodes(n_episodes)
     matrices = episode_confusions(y_true, y_pred, ids)
 
     interval = episode_interval(matrices.counts, seed=2, n_resamples=150)
 
     scores = resampled_by_hand(y_true, y_pred, ids, seed=2, n_resamples=150)
-    reach = scores.std(ddof=1) * stats.t.ppf(0.975, 7)
-    assert interval.high - interval.estimate == pytest.approx(reach, abs=1e-12)
-    assert interval.estimate - interval.low == pytest.approx(reach, abs=1e-12)
+    reach = scores.std(ddof=1) * stats.t.ppf(0.975, n_episodes - 1)
+    assert interval.high == pytest.approx(min(1, interval.estimate + reach), abs=1e-12)
+    assert interval.low == pytest.approx(max(0, interval.estimate - reach), abs=1e-12)
 
 
 def of_pooled(pooled):
@@ -99,8 +100,8 @@ def test_it_is_scipys_bootstrap_over_episodes_on_the_same_draws(ours, theirs, n_
     assert interval.high == pytest.approx(wanted.high, rel=0, abs=1e-12)
 
 
-def test_the_default_is_scipys_from_twenty_episodes_on():
-    matrices = episode_confusions(*episodes(40)).counts
+def test_the_default_is_scipys_from_thirty_episodes_on():
+    matrices = episode_confusions(*episodes(30)).counts
 
     interval = episode_interval(matrices, seed=3, n_resamples=2000)
 
