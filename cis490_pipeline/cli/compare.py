@@ -31,7 +31,7 @@ def compare(run_a: Path, run_b: Path, recipe: str, seed: int, as_json: bool) -> 
     if as_json:
         print_json(found)
         return 0
-    console = Console(width=max(Console().width, 100))
+    console = Console(width=max(Console().width, 112))
     console.print(_table(found))
     for line in _lines(found):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
