@@ -1,17 +1,16 @@
 import re
-from html.parser import HTMLParser
 
 import polars as pl
 import pytest
 
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.html import render_report
-from cis490_pipeline.evaluation.page import differences, scores, words
+from cis490_pipeline.evaluation.page import differences, scores
 from cis490_pipeline_tests.evaluation.boards import board_of
 from cis490_pipeline_tests.evaluation.made_up import SPLIT, windows
+from cis490_pipeline_tests.evaluation.parsed import Page
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
-VOID = {"meta", "br"}
 
 
 def page_of(made, split=SPLIT, provenance=None):
@@ -19,37 +18,6 @@ def page_of(made, split=SPLIT, provenance=None):
     return render_report(
         board, [*reports, *probes], split=split, provenance=provenance or {"commit": "abc"}
     )
-
-
-class Page(HTMLParser):
-    """Collects tags, attributes and text, and refuses tags that do not close."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.attributes, self.open, self.words = [], [], [], []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return re.sub(r"\s+", " ", " ".join(self.words))
 
 
 @pytest.fixture(scope="module")
@@ -186,27 +154,3 @@ def test_a_pair_turned_round_turns_its_sign(made):
             if cell is not None:
                 expected = found[f"{row['name']}_realistic"] - found[f"{column}_realistic"]
                 assert cell["difference"] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("write", "value", "text"),
-    [
-        (words.score, None, "n/a"),
-        (words.score, 0.456, "0.46"),
-        (words.signed, -0.123, "−0.12"),
-        (words.signed, 0.001, "0.00"),
-        (words.signed, 0.5, "+0.50"),
-        (words.signed, None, "n/a"),
-        (words.p_value, None, "not tested"),
-        (words.p_value, 0.0001, "p\u00a0<\u00a00.001"),
-        (words.p_value, 0.034, "p\u00a0=\u00a00.034"),
-        (words.p_value, 1.0, "p\u00a0=\u00a01.00"),
-        (words.level, None, "none"),
-        (words.level, 0.0, "0"),
-        (words.level, 1.0, "10"),
-        (words.phase_name, "infected_running", "running"),
-        (words.provenance_text, {"torch": "2.13", "n": 3}, "torch 2.13, n 3"),
-    ],
-)
-def test_numbers_are_written_as_a_reader_compares_them(write, value, text):
-    assert write(value) == text
