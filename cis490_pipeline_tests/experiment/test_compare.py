@@ -76,7 +76,9 @@ def test_a_model_in_one_run_alone_is_named(finished: Workspace, other: Workspace
 def test_runs_without_predictions_are_refused_with_the_way_to_get_them(
     finished: Workspace, tmp_path: Path
 ) -> None:
-    with pytest.raises(EvaluationError, match=r"no predictions of split time .* cis490 run --split"):
+    with pytest.raises(
+        EvaluationError, match=r"no predictions of split time .* cis490 run --split"
+    ):
         compare_folders(finished.paths.root, finished.paths.root, Recipe.TIME)
     with pytest.raises(EvaluationError, match="nowhere: no such folder"):
         compare_folders(tmp_path / "nowhere", finished.paths.root, Recipe.HOST)
