@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cis490_pipeline.evaluation.intervals import MIN_EPISODES_FOR_PERCENTILES
 from cis490_pipeline.evaluation.page import (
     answer,
     cards,
@@ -28,8 +29,8 @@ from cis490_pipeline.store.files import digest
 _PACKAGE: Final = "cis490_pipeline.evaluation.page"
 
 
-def _same_on_every_page(numbers: Numbers) -> dict[str, Any]:
-    return {}
+def _methods(numbers: Numbers) -> dict[str, Any]:
+    return {"few_episodes": MIN_EPISODES_FOR_PERCENTILES}
 
 
 SECTIONS: Final[tuple[tuple[str, str, Callable[[Numbers], dict[str, Any]]], ...]] = (
@@ -44,7 +45,7 @@ SECTIONS: Final[tuple[tuple[str, str, Callable[[Numbers], dict[str, Any]]], ...]
     ("studies", "Studies", studies.view),
     ("origin", "Provenance", origin.view),
     ("cards", "Model cards", cards.view),
-    ("methods", "Methods, and what is not shown", _same_on_every_page),
+    ("methods", "Methods, and what is not shown", _methods),
 )
 """Name of the template, heading, and what works out its numbers, in a sceptic's order."""
 

@@ -150,7 +150,7 @@ def test_the_answer_names_score_probe_worst_host_alarm_and_what_is_untested(full
     assert f"{chosen['model']} reaches a macro F1 of {chosen['macro_f1']:.2f}" in text
     assert "among 12 models" in text
     assert f"hardest device is {chosen['host_minimum']['host_id']}" in text
-    assert "1.51 device-hours of clean time" in text
+    assert "90.9 device-minutes of clean time" in text
     assert "Not tested at all: io-walk on lab-nuc." in text
 
 
@@ -165,7 +165,7 @@ def test_a_rate_that_cannot_be_had_is_no_number_in_the_answer(full):
     text = " ".join(answer.view(numbers_of((board, reports, probes)))["sentences"])
 
     assert (
-        "its rate of false alarms is n/a over 0.24 device-hours of clean time (too short)" in text
+        "its rate of false alarms is n/a over 14.4 device-minutes of clean time (too short)" in text
     )
 
 

@@ -12,6 +12,7 @@ from cis490_pipeline.evaluation.page.words import (
     p_value,
     percent,
     rate,
+    reasons,
     score,
     seconds,
     shown,
@@ -19,7 +20,7 @@ from cis490_pipeline.evaluation.page.words import (
     signed_between,
     verdict,
 )
-from cis490_pipeline.evaluation.probes import POSITION
+from cis490_pipeline.evaluation.probes import PROBES
 
 Pair = Mapping[str, Any]
 
@@ -73,9 +74,9 @@ def _against_probe(numbers: Numbers) -> str | None:
     head = (
         f"The strongest shortcut, {name}, reaches {score(probe['macro_f1'])} on the same windows: "
     )
-    ends = f"{signed(pair['difference'])} ({signed_between(pair)}, {p_value(pair['p_holm'])})"
+    ends = f"{signed(pair['difference'])} ({signed_between(pair)}), {p_value(pair['p_holm'])}"
     if not shown(pair):
-        return f"{head}that the model is better is not shown ({ends})."
+        return f"{head}that the model is better is not shown, {ends}."
     word = "beats" if pair["difference"] > 0 else "is worse than"
     return f"{head}the model {word} it by {ends}."
 
@@ -104,7 +105,7 @@ def _alarm(numbers: Numbers) -> str | None:
     )
     observed = f"{device_time(false['device_days'])} of clean time"
     if false["per_day"] is None:
-        return text + f"its rate of false alarms is n/a over {observed} ({false['why']})."
+        return text + f"its rate of false alarms is n/a over {observed} ({reasons([false])[0]})."
     return text + (
         f"it raises {rate(false['per_day'])} false alarms a device-day "
         f"({rate(false['low'])} to {rate(false['high'])}) over {observed}."
@@ -127,7 +128,7 @@ def _reach(numbers: Numbers) -> str:
 
 
 def tiles(numbers: Numbers) -> list[dict[str, str]]:
-    """State the four things at the top: score, hardest device, clock alone, price of deployment."""
+    """State four things at the top: score, hardest device, best shortcut, price of deployment."""
     board, chosen = numbers.board, numbers.chosen
     found = [_score_tile(numbers)]
     worst = chosen["host_minimum"]
@@ -142,17 +143,15 @@ def tiles(numbers: Numbers) -> list[dict[str, str]]:
                 f"{len(chosen['per_host'])} devices were tested, each on its own in section 4",
             }
         )
-    position = numbers.named.get(POSITION)
-    found += [
-        _difference_tile(
-            "Against the clock alone",
-            pair,
-            f"{chosen['model']} minus a forest that knows only the time since the start "
-            f"({score(position['macro_f1'])})",
+    pair = strongest_probe(board)
+    if pair is not None:
+        what = PROBES.get(pair["b"], pair["b"])
+        beside = f"({score(numbers.named[pair['b']]['macro_f1'])})"
+        found.append(
+            _difference_tile(
+                "Against the best shortcut", pair, f"{pair['a']} minus {what} {beside}"
+            )
         )
-        for pair in board["best_vs_probe"]["comparisons"]
-        if position and pair["b"] == POSITION and pair["a"] == chosen["model"]
-    ]
     found += [
         _difference_tile(
             "Price of deployment", pair, f"what {pair['a']} gains by seeing the lab's channels too"

@@ -60,7 +60,7 @@ def curve(reports: Sequence[Report]) -> dict[str, Any]:
         [
             {
                 "name": model,
-                "points": [(p["t_s"], p["share"]) for p in time["curve"]],
+                "points": [(0.0, 0.0), *((p["t_s"], p["share"]) for p in time["curve"])],
                 "style": style,
                 "steps": True,
             }

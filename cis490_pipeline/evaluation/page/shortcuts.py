@@ -36,11 +36,15 @@ def summary(board: Board) -> str | None:
         f"{len(shortcuts)} shortcuts, on identical windows"
     )
     if equal:
-        text += f"; not than {listed([name.removeprefix('probe_') for name in equal])}"
+        text += f"; not than {listed(list(map(_plain_name, equal)))}"
     if controls:
-        names = listed([name.removeprefix("probe_") for name in controls])
+        names = listed(list(map(_plain_name, controls)))
         text += f". {names} sees real signal: it says what is left without a shortcut"
     return text + "."
+
+
+def _plain_name(probe: str) -> str:
+    return probe.removeprefix("probe_").replace("_", " ")
 
 
 def identity_view(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,8 @@ def percent(value: float | None) -> str:
     """Write a share of 1 as whole per cent, one digit more where whole ones would hide it."""
     if value is None:
         return NA
+    if 0 < value < 0.0005:
+        return "<\u00a00.1\u00a0%"
     digits = 1 if 0 < value < 0.0095 or 0.9905 < value < 1 else 0
     return f"{100 * value:.{digits}f}\u00a0%"
 
@@ -58,10 +60,13 @@ def rate(value: float | None) -> str:
 
 
 def device_time(days: float | None) -> str:
-    """Write device-days; what is under two of them, in hours."""
+    """Write device-days; less than two of them in hours, less than two hours in minutes."""
     if days is None:
         return NA
-    return f"{rate(days)} device-days" if days >= 2 else f"{rate(24 * days)} device-hours"
+    if days >= 2:
+        return f"{rate(days)} device-days"
+    hours = 24 * days
+    return f"{rate(hours)} device-hours" if hours >= 2 else f"{rate(60 * hours)} device-minutes"
 
 
 def between(entry: Mapping[str, Any], low: str = "ci_low", high: str = "ci_high") -> str:
