@@ -323,3 +323,26 @@ def measured(board, reports, seed=0, profiles=PROFILES):
     }
     made = [measured_report(r, seed=seed + k, profiles=profiles) for k, r in enumerate(reports)]
     return whole, made
+
+
+MEASURED_PARTS = ("reliability", "segments", "subsets", "detection")
+MEASURED_OF_PHASES = ("pr_auc", "prevalence")
+MEASURED_OF_BOARDS = ("host_identity", "robustness", "study", "probes")
+
+
+def _without(value, names):
+    return {name: part for name, part in value.items() if name not in names}
+
+
+def older(board, reports, probes):
+    """The same leaderboard and reports as they were before any of these parts was measured."""
+
+    def report_without(report):
+        phases = [_without(entry, MEASURED_OF_PHASES) for entry in report["per_class"]]
+        return {**_without(report, MEASURED_PARTS), "per_class": phases}
+
+    return (
+        _without(board, MEASURED_OF_BOARDS),
+        [report_without(report) for report in reports],
+        [report_without(report) for report in probes],
+    )

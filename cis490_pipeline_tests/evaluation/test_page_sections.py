@@ -13,7 +13,7 @@ from cis490_pipeline.evaluation.page.drawing import HEIGHT, WIDTH, Frame, dot_of
 from cis490_pipeline.evaluation.page.numbers import NOT_MEASURED, Numbers
 from cis490_pipeline_tests.evaluation.boards import board_of
 from cis490_pipeline_tests.evaluation.made_up import SPLIT
-from cis490_pipeline_tests.evaluation.measured import measured
+from cis490_pipeline_tests.evaluation.measured import measured, older
 from cis490_pipeline_tests.evaluation.parsed import Page
 
 TWELVE = {model: 1.0 + 0.1 * k for k, model in enumerate(product(Architecture, Variant))}
@@ -33,7 +33,7 @@ HOSTILE = "<img src=x onerror=alert(1)>\"'{{ 7*7 }}"
 
 @pytest.fixture(scope="module")
 def old():
-    return board_of(models=TWELVE, n_resamples=20)
+    return older(*board_of(models=TWELVE, n_resamples=20))
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import pytest
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.schema.publish import json_schema, require_form, schema_files
 from cis490_pipeline_tests.evaluation.boards import board_of
-from cis490_pipeline_tests.evaluation.measured import measured
+from cis490_pipeline_tests.evaluation.measured import measured, older
 
 DOCS = Path(__file__).parents[2] / "docs" / "schema"
 
 
 @pytest.fixture(scope="module")
 def made():
-    return board_of(n_resamples=20)
+    return older(*board_of(n_resamples=20))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from cis490_pipeline.evaluation.tables import csv_text, tables
 from cis490_pipeline.evaluation.text import spreadsheet_escape
 from cis490_pipeline_tests.evaluation.boards import board_of
 from cis490_pipeline_tests.evaluation.made_up import SPLIT, windows
-from cis490_pipeline_tests.evaluation.measured import measured
+from cis490_pipeline_tests.evaluation.measured import measured, older
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 ALWAYS = {
@@ -32,7 +32,7 @@ def numbers_of(board, reports, probes):
 
 @pytest.fixture(scope="module")
 def made():
-    return board_of(n_resamples=20)
+    return older(*board_of(n_resamples=20))
 
 
 @pytest.fixture(scope="module")

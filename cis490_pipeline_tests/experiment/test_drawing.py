@@ -66,8 +66,8 @@ def test_every_file_of_the_report_is_recorded(finished: Workspace) -> None:
     drawn = {name for name in record.files if name.startswith("reports/host/")}
 
     made = contents(finished.paths.report_part(Recipe.HOST, "."))
-    others = {f"{name}.json" for name in NAMES} | {"ablation.json"}
-    assert {name.removeprefix("reports/host/") for name in drawn} == made.keys() - others
+    of_other_stages = {f"{name}.json" for name in (*NAMES, "ablation", "robustness", "study")}
+    assert {name.removeprefix("reports/host/") for name in drawn} == made.keys() - of_other_stages
 
 
 def test_the_real_json_is_of_the_schema_beside_it(finished: Workspace) -> None:
