@@ -18,7 +18,6 @@ def view(numbers: Numbers) -> dict[str, Any]:
         "versus": numbers.board["best_vs_probe"],
         "summary": f"Of {counted(len(pairs), 'pair')} of architectures within a view, {found} "
         f"{'shows' if found == 1 else 'show'} a difference at 5 % after Holm's correction.",
-        "method": next((p["ci_method"] for p in pairs if p.get("ci_method")), None),
     }
 
 

@@ -24,7 +24,6 @@ def _row(report: Mapping[str, Any], checkpoints: Mapping[str, Mapping[str, Any]]
         "report": report,
         "opened": report.get("n_test_openings"),
         "seconds": described.get("seconds"),
-        "commit": described.get("commit"),
     }
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cis490_pipeline.evaluation.page.drawing import bar_of
 from cis490_pipeline.evaluation.page.numbers import NOT_MEASURED, Numbers, Report
 
 
@@ -17,9 +16,8 @@ def view(numbers: Numbers) -> dict[str, Any]:
             for report in numbers.models
         ],
         "map": profile_map(chosen),
-        "hosts": [{**host, **bar_of(host)} for host in chosen["per_host"]],
         "host_matrix": _host_matrix(numbers),
-        "subsets": subset_rows(numbers),
+        "subsets": chosen.get("subsets") or [],
         "segments": segment_rows(numbers),
         "not_measured": NOT_MEASURED,
     }
@@ -66,11 +64,6 @@ def _host_matrix(numbers: Numbers) -> dict[str, Any]:
             for report in numbers.models
         ],
     }
-
-
-def subset_rows(numbers: Numbers) -> list[dict[str, Any]]:
-    """Scores of the chosen model over other choices of windows; empty in older reports."""
-    return [{**row, **bar_of(row)} for row in numbers.chosen.get("subsets") or []]
 
 
 def segment_rows(numbers: Numbers) -> list[dict[str, Any]]:
