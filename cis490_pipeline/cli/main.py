@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "inspect": ("checkpoints", "Print a checkpoint for a person."),
     "export": ("checkpoints", "Write a checkpoint as ONNX, compared with its model."),
     "report": ("models", "Compare all models of a split and write report.html."),
+    "compare": ("compare", "Compare two runs, or two checkpoints, on identical windows."),
     "doctor": ("doctor", "Check this installation, the store and the data folder."),
 }
 
