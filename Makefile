@@ -10,7 +10,7 @@ SPLIT  ?= host
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run test test-all check peers bench bench-models ui clean install browser
+.PHONY: run test test-all check peers bench bench-models bench-dashboard ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
@@ -40,6 +40,10 @@ bench: peers
 bench-models: peers
 	$(BIN)/python -m benchmarks.models $(QUICK)
 	$(BIN)/python -m benchmarks.training_memory
+
+# The live dashboard under load: 50 browsers, floods of events, and its page in chromium.
+bench-dashboard: install browser
+	$(BIN)/python -m benchmarks.dashboard
 
 ui: install
 	$(BIN)/dagster dev

@@ -22,8 +22,10 @@ class LiveDashboard:
         if token:
             environment["CIS490_DASHBOARD_TOKEN"] = token
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cis490_pipeline", "dashboard", "--port", str(port)]
-            + ["--state", str(folder / "state.jsonl")],
+            [
+                *(sys.executable, "-m", "cis490_pipeline", "dashboard", "--port", str(port)),
+                *("--state", str(folder / "state.jsonl")),
+            ],
             stderr=subprocess.PIPE,
             text=True,
             env=environment,

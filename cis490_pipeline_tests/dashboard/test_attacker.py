@@ -78,12 +78,19 @@ def refused(body, status, **headers):
             {"type": "attack_profile", "name": "a", "shape": "s", "curve": [0] * 2001}
         ).encode(),
         json.dumps(
-            {"type": "telemetry", "episode_id": "e", "t_s": [0], "values": {str(i): [0] for i in range(65)}}
+            {
+                "type": "telemetry",
+                "episode_id": "e",
+                "t_s": [0],
+                "values": {str(i): [0] for i in range(65)},
+            }
         ).encode(),
-        json.dumps({"type": "confusion", "model": "a", "labels": ["a", "b"], "counts": [[1]]}).encode(),
+        json.dumps(
+            {"type": "confusion", "model": "a", "labels": ["a", "b"], "counts": [[1]]}
+        ).encode(),
     ],
     ids=lambda body: body[:48].decode("latin-1"),
-)  # fmt: skip
+)
 def test_what_is_no_event_is_refused_whole(body):
     refused(body, 422)
 
@@ -140,8 +147,9 @@ def test_a_body_that_trickles_in_is_given_up():
         async with dashboard(limits=Limits(body_s=0.3)) as client:
             reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
             writer.write(
-                b"POST /publish HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
-                b"Content-Length: 1000\r\n\r\n{" % client.server.port
+                b"POST /publish HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+                % client.server.port
             )
             assert b" 408 " in await reader.readline()
             writer.close()
@@ -172,9 +180,21 @@ def test_refusing_a_bomb_takes_little_time():
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example:{port}",
-             "localhost:{port}@evil.example", "", "[::1", "192.168.0.9:{port}", "localhost:{port}/x", "a b"]
-)  # fmt: skip
+    "host",
+    [
+        "evil.example",
+        "evil.example:{port}",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "127.0.0.1.evil.example:{port}",
+        "localhost:{port}@evil.example",
+        "",
+        "[::1",
+        "192.168.0.9:{port}",
+        "localhost:{port}/x",
+        "a b",
+    ],
+)
 @pytest.mark.parametrize("path", ["/", "/events", "/healthz", "/static/app.js"])
 def test_a_name_that_was_bound_to_this_machine_is_not_answered(host, path):
     async def test():
@@ -220,8 +240,12 @@ def test_two_hosts_are_none():
 def test_a_page_of_another_site_is_not_answered(headers, method, path):
     async def test():
         async with dashboard() as client:
-            answer = await client.request(method, path, data=json.dumps(METRIC) if method == "POST" else None,
-                                          headers=JSON | headers)  # fmt: skip
+            answer = await client.request(
+                method,
+                path,
+                data=json.dumps(METRIC) if method == "POST" else None,
+                headers=JSON | headers,
+            )
             assert answer.status == 403
             assert client.hub.state.snapshot() == []
 
@@ -256,8 +280,18 @@ def test_a_token_that_can_be_guessed_is_refused_and_not_repeated():
 
 @pytest.mark.parametrize(
     "header",
-    [None, "", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN, "Bearer \u00e9"],
-)  # fmt: skip
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        f"Basic {TOKEN}",
+        TOKEN,
+        "Bearer \u00e9",
+    ],
+)
 def test_without_the_token_nothing_is_taken_and_nothing_shown(header):
     async def test():
         async with dashboard(LOCKED) as client:
@@ -422,9 +456,16 @@ def test_every_answer_is_guarded_and_tells_no_secret(method, path):
 
 @pytest.mark.parametrize(
     "path",
-    ["/static/../server.py", "/static/%2e%2e/server.py", "/static/..%2f..%2fserver.py", "/static//etc/passwd",
-     "/static/vendor/vendored.json", "/static/", "/static/app.js%00.css"],
-)  # fmt: skip
+    [
+        "/static/../server.py",
+        "/static/%2e%2e/server.py",
+        "/static/..%2f..%2fserver.py",
+        "/static//etc/passwd",
+        "/static/vendor/vendored.json",
+        "/static/",
+        "/static/app.js%00.css",
+    ],
+)
 def test_only_the_pages_files_are_served(path):
     async def test():
         async with dashboard() as client:
