@@ -14,6 +14,7 @@ def page(result: dict[str, Any]) -> str:
     """Return the page's text."""
     newline = "\n"
     machine = result["machine"]
+    loads = ", ".join(map(str, machine["load_average"]))
     rows = [
         f"| {line['name']} | {line['measured']:,.4g} {line['unit']} | {line['wanted']} "
         f"| {'met' if line['met'] else '**missed**'} | {line['detail']} |"
@@ -24,9 +25,9 @@ def page(result: dict[str, Any]) -> str:
 <!-- Written by `make bench-dashboard` from benchmarks/results/dashboard.json; do not edit. -->
 
 Measured on {machine["processor"]}, {machine["cores"]} cores, Python {machine["python"]}, with a
-load average of {", ".join(map(str, machine["load_average"]))} over 1, 5 and 15 minutes at the start. The
-dashboard, the browsers of the load test and the producer are processes of their own on that one
-machine, and take CPU from each other.
+load average of {loads} over 1, 5 and 15 minutes at the start. The dashboard, the
+browsers of the load test and the producer are processes of their own on that one machine, and take
+CPU from each other.
 
 | what | measured | wanted | | detail |
 |---|---|---|---|---|

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cis490_pipeline
 from cis490_pipeline.events.contract import Event, encode
 
 
@@ -29,6 +30,7 @@ class LiveDashboard:
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
+            cwd=Path(cis490_pipeline.__file__).parents[1],
         )
         assert self._process.stderr is not None
         said = self._process.stderr.readline()
