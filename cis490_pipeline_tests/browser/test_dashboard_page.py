@@ -252,7 +252,11 @@ def test_names_are_never_markup_and_never_break_the_page(page, empty, complaints
     opened(page, empty, size=size)
     empty.publish(*hostile_events(), c.ModelMetric(model="last", accuracy=0.123, split="host"))
 
-    page.get_by_text("0.123").wait_for()
+    score = page.get_by_text("0.123")
+    score.wait_for()
+    # A long name must not push the others' numbers out of sight.
+    card, cell = page.locator("#models").bounding_box(), score.bounding_box()
+    assert cell["x"] + cell["width"] <= card["x"] + card["width"]
     for name in HOSTILE:
         page.locator("#top select").last.select_option(json.dumps(name, ensure_ascii=False))
         page.wait_for_timeout(250)
