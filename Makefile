@@ -10,7 +10,7 @@ SPLIT  ?= host
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run test test-all check peers bench bench-models bench-evaluation ui clean install browser
+.PHONY: run test test-all check peers bench bench-models bench-evaluation bench-dashboard ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
@@ -45,6 +45,10 @@ bench-models: peers
 bench-evaluation: install
 	$(BIN)/python -m benchmarks.intervals $(QUICK)
 
+# The live dashboard under load: 50 browsers, floods of events, and its page in chromium.
+bench-dashboard: install browser
+	$(BIN)/python -m benchmarks.dashboard
+
 ui: install
 	$(BIN)/dagster dev
 
@@ -60,4 +64,4 @@ browser:
 	@command -v chromium >/dev/null || { echo "make test needs chromium (Debian: apt-get install chromium)"; exit 2; }
 
 clean:
-	rm -rf data/processed data/artifacts data/reports data/dagster
+	rm -rf data/processed data/artifacts data/reports data/dagster data/dashboard

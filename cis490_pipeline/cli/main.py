@@ -29,8 +29,13 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "export": ("checkpoints", "Write a checkpoint as ONNX, compared with its model."),
     "report": ("models", "Compare all models of a split and write report.html."),
     "compare": ("compare", "Compare two runs, or two checkpoints, on identical windows."),
+    "dashboard": ("dashboard", "Serve the live dashboard."),
     "doctor": ("doctor", "Check this installation, the store and the data folder."),
 }
+
+_MOST: Final = "train,orchestrate"
+_EXTRA_OF: Final = {"aiohttp": "live"}
+"""Extra that brings a module, where the others would bring far more."""
 
 EXIT_FINDINGS: Final = 1
 EXIT_USAGE: Final = 2
@@ -53,7 +58,7 @@ class LazyGroup(click.Group):
         except ModuleNotFoundError as error:
             raise click.UsageError(
                 f"`cis490 {cmd_name}` needs {error.name}, which is not installed here; "
-                "pip install 'cis490_pipeline[train,orchestrate]' brings it"
+                f"pip install 'cis490_pipeline[{_EXTRA_OF.get(str(error.name), _MOST)}]' brings it"
             ) from error
         command: click.Command = getattr(module, cmd_name)
         return command
