@@ -129,8 +129,9 @@ def events() -> str:
     """Give the keys of every event, from the schema that is served."""
     parts = []
     for name, schema in contract.json_schema()["$defs"].items():
-        docs = attribute_docs(getattr(contract, name))
-        kind = schema["properties"]["type"]["enum"][0]
+        docs = attribute_docs(contract._Event) | attribute_docs(getattr(contract, name))
+        # What is a part of an event has no type of its own; it goes by its name.
+        kind = schema["properties"].get("type", {"enum": [name]})["enum"][0]
         rows = [
             (code(key), _type(value), "yes" if key in schema["required"] else "", docs.get(key, ""))
             for key, value in schema["properties"].items()
@@ -141,6 +142,8 @@ def events() -> str:
 
 
 def _type(value: dict[str, Any]) -> str:
+    if "$ref" in value:
+        return code(value["$ref"].rpartition("/")[2])
     if "enum" in value:
         return ", ".join(code(word) for word in value["enum"])
     if "anyOf" in value:
