@@ -15,6 +15,7 @@ from cis490_pipeline.evaluation.confusion import (
     matthews,
     seen_classes,
 )
+from cis490_pipeline.evaluation.detection import AlarmInputs, detection_report
 from cis490_pipeline.evaluation.intervals import N_RESAMPLES, episode_interval, finite_or_none
 from cis490_pipeline.evaluation.predictions import (
     checked_predictions,
@@ -52,6 +53,7 @@ def evaluate(
     seed: int,
     kind: str = "model",
     n_resamples: int = N_RESAMPLES,
+    alarm: AlarmInputs | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score the predictions of one model or probe.
@@ -66,6 +68,7 @@ def evaluate(
     seed : of the resamples.
     kind : ``model`` or ``probe``.
     n_resamples : of every interval.
+    alarm : what the account of the alarm needs; without it ``detection`` is null.
     extra : further JSON values to carry, such as the number of test openings.
 
     Returns
@@ -110,6 +113,7 @@ def evaluate(
         "per_host": hosts,
         "host_minimum": _minimum(hosts),
         "profile_host": _profile_by_host(test, untested),
+        "detection": alarm and detection_report(frame, alarm, seed=seed, n_resamples=n_resamples),
         **(extra or {}),
     }
 

@@ -13,6 +13,7 @@ from cis490_pipeline.evaluation.predictions import (
     write_predictions,
 )
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
+from cis490_pipeline.experiment.alarm import alarm_inputs
 from cis490_pipeline.experiment.calibration import checked_baselines
 from cis490_pipeline.experiment.corpus import GridShards
 from cis490_pipeline.experiment.dataset import ValidationIndex
@@ -138,10 +139,15 @@ class EvaluationReport(ModelStage):
             split=split.summary(),
             checkpoint_digest=record.digest,
             seed=self.seed,
+            alarm=alarm_inputs(
+                self.workspace, self.checkpoint.dataset.folder, self.checkpoint.input_kind
+            ),
             extra={"n_test_openings": opened, "training": record.numbers},
         )
         path = self.report_path
         write_json(path, report)
+        alarm_path = self.checkpoint.folder / "alarm.json"
+        write_json(alarm_path, report["detection"]["alarm"]["settings"])
         numbers = {
             name: report[name]
             for name in ("macro_f1", "ci_low", "ci_high", "n_episodes", "n_windows", "accuracy")
@@ -154,9 +160,12 @@ class EvaluationReport(ModelStage):
             "suspect_baselines": report["baselines"]["test"]["n_suspect"],
             "checked_baselines": report["baselines"]["test"]["n_checked"],
         }
+        times = report["detection"]["time_to_detection"]
+        numbers |= {name: times[name] for name in ("share_detected", "median_s")}
         numbers |= {f"f1_{row['phase']}": row["f1"] for row in report["per_class"]}
         folder = self.checkpoint.folder
-        files = (path, folder / "predictions.parquet", folder / "predictions.json")
+        predictions = (folder / "predictions.parquet", folder / "predictions.json")
+        files = (path, *predictions, alarm_path)
         return Made(digest(report), files, numbers)
 
 

@@ -18,6 +18,7 @@ from cis490_pipeline.evaluation.probes import (
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
 from cis490_pipeline.evaluation.seeds import seed_summary
 from cis490_pipeline.experiment.ablation import CalibrationAblation
+from cis490_pipeline.experiment.alarm import alarm_inputs
 from cis490_pipeline.experiment.corpus import ValidationSweep
 from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.evaluation import SCORED_SIDES, EvaluationReport
@@ -155,6 +156,9 @@ class Leaderboard(RecipeStage):
             checkpoint_digest=None,
             seed=self.workspace.settings.seed,
             kind="probe",
+            alarm=alarm_inputs(
+                self.workspace, TensorShards(self.workspace, self.recipe).folder, "tensor"
+            ),
         )
 
     def provenance(self) -> dict[str, Any]:

@@ -1,0 +1,129 @@
+"""The hidden Markov model of the phases: what the windows so far say together.
+
+Needs numpy alone, so that a small device can run it as the report did.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.domain import PHASES
+from cis490_pipeline.errors import EvaluationError
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+_K: Final = len(PHASES)
+_FLOOR: Final = 1e-6
+"""A probability of nothing would rule a phase out for good on the word of one window."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseFilter:
+    """The hidden Markov model of the phases, from one window to the next.
+
+    Attributes
+    ----------
+    transition : (K, K) probability of each phase (column) one step after each (row).
+    class_prior : (K,) share of each phase in what the model of the emissions was trained on.
+    emission_power : exponent of the likelihoods; below 1, because windows overlap and resemble
+        each other, and the filter takes them for independent.
+    step_s : time between windows, s.
+    """
+
+    transition: Floats
+    class_prior: Floats
+    emission_power: float
+    step_s: float
+
+    def __post_init__(self) -> None:
+        for name, shape in (("transition", (_K, _K)), ("class_prior", (_K,))):
+            value = np.asarray(getattr(self, name), dtype=np.float64)
+            object.__setattr__(self, name, value)
+            if value.shape != shape or not (value >= 0).all():
+                raise EvaluationError(f"{name} must be {shape} probabilities, got {value.tolist()}")
+            if not np.allclose(value.sum(axis=-1), 1, atol=1e-9):
+                raise EvaluationError(f"{name} must sum to 1, got {value.sum(axis=-1).tolist()}")
+        if not (self.class_prior > 0).all():
+            raise EvaluationError(
+                f"class_prior must be positive for every phase, got {self.class_prior.tolist()}"
+            )
+        for name in ("emission_power", "step_s"):
+            if not (0 < getattr(self, name) < math.inf):
+                raise EvaluationError(f"{name} must be positive, got {getattr(self, name)}")
+
+    @staticmethod
+    def start() -> Floats:
+        """(K,) what is known before the first window: the device is clean, as its baseline was."""
+        start: Floats = np.eye(_K)[0]
+        return start
+
+    def advance(self, state: Floats, proba: Floats | None) -> Floats:
+        """Go on by one window.
+
+        Parameters
+        ----------
+        state : (..., K) probabilities of the phases at the window before.
+        proba : (..., K) the classifier's probabilities of this window; None where it is missing,
+            which is a step of prediction alone.
+
+        Returns
+        -------
+        (..., K) probabilities of the phases given all windows so far.
+
+        Notes
+        -----
+        The forward algorithm (Rabiner 1989), with a classifier's probabilities divided by the
+        class prior as scaled likelihoods (Bourlard and Morgan 1994).
+        """
+        # Sums in a fixed order, where a matrix product's depends on how many rows it has: one
+        # window at a time must give the batch's numbers.
+        predicted: Floats = np.sum(state[..., :, None] * self.transition, axis=-2)
+        if proba is None:
+            return predicted
+        scaled = np.maximum(proba, _FLOOR) / self.class_prior
+        joint: Floats = predicted * np.power(scaled, self.emission_power)
+        posterior: Floats = joint / joint.sum(axis=-1, keepdims=True)
+        return posterior
+
+
+def filter_sequences(
+    model: PhaseFilter, proba: Floats, present: Bools, lengths: npt.NDArray[np.integer[Any]]
+) -> Floats:
+    """Filter many sequences at once, as ``Alarm`` filters each.
+
+    Parameters
+    ----------
+    model : the filter.
+    proba : (n_windows, K) windows of all sequences, one sequence after the other, in time order.
+    present : (n_windows,) False where a window is missing; its probabilities are not read.
+    lengths : (n_sequences,) windows of each, missing ones included.
+
+    Returns
+    -------
+    (n_windows, K) filtered probabilities.
+    """
+    filtered = np.empty((len(present), _K))
+    states = np.tile(PhaseFilter.start(), (len(lengths), 1))
+    for rows in in_step(lengths):
+        before = states[: rows.size]
+        seen = model.advance(before, np.where(present[rows, None], proba[rows], 1.0))
+        unseen = model.advance(before, None)
+        states[: rows.size] = np.where(present[rows, None], seen, unseen)
+        filtered[rows] = states[: rows.size]
+    return filtered
+
+
+def in_step(lengths: npt.NDArray[np.integer[Any]]) -> Iterator[Ints]:
+    """Rows of each sequence's first window, then of each second one, longest sequences first."""
+    lengths = np.asarray(lengths, dtype=np.int64)
+    starts = np.cumsum(lengths) - lengths
+    order = np.argsort(-lengths, kind="stable")
+    for step in range(int(lengths.max(initial=0))):
+        going_on = int((lengths > step).sum())
+        yield starts[order[:going_on]] + step

@@ -1,0 +1,108 @@
+"""Shares and rates of few events, with intervals that stay honest when there are few."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cis490_pipeline.errors import EvaluationError
+
+LEVEL: Final = 0.95
+
+FEWEST_EVENTS: Final = 3
+"""A rate read off fewer events is no rate: with a mean of three, none at all has probability 5 %.
+
+The same as asking for an exposure of at least 3 / rate (the rule of three)."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Two ends of an interval."""
+
+    low: float
+    high: float
+
+
+def wilson(n_hits: int, n: int, level: float = LEVEL) -> Bounds:
+    """Interval of a share (Wilson 1927): inside 0 to 1, and of use at 0 and at n.
+
+    Raises
+    ------
+    EvaluationError
+        If ``n`` is not positive, or ``n_hits`` not within 0 to ``n``.
+    """
+    from scipy import stats
+
+    if not (n > 0 and 0 <= n_hits <= n):
+        raise EvaluationError(f"a share needs 0 <= hits <= n and n > 0, got {n_hits} of {n}")
+    found = stats.binomtest(n_hits, n).proportion_ci(confidence_level=level, method="wilson")
+    return Bounds(float(found.low), float(found.high))
+
+
+def poisson_bounds(n_events: int, exposure: float, level: float = LEVEL) -> Bounds:
+    """Exact interval of a rate of events (Garwood 1936), in events per unit of ``exposure``.
+
+    Raises
+    ------
+    EvaluationError
+        If there is no exposure, or the count is negative.
+    """
+    from scipy import stats
+
+    if not (n_events >= 0 and 0 < exposure < math.inf):
+        raise EvaluationError(f"a rate needs an exposure, got {n_events} events in {exposure}")
+    tail = (1 - level) / 2
+    low = stats.chi2.ppf(tail, 2 * n_events) / 2 if n_events else 0.0
+    high = stats.chi2.ppf(1 - tail, 2 * n_events + 2) / 2
+    return Bounds(float(low / exposure), float(high / exposure))
+
+
+def share_dict(n_hits: int, n: int) -> dict[str, Any]:
+    """Share of ``n`` with its Wilson interval; null, with a reason, of nothing."""
+    if not n:
+        return {"share": None, "low": None, "high": None, "why": "there is none"}
+    bounds = wilson(n_hits, n)
+    return {"share": n_hits / n, "low": bounds.low, "high": bounds.high, "why": None}
+
+
+def rate_dict(n_events: int, days: float) -> dict[str, Any]:
+    """Events per day with exact bounds; the rate itself is null where so little time shows none.
+
+    Parameters
+    ----------
+    n_events : counted.
+    days : device-days in which they could have been counted.
+    """
+    found: dict[str, Any] = {"n": n_events, "device_days": days}
+    if not days > 0:
+        why = "n/a: no clean device-time was watched"
+        return {**found, "per_day": None, "low": None, "high": None, "why": why}
+    bounds = poisson_bounds(n_events, days)
+    few = n_events < FEWEST_EVENTS
+    why = f"n/a: {n_events} in {days:.4f} device-days; a rate needs {FEWEST_EVENTS} or more"
+    return {
+        **found,
+        "per_day": None if few else n_events / days,
+        "low": bounds.low,
+        "high": bounds.high,
+        "why": why if few else None,
+    }
+
+
+def predictive_value(
+    infections_per_day: float, share_detected: float, false_per_day: float
+) -> float | None:
+    """Share of alarms that are of an infection (Axelsson 2000), each infection raising one at most.
+
+    Parameters
+    ----------
+    infections_per_day : of one device; the prior.
+    share_detected : of the infections, 0 to 1.
+    false_per_day : false alarms of one clean device-day.
+
+    Returns
+    -------
+    0 to 1; None if there would be no alarm at all.
+    """
+    true_per_day = infections_per_day * share_detected
+    total = true_per_day + false_per_day
+    return true_per_day / total if total > 0 else None
