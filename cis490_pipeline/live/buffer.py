@@ -57,7 +57,9 @@ class SourceBuffer:
             is_known = np.array([reading is not None for reading in readings])
             whole = channel.kind is Kind.COUNTER or not channel.is_float
             filled = [0 if reading is None else reading for reading in readings]
-            values[channel.field] = np.array(filled, dtype=np.int64 if whole else np.float64)
+            values[channel.field] = (
+                np.array(filled, dtype=np.int64) if whole else np.array(filled, dtype=np.float64)
+            )
             if not is_known.all():
                 known[channel.field] = is_known
         return Columns(values, known)

@@ -6,8 +6,8 @@ Rules
   calibration record windows begin there; without one the first 15 s are the baseline, and windows
   begin after them.
 - A window closes 2 s after its end. Rows that come later are unknown to it, and counted.
-- Windows that began before the clock jumped are given up; the next begins at the jump. A calibration
-  under way begins again; a finished one stays, and so does the alarm.
+- Windows that began before the clock jumped are given up; the next begins at the jump. A
+  calibration under way begins again; a finished one stays, and so does the alarm.
 - A calibration in which nothing at all was known begins again.
 - A window of which a model sees nothing gets no prediction, and moves no alarm.
 """
@@ -24,7 +24,7 @@ from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.resample import STEP_NS, episode_grid
 from cis490_pipeline.features.windows import BASELINE_STEPS, STEPS, STRIDE_STEPS
 from cis490_pipeline.live.buffer import SourceBuffer
-from cis490_pipeline.live.calibration import BASELINE_NS, Baseline, CalibrationProgress
+from cis490_pipeline.live.calibration import Baseline, CalibrationProgress
 from cis490_pipeline.live.clock import GRACE_S, DeviceClock, Placed
 from cis490_pipeline.live.models import LiveModel, RawWindow
 from cis490_pipeline.live.reports import (

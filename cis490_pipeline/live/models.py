@@ -87,7 +87,8 @@ class RawWindow:
         """Give the model's view: (145,) or (230,) statistics, or (29 or 46, 100) steps."""
         channels = channel_indices(variant)
         if kind == "summary":
-            return self._summary[summary_columns(channels)]
+            summary: Array = self._summary[summary_columns(channels)]
+            return summary
         return np.ascontiguousarray(self.grid[:, channels].T)
 
     def knows(self, variant: Variant) -> bool:

@@ -116,7 +116,7 @@ class LiveState:
         }
 
     def gist(self) -> tuple[object, ...]:
-        """What of it is worth telling when it changes; counters and ages are not."""
+        """Return what of it is worth telling when it changes; counters and ages are not."""
         health = tuple((source, said.health) for source, said in self.sources.items())
         baseline = None if self.baseline is None else self.baseline.id
         return (self.stage, baseline, health, self.n_jumps)

@@ -48,7 +48,7 @@ def read_line(
         return RowFault(place, number, twice.key[:MAX_NAME], "is given twice")
     except ValueError as wrong:
         return RowFault(place, number, None, f"not a JSON object: {wrong}")
-    named = source or _TAGS.get(row.get("source") if isinstance(row.get("source"), str) else None)
+    named = source or _TAGS.get(str(row.get("source")))
     if named is None:
         problem = f"must be one of {', '.join(_TAGS)}, got {row.get('source')!r:.60}"
         return RowFault(place, number, "source", problem)

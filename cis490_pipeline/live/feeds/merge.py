@@ -66,7 +66,10 @@ class SourceLines:
                 self.faults.append(RowFault(place, number, None, OVERLONG))
                 continue
             read = read_line(line, place=place, number=number, source=self.source)
-            (self._waiting if isinstance(read, LiveRow) else self.faults).append(read)  # type: ignore[attr-defined]
+            if isinstance(read, LiveRow):
+                self._waiting.append(read)
+            else:
+                self.faults.append(read)
 
 
 def merged(files: Sequence[SourceLines]) -> list[Arrival]:
