@@ -23,10 +23,14 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "evaluate": ("models", "Score checkpoints on the held-out side, with intervals."),
     "inspect": ("checkpoints", "Print a checkpoint for a person."),
     "export": ("checkpoints", "Write a checkpoint as ONNX, compared with its model."),
+    "bundle": ("live", "Make one folder of models and calibration for a device."),
+    "live": ("live", "Tell a device's phases as its rows arrive, and alarm."),
     "report": ("models", "Compare all models of a split and write report.html."),
     "doctor": ("doctor", "Check this installation, the store and the data folder."),
 }
 
+EXTRAS: Final = {"live": "live", "bundle": "live", "produce": "train"}
+"""What must be installed for these commands; all others need everything."""
 EXIT_FINDINGS: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -46,9 +50,10 @@ class LazyGroup(click.Group):
         try:
             module = importlib.import_module(f"cis490_pipeline.cli.{COMMANDS[cmd_name][0]}")
         except ModuleNotFoundError as error:
+            extras = EXTRAS.get(cmd_name, "train,orchestrate")
             raise click.UsageError(
                 f"`cis490 {cmd_name}` needs {error.name}, which is not installed here; "
-                "pip install 'cis490_pipeline[train,orchestrate]' brings it"
+                f"pip install 'cis490_pipeline[{extras}]' brings it"
             ) from error
         command: click.Command = getattr(module, cmd_name)
         return command

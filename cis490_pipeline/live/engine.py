@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 
 from cis490_pipeline.domain import NS_PER_S, Source
+from cis490_pipeline.features.channels import source_slices
 from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.resample import STEP_NS, episode_grid
 from cis490_pipeline.features.windows import BASELINE_STEPS, STEPS, STRIDE_STEPS
@@ -62,7 +63,7 @@ class LiveEngine:
         *,
         baseline: Baseline | None = None,
         check: CleanlinessCheck | None = None,
-        start_ns: int | None = None,
+        start_ns: Callable[[], int | None] = lambda: None,
         name: str = "live",
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -73,13 +74,15 @@ class LiveEngine:
         models : all are asked about each window.
         baseline : of the device; None takes its first 15 s.
         check : judges a baseline that is taken here.
-        start_ns : where the time begins, Unix ns; None begins with the first row.
+        start_ns : asked when the first row comes: where the time begins, Unix ns; None begins
+            with that row.
         name : of what is recorded.
         timer : seconds, to tell how long a window took.
         """
         self.name = name
         self.notes: deque[str] = deque(maxlen=_NOTES)
         self._models = tuple(models)
+        self._read = {s for model in self._models for s in source_slices(model.variant)}
         self._baseline = baseline
         self._check = check
         self._given_start_ns = start_ns
@@ -137,7 +140,7 @@ class LiveEngine:
             now_ns=now,
             calibration_s=progress.seconds(now) if progress and now is not None else None,
             baseline=self._baseline,
-            sources={source: self._source(source, now, mono_ns) for source in Source},
+            sources={source: self._source(source, now, mono_ns) for source in self._told()},
             n_windows=self._n_windows,
             n_jumps=self._clock.n_jumps,
             n_overrun=sum(buffer.overrun for buffer in self._buffers.values()),
@@ -147,6 +150,10 @@ class LiveEngine:
         if self._anchor_ns is None:
             return Stage.WAITING
         return Stage.CALIBRATING if self._calibration is not None else Stage.RUNNING
+
+    def _told(self) -> list[Source]:
+        """List the sources that a model reads, or that are heard."""
+        return [s for s in Source if s in self._read or self._clock.sources[s].n_used]
 
     def _source(self, source: Source, now: int | None, mono_ns: int) -> SourceReport:
         heard = self._clock.sources[source]
@@ -161,7 +168,7 @@ class LiveEngine:
         )
 
     def _begin(self, first_ns: int) -> None:
-        given = self._given_start_ns
+        given = self._given_start_ns()
         near = given is not None and abs(given - first_ns) <= _START_NS
         start_ns = given if near and given is not None else first_ns
         self._anchor_ns = start_ns
@@ -224,7 +231,7 @@ class LiveEngine:
             t_start_ns=start_ns,
             t_end_ns=start_ns + WINDOW_NS,
             t_s=seconds_between(anchor_ns, start_ns),
-            known_share=float(np.isfinite(window.grid).mean()),
+            grid=window.grid,
             suspect_baseline=baseline.suspect,
             outputs=outputs,
             took_ms=(self._timer() - began) * 1e3,

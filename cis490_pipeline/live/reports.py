@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.clock import Health
@@ -25,7 +28,7 @@ class Stage(StrEnum):
     RUNNING = "running"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class WindowReport:
     """What all models say of one window.
 
@@ -34,7 +37,7 @@ class WindowReport:
     window_idx : counted from the start of the calibration, 5 s apart.
     t_start_ns, t_end_ns : Unix time on the device, ns.
     t_s : start of the window, seconds since the first window could have begun.
-    known_share : of the grid's values in the window, 46 channels × 100 steps.
+    grid : (100, 46) log1p values of the window; NaN is unknown.
     took_ms : time that features and models took, ms.
     """
 
@@ -42,10 +45,15 @@ class WindowReport:
     t_start_ns: int
     t_end_ns: int
     t_s: float
-    known_share: float
+    grid: npt.NDArray[np.float32]
     suspect_baseline: bool
     outputs: tuple[Output, ...]
     took_ms: float
+
+    @property
+    def known_share(self) -> float:
+        """Share of the grid that is known."""
+        return float(np.isfinite(self.grid).mean())
 
     def to_dict(self) -> dict[str, Any]:
         """As a line of JSON carries it."""
