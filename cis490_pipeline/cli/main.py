@@ -26,11 +26,14 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "bundle": ("live", "Make one folder of models and calibration for a device."),
     "live": ("live", "Tell a device's phases as its rows arrive, and alarm."),
     "report": ("models", "Compare all models of a split and write report.html."),
+    "dashboard": ("dashboard", "Serve the live dashboard."),
     "doctor": ("doctor", "Check this installation, the store and the data folder."),
 }
 
-EXTRAS: Final = {"live": "live", "bundle": "live", "produce": "train"}
-"""What must be installed for these commands; all others need everything."""
+_MOST: Final = "train,orchestrate"
+_EXTRA_OF: Final = {"aiohttp": "live", "onnxruntime": "live", "safetensors": "live"}
+"""Extra that brings a module, where the others would bring far more."""
+
 EXIT_FINDINGS: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -50,10 +53,9 @@ class LazyGroup(click.Group):
         try:
             module = importlib.import_module(f"cis490_pipeline.cli.{COMMANDS[cmd_name][0]}")
         except ModuleNotFoundError as error:
-            extras = EXTRAS.get(cmd_name, "train,orchestrate")
             raise click.UsageError(
                 f"`cis490 {cmd_name}` needs {error.name}, which is not installed here; "
-                f"pip install 'cis490_pipeline[{extras}]' brings it"
+                f"pip install 'cis490_pipeline[{_EXTRA_OF.get(str(error.name), _MOST)}]' brings it"
             ) from error
         command: click.Command = getattr(module, cmd_name)
         return command

@@ -48,9 +48,9 @@ Each is trained twice, `realistic` and `oracle`.
 
 ## Events
 
-`POST` to the dashboard's `/publish`; the body is one event as JSON, or a list of them. An answer with
-status 200 and `{{"delivered": N}}` acknowledges them. A dashboard serves the JSON Schema, with every
-bound on lengths and numbers, at `/schema/events-v1.json`;
+`POST` to the dashboard's `/publish`; the body is one event as JSON, or a list of them. An answer
+with status 200 and `{{"delivered": N}}` acknowledges them. A dashboard serves the JSON Schema, with
+every bound on lengths and numbers, at `/schema/events-v1.json`;
 `cis490_pipeline.events.contract.json_schema` returns it.
 
 {from_code.events()}
