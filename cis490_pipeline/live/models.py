@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,8 +81,12 @@ class RawWindow:
 
     def __init__(self, grid: Array) -> None:
         self.grid = grid
+
+    @cached_property
+    def _summary(self) -> Array:
         # Each channel's statistics are its own, so that those of 29 are a part of those of 46.
-        self._summary = summarize(grid[None])[0]
+        summary: Array = summarize(self.grid[None])[0]
+        return summary
 
     def of(self, kind: str, variant: Variant) -> Array:
         """Give the model's view: (145,) or (230,) statistics, or (29 or 46, 100) steps."""
@@ -116,13 +121,17 @@ class LiveModel:
         """What it may see."""
         return self.calibrator.variant
 
+    def calibrated(self, window: RawWindow, baseline: Baseline) -> Array:
+        """Give what the classifier is asked: the model's view, calibrated, (1, *shape)."""
+        X = window.of(self.calibrator.kind, self.variant)[None]
+        calibrated = self.calibrator.apply(X, *baseline.of_variant(self.variant))
+        return calibrated.astype(np.float32)
+
     def predict(self, window: RawWindow, baseline: Baseline) -> Output:
         """Say what a window is, and take the alarm one step on."""
         probabilities = None
         if window.knows(self.variant):
-            X = window.of(self.calibrator.kind, self.variant)[None]
-            calibrated = self.calibrator.apply(X, *baseline.of_variant(self.variant))
-            probabilities = self.classifier.predict_proba(calibrated.astype(np.float32))[0]
+            probabilities = self.classifier.predict_proba(self.calibrated(window, baseline))[0]
         state = self.alarm.update(probabilities) if self.alarm is not None else None
         return Output(model=self.name, probabilities=probabilities, alarm=state)
 
