@@ -151,8 +151,10 @@ class Hub:
         """
         for chunk in self._beginning(last_event_id):
             yield chunk
-        while not browser.closed:
+        ended = False
+        while not ended:
             await browser.wait()
+            ended = browser.closed
             if browser.needs_snapshot:
                 browser.needs_snapshot = False
                 for chunk in self._snapshot():

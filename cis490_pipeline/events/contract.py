@@ -277,6 +277,8 @@ def decode(body: bytes) -> list[Event]:
         found = _DECODER.decode(body)
     except RecursionError:
         raise msgspec.DecodeError("nested too deep") from None
+    except UnicodeDecodeError as wrong:
+        raise msgspec.DecodeError(f"not UTF-8: {wrong}") from None
     return found if isinstance(found, list) else [found]
 
 
