@@ -10,10 +10,14 @@ SPLIT  ?= host
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run test test-all check peers bench bench-models ui clean install browser
+.PHONY: run demo test test-all check peers bench bench-live bench-models ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
+
+# Dashboard and replay of a recorded episode with all twelve models, which it trains if they are not.
+demo: install
+	$(BIN)/cis490 demo
 
 test: install browser
 	$(BIN)/pytest -m "not long and not browser and not peers"
@@ -40,6 +44,10 @@ bench: peers
 bench-models: peers
 	$(BIN)/python -m benchmarks.models $(QUICK)
 	$(BIN)/python -m benchmarks.training_memory
+
+# What `cis490 live` costs on this machine, and that it stays so.
+bench-live: install
+	$(BIN)/python -m benchmarks.live
 
 ui: install
 	$(BIN)/dagster dev

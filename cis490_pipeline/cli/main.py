@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "bundle": ("live", "Make one folder of models and calibration for a device."),
     "live": ("live", "Tell a device's phases as its rows arrive, and alarm."),
     "report": ("models", "Compare all models of a split and write report.html."),
+    "demo": ("demo", "Watch a recorded episode unfold on the dashboard, seen by twelve models."),
     "produce": ("produce", "Publish scores, speed, profiles or a replay to a dashboard."),
     "dashboard": ("dashboard", "Serve the live dashboard."),
     "doctor": ("doctor", "Check this installation, the store and the data folder."),

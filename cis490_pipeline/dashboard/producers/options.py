@@ -83,15 +83,16 @@ class Places:
         artifacts: Path | None = None,
         summary: Path | None = None,
         tensors: Path | None = None,
+        data_folder: Path | None = None,
     ) -> "Places":
-        """Complete what was given from the data folder.
+        """Complete what was given from the data folder, by default the settings'.
 
         Raises
         ------
         ConfigError
             If something was not given and the data are no folder of this machine.
         """
-        data = Settings.load().data
+        data = data_folder or Settings.load().data
         if not isinstance(data, Path):
             raise ConfigError(f"producers read a folder of this machine, got {data}; bring it here")
         paths = DataPaths(data)

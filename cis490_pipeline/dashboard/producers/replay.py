@@ -28,7 +28,7 @@ from cis490_pipeline.dashboard.producers.ticks import print_events, tell
 from cis490_pipeline.dashboard.producers.timeline import Timed, live_reports, timeline
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.domain.terms import model_name
-from cis490_pipeline.errors import CheckpointError, PipelineError, StoreError
+from cis490_pipeline.errors import CheckpointError, EventError, PipelineError, StoreError
 from cis490_pipeline.events.delivery import Delivery
 from cis490_pipeline.events.outbox import Outbox
 from cis490_pipeline.events.publisher import Publisher
@@ -91,20 +91,31 @@ def replay(
     it begins again; 0 replays it once.
     """
     places = Places.of(recipe, artifacts=artifacts, summary=summary, tensors=tensors)
-    models = _models(places)
-    maps = _maps(places, models)
     opened = open_store(Settings.load(store=store).store)
     with recording(opened, name, seed) as chosen:
-        reports = live_reports(chosen.path, models, chosen.episode.t0_ns)
-        events = timeline(
-            chosen.episode, reports, maps, models, speed=speed, simulated=chosen.simulated
-        )
+        events = replayed(places, chosen, speed)
     if dry_run:
         print_events([timed.event for timed in events])
         return 0
     tell(f"replaying {chosen.episode.ref} at {speed:g} times its pace")
     play(events, publisher_of(publish_url), speed=speed, interval_s=interval_s)
     return 0
+
+
+def replayed(places: Places, chosen: Recording, speed: float) -> list[Timed]:
+    """Let every trained model of a split see an episode, and put what is known when in order.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no trained model, or one is damaged.
+    StoreError
+        If a line of the episode is no row.
+    """
+    models = _models(places)
+    maps = _maps(places, models)
+    reports = live_reports(chosen.path, models, chosen.episode.t0_ns)
+    return timeline(chosen.episode, reports, maps, models, speed=speed, simulated=chosen.simulated)
 
 
 def play(
@@ -129,8 +140,8 @@ def play(
 
     Raises
     ------
-    StoreError
-        If it is played once and some events were not taken.
+    EventError
+        If some events were not taken.
     """
     stop = stop or threading.Event()
     outbox = Outbox(Delivery(publisher, tell), tell)
@@ -143,7 +154,7 @@ def play(
     finally:
         left = outbox.close(10.0)
     if left or outbox.n_dropped:
-        raise StoreError(
+        raise EventError(
             f"{left} events of the replay were not taken by {publisher.url}, and "
             f"{outbox.n_dropped} dropped; is a dashboard running there?"
         )
