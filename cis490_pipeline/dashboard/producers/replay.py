@@ -126,6 +126,7 @@ def play(
     interval_s: float,
     stop: threading.Event | None = None,
     clock: Callable[[], float] = time.monotonic,
+    close_s: float = 10.0,
 ) -> None:
     """Publish events as their seconds come, once or again and again.
 
@@ -137,6 +138,7 @@ def play(
     interval_s : before it begins again; 0 ends after once.
     stop : ends it when it is set.
     clock : seconds; never goes back.
+    close_s : in which what is left must be taken at the end.
 
     Raises
     ------
@@ -152,7 +154,7 @@ def play(
                 break
             stop.wait(interval_s)
     finally:
-        left = outbox.close(10.0)
+        left = outbox.close(close_s)
     if left or outbox.n_dropped:
         raise EventError(
             f"{left} events of the replay were not taken by {publisher.url}, and "
