@@ -45,6 +45,7 @@ _TIMED_WINDOWS: Final = 100
 @click.option(
     "--speed",
     type=click.FloatRange(min=0, min_open=True),
+    metavar="TIMES",
     default=3.0,
     show_default=True,
     help="Seconds of the episode for each second of the clock.",

@@ -53,6 +53,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--speed",
     type=click.FloatRange(min=0, min_open=True),
+    metavar="TIMES",
     help="Replay a recording at this many times its own pace; else as fast as rows are there.",
 )
 @click.option("--out", type=_FILE, help="Append every window and change of state as JSON lines.")

@@ -49,6 +49,7 @@ def publish_options(command: Command) -> Command:
             "--interval",
             "interval_s",
             type=click.FloatRange(min=0),
+            metavar="SECONDS",
             default=20.0,
             show_default=True,
             help="Seconds between two publications; 0 publishes once.",

@@ -67,6 +67,7 @@ class Recording:
 @click.option(
     "--speed",
     type=click.FloatRange(min=0, min_open=True),
+    metavar="TIMES",
     default=1.0,
     show_default=True,
     help="Seconds of the episode for each second of the clock.",
