@@ -10,7 +10,7 @@ SPLIT  ?= host
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run demo test test-all check peers bench bench-live bench-models ui clean install browser
+.PHONY: run demo test test-all check peers bench bench-live bench-models bench-dashboard ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
@@ -48,6 +48,10 @@ bench-models: peers
 # What `cis490 live` costs on this machine, and that it stays so.
 bench-live: install
 	$(BIN)/python -m benchmarks.live
+
+# The live dashboard under load: 50 browsers, floods of events, and its page in chromium.
+bench-dashboard: install browser
+	$(BIN)/python -m benchmarks.dashboard
 
 ui: install
 	$(BIN)/dagster dev

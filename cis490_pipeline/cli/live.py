@@ -84,6 +84,8 @@ def live(
     clock that jumps and a calibration under way are told as states.
     """
     settings = Settings.load(data=data, dashboard_url=publish_url)
+    if bundle_folder is not None and (architectures or variants or data):
+        raise ConfigError("--bundle names its models itself: leave --model, --variant, --data out")
     if bundle_folder is not None:
         bundle = load_bundle(bundle_folder)
         loaded, record = bundle.loaded, bundle.record

@@ -21,13 +21,17 @@ async def read_body(
     """
     refused = _unread(request, limits, media_type, at_most)
     if refused is None:
+        if request.content.is_eof():
+            # It came with the head, as most do: nothing to wait for.
+            whole = request.content.read_nowait()
+            return whole if len(whole) <= at_most else _too_long(at_most)
         body = bytearray()
         try:
             async with asyncio.timeout(limits.body_s):
                 async for piece in request.content.iter_any():
                     body += piece
                     if len(body) > at_most:
-                        refused = refusal(413, f"a body has at most {at_most} bytes")
+                        refused = _too_long(at_most)
                         break
         except TimeoutError:
             refused = refusal(408, f"the body did not arrive within {limits.body_s:g} s")
@@ -47,8 +51,12 @@ def _unread(
         return refusal(415, "a compressed body is not read")
     length = request.content_length
     if length is not None and length > at_most:
-        return refusal(413, f"a body has at most {at_most} bytes")
+        return _too_long(at_most)
     # One of unknown length is charged with what it may become.
     if not limits.bytes_in.allows(address_of(request), at_most if length is None else length):
         return refusal(429, "too much data from this address", **{"Retry-After": "1"})
     return None
+
+
+def _too_long(at_most: int) -> web.Response:
+    return refusal(413, f"a body has at most {at_most} bytes")

@@ -113,5 +113,4 @@ def _refused(request: web.Request, access: Access, limits: Limits) -> web.Respon
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
     """Put the headers on a response that is about to begin."""
-    for name, value in HEADERS.items():
-        response.headers[name] = value
+    response.headers.update(HEADERS)

@@ -68,11 +68,13 @@ class Hub:
     def publish(self, events: list[Event], now: Callable[[], int] = unix_ms) -> Delivery:
         """Take events into the state and the next frame."""
         now_ms = now()
-        counts = dict.fromkeys(Outcome, 0)
+        taken = duplicates = 0
         for event in events:
             outcome, key, encoded = self.state.apply(event, now_ms)
-            counts[outcome] += 1
-            if outcome is Outcome.TAKEN:
+            if outcome is Outcome.DUPLICATE:
+                duplicates += 1
+            elif outcome is Outcome.TAKEN:
+                taken += 1
                 self._pending_bytes += len(encoded) - len(self._pending.pop(key, b""))
                 self._pending[key] = encoded
                 if len(self._pending) >= MAX_FRAME_EVENTS or self._pending_bytes > MAX_FRAME_BYTES:
@@ -80,9 +82,9 @@ class Hub:
         self.n_events += len(events)
         self._changed = True
         return Delivery(
-            delivered=counts[Outcome.TAKEN],
-            duplicates=counts[Outcome.DUPLICATE],
-            left_out=counts[Outcome.LEFT_OUT],
+            delivered=taken,
+            duplicates=duplicates,
+            left_out=len(events) - taken - duplicates,
         )
 
     def flush(self) -> None:

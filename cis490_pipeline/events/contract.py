@@ -190,7 +190,10 @@ class PhaseSpan(msgspec.Struct, kw_only=True):
 
 
 class Episode(_Event, tag="episode", omit_defaults=True, kw_only=True):
-    """What is being replayed or watched, with its true phases if they are known."""
+    """What is being replayed or watched, with its true phases if they are known.
+
+    A newer one of the same episode takes the place of the older whole: repeat what is still true.
+    """
 
     episode_id: Identity
     host_id: Name | None = None

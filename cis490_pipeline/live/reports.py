@@ -138,9 +138,9 @@ class Faults:
     last: deque[str] = field(default_factory=lambda: deque(maxlen=FAULTS_TOLD))
 
     def add(self, what: object) -> None:
-        """Note one."""
+        """Note one, in characters that do nothing to a terminal: its text comes from outside."""
         self.n += 1
-        self.last.append(str(what))
+        self.last.append("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(what)))
 
 
 def seconds_between(start_ns: int, end_ns: int) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cis490_pipeline
 from cis490_pipeline.events.contract import Event, encode
 
 
@@ -22,11 +23,14 @@ class LiveDashboard:
         if token:
             environment["CIS490_DASHBOARD_TOKEN"] = token
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cis490_pipeline", "dashboard", "--port", str(port)]
-            + ["--state", str(folder / "state.jsonl")],
+            [
+                *(sys.executable, "-m", "cis490_pipeline", "dashboard", "--port", str(port)),
+                *("--state", str(folder / "state.jsonl")),
+            ],
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
+            cwd=Path(cis490_pipeline.__file__).parents[1],
         )
         assert self._process.stderr is not None
         said = self._process.stderr.readline()

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,7 +144,12 @@ def test_a_fresh_environment_with_live_alone_runs_live_on_a_recorded_episode(
     python = str(home / "bin" / "python")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     constraints = str(ROOT / "constraints.txt")
-    subprocess.run([*pip, "--constraint", constraints, f"{ROOT}[live]"], check=True)
+    # From a copy: building writes beside the sources.
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "cis490_pipeline", source / "cis490_pipeline")
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy2(ROOT / name, source)
+    subprocess.run([*pip, "--constraint", constraints, f"{source}[live]"], check=True)
     listed = subprocess.run(
         [python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"],
         capture_output=True,

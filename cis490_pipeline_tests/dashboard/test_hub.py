@@ -85,8 +85,10 @@ def test_a_browser_that_comes_back_gets_what_it_missed_and_no_more():
 
 @pytest.mark.parametrize(
     "last",
-    [None, "", "other.3", "{epoch}", "{epoch}.", "{epoch}.99", "{epoch}.part", "{epoch}.-1"]
-    + ["{epoch}.1e3", "{epoch}." + "9" * 5000, "{epoch}.٣", "\ud800"],
+    [
+        *(None, "", "other.3", "{epoch}", "{epoch}.", "{epoch}.99", "{epoch}.part", "{epoch}.-1"),
+        *("{epoch}.1e3", "{epoch}." + "9" * 5000, "{epoch}.٣", "\ud800"),
+    ],
 )
 def test_what_cannot_be_resumed_is_told_from_the_start(last):
     hub = Hub(State())

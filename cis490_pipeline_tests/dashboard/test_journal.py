@@ -84,8 +84,7 @@ def test_a_torn_last_line_is_left_out_and_what_follows_is_kept(path):
 
 
 def test_a_line_of_another_version_is_counted_and_the_others_kept(path):
-    hub, journal = open_hub(path)
-    crash(journal)
+    crash(open_hub(path)[1])
     with path.open("ab") as file:
         file.write(b'{"type":"sunshine"}\nnot json\n{"type":"phase","phase":"clean"}\n')
 
@@ -108,7 +107,8 @@ def test_a_file_of_something_else_is_refused_and_left_alone(path, content):
 def test_two_dashboards_do_not_share_a_file(path):
     journal = Journal(path, State())
     code = (
-        "import sys; from pathlib import Path; from cis490_pipeline.dashboard.server import open_hub\n"
+        "import sys; from pathlib import Path\n"
+        "from cis490_pipeline.dashboard.server import open_hub\n"
         "try: open_hub(Path(sys.argv[1]))\nexcept Exception as e: print(type(e).__name__, e)"
     )
 

@@ -17,7 +17,8 @@ from cis490_pipeline_tests.dashboard.serving import METRIC, dashboard, now, publ
 OLDER = [
     {"type": "model_metric", "model": "gbt", "accuracy": 0.05},
     {"type": "model_perf", "model": "gbt", "latency_us": 412.5, "accuracy": 0.8},
-    {"type": "prediction", "episode_id": "e1", "window_idx": 3, "predicted": "armed", "actual": "clean"},
+    {"type": "prediction", "episode_id": "e1", "window_idx": 3, "predicted": "armed",
+     "actual": "clean"},
     {"type": "attack_profile", "name": "worm", "shape": "burst", "curve": [0, 0.5, 1]},
     {"type": "embedding", "x": 0.25, "y": 0.75, "phase": "dormant"},
     {"type": "phase", "phase": "infecting"},
@@ -129,12 +130,11 @@ def test_after_a_restart_a_browser_begins_anew_with_the_same_picture(tmp_path):
 
 def test_stopping_wakes_every_stream():
     async def test():
-        async with dashboard() as client:
-            async with stream(client) as reader:
-                await reader.until("status")
-                client.hub.close()
+        async with dashboard() as client, stream(client) as reader:
+            await reader.until("status")
+            client.hub.close()
 
-                assert await reader.next() is None
+            assert await reader.next() is None
 
     now(test)
 

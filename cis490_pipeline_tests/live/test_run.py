@@ -80,6 +80,15 @@ def test_lines_left_out_are_counted_named_and_do_not_end_the_run(tmp_path):
     assert len(ended.faults.last) == 20
 
 
+def test_a_faulty_line_cannot_write_to_the_terminal_by_itself():
+    hostile = RowFault("stdin", 1, "\x1b[2J\x07name", "is given\r twice")
+    told = []
+
+    run(Script([hostile, *device_rows(1)]), [], tell=told.append)
+
+    assert told == [r"line left out (1 so far): stdin line 1: \x1b[2J\x07name: is given\r twice"]
+
+
 def test_json_lines_are_appended_and_hold_windows_states_and_notes(tmp_path):
     path = tmp_path / "folder" / "out.jsonl"
 

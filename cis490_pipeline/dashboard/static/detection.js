@@ -19,7 +19,8 @@ export function strip(windows) {
 /** True phases: those of the episode, or what the windows and phase events say. */
 export function truth(episode) {
   if (episode.about.phases?.length) return episode.about.phases;
-  const told = [...episode.phases.values()].filter((e) => e.t_s != null).sort((a, b) => a.t_s - b.t_s);
+  // Of a device at work a phase event is what its models say, which is no truth.
+  const told = episode.about.origin === 'live' ? [] : [...episode.phases.values()].filter((e) => e.t_s != null).sort((a, b) => a.t_s - b.t_s);
   if (told.length) {
     return told.map((e, i) => ({phase: e.phase, start_s: e.t_s, end_s: told[i + 1]?.t_s ?? Math.max(episode.now ?? e.t_s, e.t_s)}));
   }

@@ -58,9 +58,11 @@ export function replay(store, ui) {
   const ticks = Array.from({length: 7}, (_, i) => t0 + ((t1 - t0) * i) / 6);
   const told = [about.profile, about.host_id, about.origin, ended ? 'ended' : about.state, `${fixed(episode.now, 1)} / ${fixed(t1, 0)} s`].filter(Boolean).join(' · ');
   const channels = episode.telemetry.values.size;
+  const said = about.origin === 'live' ? [...episode.phases.values()].at(-1) : null;
   return html`<header><h2 id="h-replay">Episode replay</h2>
     <label>episode <select @change=${(e) => ui.choose('episode', e.target.value)}>${[...store.episodes.keys()].map((id) => html`<option .value=${id} .selected=${id === episode.id}>${id || 'unnamed'}</option>`)}</select></label>
     <span class="sub">${told}</span>
+    ${said ? html`<span class="chip">phase by the models <b>${phaseLabel(said.phase)}</b></span>` : nothing}
     ${[...episode.sources.values()].map((s) => html`<span class="chip ${s.state === 'ok' ? '' : 'warn'}" title=${s.why ?? ''}>${s.source}: ${STATES[s.state]}</span>`)}
     ${channels > FEW ? html`<button class="right" aria-pressed=${ui.all} @click=${() => ui.choose('all', !ui.all)}>${ui.all ? `${FEW} channels` : `all ${channels} channels`}</button>` : nothing}</header>
   <div class="wide" tabindex="0" role="region" aria-label="Phases and verdicts over time"><table class="strips">
