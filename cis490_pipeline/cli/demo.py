@@ -24,9 +24,9 @@ from cis490_pipeline.dashboard.producers.perf import perf_events
 from cis490_pipeline.dashboard.producers.profiles import DEFAULT_CHANNELS, profile_events
 from cis490_pipeline.dashboard.producers.replay import play, recording, replayed
 from cis490_pipeline.dashboard.producers.scores import Scores
-from cis490_pipeline.dashboard.producers.ticks import publish_on_ticks
+from cis490_pipeline.dashboard.producers.ticks import publish_on_ticks, tell
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.errors import ConfigError, EventError
+from cis490_pipeline.errors import ConfigError, EventError, PipelineError
 from cis490_pipeline.events.contract import Event
 from cis490_pipeline.events.publisher import Publisher
 from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
@@ -119,17 +119,20 @@ def _feeds(places: Places) -> list[Callable[[], list[Event]]]:
     ]
 
 
+def _publish(feed: Callable[[], list[Event]], publisher: Publisher, stop: threading.Event) -> None:
+    try:
+        publish_on_ticks(feed, publisher, interval_s=_TICK_S, stop=stop)
+    except PipelineError as fault:
+        tell(f"not shown: {fault}")
+    except KeyboardInterrupt:
+        # Polars raises it in every thread that waits for it; the main one ends the demo.
+        stop.set()
+
+
 @contextmanager
 def _on_ticks(publisher: Publisher, feeds: list[Callable[[], list[Event]]]) -> Iterator[None]:
     stop = threading.Event()
-    threads = [
-        threading.Thread(
-            target=publish_on_ticks,
-            args=(feed, publisher),
-            kwargs={"interval_s": _TICK_S, "stop": stop},
-        )
-        for feed in feeds
-    ]
+    threads = [threading.Thread(target=_publish, args=(feed, publisher, stop)) for feed in feeds]
     for thread in threads:
         thread.start()
     try:

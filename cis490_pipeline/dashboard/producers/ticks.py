@@ -7,6 +7,7 @@ from typing import Final
 import click
 import msgspec
 
+from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.events.contract import Event
 from cis490_pipeline.events.delivery import Delivery
 from cis490_pipeline.events.outbox import Outbox
@@ -47,6 +48,8 @@ def publish_on_ticks(
 
     Raises
     ------
+    PipelineError
+        Of the first tick; a later one that fails is told and left out.
     EventError
         If events are published once and the dashboard does not take them. On ticks it is told, and
         tried again: of what is newest nothing is lost.
@@ -59,10 +62,14 @@ def publish_on_ticks(
     stop = stop or threading.Event()
     outbox = Outbox(delivery, tell, first_pause_s=first_pause_s)
     try:
-        while not stop.is_set():
-            # In a slot: what the last tick said and nobody took yet is out of date.
-            outbox.put(make(), slot=_SLOT)
-            stop.wait(interval_s)
+        outbox.put(make(), slot=_SLOT)
+        while not stop.wait(interval_s):
+            try:
+                # In a slot: what the last tick said and nobody took yet is out of date.
+                outbox.put(make(), slot=_SLOT)
+            except PipelineError as fault:
+                # Files may be written anew just now; what was said before still stands.
+                tell(f"this tick is left out: {fault}")
     finally:
         left = outbox.close()
         if left:

@@ -209,6 +209,27 @@ def test_published_once_a_dashboard_that_is_not_there_is_an_error(places):
         publish_on_ticks(MetricEvents(Scores(places)).make, Publisher(server.url), interval_s=0)
 
 
+def test_a_later_tick_that_fails_is_told_and_left_out_and_a_first_one_ends_it(capsys):
+    stop, made = threading.Event(), []
+
+    def make():
+        made.append(len(made))
+        if len(made) == 2:
+            raise SplitError("is being written")
+        if len(made) == 4:
+            stop.set()
+        return [ModelMetric(model=f"m{len(made)}", accuracy=0.5)]
+
+    with serving() as server:
+        publish_on_ticks(make, Publisher(server.url), interval_s=0.02, stop=stop)
+
+        assert server.events[-1]["model"] == "m4"
+    assert "this tick is left out: is being written" in capsys.readouterr().err
+    made[:] = [0]
+    with pytest.raises(SplitError, match="is being written"):
+        publish_on_ticks(make, Publisher(server.url), interval_s=1)
+
+
 def test_ticks_publish_again_and_survive_a_dashboard_that_is_down():
     server = Dashboard()
     server.server_close()
