@@ -10,7 +10,7 @@ SPLIT  ?= host
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run demo test test-all check peers bench bench-live bench-models bench-dashboard ui clean install browser
+.PHONY: run demo test test-all check peers bench bench-live bench-models bench-evaluation bench-dashboard ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
@@ -52,6 +52,10 @@ bench-live: install
 # The live dashboard under load: 50 browsers, floods of events, and its page in chromium.
 bench-dashboard: install browser
 	$(BIN)/python -m benchmarks.dashboard
+
+# Simulations: half an hour on a busy machine. QUICK=--quick prints a rough table and writes nothing.
+bench-evaluation: install
+	$(BIN)/python -m benchmarks.intervals $(QUICK)
 
 ui: install
 	$(BIN)/dagster dev

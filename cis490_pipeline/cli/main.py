@@ -21,6 +21,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "train": ("models", "Train models of a split and save their checkpoints."),
     "tune": ("tune", "Search better settings of one model, on validation alone."),
     "evaluate": ("models", "Score checkpoints on the held-out side, with intervals."),
+    "study": (
+        "study",
+        "Leave profiles, hosts and times out: what a model is worth beyond its test.",
+    ),
     "inspect": ("checkpoints", "Print a checkpoint for a person."),
     "export": ("checkpoints", "Write a checkpoint as ONNX, compared with its model."),
     "bundle": ("live", "Make one folder of models and calibration for a device."),

@@ -53,6 +53,7 @@ def print_leaderboard(board: dict[str, Any]) -> None:
     versus = board["best_vs_probe"]
     for row in versus["comparisons"]:
         console.print(_versus(versus["model"], row), highlight=False, markup=False)
+    console.print(best_probe_line(versus), highlight=False, markup=False)
 
 
 def seed_lines(board: dict[str, Any]) -> list[str]:
@@ -70,6 +71,16 @@ def seed_lines(board: dict[str, Any]) -> list[str]:
         seeds = ", ".join(sorted({str(r["seed"]) for r in models if r["seeds"]["n_seeds"] == 1}))
         lines.append(f"one seed ({seeds}) {'for all others' if lines else 'for each'}")
     return lines
+
+
+def best_probe_line(versus: dict[str, Any]) -> str:
+    """Say whether the chosen model beats the best shortcut, both chosen on validation."""
+    if versus["beats"] is None:
+        return f"against the best probe: n/a ({versus['why']})"
+    said = "beats" if versus["beats"] else "does not beat"
+    others = [name for name in versus["not_beaten"] if name != versus["best_probe"]]
+    further = f"; not shown against {', '.join(others)}" if others else ""
+    return f"{versus['model']} {said} the best probe on validation, {versus['best_probe']}{further}"
 
 
 def _versus(model: str, row: dict[str, Any]) -> str:

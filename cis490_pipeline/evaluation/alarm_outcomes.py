@@ -76,9 +76,7 @@ def outcomes(windows: AlarmWindows, stands: Bools) -> Outcomes:
     watched = _latest(windows, np.where(in_infection, windows.end_s - onset, np.nan))
     infected = np.isfinite(watched)
     already = _stood_at_onset(windows, stands) & infected
-    hit = rises & in_infection
-    delay = np.where(hit, windows.end_s - onset, np.inf)
-    soonest = _by_episode(windows, np.minimum, delay, np.inf)
+    soonest = _soonest(windows, rises & in_infection, windows.end_s - onset)
     detected = np.isfinite(soonest) & ~already
     return Outcomes(
         infected=infected,
@@ -88,7 +86,7 @@ def outcomes(windows: AlarmWindows, stands: Bools) -> Outcomes:
         already=already,
         false_alarm=rises & (windows.phase_at_end == _CLEAN),
         n_armed=(rises & (windows.phase_at_end == ARMED)).sum(axis=1),
-        alarmed=_by_episode(windows, np.logical_or, stands, False),
+        alarmed=_any_of(windows, stands),
         clean=windows.present & (windows.phase_at_end == _CLEAN),
     )
 
@@ -108,10 +106,17 @@ def _latest(windows: AlarmWindows, values: Floats) -> Floats:
     return np.where(np.isfinite(latest), latest, np.nan)
 
 
-def _by_episode(
-    windows: AlarmWindows, ufunc: np.ufunc, values: np.ndarray, nothing: float
-) -> np.ndarray:
-    """(C, n) to (C, E); every episode has a window, so that each of its parts has rows."""
+def _soonest(windows: AlarmWindows, hits: Bools, since_s: Floats) -> Floats:
+    """(C, E) time of each episode's first hit; infinite without one."""
+    soonest = np.full((len(hits), len(windows)), np.inf)
+    # Hits are few: times of all windows for all settings would fill the memory.
+    setting, row = np.nonzero(hits)
+    np.minimum.at(soonest, (setting, windows.episode[row]), since_s[row])
+    return soonest
+
+
+def _any_of(windows: AlarmWindows, stands: Bools) -> Bools:
     if not len(windows):
-        return np.full((len(values), 0), nothing, dtype=values.dtype)
-    return ufunc.reduceat(values, windows.starts, axis=1)
+        return np.zeros((len(stands), 0), dtype=np.bool_)
+    any_of: Bools = np.logical_or.reduceat(stands, windows.starts, axis=1)
+    return any_of

@@ -8,9 +8,10 @@ import polars as pl
 
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.best_probe import against_probes
 from cis490_pipeline.evaluation.intervals import N_RESAMPLES, finite_or_none
 from cis490_pipeline.evaluation.paired import compare, holm, require_identical_windows
-from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.evaluation.predictions import matrices_of, require_scored
 from cis490_pipeline.evaluation.seeds import seed_summary
 
 Report = Mapping[str, Any]
@@ -61,18 +62,20 @@ def compare_models(
 
     Returns
     -------
-    ``pairs`` (the first two families) and ``best_vs_probe``.
+    ``pairs`` (the first two families) and ``best_vs_probe``, as ``against_probes`` says it.
 
     Raises
     ------
     EvaluationError
-        If predictions are missing, or were not made on identical windows.
+        If predictions are missing, touch the baseline, or were not made on identical windows.
     """
     named = {report["model"]: report for report in (*reports, *probe_reports)}
     missing = sorted(set(named) - set(predictions))
     if missing:
         raise EvaluationError(f"no predictions to compare of {missing}")
     test = {name: predictions[name].filter(pl.col("split") == Side.TEST) for name in named}
+    for name, frame in test.items():
+        require_scored(name, frame)
     require_identical_windows(test)
     counts = {name: matrices_of(frame).counts for name, frame in test.items()}
 
@@ -94,7 +97,7 @@ def compare_models(
     chosen = selected_model(reports, Variant.REALISTIC) or selected_model(reports, Variant.ORACLE)
     probes = [report["model"] for report in probe_reports]
     against = family("best against probes", [(chosen, p) for p in probes]) if chosen else []
-    return {"pairs": pairs, "best_vs_probe": {"model": chosen, "comparisons": against}}
+    return {"pairs": pairs, "best_vs_probe": against_probes(chosen, against, probe_reports)}
 
 
 def leaderboard(
@@ -105,6 +108,10 @@ def leaderboard(
     schema: str,
     seeds: Mapping[str, Mapping[str, Any]] | None = None,
     ablation: Mapping[str, Any] | None = None,
+    study: Mapping[str, Any] | None = None,
+    probes: Mapping[str, Any] | None = None,
+    host_identity: Mapping[str, Any] | None = None,
+    robustness: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Gather the reports of one recipe.
 
@@ -116,6 +123,11 @@ def leaderboard(
     seeds : what ``seed_summary`` gave of the models that were trained with several seeds.
     ablation : what each way of calibration is worth, if it was computed: ``rows`` become the
         board's ``ablation``, all else its ``ablation_of``.
+    study : profiles, hosts and times left out, as ``study.json`` has it; None: not run.
+    probes : what the probes learnt from, and what each knows.
+    host_identity : how well the host is told from the features.
+    robustness : what recording faults cost each model. These three are carried as they are; null
+        where they were not computed.
 
     Returns
     -------
@@ -156,6 +168,10 @@ def leaderboard(
         "best_vs_probe": paired["best_vs_probe"],
         "ablation": list(ablation["rows"]) if ablation is not None else [],
         "ablation_of": {k: v for k, v in (ablation or {}).items() if k != "rows"},
+        "study": dict(study) if study is not None else None,
+        "probes": probes,
+        "host_identity": host_identity,
+        "robustness": robustness,
     }
 
 

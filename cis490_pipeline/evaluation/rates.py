@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
+from scipy import stats
+
 from cis490_pipeline.errors import EvaluationError
 
 LEVEL: Final = 0.95
@@ -30,8 +32,6 @@ def wilson(n_hits: int, n: int, level: float = LEVEL) -> Bounds:
     EvaluationError
         If ``n`` is not positive, or ``n_hits`` not within 0 to ``n``.
     """
-    from scipy import stats
-
     if not (n > 0 and 0 <= n_hits <= n):
         raise EvaluationError(f"a share needs 0 <= hits <= n and n > 0, got {n_hits} of {n}")
     found = stats.binomtest(n_hits, n).proportion_ci(confidence_level=level, method="wilson")
@@ -46,8 +46,6 @@ def poisson_bounds(n_events: int, exposure: float, level: float = LEVEL) -> Boun
     EvaluationError
         If there is no exposure, or the count is negative.
     """
-    from scipy import stats
-
     if not (n_events >= 0 and 0 < exposure < math.inf):
         raise EvaluationError(f"a rate needs an exposure, got {n_events} events in {exposure}")
     tail = (1 - level) / 2

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from cis490_pipeline.errors import EvaluationError
 
@@ -75,8 +76,6 @@ def time_to_event(times: Sequence[float], censored: Sequence[float]) -> TimeToEv
     -----
     It supposes that who is watched for less time is no easier or harder a case.
     """
-    from scipy import stats
-
     everything = np.array([*times, *censored], dtype=np.float64)
     if not (np.isfinite(everything) & (everything >= 0)).all():
         raise EvaluationError(f"times must be finite and 0 or more, got {everything.tolist()}")

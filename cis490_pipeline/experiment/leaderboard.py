@@ -1,30 +1,29 @@
 """The stage that puts all models of a recipe and the probes side by side, and writes the page."""
 
+from collections.abc import Collection
 from typing import Any
 
 import polars as pl
 
 from cis490_pipeline.checkpoints.versions import library_versions
-from cis490_pipeline.domain import Side
 from cis490_pipeline.evaluation.html import page_digest, render_report
 from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard
-from cis490_pipeline.evaluation.probes import (
-    MAJORITY,
-    POSITION,
-    PROBES_VERSION,
-    majority_probe,
-    position_probe,
-)
+from cis490_pipeline.evaluation.probes import PROBES_VERSION
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
+from cis490_pipeline.evaluation.robustness import ROBUSTNESS_VERSION
 from cis490_pipeline.evaluation.seeds import seed_summary
 from cis490_pipeline.experiment.ablation import CalibrationAblation
 from cis490_pipeline.experiment.alarm import alarm_inputs
 from cis490_pipeline.experiment.corpus import ValidationSweep
 from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, ValidationIndex
-from cis490_pipeline.experiment.evaluation import SCORED_SIDES, EvaluationReport
+from cis490_pipeline.experiment.evaluation import EvaluationReport
+from cis490_pipeline.experiment.host_identity import host_identity
+from cis490_pipeline.experiment.probes import RecipeProbes
 from cis490_pipeline.experiment.provenance import commit, machine
+from cis490_pipeline.experiment.robustness import Robustness
 from cis490_pipeline.experiment.stage import Made
-from cis490_pipeline.features.dataset import window_keys
+from cis490_pipeline.experiment.studies.study import carried_study
+from cis490_pipeline.features.perturb import PERTURBATIONS_VERSION
 from cis490_pipeline.models.catalogue import MODELS
 from cis490_pipeline.store.files import atomic_write, digest, read_json, write_json
 
@@ -72,8 +71,10 @@ class Leaderboard(RecipeStage):
         return {
             **reports,
             "ablation": digest(ablation),
+            "study": digest(carried_study(self.workspace, self.recipe)),
             "evaluation": EVALUATION_VERSION,
             "probes": PROBES_VERSION,
+            "robustness": f"{ROBUSTNESS_VERSION}.{PERTURBATIONS_VERSION}",
             "page": page_digest(),
         }
 
@@ -83,7 +84,8 @@ class Leaderboard(RecipeStage):
         paths = self.workspace.paths
         reports = [read_json(paths.report_json(self.recipe, stage.name)) for stage in stages]
         predictions = {stage.name: stage.predictions() for stage in stages}
-        probes = self.probes()
+        recipe_probes = RecipeProbes(self.workspace, self.recipe)
+        probes, said_of_probes = recipe_probes.predictions()
         probe_reports = [self._probe_report(name, frame) for name, frame in probes.items()]
         seed = self.workspace.settings.seed
         paired = compare_models(reports, probe_reports, {**predictions, **probes}, seed=seed)
@@ -102,6 +104,10 @@ class Leaderboard(RecipeStage):
             schema=schema,
             seeds=seeds,
             ablation=read_json(paths.ablation(self.recipe)),
+            study=carried_study(self.workspace, self.recipe),
+            probes=said_of_probes,
+            host_identity=host_identity(recipe_probes),
+            robustness=self.robustness({stage.name for stage in stages}),
         )
         write_json(paths.leaderboard(self.recipe), board)
         page = render_report(
@@ -131,16 +137,11 @@ class Leaderboard(RecipeStage):
         files = (paths.leaderboard(self.recipe), paths.report_html(self.recipe))
         return Made(digest(board), files, numbers)
 
-    def probes(self) -> dict[str, pl.DataFrame]:
-        """Return what each probe says of exactly the windows the models are scored on."""
-        folder = TensorShards(self.workspace, self.recipe).folder
-        train = window_keys(folder, "tensor", Side.TRAIN)
-        scored = pl.concat([window_keys(folder, "tensor", side) for side in SCORED_SIDES])
-        seed = self.workspace.settings.seed
-        return {
-            MAJORITY: majority_probe(train, scored),
-            POSITION: position_probe(train, scored, seed=seed),
-        }
+    def robustness(self, models: Collection[str]) -> dict[str, Any]:
+        """Return what recording faults cost the models that are shown."""
+        Robustness(self.workspace, self.recipe).ensure()
+        found: dict[str, Any] = read_json(self.workspace.paths.robustness(self.recipe))
+        return {**found, "rows": [row for row in found["rows"] if row["model"] in models]}
 
     def split_summary(self) -> dict[str, Any]:
         """Return the split as a report prints it."""

@@ -30,6 +30,9 @@ from cis490_pipeline.store.remote_folder import Entry, RemoteFolder
 
 _MAX_RECORD: Final = 64 << 20
 
+MADE_BESIDE: Final = ("ablation", "robustness", "study")
+"""Stages with a scope of their own, because they are made while their recipe's lock is held."""
+
 
 class SharedData:
     """One machine's view of shared data, as it was when each record was first looked at."""
@@ -205,7 +208,8 @@ class SharedData:
         """Local paths of the records that may name a file."""
         # processed/<recipe>/…, artifacts/<recipe>/… and reports/<recipe>/… are one recipe's.
         recipe = name.split("/")[1:2]
-        scopes = {"corpus", *recipe, *(f"{scope}_ablation" for scope in recipe)}
+        made_beside = (f"{scope}_{what}" for scope in recipe for what in MADE_BESIDE)
+        scopes = {"corpus", *recipe, *made_beside}
         known = {*self._listed, *self._looked_at}
         return [
             self.root / record

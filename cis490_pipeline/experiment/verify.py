@@ -9,10 +9,19 @@ import polars as pl
 
 from cis490_pipeline.domain import PHASES, Architecture, Recipe, Side, Source, Variant
 from cis490_pipeline.errors import DatasetError, PipelineError
+from cis490_pipeline.experiment.calibration import fitted_check
+from cis490_pipeline.experiment.corpus import GridShards
 from cis490_pipeline.experiment.dataset import FeatureShards, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.dataset import check_leaks, read_manifest, window_keys
+from cis490_pipeline.features.copies import copies_on_two_sides
+from cis490_pipeline.features.dataset import (
+    check_leaks,
+    fit_calibrator,
+    read_manifest,
+    window_keys,
+)
+from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema, first_difference
 from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.models.catalogue import MODELS
@@ -66,7 +75,10 @@ def disjoint_sides(workspace: Workspace, recipe: Recipe) -> Finding:
     for name, column in units.items():
         shared = _on_two_sides(index, column)
         numbers[f"{name}s_on_two_sides"] = len(shared)
-        problems += [f"{name} {unit} is on two sides" for unit in shared]
+        problems += [
+            f"{name} {unit} is on two sides" + (_who(index, unit) if name == "content" else "")
+            for unit in shared
+        ]
     if recipe is Recipe.HOST:
         # Validation may share a host with training where there is only one; test never may.
         test = set(index.filter(pl.col("side") == Side.TEST)["host_id"])
@@ -79,6 +91,22 @@ def disjoint_sides(workspace: Workspace, recipe: Recipe) -> Finding:
 def _on_two_sides(index: pl.DataFrame, column: str) -> list[str]:
     sides = index.drop_nulls(column).group_by(column).agg(pl.col("side").n_unique())
     return sorted(sides.filter(pl.col("side") > 1)[column].to_list())
+
+
+def _who(index: pl.DataFrame, content: str) -> str:
+    """Name the episodes of one content: its digest alone tells nobody which they are."""
+    rows = index.filter(content_digest=content).sort("side", "episode_id")
+    names = (f"{e} ({side})" for e, side in rows.select("episode_id", "side").iter_rows())
+    return f": {', '.join(names)}"
+
+
+def no_copies(workspace: Workspace, recipe: Recipe) -> Finding:
+    """Check that no telemetry is on two sides under two ids, however its files were written."""
+    index = _index(workspace, recipe)
+    grids = GridStore(GridShards(workspace).folder)
+    found = copies_on_two_sides(grids, index)
+    text = "; ".join(map(str, found)) or "no telemetry is on two sides"
+    return Finding(not found, text, {"copies_on_two_sides": len(found), "episodes": index.height})
 
 
 def feature_digests(workspace: Workspace, recipe: Recipe) -> Finding:
@@ -173,6 +201,43 @@ def golden_vectors(
     return Finding(True, f"{n_golden} golden vectors reproduced", {"golden_vectors": n_golden})
 
 
+def fitted_on_train(
+    workspace: Workspace, recipe: Recipe, architecture: Architecture, variant: Variant
+) -> Finding:
+    """Check a checkpoint's calibration and cleanliness check against what train alone gives.
+
+    Both are fitted anew, on the train side, and compared by digest: what was fitted on anything
+    more is another. Weights are not trained again; see docs/concepts/leaks.md.
+    """
+    stage = TrainedCheckpoint(workspace, recipe, architecture, variant)
+    checkpoint = stage.load()
+    used = checkpoint.calibrator
+    calibrator = fit_calibrator(
+        stage.dataset.folder,
+        stage.input_kind,
+        variant,
+        used.mode,
+        gauges=used.gauges,
+        scaling=used.scaling,
+    )
+    check, _ = fitted_check(workspace, recipe)
+    pairs = {
+        "calibration": (used.digest, calibrator.digest),
+        "cleanliness check": (
+            checkpoint.cleanliness.digest if checkpoint.cleanliness is not None else "none",
+            check.digest if check is not None else "none",
+        ),
+    }
+    problems = [
+        f"{stage.name}: the {what} has digest {found:.12}, fitted on train alone it has "
+        f"{wanted:.12}: it was fitted on something else; train the model again"
+        for what, (found, wanted) in pairs.items()
+        if found != wanted
+    ]
+    said = "; ".join(problems) or "calibration and cleanliness check are those of train alone"
+    return Finding(not problems, said, {"calibration": used.digest[:12]})
+
+
 @dataclass(frozen=True)
 class Check:
     """One thing that must hold of an artefact before anything is made from it."""
@@ -204,6 +269,12 @@ CHECKS: Final[tuple[Check, ...]] = (
         "sides_are_disjoint",
         "No episode, content, sample (sample split) or host (host split) is on two sides.",
         disjoint_sides,
+    ),
+    Check(
+        ValidationIndex.key,
+        "no_copy_on_two_sides",
+        "No telemetry is on two sides under two ids, written anew, cut or moved to another host.",
+        no_copies,
     ),
     Check(
         FeatureShards.key,
@@ -240,6 +311,15 @@ CHECKS: Final[tuple[Check, ...]] = (
         "every_phase_is_trained",
         "Every phase has training and validation windows.",
         class_presence,
+    ),
+    *(
+        Check(
+            f"model/{architecture}/{variant}/checkpoint",
+            "fitted_on_train_alone",
+            "Calibration and cleanliness check are those that train alone gives.",
+            partial(fitted_on_train, architecture=architecture, variant=variant),
+        )
+        for architecture, variant in MODELS
     ),
     *(
         Check(

@@ -12,6 +12,7 @@ import polars as pl
 
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.features.channels import N_CHANNELS
+from cis490_pipeline.features.copies import assert_no_copies
 from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.features.named_files import remove_superseded, write_named
 from cis490_pipeline.features.schema import InputKind, feature_schema
@@ -73,11 +74,12 @@ def build_feature_dataset(
     Raises
     ------
     DatasetError
-        If the index does not fit the grids or an episode is on two sides.
+        If the index does not fit the grids, or an episode or its telemetry is on two sides.
     """
     episodes = recipe_episodes(grids.frame, index)
     windows = window_rows(episodes)
     assert_no_leak(windows)
+    assert_no_copies(grids, episodes)
     names = []
     for side in SIDES:
         of_side = episodes.filter(side=side)
@@ -113,11 +115,12 @@ def build_tensor_dataset(
     Raises
     ------
     DatasetError
-        If the index does not fit the grids or an episode is on two sides.
+        If the index does not fit the grids, or an episode or its telemetry is on two sides.
     """
     episodes = recipe_episodes(grids.frame, index)
     windows = window_rows(episodes)
     assert_no_leak(windows)
+    assert_no_copies(grids, episodes)
     write_parquet(folder / INDEX_FILE, windows.select(*KEYS, "shard", "row_start"))
     baselines = _write_baselines(folder, episodes)
     write_json(folder / SCHEMA_FILE, feature_schema("tensor", Variant.ORACLE).to_dict())

@@ -10,6 +10,7 @@ import polars as pl
 
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import N_CHANNELS
+from cis490_pipeline.features.row_file import RowFile
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
 from cis490_pipeline.store.files import digest, file_sha256, read_json
 from cis490_pipeline.store.origin import bring_file
@@ -73,11 +74,20 @@ class GridStore:
             If the manifest does not name it, or its file is missing or of another shape.
         """
         if name not in self._maps:
-            if name not in self.shard_sha256:
-                raise DatasetError(f"{self.folder}: the manifest names no shard {name!r}")
-            path = bring_file(self.folder / name, self.shard_sha256[name])
-            self._maps[name] = open_shard(path)
+            self._maps[name] = self._open(name)
         return self._maps[name]
+
+    def rows(self, name: str) -> RowFile:
+        """One shard, to read a few rows from here and there; the same errors.
+
+        No map of it is kept: a corpus has more shards than a process may have open files.
+        """
+        return RowFile.behind(self._open(name))
+
+    def _open(self, name: str) -> npt.NDArray[np.float32]:
+        if name not in self.shard_sha256:
+            raise DatasetError(f"{self.folder}: the manifest names no shard {name!r}")
+        return open_shard(bring_file(self.folder / name, self.shard_sha256[name]))
 
     def grid(self, episode_id: str) -> npt.NDArray[np.float32]:
         """Grid of one episode: (n_steps, 46) log1p values, memory-mapped.

@@ -13,11 +13,11 @@ from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.dataset_build import INDEX_FILE
 from cis490_pipeline.features.grid_store import GridStore
-from cis490_pipeline.features.mapped import MappedFiles, read_ahead_spans
+from cis490_pipeline.features.row_file import RowFile
 from cis490_pipeline.features.schema import InputKind
 from cis490_pipeline.features.side_keys import SideKeys, read_side_keys
 from cis490_pipeline.features.summary import summary_names
-from cis490_pipeline.features.summary_rows import map_rows, table_height
+from cis490_pipeline.features.summary_rows import row_file, table_height
 from cis490_pipeline.features.window_data import fits_in_memory
 from cis490_pipeline.features.windows import STEPS
 
@@ -28,6 +28,9 @@ _GAP_STEPS: Final = 4 * STEPS
 
 _GAP_ROWS: Final = 80
 """The same for summaries: 72 kB."""
+
+_TAKEN_WINDOWS: Final = 256
+"""Windows read with all channels before they are thinned out: 5 MB."""
 
 
 class RawWindows(Protocol):
@@ -66,7 +69,7 @@ def open_windows(
     Returns
     -------
     Keys of the windows as the dataset has them, and the windows in the same order. Summaries are
-    held in memory if they are few; else they are mapped, as tensors always are.
+    held in memory if they are few; else they are read as asked for, as tensors always are.
 
     Raises
     ------
@@ -141,7 +144,7 @@ class InMemory:
 
 
 class InRows:
-    """Summaries mapped from rows beside their shards, taken as they are asked for.
+    """Summaries read from rows beside their shards as they are asked for.
 
     The same values in the same order as ``InMemory``; what is held does not grow with them.
     """
@@ -149,7 +152,7 @@ class InRows:
     def __init__(
         self, shards: Sequence[Path], rows: npt.NDArray[np.integer[Any]], variant: Variant
     ) -> None:
-        """Map the shards that rows are wanted of.
+        """Open the shards that rows are wanted of.
 
         Parameters
         ----------
@@ -164,7 +167,7 @@ class InRows:
         wanted = np.unique(np.searchsorted(ends, rows, side="right"))
         self._ends = ends[wanted]
         self._first = np.concatenate([[0], ends])[wanted]
-        self._shards = MappedFiles([map_rows(shards[number]) for number in wanted])
+        self._shards = [row_file(shards[number]) for number in wanted]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -175,14 +178,13 @@ class InRows:
         """Windows at ``indices``: (n_indices, n_features)."""
         out = np.empty((len(indices), *self.shape), dtype=np.float32)
         for shard, here, rows in self._placed(indices):
-            for part, read in self._shards.take(shard, rows):
-                out[here[part]] = read[:, 0, self._columns]
+            out[here] = self._shards[shard].take(rows)[:, 0, self._columns]
         return out
 
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
         """Have the rows of these windows read from disk."""
         for shard, _, rows in self._placed(indices):
-            read_ahead_spans(self._shards[shard], rows, 1, _GAP_ROWS)
+            self._shards[shard].read_ahead(rows, 1, _GAP_ROWS)
 
     def _placed(
         self, indices: npt.NDArray[np.integer[Any]]
@@ -196,10 +198,10 @@ class InRows:
 
 
 class InShards:
-    """Tensors cut from memory-mapped grid shards as they are asked for."""
+    """Tensors cut from grid shards as they are asked for."""
 
     def __init__(self, grids: GridStore, keys: SideKeys, channels: npt.NDArray[np.intp]) -> None:
-        """Map the shards that windows are wanted of.
+        """Open the shards that windows are wanted of.
 
         Parameters
         ----------
@@ -209,7 +211,7 @@ class InShards:
         """
         self._channels = channels
         names = sorted(keys.episodes["shard"].unique())
-        self._shards = MappedFiles([grids.shard(name) for name in names])
+        self._shards: list[RowFile] = [grids.rows(name) for name in names]
         number = {name: i for i, name in enumerate(names)}
         self._shard_of_episode = np.array(
             [number[name] for name in keys.episodes["shard"]], dtype=np.intp
@@ -225,15 +227,17 @@ class InShards:
         """Windows at ``indices``: (n_indices, n_channels, 100)."""
         out = np.empty((len(indices), *self.shape), dtype=np.float32)
         for shard, here, starts in self._placed(indices):
-            # Steps first, channels second: whole rows are read from the map, then thinned out.
-            for part, steps in self._shards.take(shard, starts, STEPS):
-                out[here[part]] = steps[..., self._channels].transpose(0, 2, 1)
+            for part in range(0, starts.size, _TAKEN_WINDOWS):
+                chosen = slice(part, part + _TAKEN_WINDOWS)
+                # Steps first, channels second: whole rows are read, then thinned out.
+                steps = self._shards[shard].take(starts[chosen], STEPS)
+                out[here[chosen]] = steps[..., self._channels].transpose(0, 2, 1)
         return out
 
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
         """Have the steps of these windows, and what lies between near ones, read from disk."""
         for shard, _, starts in self._placed(indices):
-            read_ahead_spans(self._shards[shard], starts, STEPS, _GAP_STEPS)
+            self._shards[shard].read_ahead(starts, STEPS, _GAP_STEPS)
 
     def _placed(
         self, indices: npt.NDArray[np.integer[Any]]

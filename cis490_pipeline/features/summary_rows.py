@@ -1,15 +1,15 @@
-"""Summaries of a parquet shard as plain rows in a file that can be mapped: a cache, made again."""
+"""Summaries of a parquet shard as plain rows in a file: a cache, made again."""
 
 import hashlib
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.features.row_file import RowFile
 from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.store.files import atomic_write
 
@@ -19,8 +19,8 @@ _PIECE_BYTES: Final = 1 << 20
 _DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
-def map_rows(shard: Path) -> npt.NDArray[np.float32]:
-    """Map the summaries of one shard into memory, writing them out as rows the first time.
+def row_file(shard: Path) -> RowFile:
+    """Open the summaries of one shard, writing them out as rows the first time.
 
     The file ``<shard's stem>.rows`` holds float32, little-endian, row after row, then the SHA-256
     of these bytes. The shard is named after its content, so rows beside it are never out of date;
@@ -32,7 +32,7 @@ def map_rows(shard: Path) -> npt.NDArray[np.float32]:
 
     Returns
     -------
-    (n_windows, 230) in the shard's order, uncalibrated; NaN is unknown.
+    n_windows rows of 230 columns in the shard's order, uncalibrated; NaN is unknown.
 
     Raises
     ------
@@ -50,8 +50,7 @@ def map_rows(shard: Path) -> npt.NDArray[np.float32]:
                 f"{path}: cannot be written ({error}); summaries larger than memory are read from "
                 "rows beside their shards, so the dataset's folder must be writable and have room"
             ) from error
-    rows: npt.NDArray[np.float32] = np.memmap(path, "<f4", mode="r", shape=(n_rows, len(names)))
-    return rows
+    return RowFile(path, 0, n_rows, len(names))
 
 
 def table_height(table: Path) -> int:

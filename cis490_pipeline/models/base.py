@@ -150,11 +150,12 @@ class BaseModel(ABC):
     @final
     def predict_windows(self, windows: WindowData, batch: int = 512) -> Probabilities:
         """Probability of each phase for a whole set, read batch by batch: (n_windows, 5)."""
-        parts = [
-            self.predict_proba(windows.take(np.arange(start, min(start + batch, len(windows)))))
-            for start in range(0, len(windows), batch)
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, len(PHASES)))
+        # All of it at once: small results kept between large batches would pin the heap.
+        proba = np.empty((len(windows), len(PHASES)))
+        for start in range(0, len(windows), batch):
+            part = np.arange(start, min(start + batch, len(windows)))
+            proba[part] = self.predict_proba(windows.take(part))
+        return proba
 
     @final
     def embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -171,6 +172,22 @@ class BaseModel(ABC):
         self._require_fitted()
         self._check_array(X)
         return self._embed(X)
+
+    @final
+    def logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Scores of the phases before the softmax that makes them probabilities.
+
+        Parameters
+        ----------
+        X : as for ``predict_proba``.
+
+        Returns
+        -------
+        (n_windows, 5): a network's outputs, or the margins of trees.
+        """
+        self._require_fitted()
+        self._check_array(X)
+        return self._logits(X) if len(X) else np.zeros((0, len(PHASES)))
 
     @final
     def state(self) -> ModelState:
@@ -249,6 +266,9 @@ class BaseModel(ABC):
 
     @abstractmethod
     def _embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
+
+    @abstractmethod
+    def _logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
 
     @abstractmethod
     def _state(self) -> ModelState: ...

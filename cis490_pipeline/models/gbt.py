@@ -183,6 +183,9 @@ class Gbt(BaseModel):
         )
         return margins
 
+    def _logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        return self._embed(X).astype(np.float64)
+
     def _state(self) -> ModelState:
         return ModelState(booster=bytes(self.booster_.save_raw("ubj")))
 

@@ -18,8 +18,8 @@ from cis490_pipeline.training.snapshot import Snapshots
 
 
 @dataclass(frozen=True, kw_only=True)
-class TensorTrainConfig(TrainConfig):
-    """How a network that reads tensors is trained."""
+class NetworkConfig(TrainConfig):
+    """How a network is trained."""
 
     shift_jitter: float = 0.6
     """On hosts never seen worth more than any other setting tried: see docs/decisions.md."""
@@ -60,6 +60,7 @@ class NeuralModel(BaseModel):
             val,
             self.config,
             sources=self.spec.source_columns,
+            offset_of_column=self.spec.offset_of_column,
             progress=progress,
             snapshots=snapshots,
         )
@@ -72,6 +73,11 @@ class NeuralModel(BaseModel):
         logits = self.network_(_tensor(X)).double()
         probabilities: Probabilities = torch.softmax(logits, dim=1).numpy()
         return probabilities
+
+    @torch.inference_mode()
+    def _logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        logits: npt.NDArray[np.float64] = self.network_(_tensor(X)).double().numpy()
+        return logits
 
     @torch.inference_mode()
     def _embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -71,6 +71,23 @@ class DataPaths:
         """Return the file that compares ways of calibration, one architecture held fixed."""
         return self.bring(self.root / "reports" / recipe / "ablation.json")
 
+    def study(self, recipe: str) -> Path:
+        """Return the file of what models are worth on profiles, hosts and times left out."""
+        return self.bring(self.root / "reports" / recipe / "study.json")
+
+    @property
+    def studies(self) -> Path:
+        """Folder of what studies are made of: windows of all episodes, and trainings on some."""
+        return self.root / "processed" / "studies"
+
+    def study_windows(self, kind: str) -> Path:
+        """Return the folder of the windows of all episodes, of one kind of input."""
+        return self.bring(self.studies / f"{kind}_window_v1")
+
+    def robustness(self, recipe: str) -> Path:
+        """Return the file of what recording faults cost each model."""
+        return self.bring(self.root / "reports" / recipe / "robustness.json")
+
     def calibration(self, host: str) -> Path:
         """Return the file of a host's calibration record."""
         return self.root / "processed" / "calibrations" / f"{host}.json"

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -83,9 +84,11 @@ class TrainingRun:
         config: TrainConfig,
         sources: tuple[slice, ...],
         n_classes: int,
+        offset_of_column: npt.NDArray[np.intp] | None = None,
     ) -> None:
         self.train_windows, self.val_windows = train, val
         self.config, self.sources, self.n_classes = config, sources, n_classes
+        self.offset_of_column = offset_of_column
         self.device = pick_device(config.device)
         self.network = network.to(self.device)
         self.parameters = list(network.parameters())
@@ -228,6 +231,7 @@ class TrainingRun:
                 scale=config.scale_jitter,
                 shift=config.shift_jitter,
                 rng=rng,
+                offset_of_column=self.offset_of_column,
             )
             X = drop_sources(X, self.sources, config.source_dropout, rng)
             target = torch.from_numpy(y[batch]).to(self.device)
@@ -279,15 +283,11 @@ class TrainingRun:
         if self.val_windows is None:
             return math.nan, math.nan
         y = self.val_windows.y
-        logits = np.concatenate(
-            [
-                self.averaged.network(torch.from_numpy(self.val_windows.take(part)).to(self.device))
-                .float()
-                .cpu()
-                .numpy()
-                for part in np.array_split(np.arange(len(y)), math.ceil(len(y) / EVAL_BATCH))
-            ]
-        )
+        # All of it at once: small results kept between large batches would pin the heap.
+        logits = np.empty((len(y), self.n_classes), dtype=np.float32)
+        for part in np.array_split(np.arange(len(y)), math.ceil(len(y) / EVAL_BATCH)):
+            X = torch.from_numpy(self.val_windows.take(part)).to(self.device)
+            logits[part] = self.averaged.network(X).float().cpu().numpy()
         loss = float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(y)))
         # argmax would read a class out of NaN logits, and so a score out of nothing.
         if not np.isfinite(logits).all():

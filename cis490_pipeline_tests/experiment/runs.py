@@ -84,16 +84,22 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(content)
 
 
-def repack(store: EpisodeStore, ref: EpisodeRef, change: Callable[[Members], None]) -> None:
-    """Change an archive's members and ship it again, with its true digest in the index."""
-    path = store.archive_path(ref)
-    raw = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes())
+def members_of(store: EpisodeStore, ref: EpisodeRef) -> Members:
+    """Contents of an archive by their names in it."""
+    packed = store.archive_path(ref).read_bytes()
+    raw = zstandard.ZstdDecompressor().decompressobj().decompress(packed)
+    members = {}
     with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
-        members = {}
         for entry in tar:
             stream = tar.extractfile(entry)
             if stream is not None:
                 members[entry.name] = stream.read()
+    return members
+
+
+def repack(store: EpisodeStore, ref: EpisodeRef, change: Callable[[Members], None]) -> None:
+    """Change an archive's members and ship it again, with its true digest in the index."""
+    path, members = store.archive_path(ref), members_of(store, ref)
     change(members)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:

@@ -79,6 +79,7 @@ def test_excluded_episodes_are_counted_by_reason(all_recipes: Workspace, recipe:
     [
         verify.stratification,
         verify.disjoint_sides,
+        verify.no_copies,
         verify.feature_digests,
         verify.tensor_digests,
         verify.feature_schema_current,

@@ -1,3 +1,5 @@
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -6,12 +8,19 @@ import polars as pl
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from cis490_pipeline.domain import PHASES, Recipe
+from cis490_pipeline.domain import PHASES, EpisodeRef, Recipe, Side
 from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.evaluation.alarm import AlarmSettings
+from cis490_pipeline.evaluation.alarm_windows import alarm_windows
+from cis490_pipeline.evaluation.predictions import probabilities, read_predictions
+from cis490_pipeline.experiment.alarm import alarm_inputs
 from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.dataset import load_windows
+from cis490_pipeline.models.registry import restore
 from cis490_pipeline.store.files import read_json
-from cis490_pipeline_tests.experiment.runs import FAST, copy_of
+from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline_tests.experiment.runs import FAST, SAMPLE, copy_of, member, members_of
 
 LABELS = [str(phase) for phase in PHASES]
 
@@ -32,6 +41,10 @@ def report_of(stage: EvaluationReport) -> dict[str, Any]:
 
 
 def stored(stage: EvaluationReport) -> pl.DataFrame:
+    return read_predictions(stage.checkpoint.folder)
+
+
+def stored_file(stage: EvaluationReport) -> pl.DataFrame:
     return pl.read_parquet(stage.checkpoint.folder / "predictions.parquet")
 
 
@@ -119,6 +132,41 @@ def test_no_window_that_touches_the_baseline_is_scored(stage: EvaluationReport) 
     assert stored(stage)["window_idx"].min() == 3
 
 
+def test_windows_that_touch_the_baseline_are_stored_marked_and_scored_in_one_subset_only(
+    stage: EvaluationReport,
+) -> None:
+    frame = stored_file(stage)
+    touching = frame.filter("touches_baseline")
+    rows = {row["subset"]: row for row in report_of(stage)["subsets"]}
+
+    # Windows 0, 1 and 2 start before second 15; every episode has them.
+    assert touching.group_by("episode_id").len()["len"].unique().to_list() == [3]
+    assert set(touching["window_idx"]) == {0, 1, 2}
+    n_on_test = touching.filter(split="test").height
+    assert rows["with_baseline_windows"]["n_windows"] == rows["scored"]["n_windows"] + n_on_test
+    assert rows["scored"]["macro_f1"] == report_of(stage)["macro_f1"]
+    assert stage.predictions().equals(frame.filter(~pl.col("touches_baseline")))
+    assert stage.predictions(include_baseline=True).equals(frame)
+
+
+def test_other_windows_in_the_file_change_no_probability_of_the_scored(
+    stage: EvaluationReport,
+) -> None:
+    checkpoint = stage.checkpoint.load()
+    test = load_windows(
+        stage.checkpoint.dataset.folder,
+        stage.checkpoint.input_kind,
+        stage.variant,
+        Side.TEST,
+        checkpoint.calibrator,
+    )
+
+    alone = restore(checkpoint).predict_windows(test)
+
+    frame = stored(stage).filter(split="test")
+    np.testing.assert_array_equal(probabilities(frame), alone.astype(np.float64))
+
+
 def test_episode_whose_labels_nothing_justifies_is_not_scored(stage: EvaluationReport) -> None:
     assert "01M81B07537W74BWGH2DH2F1SA" not in set(stored(stage)["episode_id"])
 
@@ -175,3 +223,38 @@ def test_without_a_checkpoint_it_says_what_to_make_first(spoilt: EvaluationRepor
 
     with pytest.raises(DatasetError, match="make dataset/validation_index and model/gbt/realistic"):
         spoilt.ensure()
+
+
+def test_the_stored_alarm_is_the_reports_and_was_fitted_on_validation_alone(
+    stage: EvaluationReport,
+) -> None:
+    settings = AlarmSettings.from_dict(read_json(stage.checkpoint.folder / "alarm.json"))
+    inputs = alarm_inputs(
+        stage.workspace, stage.checkpoint.dataset.folder, stage.checkpoint.input_kind
+    )
+    val = alarm_windows(stored(stage).filter(split="val"), inputs.truth)
+
+    assert settings.to_dict() == report_of(stage)["detection"]["alarm"]["settings"]
+    assert settings.fitted_on["val_digest"] == val.digest
+    assert settings.fitted_on["train_digest"] == inputs.sequences.digest
+
+
+def test_an_infection_begins_with_its_row_in_the_labels(stage: EvaluationReport) -> None:
+    test = stored(stage).filter(split="test")
+    inputs = alarm_inputs(
+        stage.workspace, stage.checkpoint.dataset.folder, stage.checkpoint.input_kind
+    )
+    windows = alarm_windows(test, inputs.truth)
+    began = {}
+    for host, name in test.select("host_id", "episode_id").unique().rows():
+        members = members_of(EpisodeStore(SAMPLE), EpisodeRef(host, name))
+        lines = members[member(members, "labels.jsonl")].splitlines()
+        labels = [json.loads(line) for line in lines]
+        times = [row["t_wall_ns"] for row in labels if row["phase"] == "infecting"]
+        began[name] = (times[0] - labels[0]["t_wall_ns"]) / 1e9 if times else math.nan
+
+    onsets = dict(zip(windows.episode_ids, windows.onset_s.tolist(), strict=True))
+    assert onsets == {name: pytest.approx(t, nan_ok=True) for name, t in began.items()}
+    assert report_of(stage)["detection"]["time_to_detection"]["n_infected"] == sum(
+        math.isfinite(t) for t in began.values()
+    )

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from cis490_pipeline.domain import Recipe
+from cis490_pipeline.evaluation.probes import CONTROLS, PROBES
 from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.workspace import Workspace
@@ -13,7 +14,6 @@ from cis490_pipeline.store.files import read_json
 from cis490_pipeline_tests.experiment.runs import FAST, copy_of
 
 NAMES = [f"{architecture}_{variant}" for architecture, variant in FAST]
-WINDOW = ["episode_id", "window_idx", "split", "y_true"]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,11 @@ def test_rows_are_the_models_and_then_the_probes(board: dict[str, Any]) -> None:
     kinds = [row["kind"] for row in board["rows"]]
     models = {row["model"] for row in board["rows"] if row["kind"] == "model"}
 
-    assert kinds == ["model"] * 4 + ["probe"] * 2
+    probes = {row["model"] for row in board["rows"] if row["kind"] == "probe"}
+
+    assert kinds == ["model"] * 4 + ["probe"] * len(PROBES)
     assert models == set(NAMES)
+    assert probes == PROBES.keys()
 
 
 def test_models_come_best_first(board: dict[str, Any]) -> None:
@@ -64,19 +67,24 @@ def test_schema_is_that_of_the_data(board: dict[str, Any]) -> None:
     assert board["schema"] == feature_schema("tensor", Variant.ORACLE).hash
 
 
-def test_probes_are_scored_on_identical_windows(finished: Workspace) -> None:
-    probes = Leaderboard(finished, Recipe.HOST).probes()
-    model = EvaluationReport(finished, Recipe.HOST, *FAST[0]).predictions()
-    wanted = model.select(WINDOW).sort(WINDOW)
+def test_board_says_whether_the_model_beats_the_best_probe(board: dict[str, Any]) -> None:
+    said = board["best_vs_probe"]
+    shortcuts = [
+        row for row in board["rows"] if row["kind"] == "probe" and row["model"] not in CONTROLS
+    ]
+    best = max(shortcuts, key=lambda row: row["val_macro_f1"])["model"]
+    pair = next(pair for pair in said["comparisons"] if pair["b"] == best)
 
-    assert all(frame.select(WINDOW).sort(WINDOW).equals(wanted) for frame in probes.values())
+    assert (said["model"], said["best_probe"]) == (board["selected"]["realistic"], best)
+    assert said["beats"] == (pair["ci_low"] > 0 and pair["p_holm"] <= 0.05)
+    assert said["difference"] == pair["difference"]
 
 
-def test_majority_probe_says_one_phase_everywhere(finished: Workspace) -> None:
-    frame = Leaderboard(finished, Recipe.HOST).probes()["probe_majority"]
-    probabilities = frame.select(pl.selectors.starts_with("p_"))
+def test_board_says_what_probes_learnt_from(board: dict[str, Any], finished: Workspace) -> None:
+    train = pl.read_parquet(finished.paths.validation_index(Recipe.HOST)).filter(side="train")
 
-    assert probabilities.unique().height == 1
+    assert board["probes"]["fitted_on"] == "train"
+    assert board["probes"]["n_train_episodes"] == train.height
 
 
 def test_rows_repeat_the_reports_numbers(finished: Workspace, board: dict[str, Any]) -> None:
@@ -118,6 +126,7 @@ def test_model_whose_report_is_outdated_is_not_shown(spoilt: Workspace) -> None:
 
     outcome = Leaderboard(spoilt, Recipe.HOST).ensure()
 
-    shown = {row["model"] for row in read_json(spoilt.paths.leaderboard(Recipe.HOST))["rows"]}
+    board = read_json(spoilt.paths.leaderboard(Recipe.HOST))
+    shown = {row["model"] for part in (board, board["robustness"]) for row in part["rows"]}
     assert outcome.why == "changed: gbt_realistic"
     assert stage.name not in shown

@@ -18,6 +18,7 @@ from cis490_pipeline.experiment.dataset import (
     ValidationIndex,
     dataset_stages,
 )
+from cis490_pipeline.experiment.shared import MADE_BESIDE
 from cis490_pipeline.experiment.stage import Made, Stage
 from cis490_pipeline.experiment.verify import require_passed
 from cis490_pipeline.experiment.workspace import Workspace
@@ -80,6 +81,21 @@ def test_another_machine_finds_everything_up_to_date(place: Address, tmp_path: P
     assert second.altered() == []
     sha256 = {name: hashlib.sha256(f"{t} 1".encode()).hexdigest() for name, t in Note.texts.items()}
     assert contents(place).keys() == {RECORD, *(object_name(n, d) for n, d in sha256.items())}
+
+
+@pytest.mark.parametrize("what", MADE_BESIDE)
+def test_what_is_made_beside_the_leaderboard_is_found_by_its_path(
+    memory_place: Address, tmp_path: Path, what: str
+) -> None:
+    class Beside(Note):
+        scope = f"host_{what}"
+        texts: ClassVar = {f"reports/host/{what}.json": "{}"}
+
+    Beside(machine(memory_place, tmp_path / "a").workspace).ensure()
+
+    other = machine(memory_place, tmp_path / "b").workspace
+    path: Path = getattr(other.paths, what)("host")
+    assert path.read_text() == "{} 1"
 
 
 def test_a_newer_version_replaces_what_another_machine_has(place: Address, tmp_path: Path) -> None:

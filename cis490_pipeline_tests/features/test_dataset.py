@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -22,6 +23,7 @@ from cis490_pipeline.features.summary import summarize, summary_names
 from cis490_pipeline.store.episode import load_episode
 
 EPISODE = CalibrationMode.EPISODE_BASELINE
+ROW_BYTES = 46 * 4
 KINDS = ("summary", "tensor")
 
 
@@ -121,26 +123,31 @@ def test_reading_ahead_changes_nothing_that_is_taken(folders, kind):
     np.testing.assert_array_equal(everything(windows), wanted)
 
 
-def test_reading_ahead_asks_for_the_rows_of_the_windows_and_joins_neighbours(folders, monkeypatch):
+def test_reading_ahead_asks_for_the_rows_of_the_windows_and_joins_neighbours(
+    folders, grids, monkeypatch
+):
     windows = opened(folders, "tensor", Variant.ORACLE, Side.TRAIN)
     index = pl.read_parquet(folders["tensor"] / "index.parquet").filter(
         pl.col("split") == Side.TRAIN, ~pl.col("baseline")
     )
     asked = []
     monkeypatch.setattr(
-        "cis490_pipeline.features.mapped.read_ahead",
-        lambda shard, start, stop: asked.append((str(shard.filename), start, stop)),
+        "os.posix_fadvise",
+        lambda file, at, size, _: asked.append(
+            (Path(f"/proc/self/fd/{file}").resolve().name, at, size)
+        ),
     )
     chosen = np.flatnonzero(np.arange(len(windows)) % 5 != 3)
 
     windows.read_ahead(np.random.default_rng(0).permutation(chosen))
 
     for shard, start in index[chosen].select("shard", "row_start").rows():
-        assert any(
-            name.endswith(shard) and first <= start and start + 100 <= stop
-            for name, first, stop in asked
-        )
-    assert len(asked) < chosen.size / 5
+        header = (grids.folder / shard).stat().st_size % ROW_BYTES
+        first, end = header + start * ROW_BYTES, header + (start + 100) * ROW_BYTES
+        here = sorted((at, at + size) for name, at, size in asked if name == shard)
+        covered = sum(max(0, min(end, stop) - max(first, at)) for at, stop in here)
+        assert covered == end - first
+    assert sum(size for _, _, size in asked) < chosen.size * 100 * ROW_BYTES
 
 
 def test_windows_stand_in_the_order_of_the_shards(folders):

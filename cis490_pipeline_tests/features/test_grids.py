@@ -1,5 +1,4 @@
 import json
-import mmap
 
 import numpy as np
 import polars as pl
@@ -11,9 +10,7 @@ from cis490_pipeline.errors import DatasetError, SchemaMismatchError
 from cis490_pipeline.features import grids as grids_module
 from cis490_pipeline.features.calibration import baseline_statistics
 from cis490_pipeline.features.extract import extract_episode
-from cis490_pipeline.features.grid_store import open_shard
 from cis490_pipeline.features.grids import GridStore, build_grids
-from cis490_pipeline.features.mapped import read_ahead
 from cis490_pipeline.store.episode import load_episode
 
 
@@ -168,33 +165,3 @@ def test_grids_of_other_features_are_refused_by_their_first_difference(store, ep
 def test_an_episode_without_a_grid_is_refused_by_name(grids):
     with pytest.raises(DatasetError, match="no grid of episode 'nobody'"):
         grids.grid("nobody")
-
-
-@pytest.mark.parametrize(("start", "stop"), [(0, 1), (17, 1700), (6999, 7000), (0, 7000)])
-def test_reading_ahead_asks_for_every_byte_of_the_rows_in_pieces_the_system_grants(
-    tmp_path, monkeypatch, start, stop
-):
-    asked = []
-
-    class Watched(mmap.mmap):
-        def madvise(self, option, first, length):
-            assert option == mmap.MADV_WILLNEED
-            asked.append((first, first + length))
-            super().madvise(option, first, length)
-
-    path = tmp_path / "shard.npy"
-    np.save(path, np.zeros((7000, 46), dtype=np.float32))
-    monkeypatch.setattr("mmap.mmap", Watched)
-
-    read_ahead(open_shard(path), start, stop)
-
-    header = path.stat().st_size - 7000 * 46 * 4
-    assert asked[0][0] <= header + start * 46 * 4
-    assert asked[-1][1] == header + stop * 46 * 4
-    assert [first for first, _ in asked[1:]] == [end for _, end in asked[:-1]]
-    assert all(first % mmap.PAGESIZE == 0 and end - first <= 2**17 for first, end in asked)
-
-
-def test_rows_that_are_in_memory_cannot_be_read_ahead():
-    with pytest.raises(TypeError, match="only a mapped shard"):
-        read_ahead(np.zeros((10, 46), dtype=np.float32), 0, 10)

@@ -4,12 +4,12 @@ import pytest
 
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.errors import DatasetError
-from cis490_pipeline.features import mapped, raw_windows
+from cis490_pipeline.features import raw_windows
 from cis490_pipeline.features.calibration import CalibrationMode
 from cis490_pipeline.features.dataset import build_feature_dataset, fit_calibrator, load_windows
 from cis490_pipeline.features.side_keys import read_side_keys
 from cis490_pipeline.features.summary import summary_names
-from cis490_pipeline.features.summary_rows import map_rows
+from cis490_pipeline.features.summary_rows import row_file
 
 NAMES = summary_names(Variant.ORACLE)
 LIMIT = "cis490_pipeline.features.window_data.IN_MEMORY_BYTES"
@@ -22,6 +22,11 @@ def write_shard(path, n_windows=50, seed=0):
     # The order of a parquet file's columns is nobody's promise.
     frame.select(reversed(frame.columns)).write_parquet(path)
     return X
+
+
+def read(shard):
+    rows = row_file(shard)
+    return rows.take(np.arange(rows.n_rows))[:, 0]
 
 
 def opened(folder, variant, side):
@@ -38,17 +43,17 @@ def dataset(grids, index, tmp_path):
 def test_rows_are_the_summaries_of_their_shard(tmp_path):
     X = write_shard(tmp_path / "train-00000-abc.parquet")
 
-    np.testing.assert_array_equal(map_rows(tmp_path / "train-00000-abc.parquet"), X)
+    np.testing.assert_array_equal(read(tmp_path / "train-00000-abc.parquet"), X)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".parquet", ".rows"]
 
 
 def test_rows_are_written_once(tmp_path):
     shard = tmp_path / "a.parquet"
     write_shard(shard)
-    map_rows(shard)
+    row_file(shard)
     before = (tmp_path / "a.rows").stat()
 
-    map_rows(shard)
+    row_file(shard)
 
     after = (tmp_path / "a.rows").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -67,11 +72,11 @@ def test_rows_are_written_once(tmp_path):
 def test_damaged_rows_are_written_again(tmp_path, damage):
     shard, rows = tmp_path / "a.parquet", tmp_path / "a.rows"
     X = write_shard(shard)
-    map_rows(shard)
+    row_file(shard)
     sound = rows.read_bytes()
     rows.write_bytes(damage(sound))
 
-    np.testing.assert_array_equal(map_rows(shard), X)
+    np.testing.assert_array_equal(read(shard), X)
     assert rows.read_bytes() == sound
 
 
@@ -80,7 +85,7 @@ def test_rows_that_cannot_be_written_are_refused_by_name(tmp_path):
     (tmp_path / "a.rows").mkdir()
 
     with pytest.raises(DatasetError, match=r"a\.rows: cannot be written .* must be writable"):
-        map_rows(tmp_path / "a.parquet")
+        row_file(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize("variant", Variant)
@@ -92,13 +97,13 @@ def test_summaries_that_are_not_held_are_the_same_to_the_byte(dataset, monkeypat
         digest = held.calibrator.digest
         with monkeypatch.context() as lowered:
             lowered.setattr(LIMIT, 1000)
-            mapped_windows = opened(dataset, variant, side)
+            read_windows = opened(dataset, variant, side)
 
-        assert isinstance(mapped_windows._raw, raw_windows.InRows)
-        mapped_windows.read_ahead(indices)
-        assert mapped_windows.take(indices).tobytes() == wanted.tobytes()
-        assert mapped_windows.calibrator.digest == digest
-        assert mapped_windows.frame.equals(held.frame)
+        assert isinstance(read_windows._raw, raw_windows.InRows)
+        read_windows.read_ahead(indices)
+        assert read_windows.take(indices).tobytes() == wanted.tobytes()
+        assert read_windows.calibrator.digest == digest
+        assert read_windows.frame.equals(held.frame)
 
 
 def test_small_sets_leave_no_rows_behind(dataset):
@@ -127,27 +132,6 @@ def test_windows_of_several_shards_come_from_the_right_rows(tmp_path):
     columns = [NAMES.index(name) for name in summary_names(Variant.REALISTIC)]
     np.testing.assert_array_equal(windows.take(order), X[wanted[order]][:, columns])
     assert not (tmp_path / "c.rows").exists(), "no window of it was wanted"
-
-
-def test_pages_that_were_read_are_let_go_of(tmp_path, monkeypatch):
-    shards = [tmp_path / f"{name}.parquet" for name in "ab"]
-    X = np.concatenate([write_shard(path, 2000, seed=i) for i, path in enumerate(shards)])
-    windows = raw_windows.InRows(shards, np.arange(4000), Variant.ORACLE)
-    released = []
-    monkeypatch.setattr(mapped, "release", released.append)
-    monkeypatch.setattr(mapped, "_HELD_BYTES", 4_000_000)
-
-    for start in range(0, 1000, 10):
-        windows.take(np.arange(start, 4000, 100))
-
-    # 20 rows of each shard a take, counted with what the system maps around them: 2.6 MB.
-    assert len(released) == 2 * 100 // 2
-    assert len({id(each) for each in released}) == 2
-    windows.take(np.tile(np.arange(2000), 4))
-    assert len(released) > 101, "a large take lets go on its way"
-    monkeypatch.undo()
-    mapped.release(windows._shards[0])
-    np.testing.assert_array_equal(windows.take(np.arange(4000)), X)
 
 
 def test_keys_read_in_pieces_are_the_keys_read_at_once(tmp_path, monkeypatch):

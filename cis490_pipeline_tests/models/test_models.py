@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from cis490_pipeline.domain import PHASES, Variant
 from cis490_pipeline.errors import DatasetError, NotFittedError, TrainingError
@@ -130,6 +131,20 @@ def test_an_embedding_has_one_row_per_window(fitted):
 
     assert embedding.shape[0] == 30
     assert np.isfinite(embedding).all()
+
+
+def test_probabilities_are_the_softmax_of_the_logits(fitted):
+    X = windows_of(fitted).X
+
+    np.testing.assert_allclose(
+        softmax(fitted.logits(X), axis=1), fitted.predict_proba(X), rtol=0, atol=1e-6
+    )
+
+
+def test_no_windows_give_no_logits(fitted):
+    X = np.zeros((0, *fitted.spec.shape), dtype=np.float32)
+
+    assert fitted.logits(X).shape == (0, 5)
 
 
 def test_windows_of_the_other_variant_are_refused(fitted):

@@ -7,7 +7,7 @@ from cis490_pipeline.checkpoints.manifest import BOOSTER
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.experiment.dataset import FeatureShards, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.evaluation import EvaluationReport
-from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
+from cis490_pipeline.experiment.pipeline import corpus_stages, dataset_stages, recipe_stages
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.store.files import read_json
 from cis490_pipeline_tests.orchestration.making import (
@@ -23,6 +23,7 @@ from cis490_pipeline_tests.orchestration.making import (
     flip_a_byte,
     materialize,
     materialized,
+    workspace_in,
 )
 
 GBT = (Recipe.HOST, Architecture.GBT, Variant.REALISTIC)
@@ -42,7 +43,7 @@ def test_the_sample_makes_a_model_and_its_report_from_nothing(first_runs):
 
     assert list(materialized(corpus)) == CORPUS
     assert set(materialized(recipe)) == set(ONE_MODEL)
-    assert len(list(recipe.get_asset_check_evaluations())) == 9
+    assert len(list(recipe.get_asset_check_evaluations())) == 11
 
 
 def test_a_report_shows_its_score_with_interval_and_counts(first_runs):
@@ -131,7 +132,11 @@ def profile_taken_from_train(index):
     ("plant", "check", "said"),
     [
         (host_moved_to_train, "sides_are_disjoint", "test host .* is also trained on"),
-        (content_copied_to_test, "sides_are_disjoint", "content .* is on two sides"),
+        (
+            content_copied_to_test,
+            "sides_are_disjoint",
+            r"content .* two sides: \w+ \(test\), \w+ \(train\)",
+        ),
         (profile_taken_from_train, "profiles_are_stratified", "tested but never trained on"),
     ],
 )
@@ -180,9 +185,12 @@ def test_a_damaged_checkpoint_fails_its_golden_vectors_and_is_not_scored(workspa
     run = materialize(workspace, instance, [CHECKPOINT, REPORT], "host")
 
     assert not run.success
-    ((key, said),) = failed_checks(run).items()
-    assert key == (CHECKPOINT, "reproduces_golden_vectors")
-    assert f"{BOOSTER}: sha256 is" in said
+    failed = failed_checks(run)
+    assert set(failed) == {
+        (CHECKPOINT, "reproduces_golden_vectors"),
+        (CHECKPOINT, "fitted_on_train_alone"),
+    }
+    assert all(f"{BOOSTER}: sha256 is" in said for said in failed.values())
     assert set(materialized(run)) == {CHECKPOINT}
 
 
@@ -190,3 +198,25 @@ def test_a_report_made_again_is_the_same_to_the_digest(first_runs, workspace):
     stage = EvaluationReport(workspace, *GBT)
 
     assert stage.ensure(force=True).record.digest == versions(first_runs[1][1])[REPORT]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "learnt"),
+    [(Architecture.GBT, "model.ubj"), (Architecture.MLP, "weights.safetensors")],
+)
+def test_a_model_is_the_same_to_the_byte_with_and_without_dagster(
+    workspace, instance, tmp_path, architecture, learnt
+):
+    run = materialize(workspace, instance, [f"model/{architecture}/realistic/checkpoint"], "host")
+    alone = workspace_in(tmp_path / "alone")
+    for stage in (*corpus_stages(alone), *dataset_stages(alone, Recipe.HOST)):
+        stage.ensure()
+    through, direct = (
+        TrainedCheckpoint(place, Recipe.HOST, architecture, Variant.REALISTIC)
+        for place in (workspace, alone)
+    )
+    made = direct.ensure()
+
+    assert run.success
+    assert versions(run) == {direct.key: made.record.digest}
+    assert (through.folder / learnt).read_bytes() == (direct.folder / learnt).read_bytes()

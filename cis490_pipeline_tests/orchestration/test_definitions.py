@@ -41,6 +41,7 @@ GROUPS = {"corpus": "corpus", "dataset": "dataset", "model": "models", "dashboar
 CHECKS = {
     (INDEX, "profiles_are_stratified"),
     (INDEX, "sides_are_disjoint"),
+    (INDEX, "no_copy_on_two_sides"),
     (SHARDS["summary"], "files_match_digests"),
     (SHARDS["summary"], "schema_is_this_codes"),
     (SHARDS["summary"], "features_are_finite"),
@@ -48,6 +49,7 @@ CHECKS = {
     (SHARDS["tensor"], "no_window_on_two_sides"),
     (SHARDS["tensor"], "every_phase_is_trained"),
     *((f"{name}/checkpoint", "reproduces_golden_vectors") for name in MODEL_NAMES),
+    *((f"{name}/checkpoint", "fitted_on_train_alone") for name in MODEL_NAMES),
 }
 
 

@@ -1,6 +1,6 @@
 """Predictions of every model of a split: read where they are stored, made where they are not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from cis490_pipeline.errors import CheckpointError, EvaluationError, PipelineErr
 from cis490_pipeline.evaluation.predictions import (
     prediction_frame,
     read_predictions,
+    scored_windows,
     write_predictions,
 )
 from cis490_pipeline.evaluation.report import evaluate
@@ -53,7 +54,7 @@ class Scores:
     def __init__(self, places: Places) -> None:
         self.places = places
         self.n_scored_now = 0
-        self._windows: dict[tuple[str, Variant, str, Side], CalibratedWindows] = {}
+        self._windows: dict[tuple[str, Variant, str, Side, bool], CalibratedWindows] = {}
         self._stamps: list[list[int] | None] | None = None
         self._reports: dict[str, tuple[str, dict[str, Any]]] = {}
 
@@ -159,17 +160,19 @@ class Scores:
             frame = pl.concat([self._scored(model, side) for side in (Side.VAL, Side.TEST)])
             write_predictions(folder, frame, **digests)
             self.n_scored_now += 1
-            return frame
+            return scored_windows(frame)
 
     def _scored(self, model: RunnableModel, side: Side) -> pl.DataFrame:
-        windows = self._opened(model, side)
-        parts = [np.zeros((0, len(PHASES)))]
-        for start in range(0, len(windows), BATCH):
-            rows = np.arange(start, min(start + BATCH, len(windows)))
-            parts.append(model.classifier.predict_proba(windows.take(rows)))
-        return prediction_frame(self._keys(windows, model.cleanliness), np.concatenate(parts))
+        # Apart, as evaluation has them: those that may be scored, those that touch the baseline.
+        parts = [self._opened(model, side, touches=touches) for touches in (False, True)]
+        proba = [np.zeros((0, len(PHASES)))]
+        for windows in parts:
+            for start in range(0, len(windows), BATCH):
+                rows = np.arange(start, min(start + BATCH, len(windows)))
+                proba.append(model.classifier.predict_proba(windows.take(rows)))
+        return prediction_frame(self._keys(parts, model.cleanliness), np.concatenate(proba))
 
-    def _opened(self, model: RunnableModel, side: Side) -> CalibratedWindows:
+    def _opened(self, model: RunnableModel, side: Side, *, touches: bool) -> CalibratedWindows:
         """Windows of a side, opened once for all models of a kind, variant and calibrator."""
         kind, variant = model.schema.kind, model.schema.variant
         folder = self.places.summary if kind == "summary" else self.places.tensors
@@ -179,9 +182,17 @@ class Scores:
                 f"{folder}: cut for split {saved:.12}, the split is {self.split.digest:.12}; "
                 "build the dataset again"
             )
-        key = (str(kind), variant, model.calibrator.digest, side)
+        key = (str(kind), variant, model.calibrator.digest, side, touches)
         if key not in self._windows:
-            self._windows[key] = load_windows(folder, kind, variant, side, model.calibrator)
+            self._windows[key] = load_windows(
+                folder,
+                kind,
+                variant,
+                side,
+                model.calibrator,
+                include_baseline=touches,
+                only=pl.col("baseline") == touches,
+            )
         return self._windows[key]
 
     @cached_property
@@ -189,9 +200,11 @@ class Scores:
         manifest: Mapping[str, Any] = dataset(self.places.tensors, "tensor")
         return GridStore(self.places.tensors / manifest["grids_folder"])
 
-    def _keys(self, windows: CalibratedWindows, check: CleanlinessCheck | None) -> pl.DataFrame:
+    def _keys(
+        self, parts: Sequence[CalibratedWindows], check: CleanlinessCheck | None
+    ) -> pl.DataFrame:
         """Keys of windows, with what each was measured against and whether that is suspect."""
-        keys = windows.frame.with_columns(windows.calibration_ids)
+        keys = pl.concat(part.frame.with_columns(part.calibration_ids) for part in parts)
         ids = keys["episode_id"].to_list()
         verdicts = checked_baselines(self._grids, check, ids)
         suspect = [None if (found := verdicts[i]) is None else found.suspect for i in ids]

@@ -135,9 +135,9 @@ def test_the_test_side_is_opened_once_per_variant_and_kind_and_never_on_a_tick(c
     opened = []
     original = scores.load_windows
 
-    def counted(folder, kind, variant, side, calibrator):
-        opened.append((kind, variant, side))
-        return original(folder, kind, variant, side, calibrator)
+    def counted(folder, kind, variant, side, calibrator, **which):
+        opened.append((kind, variant, side, which["include_baseline"]))
+        return original(folder, kind, variant, side, calibrator, **which)
 
     monkeypatch.setattr(scores, "load_windows", counted)
     for name in TRAINED:
@@ -148,8 +148,9 @@ def test_the_test_side_is_opened_once_per_variant_and_kind_and_never_on_a_tick(c
     n_opened = len(opened)
     again = source.make()
 
-    # Two variants of summaries, validation and test: gbt and mlp share them.
-    assert n_opened == len(set(opened)) == 4
+    # Two variants of summaries, validation and test, with and without the baseline: gbt and mlp
+    # share them.
+    assert n_opened == len(set(opened)) == 8
     assert len(opened) == n_opened
     assert again == first
 

@@ -1,0 +1,122 @@
+"""Every host against every other: trained on one, tested on another."""
+
+from typing import Any, Final
+
+import polars as pl
+
+from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.evaluation.intervals import episode_interval
+from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.experiment.studies.drawing import folds, ids_of, train_and_val
+from cis490_pipeline.experiment.studies.pool import Arrangement
+from cis490_pipeline.experiment.studies.runs import StudyRuns
+
+N_FOLDS: Final = 5
+
+
+def cross_host(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> dict[str, Any]:
+    """Macro F1 by the host trained on and the host tested on.
+
+    Parameters
+    ----------
+    runs : trainings of one model.
+    episodes : all that may be trained on: episode_id, host_id, profile, scorable.
+    seed : of the intervals' draws.
+
+    Returns
+    -------
+    ``hosts`` and ``cells``, one for each pair of hosts; ``n_host_episodes`` counts those of the
+    host trained on, validation included, ``n_episodes`` those scored.
+
+    Notes
+    -----
+    Off the diagonal a model is trained on all of a host. On it, each of five folds by episode is
+    scored by a model of the other four: it has a fifth less to learn from. A fifth of each
+    profile's training episodes validates, at least one.
+    """
+    hosts = sorted(episodes["host_id"].unique())
+    progress, what = runs.workspace.progress, f"{runs.name}: train on each host"
+    cells: list[dict[str, Any]] = []
+    for done, host in enumerate(hosts):
+        progress(what, done, len(hosts))
+        of_host = episodes.filter(host_id=host)
+        others = episodes.filter(pl.col("host_id") != host, "scorable")
+        diagonal = _cell(host, host, of_host, of_host, seed, _within(runs, host, of_host))
+        cells += [diagonal, *_across(runs, host, of_host, others, hosts, seed)]
+    progress(what, len(hosts), len(hosts))
+    return {"hosts": hosts, "n_folds": N_FOLDS, "cells": cells}
+
+
+Predicted = pl.DataFrame | str
+"""Predictions, or why there are none."""
+
+
+def _within(runs: StudyRuns, host: str, of_host: pl.DataFrame) -> Predicted:
+    scored_by_fold = []
+    try:
+        for k, fold in enumerate(folds(of_host.filter("scorable"), N_FOLDS)):
+            rest = of_host.filter(~pl.col("episode_id").is_in(fold))
+            train, val = train_and_val(rest)
+            name = f"{host}, fold {k + 1} of {N_FOLDS}"
+            frame = runs.predictions(Arrangement(name=name, train=train, val=val, scored=fold))
+            scored_by_fold.append(frame.filter(split="test"))
+    except PipelineError as fault:
+        return str(fault)
+    return pl.concat(scored_by_fold) if scored_by_fold else "it has no episode that may be scored"
+
+
+def _across(
+    runs: StudyRuns,
+    host: str,
+    of_host: pl.DataFrame,
+    others: pl.DataFrame,
+    hosts: list[str],
+    seed: int,
+) -> list[dict[str, Any]]:
+    train, val = train_and_val(of_host)
+    predicted: Predicted
+    try:
+        arrangement = Arrangement(name=f"only {host}", train=train, val=val, scored=ids_of(others))
+        predicted = runs.predictions(arrangement).filter(split="test")
+    except PipelineError as fault:
+        predicted = str(fault)
+    return [
+        _cell(
+            host,
+            other,
+            of_host,
+            others.filter(host_id=other),
+            seed,
+            predicted if isinstance(predicted, str) else predicted.filter(host_id=other),
+        )
+        for other in hosts
+        if other != host
+    ]
+
+
+def _cell(
+    trained_on: str,
+    tested_on: str,
+    train: pl.DataFrame,
+    test: pl.DataFrame,
+    seed: int,
+    predicted: Predicted,
+) -> dict[str, Any]:
+    untrained = sorted(set(test["profile"].drop_nulls()) - set(train["profile"].drop_nulls()))
+    cell: dict[str, Any] = {
+        "trained_on": trained_on,
+        "tested_on": tested_on,
+        "diagonal": trained_on == tested_on,
+        "n_host_episodes": train.height,
+        "untrained_profiles": untrained,
+    }
+    if isinstance(predicted, pl.DataFrame) and predicted.is_empty():
+        predicted = "it has no episode that may be scored"
+    if isinstance(predicted, str):
+        names = ("macro_f1", "ci_low", "ci_high", "ci_level", "ci_method")
+        return {**cell, **dict.fromkeys(names), "n_episodes": 0, "n_windows": 0, "why": predicted}
+    return {
+        **cell,
+        **episode_interval(matrices_of(predicted).counts, seed=seed).to_dict(),
+        "why": None,
+    }

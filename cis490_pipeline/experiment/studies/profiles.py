@@ -1,0 +1,205 @@
+"""Leave one profile out: whether a model that never saw it still alarms, and doubts itself."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.domain import PHASES, Side
+from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.evaluation.novelty import (
+    energy_score,
+    episode_auroc,
+    max_softmax_score,
+    share_of,
+)
+from cis490_pipeline.evaluation.predictions import probabilities
+from cis490_pipeline.evaluation.window_alarm import Alarm, FitAlarm, fit_window_alarm, is_infected
+from cis490_pipeline.experiment.studies.drawing import drawn, ids_of
+from cis490_pipeline.experiment.studies.pool import Arrangement
+from cis490_pipeline.experiment.studies.runs import StudyRuns, logits_of
+
+UNSEEN_SIDE: Final = "test side"
+SAME_SIDES: Final = "train and val sides"
+
+Score = Callable[[pl.DataFrame], npt.NDArray[np.float64]]
+
+
+def _max_softmax(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+    return max_softmax_score(probabilities(frame))
+
+
+def _energy(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+    return energy_score(logits_of(frame))
+
+
+SCORES: Final[Mapping[str, Score]] = {"max_softmax": _max_softmax, "energy": _energy}
+
+
+def leave_one_profile_out(
+    runs: StudyRuns, index: pl.DataFrame, *, seed: int, fit_alarm: FitAlarm = fit_window_alarm
+) -> dict[str, Any]:
+    """Train without each profile in turn, and look for it.
+
+    Parameters
+    ----------
+    runs : trainings of one model.
+    index : episodes with their side of the recipe: episode_id, host_id, profile, side, scorable.
+    seed : of the intervals' draws.
+    fit_alarm : fixes the alarm on val's rows, in which the profile is not.
+
+    Returns
+    -------
+    ``rows`` (one per profile and scope) and ``reference`` (the same alarms of
+    the model that was trained with all profiles, on the test side).
+
+    Notes
+    -----
+    Scopes: the profile's episodes on the test side, and those on the train and val sides, which
+    this training never saw either but whose hosts it knows. Known windows are the infected ones of
+    other profiles: on the test side, or of val, by which training was stopped.
+    """
+    profiles = sorted(index["profile"].drop_nulls().unique())
+    progress, what = runs.workspace.progress, f"{runs.name}: leave one profile out"
+    progress(what, 0, len(profiles) + 1)
+    rows: list[dict[str, Any]] = []
+    for done, profile in enumerate(profiles):
+        rows += _rows(runs, index, profile, seed, fit_alarm)
+        progress(what, done + 1, len(profiles) + 1)
+    reference = _reference(runs, index, profiles, fit_alarm)
+    progress(what, len(profiles) + 1, len(profiles) + 1)
+    return {"rows": rows, "reference": reference}
+
+
+def _rows(
+    runs: StudyRuns, index: pl.DataFrame, profile: str, seed: int, fit_alarm: FitAlarm
+) -> list[dict[str, Any]]:
+    of_it = pl.col("profile") == profile
+    frames = {
+        UNSEEN_SIDE: index.filter(of_it, side=Side.TEST),
+        SAME_SIDES: index.filter(of_it, pl.col("side").is_in([Side.TRAIN, Side.VAL]), "scorable"),
+    }
+    try:
+        arrangement = _arrangement(index, profile)
+        predicted = runs.predictions(arrangement)
+        alarm = fit_alarm(predicted.filter(split=Side.VAL), arrangement.train)
+    except PipelineError as fault:
+        return [_empty(profile, scope, frame, str(fault)) for scope, frame in frames.items()]
+    known_test = set(ids_of(index.filter(side=Side.TEST).filter(~of_it.fill_null(False))))
+    known = {
+        UNSEEN_SIDE: known_test,
+        SAME_SIDES: set(predicted.filter(split=Side.VAL)["episode_id"]),
+    }
+    return [
+        _row(
+            profile,
+            scope,
+            predicted.filter(pl.col("episode_id").is_in(list(ids_of(frame)))),
+            predicted.filter(pl.col("episode_id").is_in(sorted(known[scope]))),
+            alarm,
+            seed,
+        )
+        for scope, frame in frames.items()
+    ]
+
+
+def _arrangement(index: pl.DataFrame, without: str | None) -> Arrangement:
+    """Train on the train side without a profile; score the test side and the profile."""
+    of_it = (pl.col("profile") == without).fill_null(False) if without else pl.lit(False)
+    train = drawn(index.filter(~of_it, side=Side.TRAIN)["episode_id"])
+    val = ids_of(index.filter(~of_it, side=Side.VAL))
+    left_out = index.filter(of_it, pl.col("side").is_in([Side.TRAIN, Side.VAL]), "scorable")
+    scored = ids_of(pl.concat([index.filter(side=Side.TEST), left_out]))
+    name = f"without {without}" if without else "with all profiles"
+    return Arrangement(name=name, train=train, val=val, scored=scored)
+
+
+def _reference(
+    runs: StudyRuns, index: pl.DataFrame, profiles: list[str], fit_alarm: FitAlarm
+) -> list[dict[str, Any]]:
+    try:
+        arrangement = _arrangement(index, None)
+        predicted = runs.predictions(arrangement)
+        alarm = fit_alarm(predicted.filter(split=Side.VAL), arrangement.train)
+    except PipelineError as fault:
+        return [{"profile": name, "alarm": None, "why": str(fault)} for name in profiles]
+    test = predicted.filter(split=Side.TEST)
+    return [
+        {"profile": name, "alarm": alarms(test.filter(profile=name), alarm), "why": None}
+        for name in profiles
+    ]
+
+
+def _row(
+    profile: str,
+    scope: str,
+    of_it: pl.DataFrame,
+    known: pl.DataFrame,
+    alarm: Alarm,
+    seed: int,
+) -> dict[str, Any]:
+    novel, familiar = of_it.filter(is_infected()), known.filter(is_infected())
+    groups = [frame["episode_id"].to_numpy().astype(str) for frame in (novel, familiar)]
+    return {
+        "profile": profile,
+        "scope": scope,
+        "hosts": sorted(of_it["host_id"].unique()),
+        "alarm": alarms(of_it, alarm),
+        "auroc": {
+            name: episode_auroc(score(novel), groups[0], score(familiar), groups[1], seed=seed)
+            for name, score in SCORES.items()
+        },
+        "quiet": _quiet(known, alarm),
+        "alarm_of": alarm.to_dict(),
+        "why": None if of_it.height else "the profile was not run there",
+    }
+
+
+def alarms(of_profile: pl.DataFrame, alarm: Alarm) -> dict[str, Any]:
+    """In how many infected episodes the alarm stands, and in how many it did not stand before.
+
+    Returns
+    -------
+    ``n_episodes`` that hold an infected window; ``any``: those in which the alarm stands at the
+    end of an infected window; ``new``: those of them in which it did not stand at the end of the
+    last window before, so that the infection raised it. Both with Wilson's interval.
+    """
+    fires = pl.Series(alarm.fires(of_profile), dtype=pl.Boolean)
+    found = list(_by_episode(of_profile.with_columns(fires=fires, infected=is_infected())))
+    n_any = sum(stands for stands, _ in found)
+    n_new = sum(stands and not before for stands, before in found)
+    return {
+        "n_episodes": len(found),
+        "any": {"n": n_any, **share_of(n_any, len(found))},
+        "new": {"n": n_new, **share_of(n_new, len(found))},
+    }
+
+
+def _by_episode(frame: pl.DataFrame) -> Iterator[tuple[bool, bool]]:
+    for _, windows in frame.sort("window_idx").group_by("episode_id", maintain_order=True):
+        infected = windows["infected"].to_numpy()
+        if infected.any():
+            fires, first = windows["fires"].to_numpy(), int(infected.argmax())
+            yield bool((fires & infected).any()), bool(first > 0 and fires[first - 1])
+
+
+def _quiet(known: pl.DataFrame, alarm: Alarm) -> dict[str, Any]:
+    """How often the same alarm stands where nothing is infected: what its alarms cost."""
+    frame = known.with_columns(fires=pl.Series(alarm.fires(known), dtype=pl.Boolean))
+    quiet = frame.filter(~is_infected())
+    clean_only = frame.filter(pl.col("profile").is_null(), y_true=str(PHASES[0]))
+    by_run = clean_only.group_by("episode_id").agg(pl.col("fires").any())
+    return {
+        "n_windows": quiet.height,
+        "share_of_windows": float(quiet["fires"].to_numpy().mean()) if quiet.height else None,
+        "n_clean_only_episodes": by_run.height,
+        "n_clean_only_alarmed": int(by_run["fires"].sum()),
+    }
+
+
+def _empty(profile: str, scope: str, frame: pl.DataFrame, why: str) -> dict[str, Any]:
+    hosts = sorted(frame["host_id"].unique())
+    nothing = dict.fromkeys(("alarm", "auroc", "quiet", "alarm_of"))
+    return {"profile": profile, "scope": scope, "hosts": hosts, **nothing, "why": why}

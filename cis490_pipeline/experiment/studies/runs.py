@@ -1,0 +1,180 @@
+"""One training on episodes of one's choice, kept, so that a study that was killed goes on."""
+
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
+from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.evaluation.predictions import PREDICTIONS_VERSION, prediction_frame
+from cis490_pipeline.experiment.studies.pool import Arrangement, WindowPool, chosen
+from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.dataset import CalibratedWindows, fit_calibrator, load_windows
+from cis490_pipeline.features.schema import feature_schema
+from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
+from cis490_pipeline.store.files import digest, write_parquet
+
+RUNS_VERSION: Final = "1"
+"""Raised when the same arrangement would be trained or scored in another way."""
+
+LOGIT_COLUMNS: Final = tuple(f"logit_{phase}" for phase in PHASES)
+_BATCH: Final = 512
+
+
+@dataclass
+class Tally:
+    """How many trainings were done anew, and how many were found kept."""
+
+    trained: int = 0
+    kept: int = 0
+    opened: dict[str, int] = field(default_factory=dict)
+    """Arrangements trained anew, by name: each has looked at its scored episodes."""
+
+
+class StudyRuns:
+    """Trainings of one model on one pool of windows."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        architecture: Architecture,
+        variant: Variant,
+        tally: Tally | None = None,
+    ) -> None:
+        """Name the model.
+
+        Parameters
+        ----------
+        tally : counts what is done; shared by the models of one study.
+        """
+        self.workspace = workspace
+        self.architecture, self.variant = architecture, variant
+        self.kind = INPUT_KINDS[architecture]
+        self.pool = WindowPool(workspace, self.kind)
+        self.tally = tally if tally is not None else Tally()
+
+    @property
+    def name(self) -> str:
+        """Name of the model, such as ``gbt_realistic``."""
+        return model_name(self.architecture, self.variant)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the user set of this architecture, as its own training takes it."""
+        settings = self.workspace.settings
+        return {"threads": settings.threads, **settings.models.get(str(self.architecture), {})}
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """All that a training depends on but its episodes, as JSON values.
+
+        Raises
+        ------
+        DatasetError
+            If the pool of windows does not exist yet.
+        """
+        record = self.pool.record()
+        if record is None:
+            raise DatasetError(f"{self.pool.key}: not made yet; run cis490 study")
+        return {
+            "dataset": record.digest,
+            "model": self.name,
+            "architecture": ARCHITECTURE_VERSIONS[self.architecture],
+            "feature_schema": feature_schema(self.kind, self.variant).hash,
+            "seed": self.workspace.settings.seed,
+            "settings": self.settings,
+            "calibration": [str(CALIBRATION), str(GAUGES), str(SCALING)],
+            "predictions": PREDICTIONS_VERSION,
+            "runs": RUNS_VERSION,
+        }
+
+    def path(self, arrangement: Arrangement) -> Path:
+        """Return where the predictions of an arrangement are kept: named by all they are of."""
+        parts = {k: sorted(v) for k, v in asdict(arrangement).items() if k != "name"}
+        key = digest({**self.about, "episodes": parts})
+        return self.workspace.paths.studies / "runs" / f"{self.name}-{key[:32]}.parquet"
+
+    def predictions(self, arrangement: Arrangement) -> pl.DataFrame:
+        """Train and score an arrangement, unless that was done before.
+
+        Returns
+        -------
+        A prediction frame of the ``val`` and the ``scored`` episodes (as ``test``), with the
+        logits beside the probabilities.
+
+        Raises
+        ------
+        DatasetError, TrainingError
+            If train or val has no window, or train lacks a phase.
+        """
+        path = self.path(arrangement)
+        if (kept := _read(path)) is not None:
+            self.tally.kept += 1
+            return kept
+        frame = self._train_and_score(arrangement)
+        write_parquet(path, frame)
+        self.tally.trained += 1
+        opened = self.tally.opened
+        opened[arrangement.name] = opened.get(arrangement.name, 0) + 1
+        return frame
+
+    def _train_and_score(self, arrangement: Arrangement) -> pl.DataFrame:
+        from cis490_pipeline.models.registry import create
+
+        calibrator = fit_calibrator(
+            self.pool.folder,
+            self.kind,
+            self.variant,
+            CALIBRATION,
+            gauges=GAUGES,
+            scaling=SCALING,
+            only=chosen(arrangement.train),
+        )
+
+        def windows_of(ids: tuple[str, ...]) -> CalibratedWindows:
+            folder, wanted = self.pool.folder, chosen(ids)
+            return load_windows(
+                folder, self.kind, self.variant, Side.TRAIN, calibrator, only=wanted
+            )
+
+        seed = self.workspace.settings.seed
+        model = create(self.architecture, self.variant, seed=seed, config=self.settings)
+        val = windows_of(arrangement.val)
+        model.fit(windows_of(arrangement.train), val)
+        frames = []
+        for side, windows in ((Side.VAL, val), (Side.TEST, windows_of(arrangement.scored))):
+            keys = windows.frame.with_columns(windows.calibration_ids, split=pl.lit(str(side)))
+            frame = prediction_frame(keys, model.predict_windows(windows))
+            logits = [model.logits(windows.take(rows)) for rows in _batches(len(windows))]
+            joined = np.concatenate([np.zeros((0, len(PHASES))), *logits])
+            columns = {
+                name: pl.Series(np.ascontiguousarray(joined[:, k]))
+                for k, name in enumerate(LOGIT_COLUMNS)
+            }
+            frames.append(frame.with_columns(**columns))
+        return pl.concat(frames)
+
+
+def logits_of(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+    """(n_windows, K) logits of a frame of ``StudyRuns``."""
+    logits: npt.NDArray[np.float64] = frame.select(LOGIT_COLUMNS).to_numpy()
+    return logits
+
+
+def _batches(n: int) -> list[npt.NDArray[np.int64]]:
+    return [np.arange(start, min(start + _BATCH, n)) for start in range(0, n, _BATCH)]
+
+
+def _read(path: Path) -> pl.DataFrame | None:
+    """Return what is kept at a path, or None: half a file is as good as none."""
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError):
+        return None

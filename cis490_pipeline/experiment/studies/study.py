@@ -1,0 +1,237 @@
+"""The stage that makes ``study.json``, by section, each kept until what it is of changes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+import polars as pl
+
+from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
+from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.errors import DatasetError, StoreError
+from cis490_pipeline.evaluation.report import EVALUATION_VERSION
+from cis490_pipeline.evaluation.window_alarm import RULE
+from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
+from cis490_pipeline.experiment.dataset import RecipeStage, ValidationIndex
+from cis490_pipeline.experiment.stage import Made, Numbers
+from cis490_pipeline.experiment.studies.aging import time_decay
+from cis490_pipeline.experiment.studies.drifted import drift
+from cis490_pipeline.experiment.studies.hosts import cross_host
+from cis490_pipeline.experiment.studies.pool import pool_episodes
+from cis490_pipeline.experiment.studies.profiles import leave_one_profile_out
+from cis490_pipeline.experiment.studies.runs import StudyRuns, Tally
+from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.grid_store import GridStore
+from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS
+from cis490_pipeline.store.files import digest, read_json, write_json
+
+STUDY_VERSION: Final = "1"
+"""Raised when a section is computed in another way."""
+
+
+class Section(StrEnum):
+    """The parts of a study."""
+
+    PROFILES = "profiles"
+    HOSTS = "hosts"
+    TIME = "time"
+    DRIFT = "drift"
+
+
+CHEAP: Final = (Architecture.GBT, Architecture.MLP)
+"""Trained in seconds; a study trains each model dozens of times."""
+
+Model = tuple[Architecture, Variant]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What of a study is wanted now."""
+
+    models: tuple[Model, ...]
+    sections: tuple[Section, ...] = tuple(Section)
+    tally: Tally = field(default_factory=Tally)
+    """Filled while the study is made."""
+
+
+class Study(RecipeStage):
+    """``model/study``: leave-one-profile-out, cross-host, time decay and drift of some models.
+
+    Only asked for by name: no report waits for it, and no backfill makes it.
+    """
+
+    key = "model/study"
+
+    def __init__(self, workspace: Workspace, recipe: Recipe, asked: Asked) -> None:
+        super().__init__(workspace, recipe)
+        self.asked = asked
+
+    @property
+    def scope(self) -> str:
+        """A scope of its own: hours of it must not keep the recipe's lock."""
+        return f"{self.recipe}_study"
+
+    def inputs(self) -> dict[str, str] | None:
+        """Return digests of verdicts, grids, split and settings, and what was asked for."""
+        about = study_of(self.workspace, self.recipe)
+        if about is None:
+            return None
+        models = sorted(model_name(*model) for model in self.asked.models)
+        return {
+            **{name: str(value) for name, value in about.items()},
+            "asked": digest({"models": models, "sections": sorted(self.asked.sections)}),
+            "settings": digest([_made_with(self.workspace, *m) for m in self.asked.models]),
+        }
+
+    def make(self) -> Made:
+        """Make the sections asked for; keep the others that are still of the same."""
+        about = study_of(self.workspace, self.recipe)
+        assert about is not None, "a study needs a split"
+        episodes, copies = pool_episodes(self.workspace)
+        index = _index(self.workspace, self.recipe, episodes)
+        path = self.workspace.paths.study(self.recipe)
+        before = _stored(self.workspace, self.recipe)
+        kept = before if before is not None and before["of"] == about else None
+        models: dict[str, Any] = dict(kept["models"]) if kept else {}
+        for architecture, variant in self.asked.models:
+            runs = StudyRuns(self.workspace, architecture, variant, self.asked.tally)
+            if set(self.asked.sections) - {Section.DRIFT}:
+                runs.pool.ensure()
+            models[runs.name] = self._of_model(runs, models.get(runs.name), index, episodes)
+        found = kept["drift"] if kept else None
+        seed = self.workspace.settings.seed
+        if Section.DRIFT in self.asked.sections:
+            found = drift(GridStore(GridShards(self.workspace).folder), index, seed=seed)
+        result = {
+            "format": "study",
+            "split": str(self.recipe),
+            "seed": seed,
+            "of": about,
+            "alarm_rule": RULE,
+            "left_out": copies,
+            "models": models,
+            "drift": found,
+        }
+        write_json(path, result)
+        tally = self.asked.tally
+        numbers: Numbers = {"models": len(models), "trained": tally.trained, "kept": tally.kept}
+        return Made(digest(result), (path,), numbers)
+
+    def _of_model(
+        self,
+        runs: StudyRuns,
+        kept: dict[str, Any] | None,
+        index: pl.DataFrame,
+        episodes: pl.DataFrame,
+    ) -> dict[str, Any]:
+        seed = self.workspace.settings.seed
+        make: dict[Section, Callable[[], dict[str, Any]]] = {
+            Section.PROFILES: lambda: leave_one_profile_out(runs, index, seed=seed),
+            Section.HOSTS: lambda: cross_host(runs, episodes, seed=seed),
+            Section.TIME: lambda: time_decay(runs, episodes, seed=seed),
+        }
+        of = _made_with(runs.workspace, runs.architecture, runs.variant)
+        # A section of other settings is of another model, whatever its name.
+        carried = kept if kept is not None and kept["settings"] == of else {}
+        return {
+            "settings": of,
+            **{
+                str(section): made()
+                if section in self.asked.sections
+                else carried.get(str(section))
+                for section, made in make.items()
+            },
+        }
+
+
+def study_of(workspace: Workspace, recipe: Recipe) -> dict[str, Any] | None:
+    """Return what a study of this recipe would be made of now; None without a split."""
+    index = ValidationIndex(workspace, recipe).record()
+    verdicts, grids = ValidationSweep(workspace).record(), GridShards(workspace).record()
+    if index is None or verdicts is None or grids is None:
+        return None
+    return {
+        "split": index.digest,
+        "validation": verdicts.digest,
+        "grids": grids.digest,
+        "seed": workspace.settings.seed,
+        "study": STUDY_VERSION,
+        "evaluation": EVALUATION_VERSION,
+    }
+
+
+def carried_study(workspace: Workspace, recipe: Recipe) -> dict[str, Any] | None:
+    """Return the stored study as a leaderboard carries it; None if there is none.
+
+    Returns
+    -------
+    All of it with ``status`` ``current``; or, if it was made of something else than there is now,
+    ``status`` ``stale`` and ``why``, without a single number.
+    """
+    stored = _stored(workspace, recipe)
+    if stored is None:
+        return None
+    about = study_of(workspace, recipe) or {}
+    changed = sorted(k for k in {*about, *stored["of"]} if about.get(k) != stored["of"].get(k))
+    changed += [
+        f"setting of {name}"
+        for name, found in sorted(stored["models"].items())
+        if found["settings"] != _made_with(workspace, *_model_of(name))
+    ]
+    if not changed:
+        return {**stored, "status": "current", "why": None}
+    why = f"made of another {', '.join(changed)}; make it again: cis490 study --split {recipe}"
+    return {"format": "study", "split": str(recipe), "status": "stale", "why": why}
+
+
+def default_models(
+    workspace: Workspace, recipe: Recipe, variants: Sequence[Variant]
+) -> list[Model]:
+    """Return each variant's model chosen on validation if it is a cheap one, else trees."""
+    try:
+        selected = read_json(workspace.paths.leaderboard(recipe))["selected"]
+    except StoreError:
+        selected = {}
+    cheap = {model_name(a, v): (a, v) for a in CHEAP for v in variants}
+    return [
+        cheap.get(str(selected.get(str(variant))), (Architecture.GBT, variant))
+        for variant in variants
+    ]
+
+
+def _made_with(workspace: Workspace, architecture: Architecture, variant: Variant) -> str:
+    """Digest of what a model is but for the data: its version, settings and calibration."""
+    return digest(
+        {
+            "architecture": ARCHITECTURE_VERSIONS[architecture],
+            "variant": str(variant),
+            "calibration": [str(CALIBRATION), str(GAUGES), str(SCALING)],
+            "settings": StudyRuns(workspace, architecture, variant).settings,
+        }
+    )
+
+
+def _model_of(name: str) -> Model:
+    architecture, _, variant = name.rpartition("_")
+    return Architecture(architecture), Variant(variant)
+
+
+def _stored(workspace: Workspace, recipe: Recipe) -> dict[str, Any] | None:
+    path = workspace.paths.study(recipe)
+    if not path.is_file():
+        return None
+    stored: dict[str, Any] = read_json(path)
+    if stored.get("format") != "study":
+        raise DatasetError(f"{path}: not a study; remove it and run cis490 study again")
+    return stored
+
+
+def _index(workspace: Workspace, recipe: Recipe, episodes: pl.DataFrame) -> pl.DataFrame:
+    """Episodes of a study that have a side of the recipe."""
+    index = pl.read_parquet(workspace.paths.validation_index(recipe))
+    placed = index.filter(pl.col("side") != Side.EXCLUDED)
+    return placed.join(episodes.select("episode_id"), on="episode_id", how="semi").sort(
+        "episode_id"
+    )

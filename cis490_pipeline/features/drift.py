@@ -1,0 +1,249 @@
+"""Whether new episodes look like those a model was trained on, channel by channel.
+
+The population stability index compares two histograms over bins that hold a tenth of the reference
+each. Windows of one episode are alike, so that even without any drift two small sets of episodes
+differ; ``chance_95`` says by how much.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.features.windows import BASELINE_STEPS, cut_windows, window_starts
+
+N_BINS: Final = 10
+THRESHOLD: Final = 0.25
+"""Above it a channel is flagged; by convention below .1 is no shift, .1 to .25 a moderate one."""
+PSEUDO_COUNT: Final = 0.5
+"""Added to each bin, so that an empty one is not infinitely far."""
+N_PERMUTATIONS: Final = 500
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+def psi(reference: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
+    """Return the population stability index of two histograms: Σ (q − p) · ln(q / p).
+
+    Parameters
+    ----------
+    reference, new : (..., B) counts of the same bins.
+
+    Returns
+    -------
+    (...), 0 or more; NaN where one of the two is empty.
+
+    Notes
+    -----
+    Jeffreys' divergence; the name and the limits .1 and .25 are credit scoring's (Siddiqi, 2006).
+    p = (count + ½) / (n + B / 2), so that a bin empty on one side counts without being infinite.
+
+    Examples
+    --------
+    >>> float(psi([10, 10], [10, 10]))
+    0.0
+    """
+    counts = [np.asarray(side, dtype=np.float64) for side in (reference, new)]
+    totals = [side.sum(axis=-1, keepdims=True) for side in counts]
+    p, q = (
+        (side + PSEUDO_COUNT) / (total + PSEUDO_COUNT * side.shape[-1])
+        for side, total in zip(counts, totals, strict=True)
+    )
+    index: Floats = ((q - p) * np.log(q / p)).sum(axis=-1)
+    empty = (totals[0] == 0)[..., 0] | (totals[1] == 0)[..., 0]
+    return np.where(empty, np.nan, index)
+
+
+@dataclass(frozen=True, eq=False)
+class DriftReference:
+    """Bins of a reference's values, to be kept and compared with whatever arrives later.
+
+    Attributes
+    ----------
+    channels : (C,) names.
+    edges : (C, 9) deciles of the reference; equal ones leave bins between them empty.
+    counts : (E, C, 11) values of each reference episode by bin; the last bin is of unknown values.
+    """
+
+    channels: tuple[str, ...]
+    edges: Floats
+    counts: Counts
+
+    @classmethod
+    def fit(cls, channels: Sequence[str], episodes: Iterable[npt.NDArray[np.floating]]) -> Self:
+        """Take deciles of all values, each window counting alike.
+
+        Parameters
+        ----------
+        channels : (C,) names.
+        episodes : of each episode (n_windows, C) values; NaN is unknown.
+
+        Raises
+        ------
+        DatasetError
+            If there is no window, or a window has another number of channels.
+        """
+        values = [np.asarray(part, dtype=np.float64) for part in episodes]
+        for part in values:
+            _require_channels(part, channels)
+        if not sum(len(part) for part in values):
+            raise DatasetError("drift needs a reference with at least one window; it has none")
+        joined = np.concatenate(values)
+        # A channel nobody ever recorded has no deciles; any known value of it is then new.
+        known = np.where(np.isnan(joined).all(axis=0), -np.inf, joined)
+        at = np.arange(1, N_BINS) / N_BINS
+        edges = np.stack([_deciles(column, at) for column in known.T])
+        empty = cls(tuple(channels), edges, np.zeros((0, len(channels), N_BINS + 1), np.int64))
+        return cls(tuple(channels), edges, np.stack([empty.histogram(part) for part in values]))
+
+    def histogram(self, values: npt.NDArray[np.floating]) -> Counts:
+        """Count one episode's values by bin: (n_windows, C) -> (C, 11).
+
+        Raises
+        ------
+        DatasetError
+            If the windows have another number of channels.
+        """
+        _require_channels(values, self.channels)
+        unknown = np.isnan(values)
+        bins = np.stack(
+            [
+                np.searchsorted(edges, column, side="right")
+                for edges, column in zip(self.edges, np.asarray(values, np.float64).T, strict=True)
+            ],
+            axis=1,
+        ).reshape(values.shape)
+        bins = np.where(unknown, N_BINS, bins)
+        cells = bins + np.arange(len(self.channels)) * (N_BINS + 1)
+        size = len(self.channels) * (N_BINS + 1)
+        counts: Counts = np.bincount(cells.ravel(), minlength=size).astype(np.int64)
+        return counts.reshape(len(self.channels), N_BINS + 1)
+
+    def compare(
+        self, new: Sequence[Counts], *, seed: int, n_permutations: int = N_PERMUTATIONS
+    ) -> list[dict[str, Any]]:
+        """Index of every channel, beside what chance alone would give.
+
+        Parameters
+        ----------
+        new : (C, 11) histogram of each new episode.
+        seed : of the permutations.
+        n_permutations : how often all episodes are dealt anew to reference and new.
+
+        Returns
+        -------
+        One row per channel, in order: ``channel``, ``psi``, ``flagged`` (over .25), ``chance_95``
+        (95 % of the dealings stay at or below it), ``beyond_chance`` and ``why`` where the index is
+        null.
+        """
+        if not new:
+            why = "there is no new episode"
+            return [_row(name, float("nan"), float("nan"), why) for name in self.channels]
+        arrived = np.stack(list(new))
+        index = psi(self.counts.sum(axis=0), arrived.sum(axis=0))
+        chance = self._chance(arrived, seed, n_permutations)
+        return [
+            _row(name, float(value), float(limit), "there is no value to compare")
+            for name, value, limit in zip(self.channels, index, chance, strict=True)
+        ]
+
+    def _chance(self, arrived: Counts, seed: int, n_permutations: int) -> Floats:
+        every = np.concatenate([self.counts, arrived])
+        n_all, n_new = len(every), len(arrived)
+        flat = every.reshape(n_all, -1).astype(np.float64)
+        total = flat.sum(axis=0)
+        rng = np.random.default_rng(seed)
+        found = []
+        for _ in range(n_permutations):
+            taken = flat[rng.permutation(n_all)[:n_new]].sum(axis=0)
+            shape = every.shape[1:]
+            found.append(psi((total - taken).reshape(shape), taken.reshape(shape)))
+        limit: Floats = np.quantile(np.stack(found), 0.95, axis=0)
+        return limit
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, to be kept beside a model."""
+        return {
+            "channels": list(self.channels),
+            # JSON has no −∞: a channel that was never known has no deciles.
+            "edges": [row.tolist() if np.isfinite(row).all() else None for row in self.edges],
+            "counts": self.counts.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+        """Restore what ``to_dict`` gave.
+
+        Raises
+        ------
+        DatasetError
+            If a part is missing or of another shape.
+        """
+        try:
+            channels = tuple(saved["channels"])
+            never = [-np.inf] * (N_BINS - 1)
+            edges = np.array([row or never for row in saved["edges"]], dtype=np.float64)
+            counts = np.array(saved["counts"], dtype=np.int64)
+        except (KeyError, TypeError, ValueError) as fault:
+            raise DatasetError(f"the drift reference is incomplete: {fault!r}") from fault
+        wanted = (len(channels), N_BINS + 1)
+        if edges.shape != (wanted[0], N_BINS - 1) or counts.shape[1:] != wanted:
+            raise DatasetError(
+                f"the drift reference has edges {edges.shape} and counts {counts.shape}, wanted "
+                f"({wanted[0]}, {N_BINS - 1}) and (episodes, {wanted[0]}, {wanted[1]})"
+            )
+        return cls(channels, edges, counts)
+
+
+def window_levels(
+    grid: npt.NDArray[np.floating], baseline_median: npt.ArrayLike | None = None
+) -> Floats:
+    """Mean of each channel over each window after the baseline: (n_steps, C) -> (n_windows, C).
+
+    Parameters
+    ----------
+    grid : (n_steps, C) log1p values of one episode; NaN is unknown.
+    baseline_median : (C,) of its first 15 s, taken off, as models see it; None leaves levels.
+
+    Returns
+    -------
+    NaN where a channel is unknown throughout a window.
+    """
+    starts = window_starts(len(grid))
+    windows = cut_windows(grid, starts[starts >= BASELINE_STEPS]).astype(np.float64)
+    known = ~np.isnan(windows)
+    n_known = known.sum(axis=1)
+    total = np.where(known, windows, 0.0).sum(axis=1)
+    levels: Floats = np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan)
+    return levels if baseline_median is None else levels - np.asarray(baseline_median, np.float64)
+
+
+def _deciles(column: Floats, at: Floats) -> Floats:
+    if np.isneginf(column).all():
+        return np.full(at.size, -np.inf)
+    deciles: Floats = np.nanquantile(column, at).astype(np.float64)
+    return deciles
+
+
+def _require_channels(values: npt.NDArray[np.floating], channels: Sequence[str]) -> None:
+    if values.ndim != 2 or values.shape[1] != len(channels):
+        raise DatasetError(
+            f"drift takes (n_windows, {len(channels)}) values, got {values.shape}; "
+            "cut them with the same channels"
+        )
+
+
+def _row(channel: str, index: float, chance: float, why: str) -> dict[str, Any]:
+    known = bool(np.isfinite(index))
+    return {
+        "channel": channel,
+        "psi": index if known else None,
+        "flagged": bool(index > THRESHOLD) if known else None,
+        "chance_95": chance if np.isfinite(chance) else None,
+        "beyond_chance": bool(index > chance) if known and np.isfinite(chance) else None,
+        "why": None if known else why,
+    }
