@@ -38,7 +38,7 @@ def gaps(source, kind, rng, n):
     return np.where(rng.random(n) < 0.1, 20 * nominal, rng.uniform(0.1, 1.3, n) * nominal)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     source=st.sampled_from(list(Source)),
     kind=st.sampled_from(["regular", "close", "holes"]),

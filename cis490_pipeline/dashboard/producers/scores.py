@@ -151,14 +151,18 @@ class Scores:
 
     def _predictions(self, name: str, checkpoint_digest: str) -> pl.DataFrame:
         folder = self.places.artifacts / name
-        digests = {"checkpoint_digest": checkpoint_digest, "split_digest": self.split.digest}
+        split_digest = self.split.digest
         try:
-            return read_predictions(folder, **digests)
+            return read_predictions(
+                folder, checkpoint_digest=checkpoint_digest, split_digest=split_digest
+            )
         except EvaluationError:
             # None stored yet, or of another checkpoint or split: score the held-out side now.
             model = load_runnable(folder)
             frame = pl.concat([self._scored(model, side) for side in (Side.VAL, Side.TEST)])
-            write_predictions(folder, frame, **digests)
+            write_predictions(
+                folder, frame, checkpoint_digest=checkpoint_digest, split_digest=split_digest
+            )
             self.n_scored_now += 1
             return scored_windows(frame)
 
