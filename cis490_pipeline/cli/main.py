@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "bundle": ("live", "Make one folder of models and calibration for a device."),
     "live": ("live", "Tell a device's phases as its rows arrive, and alarm."),
     "report": ("models", "Compare all models of a split and write report.html."),
+    "compare": ("compare", "Compare two runs, or two checkpoints, on identical windows."),
     "demo": ("demo", "Watch a recorded episode unfold on the dashboard, seen by twelve models."),
     "produce": ("produce", "Publish scores, speed, profiles or a replay to a dashboard."),
     "dashboard": ("dashboard", "Serve the live dashboard."),

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from cis490_pipeline.evaluation.schema.publish import schema_files
 from docs.make_reference import from_code, from_sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,4 +95,5 @@ def made_files() -> dict[str, str]:
         name: with_blocks((ROOT / name).read_text(encoding="utf-8"), blocks)
         for name, blocks in BLOCKS.items()
     }
-    return {"docs/reference.md": reference(), **made}
+    schemas = {f"docs/schema/{name}": text for name, text in schema_files().items()}
+    return {"docs/reference.md": reference(), **made, **schemas}

@@ -1,4 +1,4 @@
-"""What the page says of calibration."""
+"""What the page says of calibration and of the baselines it rests on."""
 
 from collections.abc import Mapping
 from typing import Any
