@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cis490_pipeline.features.calibration_record import write_record
 from cis490_pipeline_tests.cli.runs import Cli
 from cis490_pipeline_tests.experiment.runs import SAMPLE
 from cis490_pipeline_tests.live.made_up import as_line, device_rows
+from cis490_pipeline_tests.live.test_engine import make_record
 from cis490_pipeline_tests.test_architecture import loaded_by
 
 EPISODE = str(SAMPLE / "episodes" / "lab-nuc" / "01M81A4G7HG6227JT3ED18N2YV.tar.zst")
@@ -56,6 +58,27 @@ def test_live_appends_what_it_prints(plain: Cli, data, tmp_path):
     done = plain("live", EPISODE, "--data", data, "--out", str(out), "--json", "--model", "gbt")
 
     assert windows(out.read_text()) == windows(done.out)
+
+
+def test_with_a_record_of_the_device_windows_begin_at_once_and_it_is_named(
+    plain: Cli, data, tmp_path
+):
+    write_record(tmp_path / "record.json", make_record(labelled_clean=False))
+
+    arguments = ("--data", data, "--calibration", str(tmp_path / "record.json"), "--json")
+    done = plain("live", EPISODE, *arguments)
+
+    assert [line["window_idx"] for line in windows(done.out)] == list(range(13))
+    assert all(line["suspect_baseline"] for line in windows(done.out))
+    assert "calibrated by the record of lab-nuc" in done.err
+    assert "the record is not found clean" in done.err
+
+
+def test_a_bundle_names_its_models_itself(plain: Cli, tmp_path):
+    done = plain("live", EPISODE, "--bundle", str(tmp_path), "--model", "gbt")
+
+    assert done.code == 2
+    assert "--bundle names its models itself" in done.err
 
 
 @pytest.mark.parametrize(
