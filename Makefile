@@ -72,4 +72,4 @@ browser:
 	@command -v chromium >/dev/null || { echo "make test needs chromium (Debian: apt-get install chromium)"; exit 2; }
 
 clean:
-	rm -rf data/processed data/artifacts data/reports data/dagster
+	rm -rf data/processed data/artifacts data/reports data/dagster data/dashboard

@@ -1,5 +1,7 @@
 """What every request passes, and what every response carries."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -72,10 +74,12 @@ def address_of(request: web.Request) -> str:
 
 def guard(access: Access, limits: Limits) -> Middleware:
     """Return the middleware that turns away what was not meant for this dashboard."""
+    # A producer names the same host every time; who names many only loses what was remembered.
+    knows_host = functools.lru_cache(maxsize=64)(access.knows_host)
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refused = _refused(request, access, limits)
+        refused = _refused(request, access, knows_host, limits)
         if refused is not None:
             # What is still to be sent is not read: it could be anything.
             refused.force_close()
@@ -90,12 +94,17 @@ def guard(access: Access, limits: Limits) -> Middleware:
     return check
 
 
-def _refused(request: web.Request, access: Access, limits: Limits) -> web.Response | None:
+def _refused(
+    request: web.Request,
+    access: Access,
+    knows_host: Callable[[str, int], bool],
+    limits: Limits,
+) -> web.Response | None:
     headers = request.headers
     hosts = headers.getall("Host", [])
     socket = request.transport.get_extra_info("sockname") if request.transport else None
     port = socket[1] if socket else 0
-    if len(hosts) != 1 or not access.knows_host(hosts[0], port):
+    if len(hosts) != 1 or not knows_host(hosts[0], port):
         return refusal(
             421, "this Host is not the dashboard's; if it should be, name it with --name"
         )

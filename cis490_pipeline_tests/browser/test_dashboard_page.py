@@ -149,6 +149,21 @@ def test_an_alarm_that_stood_before_is_no_detection_and_a_missed_one_is_said(pag
     assert told["quick"] == "+3.0 s"
 
 
+def test_what_models_say_of_a_device_is_not_shown_as_the_truth(page, empty):
+    empty.publish(
+        c.Episode(episode_id="pi", host_id="garage-pi", origin="live", state="running"),
+        c.PhaseNow(phase="infecting", episode_id="pi", t_s=10),
+        c.Prediction(episode_id="pi", window_idx=0, predicted="infecting", actual=None, t_end_s=10,
+                     model="gbt_realistic"),
+    )  # fmt: skip
+    opened(page, empty)
+
+    page.get_by_text("phase by the models infecting").wait_for()
+    row = page.locator(".strips tbody tr").first
+    assert row.locator("rect").count() == 0
+    assert "truth unknown" in row.inner_text()
+
+
 def test_choosing_a_model_shows_it_in_every_panel(page, whole):
     opened(page, whole)
     page.get_by_role("row", name="oracle 0.920").get_by_role("button").click()
@@ -237,7 +252,11 @@ def test_names_are_never_markup_and_never_break_the_page(page, empty, complaints
     opened(page, empty, size=size)
     empty.publish(*hostile_events(), c.ModelMetric(model="last", accuracy=0.123, split="host"))
 
-    page.get_by_text("0.123").wait_for()
+    score = page.get_by_text("0.123")
+    score.wait_for()
+    # A long name must not push the others' numbers out of sight.
+    card, cell = page.locator("#models").bounding_box(), score.bounding_box()
+    assert cell["x"] + cell["width"] <= card["x"] + card["width"]
     for name in HOSTILE:
         page.locator("#top select").last.select_option(json.dumps(name, ensure_ascii=False))
         page.wait_for_timeout(250)

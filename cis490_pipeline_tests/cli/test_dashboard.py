@@ -3,6 +3,8 @@ import socket
 import pytest
 
 from cis490_pipeline.cli import main
+from cis490_pipeline.errors import EventError
+from cis490_pipeline.events.publisher import Publisher
 from cis490_pipeline_tests.browser.live_dashboard import live_dashboard
 from cis490_pipeline_tests.dashboard import scene
 
@@ -61,6 +63,16 @@ def test_it_starts_takes_events_and_keeps_them(tmp_path):
 
     lines = (tmp_path / "state.jsonl").read_text().splitlines()
     assert len(lines) == 1 + len(list(scene.scores()))
+
+
+def test_the_publisher_and_the_dashboard_agree(tmp_path):
+    token = "correct-horse-battery-staple"
+    with live_dashboard(tmp_path, token=token) as served:
+        url = served.url + "publish"
+
+        assert Publisher(url, token).publish(list(scene.scores())) == len(list(scene.scores()))
+        with pytest.raises(EventError, match=r"HTTP 401: .*a token is wanted"):
+            Publisher(url, "another-token-of-some-length").publish(list(scene.scores()))
 
 
 def test_fresh_forgets(tmp_path, monkeypatch):

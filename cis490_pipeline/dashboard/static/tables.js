@@ -59,9 +59,9 @@ export function inference(store) {
   const x = (us) => ((Math.log(Math.max(us, Math.exp(low))) - low) / (high - low)) * 96 + 1;
   return html`${head}<div class="wide" tabindex="0" role="region" aria-label="Inference timings"><table class="list">
     <caption class="hidden">Time of one window by model</caption>
-    <thead><tr><th scope="col">model</th><th scope="col">p50 → p99, log scale</th><th scope="col" class="num">p50 ms</th><th scope="col" class="num">p95</th><th scope="col" class="num">p99</th><th scope="col" class="num">windows/s</th></tr></thead>
+    <thead><tr><th scope="col">model</th><th scope="col" class="extra">p50 → p99, log scale</th><th scope="col" class="num">p50 ms</th><th scope="col" class="num">p95</th><th scope="col" class="num">p99</th><th scope="col" class="num">windows/s</th></tr></thead>
     <tbody>${events.sort((a, b) => p50(a) - p50(b)).map((e) => html`<tr><th scope="row">${e.model}${devices.length > 1 ? html` <small>${e.device ?? ''}</small>` : nothing}</th>
-      <td><svg class="bar" height="14" aria-hidden="true"><line class="grid" x1="0" x2="100%" y1="7" y2="7"/>
+      <td class="extra"><svg class="bar" height="14" aria-hidden="true"><line class="grid" x1="0" x2="100%" y1="7" y2="7"/>
         <rect class=${parts(e.model, e.variant).variant === 'oracle' ? 'oracle' : 'realistic'} x=${x(p50(e)) + '%'} width=${Math.max(2, x(p99(e)) - x(p50(e))) + '%'} y="3.5" height="7" rx="2"/></svg></td>
       <td class="num">${fixed(p50(e) / 1000, 2)}</td><td class="num">${fixed(e.p95_us == null ? null : e.p95_us / 1000, 2)}</td>
       <td class="num">${fixed(e.p99_us == null ? null : e.p99_us / 1000, 2)}</td><td class="num">${short(e.windows_per_s)}</td></tr>`)}</tbody></table></div>`;
@@ -73,10 +73,10 @@ export function feeds(status, ui) {
   return html`<header><h2 id="h-feeds">Feeds</h2><span class="sub">what has arrived, and what has not</span></header>
   <div class="wide" tabindex="0" role="region" aria-label="Events by type"><table class="list">
     <caption class="hidden">Events by type</caption>
-    <thead><tr><th scope="col">event type</th><th scope="col">gives</th><th scope="col" class="num">received</th><th scope="col">last</th></tr></thead>
+    <thead><tr><th scope="col">event type</th><th scope="col" class="extra">gives</th><th scope="col" class="num">received</th><th scope="col">last</th></tr></thead>
     <tbody>${Object.entries(GIVES).map(([type, [gives, command]]) => {
       const feed = known[type];
-      return html`<tr><th scope="row"><i class="dot ${feed?.received ? 'on' : 'off'}"></i><code>${type}</code></th><td>${gives}</td>
+      return html`<tr><th scope="row"><i class="dot ${feed?.received ? 'on' : 'off'}"></i><code>${type}</code></th><td class="extra">${gives}</td>
         <td class="num">${count(feed?.received ?? 0)}${feed?.left_out ? html`<small class="bad"> ${count(feed.left_out)} left out</small>` : nothing}</td>
         <td>${feed?.received ? ago(feed.last_ms, ui.now()) : html`awaiting <code>${command}</code>`}</td></tr>`;
     })}</tbody></table></div>
