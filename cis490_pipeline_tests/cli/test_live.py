@@ -185,6 +185,8 @@ def test_a_fresh_environment_with_live_alone_runs_live_on_a_recorded_episode(
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        # What was installed, and not what lies on the path of the tests.
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         check=False,
     )
 
