@@ -17,12 +17,12 @@ from cis490_pipeline.evaluation.predictions import (
 )
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
 from cis490_pipeline.experiment.alarm import alarm_inputs
-from cis490_pipeline.experiment.calibration import checked_baselines
 from cis490_pipeline.experiment.corpus import GridShards
 from cis490_pipeline.experiment.dataset import ValidationIndex
 from cis490_pipeline.experiment.stage import Made
 from cis490_pipeline.experiment.training import ModelStage, TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.checked_baselines import checked_baselines
 from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.dataset import CalibratedWindows, load_windows
 from cis490_pipeline.features.grid_store import GridStore
