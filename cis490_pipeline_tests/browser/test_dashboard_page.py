@@ -91,6 +91,21 @@ def test_a_late_browser_sees_everything(page, whole, complaints):
     assert complaints == []
 
 
+def test_a_cell_that_was_run_but_has_no_macro_f1_is_not_called_untested(page, empty):
+    named = {"model": "gbt_realistic", "split": "host", "macro_f1": None}
+    empty.publish(
+        c.ModelMetric(model="gbt_realistic", accuracy=0.5, split="host"),
+        c.GroupMetric(**named, profile="clean-only", host_id="a", n_windows=11, why="one phase"),
+        c.GroupMetric(**named, profile="flood", host_id="a", n_windows=0, why="not run"),
+    )
+    opened(page, empty)
+
+    cells = page.locator("td.untested")
+    cells.first.wait_for()
+    assert cells.all_inner_texts() == ["n/a", "untested"]
+    assert cells.first.get_attribute("title") == "one phase"
+
+
 def test_the_page_asks_only_its_own_server(page, whole):
     asked = []
     page.on("request", lambda request: asked.append(request.url))

@@ -37,7 +37,7 @@ export function groups(store, ui) {
     const missing = Object.hasOwn(untested, host) && untested[host].includes(profile);
     if (e?.macro_f1 == null) {
       const why = e?.why ?? (missing ? 'untested' : 'no score');
-      return html`<td class="untested" title=${why}>${e || missing ? 'untested' : '–'}</td>`;
+      return html`<td class="untested" title=${why}>${e?.n_windows ? 'n/a' : e || missing ? 'untested' : '–'}</td>`;
     }
     return html`<td class=${'f' + step(e.macro_f1, 10)} title=${interval(e.ci_low, e.ci_high)}>${fixed(e.macro_f1, 2)}<small>n ${count(e.n_windows)}</small></td>`;
   };
