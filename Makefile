@@ -10,10 +10,14 @@ SPLIT  ?= host
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run test test-all check peers bench bench-models ui clean install browser
+.PHONY: run demo test test-all check peers bench bench-live bench-models bench-evaluation bench-scale bench-dashboard ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
+
+# Dashboard and replay of a recorded episode with all twelve models, which it trains if they are not.
+demo: install
+	$(BIN)/cis490 demo
 
 test: install browser
 	$(BIN)/pytest -m "not long and not browser and not peers"
@@ -45,6 +49,18 @@ bench-models: peers
 bench-scale: install
 	$(BIN)/python -m benchmarks.scale_out
 
+# What `cis490 live` costs on this machine, and that it stays so.
+bench-live: install
+	$(BIN)/python -m benchmarks.live
+
+# The live dashboard under load: 50 browsers, floods of events, and its page in chromium.
+bench-dashboard: install browser
+	$(BIN)/python -m benchmarks.dashboard
+
+# Simulations: half an hour on a busy machine. QUICK=--quick prints a rough table and writes nothing.
+bench-evaluation: install
+	$(BIN)/python -m benchmarks.intervals $(QUICK)
+
 ui: install
 	$(BIN)/dagster dev
 
@@ -60,4 +76,4 @@ browser:
 	@command -v chromium >/dev/null || { echo "make test needs chromium (Debian: apt-get install chromium)"; exit 2; }
 
 clean:
-	rm -rf data/processed data/artifacts data/reports data/dagster
+	rm -rf data/processed data/artifacts data/reports data/dagster data/dashboard

@@ -54,7 +54,7 @@ class Scale:
     public_seeds: int = 5
     settings: Mapping[str, Mapping[str, Any]]
     public_settings: Mapping[str, Any]
-    oracle_hosts: int = 1
+    oracle_hosts: int = 3
     peers: tuple[str, ...] = tuple(PEERS)
     """On the simulated store; QUANT trains for minutes there."""
     repetitions: int = 7

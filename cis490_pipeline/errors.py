@@ -81,3 +81,11 @@ class EvaluationError(PipelineError):
 
 class EventError(PipelineError):
     """A dashboard event breaks the contract, or could not be delivered."""
+
+
+class EventRefusedError(EventError):
+    """A dashboard was reached and would not take the events; carries the HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

@@ -106,6 +106,8 @@ def test_definitions_load_neither_torch_nor_xgboost() -> None:
         "store.sweep",
         "events.contract",
         "events.publisher",
+        "dashboard.server",
+        "cli.dashboard",
         "evaluation.report",
         "splits.recipes",
     ],
@@ -114,6 +116,12 @@ def test_a_small_device_loads_neither_torch_nor_xgboost_nor_dagster(module: str)
     loaded = loaded_by(f"import cis490_pipeline.{module}")
 
     assert loaded.isdisjoint({"torch", "xgboost", "dagster"})
+
+
+def test_the_dashboard_loads_no_numeric_library() -> None:
+    loaded = loaded_by("import cis490_pipeline.cli.dashboard")
+
+    assert loaded.isdisjoint({"numpy", "polars", "pandas", "onnxruntime"})
 
 
 def test_validating_and_extracting_load_neither_torch_nor_xgboost_nor_dagster() -> None:

@@ -98,6 +98,11 @@ def require_options(arguments):
     context = click.Context(cis490, info_name="cis490")
     command = cis490.get_command(context, arguments[0])
     assert command is not None, f"no command {arguments[0]}"
+    if isinstance(command, click.Group):
+        inner = click.Context(command, info_name=arguments[0], parent=context)
+        context, arguments = inner, arguments[1:]
+        command = command.get_command(inner, arguments[0])
+        assert command is not None, f"no command {arguments[0]}"
     inner = click.Context(command, info_name=arguments[0], parent=context)
     given, rest, _ = command.make_parser(inner).parse_args(list(arguments[1:]))
     assert not rest

@@ -17,6 +17,8 @@ from cis490_pipeline.features.schema import FeatureSchema
 from cis490_pipeline.store.files import canonical_json
 
 FORMAT_VERSION: Final = 2
+GOLDEN_TOLERANCE: Final = 1e-4
+"""Another processor rounds float32 otherwise by far less; another model differs by far more."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

@@ -52,6 +52,56 @@ def load_checkpoint(folder: Path, expected_schema: FeatureSchema | None) -> Chec
         If it was trained on other features; names the first difference and what to do. Features
         that only words tell apart, by a migration with its proof, are the same.
     """
+    manifest, schema, migrated = open_manifest(folder, expected_schema)
+    members = _read_members(folder, manifest)
+    weights = _arrays(folder / WEIGHTS, members[WEIGHTS]) if WEIGHTS in members else {}
+    require_finite(folder, weights)
+    calibrator, cleanliness = calibration_of(folder, manifest, schema, members[CALIBRATION])
+    checkpoint = Checkpoint(
+        architecture=_named(folder, "architecture", Architecture, manifest.architecture),
+        architecture_version=manifest.architecture_version,
+        variant=_named(folder, "variant", Variant, manifest.variant),
+        config=manifest.config,
+        schema=schema,
+        calibrator=calibrator,
+        cleanliness=cleanliness,
+        seed=manifest.seed,
+        threads=manifest.threads,
+        data_digest=manifest.data_digest,
+        split_digest=manifest.split_digest,
+        golden=golden_of(folder, members[GOLDEN]),
+        weights=weights,
+        booster=members.get(BOOSTER, b""),
+        onnx=members.get(ONNX, b""),
+        commit=manifest.commit,
+        versions=manifest.versions,
+        history=manifest.history,
+        metrics=manifest.metrics,
+        classes=tuple(manifest.classes),
+        migrated=migrated,
+    )
+    if checkpoint.digest != manifest.digest:
+        raise CheckpointError(
+            f"{folder}: the content has digest {checkpoint.digest:.12}, {MANIFEST} says "
+            f"{manifest.digest:.12}; it was changed, copy or train it again"
+        )
+    return checkpoint
+
+
+def open_manifest(
+    folder: Path, expected_schema: FeatureSchema | None
+) -> tuple[Manifest, FeatureSchema, tuple[str, ...]]:
+    """Read ``checkpoint.json`` and see that this code can use what it describes.
+
+    Returns
+    -------
+    The manifest, its feature schema, and the migrations under which that one was let in.
+
+    Raises
+    ------
+    CheckpointError, SchemaMismatchError
+        As ``load_checkpoint``.
+    """
     manifest = read_manifest(folder)
     _require_classes(folder, manifest)
     schema = FeatureSchema.from_dict(manifest.feature_schema)
@@ -68,39 +118,7 @@ def load_checkpoint(folder: Path, expected_schema: FeatureSchema | None) -> Chec
     migrated = None if expected_schema is None else migrations_between(schema, expected_schema)
     if expected_schema is not None and migrated is None:
         require_same(folder, schema, expected_schema, manifest.commit)
-    members = _read_members(folder, manifest)
-    weights = _arrays(folder / WEIGHTS, members[WEIGHTS]) if WEIGHTS in members else {}
-    require_finite(folder, weights)
-    calibrator, cleanliness = _calibration(folder, manifest, schema, members[CALIBRATION])
-    checkpoint = Checkpoint(
-        architecture=_named(folder, "architecture", Architecture, manifest.architecture),
-        architecture_version=manifest.architecture_version,
-        variant=_named(folder, "variant", Variant, manifest.variant),
-        config=manifest.config,
-        schema=schema,
-        calibrator=calibrator,
-        cleanliness=cleanliness,
-        seed=manifest.seed,
-        threads=manifest.threads,
-        data_digest=manifest.data_digest,
-        split_digest=manifest.split_digest,
-        golden=_golden(folder, members[GOLDEN]),
-        weights=weights,
-        booster=members.get(BOOSTER, b""),
-        onnx=members.get(ONNX, b""),
-        commit=manifest.commit,
-        versions=manifest.versions,
-        history=manifest.history,
-        metrics=manifest.metrics,
-        classes=tuple(manifest.classes),
-        migrated=migrated or (),
-    )
-    if checkpoint.digest != manifest.digest:
-        raise CheckpointError(
-            f"{folder}: the content has digest {checkpoint.digest:.12}, {MANIFEST} says "
-            f"{manifest.digest:.12}; it was changed, copy or train it again"
-        )
-    return checkpoint
+    return manifest, schema, migrated or ()
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -144,17 +162,26 @@ def _read_members(folder: Path, manifest: Manifest) -> Members:
             f"{folder / MANIFEST}: lists the files {', '.join(sorted(names)) or 'none'}; wanted "
             f"{CALIBRATION}, {GOLDEN}, one of {WEIGHTS} or {BOOSTER}, and perhaps {ONNX}"
         )
-    members = {}
-    for name, record in sorted(manifest.files.items()):
-        content = _read(folder / name)
-        found = hashlib.sha256(content).hexdigest()
-        if found != record.sha256:
-            raise CheckpointError(
-                f"{folder / name}: sha256 is {found:.12}, {MANIFEST} says {record.sha256:.12} "
-                f"({len(content)} and {record.bytes} bytes); copy or train it again"
-            )
-        members[name] = content
-    return members
+    return {name: read_member(folder, manifest, name) for name in sorted(manifest.files)}
+
+
+def read_member(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """Read one file that the manifest names.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, too large, or not what the manifest says.
+    """
+    record = manifest.files[name]
+    content = _read(folder / name)
+    found = hashlib.sha256(content).hexdigest()
+    if found != record.sha256:
+        raise CheckpointError(
+            f"{folder / name}: sha256 is {found:.12}, {MANIFEST} says {record.sha256:.12} "
+            f"({len(content)} and {record.bytes} bytes); copy or train it again"
+        )
+    return content
 
 
 def _read(path: Path) -> bytes:
@@ -188,9 +215,16 @@ def _named(folder: Path, what: str, names: type[NameT], value: str) -> NameT:
         ) from unknown
 
 
-def _calibration(
+def calibration_of(
     folder: Path, manifest: Manifest, schema: FeatureSchema, content: bytes
 ) -> tuple[Calibrator, CleanlinessCheck | None]:
+    """Restore the calibrator and the cleanliness check from their file's bytes.
+
+    Raises
+    ------
+    CheckpointError
+        If they are damaged, or not what the manifest says.
+    """
     path, said = folder / CALIBRATION, manifest.calibrator
     arrays = _arrays(path, content)
     of_check = {
@@ -220,7 +254,14 @@ def _calibration(
     return calibrator, check
 
 
-def _golden(folder: Path, content: bytes) -> Golden:
+def golden_of(folder: Path, content: bytes) -> Golden:
+    """Restore the golden windows from their file's bytes.
+
+    Raises
+    ------
+    CheckpointError
+        If it holds something else.
+    """
     path = folder / GOLDEN
     arrays = _arrays(path, content)
     if sorted(arrays) != ["inputs", "probabilities"]:

@@ -27,9 +27,19 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "inspect": ("checkpoints", "Print a checkpoint for a person."),
     "export": ("checkpoints", "Write a checkpoint as ONNX, compared with its model."),
+    "bundle": ("live", "Make one folder of models and calibration for a device."),
+    "live": ("live", "Tell a device's phases as its rows arrive, and alarm."),
     "report": ("models", "Compare all models of a split and write report.html."),
+    "compare": ("compare", "Compare two runs, or two checkpoints, on identical windows."),
+    "demo": ("demo", "Watch a recorded episode unfold on the dashboard, seen by twelve models."),
+    "produce": ("produce", "Publish scores, speed, profiles or a replay to a dashboard."),
+    "dashboard": ("dashboard", "Serve the live dashboard."),
     "doctor": ("doctor", "Check this installation, the store and the data folder."),
 }
+
+_MOST: Final = "train,orchestrate"
+_EXTRA_OF: Final = {"aiohttp": "live", "onnxruntime": "live", "safetensors": "live"}
+"""Extra that brings a module, where the others would bring far more."""
 
 EXIT_FINDINGS: Final = 1
 EXIT_USAGE: Final = 2
@@ -52,7 +62,7 @@ class LazyGroup(click.Group):
         except ModuleNotFoundError as error:
             raise click.UsageError(
                 f"`cis490 {cmd_name}` needs {error.name}, which is not installed here; "
-                "pip install 'cis490_pipeline[train,orchestrate]' brings it"
+                f"pip install 'cis490_pipeline[{_EXTRA_OF.get(str(error.name), _MOST)}]' brings it"
             ) from error
         command: click.Command = getattr(module, cmd_name)
         return command

@@ -19,6 +19,7 @@ from cis490_pipeline.cli.tables import interval_text, print_leaderboard
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.experiment.drawing import draw_report
 from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.pipeline import corpus_stages, dataset_stages
@@ -117,19 +118,27 @@ def evaluate(
 
 @click.command()
 @split_option
+@click.option("--open", "open_report", is_flag=True, help="Open the report in a browser.")
 @workspace_options
 @json_option
-def report(recipe: str, as_json: bool, **flags: Any) -> int:
-    """Compare every evaluated model of a split, probes beside them; write report.html."""
+def report(recipe: str, open_report: bool, as_json: bool, **flags: Any) -> int:
+    """Compare every evaluated model of a split, probes beside them; write the report and tables.
+
+    The held-out side is not opened: stored predictions are compared, and where only the drawing has
+    changed, or nothing but the JSON of a report is here, the page is drawn from that.
+    """
     with progress_bars() as progress:
         workspace = Workspace(Settings.load(**flags), progress)
         stage = Leaderboard(workspace, Recipe(recipe))
-        if stage.inputs() is None:
+        if stage.inputs() is not None:
+            stage.ensure()
+        elif workspace.paths.leaderboard(recipe).is_file():
+            draw_report(workspace.paths, Recipe(recipe))
+        else:
             raise EvaluationError(
                 f"no model of split {recipe} is evaluated and up to date; "
                 f"run: cis490 run --split {recipe}"
             )
-        stage.ensure()
     board = read_json(workspace.paths.leaderboard(recipe))
     page = workspace.paths.report_html(recipe)
     if as_json:
@@ -137,4 +146,6 @@ def report(recipe: str, as_json: bool, **flags: Any) -> int:
         return 0
     print_leaderboard(board)
     click.echo(f"report: {page}")
+    if open_report:
+        click.launch(str(page))
     return 0

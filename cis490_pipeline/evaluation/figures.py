@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cis490_pipeline.domain import Variant
-from cis490_pipeline.evaluation.html_view import phase_name
+from cis490_pipeline.evaluation.page.words import phase_name
 
 _DPI = 100
 _COLOURS = {Variant.REALISTIC: "#0072b2", Variant.ORACLE: "#a8430b"}

@@ -1,23 +1,83 @@
 """The report as one page: a single file that needs neither network nor script."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from importlib.resources.abc import Traversable
+from typing import Any, Final
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cis490_pipeline.domain import CHANNELS
-from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation import html_view as view
-from cis490_pipeline.evaluation.html_calibration import ablation_view, baselines_text
+from cis490_pipeline.evaluation.intervals import MIN_EPISODES_FOR_PERCENTILES
+from cis490_pipeline.evaluation.page import (
+    answer,
+    cards,
+    certainty,
+    detection,
+    differences,
+    origin,
+    places,
+    robustness,
+    scores,
+    shortcuts,
+    studies,
+    words,
+)
+from cis490_pipeline.evaluation.page.numbers import Numbers
+from cis490_pipeline.evaluation.page.plain import plain_text
 from cis490_pipeline.store.files import digest
+
+_PACKAGE: Final = "cis490_pipeline.evaluation.page"
+
+
+def _methods(numbers: Numbers) -> dict[str, Any]:
+    return {"few_episodes": MIN_EPISODES_FOR_PERCENTILES}
+
+
+SECTIONS: Final[tuple[tuple[str, str, Callable[[Numbers], dict[str, Any]]], ...]] = (
+    ("answer", "The answer", answer.view),
+    ("scores", "Leaderboard", scores.view),
+    ("differences", "Which differences are real", differences.view),
+    ("places", "Where it holds", places.view),
+    ("detection", "Detection", detection.view),
+    ("certainty", "How sure it may be", certainty.view),
+    ("shortcuts", "Shortcuts", shortcuts.view),
+    ("robustness", "Robustness", robustness.view),
+    ("studies", "Studies", studies.view),
+    ("origin", "Provenance", origin.view),
+    ("cards", "Model cards", cards.view),
+    ("methods", "Methods, and what is not shown", _methods),
+)
+"""Name of the template, heading, and what works out its numbers, in a sceptic's order."""
+
+_FILTERS: Final = {
+    "score": words.score,
+    "signed": words.signed,
+    "p": words.p_value,
+    "percent": words.percent,
+    "seconds": words.seconds,
+    "rate": words.rate,
+    "device_time": words.device_time,
+    "phase": words.phase_name,
+    "level": words.level,
+    "thousands": words.thousands,
+    "between": words.between,
+    "plain": plain_text,
+}
 
 
 def page_digest() -> str:
     """Digest of what draws the page: it is drawn again when this changes, the numbers are not."""
-    folder = files("cis490_pipeline.evaluation")
-    names = ("report.html", "report.css", "html.py", "html_view.py", "html_calibration.py")
-    return digest({name: (folder / name).read_text(encoding="utf-8") for name in names})
+    drawing = {path.name: path.read_text(encoding="utf-8") for path in _sources(files(_PACKAGE))}
+    own = files("cis490_pipeline.evaluation") / "html.py"
+    return digest({**drawing, "html.py": own.read_text(encoding="utf-8")})
+
+
+def _sources(folder: Traversable) -> Iterator[Traversable]:
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _sources(path)
+        elif path.name.endswith((".py", ".html", ".css")):
+            yield path
 
 
 def render_report(
@@ -26,6 +86,7 @@ def render_report(
     *,
     split: Mapping[str, Any],
     provenance: Mapping[str, Any],
+    checkpoints: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
     """Draw a leaderboard and its reports.
 
@@ -36,59 +97,43 @@ def render_report(
     split : ``Split.summary()``.
     provenance : what a reader needs to repeat it (commit, corpus digest, versions, …), shown as
         name and value.
+    checkpoints : what ``describe`` says of each model's checkpoint, with the ``seconds`` of its
+        training; for the model cards. Models may be absent.
 
     Returns
     -------
     HTML with its styles and drawings inside, nothing fetched and nothing run. Every name from
-    outside is escaped.
+    outside is escaped. Parts that older reports lack are said to be not measured.
 
     Raises
     ------
     EvaluationError
         If a row of the leaderboard has no report.
     """
-    named = {report["model"]: report for report in reports}
-    missing = [row["model"] for row in leaderboard["rows"] if row["model"] not in named]
-    if missing:
-        raise EvaluationError(f"the page needs the reports of {missing}")
-    chosen = view.chosen_report(leaderboard, named)
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    numbers = Numbers.of(
+        leaderboard,
+        reports,
+        split=split,
+        provenance=provenance,
+        checkpoints=checkpoints or {},
     )
-    environment.filters |= {
-        "score": view.score,
-        "signed": view.signed,
-        "p": view.p_value,
-        "phase": view.phase_name,
-        "level": view.level,
-        "thousands": view.thousands,
-    }
-    folder = files("cis490_pipeline.evaluation")
-    template = environment.from_string((folder / "report.html").read_text(encoding="utf-8"))
-    return template.render(
+    environment = Environment(
+        loader=PackageLoader(_PACKAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= _FILTERS
+    style = files(_PACKAGE) / "templates" / "report.css"
+    return environment.get_template("page.html").render(
         board=leaderboard,
         split=split,
-        provenance={str(k): view.provenance_text(v) for k, v in provenance.items()},
-        chosen=chosen,
-        style=(folder / "report.css").read_text(encoding="utf-8"),
-        n_channels={
-            "realistic": sum(channel.deployable for channel in CHANNELS),
-            "oracle": len(CHANNELS),
-        },
-        heading=view.heading(leaderboard),
-        tiles=view.tiles(leaderboard, named, chosen),
-        bars=view.bars(leaderboard),
-        probes=view.probes(leaderboard),
-        confusion=view.confusion_rows(chosen["confusion"]),
-        small_confusions=[
-            {"report": report, "rows": view.confusion_rows(report["confusion"])}
-            for report in view.in_board_order(leaderboard, named)
-            if report["kind"] == "model"
+        chosen=numbers.chosen,
+        held_out=numbers.held_out,
+        tested_on=numbers.tested_on,
+        style=style.read_text(encoding="utf-8"),
+        sections=[
+            {"name": name, "title": title, "view": view(numbers)} for name, title, view in SECTIONS
         ],
-        profile_map=view.profile_map(chosen),
-        all_reports=view.in_board_order(leaderboard, named),
-        pair_tables=view.pair_tables(leaderboard),
-        views=view.view_rows(leaderboard),
-        ablation=ablation_view(leaderboard),
-        baselines=baselines_text(chosen),
     )

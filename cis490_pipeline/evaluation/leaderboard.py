@@ -11,7 +11,7 @@ from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.best_probe import against_probes
 from cis490_pipeline.evaluation.intervals import N_RESAMPLES, finite_or_none
 from cis490_pipeline.evaluation.paired import compare, holm, require_identical_windows
-from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.evaluation.predictions import matrices_of, require_scored
 from cis490_pipeline.evaluation.seeds import seed_summary
 
 Report = Mapping[str, Any]
@@ -67,13 +67,15 @@ def compare_models(
     Raises
     ------
     EvaluationError
-        If predictions are missing, or were not made on identical windows.
+        If predictions are missing, touch the baseline, or were not made on identical windows.
     """
     named = {report["model"]: report for report in (*reports, *probe_reports)}
     missing = sorted(set(named) - set(predictions))
     if missing:
         raise EvaluationError(f"no predictions to compare of {missing}")
     test = {name: predictions[name].filter(pl.col("split") == Side.TEST) for name in named}
+    for name, frame in test.items():
+        require_scored(name, frame)
     require_identical_windows(test)
     counts = {name: matrices_of(frame).counts for name, frame in test.items()}
 

@@ -1,6 +1,5 @@
 """How well a model's own doubt tells windows of a profile it never saw from those it knows."""
 
-import math
 from typing import Any, Final
 
 import numpy as np
@@ -9,6 +8,7 @@ from scipy.special import logsumexp
 
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.intervals import finite_or_none, interval_of
+from cis490_pipeline.evaluation.rates import share_dict
 from cis490_pipeline.evaluation.resampling import resample_weights
 from cis490_pipeline.features.stretches import scattered
 
@@ -163,24 +163,18 @@ def _wins(of_novel: list[Floats], of_known: list[Floats]) -> Floats:
     return wins
 
 
-def share_of(n: int, of: int, *, level: float = 0.95) -> dict[str, Any]:
-    """Share of episodes with Wilson's interval; null of none.
+def share_of(n: int, of: int) -> dict[str, Any]:
+    """Share of episodes with Wilson's 95 % interval; null of none.
 
     Parameters
     ----------
     n : how many, of : how many there are.
-    level : 0 to 1.
     """
-    from scipy.stats import binomtest
-
-    if not of:
-        return {"share": None, "share_low": None, "share_high": None, "why": "there is no episode"}
-    found = binomtest(n, of).proportion_ci(level, method="wilson")
-    share = n / of
-    assert math.isfinite(share)
+    found = share_dict(n, of)
+    why = "there is no episode" if not of else None
     return {
-        "share": share,
-        "share_low": float(found.low),
-        "share_high": float(found.high),
-        "why": None,
+        "share": found["share"],
+        "share_low": found["low"],
+        "share_high": found["high"],
+        "why": why,
     }

@@ -1,7 +1,8 @@
-"""The one file every metric reads: what a checkpoint said of each scored window.
+"""The one file every metric reads: what a checkpoint said of each window of val and test.
 
 Written once per checkpoint and split, with both digests beside it, so that no score can be
-computed from predictions of another model or of other sides.
+computed from predictions of another model or of other sides. Windows that touch the baseline are
+in the file and marked; readers get the scored windows alone unless they ask for these too.
 """
 
 from pathlib import Path
@@ -29,19 +30,22 @@ PREDICTION_SCHEMA: Final = pl.Schema(
         "t_start_wall_ns": pl.Int64(),
         "t_end_wall_ns": pl.Int64(),
         "purity": pl.Float64(),
+        "touches_baseline": pl.Boolean(),
         "y_true": pl.String(),
         **{column: pl.Float64() for column in PROBABILITY_COLUMNS},
         "calibration_id": pl.String(),
         "baseline_suspect": pl.Boolean(),
     }
 )
-"""``calibration_id`` says what the device was measured against (``episode:<id>``, or the id of a
-calibration record), ``baseline_suspect`` whether the cleanliness check flagged it. Both are null
-where nothing was calibrated, the latter too where it could not be checked."""
+"""``touches_baseline`` marks windows that overlap the readings an episode is calibrated by: no
+score but ``subsets`` counts them. ``calibration_id`` says what the device was measured against
+(``episode:<id>``, or the id of a calibration record), ``baseline_suspect`` whether the cleanliness
+check flagged it. Both are null where nothing was calibrated, the latter too where it could not be
+checked."""
 
 PREDICTION_COLUMNS: Final = tuple(PREDICTION_SCHEMA)
 
-PREDICTIONS_VERSION: Final = "2"
+PREDICTIONS_VERSION: Final = "3"
 """Raised when the columns or what they mean change; files of another version are made again."""
 
 _PARQUET, _MANIFEST = "predictions.parquet", "predictions.json"
@@ -53,8 +57,9 @@ def prediction_frame(windows: pl.DataFrame, proba: npt.NDArray[np.floating[Any]]
 
     Parameters
     ----------
-    windows : the key columns of ``PREDICTION_COLUMNS``; the true phase may be called ``phase``,
-        and what was not calibrated has neither ``calibration_id`` nor ``baseline_suspect``.
+    windows : the key columns of ``PREDICTION_COLUMNS``; ``y_true`` and ``touches_baseline`` may be
+        called ``phase`` and ``baseline``, as a dataset calls them, and what was not calibrated has
+        neither ``calibration_id`` nor ``baseline_suspect``.
     proba : (n_windows, K) in the order of ``PHASES``.
 
     Returns
@@ -71,8 +76,9 @@ def prediction_frame(windows: pl.DataFrame, proba: npt.NDArray[np.floating[Any]]
             f"{windows.height} windows need probabilities of shape "
             f"({windows.height}, {len(PHASES)}), got {proba.shape}"
         )
-    if "y_true" not in windows.columns and "phase" in windows.columns:
-        windows = windows.rename({"phase": "y_true"})
+    for here, in_dataset in (("y_true", "phase"), ("touches_baseline", "baseline")):
+        if here not in windows.columns and in_dataset in windows.columns:
+            windows = windows.rename({in_dataset: here})
     for name in ("calibration_id", "baseline_suspect"):
         if name not in windows.columns:
             windows = windows.with_columns(pl.lit(None, dtype=PREDICTION_SCHEMA[name]).alias(name))
@@ -104,6 +110,9 @@ def checked_predictions(frame: pl.DataFrame) -> pl.DataFrame:
         strange = sorted(str(value) for value in set(frame[column]) - set(allowed))
         if strange:
             faults.append(f"{column} holds {strange}, known are {allowed}")
+    n_unmarked = frame["touches_baseline"].null_count()
+    if n_unmarked:
+        faults.append(f"of {n_unmarked} windows nothing says whether they touch the baseline")
     n_twice = frame.height - frame.select("episode_id", "window_idx").n_unique()
     if n_twice:
         faults.append(f"{n_twice} windows are there twice")
@@ -156,6 +165,7 @@ def write_predictions(
         "n_test_openings": int(before.get("n_test_openings", 0) if same_split else 0) + opened,
         "test_openings": openings,
         "n_windows": frame.height,
+        "n_windows_scored": scored_windows(frame).height,
         "sha256": file_sha256(folder / _PARQUET),
     }
     write_json(folder / _MANIFEST, manifest)
@@ -163,7 +173,11 @@ def write_predictions(
 
 
 def read_predictions(
-    folder: Path, *, checkpoint_digest: str | None = None, split_digest: str | None = None
+    folder: Path,
+    *,
+    checkpoint_digest: str | None = None,
+    split_digest: str | None = None,
+    include_baseline: bool = False,
 ) -> pl.DataFrame:
     """Read stored predictions, refusing those of another checkpoint or split.
 
@@ -171,6 +185,8 @@ def read_predictions(
     ----------
     folder : the checkpoint's folder.
     checkpoint_digest, split_digest : what they must be of; None takes any.
+    include_baseline : also the windows that touch the baseline (for replay and ``subsets``; never
+        for a score).
 
     Raises
     ------
@@ -199,7 +215,29 @@ def read_predictions(
         raise EvaluationError(
             f"{path}: missing, or not the file {_MANIFEST} describes; evaluate the checkpoint again"
         )
-    return checked_predictions(pl.read_parquet(path))
+    frame = checked_predictions(pl.read_parquet(path))
+    return frame if include_baseline else scored_windows(frame)
+
+
+def scored_windows(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a prediction frame that are clear of the baseline: what every score is of."""
+    return frame.filter(~pl.col("touches_baseline"))
+
+
+def require_scored(name: str, frame: pl.DataFrame) -> None:
+    """Refuse windows that touch the baseline where scores are computed.
+
+    Raises
+    ------
+    EvaluationError
+        Naming the model, and how many of its windows touch it.
+    """
+    n_touching = int(frame["touches_baseline"].sum())
+    if n_touching:
+        raise EvaluationError(
+            f"{name}: {n_touching} of {frame.height} windows touch the baseline their episode is "
+            f"calibrated by, and such are never scored; take scored_windows of the predictions"
+        )
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -21,11 +21,16 @@ from cis490_pipeline.evaluation.predictions import (
     checked_predictions,
     matrices_of,
     probabilities,
+    require_scored,
     true_classes,
 )
+from cis490_pipeline.evaluation.ranking import average_precision
+from cis490_pipeline.evaluation.reliability import reliability
+from cis490_pipeline.evaluation.segments import segment_scores
+from cis490_pipeline.evaluation.subsets import subset_scores
 from cis490_pipeline.evaluation.sureness import brier, calibration_error, log_loss
 
-EVALUATION_VERSION: Final = "2"
+EVALUATION_VERSION: Final = "3"
 """Raised when a number of a report is computed in another way."""
 
 CLEAN_ONLY: Final = "clean-only"
@@ -54,6 +59,7 @@ def evaluate(
     kind: str = "model",
     n_resamples: int = N_RESAMPLES,
     alarm: AlarmInputs | None = None,
+    baseline_windows: pl.DataFrame | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score the predictions of one model or probe.
@@ -69,6 +75,7 @@ def evaluate(
     kind : ``model`` or ``probe``.
     n_resamples : of every interval.
     alarm : what the account of the alarm needs; without it ``detection`` is null.
+    baseline_windows : predictions of windows that touch the baseline, read by ``subsets`` alone.
     extra : further JSON values to carry, such as the number of test openings.
 
     Returns
@@ -78,9 +85,11 @@ def evaluate(
     Raises
     ------
     EvaluationError
-        If the frame cannot be scored, holds no test window, or the split's summary is incomplete.
+        If the frame cannot be scored, holds a window that touches the baseline, or no test window,
+        or the split's summary is incomplete.
     """
     frame = checked_predictions(frame)
+    require_scored(model, frame)
     absent = [name for name in _SPLIT_FIELDS if name not in split]
     if absent:
         raise EvaluationError(f"{model}: the split's summary lacks {absent}")
@@ -107,6 +116,11 @@ def evaluate(
         **_side(test, seed, n_resamples),
         "val": _side(sides[Side.VAL], seed, n_resamples),
         "baselines": {str(side): _baselines(rows) for side, rows in sides.items()},
+        "reliability": reliability(sides[Side.VAL], test),
+        "segments": segment_scores(test),
+        "subsets": subset_scores(
+            test, _on_test(baseline_windows), seed=seed, n_resamples=n_resamples
+        ),
         "per_class": _per_class(test),
         "confusion": _confusion(test),
         "per_profile": profiles,
@@ -150,8 +164,15 @@ def _baselines(frame: pl.DataFrame) -> dict[str, Any]:
     }
 
 
+def _on_test(windows: pl.DataFrame | None) -> pl.DataFrame | None:
+    if windows is None:
+        return None
+    return checked_predictions(windows).filter(pl.col("split") == Side.TEST)
+
+
 def _per_class(frame: pl.DataFrame) -> list[dict[str, Any]]:
     scores = class_scores(matrices_of(frame).pooled)
+    y_true, proba = true_classes(frame), probabilities(frame)
     return [
         {
             "phase": str(phase),
@@ -160,6 +181,8 @@ def _per_class(frame: pl.DataFrame) -> list[dict[str, Any]]:
             "f1": finite_or_none(scores.f1[k]),
             "support": int(scores.support[k]),
             "predicted": int(scores.predicted[k]),
+            "pr_auc": finite_or_none(average_precision(y_true == k, proba[:, k])),
+            "prevalence": finite_or_none((y_true == k).mean()),
         }
         for k, phase in enumerate(PHASES)
     ]
@@ -221,7 +244,8 @@ def _minimum(hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not scored:
         return None
     worst = min(scored, key=lambda host: (host["macro_f1"], host["host_id"]))
-    return {"host_id": worst["host_id"], "macro_f1": worst["macro_f1"]}
+    kept = ("host_id", "macro_f1", "ci_low", "ci_high", "ci_method", "n_episodes", "n_windows")
+    return {name: worst[name] for name in kept}
 
 
 def _profile_by_host(

@@ -1,12 +1,16 @@
 """Whether probabilities mean what they say: Brier score, calibration error, log loss."""
 
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-_N_BINS = 15
-_FLOOR = 1e-15
+N_BINS: Final = 15
+FLOOR: Final = 1e-15
+"""A probability of zero has no logarithm."""
 
 
 def brier(y_true: npt.NDArray[np.int64], proba: Floats) -> float:
@@ -27,10 +31,53 @@ def log_loss(y_true: npt.NDArray[np.int64], proba: Floats) -> float:
     """Mean negative log probability of the truth, nats; NaN without any window."""
     if not y_true.size:
         return float("nan")
-    return float(-np.log(np.maximum(proba[np.arange(y_true.size), y_true], _FLOOR)).mean())
+    return float(-np.log(np.maximum(proba[np.arange(y_true.size), y_true], FLOOR)).mean())
 
 
-def calibration_error(y_true: npt.NDArray[np.int64], proba: Floats, n_bins: int = _N_BINS) -> float:
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """Windows of about the same confidence."""
+
+    confidence: float
+    """Mean highest probability."""
+    accuracy: float
+    """Share predicted right."""
+    n: int
+    """Windows."""
+
+
+def reliability_bins(
+    y_true: npt.NDArray[np.int64], proba: Floats, n_bins: int = N_BINS
+) -> list[Bin]:
+    """Set confidence against accuracy, in bins of equally many windows.
+
+    Parameters
+    ----------
+    y_true : (n_windows,) class indices.
+    proba : (n_windows, K).
+    n_bins : fewer are used where there are fewer windows.
+
+    Returns
+    -------
+    From the least to the most confident; none without any window.
+    """
+    if not y_true.size:
+        return []
+    confidence = proba.max(axis=1)
+    right = proba.argmax(axis=1) == y_true
+    # Equal mass: with equal widths nearly all windows share one bin and the rest is noise.
+    order = np.argsort(confidence, kind="stable")
+    return [
+        Bin(
+            confidence=float(confidence[members].mean()),
+            accuracy=float(right[members].mean()),
+            n=len(members),
+        )
+        for members in np.array_split(order, min(n_bins, y_true.size))
+    ]
+
+
+def calibration_error(y_true: npt.NDArray[np.int64], proba: Floats, n_bins: int = N_BINS) -> float:
     """Measure the gap between confidence and accuracy, over bins of equally many windows.
 
     Parameters
@@ -42,15 +89,12 @@ def calibration_error(y_true: npt.NDArray[np.int64], proba: Floats, n_bins: int 
     Returns
     -------
     0…1; NaN without any window.
+
+    Notes
+    -----
+    Expected calibration error with bins of equal mass: Nguyen and O'Connor, EMNLP 2015.
     """
-    if not y_true.size:
+    bins = reliability_bins(y_true, proba, n_bins)
+    if not bins:
         return float("nan")
-    confidence = proba.max(axis=1)
-    right = (proba.argmax(axis=1) == y_true).astype(np.float64)
-    # Equal mass: with equal widths nearly all windows share one bin and the rest is noise.
-    order = np.argsort(confidence, kind="stable")
-    bins = np.array_split(order, min(n_bins, y_true.size))
-    gaps = [
-        abs(confidence[members].mean() - right[members].mean()) * len(members) for members in bins
-    ]
-    return float(sum(gaps) / y_true.size)
+    return sum(abs(b.confidence - b.accuracy) * b.n for b in bins) / y_true.size

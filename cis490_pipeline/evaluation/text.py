@@ -22,3 +22,53 @@ def markdown_escape(name: Any) -> str:
     visible = "".join(char if char.isprintable() else " " for char in str(name))
     escaped = _MARKDOWN.sub(r"\\\1", visible)
     return "".join(_HTML.get(char, char) for char in escaped)
+
+
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    '"': "''",
+}
+
+
+def spreadsheet_escape(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula: such text gets an apostrophe before it.
+
+    Parameters
+    ----------
+    text : a cell of text. Numbers are no text and must not be passed: a negative one would become
+        text.
+
+    Examples
+    --------
+    >>> spreadsheet_escape("=HYPERLINK(1)"), spreadsheet_escape("lab-nuc")
+    ("'=HYPERLINK(1)", 'lab-nuc')
+    """
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+
+
+def latex_escape(name: Any) -> str:
+    r"""Return text that LaTeX prints as it is, on one line.
+
+    Parameters
+    ----------
+    name : anything; its ``str`` is escaped.
+
+    Examples
+    --------
+    >>> latex_escape("50 % of $x_1$")
+    '50 \\% of \\$x\\_1\\$'
+    """
+    visible = "".join(char if char.isprintable() else " " for char in str(name))
+    return "".join(_LATEX.get(char, char) for char in visible)

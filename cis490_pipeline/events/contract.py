@@ -1,33 +1,264 @@
 """The events a dashboard understands. One definition; JSON Schema is made from it.
 
-Keys marked as required are exactly those of the older dashboard, so that either side can be
-replaced; every other key is optional and left out when unknown.
+Six types are the older dashboard's. Of these the required keys are exactly the older ones, so that
+either side can be replaced; every other key is optional and left out when unknown. The others are
+extensions under names of their own, which an older dashboard does not know.
 """
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
+
+from cis490_pipeline.events.values import (
+    Channels,
+    Count,
+    Curve,
+    Identity,
+    Name,
+    Names,
+    Number,
+    Point,
+    Positive,
+    Seconds,
+    Share,
+    Text,
+    Times,
+)
+
+MAX_EVENTS = 20_000
+"""Of one published body."""
 
 
-class ModelMetric(msgspec.Struct, tag="model_metric", omit_defaults=True, kw_only=True):
-    """Score of one model on the test side of one split."""
+class _Event(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What every event may carry."""
 
-    model: str
-    accuracy: float
-    """Macro F1, under the name the older dashboard's bars read."""
-    metric: str | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    n_episodes: int | None = None
-    n_windows: int | None = None
-    split: str | None = None
-    variant: str | None = None
-    untested_profiles: dict[str, list[str]] | None = None
-    event_id: str | None = None
+    event_id: Identity | None = None
     """Identity of the event: a dashboard shows it once, however often it arrives."""
 
 
-Event = ModelMetric
+class ModelMetric(_Event, tag="model_metric", omit_defaults=True, kw_only=True):
+    """Score of one model on the test side of one split."""
+
+    model: Name
+    accuracy: Share
+    """Macro F1, under the name the older dashboard's bars read."""
+    metric: Name | None = None
+    ci_low: Share | None = None
+    ci_high: Share | None = None
+    n_episodes: Count | None = None
+    n_windows: Count | None = None
+    split: Name | None = None
+    variant: Name | None = None
+    untested_profiles: (
+        Annotated[dict[Name, Annotated[list[Name], Meta(max_length=256)]], Meta(max_length=256)]
+        | None
+    ) = None
+
+
+class ModelPerf(_Event, tag="model_perf", omit_defaults=True, kw_only=True):
+    """How fast one model answers on the device that measured it, one window at a time."""
+
+    model: Name
+    latency_us: Positive
+    """Median time of one window, µs."""
+    accuracy: Share | None
+    """Macro F1; null where none is known."""
+    p50_us: Positive | None = None
+    p95_us: Positive | None = None
+    p99_us: Positive | None = None
+    windows_per_s: Positive | None = None
+    device: Text | None = None
+    variant: Name | None = None
+    n_windows: Count | None = None
+    """How many windows were timed."""
+
+
+class Prediction(_Event, tag="prediction", omit_defaults=True, kw_only=True):
+    """What a model says of one window, beside the truth."""
+
+    episode_id: Identity
+    window_idx: Count
+    predicted: Name
+    actual: Name | None
+    """True phase; null where nobody knows it, as on a device at work."""
+    model: Name | None = None
+    confidence: Share | None = None
+    """Probability of the predicted phase."""
+    t_start_s: Seconds | None = None
+    """Start of the window, seconds since the episode's start."""
+    t_end_s: Seconds | None = None
+    alarm: bool | None = None
+    """Whether this model's alarm stands at the window's end."""
+    p_infected: Share | None = None
+    """Filtered probability of the phases that raise the alarm."""
+    host_id: Name | None = None
+
+
+class AttackProfile(_Event, tag="attack_profile", omit_defaults=True, kw_only=True):
+    """Course of a channel over one attack profile's episodes, aligned at a phase."""
+
+    name: Name
+    shape: Name | Curve
+    """What kind of course it is, in a word or as a curve of its own."""
+    curve: Annotated[list[Number | Point | None], Meta(max_length=2000)]
+    """Median over episodes, at equal steps or as pairs of time and value."""
+    low: Curve | None = None
+    """Lower quartile."""
+    high: Curve | None = None
+    """Upper quartile."""
+    t_start_s: Seconds | None = None
+    """Time of the first value, seconds since the aligning phase began."""
+    step_s: Positive | None = None
+    channel: Name | None = None
+    unit: Name | None = None
+    aligned_at: Name | None = None
+    """Phase whose start is time zero."""
+    n_episodes: Count | None = None
+
+
+class Embedding(_Event, tag="embedding", omit_defaults=True, kw_only=True):
+    """One window as a point of a model's inner representation, 0 to 1."""
+
+    x: Number
+    y: Number
+    phase: Name
+    z: Number | None = None
+    predicted: Name | None = None
+    model: Name | None = None
+    episode_id: Identity | None = None
+    window_idx: Count | None = None
+
+
+class PhaseNow(_Event, tag="phase", omit_defaults=True, kw_only=True):
+    """The phase an episode is in now."""
+
+    phase: Name
+    episode_id: Identity | None = None
+    t_s: Seconds | None = None
+    """When it began, seconds since the episode's start."""
+
+
+class ModelFailure(_Event, tag="model_failure", omit_defaults=True, kw_only=True):
+    """A model that has no score, and why: it is shown as failed, not left out."""
+
+    model: Name
+    why: Text
+    split: Name | None = None
+    variant: Name | None = None
+
+
+class Confusion(_Event, tag="confusion", omit_defaults=True, kw_only=True):
+    """Windows of one model by true (row) and predicted (column) phase."""
+
+    model: Name
+    labels: Annotated[list[Name], Meta(min_length=1, max_length=16)]
+    counts: Annotated[list[Annotated[list[Count], Meta(max_length=16)]], Meta(max_length=16)]
+    split: Name | None = None
+    variant: Name | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a matrix that is not square."""
+        n = len(self.labels)
+        if len(self.counts) != n or any(len(row) != n for row in self.counts):
+            raise ValueError(f"counts must have {n} rows of {n}, one for each label")
+
+
+class GroupMetric(_Event, tag="group_metric", omit_defaults=True, kw_only=True):
+    """Score of one model on one attack profile of one host."""
+
+    model: Name
+    profile: Name
+    host_id: Name
+    macro_f1: Share | None
+    """Null where it was not tested; ``why`` then says so."""
+    why: Text | None = None
+    ci_low: Share | None = None
+    ci_high: Share | None = None
+    n_episodes: Count | None = None
+    n_windows: Count | None = None
+    split: Name | None = None
+    variant: Name | None = None
+
+
+class PhaseSpan(msgspec.Struct, kw_only=True):
+    """One stretch of an episode's true phases."""
+
+    phase: Name
+    start_s: Seconds
+    end_s: Seconds
+
+
+class Episode(_Event, tag="episode", omit_defaults=True, kw_only=True):
+    """What is being replayed or watched, with its true phases if they are known.
+
+    A newer one of the same episode takes the place of the older whole: repeat what is still true.
+    """
+
+    episode_id: Identity
+    host_id: Name | None = None
+    profile: Name | None = None
+    sample_name: Name | None = None
+    duration_s: Positive | None = None
+    phases: Annotated[list[PhaseSpan], Meta(max_length=64)] | None = None
+    infection_s: Seconds | None = None
+    """When the first infecting phase begins; null if none does."""
+    state: Literal["running", "ended"] | None = None
+    origin: Literal["replay", "live", "simulated"] | None = None
+    speed: Positive | None = None
+    """Seconds of the episode for each second of the clock."""
+    models: Names | None = None
+    """Models whose predictions are to be expected."""
+
+
+class Telemetry(_Event, tag="telemetry", omit_defaults=True, kw_only=True):
+    """Readings of an episode's channels at some times."""
+
+    episode_id: Identity
+    t_s: Times
+    """Seconds since the episode's start, never going back."""
+    values: Channels
+
+    def __post_init__(self) -> None:
+        """Refuse columns that do not fit the times."""
+        n = len(self.t_s)
+        for channel, readings in self.values.items():
+            if len(readings) != n:
+                raise ValueError(
+                    f"values[{channel!r}] has {len(readings)} readings for {n} times in t_s"
+                )
+        if any(b < a for a, b in zip(self.t_s, self.t_s[1:], strict=False)):
+            raise ValueError("t_s must not go back")
+
+
+class SourceState(_Event, tag="source_state", omit_defaults=True, kw_only=True):
+    """How a source of a live episode is doing."""
+
+    episode_id: Identity
+    source: Name
+    """Where rows are recorded, such as ``guest`` or ``netflow``; ``clock`` for the clock itself."""
+    state: Literal["ok", "late", "dead", "clock_jump", "calibrating", "suspect_baseline"]
+    t_s: Seconds | None = None
+    why: Text | None = None
+
+
+Event = (
+    ModelMetric
+    | ModelPerf
+    | Prediction
+    | AttackProfile
+    | Embedding
+    | PhaseNow
+    | ModelFailure
+    | Confusion
+    | GroupMetric
+    | Episode
+    | Telemetry
+    | SourceState
+)
+Body = Event | Annotated[list[Event], Meta(max_length=MAX_EVENTS)]
+
+_DECODER: msgspec.json.Decoder[Event | list[Event]] = msgspec.json.Decoder(Body)
 
 
 def encode(events: list[Event]) -> bytes:
@@ -36,19 +267,27 @@ def encode(events: list[Event]) -> bytes:
 
 
 def decode(body: bytes) -> list[Event]:
-    """Return the events of a published body.
+    """Return the events of a published body, which is one event or a list of them.
 
     Raises
     ------
+    msgspec.DecodeError
+        If it is not JSON.
     msgspec.ValidationError
-        Naming the first key that breaks the contract.
+        Naming the first key that breaks the contract; a list with one such event is refused whole.
     """
-    return msgspec.json.decode(body, type=list[Event])
+    try:
+        found = _DECODER.decode(body)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deep") from None
+    except UnicodeDecodeError as wrong:
+        raise msgspec.DecodeError(f"not UTF-8: {wrong}") from None
+    return found if isinstance(found, list) else [found]
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema of a published body."""
-    return msgspec.json.schema(list[Event])
+    return msgspec.json.schema(Body)
 
 
 def leaderboard_events(leaderboard: dict[str, Any], version: str) -> list[Event]:

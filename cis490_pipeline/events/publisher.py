@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from cis490_pipeline.errors import EventError
+from cis490_pipeline.errors import EventError, EventRefusedError
 from cis490_pipeline.events.contract import Event, encode
+from cis490_pipeline.events.older import older_form
 
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
@@ -46,25 +47,45 @@ class Publisher:
 
         Raises
         ------
+        EventRefusedError
+            If the dashboard refuses.
         EventError
-            If the dashboard cannot be reached, refuses, or does not answer as one.
+            If it cannot be reached, or does not answer as one.
         """
+        return self._post(encode(events))
+
+    def publish_older(self, events: list[Event]) -> int:
+        """Deliver events as the older dashboard knows them: one a request, the old keys alone.
+
+        What it has no word for is left out.
+
+        Raises
+        ------
+        EventError
+            As ``publish``, at the first event that is not taken.
+        """
+        forms = (older_form(event) for event in events)
+        return sum(self._post(msgspec.json.encode(form)) for form in forms if form is not None)
+
+    def _post(self, body: bytes) -> int:
         address = urllib.parse.urlsplit(self.url)
         if address.scheme not in {"http", "https"}:
             raise EventError(f"{self.url}: a dashboard's address starts with http:// or https://")
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked above
-            self.url, data=encode(events), headers={"Content-Type": "application/json"}
+            self.url, data=body, headers={"Content-Type": "application/json"}
         )
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
         try:
             with _OPENER.open(request, timeout=TIMEOUT_S) as response:
-                body = response.read(MAX_ANSWER_BYTES)
+                answer = response.read(MAX_ANSWER_BYTES)
         except urllib.error.HTTPError as error:
             # The error is the response: left open, its socket stays until the collector comes.
             with error:
                 reason = error.read(200).decode("utf-8", "replace")
-            raise EventError(f"{self.url} refused with HTTP {error.code}: {reason}") from error
+            raise EventRefusedError(
+                f"{self.url} refused with HTTP {error.code}: {reason}", error.code
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             # The latter: something listens there, but does not speak HTTP.
             raise EventError(
@@ -72,8 +93,8 @@ class Publisher:
                 "or set CIS490_DASHBOARD_URL to where one runs"
             ) from error
         try:
-            return msgspec.json.decode(body, type=_Answer).delivered
+            return msgspec.json.decode(answer, type=_Answer).delivered
         except msgspec.DecodeError as error:
             raise EventError(
-                f'{self.url} answered {body[:80]!r}, not {{"delivered": N}}: is it a dashboard?'
+                f'{self.url} answered {answer[:80]!r}, not {{"delivered": N}}: is it a dashboard?'
             ) from error

@@ -1,6 +1,6 @@
 """Calibration of a host from its clean telemetry, and the check that this was clean."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from cis490_pipeline.features.calibration_record import (
     Telemetry,
     channel_baselines,
 )
-from cis490_pipeline.features.cleanliness import Cleanliness, CleanlinessCheck, lacking
+from cis490_pipeline.features.cleanliness import CleanlinessCheck, lacking
 from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.features.resample import STEP_NS
 from cis490_pipeline.features.schema import grid_schema
@@ -64,17 +64,6 @@ def fitted_check(workspace: Workspace, recipe: Recipe) -> tuple[CleanlinessCheck
         f"{check.references.size} clean baselines and {int(stretches.infected.sum())} infected "
         f"stretches of {n_hosts} host{'s' if n_hosts > 1 else ''}"
     )
-
-
-def checked_baselines(
-    grids: GridStore, check: CleanlinessCheck | None, episode_ids: Sequence[str]
-) -> dict[str, Cleanliness | None]:
-    """Check each episode's own first 15 s; None where there is no check or nothing to look at."""
-    found: dict[str, Cleanliness | None] = {}
-    for episode_id in dict.fromkeys(episode_ids):
-        grid = grids.grid(episode_id)[:BASELINE_STEPS]
-        found[episode_id] = check.judge(grid) if check is not None else None
-    return found
 
 
 def host_records(workspace: Workspace, recipe: Recipe) -> HostRecords:

@@ -1,7 +1,9 @@
 """The stage that opens the held-out side for one checkpoint, once, and reports on it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
@@ -10,16 +12,17 @@ from cis490_pipeline.evaluation.predictions import (
     PREDICTIONS_VERSION,
     prediction_frame,
     read_predictions,
+    scored_windows,
     write_predictions,
 )
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
 from cis490_pipeline.experiment.alarm import alarm_inputs
-from cis490_pipeline.experiment.calibration import checked_baselines
 from cis490_pipeline.experiment.corpus import GridShards
 from cis490_pipeline.experiment.dataset import ValidationIndex
 from cis490_pipeline.experiment.stage import Made
 from cis490_pipeline.experiment.training import ModelStage, TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.checked_baselines import checked_baselines
 from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.dataset import CalibratedWindows, load_windows
 from cis490_pipeline.features.grid_store import GridStore
@@ -72,14 +75,22 @@ class EvaluationReport(ModelStage):
         """Where the report lies."""
         return self.workspace.paths.report_json(self.recipe, self.full_name)
 
-    def predictions(self) -> pl.DataFrame:
-        """Return the checkpoint's predictions of val and test, made only if none are stored."""
+    def predictions(self, *, include_baseline: bool = False) -> pl.DataFrame:
+        """Return the checkpoint's predictions of val and test, made only if none are stored.
+
+        Parameters
+        ----------
+        include_baseline : also of the windows that touch the baseline, which are never scored.
+        """
         folder = self.checkpoint.folder
         inputs = self.inputs()
         assert inputs is not None, "predictions need a checkpoint and a split"
         try:
             return read_predictions(
-                folder, checkpoint_digest=inputs["checkpoint"], split_digest=inputs["split"]
+                folder,
+                checkpoint_digest=inputs["checkpoint"],
+                split_digest=inputs["split"],
+                include_baseline=include_baseline,
             )
         except EvaluationError:
             # None stored yet, or of another checkpoint or split: score the held-out side now.
@@ -90,7 +101,7 @@ class EvaluationReport(ModelStage):
                 checkpoint_digest=inputs["checkpoint"],
                 split_digest=inputs["split"],
             )
-            return frame
+            return frame if include_baseline else scored_windows(frame)
 
     def _predict(self) -> pl.DataFrame:
         from cis490_pipeline.models.registry import restore
@@ -101,38 +112,47 @@ class EvaluationReport(ModelStage):
         frames = []
         for done, side in enumerate(SCORED_SIDES):
             self.workspace.progress(what, done, len(SCORED_SIDES))
-            windows = load_windows(
-                self.checkpoint.dataset.folder,
-                self.checkpoint.input_kind,
-                self.variant,
-                side,
-                checkpoint.calibrator,
+            # Apart: what a batch holds besides changes a network's last bits.
+            scored, touching = (
+                load_windows(
+                    self.checkpoint.dataset.folder,
+                    self.checkpoint.input_kind,
+                    self.variant,
+                    side,
+                    checkpoint.calibrator,
+                    include_baseline=touches,
+                    only=pl.col("baseline") == touches,
+                )
+                for touches in (False, True)
             )
-            keys = self._with_baselines(windows, checkpoint.cleanliness)
-            frames.append(prediction_frame(keys, model.predict_windows(windows)))
+            keys = self._with_baselines((scored, touching), checkpoint.cleanliness)
+            proba = [model.predict_windows(windows) for windows in (scored, touching)]
+            frames.append(prediction_frame(keys, np.concatenate(proba)))
         self.workspace.progress(what, len(SCORED_SIDES), len(SCORED_SIDES))
         return pl.concat(frames)
 
     def _with_baselines(
-        self, windows: CalibratedWindows, check: CleanlinessCheck | None
+        self, parts: Sequence[CalibratedWindows], check: CleanlinessCheck | None
     ) -> pl.DataFrame:
         """Keys of windows, with what each was measured against and whether that is suspect."""
-        keys = windows.frame.with_columns(windows.calibration_ids)
-        grids = GridStore(GridShards(self.workspace).folder)
-        verdicts = checked_baselines(grids, check, windows.frame["episode_id"].to_list())
+        keys = pl.concat(part.frame.with_columns(part.calibration_ids) for part in parts)
+        episode_ids = keys["episode_id"].to_list()
+        verdicts = checked_baselines(
+            GridStore(GridShards(self.workspace).folder), check, episode_ids
+        )
         suspect = {name: found.suspect if found else None for name, found in verdicts.items()}
-        of_window = [suspect[episode_id] for episode_id in keys["episode_id"]]
+        of_window = [suspect[episode_id] for episode_id in episode_ids]
         return keys.with_columns(pl.Series("baseline_suspect", of_window, pl.Boolean))
 
     def make(self) -> Made:
         """Score the predictions and write the report."""
-        frame = self.predictions()
+        everything = self.predictions(include_baseline=True)
         split = ValidationIndex(self.workspace, self.recipe).placed()
         record = self.checkpoint.record()
         assert record is not None, "a report needs a checkpoint"
         opened = read_json(self.checkpoint.folder / "predictions.json")["n_test_openings"]
         report = evaluate(
-            frame,
+            scored_windows(everything),
             model=self.name,
             architecture=str(self.architecture),
             variant=str(self.variant),
@@ -142,6 +162,7 @@ class EvaluationReport(ModelStage):
             alarm=alarm_inputs(
                 self.workspace, self.checkpoint.dataset.folder, self.checkpoint.input_kind
             ),
+            baseline_windows=everything.filter(pl.col("touches_baseline")),
             extra={"n_test_openings": opened, "training": record.numbers},
         )
         path = self.report_path

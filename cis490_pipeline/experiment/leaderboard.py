@@ -1,12 +1,13 @@
 """The stage that puts all models of a recipe and the probes side by side, and writes the page."""
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from cis490_pipeline.checkpoints.versions import library_versions
-from cis490_pipeline.evaluation.html import page_digest, render_report
+from cis490_pipeline.evaluation.html import page_digest
 from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard
 from cis490_pipeline.evaluation.probes import PROBES_VERSION
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
@@ -16,6 +17,7 @@ from cis490_pipeline.experiment.ablation import CalibrationAblation
 from cis490_pipeline.experiment.alarm import alarm_inputs
 from cis490_pipeline.experiment.corpus import ValidationSweep
 from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, ValidationIndex
+from cis490_pipeline.experiment.drawing import checkpoint_summary, draw_report
 from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.host_identity import host_identity
 from cis490_pipeline.experiment.probes import RecipeProbes
@@ -25,7 +27,7 @@ from cis490_pipeline.experiment.stage import Made
 from cis490_pipeline.experiment.studies.study import carried_study
 from cis490_pipeline.features.perturb import PERTURBATIONS_VERSION
 from cis490_pipeline.models.catalogue import MODELS
-from cis490_pipeline.store.files import atomic_write, digest, read_json, write_json
+from cis490_pipeline.store.files import digest, read_json, write_json
 
 
 class Leaderboard(RecipeStage):
@@ -79,7 +81,43 @@ class Leaderboard(RecipeStage):
         }
 
     def make(self) -> Made:
-        """Compare, on identical windows; write leaderboard.json and report.html."""
+        """Compare, unless only what draws the page has changed; then draw it from the JSON."""
+        paths = self.workspace.paths
+        numbers_files = self.kept_numbers() or self.compare()
+        board = read_json(paths.leaderboard(self.recipe))
+        drawn = draw_report(paths, self.recipe)
+        kinds = [row["kind"] for row in board["rows"]]
+        numbers = {
+            "best_on_test": board["rows"][0]["model"],
+            "chosen_on_val": board["selected"].get("realistic"),
+            "models": kinds.count("model"),
+            "probes": kinds.count("probe"),
+        }
+        numbers |= {
+            f"macro_f1_{row['model']}": row["macro_f1"]
+            for row in board["rows"]
+            if row["macro_f1"] is not None
+        }
+        return Made(digest(board), (*numbers_files, *drawn), numbers)
+
+    def kept_numbers(self) -> tuple[Path, ...] | None:
+        """Return the JSON files of the last comparison if all but the drawing is as it was."""
+        record, inputs = self.record(), self.inputs()
+        if record is None or inputs is None:
+            return None
+        paths, altered = self.workspace.paths, self.altered()
+        if record.inputs == inputs and not altered:
+            return None  # up to date and still asked for: somebody wants the numbers again
+        before, now = ({**of, "page": ""} for of in (record.inputs, inputs))
+        folder = paths.leaderboard(self.recipe).parent
+        files = [paths.root / name for name in record.files if name.endswith(".json")]
+        kept = tuple(path for path in files if path.parent == folder)
+        lost = {paths.root / name for name in altered}
+        whole = paths.made_from(self.recipe) in kept and lost.isdisjoint(kept)
+        return kept if before == now and whole else None
+
+    def compare(self) -> tuple[Path, ...]:
+        """Compare on identical windows; write the leaderboard and what it was made from."""
         stages = self.evaluated()
         paths = self.workspace.paths
         reports = [read_json(paths.report_json(self.recipe, stage.name)) for stage in stages]
@@ -109,33 +147,20 @@ class Leaderboard(RecipeStage):
             host_identity=host_identity(recipe_probes),
             robustness=self.robustness({stage.name for stage in stages}),
         )
-        write_json(paths.leaderboard(self.recipe), board)
-        page = render_report(
-            board,
-            [*reports, *probe_reports],
-            split=self.split_summary(),
-            provenance={
-                **self.provenance(),
-                "test side opened": ", ".join(
-                    f"{r['model']} {r['n_test_openings']}×" for r in reports
-                ),
-            },
-        )
-        atomic_write(paths.report_html(self.recipe), lambda file: file.write(page.encode()))
-        best = board["rows"][0]
-        numbers = {
-            "best_on_test": best["model"],
-            "chosen_on_val": board["selected"].get("realistic"),
-            "models": len(reports),
-            "probes": len(probe_reports),
+        made_from = {
+            "format": "made_from",
+            "split": self.split_summary(),
+            "provenance": self.provenance(),
+            "checkpoints": {stage.name: checkpoint_summary(stage) for stage in stages},
         }
-        numbers |= {
-            f"macro_f1_{row['model']}": row["macro_f1"]
-            for row in board["rows"]
-            if row["macro_f1"] is not None
+        written = {paths.report_json(self.recipe, r["model"]): r for r in probe_reports}
+        written |= {
+            paths.made_from(self.recipe): made_from,
+            paths.leaderboard(self.recipe): board,
         }
-        files = (paths.leaderboard(self.recipe), paths.report_html(self.recipe))
-        return Made(digest(board), files, numbers)
+        for path, value in written.items():
+            write_json(path, value)
+        return tuple(written)
 
     def robustness(self, models: Collection[str]) -> dict[str, Any]:
         """Return what recording faults cost the models that are shown."""

@@ -22,7 +22,7 @@ from cis490_pipeline.features.moments import (
     known_median,
 )
 from cis490_pipeline.features.schema import InputKind
-from cis490_pipeline.features.summary import SHIFTED_STATISTICS, STATISTICS
+from cis490_pipeline.features.summary import STATISTICS
 
 __all__ = ["Array", "Batch", "CalibrationMode", "Calibrator", "Scaling", "baseline_statistics"]
 
@@ -34,7 +34,7 @@ SD_SHARE: Final = 0.1
 MIN_SCALE: Final = 1e-3
 
 _N_STATS: Final = len(STATISTICS)
-_SHIFTED: Final = np.array([s in SHIFTED_STATISTICS for s in STATISTICS])
+_SHIFTED: Final = np.array([s in ("mean", "p95") for s in STATISTICS])
 _SCALED: Final = np.array([s != "zero_fraction" for s in STATISTICS])
 _ARRAYS: Final = ("floor", "z_mean", "z_sd")
 

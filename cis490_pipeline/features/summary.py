@@ -11,8 +11,6 @@ from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.resample import GRID_HZ
 
 STATISTICS: Final = ("mean", "std", "p95", "slope", "zero_fraction")
-SHIFTED_STATISTICS: Final = ("mean", "p95")
-"""What moves with a channel's readings; the others are of their spread, course and zeros."""
 
 # Windows at a time: as many as the processor's cache holds as float64.
 _CHUNK: Final = 32

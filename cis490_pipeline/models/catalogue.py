@@ -7,7 +7,7 @@ from cis490_pipeline.models.spec import InputKind
 
 ARCHITECTURE_VERSIONS: Final[dict[Architecture, int]] = {
     Architecture.GBT: 1,
-    Architecture.MLP: 2,
+    Architecture.MLP: 1,
     Architecture.CNN: 2,
     Architecture.GRU: 2,
     Architecture.LSTM: 2,

@@ -13,8 +13,8 @@ from cis490_pipeline.domain import PHASES, Architecture
 from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.layers import PhaseNetwork
-from cis490_pipeline.models.neural import NetworkConfig, NeuralModel
-from cis490_pipeline.training.config import out_of_range
+from cis490_pipeline.models.neural import NeuralModel
+from cis490_pipeline.training.config import TrainConfig, out_of_range
 
 NORMAL_5_TO_95: Final = 3.29
 """Distance between the 5th and 95th percentile of a normal variable, in standard deviations."""
@@ -25,7 +25,7 @@ SCALE_WINDOWS: Final = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class MlpConfig(NetworkConfig):
+class MlpConfig(TrainConfig):
     """Sizes of the perceptron."""
 
     widths: tuple[int, ...] = (256, 256)

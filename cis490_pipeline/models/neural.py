@@ -18,8 +18,8 @@ from cis490_pipeline.training.snapshot import Snapshots
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig(TrainConfig):
-    """How a network is trained."""
+class TensorTrainConfig(TrainConfig):
+    """How a network that reads tensors is trained."""
 
     shift_jitter: float = 0.6
     """On hosts never seen worth more than any other setting tried: see docs/decisions.md."""
@@ -60,7 +60,6 @@ class NeuralModel(BaseModel):
             val,
             self.config,
             sources=self.spec.source_columns,
-            offset_of_column=self.spec.offset_of_column,
             progress=progress,
             snapshots=snapshots,
         )

@@ -6,13 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from cis490_pipeline.checkpoints.checkpoint import Checkpoint
+from cis490_pipeline.checkpoints.checkpoint import GOLDEN_TOLERANCE, Checkpoint
 from cis490_pipeline.domain import Architecture, Variant
 from cis490_pipeline.errors import CheckpointError, ConfigError
 from cis490_pipeline.models.base import BaseModel, ModelState
-
-GOLDEN_TOLERANCE: Final = 1e-4
-"""Another processor rounds float32 otherwise by far less; another model differs by far more."""
 
 _CLASSES: Final[dict[Architecture, tuple[str, str]]] = {
     Architecture.GBT: ("gbt", "Gbt"),

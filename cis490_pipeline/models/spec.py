@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.features.channels import channel_indices, source_slices
-from cis490_pipeline.features.summary import SHIFTED_STATISTICS, STATISTICS
+from cis490_pipeline.features.summary import STATISTICS
 from cis490_pipeline.features.windows import STEPS
 
 InputKind = Literal["summary", "tensor"]
@@ -46,18 +43,6 @@ class InputSpec:
         """Columns of each source on a window's first axis."""
         per = self.columns_per_channel
         return tuple(slice(start * per, stop * per) for _, start, stop in self.sources)
-
-    @property
-    def offset_of_column(self) -> npt.NDArray[np.intp] | None:
-        """Channel whose offset moves each column on a window's first axis, −1 for none.
-
-        None of tensors, in which every column is a channel.
-        """
-        if self.kind == "tensor":
-            return None
-        moved = [statistic in SHIFTED_STATISTICS for statistic in STATISTICS]
-        channel = np.arange(self.n_channels)[:, None]
-        return np.where(moved, channel, -1).ravel()
 
 
 def input_spec(kind: InputKind, variant: Variant) -> InputSpec:

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from cis490_pipeline.domain import PHASES, Architecture
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.layers import AttentionPool, PhaseNetwork
-from cis490_pipeline.models.neural import NetworkConfig, NeuralModel
+from cis490_pipeline.models.neural import NeuralModel, TensorTrainConfig
 from cis490_pipeline.training.config import out_of_range
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerConfig(NetworkConfig):
+class TransformerConfig(TensorTrainConfig):
     """Sizes of the transformer."""
 
     width: int = 64

@@ -63,6 +63,14 @@ class DataPaths:
         """Return the file that compares all models of a recipe."""
         return self.bring(self.root / "reports" / recipe / "leaderboard.json")
 
+    def made_from(self, recipe: str) -> Path:
+        """Return the file of what a leaderboard's numbers were made from."""
+        return self.bring(self.root / "reports" / recipe / "made_from.json")
+
+    def report_part(self, recipe: str, part: str) -> Path:
+        """Return a file that is drawn beside the page; `part` is ``<folder>/<name>``."""
+        return self.root / "reports" / recipe / part
+
     def report_html(self, recipe: str) -> Path:
         """Return the page for people."""
         return self.bring(self.root / "reports" / recipe / "report.html")

@@ -14,9 +14,8 @@ are faults. ``5.0`` is no integer; integers are exact up to 64 bits, and beyond 
 string is no number.
 """
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, KeysView
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import NoneType
@@ -27,45 +26,29 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cis490_pipeline.domain import CHANNELS, Source
+from cis490_pipeline.domain import Source
 from cis490_pipeline.store.columns import TIME, Columns
 from cis490_pipeline.store.even_rows import read_even_rows
-from cis490_pipeline.store.strict_json import (
-    MAX_LINE_BYTES,
-    DuplicateKeyError,
-    parse_object,
+from cis490_pipeline.store.one_row import (
+    ENVELOPE,
+    FIELDS,
+    INT64,
+    MAX_NAME,
+    RowFault,
+    SourceFields,
+    checked_row,
 )
+from cis490_pipeline.store.strict_json import MAX_LINE_BYTES
 
-_INT64: Final = range(-(2**63), 2**63)
 MAX_FAULTS: Final = 20
 """Faulty lines named of one file; what follows them is not read."""
 MAX_LINES: Final = 2_000_000
 """Lines of one file, 55 hours at 10 Hz; an honest file of the format's 256 MiB has fewer."""
 _PIECE_BYTES: Final = 8 << 20
 _MAX_UNKNOWN: Final = 1000
-_MAX_NAME: Final = 100
-_INTEGERS: Final = frozenset({"t_mono_ns", "t_guest_wall_ns", "t_guest_mono_ns"})
-_ENVELOPE: Final = _INTEGERS | {TIME, "source", "available_in_deployment"}
 _FEED, _OPEN, _CLOSE = b"\n{}"
 _NO_ROWS: Final = Columns({TIME: np.empty(0, dtype=np.int64)})
 _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
-
-
-@dataclass(frozen=True)
-class RowFault:
-    """One line that is no row of its source."""
-
-    member: str
-    line: int
-    field: str | None
-    problem: str
-
-    def __str__(self) -> str:
-        """Return where, which field, and what is wrong."""
-        where = f"{self.member} line {self.line}"
-        return (
-            f"{where}: {self.field}: {self.problem}" if self.field else f"{where}: {self.problem}"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,38 +72,6 @@ class SourceRows:
         return self.columns.frame
 
 
-@dataclass(frozen=True)
-class _Fields:
-    """The channel fields of one source: canonical names, their aliases, and which are decimal."""
-
-    source: Source
-    aliases: dict[str, tuple[str, ...]]
-    decimal: frozenset[str]
-    canonical: dict[str, str]
-    """What each of these names is called among the columns."""
-
-    @property
-    def known(self) -> KeysView[str]:
-        """All of these names."""
-        return self.canonical.keys()
-
-    def dtype(self, name: str) -> type[pl.DataType]:
-        return pl.Float64 if name in self.decimal else pl.Int64
-
-
-def _fields_of(source: Source) -> _Fields:
-    channels = [channel for channel in CHANNELS if channel.source is source]
-    return _Fields(
-        source=source,
-        aliases={channel.field: channel.aliases for channel in channels},
-        decimal=frozenset(name for c in channels if c.is_float for name in (c.field, *c.aliases)),
-        canonical={name: c.field for c in channels for name in (c.field, *c.aliases)},
-    )
-
-
-_FIELDS: Final = {source: _fields_of(source) for source in Source}
-
-
 def read_rows(source: Source, content: bytes) -> SourceRows:
     """Parse one source's member.
 
@@ -134,7 +85,7 @@ def read_rows(source: Source, content: bytes) -> SourceRows:
     SourceRows
         Faulty lines are left out of the columns and named in ``faults``.
     """
-    fields = _FIELDS[source]
+    fields = FIELDS[source]
     # Counting takes a tenth of reading, and no file has more lines than bytes.
     if len(content) > MAX_LINES and (n_lines := _line_count(content)) > MAX_LINES:
         problem = f"{n_lines} lines, at most {MAX_LINES} are read"
@@ -187,7 +138,7 @@ def _joined(parts: list[Columns]) -> Columns:
     return filled[0] if filled else _NO_ROWS
 
 
-def _read_at_once(fields: _Fields, piece: bytes) -> SourceRows | None:
+def _read_at_once(fields: SourceFields, piece: bytes) -> SourceRows | None:
     """Read all lines at once; ``None`` if any is, or might be, faulty."""
     rows = _read_even(fields, piece)
     if rows is not None:
@@ -213,7 +164,7 @@ def _is_one_row_a_line(octets: npt.NDArray[np.uint8], feeds: npt.NDArray[np.intp
     return bool((octets[feeds - 1] == _CLOSE).all() and (octets[starts + 1] == _OPEN).all())
 
 
-def _read_even(fields: _Fields, content: bytes) -> SourceRows | None:
+def _read_even(fields: SourceFields, content: bytes) -> SourceRows | None:
     """Read rows that differ in their numbers alone; ``None`` if these do not, or are faulty."""
     read = read_even_rows(content)
     if read is None:
@@ -238,16 +189,16 @@ def _sound_names(source: Source, line: bytes) -> tuple[tuple[str, str], ...] | N
     Of what is checked in it, only numbers can differ in another line: not their type. ``None`` if
     it is faulty, or has keys that are unknown or of one channel.
     """
-    fields = _FIELDS[source]
-    row, fault = _checked_row(fields, line, 1)
+    fields = FIELDS[source]
+    row, fault = checked_row(source, line, 1)
     names = {fields.canonical[key]: key for key in row if key in fields.canonical}
-    plain = row.keys() <= _ENVELOPE | fields.known and len(names) == len(row.keys() - _ENVELOPE)
+    plain = row.keys() <= ENVELOPE | fields.known and len(names) == len(row.keys() - ENVELOPE)
     if fault is not None or not plain:
         return None
     return (TIME, TIME), *((name, names[name]) for name in fields.aliases if name in names)
 
 
-def _read_shapes(fields: _Fields, content: bytes, n_lines: int) -> SourceRows | None:
+def _read_shapes(fields: SourceFields, content: bytes, n_lines: int) -> SourceRows | None:
     """Read rows of any keys at once; ``None`` if any is, or might be, faulty."""
     try:
         rows = _DECODER.decode_lines(content)
@@ -259,30 +210,30 @@ def _read_shapes(fields: _Fields, content: bytes, n_lines: int) -> SourceRows | 
     columns, unknown = _columns(fields, rows)
     if not all(_is_sound(fields, name, values) for name, values in columns.items()):
         return None
-    kept = {name: columns[name] for name in columns if name not in _ENVELOPE or name == TIME}
+    kept = {name: columns[name] for name in columns if name not in ENVELOPE or name == TIME}
     frame = pl.DataFrame(kept, schema={name: fields.dtype(name) for name in kept})
     return SourceRows(columns=Columns.of(frame), n_lines=n_lines, unknown=unknown)
 
 
 def _columns(
-    fields: _Fields, rows: list[dict[str, Any]]
+    fields: SourceFields, rows: list[dict[str, Any]]
 ) -> tuple[dict[str, list[Any]], Counter[str]]:
     """Turn rows into columns (null where a row lacks the field), and count unknown fields."""
     names: Counter[str] = Counter()
     # Recorders write the same keys in every row, so there are few shapes to count.
     for shape, size in Counter(map(tuple, rows)).items():
         names.update(dict.fromkeys(shape, size))
-    known = fields.known | _ENVELOPE
+    known = fields.known | ENVELOPE
     columns = {name: [row.get(name) for row in rows] for name in names if name in known}
     columns.setdefault(TIME, [None] * len(rows))
     unknown: Counter[str] = Counter()
     for name, n in names.items():
         if name not in known:
-            unknown[name[:_MAX_NAME]] += n
+            unknown[name[:MAX_NAME]] += n
     return columns, unknown
 
 
-def _is_sound(fields: _Fields, name: str, values: list[Any]) -> bool:
+def _is_sound(fields: SourceFields, name: str, values: list[Any]) -> bool:
     types = set(map(type, values))
     if name == TIME and NoneType in types:
         return False
@@ -294,11 +245,11 @@ def _is_sound(fields: _Fields, name: str, values: list[Any]) -> bool:
     if not types <= ({int, float} if name in fields.decimal else {int}):
         return False
     numbers = [value for value in values if value is not None]
-    return not numbers or (min(numbers) >= _INT64[0] and max(numbers) <= _INT64[-1])
+    return not numbers or (min(numbers) >= INT64[0] and max(numbers) <= INT64[-1])
 
 
 def _read_line_by_line(
-    fields: _Fields, lines: list[bytes], n_before: int = 0, max_faults: int = MAX_FAULTS
+    fields: SourceFields, lines: list[bytes], n_before: int = 0, max_faults: int = MAX_FAULTS
 ) -> SourceRows:
     """Read lines with care, up to the last fault that may be told."""
     faults: list[RowFault] = []
@@ -306,7 +257,7 @@ def _read_line_by_line(
     names: dict[str, None] = {TIME: None}
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(lines, n_before + 1):
-        row, fault = _checked_row(fields, line, number)
+        row, fault = checked_row(fields.source, line, number)
         if fault is not None:
             faults.append(fault)
             if len(faults) == max_faults:
@@ -315,9 +266,7 @@ def _read_line_by_line(
         kept = {name: row[name] for name in row if name == TIME or name in fields.known}
         names.update(dict.fromkeys(kept))
         rows.append(kept)
-        unknown.update(
-            name[:_MAX_NAME] for name in row if name not in kept and name not in _ENVELOPE
-        )
+        unknown.update(name[:MAX_NAME] for name in row if name not in kept and name not in ENVELOPE)
     frame = pl.DataFrame(
         {name: [row.get(name) for row in rows] for name in names},
         schema={name: fields.dtype(name) for name in names},
@@ -325,7 +274,7 @@ def _read_line_by_line(
     return SourceRows(columns=Columns.of(frame), faults=faults, n_lines=len(lines), unknown=unknown)
 
 
-def _canonical(fields: _Fields, columns: Columns) -> Columns:
+def _canonical(fields: SourceFields, columns: Columns) -> Columns:
     """Give aliased columns their channel's name; the canonical name goes first."""
     given = columns.values
     if list(given) == [TIME, *(name for name in fields.aliases if name in given)]:
@@ -336,60 +285,3 @@ def _canonical(fields: _Fields, columns: Columns) -> Columns:
         if present:
             chosen.append(pl.coalesce(present).alias(name))
     return Columns.of(columns.frame.select(chosen))
-
-
-def _checked_row(
-    fields: _Fields, line: bytes, number: int
-) -> tuple[dict[str, Any], RowFault | None]:
-    """Read one line with care: its row, or what is wrong with it."""
-    member = fields.source.member
-    try:
-        row = parse_object(line)
-    except DuplicateKeyError as twice:
-        return {}, RowFault(member, number, twice.key[:_MAX_NAME], "is given twice")
-    except ValueError as wrong:
-        return {}, RowFault(member, number, None, f"not a JSON object: {wrong}")
-    for name, problem in _field_problems(fields, row):
-        return {}, RowFault(member, number, name[:_MAX_NAME], problem)
-    return row, None
-
-
-def _field_problems(fields: _Fields, row: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    if TIME not in row:
-        yield TIME, "is missing"
-    elif row[TIME] is None:
-        yield TIME, "is null"
-    for name, value in row.items():
-        if value is None:
-            continue
-        if name in fields.decimal:
-            problem = _decimal_problem(value)
-        elif name == TIME or name in _INTEGERS or name in fields.known:
-            problem = _integer_problem(value)
-        else:
-            problem = _envelope_problem(fields.source, name, value)
-        if problem:
-            yield name, problem
-
-
-def _integer_problem(value: object) -> str | None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return f"must be an integer, got {value!r:.60}"
-    return None if value in _INT64 else f"must fit 64 bits, got {value!s:.60}"
-
-
-def _decimal_problem(value: object) -> str | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return f"must be a number, got {value!r:.60}"
-    # A whole number too large for a float would overflow in isfinite.
-    if isinstance(value, int) and value not in _INT64:
-        return f"must fit 64 bits, got {value!s:.60}"
-    return None if math.isfinite(value) else f"must be finite, got {value}"
-
-
-def _envelope_problem(source: Source, name: str, value: object) -> str | None:
-    if name == "source" and value != source.row_tag:
-        return f"must be {source.row_tag!r}, got {value!r:.60}"
-    if name == "available_in_deployment" and not isinstance(value, bool):
-        return f"must be true or false, got {value!r:.60}"
-    return None

@@ -139,7 +139,6 @@ def jitter_channels(
     scale: float,
     shift: float,
     rng: np.random.Generator,
-    offset_of_column: npt.NDArray[np.intp] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Make windows as another device might have recorded them: every channel louder or off.
 
@@ -149,9 +148,6 @@ def jitter_channels(
     scale : SD of the log of each window's and column's factor; 0 leaves it out.
     shift : SD of each window's and column's offset, in calibrated units; 0 leaves it out.
     rng : what to draw from.
-    offset_of_column : (n_columns,) which of a window's offsets, numbered from 0, moves a column,
-        −1 for none: the mean of a channel moves with its 95th percentile, its spread stays. By
-        default each column has one of its own.
 
     Returns
     -------
@@ -160,13 +156,8 @@ def jitter_channels(
     shape = (*X.shape[:2], *(1 for _ in X.shape[2:]))
     if scale:
         X = X * np.exp(rng.normal(0.0, scale, shape)).astype(np.float32)
-    if shift and offset_of_column is None:
+    if shift:
         X = X + rng.normal(0.0, shift, shape).astype(np.float32)
-    elif shift and offset_of_column is not None:
-        # One more than there are, at the place of −1: nothing.
-        offsets = np.zeros((len(X), offset_of_column.max() + 2), dtype=np.float32)
-        offsets[:, :-1] = rng.normal(0.0, shift, (len(X), offsets.shape[1] - 1))
-        X = X + offsets[:, offset_of_column].reshape(*shape)
     return X
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -41,7 +39,6 @@ def train_network(
     progress: Progress | None = None,
     snapshots: Snapshots | None = None,
     n_classes: int = len(PHASES),
-    offset_of_column: npt.NDArray[np.intp] | None = None,
 ) -> History:
     """Train a network in place; at the end it holds its best averaged weights.
 
@@ -56,7 +53,6 @@ def train_network(
     snapshots : where the state is noted after each epoch. A training that was killed at whatever
         batch goes on from there and ends with the very weights of one never killed.
     n_classes : classes of the labels.
-    offset_of_column : as ``jitter_channels``.
 
     Returns
     -------
@@ -72,9 +68,7 @@ def train_network(
         raise TrainingError("there is no validation window: the best epoch could not be chosen")
     with reproducible(seed=config.seed, threads=config.threads):
         held = None if val is None else in_memory(val)
-        run = TrainingRun(
-            network, in_memory(train), held, config, tuple(sources), n_classes, offset_of_column
-        )
+        run = TrainingRun(network, in_memory(train), held, config, tuple(sources), n_classes)
         identity = ""
         if snapshots is not None:
             identity = training_identity(config, train, val, network, snapshots.about)

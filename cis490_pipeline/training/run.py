@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -84,11 +83,9 @@ class TrainingRun:
         config: TrainConfig,
         sources: tuple[slice, ...],
         n_classes: int,
-        offset_of_column: npt.NDArray[np.intp] | None = None,
     ) -> None:
         self.train_windows, self.val_windows = train, val
         self.config, self.sources, self.n_classes = config, sources, n_classes
-        self.offset_of_column = offset_of_column
         self.device = pick_device(config.device)
         self.network = network.to(self.device)
         self.parameters = list(network.parameters())
@@ -231,7 +228,6 @@ class TrainingRun:
                 scale=config.scale_jitter,
                 shift=config.shift_jitter,
                 rng=rng,
-                offset_of_column=self.offset_of_column,
             )
             X = drop_sources(X, self.sources, config.source_dropout, rng)
             target = torch.from_numpy(y[batch]).to(self.device)

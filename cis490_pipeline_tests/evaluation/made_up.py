@@ -38,6 +38,7 @@ def windows(n_test=8, n_val=4, hosts=("garage-pi", "lab-nuc"), profiles=("flood"
                 "t_start_wall_ns": (3 + k) * 5_000_000_000,
                 "t_end_wall_ns": (5 + k) * 5_000_000_000,
                 "purity": 1.0,
+                "touches_baseline": False,
                 "y_true": str(PHASES[phase]),
             }
             for k, phase in enumerate(PLOT)

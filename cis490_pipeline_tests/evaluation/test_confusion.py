@@ -17,7 +17,8 @@ from cis490_pipeline.evaluation.confusion import (
     seen_classes,
 )
 
-CASES = range(400)
+CASES = range(2000)
+BLOCK = 100
 
 
 def random_case(seed):
@@ -30,13 +31,13 @@ def random_case(seed):
     return y_true, y_pred
 
 
-@pytest.mark.parametrize("seed", CASES)
-def test_macro_f1_is_scikit_learns_to_the_last_bit(seed):
-    y_true, y_pred = random_case(seed)
+@pytest.mark.parametrize("start", CASES[::BLOCK])
+def test_macro_f1_is_scikit_learns_to_the_last_bit(start):
+    cases = [random_case(seed) for seed in CASES[start : start + BLOCK]]
 
-    expected = metrics.f1_score(y_true, y_pred, average="macro", zero_division=0)
+    expected = [metrics.f1_score(*case, average="macro", zero_division=0) for case in cases]
 
-    assert macro_f1(confusion(y_true, y_pred)) == expected
+    assert [macro_f1(confusion(*case)) for case in cases] == expected
 
 
 @pytest.mark.parametrize("seed", range(100))

@@ -45,7 +45,7 @@ def test_accuracy_and_mean_recall_by_hand():
     assert told.balanced_accuracy == pytest.approx((0.75 + 0.25) / 2)
     assert told.accuracy_low < 0.55 < told.accuracy_high
     assert told.balanced_low < 0.5 < told.balanced_high
-    assert told.ci_method == "percentile bootstrap by episode"
+    assert told.ci_method == "bootstrap SE by episode, t"
 
 
 def test_interval_resamples_episodes_and_not_windows():

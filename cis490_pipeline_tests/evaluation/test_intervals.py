@@ -6,6 +6,7 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.bca import bca_ends
 from cis490_pipeline.evaluation.confusion import episode_confusions
 from cis490_pipeline.evaluation.intervals import episode_interval
 from cis490_pipeline.evaluation.resampling import resample_weights, swap_signs
@@ -39,7 +40,7 @@ def resampled_by_hand(y_true, y_pred, ids, *, seed, n_resamples):
 
 
 def test_percentiles_are_those_of_scikit_learn_on_the_same_episodes():
-    y_true, y_pred, ids = episodes(25)
+    y_true, y_pred, ids = episodes(30)
     matrices = episode_confusions(y_true, y_pred, ids)
 
     interval = episode_interval(matrices.counts, seed=4, n_resamples=150)
@@ -48,35 +49,96 @@ def test_percentiles_are_those_of_scikit_learn_on_the_same_episodes():
     assert interval.low == pytest.approx(np.quantile(scores, 0.025), abs=1e-12)
     assert interval.high == pytest.approx(np.quantile(scores, 0.975), abs=1e-12)
     assert interval.estimate == f1_score(y_true, y_pred, average="macro")
-    assert (interval.n_episodes, interval.n_windows) == (25, 500)
+    assert (interval.n_episodes, interval.n_windows) == (30, 600)
 
 
-def test_below_twenty_episodes_it_is_a_t_interval_on_the_resamples_error():
-    y_true, y_pred, ids = episodes(8)
+@pytest.mark.parametrize("n_episodes", [2, 8, 29])
+def test_below_thirty_episodes_it_is_a_t_interval_on_the_resamples_error(n_episodes):
+    y_true, y_pred, ids = episodes(n_episodes)
     matrices = episode_confusions(y_true, y_pred, ids)
 
     interval = episode_interval(matrices.counts, seed=2, n_resamples=150)
 
     scores = resampled_by_hand(y_true, y_pred, ids, seed=2, n_resamples=150)
-    reach = scores.std(ddof=1) * stats.t.ppf(0.975, 7)
-    assert interval.high - interval.estimate == pytest.approx(reach, abs=1e-12)
-    assert interval.estimate - interval.low == pytest.approx(reach, abs=1e-12)
+    reach = scores.std(ddof=1) * stats.t.ppf(0.975, n_episodes - 1)
+    assert interval.high == pytest.approx(min(1, interval.estimate + reach), abs=1e-12)
+    assert interval.low == pytest.approx(max(0, interval.estimate - reach), abs=1e-12)
 
 
-def test_it_agrees_with_scipys_bootstrap():
-    matrices = episode_confusions(*episodes(40)).counts
+def of_pooled(pooled):
+    """Macro F1 of (..., 5, 5) matrices, written anew."""
+    hits = np.diagonal(pooled, axis1=-2, axis2=-1)
+    return (2 * hits / (pooled.sum(axis=-1) + pooled.sum(axis=-2))).mean(axis=-1)
 
-    def statistic(drawn):
-        pooled = matrices[drawn].sum(axis=0)
-        hits = np.diagonal(pooled)
-        return (2 * hits / (pooled.sum(axis=0) + pooled.sum(axis=1))).mean()
 
-    scipys = stats.bootstrap(
-        (np.arange(40),), statistic, vectorized=False, method="percentile", n_resamples=3000, rng=0
+def scipys(matrices, method, n_resamples, seed):
+    """Its bootstrap over episodes; it draws the same ones from an equal generator."""
+
+    def statistic(drawn, axis):
+        return of_pooled(matrices[drawn].sum(axis=drawn.ndim - 1))
+
+    return stats.bootstrap(
+        (np.arange(len(matrices)),),
+        statistic,
+        vectorized=True,
+        method=method,
+        n_resamples=n_resamples,
+        rng=np.random.default_rng(seed),
     ).confidence_interval
-    ours = episode_interval(matrices, seed=0)
-    assert ours.low == pytest.approx(scipys.low, abs=0.01)
-    assert ours.high == pytest.approx(scipys.high, abs=0.01)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("percentile", "percentile"), ("bca", "BCa")])
+@pytest.mark.parametrize("n_episodes", [6, 25, 60])
+@pytest.mark.parametrize("seed", range(5))
+def test_it_is_scipys_bootstrap_over_episodes_on_the_same_draws(ours, theirs, n_episodes, seed):
+    matrices = episode_confusions(*episodes(n_episodes, seed=seed)).counts
+
+    interval = episode_interval(matrices, seed=seed, n_resamples=500, method=ours)
+
+    wanted = scipys(matrices, theirs, 500, seed)
+    assert interval.low == pytest.approx(wanted.low, rel=0, abs=1e-12)
+    assert interval.high == pytest.approx(wanted.high, rel=0, abs=1e-12)
+
+
+def test_the_default_is_scipys_from_thirty_episodes_on():
+    matrices = episode_confusions(*episodes(30)).counts
+
+    interval = episode_interval(matrices, seed=3, n_resamples=2000)
+
+    wanted = scipys(matrices, "percentile", 2000, 3)
+    assert interval.low == pytest.approx(wanted.low, rel=0, abs=1e-12)
+    assert interval.high == pytest.approx(wanted.high, rel=0, abs=1e-12)
+    assert interval.method == "percentile bootstrap by episode"
+
+
+def test_bca_of_episodes_that_are_all_alike_falls_back_and_says_why():
+    matrices = np.tile(episode_confusions(*episodes(1)).counts, (30, 1, 1))
+
+    interval = episode_interval(matrices, seed=0, n_resamples=200, method="bca")
+
+    assert interval.low == pytest.approx(interval.estimate) == interval.high
+    assert interval.method == (
+        "percentile bootstrap by episode (no BCa: no episode changes the score when it is left out)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("resamples", "left_out", "why"),
+    [
+        (np.full(50, 0.7), np.array([0.4, 0.5, 0.6]), "one side of the estimate"),
+        (np.linspace(0, 1, 50), np.full(3, 0.5), "no episode changes the score"),
+        (np.eye(1, 9999)[0], np.append(np.full(999, 0.5), -5.0), "acceleration is too strong"),
+    ],
+)
+def test_where_bca_is_undefined_it_says_why(resamples, left_out, why):
+    assert why in bca_ends(resamples, 0.5, left_out, 0.9999)
+
+
+def test_an_unknown_method_is_refused():
+    matrices = episode_confusions(*episodes(4)).counts
+
+    with pytest.raises(EvaluationError, match="no interval 'basic'; there are by number of epi"):
+        episode_interval(matrices, seed=0, method="basic")
 
 
 def test_windows_said_twice_make_nobody_surer():

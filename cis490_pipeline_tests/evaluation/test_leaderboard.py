@@ -75,6 +75,30 @@ def test_each_family_of_pairs_is_whole_and_corrected_for_itself(made):
         assert [p["p_holm"] for p in found] == pytest.approx(holm([p["p_value"] for p in found]))
 
 
+def test_six_architectures_make_fifteen_pairs_per_variant_and_six_prices_of_deployment():
+    names = ("gbt", "mlp", "cnn", "gru", "lstm", "transformer")
+    models = {(n, v): 1.0 for n in names for v in ("realistic", "oracle")}
+
+    pairs = board_of(models=models, n_resamples=20)[0]["pairs"]
+
+    families = [pair["family"] for pair in pairs]
+    assert {name: families.count(name) for name in families} == {
+        "within realistic": 15,
+        "within oracle": 15,
+        "oracle against realistic": 6,
+    }
+    prices = [(p["a"], p["b"]) for p in pairs if p["family"] == "oracle against realistic"]
+    assert prices == [(f"{n}_oracle", f"{n}_realistic") for n in sorted(names)]
+
+
+def test_windows_that_touch_the_baseline_are_not_compared(made):
+    _, reports, _ = made
+    touching = predictions(windows().with_columns(touches_baseline=True), skill=1)
+
+    with pytest.raises(EvaluationError, match="gbt_realistic: 80 of 80 windows touch the baseline"):
+        compare_models(reports[:1], [], {"gbt_realistic": touching}, seed=0, n_resamples=20)
+
+
 def test_the_chosen_model_is_compared_with_every_probe(made):
     board, _, _ = made
 

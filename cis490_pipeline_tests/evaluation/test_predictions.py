@@ -11,6 +11,8 @@ from cis490_pipeline.evaluation.predictions import (
     predicted_classes,
     prediction_frame,
     read_predictions,
+    require_scored,
+    scored_windows,
     true_classes,
     write_predictions,
 )
@@ -29,6 +31,46 @@ def test_what_is_written_is_read_back(tmp_path, frame):
 
     assert read_predictions(tmp_path, **DIGESTS).equals(frame)
     assert read_predictions(tmp_path).columns == list(PREDICTION_COLUMNS)
+
+
+@pytest.fixture
+def touching(frame):
+    """The same windows again, as if the first of each episode touched its baseline."""
+    first = pl.col("window_idx") == 3
+    return frame.with_columns(touches_baseline=first)
+
+
+def test_windows_that_touch_the_baseline_are_read_only_when_asked_for(tmp_path, touching):
+    manifest = write_predictions(tmp_path, touching, **DIGESTS)
+
+    scored = read_predictions(tmp_path)
+    assert scored.equals(touching.filter(pl.col("window_idx") > 3))
+    assert read_predictions(tmp_path, include_baseline=True).equals(touching)
+    assert (manifest["n_windows"], manifest["n_windows_scored"]) == (120, 108)
+
+
+def test_a_window_that_says_nothing_about_the_baseline_is_refused(tmp_path, frame):
+    unmarked = frame.with_columns(touches_baseline=pl.lit(None, dtype=pl.Boolean))
+
+    with pytest.raises(EvaluationError, match="of 120 windows nothing says whether they touch"):
+        write_predictions(tmp_path, unmarked, **DIGESTS)
+
+
+def test_a_dataset_calls_the_mark_baseline():
+    keys = windows().rename({"touches_baseline": "baseline", "y_true": "phase"})
+
+    frame = prediction_frame(
+        keys.with_columns(baseline=pl.col("window_idx") == 3), np.full((120, 5), 0.2)
+    )
+
+    assert frame["touches_baseline"].sum() == 12
+
+
+def test_scores_refuse_windows_that_touch_the_baseline(touching):
+    require_scored("cnn_oracle", scored_windows(touching))
+
+    with pytest.raises(EvaluationError, match="cnn_oracle: 12 of 120 windows touch the baseline"):
+        require_scored("cnn_oracle", touching)
 
 
 @pytest.mark.parametrize("name", ["checkpoint_digest", "split_digest"])

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import average_precision_score, f1_score
 
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import EvaluationError
@@ -115,6 +115,48 @@ def test_an_empty_validation_side_is_null_and_not_an_error(frame):
 
 def test_equal_seeds_give_equal_reports(frame):
     assert report_of(frame) == report_of(frame)
+
+
+def test_the_worst_host_carries_its_interval(frame):
+    report = report_of(frame)
+
+    worst = min(report["per_host"], key=lambda host: host["macro_f1"])
+    assert report["host_minimum"] == {name: worst[name] for name in report["host_minimum"]}
+    assert report["host_minimum"]["ci_low"] < report["host_minimum"]["ci_high"]
+
+
+def test_each_phase_has_its_average_precision_beside_its_prevalence(frame):
+    test = frame.filter(pl.col("split") == "test")
+
+    rows = report_of(frame)["per_class"]
+
+    for row, phase in zip(rows, PHASES, strict=True):
+        is_phase = (test["y_true"] == phase).to_numpy()
+        wanted = average_precision_score(is_phase, test[f"p_{phase}"].to_numpy())
+        assert row["pr_auc"] == pytest.approx(wanted, abs=1e-12)
+        assert row["prevalence"] == is_phase.mean()
+
+
+def test_a_phase_without_windows_has_no_average_precision(frame):
+    rows = report_of(frame.filter(pl.col("y_true") != "armed"))["per_class"]
+
+    (armed,) = [row for row in rows if row["phase"] == "armed"]
+    assert (armed["pr_auc"], armed["prevalence"]) == (None, 0.0)
+
+
+def test_windows_that_touch_the_baseline_are_refused_among_the_scored(frame):
+    with pytest.raises(EvaluationError, match="gbt_realistic: 120 of 120 windows touch"):
+        report_of(frame.with_columns(touches_baseline=True))
+
+
+def test_windows_that_touch_the_baseline_change_one_row_of_subsets_and_nothing_else(frame):
+    touching = frame.with_columns(window_idx=pl.col("window_idx") - 10, touches_baseline=True)
+
+    without, with_them = report_of(frame), report_of(frame, baseline_windows=touching)
+
+    (before, after) = (report.pop("subsets") for report in (without, with_them))
+    assert without == with_them
+    assert [b == a for b, a in zip(before, after, strict=True)] == [True, False, True]
 
 
 def test_further_values_are_carried(frame):

@@ -28,15 +28,16 @@ OPTIONAL = {
 }
 
 scores = st.floats(0, 1)
+names = st.text(max_size=128)
 metrics = st.builds(
     ModelMetric,
-    model=st.text(),
+    model=names,
     accuracy=scores,
     metric=st.none() | st.just("macro_f1"),
     ci_low=st.none() | scores,
     n_windows=st.none() | st.integers(0, 2**40),
-    untested_profiles=st.none() | st.dictionaries(st.text(), st.lists(st.text())),
-    event_id=st.none() | st.text(),
+    untested_profiles=st.none() | st.dictionaries(names, st.lists(names)),
+    event_id=st.none() | names,
 )
 
 
@@ -81,9 +82,10 @@ def test_keys_of_anothers_event_are_ignored() -> None:
         (b'[{"type": "model_metric", "accuracy": 0.5}]', "`model`"),
         (b'[{"type": "model_metric", "model": "gbt", "accuracy": "high"}]', r"\$\[0\].accuracy"),
         (b'[{"type": "sunshine", "model": "gbt", "accuracy": 0.5}]', r"\$\[0\].type"),
-        (b'{"type": "model_metric"}', "Expected `array`"),
+        (b'{"type": "model_metric", "accuracy": 0.5}', "`model`"),
+        (b"1", "Expected `object | array`"),
     ],
-    ids=["missing key", "wrong type", "unknown event", "no list"],
+    ids=["missing key", "wrong type", "unknown event", "missing key of one", "no event"],
 )
 def test_what_breaks_the_contract_is_refused_by_name(body: bytes, place: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=place):

@@ -1,64 +1,16 @@
-import http.server
-import json
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cis490_pipeline.errors import EventError
 from cis490_pipeline.events.contract import ModelMetric
 from cis490_pipeline.events.publisher import Publisher
+from cis490_pipeline_tests.events.endpoint import Dashboard
 
 EVENTS = [ModelMetric(model="gbt_realistic", accuracy=0.5), ModelMetric(model="mlp", accuracy=0.4)]
-
-
-class Dashboard(http.server.HTTPServer):
-    """Answers what a test wants it to, and keeps what it was sent."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.status = 200
-        self.answer = b'{"delivered": 2}'
-        self.location: str | None = None
-        self.received: list[tuple[str, dict[str, str], Any]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/publish"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Dashboard
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.received.append((self.path, dict(self.headers), json.loads(body)))
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(self.server.answer)))
-        if self.server.location is not None:
-            self.send_header("Location", self.server.location)
-        self.end_headers()
-        self.wfile.write(self.server.answer)
-
-    def do_GET(self) -> None:
-        self.server.received.append((self.path, dict(self.headers), None))
-        self.send_error(404)
-
-    def log_message(self, *_: object) -> None:
-        """Stay quiet."""
-
-
-@pytest.fixture
-def dashboard() -> Iterator[Dashboard]:
-    with Dashboard() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

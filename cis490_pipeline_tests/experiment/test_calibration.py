@@ -9,7 +9,6 @@ from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.evaluation.predictions import read_predictions
 from cis490_pipeline.experiment.calibration import (
     calibrate_host,
-    checked_baselines,
     fitted_check,
     host_records,
 )
@@ -19,6 +18,7 @@ from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.features.calibration import CalibrationMode
 from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.checked_baselines import checked_baselines
 from cis490_pipeline.features.dataset import fit_calibrator, load_windows
 from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.store.files import read_json, write_json

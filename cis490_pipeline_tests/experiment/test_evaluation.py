@@ -8,13 +8,16 @@ import polars as pl
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from cis490_pipeline.domain import PHASES, EpisodeRef, Recipe
+from cis490_pipeline.domain import PHASES, EpisodeRef, Recipe, Side
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.alarm import AlarmSettings
 from cis490_pipeline.evaluation.alarm_windows import alarm_windows
+from cis490_pipeline.evaluation.predictions import probabilities, read_predictions
 from cis490_pipeline.experiment.alarm import alarm_inputs
 from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features.dataset import load_windows
+from cis490_pipeline.models.registry import restore
 from cis490_pipeline.store.files import read_json
 from cis490_pipeline.store.layout import EpisodeStore
 from cis490_pipeline_tests.experiment.runs import FAST, SAMPLE, copy_of, member, members_of
@@ -38,6 +41,10 @@ def report_of(stage: EvaluationReport) -> dict[str, Any]:
 
 
 def stored(stage: EvaluationReport) -> pl.DataFrame:
+    return read_predictions(stage.checkpoint.folder)
+
+
+def stored_file(stage: EvaluationReport) -> pl.DataFrame:
     return pl.read_parquet(stage.checkpoint.folder / "predictions.parquet")
 
 
@@ -123,6 +130,41 @@ def test_only_held_out_hosts_are_scored(stage: EvaluationReport) -> None:
 def test_no_window_that_touches_the_baseline_is_scored(stage: EvaluationReport) -> None:
     # Windows start every 5 s; the first that is clear of the first 15 s has index 3.
     assert stored(stage)["window_idx"].min() == 3
+
+
+def test_windows_that_touch_the_baseline_are_stored_marked_and_scored_in_one_subset_only(
+    stage: EvaluationReport,
+) -> None:
+    frame = stored_file(stage)
+    touching = frame.filter("touches_baseline")
+    rows = {row["subset"]: row for row in report_of(stage)["subsets"]}
+
+    # Windows 0, 1 and 2 start before second 15; every episode has them.
+    assert touching.group_by("episode_id").len()["len"].unique().to_list() == [3]
+    assert set(touching["window_idx"]) == {0, 1, 2}
+    n_on_test = touching.filter(split="test").height
+    assert rows["with_baseline_windows"]["n_windows"] == rows["scored"]["n_windows"] + n_on_test
+    assert rows["scored"]["macro_f1"] == report_of(stage)["macro_f1"]
+    assert stage.predictions().equals(frame.filter(~pl.col("touches_baseline")))
+    assert stage.predictions(include_baseline=True).equals(frame)
+
+
+def test_other_windows_in_the_file_change_no_probability_of_the_scored(
+    stage: EvaluationReport,
+) -> None:
+    checkpoint = stage.checkpoint.load()
+    test = load_windows(
+        stage.checkpoint.dataset.folder,
+        stage.checkpoint.input_kind,
+        stage.variant,
+        Side.TEST,
+        checkpoint.calibrator,
+    )
+
+    alone = restore(checkpoint).predict_windows(test)
+
+    frame = stored(stage).filter(split="test")
+    np.testing.assert_array_equal(probabilities(frame), alone.astype(np.float64))
 
 
 def test_episode_whose_labels_nothing_justifies_is_not_scored(stage: EvaluationReport) -> None:

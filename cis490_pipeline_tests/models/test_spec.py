@@ -2,7 +2,6 @@ import pytest
 
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.features.channels import channel_names
-from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.models.spec import input_spec
 
 
@@ -28,18 +27,3 @@ def test_each_source_has_the_columns_of_its_channels(kind, variant):
     for (source, _, _), columns in zip(spec.sources, spec.source_columns, strict=True):
         assert {name.split(".")[0] for name in names[columns]} == {source}
     assert sum(c.stop - c.start for c in spec.source_columns) == spec.n_columns
-
-
-def test_a_channels_mean_and_95th_percentile_move_together_and_nothing_else_does():
-    names = summary_names(Variant.REALISTIC)
-    offsets = input_spec("summary", Variant.REALISTIC).offset_of_column
-
-    moved = {name: int(offset) for name, offset in zip(names, offsets, strict=True) if offset >= 0}
-
-    assert {name.rsplit(":", 1)[1] for name in moved} == {"mean", "p95"}
-    for i, channel in enumerate(channel_names(Variant.REALISTIC)):
-        assert moved[f"{channel}:mean"] == moved[f"{channel}:p95"] == i
-
-
-def test_every_channel_of_a_tensor_moves_by_itself():
-    assert input_spec("tensor", Variant.ORACLE).offset_of_column is None

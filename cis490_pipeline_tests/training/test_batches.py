@@ -190,29 +190,6 @@ def test_jitter_moves_a_whole_channel_of_a_window_alike():
     assert offset.std() == pytest.approx(0.5, rel=0.15)
 
 
-def test_columns_of_one_offset_move_alike_and_those_of_none_stay():
-    X = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
-    X[3, 2] = np.nan
-    offset_of_column = np.array([1, -1, 1, 0, -1])
-
-    moved = jitter_channels(
-        X,
-        scale=0.0,
-        shift=0.5,
-        rng=np.random.default_rng(1),
-        offset_of_column=offset_of_column,
-    )
-
-    assert moved.dtype == np.float32
-    np.testing.assert_array_equal(np.isnan(moved), np.isnan(X))
-    np.testing.assert_array_equal(moved[:, [1, 4]], X[:, [1, 4]])
-    offsets = moved - X
-    known = ~np.isnan(X[:, 2])
-    np.testing.assert_allclose(offsets[known, 0], offsets[known, 2], atol=1e-6)
-    assert abs(np.corrcoef(offsets[known, 0], offsets[known, 3])[0, 1]) < 0.15
-    assert offsets[:, [0, 3]].std() == pytest.approx(0.5, rel=0.1)
-
-
 def test_jitter_of_nothing_draws_nothing_and_changes_nothing():
     X = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
     rng = np.random.default_rng(1)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from cis490_pipeline.evaluation.schema.publish import schema_files
 from docs.make_reference import from_code, from_sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,9 +49,10 @@ Each is trained twice, `realistic` and `oracle`.
 
 ## Events
 
-`POST` to the dashboard's address; the body is a JSON list of events. An answer with status 200 and
-`{{"delivered": N}}` acknowledges them. `cis490_pipeline.events.contract.json_schema` returns the
-JSON Schema.
+`POST` to the dashboard's `/publish`; the body is one event as JSON, or a list of them. An answer
+with status 200 and `{{"delivered": N}}` acknowledges them. A dashboard serves the JSON Schema, with
+every bound on lengths and numbers, at `/schema/events-v1.json`;
+`cis490_pipeline.events.contract.json_schema` returns it.
 
 {from_code.events()}
 ## Errors
@@ -93,4 +95,5 @@ def made_files() -> dict[str, str]:
         name: with_blocks((ROOT / name).read_text(encoding="utf-8"), blocks)
         for name, blocks in BLOCKS.items()
     }
-    return {"docs/reference.md": reference(), **made}
+    schemas = {f"docs/schema/{name}": text for name, text in schema_files().items()}
+    return {"docs/reference.md": reference(), **made, **schemas}

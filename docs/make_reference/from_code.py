@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -33,9 +34,7 @@ def commands() -> str:
     context = click.Context(cis490, info_name="cis490")
     parts = []
     shared: dict[str, tuple[str, str]] = {}
-    for name in COMMANDS:
-        command = cis490.get_command(context, name)
-        assert command is not None
+    for name, command in _all_commands(context):
         inner = click.Context(command, info_name=name, parent=context)
         usage = " ".join(["cis490", name, *command.collect_usage_pieces(inner)])
         text = inspect.cleandoc(command.help or "")
@@ -52,6 +51,17 @@ def commands() -> str:
     rows = [*(shared[flag] for flag in SHARED), help_row]
     head = "Every command takes these options (`inspect` only the last two):\n"
     return "\n".join([head, table(("option", "meaning"), rows) + "\n", *parts])
+
+
+def _all_commands(context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command by name; after a group its commands, by both names."""
+    for name in COMMANDS:
+        command = cis490.get_command(context, name)
+        assert command is not None
+        yield name, command
+        if isinstance(command, click.Group):
+            for inner, found in command.commands.items():
+                yield f"{name} {inner}", found
 
 
 def _spelling(option: click.Option) -> str:
@@ -129,8 +139,9 @@ def events() -> str:
     """Give the keys of every event, from the schema that is served."""
     parts = []
     for name, schema in contract.json_schema()["$defs"].items():
-        docs = attribute_docs(getattr(contract, name))
-        kind = schema["properties"]["type"]["enum"][0]
+        docs = attribute_docs(contract._Event) | attribute_docs(getattr(contract, name))
+        # What is a part of an event has no type of its own; it goes by its name.
+        kind = schema["properties"].get("type", {"enum": [name]})["enum"][0]
         rows = [
             (code(key), _type(value), "yes" if key in schema["required"] else "", docs.get(key, ""))
             for key, value in schema["properties"].items()
@@ -141,6 +152,8 @@ def events() -> str:
 
 
 def _type(value: dict[str, Any]) -> str:
+    if "$ref" in value:
+        return code(value["$ref"].rpartition("/")[2])
     if "enum" in value:
         return ", ".join(code(word) for word in value["enum"])
     if "anyOf" in value:

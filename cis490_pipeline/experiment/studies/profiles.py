@@ -9,6 +9,13 @@ import polars as pl
 
 from cis490_pipeline.domain import PHASES, Side
 from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.evaluation.alarm_fit import label_sequences
+from cis490_pipeline.evaluation.alarm_windows import TRUTH_COLUMNS
+from cis490_pipeline.evaluation.filtered_alarm import (
+    FilteredAlarm,
+    fit_filtered_alarm,
+    is_infected,
+)
 from cis490_pipeline.evaluation.novelty import (
     energy_score,
     episode_auroc,
@@ -16,10 +23,12 @@ from cis490_pipeline.evaluation.novelty import (
     share_of,
 )
 from cis490_pipeline.evaluation.predictions import probabilities
-from cis490_pipeline.evaluation.window_alarm import Alarm, FitAlarm, fit_window_alarm, is_infected
+from cis490_pipeline.experiment.corpus import GridShards
 from cis490_pipeline.experiment.studies.drawing import drawn, ids_of
-from cis490_pipeline.experiment.studies.pool import Arrangement
+from cis490_pipeline.experiment.studies.pool import Arrangement, chosen
 from cis490_pipeline.experiment.studies.runs import StudyRuns, logits_of
+from cis490_pipeline.features.dataset import window_keys
+from cis490_pipeline.features.grid_store import GridStore
 
 UNSEEN_SIDE: Final = "test side"
 SAME_SIDES: Final = "train and val sides"
@@ -38,9 +47,7 @@ def _energy(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
 SCORES: Final[Mapping[str, Score]] = {"max_softmax": _max_softmax, "energy": _energy}
 
 
-def leave_one_profile_out(
-    runs: StudyRuns, index: pl.DataFrame, *, seed: int, fit_alarm: FitAlarm = fit_window_alarm
-) -> dict[str, Any]:
+def leave_one_profile_out(runs: StudyRuns, index: pl.DataFrame, *, seed: int) -> dict[str, Any]:
     """Train without each profile in turn, and look for it.
 
     Parameters
@@ -48,7 +55,6 @@ def leave_one_profile_out(
     runs : trainings of one model.
     index : episodes with their side of the recipe: episode_id, host_id, profile, side, scorable.
     seed : of the intervals' draws.
-    fit_alarm : fixes the alarm on val's rows, in which the profile is not.
 
     Returns
     -------
@@ -59,23 +65,23 @@ def leave_one_profile_out(
     -----
     Scopes: the profile's episodes on the test side, and those on the train and val sides, which
     this training never saw either but whose hosts it knows. Known windows are the infected ones of
-    other profiles: on the test side, or of val, by which training was stopped.
+    other profiles: on the test side, or of val, by which training was stopped. The alarm learns the
+    order of phases from the episodes trained on and its thresholds from val, so the profile is in
+    neither.
     """
     profiles = sorted(index["profile"].drop_nulls().unique())
     progress, what = runs.workspace.progress, f"{runs.name}: leave one profile out"
     progress(what, 0, len(profiles) + 1)
     rows: list[dict[str, Any]] = []
     for done, profile in enumerate(profiles):
-        rows += _rows(runs, index, profile, seed, fit_alarm)
+        rows += _rows(runs, index, profile, seed)
         progress(what, done + 1, len(profiles) + 1)
-    reference = _reference(runs, index, profiles, fit_alarm)
+    reference = _reference(runs, index, profiles)
     progress(what, len(profiles) + 1, len(profiles) + 1)
     return {"rows": rows, "reference": reference}
 
 
-def _rows(
-    runs: StudyRuns, index: pl.DataFrame, profile: str, seed: int, fit_alarm: FitAlarm
-) -> list[dict[str, Any]]:
+def _rows(runs: StudyRuns, index: pl.DataFrame, profile: str, seed: int) -> list[dict[str, Any]]:
     of_it = pl.col("profile") == profile
     frames = {
         UNSEEN_SIDE: index.filter(of_it, side=Side.TEST),
@@ -84,7 +90,7 @@ def _rows(
     try:
         arrangement = _arrangement(index, profile)
         predicted = runs.predictions(arrangement)
-        alarm = fit_alarm(predicted.filter(split=Side.VAL), arrangement.train)
+        alarm = _alarm(runs, arrangement, predicted)
     except PipelineError as fault:
         return [_empty(profile, scope, frame, str(fault)) for scope, frame in frames.items()]
     known_test = set(ids_of(index.filter(side=Side.TEST).filter(~of_it.fill_null(False))))
@@ -116,13 +122,18 @@ def _arrangement(index: pl.DataFrame, without: str | None) -> Arrangement:
     return Arrangement(name=name, train=train, val=val, scored=scored)
 
 
-def _reference(
-    runs: StudyRuns, index: pl.DataFrame, profiles: list[str], fit_alarm: FitAlarm
-) -> list[dict[str, Any]]:
+def _alarm(runs: StudyRuns, arrangement: Arrangement, predicted: pl.DataFrame) -> FilteredAlarm:
+    windows = window_keys(runs.pool.folder, runs.kind, Side.TRAIN)
+    trained_on = windows.filter(chosen(arrangement.train))
+    labels = GridStore(GridShards(runs.workspace).folder).frame.select(TRUTH_COLUMNS)
+    return fit_filtered_alarm(predicted.filter(split=Side.VAL), label_sequences(trained_on), labels)
+
+
+def _reference(runs: StudyRuns, index: pl.DataFrame, profiles: list[str]) -> list[dict[str, Any]]:
     try:
         arrangement = _arrangement(index, None)
         predicted = runs.predictions(arrangement)
-        alarm = fit_alarm(predicted.filter(split=Side.VAL), arrangement.train)
+        alarm = _alarm(runs, arrangement, predicted)
     except PipelineError as fault:
         return [{"profile": name, "alarm": None, "why": str(fault)} for name in profiles]
     test = predicted.filter(split=Side.TEST)
@@ -137,7 +148,7 @@ def _row(
     scope: str,
     of_it: pl.DataFrame,
     known: pl.DataFrame,
-    alarm: Alarm,
+    alarm: FilteredAlarm,
     seed: int,
 ) -> dict[str, Any]:
     novel, familiar = of_it.filter(is_infected()), known.filter(is_infected())
@@ -157,7 +168,7 @@ def _row(
     }
 
 
-def alarms(of_profile: pl.DataFrame, alarm: Alarm) -> dict[str, Any]:
+def alarms(of_profile: pl.DataFrame, alarm: FilteredAlarm) -> dict[str, Any]:
     """In how many infected episodes the alarm stands, and in how many it did not stand before.
 
     Returns
@@ -185,7 +196,7 @@ def _by_episode(frame: pl.DataFrame) -> Iterator[tuple[bool, bool]]:
             yield bool((fires & infected).any()), bool(first > 0 and fires[first - 1])
 
 
-def _quiet(known: pl.DataFrame, alarm: Alarm) -> dict[str, Any]:
+def _quiet(known: pl.DataFrame, alarm: FilteredAlarm) -> dict[str, Any]:
     """How often the same alarm stands where nothing is infected: what its alarms cost."""
     frame = known.with_columns(fires=pl.Series(alarm.fires(known), dtype=pl.Boolean))
     quiet = frame.filter(~is_infected())

@@ -10,8 +10,8 @@ import polars as pl
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import DatasetError, StoreError
+from cis490_pipeline.evaluation.filtered_alarm import RULE
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
-from cis490_pipeline.evaluation.window_alarm import RULE
 from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.dataset import RecipeStage, ValidationIndex
 from cis490_pipeline.experiment.stage import Made, Numbers
@@ -27,7 +27,7 @@ from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS
 from cis490_pipeline.store.files import digest, read_json, write_json
 
-STUDY_VERSION: Final = "1"
+STUDY_VERSION: Final = "2"
 """Raised when a section is computed in another way."""
 
 

@@ -1,0 +1,76 @@
+"""The page, its files, and how a browser logs in."""
+
+from typing import Final
+from urllib.parse import parse_qs
+
+from aiohttp import web
+
+from cis490_pipeline.dashboard.access import COOKIE, SESSION_S, Access
+from cis490_pipeline.dashboard.body import read_body
+from cis490_pipeline.dashboard.files import PageFile
+from cis490_pipeline.dashboard.guard import Limits, address_of, refusal
+
+MAX_FORM_BYTES: Final = 4_096
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+
+
+class Pages:
+    """Handlers of what a person's browser asks for."""
+
+    def __init__(self, access: Access, limits: Limits, files: dict[str, PageFile]) -> None:
+        self._access = access
+        self._limits = limits
+        self._files = files
+
+    def may_look(self, request: web.Request) -> bool:
+        """Whether a request may see events: no token is wanted, or it has it or a session."""
+        return self._access.bears_token(
+            request.headers.get("Authorization", "")
+        ) or self._access.has_session(request.cookies)
+
+    async def page(self, request: web.Request) -> web.Response:
+        """``GET /``: the dashboard, or the form that asks for the token."""
+        if self.may_look(request):
+            return self._answer(request, "index.html")
+        return self._answer(request, "login.html", status=401)
+
+    async def file(self, request: web.Request) -> web.Response:
+        """``GET /static/…``: a file of the page; none of them is a secret."""
+        return self._answer(request, request.match_info["name"])
+
+    async def log_in(self, request: web.Request) -> web.Response:
+        """``POST /login``: the token for a cookie."""
+        body = await read_body(request, self._limits, FORM_TYPE, MAX_FORM_BYTES)
+        if isinstance(body, web.Response):
+            return body
+        given = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8).get("token", [""])[0]
+        if not self._access.is_token(given.strip()):
+            if not self._limits.wrong_tokens.allows(address_of(request)):
+                return refusal(429, "too many wrong tokens", **{"Retry-After": "60"})
+            return self._answer(request, "login-failed.html", status=401)
+        response = web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
+        response.set_cookie(
+            COOKIE,
+            self._access.new_session(),
+            max_age=SESSION_S,
+            path="/",
+            httponly=True,
+            samesite="Strict",
+            secure=self._access.tls,
+        )
+        return response
+
+    def _answer(self, request: web.Request, name: str, status: int = 200) -> web.Response:
+        file = self._files.get(name)
+        if file is None:
+            return refusal(404, "no such file")
+        headers = {"ETag": f'"{file.etag}"', "Cache-Control": "no-cache", "Vary": "Cookie"}
+        if status == 200 and request.headers.get("If-None-Match") == headers["ETag"]:
+            return web.Response(status=304, headers=headers)
+        return web.Response(
+            status=status,
+            body=file.body,
+            content_type=file.content_type,
+            charset="utf-8",
+            headers=headers,
+        )

@@ -1,0 +1,160 @@
+"""Windows as points: the layer before a network's head, or a tree model's margins, in a plane."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from cis490_pipeline.checkpoints.manifest import ONNX
+from cis490_pipeline.checkpoints.runnable import RunnableModel
+from cis490_pipeline.checkpoints.session import INPUT_NAME, OUTPUT_NAME
+from cis490_pipeline.domain import Side
+from cis490_pipeline.errors import CheckpointError, ConfigError
+from cis490_pipeline.features.dataset import load_windows
+
+MAX_TRAIN: Final = 4000
+"""Train windows that the plane is fitted on; more would hardly turn it."""
+_HEAD: Final = "Gemm"
+_TREES: Final = "TreeEnsembleRegressor"
+
+Floats = npt.NDArray[np.float64]
+
+
+class InnerLayer:
+    """Runs an exported model up to the layer its probabilities are made from.
+
+    Parameters
+    ----------
+    content : of ``model.onnx``.
+
+    Raises
+    ------
+    CheckpointError
+        If it ends otherwise than this project's exports do.
+    ConfigError
+        If the library that reads the file's graph is not installed.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            import onnx
+        except ModuleNotFoundError as missing:
+            raise ConfigError(
+                "an embedding needs onnx, which is not installed here; "
+                "pip install 'cis490_pipeline[train]' brings it"
+            ) from missing
+        model = onnx.load_model_from_string(content)
+        self._name = _inner_name(model.graph)
+        # The type is told, the shape found by the runtime.
+        told = onnx.helper.make_tensor_value_info(self._name, onnx.TensorProto.FLOAT, None)
+        model.graph.output.append(told)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        self._session = ort.InferenceSession(
+            model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+
+    def embed(self, X: npt.NDArray[np.float32]) -> Floats:
+        """Represent calibrated windows: (n_windows, *shape) -> (n_windows, n_dimensions)."""
+        (inner,) = self._session.run([self._name], {INPUT_NAME: X})
+        embedded: Floats = inner.astype(np.float64).reshape(len(X), -1)
+        return embedded
+
+
+def _inner_name(graph: Any) -> str:
+    made_by = {output: node for node in graph.node for output in node.output}
+    softmax = made_by.get(OUTPUT_NAME)
+    before = made_by.get(softmax.input[0]) if softmax is not None else None
+    if softmax is not None and before is not None and before.op_type in (_HEAD, _TREES):
+        return str(softmax.input[0] if before.op_type == _TREES else before.input[0])
+    raise CheckpointError(
+        f"model.onnx ends in {getattr(before, 'op_type', 'nothing known')}, wanted {_HEAD} or "
+        f"{_TREES} before its softmax; export the model again"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """The first two principal components of train, scaled to 0…1.
+
+    Attributes
+    ----------
+    centre : (n_dimensions,) mean of train.
+    axes : (n_dimensions, 2) orthonormal, the widest first.
+    low, high : (2,) range of train along them.
+    """
+
+    centre: Floats
+    axes: Floats
+    low: Floats
+    high: Floats
+
+    @classmethod
+    def fit(cls, embedded: Floats) -> "Plane":
+        """Fit on train's windows.
+
+        Parameters
+        ----------
+        embedded : (n_windows, n_dimensions), two dimensions at least.
+
+        Notes
+        -----
+        Principal components by singular values; each axis points where its largest component is
+        positive, so that the same windows give the same picture.
+        """
+        centre = embedded.mean(axis=0)
+        _, _, rows = np.linalg.svd(embedded - centre, full_matrices=False)
+        axes = rows[:2].T
+        largest = np.abs(axes).argmax(axis=0)
+        axes = axes * np.where(axes[largest, [0, 1]] < 0, -1.0, 1.0)
+        along = (embedded - centre) @ axes
+        return cls(centre, axes, along.min(axis=0), along.max(axis=0))
+
+    def place(self, embedded: Floats) -> Floats:
+        """Place windows: (n_windows, n_dimensions) -> (n_windows, 2) within 0…1.
+
+        What lies beyond train's range lies on its edge.
+        """
+        along = (embedded - self.centre) @ self.axes
+        width = np.where(self.high > self.low, self.high - self.low, 1.0)
+        placed: Floats = np.clip((along - self.low) / width, 0.0, 1.0)
+        return placed
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingMap:
+    """A model's inner layer and the plane its windows are drawn in."""
+
+    layer: InnerLayer
+    plane: Plane
+
+    def place(self, X: npt.NDArray[np.float32]) -> Floats:
+        """Place calibrated windows: (n_windows, *shape) -> (n_windows, 2) within 0…1."""
+        return self.plane.place(self.layer.embed(X))
+
+
+def fit_map(model: RunnableModel, checkpoint: Path, dataset: Path) -> EmbeddingMap:
+    """Fit a model's map on its train side.
+
+    Parameters
+    ----------
+    model : opened.
+    checkpoint : its folder.
+    dataset : the dataset of its kind of input; 4,000 of the train windows, evenly spread, count.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset is missing, changed, or has no train window.
+    CheckpointError, ConfigError
+        As ``InnerLayer``.
+    """
+    schema = model.schema
+    windows = load_windows(dataset, schema.kind, schema.variant, Side.TRAIN, model.calibrator)
+    rows = np.unique(np.linspace(0, len(windows) - 1, num=min(MAX_TRAIN, len(windows))).round())
+    layer = InnerLayer((checkpoint / ONNX).read_bytes())
+    return EmbeddingMap(layer, Plane.fit(layer.embed(windows.take(rows.astype(np.int64)))))

@@ -1,0 +1,176 @@
+"""How fast each model answers here: ``python -m cis490_pipeline.dashboard.producers.perf``."""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
+from cis490_pipeline.dashboard.producers.options import (
+    Places,
+    artifacts_option,
+    publish_options,
+    publisher_of,
+    run_alone,
+    split_option,
+)
+from cis490_pipeline.dashboard.producers.scores import MODELS
+from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
+from cis490_pipeline.domain import Variant
+from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.errors import PipelineError, StoreError
+from cis490_pipeline.events.contract import Event, ModelFailure, ModelPerf
+from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.live.calibration import Baseline
+from cis490_pipeline.live.models import LiveModel, RawWindow
+from cis490_pipeline.store.files import read_json
+
+WARM_UP: Final = 20
+_WHY: Final = 400
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Times of one window each, µs, from its grid to its probabilities."""
+
+    p50: float
+    p95: float
+    p99: float
+    mean: float
+    n: int
+
+
+def measure(
+    model: RunnableModel,
+    n_windows: int,
+    *,
+    timer: Callable[[], int] = time.perf_counter_ns,
+    seed: int = 0,
+) -> Latency:
+    """Time one window after the other: summary or tensor, calibration, and ONNX Runtime.
+
+    Parameters
+    ----------
+    model : of one thread.
+    n_windows : timed, after 20 that are not.
+    timer : ns.
+    seed : of the made-up windows; what is in them costs nothing more or less.
+    """
+    live = LiveModel(name=model.name, calibrator=model.calibrator, classifier=model.classifier)
+    rng = np.random.default_rng(seed)
+    n_channels = channel_indices(Variant.ORACLE).size
+    grids = rng.uniform(0, 12, size=(16, 100, n_channels)).astype(np.float32)
+    flat = np.ones(n_channels, dtype=np.float32)
+    baseline = Baseline(median=flat, iqr=flat, id="made up", cleanliness=None, labelled_clean=None)
+    took: npt.NDArray[np.float64] = np.empty(n_windows)
+    for i in range(WARM_UP):
+        live.predict(RawWindow(grids[i % 16]), baseline)
+    for i in range(n_windows):
+        began = timer()
+        live.predict(RawWindow(grids[i % 16]), baseline)
+        took[i] = (timer() - began) / 1e3
+    p50, p95, p99 = np.percentile(took, [50, 95, 99])
+    return Latency(float(p50), float(p95), float(p99), float(took.mean()), n_windows)
+
+
+def device_name() -> str:
+    """Say which device this is, in words."""
+    model = ""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line for line in lines if line.startswith(("model name", "Model"))]
+        model = names[-1].partition(":")[2].strip() if names else ""
+    except OSError:
+        # Not Linux: the platform says enough.
+        model = platform.processor()
+    return f"{model or platform.machine()}, {os.cpu_count()} processors, {platform.system()}"[:400]
+
+
+@click.command()
+@artifacts_option
+@split_option
+@click.option(
+    "--windows",
+    "n_windows",
+    type=click.IntRange(10, 100_000),
+    default=300,
+    show_default=True,
+    help="Windows timed for each model.",
+)
+@publish_options
+def perf(
+    artifacts: Path | None,
+    recipe: str,
+    n_windows: int,
+    publish_url: str | None,
+    interval_s: float,
+    dry_run: bool,
+) -> int:
+    """Publish how long each model takes for one window on this device: p50, p95, p99, windows/s.
+
+    One thread, one window at a time, from the grid to the probabilities.
+    """
+    places = Places.of(recipe, artifacts=artifacts)
+
+    def make() -> list[Event]:
+        return perf_events(places, n_windows)
+
+    if dry_run:
+        events = make()
+        print_events(events)
+    else:
+        publish_on_ticks(make, publisher_of(publish_url), interval_s=interval_s)
+    return 0
+
+
+def perf_events(places: Places, n_windows: int) -> list[Event]:
+    """Measure every model there is; one that cannot be run is a failure with its reason."""
+    device = device_name()
+    events: list[Event] = []
+    for architecture, variant in MODELS:
+        name = model_name(architecture, variant)
+        try:
+            found = measure(load_runnable(places.artifacts / name), n_windows)
+        except PipelineError as fault:
+            tell(f"failed: {name}: {fault}")
+            events.append(
+                ModelFailure(
+                    model=name, why=str(fault)[:_WHY], split=places.recipe, variant=str(variant)
+                )
+            )
+            continue
+        events.append(
+            ModelPerf(
+                model=name,
+                latency_us=found.p50,
+                accuracy=_macro_f1(places, name),
+                p50_us=found.p50,
+                p95_us=found.p95,
+                p99_us=found.p99,
+                windows_per_s=1e6 / found.mean,
+                device=device,
+                variant=str(variant),
+                n_windows=found.n,
+            )
+        )
+    return events
+
+
+def _macro_f1(places: Places, name: str) -> float | None:
+    """Macro F1 of the model's report; None where it has none."""
+    try:
+        score = read_json(places.reports / f"{name}.json").get("macro_f1")
+    except StoreError:
+        return None
+    return score if isinstance(score, float) else None
+
+
+if __name__ == "__main__":
+    run_alone(perf)

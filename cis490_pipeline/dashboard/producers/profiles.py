@@ -1,0 +1,205 @@
+"""Courses of attack profiles: ``python -m cis490_pipeline.dashboard.producers.profiles``."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.dashboard.producers.options import (
+    Places,
+    publish_options,
+    publisher_of,
+    run_alone,
+    split_option,
+    tensors_option,
+    validation_option,
+)
+from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
+from cis490_pipeline.domain import CHANNELS, Kind, Phase
+from cis490_pipeline.errors import ConfigError, DatasetError
+from cis490_pipeline.events.contract import AttackProfile, Event
+from cis490_pipeline.features.channels import POSITION
+from cis490_pipeline.features.dataset import read_manifest
+from cis490_pipeline.features.grid_store import GridStore
+from cis490_pipeline.features.resample import GRID_HZ, STEP_NS
+from cis490_pipeline.store.files import digest
+
+BEFORE_S: Final = 20
+AFTER_S: Final = 40
+DEFAULT_CHANNELS: Final = (
+    "netflow.pkts_out",
+    "netflow.new_flows",
+    "netflow.bytes_out",
+    "guest.cpu_user",
+    "guest.ctxt",
+    "guest.mem_dirty_bytes",
+)
+MIN_EPISODES: Final = 2
+"""Fewer have no quartiles worth drawing."""
+
+Curves = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """One channel over one profile's episodes, aligned: (n_seconds,) each; NaN is unknown."""
+
+    low: Curves
+    median: Curves
+    high: Curves
+    n_episodes: int
+
+
+def aligned(
+    grid: npt.NDArray[np.float32],
+    t0_ns: int,
+    label_t_ns: Sequence[int],
+    phases: Sequence[str],
+    at: Phase,
+) -> Curves | None:
+    """Cut an episode around the first start of a phase, one value a second.
+
+    Parameters
+    ----------
+    grid : (n_steps, 46) log1p values from ``t0_ns`` on.
+    label_t_ns, phases : the episode's labels.
+    at : whose first start becomes second 0.
+
+    Returns
+    -------
+    (60, 46) means of each second in the channels' own units, from 20 s before to 40 s after; NaN
+    where nothing is known or the episode does not reach. None if it has no such phase.
+    """
+    starts = [t for t, phase in zip(label_t_ns, phases, strict=True) if phase == at]
+    if not starts:
+        return None
+    n_seconds = BEFORE_S + AFTER_S
+    first = round((starts[0] - t0_ns) / STEP_NS) - BEFORE_S * GRID_HZ
+    cut = np.full((n_seconds * GRID_HZ, grid.shape[1]), np.nan)
+    begin, end = max(first, 0), min(first + len(cut), len(grid))
+    if begin < end:
+        cut[begin - first : end - first] = np.expm1(grid[begin:end].astype(np.float64))
+    by_second = cut.reshape(n_seconds, GRID_HZ, -1)
+    known = np.isfinite(by_second)
+    total = np.where(known, by_second, 0.0).sum(axis=1)
+    count = known.sum(axis=1)
+    means: Curves = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return means
+
+
+def course_of(episodes: Sequence[Curves]) -> Course:
+    """Median and quartiles over episodes, (n_seconds,) each, of those that know the second."""
+    stacked = np.stack(episodes)
+    known = np.isfinite(stacked).sum(axis=0) >= MIN_EPISODES
+    filled = np.where(known, stacked, 0.0)
+    low, median, high = np.nanpercentile(filled, [25, 50, 75], axis=0)
+    low, median, high = (np.where(known, q, np.nan) for q in (low, median, high))
+    return Course(low, median, high, len(stacked))
+
+
+@click.command()
+@validation_option
+@tensors_option
+@split_option
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    default=DEFAULT_CHANNELS,
+    show_default=True,
+    help="Channel to draw; may be repeated.",
+)
+@publish_options
+def profiles(
+    validation: Path | None,
+    tensors: Path | None,
+    recipe: str,
+    channels: tuple[str, ...],
+    publish_url: str | None,
+    interval_s: float,
+    dry_run: bool,
+) -> int:
+    """Publish each attack profile's course: median and quartiles of episodes aligned at infecting.
+
+    Of all usable episodes of the split's index, in the channels' own units, one value a second.
+    """
+    unknown = sorted(set(channels) - POSITION.keys())
+    if unknown:
+        raise ConfigError(f"no channels {unknown}; there are {', '.join(POSITION)}")
+    places = Places.of(recipe, validation=validation, tensors=tensors)
+
+    def make() -> list[Event]:
+        return list(profile_events(places, channels))
+
+    if dry_run:
+        print_events(make())
+    else:
+        publish_on_ticks(make, publisher_of(publish_url), interval_s=interval_s)
+    return 0
+
+
+def profile_events(places: Places, channels: Sequence[str]) -> Iterator[Event]:
+    """Give one event for each profile and channel.
+
+    Raises
+    ------
+    DatasetError
+        If the index or the grids are missing or changed.
+    """
+    if not places.validation.is_file():
+        raise DatasetError(f"{places.validation}: no such file; make it with cis490 run")
+    index = pl.read_parquet(places.validation, columns=["episode_id", "profile"])
+    manifest = read_manifest(places.tensors, "tensor")
+    grids = GridStore(places.tensors / manifest["grids_folder"])
+    rows = grids.frame.join(index.drop_nulls("profile"), on="episode_id").sort("episode_id")
+    for (profile,), of_profile in rows.group_by("profile", maintain_order=True):
+        cuts = [
+            cut for row in of_profile.iter_rows(named=True) if (cut := _cut(grids, row)) is not None
+        ]
+        if len(cuts) < MIN_EPISODES:
+            tell(f"{profile}: {len(cuts)} episodes reach {Phase.INFECTING}; no course drawn")
+            continue
+        for channel in channels:
+            place = POSITION[channel]
+            yield _event(str(profile), channel, course_of([cut[:, place] for cut in cuts]))
+
+
+def _cut(grids: GridStore, row: dict[str, object]) -> Curves | None:
+    t0_ns, times, phases = row["t0_wall_ns"], row["label_t_wall_ns"], row["label_phase"]
+    assert isinstance(t0_ns, int)
+    assert isinstance(times, list)
+    assert isinstance(phases, list)
+    return aligned(grids.grid(str(row["episode_id"])), t0_ns, times, phases, Phase.INFECTING)
+
+
+def _event(profile: str, channel: str, course: Course) -> AttackProfile:
+    found = CHANNELS[POSITION[channel]]
+    unit = found.unit if found.kind is Kind.GAUGE else f"{found.unit}/s"
+    low, median, high = (_values(curve) for curve in (course.low, course.median, course.high))
+    return AttackProfile(
+        name=profile,
+        shape="median",
+        curve=[*median],
+        low=low,
+        high=high,
+        t_start_s=-float(BEFORE_S),
+        step_s=1.0,
+        channel=channel,
+        unit=unit,
+        aligned_at=str(Phase.INFECTING),
+        n_episodes=course.n_episodes,
+        event_id=f"profile/{profile}/{channel}/{digest([low, median, high]):.12}",
+    )
+
+
+def _values(curve: Curves) -> list[float | None]:
+    return [None if np.isnan(value) else float(f"{value:.6g}") for value in curve]
+
+
+if __name__ == "__main__":
+    run_alone(profiles)

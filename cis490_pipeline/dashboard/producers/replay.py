@@ -1,0 +1,275 @@
+"""An episode as it unfolded: ``python -m cis490_pipeline.dashboard.producers.replay``."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+
+from cis490_pipeline.config import Settings
+from cis490_pipeline.dashboard.producers.embedding import EmbeddingMap, fit_map
+from cis490_pipeline.dashboard.producers.options import (
+    FOLDER,
+    Places,
+    artifacts_option,
+    publish_options,
+    publisher_of,
+    run_alone,
+    split_option,
+    tensors_option,
+)
+from cis490_pipeline.dashboard.producers.scores import MODELS
+from cis490_pipeline.dashboard.producers.ticks import print_events, tell
+from cis490_pipeline.dashboard.producers.timeline import Timed, live_reports, timeline
+from cis490_pipeline.domain import EpisodeRef
+from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.errors import CheckpointError, EventError, PipelineError, StoreError
+from cis490_pipeline.events.delivery import Delivery
+from cis490_pipeline.events.outbox import Outbox
+from cis490_pipeline.events.publisher import Publisher
+from cis490_pipeline.live.loading import LoadedModels, load_models
+from cis490_pipeline.simulation.episode import (
+    EpisodeSpec,
+    received_at_wall,
+    simulate_episode,
+)
+from cis490_pipeline.store.episode import Episode, load_episode
+from cis490_pipeline.store.layout import EpisodeStore, IndexRow, ReceiverStore
+from cis490_pipeline.store.manifest import SCHEMA_VERSION
+from cis490_pipeline.store.remote_store import open_store
+
+SIMULATED_HOST: Final = "sim-alder"
+_STEP_S: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An episode, and its files on this machine."""
+
+    episode: Episode
+    path: Path
+    simulated: bool
+
+
+@click.command()
+@click.option("--episode", "name", metavar="HOST/ULID", help="Which; by default one is chosen.")
+@click.option("--simulate", "seed", type=click.IntRange(min=0), help="Make one up, by this seed.")
+@click.option("--store", metavar="PLACE", help="Receiver store: a folder or an address.")
+@artifacts_option
+@click.option("--summary", type=FOLDER, help="The split's features_window_v1.")
+@tensors_option
+@split_option
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="TIMES",
+    default=1.0,
+    show_default=True,
+    help="Seconds of the episode for each second of the clock.",
+)
+@publish_options
+def replay(
+    name: str | None,
+    seed: int | None,
+    store: str | None,
+    artifacts: Path | None,
+    summary: Path | None,
+    tensors: Path | None,
+    recipe: str,
+    speed: float,
+    publish_url: str | None,
+    interval_s: float,
+    dry_run: bool,
+) -> int:
+    """Replay an episode: phases, telemetry, and what every model says when it could first say it.
+
+    Each window's predictions come 2 s after its end, as on a device. --interval is the pause before
+    it begins again; 0 replays it once.
+    """
+    places = Places.of(recipe, artifacts=artifacts, summary=summary, tensors=tensors)
+    opened = open_store(Settings.load(store=store).store)
+    with recording(opened, name, seed) as chosen:
+        events = replayed(places, chosen, speed)
+    if dry_run:
+        print_events([timed.event for timed in events])
+        return 0
+    tell(f"replaying {chosen.episode.ref} at {speed:g} times its pace")
+    play(events, publisher_of(publish_url), speed=speed, interval_s=interval_s)
+    return 0
+
+
+def replayed(places: Places, chosen: Recording, speed: float) -> list[Timed]:
+    """Let every trained model of a split see an episode, and put what is known when in order.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no trained model, or one is damaged.
+    StoreError
+        If a line of the episode is no row.
+    """
+    models = _models(places)
+    maps = _maps(places, models)
+    reports = live_reports(chosen.path, models, chosen.episode.t0_ns)
+    return timeline(chosen.episode, reports, maps, models, speed=speed, simulated=chosen.simulated)
+
+
+def play(
+    events: Sequence[Timed],
+    publisher: Publisher,
+    *,
+    speed: float,
+    interval_s: float,
+    stop: threading.Event | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    close_s: float = 10.0,
+) -> None:
+    """Publish events as their seconds come, once or again and again.
+
+    Parameters
+    ----------
+    events : in order of time.
+    publisher : of the dashboard; if it is down, what is newest waits for it.
+    speed : seconds of the episode for each second of the clock.
+    interval_s : before it begins again; 0 ends after once.
+    stop : ends it when it is set.
+    clock : seconds; never goes back.
+    close_s : in which what is left must be taken at the end.
+
+    Raises
+    ------
+    EventError
+        If some events were not taken.
+    """
+    stop = stop or threading.Event()
+    outbox = Outbox(Delivery(publisher, tell), tell)
+    try:
+        while not stop.is_set():
+            _play_once(events, outbox, speed, stop, clock)
+            if not interval_s:
+                break
+            stop.wait(interval_s)
+    finally:
+        left = outbox.close(close_s)
+    if left or outbox.n_dropped:
+        raise EventError(
+            f"{left} events of the replay were not taken by {publisher.url}, and "
+            f"{outbox.n_dropped} dropped; is a dashboard running there?"
+        )
+
+
+def _play_once(
+    events: Sequence[Timed],
+    outbox: Outbox,
+    speed: float,
+    stop: threading.Event,
+    clock: Callable[[], float],
+) -> None:
+    began, place = clock(), 0
+    while place < len(events) and not stop.is_set():
+        now_s = (clock() - began) * speed
+        due = place
+        while due < len(events) and events[due].t_s <= now_s:
+            due += 1
+        if due > place:
+            outbox.put([timed.event for timed in events[place:due]])
+            place = due
+        else:
+            stop.wait(min(_STEP_S, (events[due].t_s - now_s) / speed))
+
+
+@contextmanager
+def recording(store: ReceiverStore, name: str | None, seed: int | None) -> Iterator[Recording]:
+    """Give an episode of the store, or one made up, with its files.
+
+    Raises
+    ------
+    StoreError
+        If the store has no such episode, or none with an infection to choose.
+    EpisodeRejectedError
+        If it is not sound.
+    """
+    if seed is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield _simulated(Path(folder), seed)
+        return
+    index = store.read_index()
+    ref = _named(store, name) if name is not None else _chosen(store)
+    with store.reading(ref) as reading:
+        if reading.path is None:
+            raise StoreError(f"{store.name}: no files of {ref}")
+        yield Recording(load_episode(store, ref, index.rows.get(ref)), reading.path, False)
+
+
+def _simulated(folder: Path, seed: int) -> Recording:
+    spec = EpisodeSpec(seed=seed, number=0, host_id=SIMULATED_HOST, infected=True)
+    draft = simulate_episode(spec)
+    path = folder / "episodes" / draft.ref.host_id / draft.ref.episode_id
+    path.mkdir(parents=True)
+    for member, content in draft.members().items():
+        (path / member).write_bytes(content)
+    row = IndexRow(
+        ref=draft.ref,
+        received_at_wall=received_at_wall(spec.number),
+        sha256=None,
+        bytes=None,
+        schema_version=SCHEMA_VERSION,
+    )
+    episode = load_episode(EpisodeStore(folder), draft.ref, row)
+    return Recording(episode, path, True)
+
+
+def _named(store: ReceiverStore, name: str) -> EpisodeRef:
+    host, _, episode_id = name.partition("/")
+    ref = EpisodeRef(host, episode_id)
+    known = sorted({*store.read_index().rows, *store.on_disk()})
+    if ref not in known:
+        raise StoreError(
+            f"{store.name}: no episode {name!r}; name one as HOST/ULID, such as "
+            f"{known[0] if known else 'none: the store is empty'}"
+        )
+    return ref
+
+
+def _chosen(store: ReceiverStore) -> EpisodeRef:
+    """Choose the newest sound episode that was infected."""
+    index = store.read_index()
+    newest = sorted(index.rows, key=lambda ref: index.rows[ref].received_at_wall, reverse=True)
+    for ref in newest:
+        try:
+            episode = load_episode(store, ref, index.rows[ref])
+        except PipelineError:
+            # Not sound, or gone: another is as good.
+            continue
+        if len({label.phase for label in episode.labels}) >= 4:
+            return ref
+    raise StoreError(f"{store.name}: no sound episode with an infection; try --simulate 0")
+
+
+def _models(places: Places) -> LoadedModels:
+    folders = [places.artifacts / model_name(*model) for model in MODELS]
+    found = [folder for folder in folders if folder.is_dir()]
+    if not found:
+        raise CheckpointError(f"{places.artifacts}: no trained model; run cis490 run first")
+    return load_models(found)
+
+
+def _maps(places: Places, models: LoadedModels) -> dict[str, EmbeddingMap]:
+    """Fit each model's map; a model that has none is told of, and drawn without points."""
+    maps: dict[str, EmbeddingMap] = {}
+    for model in models.runnable:
+        dataset = places.summary if model.schema.kind == "summary" else places.tensors
+        try:
+            maps[model.name] = fit_map(model, places.artifacts / model.name, dataset)
+        except PipelineError as fault:
+            tell(f"{model.name} is not drawn as points: {fault}")
+    return maps
+
+
+if __name__ == "__main__":
+    run_alone(replay)

@@ -1,0 +1,224 @@
+"""Predictions of every model of a split: read where they are stored, made where they are not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cis490_pipeline.checkpoints.loading import read_manifest
+from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
+from cis490_pipeline.dashboard.producers.options import Places
+from cis490_pipeline.domain import PHASES, Architecture, Recipe, Side, Variant
+from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.errors import CheckpointError, EvaluationError, PipelineError, SplitError
+from cis490_pipeline.evaluation.predictions import (
+    prediction_frame,
+    read_predictions,
+    scored_windows,
+    write_predictions,
+)
+from cis490_pipeline.evaluation.report import evaluate
+from cis490_pipeline.features.checked_baselines import checked_baselines
+from cis490_pipeline.features.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.dataset import CalibratedWindows, load_windows
+from cis490_pipeline.features.dataset import read_manifest as dataset
+from cis490_pipeline.features.grid_store import GridStore
+from cis490_pipeline.splits.persist import load_split
+from cis490_pipeline.splits.split import Split
+from cis490_pipeline.store.files import digest
+
+MODELS = tuple((architecture, variant) for architecture in Architecture for variant in Variant)
+BATCH = 512
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A model that has no score, and why."""
+
+    why: str
+
+
+class Scores:
+    """Reports on a split's models, each made once for each state of its files.
+
+    Attributes
+    ----------
+    places : where the split's files lie.
+    n_scored_now : models whose test side was scored here, because no predictions were stored.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self.n_scored_now = 0
+        self._windows: dict[tuple[str, Variant, str, Side, bool], CalibratedWindows] = {}
+        self._stamps: list[list[int] | None] | None = None
+        self._reports: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    @cached_property
+    def split(self) -> Split:
+        """The split, over the episodes of its index.
+
+        Raises
+        ------
+        SplitError
+            If it is missing or was edited.
+        """
+        index = self.places.validation
+        if not index.is_file():
+            raise SplitError(f"{index}: no such file; make it with cis490 run")
+        return load_split(index.parent / "split_v1.json").restricted(pl.read_parquet(index))
+
+    def require_train_hosts(self, hosts: tuple[str, ...]) -> None:
+        """Refuse a split that trained on other hosts than these.
+
+        Raises
+        ------
+        SplitError
+            Naming both.
+        """
+        if self.split.recipe is not Recipe.HOST:
+            raise SplitError(f"--train-hosts is of the split host, not of {self.split.recipe}")
+        stored = sorted(self.split.parameters.get("train_hosts", ()))
+        if sorted(hosts) != stored:
+            raise SplitError(
+                f"{self.places.validation.parent}: the split trains on {', '.join(stored)}, asked "
+                f"for {', '.join(sorted(hosts))}; make it with these hosts, or leave the flag out"
+            )
+
+    def reports(self) -> dict[str, dict[str, Any] | Failed]:
+        """Report on every model: as evaluation does, or why it cannot be told."""
+        self._look_again()
+        found: dict[str, dict[str, Any] | Failed] = {}
+        for architecture, variant in MODELS:
+            name = model_name(architecture, variant)
+            try:
+                found[name] = self._report(name, architecture, variant)
+            except (PipelineError, OSError) as fault:
+                found[name] = Failed(str(fault))
+        return found
+
+    def _look_again(self) -> None:
+        """Forget the split and what was opened for it, if its files or the datasets changed."""
+        files = (
+            self.places.validation,
+            self.places.validation.parent / "split_v1.json",
+            self.places.summary / "manifest.json",
+            self.places.tensors / "manifest.json",
+        )
+        stamps = [_stamp(path) for path in files]
+        if stamps != self._stamps:
+            self._windows.clear()
+            for name in ("split", "_grids"):
+                self.__dict__.pop(name, None)
+        self._stamps = stamps
+
+    def _report(self, name: str, architecture: Architecture, variant: Variant) -> dict[str, Any]:
+        folder = self.places.artifacts / name
+        if not folder.is_dir():
+            raise CheckpointError(f"{folder}: not trained yet")
+        manifest = read_manifest(folder)
+        if manifest.split_digest != self.split.digest:
+            raise EvaluationError(
+                f"{folder}: trained on split {manifest.split_digest:.12}, "
+                f"{self.places.validation.parent} holds {self.split.digest:.12}; train it again"
+            )
+        state = self._state(folder, manifest.digest)
+        kept = self._reports.get(name)
+        if kept is None or kept[0] != state:
+            frame = self._predictions(name, manifest.digest)
+            report = evaluate(
+                frame,
+                model=name,
+                architecture=str(architecture),
+                variant=str(variant),
+                split=self.split.summary(),
+                checkpoint_digest=manifest.digest,
+                seed=manifest.seed,
+            )
+            state = digest(
+                [manifest.digest, self.split.digest, _stamp(folder / "predictions.json")]
+            )
+            self._reports[name] = kept = state, report
+        return kept[1]
+
+    def _state(self, folder: Path, checkpoint_digest: str) -> str:
+        """Digest of all that a model's report depends on."""
+        return digest([checkpoint_digest, self.split.digest, _stamp(folder / "predictions.json")])
+
+    def _predictions(self, name: str, checkpoint_digest: str) -> pl.DataFrame:
+        folder = self.places.artifacts / name
+        split_digest = self.split.digest
+        try:
+            return read_predictions(
+                folder, checkpoint_digest=checkpoint_digest, split_digest=split_digest
+            )
+        except EvaluationError:
+            # None stored yet, or of another checkpoint or split: score the held-out side now.
+            model = load_runnable(folder)
+            frame = pl.concat([self._scored(model, side) for side in (Side.VAL, Side.TEST)])
+            write_predictions(
+                folder, frame, checkpoint_digest=checkpoint_digest, split_digest=split_digest
+            )
+            self.n_scored_now += 1
+            return scored_windows(frame)
+
+    def _scored(self, model: RunnableModel, side: Side) -> pl.DataFrame:
+        # Apart, as evaluation has them: those that may be scored, those that touch the baseline.
+        parts = [self._opened(model, side, touches=touches) for touches in (False, True)]
+        proba = [np.zeros((0, len(PHASES)))]
+        for windows in parts:
+            for start in range(0, len(windows), BATCH):
+                rows = np.arange(start, min(start + BATCH, len(windows)))
+                proba.append(model.classifier.predict_proba(windows.take(rows)))
+        return prediction_frame(self._keys(parts, model.cleanliness), np.concatenate(proba))
+
+    def _opened(self, model: RunnableModel, side: Side, *, touches: bool) -> CalibratedWindows:
+        """Windows of a side, opened once for all models of a kind, variant and calibrator."""
+        kind, variant = model.schema.kind, model.schema.variant
+        folder = self.places.summary if kind == "summary" else self.places.tensors
+        saved = dataset(folder, kind)["split_digest"]
+        if saved != self.split.digest:
+            raise EvaluationError(
+                f"{folder}: cut for split {saved:.12}, the split is {self.split.digest:.12}; "
+                "build the dataset again"
+            )
+        key = (str(kind), variant, model.calibrator.digest, side, touches)
+        if key not in self._windows:
+            self._windows[key] = load_windows(
+                folder,
+                kind,
+                variant,
+                side,
+                model.calibrator,
+                include_baseline=touches,
+                only=pl.col("baseline") == touches,
+            )
+        return self._windows[key]
+
+    @cached_property
+    def _grids(self) -> GridStore:
+        manifest: Mapping[str, Any] = dataset(self.places.tensors, "tensor")
+        return GridStore(self.places.tensors / manifest["grids_folder"])
+
+    def _keys(
+        self, parts: Sequence[CalibratedWindows], check: CleanlinessCheck | None
+    ) -> pl.DataFrame:
+        """Keys of windows, with what each was measured against and whether that is suspect."""
+        keys = pl.concat(part.frame.with_columns(part.calibration_ids) for part in parts)
+        ids = keys["episode_id"].to_list()
+        verdicts = checked_baselines(self._grids, check, ids)
+        suspect = [None if (found := verdicts[i]) is None else found.suspect for i in ids]
+        return keys.with_columns(pl.Series("baseline_suspect", suspect, pl.Boolean))
+
+
+def _stamp(path: Path) -> list[int] | None:
+    """Return what changes when a file does; None if it is not there."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return [found.st_mtime_ns, found.st_size, found.st_ino]

@@ -1,0 +1,51 @@
+"""How much one address may ask for: a bucket that fills at a steady rate."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+MAX_ADDRESSES: Final = 1_024
+
+
+@dataclass(slots=True)
+class _Bucket:
+    left: float
+    at_s: float
+
+
+class RateLimit:
+    """A bucket for each address; the one longest unused is forgotten first.
+
+    Parameters
+    ----------
+    per_s : how fast a bucket fills.
+    burst : how much it holds.
+    clock : seconds that never go back.
+    """
+
+    def __init__(
+        self, per_s: float, burst: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._clock = clock
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def allows(self, address: str, cost: float = 1.0) -> bool:
+        """Take from an address's bucket; ``False``, and nothing taken, if there is not enough."""
+        now = self._clock()
+        bucket = self._buckets.get(address)
+        if bucket is None:
+            bucket = self._buckets[address] = _Bucket(self._burst, now)
+            if len(self._buckets) > MAX_ADDRESSES:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(address)
+        bucket.left = min(self._burst, bucket.left + (now - bucket.at_s) * self._per_s)
+        bucket.at_s = now
+        if bucket.left < cost:
+            return False
+        bucket.left -= cost
+        return True

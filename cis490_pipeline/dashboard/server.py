@@ -1,0 +1,168 @@
+"""The dashboard's HTTP server: routes, start and stop."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from cis490_pipeline import __version__
+from cis490_pipeline.dashboard.access import Access
+from cis490_pipeline.dashboard.body import read_body
+from cis490_pipeline.dashboard.files import load_files
+from cis490_pipeline.dashboard.guard import Limits, add_headers, address_of, guard, refusal
+from cis490_pipeline.dashboard.hub import Hub
+from cis490_pipeline.dashboard.journal import Journal
+from cis490_pipeline.dashboard.pages import Pages
+from cis490_pipeline.dashboard.state import State
+from cis490_pipeline.dashboard.stream import stream
+from cis490_pipeline.errors import ConfigError
+from cis490_pipeline.events.contract import decode, json_schema
+
+DEFAULT_PORT: Final = 8447
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dashboard:
+    """One dashboard: who may reach it, what it holds, and how much."""
+
+    access: Access
+    hub: Hub
+    limits: Limits = field(default_factory=Limits)
+
+    def application(self) -> web.Application:
+        """Return it as an aiohttp application, which sends frames while it runs."""
+        pages = Pages(self.access, self.limits, load_files())
+        app = web.Application(
+            middlewares=[guard(self.access, self.limits)], client_max_size=self.limits.body_bytes
+        )
+        app.on_response_prepare.append(add_headers)
+        app.cleanup_ctx.append(self._running)
+        app.on_shutdown.append(self._end_streams)
+        schema = msgspec.json.encode(json_schema())
+
+        async def serve_schema(_request: web.Request) -> web.Response:
+            return web.Response(body=schema, content_type="application/schema+json")
+
+        async def health(request: web.Request) -> web.Response:
+            return self._health(detailed=pages.may_look(request))
+
+        async def events(request: web.Request) -> web.StreamResponse:
+            if not pages.may_look(request):
+                return self._unknown(request)
+            return await stream(request, self.hub, self.limits)
+
+        app.router.add_get("/", pages.page)
+        app.router.add_get("/static/{name:.+}", pages.file)
+        app.router.add_get("/events", events, allow_head=False)
+        app.router.add_get("/healthz", health)
+        app.router.add_get("/schema/events-v1.json", serve_schema)
+        app.router.add_post("/publish", self._publish)
+        app.router.add_post("/login", pages.log_in)
+        return app
+
+    async def _publish(self, request: web.Request) -> web.Response:
+        # A cookie is no leave to publish: then no page could make a browser do it.
+        if not self.access.bears_token(request.headers.get("Authorization", "")):
+            return self._unknown(request)
+        body = await read_body(request, self.limits, JSON, self.limits.body_bytes)
+        if isinstance(body, web.Response):
+            return body
+        try:
+            events = decode(body)
+        except msgspec.DecodeError as error:
+            return refusal(422, str(error))
+        delivery = self.hub.publish(events)
+        answer = {"delivered": delivery.delivered}
+        if delivery.duplicates:
+            answer["duplicates"] = delivery.duplicates
+        if delivery.left_out:
+            answer["left_out"] = delivery.left_out
+        return web.Response(body=msgspec.json.encode(answer), content_type=JSON)
+
+    def _unknown(self, request: web.Request) -> web.Response:
+        if not self.limits.wrong_tokens.allows(address_of(request)):
+            refused = refusal(429, "too many wrong tokens", **{"Retry-After": "60"})
+        else:
+            refused = refusal(401, "a token is wanted", **{"WWW-Authenticate": "Bearer"})
+        refused.force_close()
+        return refused
+
+    def _health(self, *, detailed: bool) -> web.Response:
+        hub = self.hub
+        answer: dict[str, object] = {"status": "degraded" if hub.journal_fault else "ok"}
+        if detailed:
+            kept = {name: {"events": n, "bytes": size} for name, n, size in hub.state.kept()}
+            answer |= {"version": __version__, "epoch": hub.epoch, **hub.status(), "kept": kept}
+            answer |= {"stalled": hub.n_stalled, "overflows": hub.n_overflows}
+        return web.Response(
+            body=msgspec.json.encode(answer),
+            content_type=JSON,
+            headers={"Cache-Control": "no-store"},
+        )
+
+    async def _running(self, _app: web.Application) -> AsyncIterator[None]:
+        ticking = asyncio.create_task(self.hub.run())
+        yield
+        ticking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ticking
+
+    async def _end_streams(self, _app: web.Application) -> None:
+        self.hub.close()
+
+
+async def serve(
+    dashboard: Dashboard,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    ready: Callable[[int], None],
+    stop: asyncio.Event,
+) -> None:
+    """Serve until told to stop.
+
+    Parameters
+    ----------
+    dashboard : what to serve.
+    port : to listen on; 0 for any.
+    tls : certificate and key, or plain HTTP.
+    ready : is told the port once it listens.
+    stop : ends it.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot listen there.
+    """
+    runner = web.AppRunner(
+        dashboard.application(), access_log=None, handler_cancellation=True, shutdown_timeout=2.0
+    )
+    await runner.setup()
+    host = dashboard.access.host
+    try:
+        site = web.TCPSite(runner, host, port, ssl_context=tls)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigError(
+                f"{host}:{port}: cannot listen there ({error.strerror}); is a dashboard running "
+                "already? --port takes another port"
+            ) from error
+        ready(runner.addresses[0][1])
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def open_hub(state_file: Path | None) -> tuple[Hub, Journal | None]:
+    """Return a hub with what a file holds, and the open file."""
+    state = State()
+    journal = None if state_file is None else Journal(state_file, state)
+    return Hub(state, journal), journal

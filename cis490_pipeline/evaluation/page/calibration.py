@@ -1,0 +1,25 @@
+"""What the page says of calibration and of the baselines it rests on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def ablation_view(board: Mapping[str, Any]) -> dict[str, Any]:
+    """Gather the table of calibrations; without rows where none was computed."""
+    of = board["ablation_of"]
+    return {
+        "rows": board["ablation"],
+        "model": f"{of['architecture']}_{of['variant']}" if of else "",
+        "n_calibration": len(of.get("calibration_episodes", [])),
+        "refused": sorted(of.get("hosts_refused", {}).items()),
+        "suspect": of.get("hosts_suspect", []),
+    }
+
+
+def baselines_text(report: Mapping[str, Any]) -> str:
+    """Say of how many test episodes the baseline was checked, and which were flagged."""
+    found = report["baselines"]["test"]
+    if not found["n_checked"]:
+        return f"not checked: none of {found['n_episodes']} test episodes"
+    named = f": {', '.join(found['suspect'])}" if found["suspect"] else ""
+    return f"{found['n_suspect']} of {found['n_checked']} test episodes{named}"

@@ -1,0 +1,136 @@
+"""Places of marks in the page's drawings: bars in per cent, curves in a box of fixed size."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+Point = tuple[float, float]
+
+WIDTH: Final = 340
+HEIGHT: Final = 210
+_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 8, 8, 34
+
+
+def bar_end(value: float | None) -> str | None:
+    """End of a bar, per cent of an axis from 0 to 1."""
+    return None if value is None else f"{100 * min(1.0, max(0.0, value)):.2f}"
+
+
+def bar_of(row: Mapping[str, Any], name: str = "macro_f1") -> dict[str, str | None]:
+    """Place the ends of a score's bar and of its whisker, per cent of an axis from 0 to 1."""
+    return {
+        "end": bar_end(row[name]),
+        "low": bar_end(row["ci_low"]),
+        "high": bar_end(row["ci_high"]),
+    }
+
+
+def reach_of(differences: Iterable[Mapping[str, Any]], least: float = 0.1) -> float:
+    """How far from zero an axis must reach to hold all these differences' intervals."""
+    ends: list[float] = [
+        abs(entry[name])
+        for entry in differences
+        for name in ("difference", "ci_low", "ci_high")
+        if entry[name] is not None
+    ]
+    return max([least, *ends])
+
+
+def dot_of(entry: Mapping[str, Any], reach: float) -> dict[str, str | None]:
+    """Places of a difference and of its interval's ends, per cent; zero lies in the middle."""
+
+    def place(value: float | None) -> str | None:
+        return None if value is None else f"{50 + 48 * value / reach:.2f}"
+
+    return {
+        "at": place(entry["difference"]),
+        "low": place(entry["ci_low"]),
+        "high": place(entry["ci_high"]),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """The box of a curve, with its two axes."""
+
+    x: tuple[float, float]
+    """Values at the left and the right edge."""
+    y: tuple[float, float] = (0.0, 1.0)
+    """Values at the lower and the upper edge."""
+
+    def place(self, point: Point) -> Point:
+        """Return where a point lies, cut off at the edges."""
+        (x0, x1), (y0, y1) = self.x, self.y
+        across = min(1.0, max(0.0, (point[0] - x0) / (x1 - x0)))
+        up = min(1.0, max(0.0, (point[1] - y0) / (y1 - y0)))
+        return (
+            round(_LEFT + across * (WIDTH - _LEFT - _RIGHT), 1),
+            round(HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM), 1),
+        )
+
+    def path(self, points: Sequence[Point], *, steps: bool = False) -> str:
+        """Return the path through points; with ``steps`` each holds until the next."""
+        placed = [self.place(point) for point in points]
+        if not placed:
+            return ""
+        words = [f"M{placed[0][0]:g} {placed[0][1]:g}"]
+        for x, y in placed[1:]:
+            words.append(f"H{x:g}V{y:g}" if steps else f"L{x:g} {y:g}")
+        return "".join(words)
+
+    def ticks(self, n: int = 5) -> dict[str, list[dict[str, Any]]]:
+        """Return the grid lines of both axes with their labels."""
+        return {
+            "x": [self._tick(self.x, k / (n - 1), 0) for k in range(n)],
+            "y": [self._tick(self.y, k / (n - 1), 1) for k in range(n)],
+            "box": [{"x0": _LEFT, "x1": WIDTH - _RIGHT, "y0": _TOP, "y1": HEIGHT - _BOTTOM}],
+        }
+
+    def _tick(self, ends: tuple[float, float], share: float, axis: int) -> dict[str, Any]:
+        value = ends[0] + share * (ends[1] - ends[0])
+        point = (value, self.y[0]) if axis == 0 else (self.x[0], value)
+        return {"at": self.place(point)[axis], "label": f"{value:.2f}".rstrip("0").rstrip(".")}
+
+
+def chart(
+    frame: Frame,
+    curves: Sequence[Mapping[str, Any]],
+    *,
+    title: str,
+    text: str,
+    x: str,
+    y: str,
+    diagonal: bool = False,
+) -> dict[str, Any]:
+    """Return all that a template needs to draw curves.
+
+    Parameters
+    ----------
+    frame : the box.
+    curves : each with ``name``, ``points``, ``style`` (``a`` solid, ``b`` dashed), and whether it
+        goes in ``steps`` and shows ``dots``.
+    title, text : what it shows, and what one reads from it, for those who do not see it.
+    x, y : names of the axes.
+    diagonal : whether the line y = x is drawn.
+    """
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "title": title,
+        "text": text,
+        "x_name": x,
+        "y_name": y,
+        **frame.ticks(),
+        "diagonal": frame.path([(frame.x[0], frame.y[0]), (frame.x[1], frame.y[1])])
+        if diagonal
+        else None,
+        "curves": [
+            {
+                "name": curve["name"],
+                "style": curve["style"],
+                "path": frame.path(curve["points"], steps=curve.get("steps", False)),
+                "dots": [frame.place(p) for p in curve["points"]] if curve.get("dots") else [],
+            }
+            for curve in curves
+        ],
+    }

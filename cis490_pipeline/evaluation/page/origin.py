@@ -1,0 +1,39 @@
+"""What the numbers were made from, and how often the test side was opened."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cis490_pipeline.evaluation.page.calibration import baselines_text
+from cis490_pipeline.evaluation.page.numbers import Numbers
+from cis490_pipeline.evaluation.page.words import provenance_text
+
+
+def view(numbers: Numbers) -> dict[str, Any]:
+    """Return what the section on provenance shows."""
+    return {
+        "facts": {str(k): provenance_text(v) for k, v in numbers.provenance.items()},
+        "rows": [_row(report, numbers.checkpoints) for report in numbers.models],
+        "baselines": baselines_text(numbers.chosen),
+        "openings": _openings(numbers),
+    }
+
+
+def _row(report: Mapping[str, Any], checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    described = checkpoints.get(report["model"], {})
+    return {
+        "report": report,
+        "opened": report.get("n_test_openings"),
+        "seconds": described.get("seconds"),
+    }
+
+
+def _openings(numbers: Numbers) -> str:
+    counts = [report.get("n_test_openings") for report in numbers.models]
+    known = [n for n in counts if n is not None]
+    if not known:
+        return "not recorded"
+    often = f"{min(known)}" if min(known) == max(known) else f"{min(known)} to {max(known)}"
+    return (
+        f"{often} times for each checkpoint: when it was first scored, and when it was scored anew "
+        "because it, or what predictions hold, had changed. All numbers are read from what was kept"
+    )

@@ -1,0 +1,1 @@
+"""The forms of the report's JSON: typed here once, published as JSON Schema, checked when read."""

@@ -1,0 +1,74 @@
+"""Forms that reports and leaderboards share."""
+
+from typing import Annotated, NotRequired, TypedDict
+
+from msgspec import Meta
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+Amount = Annotated[float, Meta(ge=0)]
+Digest = Annotated[str, Meta(description="SHA-256, hexadecimal")]
+Why = Annotated[str | None, Meta(description="why a number here is null")]
+ProfilesByHost = Annotated[
+    dict[str, list[str]], Meta(description="profiles a test host never ran, by host")
+]
+
+
+class Score(TypedDict):
+    """Macro F1 with a confidence interval that resamples episodes; null where undefined."""
+
+    macro_f1: Share | None
+    ci_low: Share | None
+    ci_high: Share | None
+    ci_level: Share
+    ci_method: str
+    n_episodes: Count
+    n_windows: Count
+
+
+class Host(TypedDict):
+    """The test device with the least macro F1."""
+
+    host_id: str
+    macro_f1: Share
+
+
+class Difference(TypedDict):
+    """First minus second of two scores on identical windows, with its paired interval."""
+
+    difference: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n_episodes: Count
+
+
+class Pair(Difference):
+    """A tested difference, ``a`` minus ``b``."""
+
+    a: str
+    b: str
+    family: Annotated[str, Meta(description="comparisons corrected together")]
+    p_value: Annotated[Share | None, Meta(description="two-sided, by swapping episodes")]
+    p_holm: Annotated[Share | None, Meta(description="corrected by Holm over the family")]
+
+
+class Split(TypedDict):
+    """What of a split every report repeats."""
+
+    split: Annotated[str, Meta(description="recipe: host, sample or time")]
+    split_digest: str
+    selected_on: Annotated[str, Meta(description="what validation shares with train")]
+    untested_profiles: ProfilesByHost
+    shared: Annotated[
+        dict[str, list[str]], Meta(description="hosts, samples and profiles of train and test")
+    ]
+    counts: Annotated[dict[str, Count], Meta(description="episodes by side")]
+    excluded: Annotated[dict[str, Count], Meta(description="episodes by why they are excluded")]
+
+
+class Found(TypedDict):
+    """A share with its 95 % interval."""
+
+    share: Share | None
+    low: NotRequired[Share | None]
+    high: NotRequired[Share | None]

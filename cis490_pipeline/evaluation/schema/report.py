@@ -1,0 +1,171 @@
+"""Form of one model's report."""
+
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from msgspec import Meta
+
+from cis490_pipeline.evaluation.schema.alarm import Detection
+from cis490_pipeline.evaluation.schema.parts import (
+    Amount,
+    Count,
+    Digest,
+    Host,
+    Score,
+    Share,
+    Split,
+    Why,
+)
+
+Correlation = Annotated[float, Meta(ge=-1, le=1)]
+
+
+class SideScores(Score):
+    """All scores of one side."""
+
+    accuracy: Share | None
+    balanced_accuracy: Share | None
+    matthews: Correlation | None
+    mean_confidence: Share | None
+    brier: Annotated[float | None, Meta(description="0 to 2, less is better")]
+    log_loss: Annotated[float | None, Meta(description="nats, less is better")]
+    calibration_error: Share | None
+
+
+class Baselines(TypedDict):
+    """Of how many episodes the baseline was checked, and which were flagged."""
+
+    n_episodes: Count
+    n_checked: Count
+    n_suspect: Count
+    suspect: list[str]
+
+
+class PhaseScores(TypedDict):
+    """Scores of one phase."""
+
+    phase: str
+    precision: Share | None
+    recall: Share | None
+    f1: Share | None
+    support: Count
+    predicted: Count
+    pr_auc: NotRequired[Share | None]
+    prevalence: NotRequired[Share | None]
+
+
+class Confusion(TypedDict):
+    """Windows by true phase (rows) and predicted phase (columns)."""
+
+    labels: list[str]
+    counts: list[list[Count]]
+
+
+class GroupScore(TypedDict):
+    """Score of the windows of one profile, one host, or one of both."""
+
+    tested: bool
+    macro_f1: Share | None
+    accuracy: Share | None
+    n_episodes: Count
+    n_windows: Count
+    why: Why
+    profile: NotRequired[str]
+    host_id: NotRequired[str]
+    ci_low: NotRequired[Share | None]
+    ci_high: NotRequired[Share | None]
+
+
+class Sureness(TypedDict):
+    """How far probabilities are from what came true."""
+
+    brier: Amount | None
+    log_loss: Amount | None
+    ece: Share | None
+
+
+class Bin(TypedDict):
+    """Windows of like confidence."""
+
+    confidence: Share | None
+    accuracy: Share | None
+    n: Count
+
+
+class RiskPoint(TypedDict):
+    """Share wrong among the surest windows."""
+
+    coverage: Share
+    risk: Share
+
+
+class Reliability(TypedDict):
+    """Probabilities before and after a temperature that was fitted on val."""
+
+    temperature: Annotated[float, Meta(gt=0)] | None
+    fitted_on: str
+    n_bins: Count
+    before: Sureness
+    after: Sureness
+    bins_before: list[Bin]
+    bins_after: list[Bin]
+    aurc: Share | None
+    risk_coverage: list[RiskPoint]
+
+
+class BoundaryError(TypedDict):
+    """Distance of predicted from true beginnings of segments, seconds."""
+
+    median: Amount | None
+    p90: Amount | None
+    n: Count
+
+
+class Segments(TypedDict):
+    """Scores by segment of one phase."""
+
+    f1_50: Share | None
+    boundary_error_s: BoundaryError
+    n_true: Count
+    n_predicted: Count
+
+
+class Subset(TypedDict):
+    """Macro F1 over another choice of windows."""
+
+    subset: str
+    what: str
+    macro_f1: Share | None
+    ci_low: Share | None
+    ci_high: Share | None
+    ci_method: str | None
+    n_episodes: Count
+    n_windows: Count
+
+
+class EvalReport(SideScores, Split):
+    """What one model or probe is worth; scores without a side are of the test side."""
+
+    format: Literal["eval_report"]
+    evaluation_version: str
+    model: str
+    kind: Literal["model", "probe"]
+    architecture: str | None
+    variant: str | None
+    metric: Literal["macro_f1"]
+    checkpoint_digest: Digest | None
+    seed: int
+    version: Annotated[int, Meta(description="of the split")]
+    val: SideScores
+    baselines: dict[str, Baselines]
+    per_class: list[PhaseScores]
+    confusion: Confusion
+    per_profile: list[GroupScore]
+    per_host: list[GroupScore]
+    host_minimum: Host | None
+    profile_host: list[GroupScore]
+    n_test_openings: NotRequired[Count]
+    training: NotRequired[dict[str, Any]]
+    reliability: NotRequired[Reliability | None]
+    segments: NotRequired[Segments | None]
+    subsets: NotRequired[list[Subset] | None]
+    detection: NotRequired[Detection | None]

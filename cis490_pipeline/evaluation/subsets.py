@@ -1,0 +1,62 @@
+"""The headline again over more windows and over fewer, to see whether it hangs on the choice."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import polars as pl
+
+from cis490_pipeline.evaluation.intervals import N_RESAMPLES, episode_interval
+from cis490_pipeline.evaluation.predictions import matrices_of
+
+_WHOLE: Final = 1 - 1e-9
+"""Purity is a quotient of nanoseconds; rounding makes no window impure."""
+
+SCORED, WITH_BASELINE, PURE = "scored", "with_baseline_windows", "pure"
+
+SUBSETS: Final = {
+    SCORED: "windows clear of the first 15 s: the headline",
+    WITH_BASELINE: "also the windows that touch the 15 s an episode is calibrated by",
+    PURE: "scored windows that lie in one phase from end to end",
+}
+
+
+def subset_scores(
+    test: pl.DataFrame,
+    baseline_windows: pl.DataFrame | None,
+    *,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
+) -> list[dict[str, Any]]:
+    """Macro F1 of the test side over each subset of ``SUBSETS``.
+
+    Parameters
+    ----------
+    test : rows of ``PREDICTION_SCHEMA`` of the test side, of windows that may be scored.
+    baseline_windows : those that touch the baseline; None if nobody asked what they are.
+    seed : of the resamples.
+    n_resamples : of every interval.
+
+    Returns
+    -------
+    JSON values, a row each; one that cannot be had is null and says why.
+    """
+    return list(_rows(test, baseline_windows, seed, n_resamples))
+
+
+def _rows(
+    test: pl.DataFrame, baseline_windows: pl.DataFrame | None, seed: int, n_resamples: int
+) -> Iterator[dict[str, Any]]:
+    frames = {
+        SCORED: test,
+        WITH_BASELINE: None if baseline_windows is None else pl.concat([test, baseline_windows]),
+        PURE: test.filter(pl.col("purity") >= _WHOLE),
+    }
+    for name, windows in frames.items():
+        why = None
+        if windows is None:
+            why = "not asked of the windows that touch the baseline"
+        elif not windows.height:
+            why = "no such window"
+        matrices = matrices_of(test.clear() if windows is None else windows)
+        interval = episode_interval(matrices.counts, seed=seed, n_resamples=n_resamples)
+        yield {"subset": name, "what": SUBSETS[name], **interval.to_dict(), "why": why}

@@ -1,0 +1,34 @@
+"""Kinds of values that events may hold, each with the bound a dashboard holds it to.
+
+A bound is part of the contract and of the JSON Schema: whoever receives events can then keep a
+known number of them in a known amount of memory.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+Name = Annotated[str, Meta(max_length=128)]
+"""A model, host, profile, phase, channel or label."""
+Text = Annotated[str, Meta(max_length=400)]
+"""Words for a person."""
+Identity = Annotated[str, Meta(max_length=256)]
+"""What tells an event or an episode from every other."""
+# A bound makes a number finite as well: JSON has no NaN, and 1e999 is out of range.
+Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
+Seconds = Annotated[float, Meta(ge=-1e9, le=1e9)]
+Positive = Annotated[float, Meta(ge=0, le=1e18)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+# The largest whole number that every JSON reader, a browser's included, reads exactly.
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+
+Names = Annotated[list[Name], Meta(max_length=64)]
+Curve = Annotated[list[Number | None], Meta(max_length=2000)]
+Readings = Annotated[list[Number | None], Meta(max_length=600)]
+Times = Annotated[list[Seconds], Meta(min_length=1, max_length=600)]
+Channels = Annotated[dict[Name, Readings], Meta(max_length=64)]
+"""Readings by the channel's name."""
+# Not tuple[Number, Number]: beside a bounded number in a union, msgspec 0.22 reads past the end of
+# its own tables and the process crashes.
+Point = Annotated[list[Number], Meta(min_length=2, max_length=2)]
+"""A time and a value."""

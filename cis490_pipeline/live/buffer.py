@@ -1,0 +1,98 @@
+"""The last rows of one source: as few as give the same features as all of them would."""
+
+from itertools import islice
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.domain import Kind, Source
+from cis490_pipeline.features.channels import source_channels
+from cis490_pipeline.features.resample import MERGE_INTERVALS, kept_readings, nominal_ns
+from cis490_pipeline.live.rows import LiveRow, Reading
+from cis490_pipeline.store.columns import TIME, Columns, Numbers
+
+MAX_ROWS: Final = 8192
+"""Rows of one source that are held at most: 30 s at 270 Hz, which no recorder of the format has."""
+
+
+class SourceBuffer:
+    """Rows of one source in the order of time, forgotten once no later window can need them.
+
+    Attributes
+    ----------
+    overrun : rows forgotten although a window might have needed them, because there were too many.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.overrun = 0
+        self._times: list[int] = []
+        self._rows: list[tuple[Reading, ...]] = []
+
+    def __len__(self) -> int:
+        """Return how many rows are held."""
+        return len(self._times)
+
+    def add(self, row: LiveRow) -> None:
+        """Take a row; not older than the one before it."""
+        assert not self._times or row.t_wall_ns >= self._times[-1], "rows come in the order of time"
+        if len(self._times) >= MAX_ROWS:
+            half = MAX_ROWS // 2
+            self.overrun += half
+            self._forget(half)
+        self._times.append(row.t_wall_ns)
+        self._rows.append(row.values)
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self._forget(len(self._times))
+
+    def columns(self) -> Columns:
+        """Give the rows as the resampler takes them."""
+        values: dict[str, Numbers] = {TIME: np.array(self._times, dtype=np.int64)}
+        known: dict[str, npt.NDArray[np.bool_]] = {}
+        columns = zip(*self._rows, strict=True) if self._rows else iter(())
+        for (_, channel), readings in zip(source_channels(self.source), columns, strict=False):
+            is_known = np.array([reading is not None for reading in readings])
+            whole = channel.kind is Kind.COUNTER or not channel.is_float
+            filled = [0 if reading is None else reading for reading in readings]
+            values[channel.field] = (
+                np.array(filled, dtype=np.int64) if whole else np.array(filled, dtype=np.float64)
+            )
+            if not is_known.all():
+                known[channel.field] = is_known
+        return Columns(values, known)
+
+    def trim(self, horizon_ns: int) -> None:
+        """Forget what no window that starts at ``horizon_ns`` or later can tell from its absence.
+
+        A rate is taken from the last reading before a gap, however long the gap, and which of two
+        readings too close together counts depends on the ones before them. So what stays begins
+        with a row before the horizon that counts, with all its channels known.
+        """
+        n_old = int(np.searchsorted(np.array(self._times, dtype=np.int64), horizon_ns))
+        if n_old < 2:
+            return
+        old = np.flatnonzero(self._counting()[:n_old])
+        if old.size:
+            self._forget(int(old[-1]))
+
+    def _counting(self) -> npt.NDArray[np.bool_]:
+        """Which rows count for every channel that is known at all: (n_rows,)."""
+        columns = self.columns()
+        least_gap = MERGE_INTERVALS * nominal_ns(self.source)
+        masks = {mask.tobytes(): mask for mask in columns.known.values() if mask.any()}
+        if len(columns.known) < len(source_channels(self.source)):
+            everywhere = np.ones(columns.n_rows, dtype=np.bool_)
+            masks[everywhere.tobytes()] = everywhere
+        counting = np.ones(columns.n_rows, dtype=np.bool_)
+        for mask in masks.values():
+            kept = np.zeros(columns.n_rows, dtype=np.bool_)
+            kept[mask] = kept_readings(columns.times[mask], least_gap)
+            counting &= kept
+        return counting
+
+    def _forget(self, n_rows: int) -> None:
+        self._times = list(islice(self._times, n_rows, None))
+        self._rows = list(islice(self._rows, n_rows, None))

@@ -1,0 +1,260 @@
+"""Rows in, windows out: the batch code's features at the pace at which rows arrive.
+
+Rules
+-----
+- The first row starts the time, or the start that is given if it is within a minute of it. With a
+  calibration record windows begin there; without one the first 15 s are the baseline, and windows
+  begin after them.
+- A window closes 2 s after its end. Rows that come later are unknown to it, and counted.
+- Windows that began before the clock jumped are given up; the next begins at the jump. A
+  calibration under way begins again; a finished one stays, and so does the alarm.
+- A calibration in which nothing at all was known begins again.
+- A window of which a model sees nothing gets no prediction, and moves no alarm.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from cis490_pipeline.domain import NS_PER_S, Source
+from cis490_pipeline.features.channels import source_slices
+from cis490_pipeline.features.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.resample import STEP_NS, episode_grid
+from cis490_pipeline.features.windows import BASELINE_STEPS, STEPS, STRIDE_STEPS
+from cis490_pipeline.live.buffer import SourceBuffer
+from cis490_pipeline.live.calibration import Baseline, CalibrationProgress
+from cis490_pipeline.live.clock import GRACE_S, DeviceClock, Placed
+from cis490_pipeline.live.models import LiveModel, RawWindow
+from cis490_pipeline.live.reports import (
+    LiveState,
+    SourceReport,
+    Stage,
+    WindowReport,
+    seconds_between,
+)
+from cis490_pipeline.live.rows import LiveRow
+from cis490_pipeline.store.columns import Columns
+
+STRIDE_NS: Final = STRIDE_STEPS * STEP_NS
+WINDOW_NS: Final = STEPS * STEP_NS
+_GRACE_NS: Final = round(GRACE_S * NS_PER_S)
+_HISTORY_NS: Final = 5 * NS_PER_S
+"""Before a window rows count too: rates are held for up to 3 s."""
+_START_NS: Final = 60 * NS_PER_S
+_FIRST_INDEX: Final = BASELINE_STEPS // STRIDE_STEPS
+_NOTES: Final = 100
+
+
+class LiveEngine:
+    """Phases of one device from its rows; holds a fixed amount however long it runs.
+
+    Attributes
+    ----------
+    name : of what is recorded.
+    notes : what happened, in words, the newest last; whoever tells them takes them away.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[LiveModel],
+        *,
+        baseline: Baseline | None = None,
+        check: CleanlinessCheck | None = None,
+        start_ns: Callable[[], int | None] = lambda: None,
+        name: str = "live",
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Begin to wait for rows.
+
+        Parameters
+        ----------
+        models : all are asked about each window.
+        baseline : of the device; None takes its first 15 s.
+        check : judges a baseline that is taken here.
+        start_ns : asked when the first row comes: where the time begins, Unix ns; None begins
+            with that row.
+        name : of what is recorded.
+        timer : seconds, to tell how long a window took.
+        """
+        self.name = name
+        self.notes: deque[str] = deque(maxlen=_NOTES)
+        self._models = tuple(models)
+        self._read = {s for model in self._models for s in source_slices(model.variant)}
+        self._baseline = baseline
+        self._check = check
+        self._given_start_ns = start_ns
+        self._timer = timer
+        self._clock = DeviceClock()
+        self._buffers = {source: SourceBuffer(source) for source in Source}
+        self._calibration: CalibrationProgress | None = None
+        self._anchor_ns: int | None = None
+        self._next_index = 0 if baseline is not None else _FIRST_INDEX
+        self._closed_ns: int | None = None
+        self._n_windows = 0
+
+    @property
+    def anchor_ns(self) -> int | None:
+        """Start of window 0, Unix ns on the device; None before the first row."""
+        return self._anchor_ns
+
+    def feed(self, row: LiveRow, mono_ns: int) -> list[WindowReport]:
+        """Take a row and close the windows whose time has come.
+
+        Parameters
+        ----------
+        row : of any source.
+        mono_ns : when it came, on a clock of this machine that never goes back.
+        """
+        placed = self._clock.place(row.source, row.t_wall_ns, mono_ns)
+        if placed is Placed.JUMPED:
+            self._begin_anew(row.t_wall_ns)
+        elif placed is not Placed.USED:
+            return self.advance(mono_ns)
+        if self._anchor_ns is None:
+            self._begin(row.t_wall_ns)
+        if self._closed_ns is not None and row.t_wall_ns <= self._closed_ns:
+            self._clock.sources[row.source].n_late += 1
+        self._buffers[row.source].add(row)
+        return self.advance(mono_ns)
+
+    def advance(self, mono_ns: int) -> list[WindowReport]:
+        """Close the windows whose time has come, rows or no rows."""
+        now = self._clock.now_ns(mono_ns)
+        return [] if now is None else self._close_until(now - _GRACE_NS)
+
+    def finish(self) -> list[WindowReport]:
+        """Close what is complete: no row will come any more."""
+        newest = self._clock.newest_ns
+        # The last row of a stream that ends at the window's end lies up to one step before it.
+        return [] if newest is None else self._close_until(newest + STEP_NS)
+
+    def state(self, mono_ns: int) -> LiveState:
+        """Say how the device is doing now."""
+        now = self._clock.now_ns(mono_ns)
+        progress = self._calibration
+        return LiveState(
+            stage=self._stage(),
+            now_ns=now,
+            calibration_s=progress.seconds(now) if progress and now is not None else None,
+            baseline=self._baseline,
+            sources={source: self._source(source, now, mono_ns) for source in self._told()},
+            n_windows=self._n_windows,
+            n_jumps=self._clock.n_jumps,
+            n_overrun=sum(buffer.overrun for buffer in self._buffers.values()),
+        )
+
+    def _stage(self) -> Stage:
+        if self._anchor_ns is None:
+            return Stage.WAITING
+        return Stage.CALIBRATING if self._calibration is not None else Stage.RUNNING
+
+    def _told(self) -> list[Source]:
+        """List the sources that a model reads, or that are heard."""
+        return [s for s in Source if s in self._read or self._clock.sources[s].n_used]
+
+    def _source(self, source: Source, now: int | None, mono_ns: int) -> SourceReport:
+        heard = self._clock.sources[source]
+        told = now is not None and heard.newest_ns is not None
+        return SourceReport(
+            health=self._clock.health(source, mono_ns),
+            age_s=seconds_between(heard.newest_ns or 0, now or 0) if told else None,
+            n_used=heard.n_used,
+            n_late=heard.n_late,
+            n_out_of_order=heard.n_out_of_order,
+            n_astray=heard.n_astray,
+        )
+
+    def _begin(self, first_ns: int) -> None:
+        given = self._given_start_ns()
+        near = given is not None and abs(given - first_ns) <= _START_NS
+        start_ns = given if near and given is not None else first_ns
+        self._anchor_ns = start_ns
+        if self._baseline is None:
+            self._calibration = CalibrationProgress(start_ns)
+            self.notes.append("calibrating: the first 15 s are the baseline")
+
+    def _begin_anew(self, first_ns: int) -> None:
+        for buffer in self._buffers.values():
+            buffer.clear()
+        self._closed_ns = None
+        if self._calibration is not None:
+            self._calibration = CalibrationProgress(first_ns)
+            self._anchor_ns = first_ns
+            self.notes.append("the clock jumped: the calibration begins again")
+            return
+        # Windows keep their count: the next one begins at the jump.
+        self._anchor_ns = first_ns - self._next_index * STRIDE_NS
+        self.notes.append("the clock jumped: windows begin anew, baseline and alarm stay")
+
+    def _close_until(self, until_ns: int) -> list[WindowReport]:
+        """Close all that ends by then."""
+        if self._calibration is not None:
+            if self._calibration.end_ns > until_ns:
+                return []
+            self._calibrate(self._calibration)
+        if self._baseline is None or self._anchor_ns is None:
+            return []
+        reports = []
+        while self._anchor_ns + self._next_index * STRIDE_NS + WINDOW_NS <= until_ns:
+            reports.append(self._close_next(self._anchor_ns, self._baseline))
+        return reports
+
+    def _calibrate(self, progress: CalibrationProgress) -> None:
+        grid = episode_grid(self._rows(), progress.start_ns, BASELINE_STEPS)
+        if not np.isfinite(grid).any():
+            self._calibration = CalibrationProgress(progress.end_ns)
+            self._anchor_ns = progress.end_ns
+            self.notes.append("nothing was known in 15 s: the calibration begins again")
+            self._trim(progress.end_ns)
+            return
+        self._baseline = Baseline.of_grid(grid, self._check, self.name)
+        self._calibration = None
+        self._closed_ns = progress.end_ns
+        self._trim(progress.end_ns)
+        self.notes.append(_calibrated(self._baseline))
+
+    def _close_next(self, anchor_ns: int, baseline: Baseline) -> WindowReport:
+        began = self._timer()
+        index = self._next_index
+        start_ns = anchor_ns + index * STRIDE_NS
+        window = RawWindow(episode_grid(self._rows(), start_ns, STEPS))
+        outputs = tuple(model.predict(window, baseline) for model in self._models)
+        self._next_index += 1
+        self._n_windows += 1
+        self._closed_ns = start_ns + WINDOW_NS
+        self._trim(start_ns + STRIDE_NS)
+        return WindowReport(
+            window_idx=index,
+            t_start_ns=start_ns,
+            t_end_ns=start_ns + WINDOW_NS,
+            t_s=seconds_between(anchor_ns, start_ns),
+            grid=window.grid,
+            suspect_baseline=baseline.suspect,
+            outputs=outputs,
+            took_ms=(self._timer() - began) * 1e3,
+        )
+
+    def _rows(self) -> dict[Source, Columns]:
+        return {source: buffer.columns() for source, buffer in self._buffers.items() if len(buffer)}
+
+    def _trim(self, needed_ns: int) -> None:
+        for buffer in self._buffers.values():
+            buffer.trim(needed_ns - _HISTORY_NS)
+
+
+def _calibrated(baseline: Baseline) -> str:
+    found = baseline.cleanliness
+    said = "calibrated by the first 15 s"
+    if found is None:
+        said += ", not checked"
+    elif found.suspect:
+        said += f", which look INFECTED (p = {found.p_value:.3f}): take the device's record instead"
+    else:
+        said += f" (cleanliness p = {found.p_value:.3f})"
+    if baseline.unknown_sources:
+        names = ", ".join(map(str, baseline.unknown_sources))
+        said += f"; nothing was known of {names}, which stay unknown"
+    return said

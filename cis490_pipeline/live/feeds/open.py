@@ -1,0 +1,48 @@
+"""From what a user wrote to a feed."""
+
+import sys
+from pathlib import Path
+
+from cis490_pipeline.errors import ConfigError
+from cis490_pipeline.live.feeds.feed import Feed, PacedFeed
+from cis490_pipeline.live.feeds.folder import ArchiveFeed, FolderFeed
+from cis490_pipeline.live.feeds.stream import SocketFeed, StreamFeed
+from cis490_pipeline.store.layout import ARCHIVE_SUFFIX
+
+
+def open_feed(source: str, speed: float | None = None) -> Feed:
+    """Open a feed.
+
+    Parameters
+    ----------
+    source : ``-`` for standard input, ``tcp:HOST:PORT``, ``unix:PATH``, a folder of an episode
+        (it may still grow), or an archive ``*.tar.zst``.
+    speed : seconds of the recording for each second of the clock; None as fast as rows are there.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of these, or a speed is asked of what has its own.
+    """
+    recorded = _recorded(source)
+    if recorded is not None:
+        return recorded if speed is None else PacedFeed(recorded, speed)
+    if speed is not None:
+        raise ConfigError(f"--speed is for recordings; {source} comes at its own")
+    if source == "-":
+        return StreamFeed(sys.stdin.fileno(), "stdin")
+    return SocketFeed(source)
+
+
+def _recorded(source: str) -> Feed | None:
+    if source == "-" or source.startswith(("tcp:", "unix:")):
+        return None
+    path = Path(source)
+    if path.is_dir():
+        return FolderFeed(path)
+    if path.is_file() and path.name.endswith(ARCHIVE_SUFFIX):
+        return ArchiveFeed(path)
+    raise ConfigError(
+        f"{source}: neither a folder of an episode nor an archive (*{ARCHIVE_SUFFIX}); "
+        "wanted one of these, - for standard input, tcp:HOST:PORT or unix:PATH"
+    )

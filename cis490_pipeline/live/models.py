@@ -1,0 +1,141 @@
+"""Models as a live device runs them: calibrator, ONNX session, alarm."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.domain import PHASES, Phase, Variant
+from cis490_pipeline.evaluation.alarm import Alarm, AlarmState
+from cis490_pipeline.features.calibration import Calibrator
+from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.summary import summarize, summary_columns
+from cis490_pipeline.live.calibration import Baseline
+
+Array = npt.NDArray[np.float32]
+
+
+class Classifier(Protocol):
+    """Gives probabilities of phases for calibrated windows."""
+
+    def predict_proba(self, X: Array) -> npt.NDArray[np.float64]:
+        """(n_windows, *shape) -> (n_windows, 5)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What one model says of one window.
+
+    Attributes
+    ----------
+    probabilities : (5,) in the order of ``PHASES``; None where the model can see nothing of the
+        window, and then nothing is predicted.
+    alarm : of the model after this window; None where it has no alarm settings.
+    """
+
+    model: str
+    probabilities: npt.NDArray[np.float64] | None
+    alarm: AlarmState | None
+
+    @property
+    def phase(self) -> Phase | None:
+        """The most probable phase."""
+        if self.probabilities is None:
+            return None
+        return PHASES[int(self.probabilities.argmax())]
+
+    @property
+    def confidence(self) -> float | None:
+        """Probability of the most probable phase."""
+        return None if self.probabilities is None else float(self.probabilities.max())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON carries it."""
+        proba, alarm = self.probabilities, self.alarm
+        return {
+            "phase": None if self.phase is None else str(self.phase),
+            "probabilities": None if proba is None else [round(float(p), 6) for p in proba],
+            "why": "no reading of the model's channels is known" if proba is None else None,
+            "alarm": None
+            if alarm is None
+            else {
+                "standing": alarm.alarming,
+                "rising": alarm.rising,
+                "p_infected": round(alarm.infected, 6),
+                "p_armed": round(alarm.armed, 6),
+            },
+        }
+
+
+class RawWindow:
+    """One uncalibrated window, cut once for all models.
+
+    Parameters
+    ----------
+    grid : (100, 46) log1p values; NaN is unknown.
+    """
+
+    def __init__(self, grid: Array) -> None:
+        self.grid = grid
+
+    @cached_property
+    def _summary(self) -> Array:
+        # Each channel's statistics are its own, so that those of 29 are a part of those of 46.
+        summary: Array = summarize(self.grid[None])[0]
+        return summary
+
+    def of(self, kind: str, variant: Variant) -> Array:
+        """Give the model's view: (145,) or (230,) statistics, or (29 or 46, 100) steps."""
+        channels = channel_indices(variant)
+        if kind == "summary":
+            summary: Array = self._summary[summary_columns(channels)]
+            return summary
+        return np.ascontiguousarray(self.grid[:, channels].T)
+
+    def knows(self, variant: Variant) -> bool:
+        """Whether any reading of the variant's channels is known."""
+        return bool(np.isfinite(self.grid[:, channel_indices(variant)]).any())
+
+
+@dataclass(kw_only=True)
+class LiveModel:
+    """One model with what it needs beside the telemetry.
+
+    Attributes
+    ----------
+    alarm : of this device; None where the model has none, and ``no_alarm`` says why.
+    """
+
+    name: str
+    calibrator: Calibrator
+    classifier: Classifier
+    alarm: Alarm | None = None
+    no_alarm: str | None = None
+
+    @property
+    def variant(self) -> Variant:
+        """What it may see."""
+        return self.calibrator.variant
+
+    def calibrated(self, window: RawWindow, baseline: Baseline) -> Array:
+        """Give what the classifier is asked: the model's view, calibrated, (1, *shape)."""
+        X = window.of(self.calibrator.kind, self.variant)[None]
+        calibrated = self.calibrator.apply(X, *baseline.of_variant(self.variant))
+        return calibrated.astype(np.float32)
+
+    def predict(self, window: RawWindow, baseline: Baseline) -> Output:
+        """Say what a window is, and take the alarm one step on."""
+        probabilities = None
+        if window.knows(self.variant):
+            probabilities = self.classifier.predict_proba(self.calibrated(window, baseline))[0]
+        state = self.alarm.update(probabilities) if self.alarm is not None else None
+        return Output(model=self.name, probabilities=probabilities, alarm=state)
+
+
+def alarms_of(outputs: Sequence[Output]) -> Mapping[str, bool]:
+    """Whether each model's alarm stands; only those that have one."""
+    return {out.model: out.alarm.alarming for out in outputs if out.alarm is not None}

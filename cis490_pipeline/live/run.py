@@ -1,0 +1,108 @@
+"""The loop: rows from a feed through the engine to the sinks, until the feed ends."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cis490_pipeline.live.engine import LiveEngine
+from cis490_pipeline.live.feeds.feed import Feed
+from cis490_pipeline.live.reports import Faults, LiveState, WindowReport
+from cis490_pipeline.live.rows import LiveRow
+from cis490_pipeline.live.sinks import FaultTeller, Sink
+
+WAIT_S: Final = 0.2
+STATE_EVERY_NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a run ended: the last state, and the lines left out."""
+
+    state: LiveState
+    faults: Faults
+
+
+def run_live(
+    feed: Feed,
+    engine: LiveEngine,
+    sinks: Sequence[Sink],
+    faults_to: FaultTeller,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
+) -> Ended:
+    """Run until the feed ends or ``stop`` says so; sinks are closed in any case.
+
+    Parameters
+    ----------
+    feed : where rows come from; closed at the end.
+    engine : makes windows of them.
+    sinks : are told everything.
+    faults_to : names lines that were no rows.
+    stop : asked between two pieces of input.
+    clock_ns : of this machine; never goes back.
+    """
+    loop = _Loop(engine, sinks, faults_to, clock_ns)
+    try:
+        while not feed.ended and not stop():
+            loop.turn(feed)
+        if feed.ended:
+            loop.tell(engine.finish())
+        return loop.end()
+    finally:
+        feed.close()
+        for sink in sinks:
+            sink.close()
+
+
+class _Loop:
+    def __init__(
+        self,
+        engine: LiveEngine,
+        sinks: Sequence[Sink],
+        faults_to: FaultTeller,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._engine, self._sinks, self._faults_to = engine, sinks, faults_to
+        self._clock_ns = clock_ns
+        self._faults = Faults()
+        self._gist: tuple[object, ...] | None = None
+        self._told_ns: int | None = None
+
+    def turn(self, feed: Feed) -> None:
+        """Take what arrived, and close what is due."""
+        for arrival in feed.poll(WAIT_S):
+            if isinstance(arrival, LiveRow):
+                self.tell(self._engine.feed(arrival, self._clock_ns()))
+            else:
+                self._faults.add(arrival)
+                self._faults_to.fault(self._faults)
+        self.tell(self._engine.advance(self._clock_ns()))
+        self._tell_state()
+
+    def tell(self, reports: Sequence[WindowReport]) -> None:
+        """Pass on windows, after the notes that came before them."""
+        while self._engine.notes:
+            text = self._engine.notes.popleft()
+            for sink in self._sinks:
+                sink.note(text)
+        for report in reports:
+            for sink in self._sinks:
+                sink.window(report)
+
+    def end(self) -> Ended:
+        """Tell the last state."""
+        self._tell_state()
+        return Ended(state=self._engine.state(self._clock_ns()), faults=self._faults)
+
+    def _tell_state(self) -> None:
+        now = self._clock_ns()
+        if self._told_ns is not None and now - self._told_ns < STATE_EVERY_NS:
+            return
+        self._told_ns = now
+        state = self._engine.state(now)
+        gist = (*state.gist(), self._faults.n > 0)
+        for sink in self._sinks:
+            sink.state(state, self._faults, changed=gist != self._gist)
+        self._gist = gist

@@ -1,0 +1,97 @@
+"""Windows as they arrive are the batch's windows: features, calibration, probabilities, alarms."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cis490_pipeline.domain import EpisodeRef, Variant
+from cis490_pipeline.evaluation.predictions import read_predictions
+from cis490_pipeline.features.baseline import baseline_statistics
+from cis490_pipeline.features.extract import extract_episode
+from cis490_pipeline.live.engine import LiveEngine
+from cis490_pipeline.live.feeds.folder import ArchiveFeed
+from cis490_pipeline.live.loading import load_models
+from cis490_pipeline.live.rows import LiveRow
+from cis490_pipeline.store.episode import load_episode
+from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline_tests.experiment.runs import FAST, SAMPLE
+from cis490_pipeline_tests.live.made_up import all_models, make_alarm, make_model
+
+RECORDED = (
+    EpisodeRef("elliott-thinkpad", "01M818T3B21K3XM3WCNJE8F1GP"),
+    EpisodeRef("garage-pi", "01M819ERXT8DP0P021JH3Q31VP"),
+    EpisodeRef("k-gamingcom", "01M819M3JEVJAEQKG2H7412VH0"),
+    EpisodeRef("lab-nuc", "01M818ZEBE97BCH8SYXVWYQWYW"),
+)
+STORE = EpisodeStore(SAMPLE)
+
+
+def replayed(ref, models, check=None):
+    """All windows of a recorded episode, row by row."""
+    feed = ArchiveFeed(STORE.archive_path(ref))
+    engine = LiveEngine(models, start_ns=feed.start_ns, check=check, name=feed.name)
+    reports = []
+    while not feed.ended:
+        for row in feed.poll(0):
+            assert isinstance(row, LiveRow)
+            reports += engine.feed(row, 0)
+    return [*reports, *engine.finish()]
+
+
+@pytest.mark.parametrize("ref", RECORDED, ids=str)
+def test_replay_equals_batch_for_every_kind_and_variant(ref):
+    episode = load_episode(STORE, ref, STORE.read_index().rows[ref])
+
+    reports = replayed(ref, all_models())
+
+    for model in all_models():
+        cut = extract_episode(episode, model.variant)
+        after = cut.starts >= 150
+        X = (cut.summary if model.calibrator.kind == "summary" else cut.tensors)[after]
+        wanted = model.classifier.predict_proba(
+            model.calibrator.apply(X, *baseline_statistics(cut.grid))
+        )
+        index = (cut.starts[after] // 50).tolist()
+        assert [report.window_idx for report in reports] == index
+        said = [out.probabilities for r in reports for out in r.outputs if out.model == model.name]
+        np.testing.assert_allclose(np.array(said), wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("ref", RECORDED[:2], ids=str)
+def test_times_of_windows_are_the_batchs(ref):
+    episode = load_episode(STORE, ref, STORE.read_index().rows[ref])
+
+    reports = replayed(ref, [make_model()])
+
+    assert [report.t_start_ns for report in reports] == [
+        episode.t0_ns + report.window_idx * 5 * 10**9 for report in reports
+    ]
+
+
+def test_trained_models_say_what_their_predictions_file_says(finished):
+    folders = [finished.paths.checkpoint("host", f"{a}_{v}") for a, v in FAST]
+    loaded = load_models(folders)
+    frames = {m.name: read_predictions(f) for m, f in zip(loaded.models, folders, strict=True)}
+    episode_id = frames["gbt_oracle"].filter(pl.col("split") == "test")["episode_id"][0]
+    host = frames["gbt_oracle"].filter(pl.col("episode_id") == episode_id)["host_id"][0]
+
+    reports = replayed(EpisodeRef(host, episode_id), loaded.models, loaded.check)
+
+    for name, frame in frames.items():
+        of_episode = frame.filter(pl.col("episode_id") == episode_id).sort("window_idx")
+        wanted = of_episode.select("^p_.*$").to_numpy()
+        said = [out.probabilities for r in reports for out in r.outputs if out.model == name]
+        np.testing.assert_allclose(np.array(said), wanted, rtol=0, atol=2e-6)
+        assert reports[0].suspect_baseline == of_episode["baseline_suspect"][0]
+
+
+def test_the_alarm_is_one_that_is_fed_the_same_probabilities():
+    model = make_model(variant=Variant.ORACLE, alarm=make_alarm())
+
+    reports = replayed(RECORDED[0], [model])
+
+    alarm = make_alarm()
+    for report in reports:
+        (out,) = report.outputs
+        wanted = alarm.update(out.probabilities)
+        assert (out.alarm.infected, out.alarm.alarming) == (wanted.infected, wanted.alarming)

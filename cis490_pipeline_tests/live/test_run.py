@@ -1,0 +1,172 @@
+import json
+
+import pytest
+
+from cis490_pipeline.domain import NS_PER_S
+from cis490_pipeline.events.contract import (
+    Episode,
+    PhaseNow,
+    Prediction,
+    SourceState,
+    Telemetry,
+    decode,
+    encode,
+)
+from cis490_pipeline.live.engine import LiveEngine
+from cis490_pipeline.live.publishing import Publishing
+from cis490_pipeline.live.run import run_live
+from cis490_pipeline.live.sinks import FaultTeller, JsonLines, PlainLines
+from cis490_pipeline.store.one_row import RowFault
+from cis490_pipeline_tests.live.made_up import Certain, device_rows, make_alarm, make_model
+from cis490_pipeline_tests.store.episodes import T0_NS
+
+S = NS_PER_S
+
+
+class Script:
+    """A feed of given arrivals, some at a time."""
+
+    name = "e"
+
+    def __init__(self, arrivals, at_once=97):
+        self._pieces = [arrivals[i : i + at_once] for i in range(0, len(arrivals), at_once)]
+        self.closed = False
+
+    @property
+    def ended(self):
+        return not self._pieces
+
+    def start_ns(self):
+        return T0_NS
+
+    def poll(self, wait_s):
+        return self._pieces.pop(0)
+
+    def close(self):
+        self.closed = True
+
+
+class Collected:
+    """Stands where an outbox does."""
+
+    def __init__(self):
+        self.events = []
+        self.closed = False
+
+    def put(self, events, slot=None):
+        self.events += decode(encode(events))
+
+    def close(self):
+        self.closed = True
+        return 0
+
+
+def run(feed, sinks, models=None, tell=lambda text: None):
+    engine = LiveEngine(models or [make_model(alarm=make_alarm())], start_ns=feed.start_ns)
+    ticks = iter(range(0, 10**15, S // 50))
+    return run_live(feed, engine, sinks, FaultTeller(tell), clock_ns=lambda: next(ticks))
+
+
+def test_lines_left_out_are_counted_named_and_do_not_end_the_run(tmp_path):
+    rows = list(device_rows(40))
+    faulty = [RowFault("stdin", n, None, "broken") for n in range(1, 2101)]
+    told = []
+
+    ended = run(Script([*rows[:300], *faulty, *rows[300:]]), [], tell=told.append)
+
+    assert (ended.faults.n, ended.state.n_windows) == (2100, 4)
+    assert len(told) == 20 + 2
+    assert told[0] == "line left out (1 so far): stdin line 1: broken"
+    assert len(ended.faults.last) == 20
+
+
+def test_a_faulty_line_cannot_write_to_the_terminal_by_itself():
+    hostile = RowFault("stdin", 1, "\x1b[2J\x07name", "is given\r twice")
+    told = []
+
+    run(Script([hostile, *device_rows(1)]), [], tell=told.append)
+
+    assert told == [r"line left out (1 so far): stdin line 1: \x1b[2J\x07name: is given\r twice"]
+
+
+def test_json_lines_are_appended_and_hold_windows_states_and_notes(tmp_path):
+    path = tmp_path / "folder" / "out.jsonl"
+
+    for _ in range(2):
+        run(Script(list(device_rows(40))), [JsonLines(path)])
+
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    windows = [line["window_idx"] for line in lines if line["type"] == "window"]
+    assert windows == [3, 4, 5, 6] * 2
+    stages = [line["stage"] for line in lines if line["type"] == "state"]
+    assert stages[0] == "calibrating"
+    assert "running" in stages
+    assert any(line["type"] == "note" and "calibrated" in line["text"] for line in lines)
+
+
+def test_plain_lines_tell_phase_votes_and_the_alarm_that_rises():
+    told = []
+    model = make_model(classifier=Certain(2), alarm=make_alarm())
+
+    run(Script(list(device_rows(60))), [PlainLines(told.append, model.name)], [model])
+
+    assert any("infecting 0.98 (summary_realistic)  of 1: infecting 1" in line for line in told)
+    (alarm,) = [line for line in told if line.startswith("ALARM")]
+    assert alarm.startswith("ALARM summary_realistic: infected with p = 0.")
+    assert any(line.startswith("running; ") for line in told)
+
+
+def test_feed_and_sinks_are_closed_when_the_run_is_interrupted(tmp_path):
+    class Interrupted(Script):
+        def poll(self, wait_s):
+            raise KeyboardInterrupt
+
+    feed, outbox = Interrupted([1, 2]), Collected()
+    sink = Publishing(outbox, "e", ["m"], "m", None)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(feed, [sink])
+
+    assert feed.closed
+    assert outbox.closed
+    assert outbox.events[-1] == Episode(episode_id="e", state="ended", origin="live")
+
+
+def test_a_dashboard_is_told_predictions_phase_telemetry_and_states():
+    outbox = Collected()
+    model = make_model(classifier=Certain(2), alarm=make_alarm())
+
+    run(
+        Script(list(device_rows(60))),
+        [Publishing(outbox, "e", [model.name], model.name, "h")],
+        [model],
+    )
+
+    of = {kind: [e for e in outbox.events if isinstance(e, kind)] for kind in (
+        Episode, PhaseNow, Prediction, SourceState, Telemetry)}  # fmt: skip
+    assert [e.state for e in of[Episode]] == ["running", "ended"]
+    assert {(p.predicted, p.actual, p.model) for p in of[Prediction]} == {
+        ("infecting", None, model.name)
+    }
+    assert [p.window_idx for p in of[Prediction]] == [3, 4, 5, 6, 7, 8, 9, 10]
+    assert of[Prediction][-1].alarm is True
+    assert {e.phase for e in of[PhaseNow]} == {"infecting"}
+    calibration = [e.state for e in of[SourceState] if e.source == "calibration"]
+    assert calibration[0] == "calibrating"
+    assert calibration[-1] == "ok"
+    t_s = [t for e in of[Telemetry] for t in e.t_s]
+    assert t_s == [float(t) for t in range(21, 61)]
+
+
+def test_telemetry_is_in_the_channels_own_units():
+    outbox = Collected()
+
+    run(Script(list(device_rows(40))), [Publishing(outbox, "e", ["m"], "m", None)])
+
+    telemetry = next(e for e in outbox.events if isinstance(e, Telemetry))
+    rows = [r for r in device_rows(40) if r.source == "guest" and r.t_wall_ns <= T0_NS + 25 * S]
+    # A gauge that is read once a second: 21 s to 25 s.
+    wanted = [row.values[11] for row in rows][-6:-1]
+    got = telemetry.values["guest.procs_running"]
+    for value, before, after in zip(got, wanted, [*wanted[1:], rows[-1].values[11]], strict=True):
+        assert before - 1 <= value <= after + 1
