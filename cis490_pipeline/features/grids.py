@@ -32,6 +32,8 @@ from cis490_pipeline.store.files import file_sha256, write_json, write_parquet
 from cis490_pipeline.store.layout import IndexRow, ReceiverStore
 
 SHARD_EPISODES: Final = 256
+_EPISODES_PER_TASK: Final = 16
+"""One would cost a scheduler and this process half of what it costs a worker."""
 COMMIT_SHARDS: Final = 16
 """Shards between two writings of the index, so that a killed run does not start over."""
 
@@ -80,7 +82,7 @@ def build_grids(
         content_digest.
     folder : of the grids; holds ``shard-<n>-<digest>.npy``, ``index.parquet`` and, written last,
         ``manifest.json``.
-    compute : where the work is done, one task per episode.
+    compute : where the work is done, in tasks of a few episodes.
     progress : told (episodes done, episodes to do).
 
     Returns
@@ -99,14 +101,17 @@ def build_grids(
     done = 0
     for position, chunk in enumerate(_chunks(tasks, writer.room)):
         built: dict[int, _Gridded] = {}
-        for i, result in compute.map(_grid_of, chunk):
-            done += 1
-            if isinstance(result, str):
-                failed[chunk[i].ref] = result
-            else:
-                built[i] = result
-            if progress is not None:
-                progress(done, len(tasks))
+        starts = range(0, len(chunk), _EPISODES_PER_TASK)
+        batches = [chunk[start : start + _EPISODES_PER_TASK] for start in starts]
+        for batch, results in compute.map(_grids_of, batches):
+            for i, result in enumerate(results, starts[batch]):
+                done += 1
+                if isinstance(result, str):
+                    failed[chunk[i].ref] = result
+                else:
+                    built[i] = result
+                if progress is not None:
+                    progress(done, len(tasks))
         # As they were received, whatever the order they were finished in.
         writer.append([(chunk[i], built[i]) for i in sorted(built)])
         if position % COMMIT_SHARDS == COMMIT_SHARDS - 1:
@@ -132,6 +137,10 @@ class _Task:
 class _Gridded:
     grid: npt.NDArray[np.float32]
     columns: dict[str, Any]
+
+
+def _grids_of(tasks: Sequence[_Task]) -> list[_Gridded | str]:
+    return [_grid_of(task) for task in tasks]
 
 
 def _grid_of(task: _Task) -> _Gridded | str:
