@@ -154,7 +154,8 @@ import os, sys, time
 import cis490_pipeline.orchestration.preload
 import polars as pl
 
-print(*sorted(name for name in sys.modules if name.startswith("cis490_pipeline.")))
+# Flushed, or what is still buffered is the child's as well, and may be printed twice.
+print(*sorted(name for name in sys.modules if name.startswith("cis490_pipeline.")), flush=True)
 child = os.fork()
 if child == 0:
     pl.LazyFrame({"x": range(1000)}).group_by(pl.col("x") % 7).agg(pl.col("x").sum()).collect()
