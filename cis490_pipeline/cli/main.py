@@ -28,6 +28,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "inspect": ("checkpoints", "Print a checkpoint for a person."),
     "export": ("checkpoints", "Write a checkpoint as ONNX, compared with its model."),
     "report": ("models", "Compare all models of a split and write report.html."),
+    "stale": ("stale", "Show what a change outdated, split by split, and why."),
+    "backfill": ("stale", "Make again what is stale, from the root down, and nothing else."),
+    "gc": ("gc", "Remove files that nothing made here names any more."),
     "doctor": ("doctor", "Check this installation, the store and the data folder."),
 }
 
