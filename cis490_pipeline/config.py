@@ -86,8 +86,14 @@ class Settings:
     """Settings of architectures that differ from their defaults, by architecture and name; in
     ``cis490.toml`` a table ``[models.gru]``."""
     dashboard_url: str | None = None
-    """Address that events are published to; ``None`` publishes nothing."""
+    """Address that events are published to, or several with commas between them (a list in
+    ``cis490.toml``); ``None`` publishes nothing."""
     dashboard_token: str | None = field(default=None, repr=False)
+
+    @property
+    def dashboards(self) -> tuple[str, ...]:
+        """Every address that events are published to, in the order given."""
+        return tuple(self.dashboard_url.split(",")) if self.dashboard_url else ()
 
     @classmethod
     def load(cls, **flags: Any) -> Self:
@@ -220,6 +226,14 @@ def _address(value: object) -> str:
     return text
 
 
+def _addresses(value: object) -> str:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list) or not parts:
+        raise ValueError(f"must be an http:// or https:// address, got {value!r}")
+    # Each once: a dashboard is acknowledged for by its address.
+    return ",".join(dict.fromkeys(_address(part) for part in parts))
+
+
 def _secret(value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
     # Its value stays out of the message: messages end up in logs.
@@ -238,6 +252,6 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "workers": _whole_number(1, 1024),
     "threads": _whole_number(1, 1024),
     "models": _models,
-    "dashboard_url": _address,
+    "dashboard_url": _addresses,
     "dashboard_token": _secret,
 }

@@ -215,5 +215,3 @@ def _remove_empty(folder: Path) -> None:
     for path in sorted(folder.glob("*")) if folder.is_dir() else ():
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
-
-

@@ -4,9 +4,11 @@ import base64
 from typing import Any
 
 import dagster as dg
+import msgspec
 
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
+from cis490_pipeline.events.contract import leaderboard_events
 from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.training import TrainedCheckpoint
@@ -113,6 +115,10 @@ def leaderboard(
         outcome,
         workspace,
         scores=_image("leaderboard", leaderboard_png(board)),
+        # What is published is what was true then, not what lies on the disk when it is.
+        events=dg.MetadataValue.json(
+            msgspec.to_builtins(leaderboard_events(board, outcome.record.digest[:12]))
+        ),
         report=dg.MetadataValue.path(str(page)),
     )
 

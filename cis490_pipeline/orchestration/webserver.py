@@ -15,7 +15,9 @@ LOCATION: Final = "cis490_pipeline"
 """Name of the code location in ``workspace.yaml``."""
 TIMEOUT_S: Final = 60.0
 POLL_S: Final = 2.0
-ENDED: Final = frozenset({"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"})
+ENDED: Final = frozenset(
+    {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}
+)
 
 _RELOAD = """mutation($name: String!) {
   reloadRepositoryLocation(repositoryLocationName: $name) {
