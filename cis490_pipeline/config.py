@@ -89,6 +89,8 @@ class Settings:
     """Address that events are published to, or several with commas between them (a list in
     ``cis490.toml``); ``None`` publishes nothing."""
     dashboard_token: str | None = field(default=None, repr=False)
+    failure_url: str | None = None
+    """Address that a failed run of Dagster's is posted to, as JSON; ``None`` posts nothing."""
 
     @property
     def dashboards(self) -> tuple[str, ...]:
@@ -254,4 +256,5 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "models": _models,
     "dashboard_url": _addresses,
     "dashboard_token": _secret,
+    "failure_url": _address,
 }

@@ -98,7 +98,7 @@ def _states(scope: str, stages: Sequence[Stage], above: Artefact | None) -> list
     needed = {key for key, reason in why.items() if reason is not None}
     for stage in reversed(stages):
         if stage.key in needed:
-            needed.update(key for key in stage.upstream if recorded.get(key, None) is None)
+            needed.update(key for key in stage.upstream if recorded.get(key) is None)
     found = []
     for stage in stages:
         record, reason = recorded[stage.key], why[stage.key]

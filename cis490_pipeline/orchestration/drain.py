@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import dagster as dg
 import msgspec
+from dagster._core.storage.runs import SqlRunStorage
 
 from cis490_pipeline.events.contract import Event
 
@@ -146,7 +147,9 @@ def events_of(
     The identity is the instance, the asset, the partition, the storage id, and the model.
     """
     # Dagster gives a storage an id of its own when it is made; two labs then differ.
-    name = f"{instance.run_storage.get_run_storage_id()}/{source.to_user_string()}"
+    storage = instance.run_storage
+    assert isinstance(storage, SqlRunStorage), "runs are kept in SQLite or Postgres"
+    name = f"{storage.get_run_storage_id()}/{source.to_user_string()}"
     events = msgspec.convert(event.scores or [], type=list[Event])
     return [
         msgspec.structs.replace(

@@ -15,7 +15,7 @@ from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS, MODELS
 from cis490_pipeline.orchestration.dataset import feature_shards, tensor_shards, validation_index
-from cis490_pipeline.orchestration.partitions import recipes
+from cis490_pipeline.orchestration.partitions import OWNER, recipes
 from cis490_pipeline.orchestration.recording import recorded
 from cis490_pipeline.store.files import read_json
 
@@ -45,6 +45,7 @@ def checkpoint_asset(architecture: Architecture, variant: Variant) -> dg.AssetsD
         deps=[validation_index, dataset],
         partitions_def=recipes,
         group_name="models",
+        owners=[OWNER],
         kinds={"python", "xgboost" if architecture is Architecture.GBT else "pytorch"},
         tags={"arch": str(architecture), "variant": str(variant)},
         code_version=str(ARCHITECTURE_VERSIONS[architecture]),
@@ -69,6 +70,7 @@ def report_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefin
         deps=[checkpoint_key(architecture, variant), validation_index],
         partitions_def=recipes,
         group_name="models",
+        owners=[OWNER],
         kinds={"python", "json"},
         tags={"arch": str(architecture), "variant": str(variant)},
         code_version=EVALUATION_VERSION,
@@ -98,6 +100,7 @@ def report_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefin
     deps=[report_key(*model) for model in MODELS],
     partitions_def=recipes,
     group_name="models",
+    owners=[OWNER],
     kinds={"python", "html"},
     code_version=EVALUATION_VERSION,
 )

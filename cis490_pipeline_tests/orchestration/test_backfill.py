@@ -17,12 +17,15 @@ class Shell:
     def __init__(self, data, switch):
         self.data, self.switch = data, switch
 
+    def words(self, *arguments):
+        program = (sys.executable, "-m", "cis490_pipeline", *arguments)
+        return [*program, "--data", str(self.data), "--store", str(SAMPLE), "--workers", "1"]
+
     def run(self, *arguments):
         unset = ("DAGSTER_", "CIS490_")
         environment = {k: v for k, v in os.environ.items() if not k.startswith(unset)}
         return subprocess.run(
-            [sys.executable, "-m", "cis490_pipeline", *arguments]
-            + ["--data", str(self.data), "--store", str(SAMPLE), "--workers", "1"],
+            self.words(*arguments),
             env={**environment, **self.switch.environment},
             cwd=self.data,
             capture_output=True,
@@ -83,8 +86,7 @@ def test_a_changed_channel_is_listed_refused_repaired_and_nothing_else_is_made(s
 def test_a_backfill_that_is_killed_goes_on_where_it_was(shell):
     shell.switch.turn_on()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cis490_pipeline", "backfill", "--no-dagster"]
-        + ["--data", str(shell.data), "--store", str(SAMPLE), "--workers", "1"],
+        shell.words("backfill", "--no-dagster"),
         env={**os.environ, **shell.switch.environment},
         cwd=shell.data,
         stderr=subprocess.PIPE,
