@@ -188,11 +188,17 @@ def _nameable(root: Path) -> Iterator[tuple[Path, str]]:
             if _HALF_WRITTEN.fullmatch(path.name):
                 yield path, "half-written by a process that was killed"
     for path in (root / "artifacts").rglob(".*.training.safetensors"):
-        found = _SNAPSHOT.fullmatch(path.name)
-        checkpoint = path.with_name(found[1]) / "checkpoint.json" if found else None
-        if checkpoint is not None and checkpoint.is_file():
-            if checkpoint.stat().st_mtime_ns >= path.stat().st_mtime_ns:
-                yield path, "state of a training that has ended"
+        if _has_ended(path):
+            yield path, "state of a training that has ended"
+
+
+def _has_ended(snapshot: Path) -> bool:
+    """Whether the training that left a state has written its checkpoint since."""
+    found = _SNAPSHOT.fullmatch(snapshot.name)
+    if found is None:
+        return False
+    checkpoint = snapshot.with_name(found[1]) / "checkpoint.json"
+    return checkpoint.is_file() and checkpoint.stat().st_mtime_ns >= snapshot.stat().st_mtime_ns
 
 
 def _opened_below(root: Path) -> set[Path]:

@@ -91,7 +91,7 @@ def model_metric_events(
 def unpublished_scores(
     context: dg.SensorEvaluationContext,
 ) -> dg.SensorResult | dg.SkipReason:
-    """Request a publication for each split with a leaderboard some dashboard did not acknowledge."""
+    """Request a publication for each split of which some dashboard lacks a leaderboard."""
     dashboards = Settings.load().dashboards
     if not dashboards:
         return dg.SkipReason("CIS490_DASHBOARD_URL is not set: nothing to publish to")
