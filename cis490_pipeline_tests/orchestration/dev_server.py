@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -45,6 +46,11 @@ STALE = """query($keys: [AssetKeyInput!]!, $partition: String!) {
   assetNodes(assetKeys: $keys) {
     staleStatus(partition: $partition) staleCauses(partition: $partition) { reason }
   } }"""
+
+
+EVENTS = """query($run: ID!, $cursor: String) {
+  logsForRun(runId: $run, afterCursor: $cursor, limit: 1000) { ... on EventConnection {
+    hasMore cursor events { __typename ... on MessageEvent { message stepKey eventType } } } } }"""
 
 
 class DevServer:
@@ -142,6 +148,29 @@ class DevServer:
             "assetNodes"
         ]
         return node["staleStatus"], [cause["reason"] for cause in node["staleCauses"]]
+
+    def kill_worker(self, run, limit_s=120):
+        """Kill, unasked, the process that works on a run, once it has begun with a step."""
+        until = time.monotonic() + limit_s
+        while time.monotonic() < until:
+            said = [event["message"] for event in self.events(run)]
+            begun = any(event["stepKey"] for event in self.events(run))
+            found = re.search(r"parent process \(pid: (\d+)\)", "\n".join(said))
+            if begun and found:
+                assert int(found[1]) in self.survivors()
+                os.kill(int(found[1]), signal.SIGKILL)
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"run {run} has not begun after {limit_s} s: {self.tail()}")
+
+    def events(self, run):
+        """Return the events of a run so far: type, message, step."""
+        found, cursor, more = [], None, True
+        while more:
+            page = self.ask(EVENTS, run=run, cursor=cursor)["logsForRun"]
+            found += page["events"]
+            cursor, more = page["cursor"], page["hasMore"]
+        return found
 
     def kill(self, *words):
         """Kill, unasked, the one process of this server whose command line has these words."""

@@ -64,7 +64,7 @@ def test_a_schema_change_is_repaired_though_worker_and_daemon_are_killed_on_the_
 
         # The worker of a run dies in the middle: the run is failed, and the next one goes on.
         run = server.launch("recipe", "host", ONE_MODEL)
-        server.kill("execute_run", run)
+        server.kill_worker(run)
         assert server.wait_for(run, 300) == "FAILURE"
         again = server.launch("recipe", "host", ONE_MODEL)
         assert server.wait_for(again, 600) == "SUCCESS", server.tail()
