@@ -28,7 +28,7 @@ nightly = dg.ScheduleDefinition(
     job=recipe,
     cron_schedule="0 4 * * 0",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Every Sunday: all splits, of which only what is outdated is made. Off by default.",
+    description="Every Sunday: all splits, of which only what is outdated is made.",
 )
 def weekly_retraining(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
     """Request one run per split."""
