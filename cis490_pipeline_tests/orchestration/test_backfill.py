@@ -83,6 +83,7 @@ def test_a_changed_channel_is_listed_refused_repaired_and_nothing_else_is_made(s
     assert states(shell.json("stale")[0]) == {}
 
 
+@pytest.mark.long
 def test_a_backfill_that_is_killed_goes_on_where_it_was(shell):
     shell.switch.turn_on()
     process = subprocess.Popen(
