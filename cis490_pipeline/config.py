@@ -96,8 +96,16 @@ class Settings:
     """Settings of architectures that differ from their defaults, by architecture and name; in
     ``cis490.toml`` a table ``[models.gru]``."""
     dashboard_url: str | None = None
-    """Address that events are published to; ``None`` publishes nothing."""
+    """Address that events are published to, or several with commas between them (a list in
+    ``cis490.toml``); ``None`` publishes nothing."""
     dashboard_token: str | None = field(default=None, repr=False)
+    failure_url: str | None = None
+    """Address that a failed run of Dagster's is posted to, as JSON; ``None`` posts nothing."""
+
+    @property
+    def dashboards(self) -> tuple[str, ...]:
+        """Every address that events are published to, in the order given."""
+        return tuple(self.dashboard_url.split(",")) if self.dashboard_url else ()
 
     @classmethod
     def load(cls, **flags: Any) -> Self:
@@ -234,6 +242,14 @@ def _cluster(value: object) -> str:
     return cluster_address(value if isinstance(value, str) else repr(value))
 
 
+def _addresses(value: object) -> str:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list) or not parts:
+        raise ValueError(f"must be an http:// or https:// address, got {value!r}")
+    # Each once: a dashboard is acknowledged for by its address.
+    return ",".join(dict.fromkeys(_address(part) for part in parts))
+
+
 def _secret(value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
     # Its value stays out of the message: messages end up in logs.
@@ -256,6 +272,7 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "dask_tls_key": _path,
     "threads": _whole_number(1, 1024),
     "models": _models,
-    "dashboard_url": _address,
+    "dashboard_url": _addresses,
     "dashboard_token": _secret,
+    "failure_url": _address,
 }

@@ -59,6 +59,7 @@ def doctor(store_path: str | None, as_json: bool, **flags: Any) -> int:
         workspace = Workspace(settings, report)
         store = _store(workspace)
     lines = [*_installation(), *store, *_data(workspace), *_stages(workspace)]
+    lines += _instance(workspace)
     if as_json:
         print_json([asdict(line) for line in lines])
     else:
@@ -144,6 +145,16 @@ def _data(workspace: Workspace) -> list[Line]:
         Line(free > MIN_FREE_BYTES, "free disk", f"{free / 2**30:.1f} GiB", "free at least 1 GiB"),
         _leftovers(folder),
     ]
+
+
+def _instance(workspace: Workspace) -> list[Line]:
+    """Look at Dagster's storage, if there is one: importing Dagster costs seconds."""
+    home = Path(os.environ.get("DAGSTER_HOME") or workspace.paths.dagster)
+    if _missing("orchestrate") or not home.is_dir():
+        return [Line(True, "Dagster", "nothing is recorded in Dagster yet")]
+    from cis490_pipeline.orchestration.health import look_at
+
+    return [Line(seen.ok, seen.what, seen.found, seen.advice) for seen in look_at(workspace)]
 
 
 def _leftovers(folder: Path) -> Line:

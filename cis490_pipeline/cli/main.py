@@ -34,6 +34,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("demo", "Watch a recorded episode unfold on the dashboard, seen by twelve models."),
     "produce": ("produce", "Publish scores, speed, profiles or a replay to a dashboard."),
     "dashboard": ("dashboard", "Serve the live dashboard."),
+    "stale": ("stale", "Show what a change outdated, split by split, and why."),
+    "backfill": ("stale", "Make again what is stale, from the root down, and nothing else."),
+    "gc": ("gc", "Remove files that nothing made here names any more."),
     "doctor": ("doctor", "Check this installation, the store and the data folder."),
 }
 

@@ -129,7 +129,9 @@ class GridShards(Stage):
             self.workspace.compute,
             self.workspace.reporter("cut grids"),
         )
-        files = tuple(path for path in self.folder.iterdir() if path.is_file())
+        # What the manifest names, not what lies there: a grown shard's older file may go any time.
+        names = (*read_json(self.folder / MANIFEST_FILE)["shards"], INDEX_FILE, MANIFEST_FILE)
+        files = tuple(self.folder / name for name in names)
         numbers: Numbers = {
             "episodes": usable.height,
             "episodes_failed": len(result.failed),

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 N_GOLDEN = 8
 """Validation windows whose probabilities a checkpoint must reproduce whenever it is loaded."""
 
+REPORT_FILES = ("predictions.", "alarm.")
+"""How names of files begin that an evaluation leaves in a checkpoint's folder."""
+
 CALIBRATION = CalibrationMode.EPISODE_BASELINE
 GAUGES = GaugeTreatment.RECORDED
 """As recorded: no treatment was better on the sides one may choose by; see docs/decisions.md."""
@@ -182,11 +185,11 @@ class TrainedCheckpoint(ModelStage):
             cleanliness=check,
         )
         save_checkpoint(self.folder, checkpoint)
-        # Predictions lie in the same folder but belong to the report.
+        # These lie in the same folder but are the report's, which writes them after this.
         files = tuple(
             path
             for path in self.folder.iterdir()
-            if path.is_file() and not path.name.startswith("predictions.")
+            if path.is_file() and not path.name.startswith(REPORT_FILES)
         )
         numbers = {
             **val_scores,

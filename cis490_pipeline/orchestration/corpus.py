@@ -5,25 +5,29 @@ import dagster as dg
 from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.schema import grid_schema
-from cis490_pipeline.orchestration.recording import recorded
+from cis490_pipeline.orchestration.partitions import OWNER
+from cis490_pipeline.orchestration.recording import columns_of, recorded
 from cis490_pipeline.store.validate import RULES_VERSION
 
 
 @dg.asset(
     key=["corpus", "validation_sweep"],
     group_name="corpus",
+    owners=[OWNER],
     kinds={"python", "parquet"},
     code_version=RULES_VERSION,
 )
 def validation_sweep(workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[None]:
     """One row per shipped episode with its verdict; every later asset reads its episodes here."""
-    return recorded(ValidationSweep(workspace).ensure(), workspace)
+    outcome = ValidationSweep(workspace).ensure()
+    return recorded(outcome, workspace, **columns_of(workspace.paths.validation))
 
 
 @dg.asset(
     key=["corpus", "grid_shards"],
     deps=[validation_sweep],
     group_name="corpus",
+    owners=[OWNER],
     kinds={"python", "numpy"},
     code_version=grid_schema().hash[:12],
 )

@@ -7,8 +7,8 @@ from cis490_pipeline.experiment.dataset import FeatureShards, TensorShards, Vali
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.orchestration.corpus import grid_shards, validation_sweep
-from cis490_pipeline.orchestration.partitions import recipes
-from cis490_pipeline.orchestration.recording import recorded
+from cis490_pipeline.orchestration.partitions import OWNER, recipes
+from cis490_pipeline.orchestration.recording import columns_of, recorded
 from cis490_pipeline.splits.recipes import SPLIT_VERSION
 
 # Plain eager() fires again on an identical data version; this one fires when content changed.
@@ -35,6 +35,7 @@ def _dataset_asset(
         partitions_def=recipes,
         automation_condition=when_content_changes,
         group_name="dataset",
+        owners=[OWNER],
         kinds=kinds,
         code_version=code_version,
         description=description,
@@ -42,7 +43,9 @@ def _dataset_asset(
     def dataset(
         context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
     ) -> dg.MaterializeResult[None]:
-        return recorded(stage(workspace, Recipe(context.partition_key)).ensure(), workspace)
+        outcome = stage(workspace, Recipe(context.partition_key)).ensure()
+        tables = sorted(name for name in outcome.record.files if name.endswith(".parquet"))
+        return recorded(outcome, workspace, **columns_of(workspace.paths.root / tables[0]))
 
     return dataset
 

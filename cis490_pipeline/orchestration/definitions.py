@@ -1,12 +1,21 @@
 """Everything Dagster loads. Neither torch nor xgboost is imported here, so it loads in seconds."""
 
+import warnings
+
 import dagster as dg
 
-from cis490_pipeline.orchestration.checks import checks
+from cis490_pipeline.orchestration.checks import checks, warning_checks
 from cis490_pipeline.orchestration.corpus import grid_shards, validation_sweep
 from cis490_pipeline.orchestration.dashboard import model_metric_events, unpublished_scores
 from cis490_pipeline.orchestration.dataset import feature_shards, tensor_shards, validation_index
-from cis490_pipeline.orchestration.jobs import automation, corpus, nightly, recipe
+from cis490_pipeline.orchestration.failures import failed_runs
+from cis490_pipeline.orchestration.jobs import (
+    automation,
+    corpus,
+    nightly,
+    recipe,
+    weekly_retraining,
+)
 from cis490_pipeline.orchestration.models import checkpoints, leaderboard, reports
 from cis490_pipeline.orchestration.resources import workspace_resource
 
@@ -31,12 +40,19 @@ executor = dg.multiprocess_executor.configured(
     }
 )
 
+with warnings.catch_warnings():
+    # A beta of Dagster's: the catalog links each asset to the lines that make it.
+    warnings.simplefilter("ignore", dg.BetaWarning)
+    linked_assets = dg.with_source_code_references(
+        [*corpus_assets, *recipe_assets, model_metric_events]
+    )
+
 defs = dg.Definitions(
-    assets=[*corpus_assets, *recipe_assets, model_metric_events],
-    asset_checks=checks,
+    assets=linked_assets,
+    asset_checks=[*checks, *warning_checks],
     jobs=[corpus, recipe],
-    schedules=[nightly],
-    sensors=[automation, unpublished_scores],
+    schedules=[nightly, weekly_retraining],
+    sensors=[automation, unpublished_scores, failed_runs],
     resources={"workspace": workspace_resource},
     executor=executor,
 )

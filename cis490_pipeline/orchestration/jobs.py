@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+from cis490_pipeline.orchestration.partitions import recipes
+
 corpus_assets = dg.AssetSelection.groups("corpus")
 recipe_assets = dg.AssetSelection.groups("dataset", "models")
 
@@ -20,6 +22,22 @@ nightly = dg.ScheduleDefinition(
     cron_schedule="0 3 * * *",
     description="Validate the day's episodes; datasets follow by themselves if content changed.",
 )
+
+
+@dg.schedule(
+    job=recipe,
+    cron_schedule="0 4 * * 0",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Every Sunday: all splits, of which only what is outdated is made.",
+)
+def weekly_retraining(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
+    """Request one run per split."""
+    day = context.scheduled_execution_time.date().isoformat()
+    return [
+        dg.RunRequest(run_key=f"{day}-{name}", partition_key=name)
+        for name in recipes.get_partition_keys()
+    ]
+
 
 automation = dg.AutomationConditionSensorDefinition(
     "dataset_automation",

@@ -1,6 +1,6 @@
 """Materialize a recipe in this process, recorded where the UI reads it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import dagster as dg
@@ -53,8 +53,17 @@ def instance_of(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def materialize_recipe(workspace: Workspace, recipe: Recipe, announce: Announce) -> list[str]:
+def materialize_recipe(
+    workspace: Workspace,
+    recipe: Recipe,
+    announce: Announce,
+    only: Collection[str] | None = None,
+) -> list[str]:
     """Bring one recipe up to date, making only what is outdated, and record it in Dagster.
+
+    Parameters
+    ----------
+    only : keys of stages to look at; by default all of them.
 
     Returns
     -------
@@ -65,13 +74,13 @@ def materialize_recipe(workspace: Workspace, recipe: Recipe, announce: Announce)
     PipelineError
         If a step or a blocking check failed; what was finished before is kept.
     """
+    shared, own = (
+        tuple(stage for stage in stages if only is None or stage.key in only)
+        for stages in (corpus_stages(workspace), recipe_stages(workspace, recipe))
+    )
     with instance_of(workspace) as instance:
-        done = _materialize(
-            workspace, instance, corpus_stages(workspace), corpus_assets, None, announce
-        )
-        done += _materialize(
-            workspace, instance, recipe_stages(workspace, recipe), recipe_assets, recipe, announce
-        )
+        done = _materialize(workspace, instance, shared, corpus_assets, None, announce)
+        done += _materialize(workspace, instance, own, recipe_assets, recipe, announce)
     return done
 
 

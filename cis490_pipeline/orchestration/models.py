@@ -4,16 +4,18 @@ import base64
 from typing import Any
 
 import dagster as dg
+import msgspec
 
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
+from cis490_pipeline.events.contract import leaderboard_events
 from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS, MODELS
 from cis490_pipeline.orchestration.dataset import feature_shards, tensor_shards, validation_index
-from cis490_pipeline.orchestration.partitions import recipes
+from cis490_pipeline.orchestration.partitions import OWNER, recipes
 from cis490_pipeline.orchestration.recording import recorded
 from cis490_pipeline.store.files import read_json
 
@@ -43,6 +45,7 @@ def checkpoint_asset(architecture: Architecture, variant: Variant) -> dg.AssetsD
         deps=[validation_index, dataset],
         partitions_def=recipes,
         group_name="models",
+        owners=[OWNER],
         kinds={"python", "xgboost" if architecture is Architecture.GBT else "pytorch"},
         tags={"arch": str(architecture), "variant": str(variant)},
         code_version=str(ARCHITECTURE_VERSIONS[architecture]),
@@ -67,6 +70,7 @@ def report_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefin
         deps=[checkpoint_key(architecture, variant), validation_index],
         partitions_def=recipes,
         group_name="models",
+        owners=[OWNER],
         kinds={"python", "json"},
         tags={"arch": str(architecture), "variant": str(variant)},
         code_version=EVALUATION_VERSION,
@@ -96,6 +100,7 @@ def report_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefin
     deps=[report_key(*model) for model in MODELS],
     partitions_def=recipes,
     group_name="models",
+    owners=[OWNER],
     kinds={"python", "html"},
     code_version=EVALUATION_VERSION,
 )
@@ -113,6 +118,10 @@ def leaderboard(
         outcome,
         workspace,
         scores=_image("leaderboard", leaderboard_png(board)),
+        # What is published is what was true then, not what lies on the disk when it is.
+        events=dg.MetadataValue.json(
+            msgspec.to_builtins(leaderboard_events(board, outcome.record.digest[:12]))
+        ),
         report=dg.MetadataValue.path(str(page)),
     )
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -41,22 +42,34 @@ METADATA = """query($key: AssetKeyInput!, $partition: String!) {
     } } } } }"""
 
 
+STALE = """query($keys: [AssetKeyInput!]!, $partition: String!) {
+  assetNodes(assetKeys: $keys) {
+    staleStatus(partition: $partition) staleCauses(partition: $partition) { reason }
+  } }"""
+
+
+EVENTS = """query($run: ID!, $cursor: String) {
+  logsForRun(runId: $run, afterCursor: $cursor, limit: 1000) { ... on EventConnection {
+    hasMore cursor events { __typename ... on MessageEvent { message stepKey eventType } } } } }"""
+
+
 class DevServer:
     """``dagster dev`` in a folder, in a session of its own, with nothing but its files set."""
 
-    def __init__(self, folder: Path):
-        self.log = folder / "dagster_dev.log"
+    def __init__(self, folder: Path, environment=None):
+        self.folder, self.log = folder, folder / "dagster_dev.log"
         for name in ("dagster.yaml", "workspace.yaml"):
             shutil.copy(PROJECT / name, folder)
-        shutil.copytree(SAMPLE, folder / "data" / "sample")
+        shutil.copytree(SAMPLE, folder / "data" / "sample", dirs_exist_ok=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.mark = f"{MARK}={uuid.uuid4()}"
         unset = ("DAGSTER_", "CIS490_")
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(unset)}
-        with self.log.open("wb") as log:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(unset)}
+        environment = {**inherited, **(environment or {})}
+        with self.log.open("ab") as log:
             # In its own session: started in the background of a shell it would ignore SIGINT.
             self.process = subprocess.Popen(
                 [
@@ -129,6 +142,59 @@ class DevServer:
             time.sleep(1)
         raise AssertionError(f"run {run} still {status} after {limit_s} s: {self.tail()}")
 
+    def stale_status(self, asset, partition):
+        """Return what Dagster's own pages say of one partition of an asset."""
+        (node,) = self.ask(STALE, keys=[{"path": asset.split("/")}], partition=partition)[
+            "assetNodes"
+        ]
+        return node["staleStatus"], [cause["reason"] for cause in node["staleCauses"]]
+
+    def kill_worker(self, run, limit_s=120):
+        """Kill, unasked, the process that works on a run, once it has begun with a step."""
+        until = time.monotonic() + limit_s
+        while time.monotonic() < until:
+            said = [event["message"] for event in self.events(run)]
+            begun = any(event["stepKey"] for event in self.events(run))
+            found = re.search(r"parent process \(pid: (\d+)\)", "\n".join(said))
+            if begun and found:
+                assert int(found[1]) in self.survivors()
+                os.kill(int(found[1]), signal.SIGKILL)
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"run {run} has not begun after {limit_s} s: {self.tail()}")
+
+    def events(self, run):
+        """Return the events of a run so far: type, message, step."""
+        found, cursor, more = [], None, True
+        while more:
+            page = self.ask(EVENTS, run=run, cursor=cursor)["logsForRun"]
+            found += page["events"]
+            cursor, more = page["cursor"], page["hasMore"]
+        return found
+
+    def kill(self, *words):
+        """Kill, unasked, the one process of this server whose command line has these words."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            found = [
+                pid
+                for pid, command in self.survivors().items()
+                if all(word in command for word in words)
+            ]
+            if found:
+                os.kill(found[0], signal.SIGKILL)
+                return found[0]
+            time.sleep(0.1)
+        raise AssertionError(f"no process with {words}: {self.survivors()}")
+
+    def wait_until_ended(self, limit_s=60):
+        """Wait for ``dagster dev`` itself to end, and return what of it is still alive."""
+        self.process.wait(timeout=limit_s)
+        until = time.monotonic() + limit_s
+        while (alive := self.survivors()) and time.monotonic() < until:
+            time.sleep(0.5)
+        return alive
+
     def metadata(self, asset, partition):
         """Return label and value of what an asset's newest materialization shows."""
         key = {"path": asset.split("/")}
@@ -171,8 +237,8 @@ class DevServer:
 
 
 @contextlib.contextmanager
-def dev_server(folder):
-    server = DevServer(folder)
+def dev_server(folder, environment=None):
+    server = DevServer(folder, environment)
     try:
         yield server
     finally:

@@ -1,4 +1,5 @@
 import warnings
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
@@ -110,12 +111,30 @@ def test_a_daemon_that_starts_on_a_finished_project_requests_nothing(daemon):
 def test_what_runs_by_itself_is_the_datasets_and_the_drain():
     sensors = {sensor.name: sensor for sensor in defs.get_repository_def().sensor_defs}
 
-    assert set(sensors) == {"dataset_automation", "unpublished_scores"}
+    assert set(sensors) == {"dataset_automation", "unpublished_scores", "failed_runs"}
     assert all(s.default_status is dg.DefaultSensorStatus.RUNNING for s in sensors.values())
 
 
+def test_the_weekly_retraining_asks_for_every_split_and_only_when_switched_on():
+    repository = defs.get_repository_def()
+    schedule = repository.get_schedule_def("weekly_retraining")
+    sunday = datetime(2026, 11, 22, 4, tzinfo=UTC)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(
+            instance, scheduled_execution_time=sunday, repository_def=repository
+        )
+        requests = schedule.evaluate_tick(context).run_requests
+
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+    assert [request.partition_key for request in requests] == recipes.get_partition_keys()
+    assert [request.run_key for request in requests] == [
+        f"2026-11-22-{name}" for name in recipes.get_partition_keys()
+    ]
+
+
 def test_the_nightly_schedule_starts_the_corpus_job_and_only_when_switched_on():
-    (schedule,) = defs.get_repository_def().schedule_defs
+    schedule = defs.get_repository_def().get_schedule_def("nightly")
 
     assert (schedule.name, schedule.job_name, schedule.cron_schedule) == (
         "nightly",

@@ -1,16 +1,23 @@
+import contextlib
 import json
 import shutil
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import dagster as dg
+import msgspec
 import pytest
 
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
+from cis490_pipeline.errors import ConfigError
+from cis490_pipeline.events import publisher as publisher_module
+from cis490_pipeline.events.contract import leaderboard_events
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.orchestration.dashboard import model_metric_events, unpublished_scores
+from cis490_pipeline.orchestration.drain import EVENTS, OVERLAP_S, acknowledged
 from cis490_pipeline.orchestration.models import leaderboard
 from cis490_pipeline.store.files import read_json
 from cis490_pipeline_tests.orchestration.making import workspace_in
@@ -21,7 +28,7 @@ class Dashboard(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
-        self.status, self.received = 200, []
+        self.status, self.received, self.wait_s = 200, [], 0.0
         self.url = f"http://127.0.0.1:{self.server_port}/publish"
 
 
@@ -30,27 +37,43 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_POST(self):
         events = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        time.sleep(self.server.wait_s)
         if self.server.status == 200:
             self.server.received.append(events)
         self.send_response(self.server.status)
         self.end_headers()
-        self.wfile.write(json.dumps({"delivered": len(events)}).encode())
+        with contextlib.suppress(OSError):
+            self.wfile.write(json.dumps({"delivered": len(events)}).encode())
 
     def log_message(self, *_):
         pass
 
 
-@pytest.fixture
-def dashboard(monkeypatch, tmp_path):
+@contextlib.contextmanager
+def serving():
     dashboard = Dashboard()
     thread = threading.Thread(target=dashboard.serve_forever)
     thread.start()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CIS490_DASHBOARD_URL", dashboard.url)
     yield dashboard
     dashboard.shutdown()
     thread.join()
     dashboard.server_close()
+
+
+@pytest.fixture
+def dashboard(monkeypatch, tmp_path):
+    with serving() as dashboard:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("CIS490_DASHBOARD_URL", dashboard.url)
+        yield dashboard
+
+
+@pytest.fixture
+def second(dashboard, monkeypatch):
+    """Another dashboard beside the first."""
+    with serving() as second:
+        monkeypatch.setenv("CIS490_DASHBOARD_URL", f"{dashboard.url}, {second.url}")
+        yield second
 
 
 @pytest.fixture
@@ -81,14 +104,27 @@ def board(first_runs, tmp_path_factory):
     return workspace_in(data)
 
 
-def compare_again(instance):
-    instance.report_runless_asset_event(dg.AssetMaterialization(leaderboard.key, partition="host"))
+def compare_again(instance, score=0.5, partition="host"):
+    """Record another leaderboard, of one model."""
+    row = {"model": "gbt_realistic", "kind": "model", "macro_f1": score}
+    row |= dict.fromkeys(("ci_low", "ci_high", "n_episodes", "n_windows"))
+    board = {"split": partition, "rows": [row], "untested_profiles": {}}
+    events = msgspec.to_builtins(leaderboard_events(board, "0"))
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            leaderboard.key, partition=partition, metadata={EVENTS: dg.MetadataValue.json(events)}
+        )
+    )
+
+
+def scores_in(received):
+    return [event["accuracy"] for events in received for event in events]
 
 
 @pytest.fixture
 def scored(board, instance):
     """The same, after Dagster recorded it."""
-    compare_again(instance)
+    assert run(leaderboard, board, instance).success
     return board
 
 
@@ -114,10 +150,13 @@ def sensor(instance):
 
 @pytest.fixture
 def publish(scored, instance, dashboard):
-    settings = Settings(
-        store=scored.settings.store, data=scored.settings.data, dashboard_url=dashboard.url
-    )
-    return lambda tags=None: run(model_metric_events, Workspace(settings), instance, tags)
+    """Publish as a run does: to what the settings name when it starts."""
+
+    def publish(tags=None):
+        settings = Settings.load(store=scored.settings.store, data=scored.settings.data)
+        return run(model_metric_events, Workspace(settings), instance, tags)
+
+    return publish
 
 
 def test_the_leaderboard_shows_who_is_best_and_where_its_page_is(board, instance):
@@ -159,13 +198,15 @@ def test_the_dashboard_gets_every_score_with_its_interval(publish, scored, dashb
     (events,) = dashboard.received
     board = read_json(scored.paths.leaderboard("host"))
     (row,) = [row for row in board["rows"] if row["kind"] == "model"]
-    digest = Leaderboard(scored, Recipe.HOST).record().digest
+    names = events[0]["event_id"].split("/")
     assert result.success
     assert len(events) == 1
     assert events[0]["type"] == "model_metric"
     assert events[0]["accuracy"] == row["macro_f1"]
     assert (events[0]["ci_low"], events[0]["ci_high"]) == (row["ci_low"], row["ci_high"])
-    assert events[0]["event_id"] == f"host/gbt_realistic/{digest[:12]}"
+    assert names[1:4] == ["model", "leaderboard", "host"]
+    assert int(names[4]) > 0
+    assert names[5] == "gbt_realistic"
 
 
 def test_after_the_acknowledgement_the_sensor_is_quiet_until_there_is_more(
@@ -226,3 +267,154 @@ def test_a_materialization_reported_by_hand_breaks_no_tick(sensor, scored, insta
     )
 
     assert len(sensor.tick()) == 1
+
+
+def test_every_leaderboard_arrives_once_and_in_order(publish, instance, dashboard):
+    for score in (0.1, 0.2, 0.3):
+        compare_again(instance, score)
+
+    publish()
+    publish()
+
+    assert scores_in(dashboard.received)[1:] == [0.1, 0.2, 0.3]
+    ids = [event["event_id"] for events in dashboard.received for event in events]
+    assert len(set(ids)) == 4
+
+
+def test_one_dashboard_that_is_down_holds_up_no_other_and_gets_all_later(
+    sensor, publish, instance, dashboard, second
+):
+    dashboard.status = 503
+    (request,) = sensor.tick()
+    assert not publish(request.tags).success
+    compare_again(instance, 0.25)
+    assert not publish().success
+
+    assert dashboard.received == []
+    assert scores_in(second.received)[1:] == [0.25]
+    dashboard.status = 200
+    while not (requests := sensor.tick()):
+        pass
+    assert publish(requests[0].tags).success
+    assert scores_in(dashboard.received) == scores_in(second.received)
+    assert sensor.tick() == []
+
+
+def test_a_slow_dashboard_is_given_up_for_this_run_and_asked_again(
+    sensor, publish, dashboard, monkeypatch
+):
+    monkeypatch.setattr(publisher_module, "TIMEOUT_S", 0.2)
+    dashboard.wait_s = 0.6
+
+    result = publish(sensor.tick()[0].tags)
+
+    assert not result.success
+    dashboard.wait_s = 0.0
+    while not (requests := sensor.tick()):
+        pass
+    assert publish(requests[0].tags).success
+    first, again = dashboard.received
+    # It had arrived though its answer had not: the same event under the same identity.
+    assert first == again
+    assert sensor.tick() == []
+
+
+def test_one_that_fails_in_the_middle_gets_no_later_event_before_it(
+    publish, instance, dashboard, monkeypatch
+):
+    for score in (0.1, 0.2, 0.3):
+        compare_again(instance, score)
+    real, answers = Answer.do_POST, iter([200, 200, 503])
+
+    def do_post(handler):
+        handler.server.status = next(answers, 200)
+        real(handler)
+
+    monkeypatch.setattr(Answer, "do_POST", do_post)
+
+    assert not publish().success
+    assert scores_in(dashboard.received)[1:] == [0.1]
+    assert publish().success
+    assert scores_in(dashboard.received)[1:] == [0.1, 0.2, 0.3]
+
+
+def test_after_a_restart_nothing_acknowledged_is_sent_again(
+    sensor, publish, instance, dashboard, tmp_path
+):
+    publish(sensor.tick()[0].tags)
+    compare_again(instance, 0.7)
+
+    # Another process on the same storage, whose sensor has lost its cursor.
+    with dg.DagsterInstance.from_ref(instance.get_ref()) as reopened:
+        restarted = Sensor(reopened)
+        (request,) = restarted.tick()
+        settings = publish(request.tags)
+        assert settings.success
+        assert restarted.tick() == []
+    assert scores_in(dashboard.received)[1:] == [0.7]
+
+
+def test_an_event_that_shows_up_behind_one_already_read_is_published_too(
+    publish, instance, dashboard, monkeypatch
+):
+    compare_again(instance, 0.1)
+    compare_again(instance, 0.2)
+    real = type(instance).fetch_materializations
+    hidden = real(instance, leaderboard.key, limit=10).records[1].storage_id
+
+    def not_committed(self, *arguments, **named):
+        found = real(self, *arguments, **named)
+        kept = [record for record in found.records if record.storage_id != hidden]
+        return type(found)(kept, found.cursor, found.has_more)
+
+    with monkeypatch.context() as before_the_commit:
+        before_the_commit.setattr(type(instance), "fetch_materializations", not_committed)
+        publish()
+    assert scores_in(dashboard.received)[1:] == [0.2]
+
+    assert publish().success
+    assert scores_in(dashboard.received)[1:] == [0.2, 0.1]
+    publish()
+    assert len(dashboard.received) == 3
+
+
+def test_cancelled_runs_count_for_the_back_off(sensor, scored, instance, dashboard):
+    (request,) = sensor.tick()
+    for _ in range(2):
+        instance.add_run(
+            dg.DagsterRun(
+                job_name="__ASSET_JOB",
+                tags={**request.tags, "dagster/partition": "host"},
+                status=dg.DagsterRunStatus.CANCELED,
+            )
+        )
+
+    asked = [requests[0].run_key for _ in range(8) if (requests := sensor.tick())]
+
+    assert len(asked) == 2
+    assert all(key.endswith("-2") for key in asked)
+
+
+def test_what_a_dashboard_acknowledged_is_known_by_its_address(
+    publish, instance, dashboard, second
+):
+    publish()
+
+    for url in (dashboard.url, second.url):
+        assert acknowledged(instance, model_metric_events.key, "host", url).up_to > 0
+    assert acknowledged(instance, model_metric_events.key, "host", "http://new/").up_to == 0
+    assert acknowledged(instance, model_metric_events.key, "time", dashboard.url).up_to == 0
+    assert OVERLAP_S == 600
+
+
+def test_addresses_are_given_with_commas_or_as_a_list(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CIS490_DASHBOARD_URL", raising=False)
+    (tmp_path / "cis490.toml").write_text(
+        'dashboard_url = ["http://a/publish", "http://b/publish"]'
+    )
+
+    assert Settings.load().dashboards == ("http://a/publish", "http://b/publish")
+    assert Settings.load(dashboard_url="http://c/, http://c/").dashboards == ("http://c/",)
+    with pytest.raises(ConfigError, match="must be an http"):
+        Settings.load(dashboard_url="http://a/, ftp://b/")

@@ -1,15 +1,16 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.models.catalogue import INPUT_KINDS, MODELS
-from cis490_pipeline.orchestration.checks import checks
+from cis490_pipeline.orchestration.checks import checks, warning_checks
 from cis490_pipeline.orchestration.definitions import defs
 from cis490_pipeline.orchestration.partitions import recipes
-from cis490_pipeline_tests.orchestration.making import key_of
+from cis490_pipeline_tests.orchestration.making import PROJECT, key_of
 
 SWEEP, GRIDS = "corpus/validation_sweep", "corpus/grid_shards"
 INDEX, BOARD = "dataset/validation_index", "model/leaderboard"
@@ -53,6 +54,12 @@ CHECKS = {
 }
 
 
+WARNINGS = {
+    ("corpus/validation_sweep", "uploads_are_sound"),
+    (INDEX, "new_episodes_look_like_train"),
+}
+
+
 @pytest.fixture(scope="module")
 def graph():
     return defs.resolve_asset_graph()
@@ -79,6 +86,8 @@ def test_each_asset_is_in_its_group_and_partitioned_or_not_as_designed(graph, na
     # One differing policy in a chain makes a backfill nine runs instead of three.
     assert node.backfill_policy is None
     assert node.description
+    assert node.owners == ["team:cis490"]
+    assert node.kinds
     if name.startswith("corpus/"):
         assert node.partitions_def is None
     else:
@@ -97,10 +106,13 @@ def test_what_is_made_by_code_has_a_code_version(graph, name):
 def test_only_training_is_pooled(graph):
     pooled = {key.to_user_string(): graph.get(key).pools for key in graph.get_all_asset_keys()}
 
-    assert {name for name, pools in pooled.items() if pools} == {
+    assert {name for name, pools in pooled.items() if "train" in pools} == {
         f"{name}/checkpoint" for name in MODEL_NAMES
     }
-    assert set().union(*pooled.values()) == {"train"}
+    assert {name: pools for name, pools in pooled.items() if pools - {"train"}} == {
+        # One publication at a time: two would both send what neither has noted yet.
+        "dashboard/model_metric_events": {"publish"}
+    }
 
 
 def test_every_check_blocks_and_is_partitioned_like_its_asset(graph):
@@ -115,6 +127,44 @@ def test_every_check_blocks_and_is_partitioned_like_its_asset(graph):
     assert all(spec.partitions_def is recipes for spec in specs.values())
 
 
+def test_what_only_warns_blocks_nothing():
+    specs = {
+        (spec.asset_key.to_user_string(), spec.name): spec
+        for definition in warning_checks
+        for spec in definition.check_specs
+    }
+
+    assert set(specs) == WARNINGS
+    assert not any(spec.blocking for spec in specs.values())
+
+
+@pytest.mark.parametrize("name", [*MODEL_NAMES])
+def test_a_model_is_found_by_its_architecture_and_variant(graph, name):
+    _, architecture, variant = name.split("/")
+
+    for what in ("checkpoint", "eval_report"):
+        tags = graph.get(key_of(f"{name}/{what}")).tags
+        assert (tags["arch"], tags["variant"]) == (architecture, variant)
+
+
+@pytest.mark.parametrize("name", DEPS)
+def test_each_asset_is_linked_to_the_lines_that_make_it(graph, name):
+    (reference,) = graph.get(key_of(name)).metadata["dagster/code_references"].code_references
+
+    path = Path(reference.file_path)
+    assert path.is_relative_to(PROJECT / "cis490_pipeline" / "orchestration")
+    assert path.read_text().splitlines()[reference.line_number - 1].strip().startswith("@dg.asset")
+
+
+def test_the_definitions_load_in_less_than_three_seconds_of_cpu():
+    # CPU, not wall: the machine may be busy. A load in a process of its own, as Dagster's is.
+    (seconds,) = run_python(
+        "import time\nimport cis490_pipeline.orchestration.definitions\nprint(time.process_time())"
+    )
+
+    assert float(seconds) < 3
+
+
 def test_the_jobs_share_no_asset_and_publish_nothing(graph):
     jobs = {name: defs.resolve_job_def(name) for name in ("corpus", "recipe")}
     keys = {
@@ -124,7 +174,7 @@ def test_the_jobs_share_no_asset_and_publish_nothing(graph):
 
     assert keys["corpus"] == {SWEEP, GRIDS}
     assert keys["recipe"] == set(DEPS) - {SWEEP, GRIDS, "dashboard/model_metric_events"}
-    assert len(jobs["recipe"].asset_layer.asset_graph.asset_check_keys) == len(CHECKS)
+    assert len(jobs["recipe"].asset_layer.asset_graph.asset_check_keys) == len(CHECKS) + 1
     assert jobs["recipe"].partitions_def is recipes
 
 

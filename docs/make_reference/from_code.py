@@ -182,7 +182,10 @@ def assets() -> str:
         path = list(key.path)
         if path[0] == "model" and len(path) == 4:
             path[1:3] = ["<architecture>", "<variant>"]
-        checks = ", ".join(sorted(code(check.name) for check in node.check_keys))
+        checks = ", ".join(
+            code(check.name) + ("" if graph.get(check).blocking else " (warns)")
+            for check in sorted(node.check_keys)
+        )
         rows["/".join(path)] = (
             code("/".join(path)),
             "by split" if node.is_partitioned else "–",
@@ -190,7 +193,7 @@ def assets() -> str:
         )
     order = ("corpus", "dataset", "model", "dashboard")
     listed = sorted(rows.items(), key=lambda item: order.index(item[0].split("/")[0]))
-    return table(("asset", "partitions", "blocking checks"), [row for _, row in listed])
+    return table(("asset", "partitions", "checks"), [row for _, row in listed])
 
 
 def automation() -> str:
@@ -213,7 +216,8 @@ def automation() -> str:
     ]
     described = {
         "dataset_automation": "Makes `dataset/*` again where the content of its inputs changed.",
-        "unpublished_scores": "Asks for a publication while scores are unpublished.",
+        "unpublished_scores": "Asks for a publication while a dashboard lacks a leaderboard.",
+        "failed_runs": "Logs each failed run with its cause; posts it to `CIS490_FAILURE_URL`.",
     }
     rows += [("sensor", code(s.name), described[s.name]) for s in made.sensor_defs]
     return table(("kind", "name", "what it does"), rows)

@@ -1,0 +1,168 @@
+"""Which leaderboards each dashboard has not acknowledged yet, read from Dagster's own event log.
+
+A sensor on events drops some when several arrive between two ticks. Here nothing is kept but what
+was acknowledged, by storage id; what is owed follows from comparing that with what exists.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import dagster as dg
+import msgspec
+from dagster._core.storage.runs import SqlRunStorage
+
+from cis490_pipeline.events.contract import Event, ModelMetric
+
+EVENTS: Final = "events"
+"""Metadata key of a leaderboard's materialization: its events, as they were then."""
+ACKNOWLEDGED: Final = "acknowledged"
+"""Metadata key of the observations that say what a dashboard acknowledged."""
+DASHBOARD: Final = "dashboard"
+OVERLAP_S: Final = 600.0
+"""Postgres gives ids when an event is written and shows it when it is committed: an event may turn
+up behind one that was read before. So the last ten minutes are always looked at again."""
+MAX_READ: Final = 200
+"""Materializations published in one run; what is left is asked for again."""
+_MAX_OBSERVATIONS: Final = 1000
+
+
+class Acknowledgement(msgspec.Struct, frozen=True):
+    """What one dashboard acknowledged of one partition."""
+
+    up_to: int = 0
+    """Largest storage id."""
+    at: float = 0.0
+    """When the newest of these events was recorded, in seconds since 1970."""
+    recent: tuple[int, ...] = ()
+    """Storage ids acknowledged, of the ten minutes before ``at``."""
+
+
+@dataclass(frozen=True)
+class Owed:
+    """One materialization that a dashboard has not acknowledged."""
+
+    storage_id: int
+    timestamp: float
+    scores: list[dict[str, Any]] | None
+    """Its events; None if it says nothing of scores, as one reported by hand."""
+
+
+def newest_storage_id(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> int:
+    """Return the storage id of a partition's newest materialization; 0 if there is none."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition]), limit=1
+    ).records
+    return records[0].storage_id if records else 0
+
+
+def acknowledged(
+    instance: dg.DagsterInstance, publisher: dg.AssetKey, partition: str, dashboard: str
+) -> Acknowledgement:
+    """Return what a dashboard acknowledged last."""
+    cursor = None
+    while True:
+        found = instance.fetch_observations(
+            dg.AssetRecordsFilter(asset_key=publisher, asset_partitions=[partition]),
+            limit=_MAX_OBSERVATIONS,
+            cursor=cursor,
+        )
+        for record in found.records:
+            observation = record.asset_observation
+            metadata = observation.metadata if observation is not None else {}
+            if DASHBOARD in metadata and metadata[DASHBOARD].value == dashboard:
+                return msgspec.convert(metadata[ACKNOWLEDGED].value, type=Acknowledgement)
+        if not found.has_more:
+            return Acknowledgement()
+        cursor = found.cursor
+
+
+def owed(
+    instance: dg.DagsterInstance, source: dg.AssetKey, partition: str, last: Acknowledgement
+) -> list[Owed]:
+    """Return what a dashboard has not acknowledged, in the order of storage ids."""
+    newer = dg.AssetRecordsFilter(
+        asset_key=source, asset_partitions=[partition], after_storage_id=last.up_to
+    )
+    records = {
+        record.storage_id: record
+        for record in instance.fetch_materializations(newer, MAX_READ, ascending=True).records
+    }
+    if last.up_to:
+        overlap = dg.AssetRecordsFilter(
+            asset_key=source,
+            asset_partitions=[partition],
+            after_timestamp=last.at - OVERLAP_S,
+            before_storage_id=last.up_to,
+        )
+        for record in instance.fetch_materializations(overlap, MAX_READ).records:
+            if record.storage_id not in last.recent:
+                records[record.storage_id] = record
+    found = []
+    for storage_id, record in sorted(records.items()):
+        materialization = record.asset_materialization
+        scores = materialization.metadata.get(EVENTS) if materialization else None
+        value = scores.value if scores is not None else None
+        told = value if isinstance(value, list) else None
+        found.append(Owed(storage_id, record.timestamp, told))
+    return found
+
+
+def acknowledge(
+    instance: dg.DagsterInstance,
+    publisher: dg.AssetKey,
+    partition: str,
+    dashboard: str,
+    event: Owed,
+    last: Acknowledgement,
+) -> Acknowledgement:
+    """Record at once that a dashboard acknowledged an event, whatever becomes of the run.
+
+    Returns
+    -------
+    What is now recorded.
+    """
+    at = max(last.at, event.timestamp)
+    # Ids that are out of sight of the overlap need not be remembered.
+    recent = [*last.recent, event.storage_id]
+    now = Acknowledgement(max(last.up_to, event.storage_id), at, tuple(recent[-MAX_READ:]))
+    instance.report_runless_asset_event(
+        dg.AssetObservation(
+            publisher,
+            partition=partition,
+            metadata={
+                DASHBOARD: dashboard,
+                ACKNOWLEDGED: dg.MetadataValue.json(msgspec.to_builtins(now)),
+            },
+        )
+    )
+    return now
+
+
+def events_of(
+    instance: dg.DagsterInstance, source: dg.AssetKey, partition: str, event: Owed
+) -> list[Event]:
+    """Return a materialization's events, each with an identity no other event anywhere has.
+
+    The identity is the instance, the asset, the partition, the storage id, and the model.
+    """
+    # Dagster gives a storage an id of its own when it is made; two labs then differ.
+    storage = instance.run_storage
+    assert isinstance(storage, SqlRunStorage), "runs are kept in SQLite or Postgres"
+    name = f"{storage.get_run_storage_id()}/{source.to_user_string()}"
+    events = msgspec.convert(event.scores or [], type=list[ModelMetric])
+    return [
+        msgspec.structs.replace(
+            scored, event_id=f"{name}/{partition}/{event.storage_id}/{scored.model}"
+        )
+        for scored in events
+    ]
+
+
+def attempts(instance: dg.DagsterInstance, tag: dict[str, str]) -> int:
+    """Return how many runs with some tags ended without success."""
+    ended: Sequence[dg.DagsterRunStatus] = (
+        dg.DagsterRunStatus.FAILURE,
+        dg.DagsterRunStatus.CANCELED,
+    )
+    return instance.get_runs_count(dg.RunsFilter(tags=tag, statuses=list(ended)))

@@ -1,0 +1,185 @@
+"""Nights on a store that grows: what is read, what changes, what is said."""
+
+import json
+import shutil
+import time
+
+import dagster as dg
+import pytest
+
+from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
+from cis490_pipeline.experiment.dataset import ValidationIndex
+from cis490_pipeline.experiment.gc import collect_garbage
+from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.features import grids as grids_module
+from cis490_pipeline.orchestration.checks import checks, warning_checks
+from cis490_pipeline.orchestration.definitions import corpus_assets, recipe_assets
+from cis490_pipeline.store import sweep as sweep_module
+from cis490_pipeline_tests.orchestration.making import (
+    CORPUS,
+    INDEX,
+    SAMPLE,
+    failed_checks,
+    key_of,
+    materialized,
+)
+
+FIRST = "1700000000"
+ROWS = [json.loads(line) for line in (SAMPLE / "index.jsonl").read_text().splitlines()]
+
+
+class Lab:
+    """A store, a data folder, and what the nightly run makes of them."""
+
+    def __init__(self, folder, instance):
+        self.store, self.instance = folder / "store", instance
+        self.workspace = Workspace(Settings(store=self.store, data=folder / "data", workers=1))
+        self.n = 0
+
+    def ship(self, rows, content=None):
+        for row in rows:
+            name = f"episodes/{row['host_id']}/{row['episode_id']}.tar.zst"
+            (self.store / name).parent.mkdir(parents=True, exist_ok=True)
+            if content is None:
+                shutil.copy(SAMPLE / name, self.store / name)
+            else:
+                (self.store / name).write_bytes(content)
+            with (self.store / "index.jsonl").open("a") as index:
+                index.write(json.dumps(row) + "\n")
+
+    def night(self):
+        # As each night is another process: what a store listed before is not remembered.
+        workspace = Workspace(self.workspace.settings)
+        return materialize(workspace, self.instance, CORPUS)
+
+    def versions(self, run):
+        return {name: e.tags["dagster/data_version"] for name, e in materialized(run).items()}
+
+    def shards(self):
+        folder = GridShards(self.workspace).folder
+        return {path.name: path.stat().st_mtime_ns for path in folder.glob("shard-*.npy")}
+
+
+def materialize(workspace, instance, names, recipe=None):
+    keys = [key_of(name) for name in names]
+    return dg.materialize(
+        [*(recipe_assets if recipe else corpus_assets), *checks, *warning_checks],
+        selection=dg.AssetSelection.assets(*keys) | dg.AssetSelection.checks_for_assets(*keys),
+        partition_key=recipe,
+        instance=instance,
+        resources={"workspace": dg.ResourceDefinition.hardcoded_resource(workspace)},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+    )
+
+
+@pytest.fixture
+def lab(tmp_path, instance, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", FIRST)
+    return Lab(tmp_path, instance)
+
+
+def another_day(monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int(FIRST) + 86400))
+
+
+def test_a_night_with_nothing_new_reads_no_archive_and_changes_nothing(lab, monkeypatch):
+    lab.ship(ROWS[:8])
+    first = lab.night()
+    another_day(monkeypatch)
+    monkeypatch.setattr(
+        sweep_module, "validate_episode", lambda *_: pytest.fail("an archive was read")
+    )
+
+    started = time.process_time()
+    second = lab.night()
+
+    assert second.success
+    assert time.process_time() - started < 5
+    assert lab.versions(second) == lab.versions(first)
+    assert {event.metadata["made_because"].value for event in materialized(second).values()} == {
+        "up to date: not made again"
+    }
+
+
+def test_new_episodes_go_into_the_last_shard_and_no_other_file_is_touched(lab, monkeypatch):
+    monkeypatch.setattr(grids_module, "SHARD_EPISODES", 16)
+    lab.ship(ROWS[:24])
+    lab.night()
+    before = lab.shards()
+    another_day(monkeypatch)
+    lab.ship(ROWS[24:28])
+
+    run = lab.night()
+
+    after = lab.shards()
+    assert len(before) == 2
+    (new,) = after.keys() - before.keys()
+    assert new.startswith("shard-00001-")
+    # The grown shard's older file is whole until it is collected, for whoever reads it still.
+    assert {name: at for name, at in after.items() if name != new} == before
+    found = collect_garbage(lab.workspace, dry_run=True)
+    # This process may still have it mapped.
+    (old,) = {*found.spared, *(item.path for item in found.garbage)}
+    assert old.split("/")[-1] in before
+    assert materialized(run)[CORPUS[0]].metadata["archives_read"].value == 4
+    assert materialized(run)[CORPUS[0]].metadata["archives_unchanged"].value == 24
+
+
+def test_a_day_with_a_corrupt_upload_finishes_and_names_it(lab, monkeypatch):
+    lab.ship(ROWS[:6])
+    lab.night()
+    another_day(monkeypatch)
+    lab.ship(ROWS[6:7], content=b"no archive")
+    lab.ship(ROWS[7:9])
+
+    run = lab.night()
+
+    assert run.success
+    (said,) = failed_checks(run).items()
+    assert said[0] == ("corpus/validation_sweep", "uploads_are_sound")
+    assert said[1].startswith(f"cannot be used: {ROWS[6]['host_id']}/{ROWS[6]['episode_id']} (")
+    (found,) = run.get_asset_check_evaluations()
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    assert found.metadata["of_these_unusable"].value == 1
+    metadata = materialized(run)[CORPUS[0]].metadata
+    assert metadata["episodes_rejected"].value == 1
+    assert metadata["archives_read"].value == 3
+
+
+def drift(lab):
+    for recipe_run in (materialize(lab.workspace, lab.instance, [INDEX], "host"),):
+        assert recipe_run.success
+        (found,) = [
+            evaluation
+            for evaluation in recipe_run.get_asset_check_evaluations()
+            if evaluation.check_name == "new_episodes_look_like_train"
+        ]
+    return found
+
+
+def test_new_episodes_unlike_train_are_warned_of_and_stop_nothing(lab, monkeypatch):
+    own = [row for row in ROWS if row["host_id"] == "elliott-thinkpad"]
+    other = [row for row in ROWS if row["host_id"] in ("garage-pi", "lab-nuc")]
+    lab.ship(sorted([*own, *other[:12]], key=lambda row: row["received_at_wall"]))
+    lab.night()
+
+    assert drift(lab).passed
+    assert drift(lab).metadata["new_episodes"].value == 0
+
+    another_day(monkeypatch)
+    lab.ship(other[12:])
+    lab.night()
+    found = drift(lab)
+
+    assert not found.passed
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    assert not found.blocking
+    assert found.metadata["channels_drifted"].value > 0
+    assert found.metadata["largest_psi"].value > 0.25
+    assert "new episodes are not as in train: " in found.description
+    index = ValidationIndex(lab.workspace, Recipe.HOST)
+    assert index.outdated() is None
+    assert ValidationSweep(lab.workspace).outdated() is None
