@@ -210,11 +210,10 @@ def _sinks(
     as_json: bool,
 ) -> list[Sink]:
     sinks: list[Sink] = [] if out is None else [JsonLines(out)]
-    url, token = settings.dashboard_url, settings.dashboard_token
-    if url is not None:
-        names = [model.name for model in loaded.models]
-        outbox = Outbox(Delivery(Publisher(url, token), _tell), _tell)
-        host = None if record is None else record.host_id
+    names = [model.name for model in loaded.models]
+    host = None if record is None else record.host_id
+    for url in settings.dashboards:
+        outbox = Outbox(Delivery(Publisher(url, settings.dashboard_token), _tell), _tell)
         sinks.append(Publishing(outbox, feed.name, names, lead, host))
     # Last: what follows it is drawn over.
     console = Console()

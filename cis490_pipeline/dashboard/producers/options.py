@@ -108,8 +108,19 @@ class Places:
 
 
 def publisher_of(url: str | None) -> Publisher:
-    """Return the publisher that flags and settings name."""
+    """Return the publisher that flags and settings name.
+
+    Raises
+    ------
+    ConfigError
+        If they name several dashboards.
+    """
     settings = Settings.load(dashboard_url=url)
+    if len(settings.dashboards) > 1:
+        raise ConfigError(
+            f"a producer feeds one dashboard, but {len(settings.dashboards)} are set: "
+            f"{settings.dashboard_url}; start one for each, with --publish-url"
+        )
     return Publisher(settings.dashboard_url or DEFAULT_URL, settings.dashboard_token)
 
 
