@@ -187,7 +187,8 @@ def test_worker_on_other_code_is_refused_before_and_after_the_start(
 def test_worker_without_this_project_is_refused(tmp_path: Path, dask: DaskProcesses) -> None:
     empty = tmp_path / "cis490_pipeline"
     empty.mkdir()
-    (empty / "__init__.py").touch()
+    # An empty package is not enough: an editable install finds the modules it lacks elsewhere.
+    (empty / "__init__.py").write_text("raise ModuleNotFoundError(__name__)")
     dask.start_worker(path=tmp_path)
     dask.pids(3)
 
