@@ -8,6 +8,7 @@ from cis490_pipeline.orchestration.checks import checks, warning_checks
 from cis490_pipeline.orchestration.corpus import grid_shards, validation_sweep
 from cis490_pipeline.orchestration.dashboard import model_metric_events, unpublished_scores
 from cis490_pipeline.orchestration.dataset import feature_shards, tensor_shards, validation_index
+from cis490_pipeline.orchestration.executors import model_executor
 from cis490_pipeline.orchestration.failures import failed_runs
 from cis490_pipeline.orchestration.jobs import (
     automation,
@@ -29,17 +30,6 @@ recipe_assets = [
     leaderboard,
 ]
 
-# forkserver with the heavy imports preloaded: 1.5 s a step, where spawn takes 3.9 s. The workers
-# load torch, the definitions do not.
-executor = dg.multiprocess_executor.configured(
-    {
-        "max_concurrent": 2,
-        "start_method": {
-            "forkserver": {"preload_modules": ["cis490_pipeline.orchestration.preload"]}
-        },
-    }
-)
-
 with warnings.catch_warnings():
     # A beta of Dagster's: the catalog links each asset to the lines that make it.
     warnings.simplefilter("ignore", dg.BetaWarning)
@@ -54,5 +44,5 @@ defs = dg.Definitions(
     schedules=[nightly, weekly_retraining],
     sensors=[automation, unpublished_scores, failed_runs],
     resources={"workspace": workspace_resource},
-    executor=executor,
+    executor=model_executor,
 )

@@ -2,13 +2,17 @@
 
 import dagster as dg
 
+from cis490_pipeline.orchestration.executors import corpus_executor
 from cis490_pipeline.orchestration.partitions import recipes
 
 corpus_assets = dg.AssetSelection.groups("corpus")
 recipe_assets = dg.AssetSelection.groups("dataset", "models")
 
 corpus = dg.define_asset_job(
-    "corpus", corpus_assets, description="Validate what arrived and grid the usable episodes."
+    "corpus",
+    corpus_assets,
+    executor_def=corpus_executor,
+    description="Validate what arrived and grid the usable episodes.",
 )
 recipe = dg.define_asset_job(
     "recipe",

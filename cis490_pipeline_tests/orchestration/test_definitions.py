@@ -182,9 +182,13 @@ def test_there_is_a_name_for_every_model():
     assert [f"model/{architecture}/{variant}" for architecture, variant in MODELS] == MODEL_NAMES
 
 
-def run_python(code):
+def run_python(code, *words):
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
@@ -199,41 +203,33 @@ def test_definitions_import_neither_torch_nor_xgboost():
     assert found == []
 
 
-AFTER_PRELOAD = """
-import os, sys, time
-import cis490_pipeline.orchestration.preload
-import polars as pl
-
+FORKED_STEP = """
+import gc, importlib, os, signal, sys
+importlib.import_module("cis490_pipeline.orchestration." + sys.argv[1])
+loaded = set(sys.modules)
 # Flushed, or what is still buffered is the child's as well, and may be printed twice.
-print(*sorted(name for name in sys.modules if name.startswith("cis490_pipeline.")), flush=True)
-child = os.fork()
-if child == 0:
-    pl.LazyFrame({"x": range(1000)}).group_by(pl.col("x") % 7).agg(pl.col("x").sum()).collect()
+print("torch" in loaded, gc.get_freeze_count() > len(loaded), flush=True)
+if (child := os.fork()) == 0:
+    signal.alarm(30)
+    import cis490_pipeline.orchestration.definitions
+    import polars as pl
+    pl.LazyFrame({"x": range(1000)}).group_by("x").agg(y=pl.col("x").sum()).collect()
+    late = {name.rpartition(".")[0] for name in set(sys.modules) - loaded}
+    print(*sorted(name for name in late if name.startswith(("cis490_pipeline", "sqlalchemy"))))
+    sys.stdout.flush()
     os._exit(0)
-until = time.monotonic() + 30
-while (done := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < until:
-    time.sleep(0.05)
-if done[0] == 0:
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    sys.exit("a process forked after the preload waits for polars forever")
+status = os.waitpid(child, 0)[1]
+assert os.waitstatus_to_exitcode(status) != -signal.SIGALRM, "forked, polars waits forever"
+assert status == 0
 """
 
 
-def test_no_preloaded_module_starts_polars():
+@pytest.mark.parametrize(("preload", "has_torch"), [("preload", False), ("preload_models", True)])
+def test_a_step_forked_after_the_preload_imports_no_library_and_can_use_polars(preload, has_torch):
     # A process forked after polars has started its threads waits for them forever.
-    found = run_python(AFTER_PRELOAD)
+    has, frozen, *late = run_python(FORKED_STEP, preload)
 
-    # The settings pin the threads of libraries; they, their errors and the words of the domain
-    # import nothing but the standard library.
-    assert found == [
-        "cis490_pipeline.config",
-        "cis490_pipeline.domain",
-        "cis490_pipeline.domain.address",
-        "cis490_pipeline.domain.cluster_address",
-        "cis490_pipeline.domain.telemetry",
-        "cis490_pipeline.domain.terms",
-        "cis490_pipeline.errors",
-        "cis490_pipeline.orchestration",
-        "cis490_pipeline.orchestration.preload",
-    ]
+    assert has == str(has_torch)
+    assert frozen == "True"
+    # The definitions, and nothing below them.
+    assert late == ["cis490_pipeline.orchestration"]
