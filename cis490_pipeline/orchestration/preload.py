@@ -10,13 +10,13 @@ import gc
 import dagster._core.executor.multiprocess
 import dagster._core.storage.local_compute_log_manager
 import dagster._core.storage.sqlite_storage
-import dagster._daemon  # noqa: F401
+import dagster._daemon
 
 import cis490_pipeline.events.contract
 import cis490_pipeline.events.publisher
 import cis490_pipeline.experiment.arrivals
 import cis490_pipeline.experiment.pipeline
-import cis490_pipeline.experiment.verify  # noqa: F401
+import cis490_pipeline.experiment.verify
 
 # What is loaded stays: without this the first full collection of each step visits, and thereby
 # copies, every page it shares with its siblings, for half a second.
