@@ -53,14 +53,14 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
         stage = ValidationSweep(workspace)
         outcome = stage.ensure()
     frame = pl.read_parquet(workspace.paths.validation)
-    skipped = outcome.record.numbers["index_rows_skipped"]
+    skipped = outcome.numbers["index_rows_skipped"]
     counts = {**verdict_counts(frame), "skipped_index_rows": skipped}
     if export is not None:
         write_parquet(export, comparable(frame))
     findings = frame.filter(pl.col("status").is_in([Verdict.REJECTED, Verdict.ERRORED]))
     if as_json:
         read = {
-            "archives_read": outcome.record.numbers["archives_read"] if outcome.made else 0,
+            "archives_read": outcome.numbers["archives_read"],
             "path": str(workspace.paths.validation),
             "hosts": _by_host(frame),
             "unknown_field_episodes": unknown_field_counts(frame),
@@ -156,8 +156,7 @@ def extract(
                 stage.ensure(force=force) for stage in dataset_stages(workspace, Recipe(recipe))
             ]
             result: dict[str, Any] = {
-                outcome.record.key: {"why": outcome.why, **outcome.record.numbers}
-                for outcome in outcomes
+                outcome.record.key: {"why": outcome.why, **outcome.numbers} for outcome in outcomes
             }
         else:
             target = Path(out) if out else Path(f"{episode.replace('/', '_')}_{variant}.npz")

@@ -60,7 +60,7 @@ def train(
                 "path": str(checkpoint.folder),
                 "digest": outcome.record.digest,
                 "seconds": outcome.record.seconds,
-                **outcome.record.numbers,
+                **outcome.numbers,
             }
             if not as_json:
                 row = results[checkpoint.full_name]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from cis490_pipeline.experiment.record import Record
 from cis490_pipeline.experiment.stage import Made, Numbers, Stage
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.grid_store import INDEX_FILE, MANIFEST_FILE
@@ -60,6 +61,12 @@ class ValidationSweep(Stage):
     def recorded(self) -> None:
         """Remove the journal: the verdicts are in the index now."""
         self.workspace.paths.validation_journal.unlink(missing_ok=True)
+
+    def nothing_done(self, record: Record) -> Numbers:
+        """No archive was read, and each was found unchanged."""
+        known = record.numbers
+        counted = int(known["archives_read"]) + int(known["archives_unchanged"])
+        return {"archives_read": 0, "archives_unchanged": counted}
 
     def covers_this_store(self) -> bool:
         """Whether the last verdicts are on the store of these settings."""

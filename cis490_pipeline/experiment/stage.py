@@ -40,6 +40,8 @@ class Outcome:
     made: bool
     why: str
     """Why it was made, or ``up to date``."""
+    numbers: Numbers
+    """Those of the record, where what was done counts this call only."""
 
 
 class Stage(ABC):
@@ -70,6 +72,10 @@ class Stage(ABC):
     def unfinished(self) -> str | None:
         """Return why it must be made again although its inputs are the same, or None."""
         return None
+
+    def nothing_done(self, record: Record) -> Numbers:
+        """Return the numbers of a record that tell of work, as they are when none was done."""
+        return {}
 
     @abstractmethod
     def make(self) -> Made:
@@ -144,7 +150,8 @@ class Stage(ABC):
             why = self.outdated()
             record = self.record()
             if why is None and record is not None and not force:
-                return Outcome(record, made=False, why="up to date")
+                numbers = {**record.numbers, **self.nothing_done(record)}
+                return Outcome(record, made=False, why="up to date", numbers=numbers)
             started = time.perf_counter()
             # Before the work: what changes meanwhile must be seen as changed the next time.
             inputs = self.inputs()
@@ -163,7 +170,7 @@ class Stage(ABC):
                 atomic_write(path, lambda file: file.write(text))
                 self._unsent_path.unlink(missing_ok=True)
             self.recorded()
-            return Outcome(record, made=True, why=why or "forced")
+            return Outcome(record, made=True, why=why or "forced", numbers=record.numbers)
 
     @property
     def _unsent_path(self) -> Path:

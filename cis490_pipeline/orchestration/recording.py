@@ -29,10 +29,10 @@ def recorded(
     """
     record = outcome.record
     metadata: dict[str, Any] = {
-        **{name: value for name, value in record.numbers.items() if value is not None},
+        **{name: value for name, value in outcome.numbers.items() if value is not None},
         **extra,
         "made_because": outcome.why if outcome.made else "up to date: not made again",
-        "seconds": record.seconds,
+        "seconds": record.seconds if outcome.made else 0.0,
         "digest": record.digest,
     }
     folders = sorted({str((workspace.paths.root / name).parent) for name in record.files})

@@ -14,6 +14,8 @@ DEFAULT_EPOCHS: Final = 40
 DEFAULT_ROUNDS: Final = 1500
 """As the architectures' own settings have them; a test holds that. Those import torch."""
 
+_Models = Mapping[str, Mapping[str, Any]]
+
 _OPTIONAL = {
     "store": (str, "Receiver store to read: a folder or an address."),
     "data": (str, "Where everything made here goes to: a folder or an address."),
@@ -37,27 +39,40 @@ _TRAINING = {
         default_value=DEFAULT_ROUNDS,
         description="Most boosting rounds of gbt; `max_rounds` in cis490.toml.",
     ),
+    "models": dg.Field(
+        {
+            str(architecture): dg.Field(
+                dict,
+                is_required=False,
+                description=f"The table [models.{architecture}] of cis490.toml.",
+            )
+            for architecture in Architecture
+        },
+        is_required=False,
+        description="Settings of single architectures, each over what cis490.toml and `epochs` or "
+        "`rounds` say of it. Which architectures are made is chosen by selecting their assets.",
+    ),
 }
 
 
-def with_limits(
-    models: Mapping[str, Mapping[str, Any]], epochs: int, rounds: int
+def with_launchpad(
+    models: _Models, epochs: int, rounds: int, chosen: _Models
 ) -> dict[str, dict[str, Any]]:
-    """Return settings of architectures with the launchpad's limits in them.
+    """Return settings of architectures with the launchpad's limits and tables in them.
 
     A limit at its default is no setting: records stay what the command line makes, and what
     ``cis490.toml`` says holds.
     """
-    limits = {
-        str(architecture): ("max_rounds", rounds, DEFAULT_ROUNDS)
-        if architecture is Architecture.GBT
-        else ("max_epochs", epochs, DEFAULT_EPOCHS)
-        for architecture in Architecture
-    }
     merged = {name: dict(settings) for name, settings in models.items()}
-    for architecture, (name, value, default) in limits.items():
-        if value != default:
-            merged.setdefault(architecture, {})[name] = value
+    for architecture in map(str, Architecture):
+        name, value, default = (
+            ("max_rounds", rounds, DEFAULT_ROUNDS)
+            if architecture == Architecture.GBT
+            else ("max_epochs", epochs, DEFAULT_EPOCHS)
+        )
+        limit = {name: value} if value != default else {}
+        if told := limit | dict(chosen.get(architecture, {})):
+            merged[architecture] = merged.get(architecture, {}) | told
     return merged
 
 
@@ -73,7 +88,9 @@ def workspace_resource(context: dg.InitResourceContext) -> Workspace:
     """Open the workspace a run works on."""
     given = dict(context.resource_config)
     epochs, rounds = given.pop("epochs"), given.pop("rounds")
+    # Loaded for its refusals alone: tables of the launchpad join the file's, they replace none.
+    chosen = Settings.load(models=given.pop("models", None) or {}).models
     settings = Settings.load(**given)
-    models = with_limits(settings.models, epochs, rounds)
+    models = with_launchpad(settings.models, epochs, rounds, chosen)
     run = context.run.run_id if context.run else ""
     return Workspace(dataclasses.replace(settings, models=models), run=run)

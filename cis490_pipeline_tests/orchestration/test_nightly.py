@@ -102,6 +102,9 @@ def test_a_night_with_nothing_new_reads_no_archive_and_changes_nothing(lab, monk
     assert {event.metadata["made_because"].value for event in materialized(second).values()} == {
         "up to date: not made again"
     }
+    swept = materialized(second)[CORPUS[0]].metadata
+    assert (swept["archives_read"].value, swept["archives_unchanged"].value) == (0, 8)
+    assert swept["seconds"].value == 0
 
 
 def test_new_episodes_go_into_the_last_shard_and_no_other_file_is_touched(lab, monkeypatch):

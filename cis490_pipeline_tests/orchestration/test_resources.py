@@ -4,6 +4,7 @@ import pytest
 from cis490_pipeline.compute import DaskCompute
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, Recipe, Variant
+from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.models.registry import create
@@ -72,6 +73,36 @@ def test_a_limit_joins_what_the_settings_file_says(given, tmp_path):
 
     assert given().settings.models["mlp"] == {"dropout": 0.2, "max_epochs": 9}
     assert given(epochs=3).settings.models["mlp"] == {"dropout": 0.2, "max_epochs": 3}
+
+
+def test_a_table_of_one_architecture_wins_over_the_file_and_the_limit(given, tmp_path):
+    (tmp_path / "cis490.toml").write_text("[models.mlp]\ndropout = 0.2\nmax_epochs = 9\n")
+
+    opened = given(epochs=3, models={"mlp": {"max_epochs": 5}, "gbt": {"max_depth": 4}})
+
+    assert opened.settings.models["mlp"] == {"dropout": 0.2, "max_epochs": 5}
+    assert opened.settings.models["gru"] == {"max_epochs": 3}
+    assert opened.settings.models["gbt"] == {"max_depth": 4}
+
+
+@pytest.mark.parametrize(
+    ("models", "error", "said"),
+    [
+        ({"svm": {}}, dg.DagsterInvalidConfigError, "svm"),
+        ({"gru": 3}, dg.DagsterInvalidConfigError, "gru"),
+        ({"gru": {"seed": 3}}, ConfigError, "gru.seed is a setting of its own"),
+    ],
+)
+def test_a_table_that_cannot_be_is_refused(given, models, error, said):
+    with pytest.raises(error, match=said):
+        given(models=models)
+
+
+def test_a_setting_that_an_architecture_lacks_is_refused_before_it_trains(given):
+    opened = given(models={"mlp": {"hiden": 8}})
+
+    with pytest.raises(ConfigError, match="hiden"):
+        TrainedCheckpoint(opened, *MLP).ensure()
 
 
 @pytest.mark.parametrize("architecture", list(Architecture))
