@@ -178,6 +178,20 @@ def test_the_jobs_share_no_asset_and_publish_nothing(graph):
     assert jobs["recipe"].partitions_def is recipes
 
 
+@pytest.mark.parametrize(("job", "preload"), [("corpus", "preload"), ("recipe", "preload_models")])
+def test_steps_are_forked_after_a_preload_and_a_run_says_how_many_at_once(job, preload):
+    definition = defs.resolve_job_def(job)
+    said = {"execution": {"config": {"max_concurrent": 5}}}
+    by_default, told = (
+        dg.validate_run_config(definition, config)["execution"]["multiprocess"]
+        for config in ({}, said)
+    )
+
+    modules = [f"cis490_pipeline.orchestration.{preload}"]
+    assert told["start_method"] == {"forkserver": {"preload_modules": modules}}
+    assert (by_default["max_concurrent"], told["max_concurrent"]) == (2, 5)
+
+
 def test_there_is_a_name_for_every_model():
     assert [f"model/{architecture}/{variant}" for architecture, variant in MODELS] == MODEL_NAMES
 
