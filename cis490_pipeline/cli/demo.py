@@ -19,7 +19,12 @@ import click
 from cis490_pipeline.cli.options import progress_bars, stderr, workspace_options
 from cis490_pipeline.config import Settings
 from cis490_pipeline.dashboard.producers.metrics import MetricEvents
-from cis490_pipeline.dashboard.producers.options import Places
+from cis490_pipeline.dashboard.producers.options import (
+    Places,
+    episode_option,
+    simulate_option,
+    speed_option,
+)
 from cis490_pipeline.dashboard.producers.perf import perf_events
 from cis490_pipeline.dashboard.producers.profiles import DEFAULT_CHANNELS, profile_events
 from cis490_pipeline.dashboard.producers.replay import play, recording, replayed
@@ -40,16 +45,9 @@ _TIMED_WINDOWS: Final = 100
 
 
 @click.command()
-@click.option("--episode", "name", metavar="HOST/ULID", help="Which; by default one is chosen.")
-@click.option("--simulate", "seed_", type=click.IntRange(min=0), help="Make one up, by this seed.")
-@click.option(
-    "--speed",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="TIMES",
-    default=3.0,
-    show_default=True,
-    help="Seconds of the episode for each second of the clock.",
-)
+@episode_option
+@simulate_option
+@speed_option(3.0)
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="Of the dashboard; 8447, or a free one."
 )
@@ -58,7 +56,7 @@ _TIMED_WINDOWS: Final = 100
 @workspace_options
 def demo(
     name: str | None,
-    seed_: int | None,
+    made_up: int | None,
     speed: float,
     port: int | None,
     once: bool,
@@ -77,7 +75,7 @@ def demo(
             raise ConfigError(f"the demo works in a folder of this machine, got {data}; use --data")
         _make_models(workspace)
     places = Places.of(str(Recipe.HOST), data_folder=data)
-    with recording(workspace.store, name, seed_) as chosen:
+    with recording(workspace.store, name, made_up) as chosen:
         events = replayed(places, chosen, speed)
         ref = chosen.episode.ref
     with _dashboard(port or _free_port(), data) as url:

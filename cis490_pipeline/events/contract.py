@@ -5,6 +5,7 @@ either side can be replaced; every other key is optional and left out when unkno
 extensions under names of their own, which an older dashboard does not know.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -231,13 +232,16 @@ class Telemetry(_Event, tag="telemetry", omit_defaults=True, kw_only=True):
             raise ValueError("t_s must not go back")
 
 
+SourceWord = Literal["ok", "late", "dead", "clock_jump", "calibrating", "suspect_baseline"]
+
+
 class SourceState(_Event, tag="source_state", omit_defaults=True, kw_only=True):
     """How a source of a live episode is doing."""
 
     episode_id: Identity
     source: Name
     """Where rows are recorded, such as ``guest`` or ``netflow``; ``clock`` for the clock itself."""
-    state: Literal["ok", "late", "dead", "clock_jump", "calibrating", "suspect_baseline"]
+    state: SourceWord
     t_s: Seconds | None = None
     why: Text | None = None
 
@@ -290,6 +294,35 @@ def json_schema() -> dict[str, Any]:
     return msgspec.json.schema(Body)
 
 
+def model_metric(
+    scores: Mapping[str, Any],
+    *,
+    split: str,
+    variant: str | None,
+    untested_profiles: dict[str, list[str]],
+    event_id: str,
+) -> ModelMetric:
+    """Return the event of a model's macro F1.
+
+    Parameters
+    ----------
+    scores : a report, or a row of a leaderboard; its macro F1 is known.
+    """
+    return ModelMetric(
+        model=scores["model"],
+        accuracy=scores["macro_f1"],
+        metric="macro_f1",
+        ci_low=scores["ci_low"],
+        ci_high=scores["ci_high"],
+        n_episodes=scores["n_episodes"],
+        n_windows=scores["n_windows"],
+        split=split,
+        variant=variant,
+        untested_profiles=untested_profiles,
+        event_id=event_id,
+    )
+
+
 def leaderboard_events(leaderboard: dict[str, Any], version: str) -> list[Event]:
     """Return one event per model of a leaderboard that has a score.
 
@@ -299,14 +332,8 @@ def leaderboard_events(leaderboard: dict[str, Any], version: str) -> list[Event]
     version : what makes an event's identity new when the numbers are, such as a digest.
     """
     return [
-        ModelMetric(
-            model=row["model"],
-            accuracy=row["macro_f1"],
-            metric="macro_f1",
-            ci_low=row["ci_low"],
-            ci_high=row["ci_high"],
-            n_episodes=row["n_episodes"],
-            n_windows=row["n_windows"],
+        model_metric(
+            row,
             split=leaderboard["split"],
             variant=row.get("variant"),
             untested_profiles=leaderboard["untested_profiles"],

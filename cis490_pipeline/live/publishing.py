@@ -12,6 +12,7 @@ from cis490_pipeline.events.contract import (
     PhaseNow,
     Prediction,
     SourceState,
+    SourceWord,
     Telemetry,
 )
 from cis490_pipeline.events.outbox import Outbox
@@ -21,7 +22,7 @@ from cis490_pipeline.live.clock import Health
 from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.reports import Faults, LiveState, Stage, WindowReport
 
-_STATES: Final = {
+_STATES: Final[dict[Health, tuple[SourceWord, str | None]]] = {
     Health.ALIVE: ("ok", None),
     Health.LATE: ("late", "its rows are older than a window waits for"),
     Health.DEAD: ("dead", "no row for three of its intervals and 2 s"),
@@ -118,17 +119,17 @@ class Publishing:
             host_id=self._host_id,
         )
 
-    def _source_state(self, source: str, word: str, why: str | None) -> SourceState:
+    def _source_state(self, source: str, word: SourceWord, why: str | None) -> SourceState:
         return SourceState(
             episode_id=self._episode_id,
             source=source,
-            state=word,  # type: ignore[arg-type]
+            state=word,
             t_s=self._t_s,
             why=why,
         )
 
 
-def _calibration_word(state: LiveState) -> tuple[str, str | None]:
+def _calibration_word(state: LiveState) -> tuple[SourceWord, str | None]:
     if state.baseline is not None:
         if state.baseline.suspect:
             return "suspect_baseline", "the baseline is not found clean"

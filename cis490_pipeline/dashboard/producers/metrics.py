@@ -24,7 +24,7 @@ from cis490_pipeline.events.contract import (
     Event,
     GroupMetric,
     ModelFailure,
-    ModelMetric,
+    model_metric,
 )
 from cis490_pipeline.store.files import digest
 
@@ -144,14 +144,10 @@ def events_of(report: dict[str, Any]) -> list[Event]:
     if report["macro_f1"] is None:
         why = "no macro F1 can be told of its test windows"
         return [ModelFailure(**named, why=why, event_id=version), *events]
-    score = ModelMetric(
-        **named,
-        accuracy=report["macro_f1"],
-        metric="macro_f1",
-        ci_low=report["ci_low"],
-        ci_high=report["ci_high"],
-        n_episodes=report["n_episodes"],
-        n_windows=report["n_windows"],
+    score = model_metric(
+        report,
+        split=split,
+        variant=variant,
         untested_profiles=report["untested_profiles"],
         event_id=version,
     )

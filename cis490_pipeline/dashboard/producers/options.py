@@ -39,6 +39,25 @@ artifacts_option = click.option(
 tensors_option = click.option(
     "--tensors", type=FOLDER, help="The split's tensor_window_v1; by default the data's."
 )
+episode_option = click.option(
+    "--episode", "name", metavar="HOST/ULID", help="Which; by default one is chosen."
+)
+# Not "seed": the settings have one, of training.
+simulate_option = click.option(
+    "--simulate", "made_up", type=click.IntRange(min=0), help="Make one up, by this seed."
+)
+
+
+def speed_option(default: float) -> Callable[[Command], Command]:
+    """Return the option of how fast an episode is replayed."""
+    return click.option(
+        "--speed",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="TIMES",
+        default=default,
+        show_default=True,
+        help="Seconds of the episode for each second of the clock.",
+    )
 
 
 def publish_options(command: Command) -> Command:

@@ -17,9 +17,12 @@ from cis490_pipeline.dashboard.producers.options import (
     FOLDER,
     Places,
     artifacts_option,
+    episode_option,
     publish_options,
     publisher_of,
     run_alone,
+    simulate_option,
+    speed_option,
     split_option,
     tensors_option,
 )
@@ -57,25 +60,18 @@ class Recording:
 
 
 @click.command()
-@click.option("--episode", "name", metavar="HOST/ULID", help="Which; by default one is chosen.")
-@click.option("--simulate", "seed", type=click.IntRange(min=0), help="Make one up, by this seed.")
+@episode_option
+@simulate_option
 @click.option("--store", metavar="PLACE", help="Receiver store: a folder or an address.")
 @artifacts_option
 @click.option("--summary", type=FOLDER, help="The split's features_window_v1.")
 @tensors_option
 @split_option
-@click.option(
-    "--speed",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="TIMES",
-    default=1.0,
-    show_default=True,
-    help="Seconds of the episode for each second of the clock.",
-)
+@speed_option(1.0)
 @publish_options
 def replay(
     name: str | None,
-    seed: int | None,
+    made_up: int | None,
     store: str | None,
     artifacts: Path | None,
     summary: Path | None,
@@ -93,7 +89,7 @@ def replay(
     """
     places = Places.of(recipe, artifacts=artifacts, summary=summary, tensors=tensors)
     opened = open_store(Settings.load(store=store).store)
-    with recording(opened, name, seed) as chosen:
+    with recording(opened, name, made_up) as chosen:
         events = replayed(places, chosen, speed)
     if dry_run:
         print_events([timed.event for timed in events])
