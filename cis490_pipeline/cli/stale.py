@@ -17,6 +17,7 @@ from cis490_pipeline.cli.options import (
 )
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
+from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.stale import (
     Artefact,
     make_again,
@@ -129,20 +130,27 @@ def _launched(url: str, plan: list[Artefact], wait: bool) -> dict[str, Any]:
     server = Webserver(url)
     server.reload()
     chosen: dict[str, list[str]] = {}
+    left = [artefact.key for artefact in plan if artefact.further]
+    if left:
+        told = f"{len(left)} artefacts of further seeds are no assets; make them without --url"
+        stderr.print(told, highlight=False, soft_wrap=True)
     for artefact in plan:
+        if artefact.further:
+            continue
         partitions = chosen.setdefault(artefact.key, [])
         if artefact.scope in SPLITS:
             partitions.append(artefact.scope)
     backfill_id = server.backfill(chosen)
     status = server.wait_for_backfill(backfill_id) if wait else "REQUESTED"
     page = f"{server.url}/runs/b/{backfill_id}"
-    return {"backfill": backfill_id, "status": status, "page": page}
+    return {"backfill": backfill_id, "status": status, "page": page, "left": left}
 
 
 def _made_here(workspace: Workspace, recipes: tuple[Recipe, ...], dagster: bool) -> list[str]:
     made: list[str] = []
     for recipe in recipes:
-        keys = wanted_keys(survey(workspace, (recipe,)))
+        found = survey(workspace, (recipe,))
+        keys = wanted_keys(found)
         if not keys:
             continue
         stderr.print(f"split {recipe}: {len(keys)} artefacts", highlight=False)
@@ -150,7 +158,13 @@ def _made_here(workspace: Workspace, recipes: tuple[Recipe, ...], dagster: bool)
             # Importing Dagster costs seconds; only this way pays.
             from cis490_pipeline.orchestration.materialize import materialize_recipe
 
-            done = materialize_recipe(workspace, recipe, _say, only=keys)
+            further = {artefact.key for artefact in found if artefact.further and artefact.wanted}
+            later = {Leaderboard.key} if further else set()
+            done = materialize_recipe(workspace, recipe, _say, only=keys - later)
+            done += make_again(workspace, recipe, _say, only=further)
+            if later:
+                # Over all seeds, so made once they are.
+                done += materialize_recipe(workspace, recipe, _say, only=later)
         else:
             done = make_again(workspace, recipe, _say)
         made += [f"{recipe}: {key}" for key in done]

@@ -51,14 +51,11 @@ class Leaderboard(RecipeStage):
 
     def by_seed(self, stage: EvaluationReport) -> list[EvaluationReport]:
         """Return the reports on one model, up to date, of every seed it was trained with."""
-        names = (folder.name for folder in stage.checkpoint.folder.glob("seed-*"))
-        found = sorted(int(n) for name in names if (n := name.removeprefix("seed-")).isdecimal())
         further = [
             EvaluationReport(
                 self.workspace, self.recipe, stage.architecture, stage.variant, seed=seed
             )
-            for seed in found
-            if seed != stage.seed
+            for seed in stage.checkpoint.further_seeds()
         ]
         return [stage, *(report for report in further if report.current() is not None)]
 

@@ -14,7 +14,7 @@ from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.models.catalogue import MODELS
 
-__all__ = ["corpus_stages", "dataset_stages", "recipe_stages"]
+__all__ = ["corpus_stages", "dataset_stages", "further_stages", "recipe_stages"]
 
 
 def recipe_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
@@ -24,4 +24,18 @@ def recipe_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
         *(TrainedCheckpoint(workspace, recipe, *model) for model in MODELS),
         *(EvaluationReport(workspace, recipe, *model) for model in MODELS),
         Leaderboard(workspace, recipe),
+    )
+
+
+def further_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
+    """Return checkpoints and reports of the further seeds that models of a recipe have, in order.
+
+    They are made by the command line alone (``--seeds``) and are no assets.
+    """
+    models = [TrainedCheckpoint(workspace, recipe, *model) for model in MODELS]
+    return tuple(
+        kind(workspace, recipe, model.architecture, model.variant, seed=seed)
+        for model in models
+        for seed in model.further_seeds()
+        for kind in (TrainedCheckpoint, EvaluationReport)
     )

@@ -4,14 +4,14 @@ What was never made is not stale: nobody asked for it. Staleness travels all the
 upper bound: what lies below something stale may turn out the same once that is made again.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import PipelineError
-from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
+from cis490_pipeline.experiment.pipeline import corpus_stages, further_stages, recipe_stages
 from cis490_pipeline.experiment.record import Record
 from cis490_pipeline.experiment.stage import Stage
 from cis490_pipeline.experiment.training import TrainedCheckpoint
@@ -41,6 +41,7 @@ class Artefact:
     scope: str
     """``corpus``, or the split's name."""
     key: str
+    """Its asset key; that of a further seed's has ``seed-n`` in it, and is no asset."""
     state: str
     """``up to date``, ``stale``, or ``not made``."""
     why: str | None = None
@@ -49,6 +50,11 @@ class Artefact:
     """First difference between what it was made of and what there is now, in words."""
     wanted: bool = False
     """Whether a backfill makes it: stale, or never made and something stale is made of it."""
+
+    @property
+    def further(self) -> bool:
+        """Whether it belongs to a further seed, which Dagster does not know."""
+        return "/seed-" in self.key
 
 
 def survey(workspace: Workspace, recipes: Iterable[Recipe] = tuple(Recipe)) -> list[Artefact]:
@@ -69,12 +75,19 @@ def survey(workspace: Workspace, recipes: Iterable[Recipe] = tuple(Recipe)) -> l
     found = []
     used: set[str] = set()
     for recipe in recipes:
-        of_recipe = _states(str(recipe), recipe_stages(workspace, recipe), first)
+        of_recipe = _states(str(recipe), _stages_of(workspace, recipe), first)
         if any(artefact.wanted for artefact in of_recipe):
             used.update(stage.key for stage in corpus)
         found += of_recipe
     shared = [_needed(artefact, used) for artefact in shared]
     return [*shared, *found]
+
+
+def _stages_of(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
+    """Return a split's stages with the further seeds of its models before its last, the board."""
+    *stages, board = recipe_stages(workspace, recipe)
+    further = (s for s in further_stages(workspace, recipe) if s.record() is not None)
+    return (*stages, *further, board)
 
 
 def _needed(artefact: Artefact, used: set[str]) -> Artefact:
@@ -175,11 +188,18 @@ def _training_difference(stage: TrainedCheckpoint) -> str | None:
 
 
 def make_again(
-    workspace: Workspace, recipe: Recipe, announce: Callable[[str, str], None]
+    workspace: Workspace,
+    recipe: Recipe,
+    announce: Callable[[str, str], None],
+    only: Collection[str] | None = None,
 ) -> list[str]:
     """Make what is stale of the corpus and one split, and nothing else; no Dagster.
 
     Called again after an interruption it goes on: what was made meanwhile is up to date.
+
+    Parameters
+    ----------
+    only : keys of what to make of that; by default all of it.
 
     Returns
     -------
@@ -192,8 +212,8 @@ def make_again(
     """
     keys = wanted_keys(survey(workspace, (recipe,)))
     made = []
-    for stage in (*corpus_stages(workspace), *recipe_stages(workspace, recipe)):
-        if stage.key not in keys:
+    for stage in (*corpus_stages(workspace), *_stages_of(workspace, recipe)):
+        if stage.key not in keys or (only is not None and stage.key not in only):
             continue
         outcome = stage.ensure()
         announce(stage.key, outcome.why)

@@ -111,6 +111,12 @@ class TrainedCheckpoint(ModelStage):
         """Folder of the checkpoint; further seeds lie within the model's own."""
         return self.workspace.paths.checkpoint(self.recipe, self.name) / self.further
 
+    def further_seeds(self) -> list[int]:
+        """Return, in order, the other seeds this model was trained with here."""
+        names = (folder.name for folder in self.folder.glob("seed-*"))
+        found = (int(n) for name in names if (n := name.removeprefix("seed-")).isdecimal())
+        return sorted(seed for seed in found if seed != self.seed)
+
     @property
     def dataset(self) -> FeatureShards | TensorShards:
         """The dataset the architecture reads."""

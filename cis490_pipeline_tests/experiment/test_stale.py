@@ -3,13 +3,14 @@ import shutil
 import pytest
 
 from cis490_pipeline.config import Settings
-from cis490_pipeline.domain import Recipe
+from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.experiment import corpus as corpus_module
 from cis490_pipeline.experiment import dataset as dataset_module
 from cis490_pipeline.experiment import stale as module
 from cis490_pipeline.experiment.corpus import corpus_stages
 from cis490_pipeline.experiment.dataset import FeatureShards, TensorShards, dataset_stages
 from cis490_pipeline.experiment.stale import make_again, survey, wanted_keys
+from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema
 from cis490_pipeline_tests.orchestration.making import SAMPLE
@@ -140,3 +141,24 @@ def test_after_an_interruption_only_what_is_left_is_made(workspace, monkeypatch)
     # The rules gave the same verdicts, so that what is below them is what it was.
     assert stale(workspace) == {}
     assert make_again(workspace, Recipe.HOST, lambda *_: None) == []
+
+
+def test_a_further_seed_is_stale_with_its_model_and_made_again_with_it(workspace):
+    model = (Recipe.HOST, Architecture.GBT, Variant.REALISTIC)
+
+    def after_rounds(n):
+        return workspace_in(workspace.paths.root, models={"gbt": {"max_rounds": n}})
+
+    trained = after_rounds(3)
+    for seed in (0, 1):
+        TrainedCheckpoint(trained, *model, seed=seed).ensure()
+    assert stale(trained) == {}
+
+    found = stale(after_rounds(4))
+    made = make_again(after_rounds(4), Recipe.HOST, lambda *_: None)
+
+    keys = [f"model/gbt/realistic/{seed}checkpoint" for seed in ("", "seed-1/")]
+    said = ("changed: training", "max_rounds was 3, is 4")
+    assert found == {("host", key): said for key in keys}
+    assert made == keys
+    assert stale(after_rounds(4)) == {}

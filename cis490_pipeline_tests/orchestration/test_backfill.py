@@ -84,6 +84,29 @@ def test_a_changed_channel_is_listed_refused_repaired_and_nothing_else_is_made(s
 
 
 @pytest.mark.long
+def test_further_seeds_are_listed_and_made_again_before_the_board_that_means_over_them(shell):
+    one = ("--model", "gbt", "--variant", "realistic", "--seeds", "2")
+    for command in (("train", *one), ("evaluate", *one), ("report",)):
+        assert shell.json(*command)[1] == 0
+    shell.switch.turn_on()
+
+    found = states(shell.json("stale")[0])
+    further = {f"model/gbt/realistic/seed-1/{what}" for what in ("checkpoint", "eval_report")}
+    assert further < {key for _, key in found}
+    done, code = shell.json("backfill")
+
+    assert code == 0
+    made = [line.removeprefix("host: ") for line in done["made"]]
+    assert further < set(made)
+    assert made.count("model/leaderboard") == 1
+    assert made[-1] == "model/leaderboard"
+    board = json.loads((shell.data / "reports/host/leaderboard.json").read_text())
+    seeds = {row["model"]: row["seeds"] for row in board["rows"] if row["kind"] == "model"}
+    assert seeds["gbt_realistic"]["seeds"] == [0, 1]
+    assert states(shell.json("stale")[0]) == {}
+
+
+@pytest.mark.long
 def test_a_backfill_that_is_killed_goes_on_where_it_was(shell):
     shell.switch.turn_on()
     process = subprocess.Popen(
