@@ -24,6 +24,7 @@ def upload(folder: Path, address: Address) -> None:
 def contents(address: Address) -> dict[str, bytes]:
     """Return every file below an address, by relative name."""
     fs = fsspec.filesystem(address.protocol)
+    fs.invalidate_cache()
     root = fs._strip_protocol(str(address))
     return {name.removeprefix(f"{root}/"): fs.cat_file(name) for name in fs.find(root)}
 

@@ -8,20 +8,37 @@ import click
 from cis490_pipeline.cli.options import json_option, print_json, workspace_options
 from cis490_pipeline.config import Settings
 from cis490_pipeline.experiment.gc import collect_garbage
+from cis490_pipeline.experiment.shared_gc import OLDER_THAN_DAYS, collect_copy_and_address
 from cis490_pipeline.experiment.workspace import Workspace
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only list what would go.")
+@click.option(
+    "--older-than",
+    "older_than_days",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    default=OLDER_THAN_DAYS,
+    show_default=True,
+    help="At an address: leave what was sent later, as another machine may be about to name it.",
+)
 @workspace_options
 @json_option
-def gc(dry_run: bool, as_json: bool, **flags: Any) -> int:
+def gc(dry_run: bool, older_than_days: float, as_json: bool, **flags: Any) -> int:
     """Remove grids, dataset files and half-written files that nothing made here names any more.
 
     Looks only below the data folder, and leaves what a lock or a running process uses. Episodes,
-    sides, checkpoints, reports and Dagster's own storage are never touched.
+    sides, checkpoints, reports and Dagster's own storage are never touched. Of data at an address
+    the local copy is cleaned, and there what no record names, older checkpoints and reports too.
     """
-    found = collect_garbage(Workspace(Settings.load(**flags)), dry_run=dry_run)
+    workspace = Workspace(Settings.load(**flags))
+    if workspace.shared is None:
+        found = collect_garbage(workspace, dry_run=dry_run)
+    else:
+        found = collect_copy_and_address(
+            workspace, workspace.shared, older_than_days=older_than_days, dry_run=dry_run
+        )
     if as_json:
         print_json(
             {

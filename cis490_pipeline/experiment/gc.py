@@ -8,9 +8,9 @@ import contextlib
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 from filelock import Timeout
@@ -52,6 +52,12 @@ class Collected:
     def n_bytes(self) -> int:
         """Bytes of all that goes."""
         return sum(item.n_bytes for item in self.garbage)
+
+    def with_those_at(self, address: str, there: Self) -> Self:
+        """Return these and what was found at an address, each named by its whole address."""
+        named = [replace(item, path=f"{address}/{item.path}") for item in there.garbage]
+        spared = {f"{address}/{path}": why for path, why in there.spared.items()}
+        return replace(self, garbage=[*self.garbage, *named], spared=self.spared | spared)
 
 
 def collect_garbage(workspace: Workspace, *, dry_run: bool = False) -> Collected:

@@ -56,12 +56,13 @@ class SharedData:
         return self._origin.folder.address
 
     @property
-    def _folder(self) -> RemoteFolder:
+    def folder(self) -> RemoteFolder:
+        """The shared folder itself."""
         return self._origin.folder
 
     @cached_property
     def _listed(self) -> dict[str, Entry]:
-        return self._folder.find(RECORDS)
+        return self.folder.find(RECORDS)
 
     def take(self, path: Path, key: str | None = None, *, again: bool = False) -> str | None:
         """Bring the local copy of a record up to date.
@@ -90,7 +91,7 @@ class SharedData:
         entry = None if again else self._listed.get(name)
         if entry is None or not path.exists() or _text(seen) != entry.stamp:
             # The listing may be old: another process of this machine sent a record since, say.
-            entry = self._folder.entry(name)
+            entry = self.folder.entry(name)
         stamp = entry.stamp if entry is not None else None
         if entry is None:
             path.unlink(missing_ok=True)
@@ -150,12 +151,12 @@ class SharedData:
         for file in sorted(record.files):
             sha256 = record.sha256[file]
             if (file, sha256) not in there:
-                self._folder.put(object_name(file, sha256), self.root / file)
+                self.folder.put(object_name(file, sha256), self.root / file)
         name = self._name(path)
         try:
-            self._folder.put_if_unchanged(name, encoded(record), stamp)
+            self.folder.put_if_unchanged(name, encoded(record), stamp)
         except ChangedMeanwhileError as lost:
-            now = self._folder.entry(name)
+            now = self.folder.entry(name)
             theirs = self._read(name, record.key, now) if now is not None else None
             if theirs is None or (theirs.inputs, theirs.sha256) != (record.inputs, record.sha256):
                 raise DatasetError(
@@ -164,6 +165,21 @@ class SharedData:
                 ) from lost
             return theirs
         return record
+
+    def records_there(self) -> dict[str, Record]:
+        """Read every record that is there now, by name.
+
+        Raises
+        ------
+        DatasetError
+            If one is no record.
+        OSError
+            If it cannot be read.
+        """
+        listed = self.folder.find(RECORDS)
+        return {
+            name: self._read(name, None, entry) for name, entry in listed.items() if is_record(name)
+        }
 
     def _replace(self, path: Path, key: str | None, entry: Entry) -> None:
         """Write the local copy of a record, and drop the files that are not what it names."""
@@ -186,7 +202,7 @@ class SharedData:
         if entry.size > _MAX_RECORD:
             raise DatasetError(f"{where}: has {entry.size} bytes, at most {_MAX_RECORD} are read")
         try:
-            record = msgspec.json.decode(self._folder.read(name, entry), type=Record)
+            record = msgspec.json.decode(self.folder.read(name, entry), type=Record)
         except msgspec.DecodeError as wrong:
             raise DatasetError(f"{where}: no record: {wrong}; remove it, and run again") from wrong
         unsafe = [

@@ -22,6 +22,7 @@ MARKER: Final = "origin.json"
 RECORDS: Final = "processed/records"
 _FOLDERS: Final = frozenset({"processed", "artifacts", "reports"})
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_OBJECT: Final = re.compile(r"(?P<stem>.*[^/])\.(?P<sha256>[0-9a-f]{64})(?P<suffix>(\.[^./]+)?)")
 
 
 class _Marker(msgspec.Struct):
@@ -105,6 +106,15 @@ def object_name(name: str, sha256: str) -> str:
     """Return the name under which one version of a file is stored elsewhere."""
     path = PurePosixPath(name)
     return path.with_name(f"{path.stem}.{sha256}{path.suffix}").as_posix()
+
+
+def split_object_name(name: str) -> tuple[str, str] | None:
+    """Return the file and the SHA-256 that an object's name is made of, or None if of none."""
+    found = _OBJECT.fullmatch(name)
+    if found is None:
+        return None
+    file = f"{found['stem']}{found['suffix']}"
+    return (file, found["sha256"]) if is_safe_name(file) else None
 
 
 def is_safe_name(name: str) -> bool:

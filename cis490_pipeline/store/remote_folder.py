@@ -10,7 +10,7 @@ import hashlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -28,6 +28,7 @@ _LOST_RACE: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict
 # Best first: an entity tag changes with the content, a time with every writing.
 _STAMPS: Final = ("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "last_modified")
 _LAST_STAMPS: Final = ("updated", "modified", "created")
+_TIMES: Final = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Entry:
     """Changes when the content does: an entity tag, or a time."""
     is_plain: bool = True
     """Whether it is a file, and no link or device."""
+    written_s: float | None = None
+    """When it was written, seconds since 1970; None where that is not told."""
 
 
 class RemoteFolder:
@@ -202,6 +205,17 @@ class RemoteFolder:
                 raise ChangedMeanwhileError(where)
             self._put(name, lambda target: self._fs.pipe_file(target, content))
 
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is gone is no error.
+
+        Raises
+        ------
+        OSError
+            If it cannot be removed.
+        """
+        with _as_os_error(f"{self.address}/{name}"), contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(f"{self._root}/{name}")
+
     def _put(self, name: str, put: Any) -> None:
         target = f"{self._root}/{name}"
         if self.address.protocol in _WHOLE_PUTS:
@@ -229,7 +243,26 @@ def _entry(info: dict[str, Any]) -> Entry:
     size = info.get("size")
     is_plain = info["type"] == "file" and not info.get("islink") and isinstance(size, int)
     # A file system's clock is coarse: a file that was renamed over another has its own number.
-    return Entry(size if isinstance(size, int) else 0, f"{stamp}{info.get('ino', '')}", is_plain)
+    written = next((info[name] for name in _TIMES if info.get(name) is not None), None)
+    return Entry(
+        size if isinstance(size, int) else 0,
+        f"{stamp}{info.get('ino', '')}",
+        is_plain,
+        _seconds(written),
+    )
+
+
+def _seconds(time: object) -> float | None:
+    """Return seconds since 1970 of what file systems give: a date, a number, an ISO text."""
+    if isinstance(time, str):
+        try:
+            time = datetime.fromisoformat(time)
+        except ValueError:
+            return None
+    if isinstance(time, datetime):
+        # Without a zone it is UTC: object stores and fsspec tell it so.
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    return float(time) if isinstance(time, int | float) else None
 
 
 def _lost_race(refused: OSError) -> bool:
