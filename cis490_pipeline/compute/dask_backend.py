@@ -104,7 +104,10 @@ class _Round:
         sound = [future for future in done if future.status == "finished"]
         # Together: one question to the scheduler, not one for each.
         for future, result in zip(sound, self._client.gather(sound), strict=True):
-            yield self._pending.pop(future), result
+            position = self._pending.pop(future)
+            # Not left to its destructor: Python drops an interrupt that comes within one.
+            future.release()
+            yield position, result
         for future in done:
             if future in self._pending:
                 future.result()
