@@ -63,7 +63,7 @@ def test_pool_is_gone_when_the_caller_stops_early() -> None:
     next(results)
     started = time.monotonic()
 
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
     assert time.monotonic() - started < 5
 

@@ -143,7 +143,7 @@ def test_few_tasks_are_under_way_and_closing_drops_the_rest(cluster: DaskCluster
     next(results)
     started = time.monotonic()
 
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
     assert time.monotonic() - started < 5
     assert tasks.taken <= 2 * 4 + 1
