@@ -23,9 +23,10 @@ from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.grid_store import INDEX_FILE, MANIFEST_FILE
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.store.files import read_json
+from cis490_pipeline.store.origin import FOLDERS
 
-_MADE_HERE: Final = ("processed", "artifacts", "reports")
-_HALF_WRITTEN: Final = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
+HALF_WRITTEN: Final = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
+"""Temporary name that a file has until it is whole, here and elsewhere."""
 _SNAPSHOT: Final = re.compile(r"\.(.+)\.training\.safetensors")
 _OPEN_FILES: Final = Path("/proc")
 
@@ -187,11 +188,11 @@ def _nameable(root: Path) -> Iterator[tuple[Path, str]]:
         for path in processed.glob(f"grids/*/{pattern}"):
             yield path, "grids that no record or manifest names"
     for path in processed.glob("*/*_window_v1/*"):
-        if not _HALF_WRITTEN.fullmatch(path.name):
+        if not HALF_WRITTEN.fullmatch(path.name):
             yield path, "a dataset file that no record or manifest names"
-    for place in _MADE_HERE:
+    for place in FOLDERS:
         for path in (root / place).rglob(".*.tmp"):
-            if _HALF_WRITTEN.fullmatch(path.name):
+            if HALF_WRITTEN.fullmatch(path.name):
                 yield path, "half-written by a process that was killed"
     for path in (root / "artifacts").rglob(".*.training.safetensors"):
         if _has_ended(path):

@@ -5,7 +5,6 @@ name in a record was sent a short while ago.
 """
 
 import posixpath
-import re
 import time
 from pathlib import PurePosixPath
 from typing import Final
@@ -13,20 +12,18 @@ from typing import Final
 import msgspec
 
 from cis490_pipeline.errors import DatasetError
-from cis490_pipeline.experiment.gc import Collected, Garbage, collect_garbage
+from cis490_pipeline.experiment.gc import HALF_WRITTEN, Collected, Garbage, collect_garbage
 from cis490_pipeline.experiment.record import Record
 from cis490_pipeline.experiment.shared import SharedData
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.grid_store import MANIFEST_FILE
-from cis490_pipeline.store.origin import RECORDS, object_name, split_object_name
+from cis490_pipeline.store.origin import FOLDERS, RECORDS, object_name, split_object_name
 from cis490_pipeline.store.remote_folder import Entry
 
 OLDER_THAN_DAYS: Final = 7.0
 """Longer than any run takes between its first file sent and its record."""
 
 _DAY_S: Final = 86_400.0
-_PLACES: Final = ("processed", "artifacts", "reports")
-_HALF_SENT: Final = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 _MAX_MANIFEST: Final = 64 << 20
 
 
@@ -74,7 +71,7 @@ def collect_shared_garbage(
         If the folder cannot be listed or read, or a file not removed; those before it are gone.
     """
     # Listed first: what a record names that is sent after this is not on the list.
-    listed = {name: entry for place in _PLACES for name, entry in shared.folder.find(place).items()}
+    listed = {name: entry for place in FOLDERS for name, entry in shared.folder.find(place).items()}
     named = _named(shared)
     before_s = time.time() - older_than_days * _DAY_S
     garbage: list[Garbage] = []
@@ -96,7 +93,7 @@ def collect_shared_garbage(
 
 def _why(name: str, named: set[str]) -> str | None:
     """Return why a file there may go, or None if it is named, or none that is made here."""
-    if _HALF_SENT.fullmatch(PurePosixPath(name).name):
+    if HALF_WRITTEN.fullmatch(PurePosixPath(name).name):
         return "half-sent by a process that was killed"
     if name in named or split_object_name(name) is None:
         return None

@@ -20,7 +20,8 @@ from cis490_pipeline.store.remote_folder import RemoteFolder
 
 MARKER: Final = "origin.json"
 RECORDS: Final = "processed/records"
-_FOLDERS: Final = frozenset({"processed", "artifacts", "reports"})
+FOLDERS: Final = ("processed", "artifacts", "reports")
+"""Folders of a data folder that stages write to."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _OBJECT: Final = re.compile(r"(?P<stem>.*[^/])\.(?P<sha256>[0-9a-f]{64})(?P<suffix>(\.[^./]+)?)")
 
@@ -125,7 +126,7 @@ def is_safe_name(name: str) -> bool:
         name.isprintable()
         and "\\" not in name
         and len(parts) > 1
-        and parts[0] in _FOLDERS
+        and parts[0] in FOLDERS
         and ".." not in parts
         and parts[:2] != ("processed", "records")
         # What pathlib leaves out of a name (//, /./) would make two names of one file.
