@@ -17,13 +17,8 @@ from cis490_pipeline.cli.options import (
 )
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.experiment.leaderboard import Leaderboard
-from cis490_pipeline.experiment.stale import (
-    Artefact,
-    make_again,
-    survey,
-    wanted_keys,
-)
+from cis490_pipeline.errors import ConfigError
+from cis490_pipeline.experiment.stale import Artefact, make_again, survey
 from cis490_pipeline.experiment.workspace import Workspace
 
 splits_option = click.option(
@@ -127,16 +122,17 @@ def backfill(
 def _launched(url: str, plan: list[Artefact], wait: bool) -> dict[str, Any]:
     from cis490_pipeline.orchestration.webserver import Webserver
 
+    left = [artefact.key for artefact in plan if artefact.further]
+    assets = [artefact for artefact in plan if not artefact.further]
+    told = f"{len(left)} artefacts of further seeds are no assets; make them without --url"
+    if not assets:
+        raise ConfigError(told)
+    if left:
+        stderr.print(told, highlight=False, soft_wrap=True)
     server = Webserver(url)
     server.reload()
     chosen: dict[str, list[str]] = {}
-    left = [artefact.key for artefact in plan if artefact.further]
-    if left:
-        told = f"{len(left)} artefacts of further seeds are no assets; make them without --url"
-        stderr.print(told, highlight=False, soft_wrap=True)
-    for artefact in plan:
-        if artefact.further:
-            continue
+    for artefact in assets:
         partitions = chosen.setdefault(artefact.key, [])
         if artefact.scope in SPLITS:
             partitions.append(artefact.scope)
@@ -149,22 +145,15 @@ def _launched(url: str, plan: list[Artefact], wait: bool) -> dict[str, Any]:
 def _made_here(workspace: Workspace, recipes: tuple[Recipe, ...], dagster: bool) -> list[str]:
     made: list[str] = []
     for recipe in recipes:
-        found = survey(workspace, (recipe,))
-        keys = wanted_keys(found)
-        if not keys:
+        wanted = [artefact for artefact in survey(workspace, (recipe,)) if artefact.wanted]
+        if not wanted:
             continue
-        stderr.print(f"split {recipe}: {len(keys)} artefacts", highlight=False)
+        stderr.print(f"split {recipe}: {len(wanted)} artefacts", highlight=False)
         if dagster:
             # Importing Dagster costs seconds; only this way pays.
-            from cis490_pipeline.orchestration.materialize import materialize_recipe
+            from cis490_pipeline.orchestration.materialize import backfill_recipe
 
-            further = {artefact.key for artefact in found if artefact.further and artefact.wanted}
-            later = {Leaderboard.key} if further else set()
-            done = materialize_recipe(workspace, recipe, _say, only=keys - later)
-            done += make_again(workspace, recipe, _say, only=further)
-            if later:
-                # Over all seeds, so made once they are.
-                done += materialize_recipe(workspace, recipe, _say, only=later)
+            done = backfill_recipe(workspace, recipe, _say, wanted)
         else:
             done = make_again(workspace, recipe, _say)
         made += [f"{recipe}: {key}" for key in done]

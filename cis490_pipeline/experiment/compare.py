@@ -9,6 +9,7 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import read_predictions
 from cis490_pipeline.evaluation.runs import Run, compare_runs, in_words
+from cis490_pipeline.experiment.training import FURTHER
 from cis490_pipeline.models.catalogue import MODELS
 from cis490_pipeline.store.data_paths import DataPaths
 from cis490_pipeline.store.files import digest
@@ -76,7 +77,7 @@ def compare_folders(first: Path, second: Path, recipe: Recipe, *, seed: int = 0)
 def _models_in(folder: Path, recipe: Recipe) -> tuple[str, Mapping[str, Path]]:
     """Name the kind of a folder, and where its models' predictions lie."""
     if (folder / _MANIFEST).is_file():
-        further = folder.name.startswith("seed-")
+        further = folder.name.startswith(FURTHER)
         return CHECKPOINT, {
             f"{folder.parent.name}.{folder.name}" if further else folder.name: folder
         }

@@ -14,7 +14,7 @@ from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.experiment.pipeline import corpus_stages, further_stages, recipe_stages
 from cis490_pipeline.experiment.record import Record
 from cis490_pipeline.experiment.stage import Stage
-from cis490_pipeline.experiment.training import TrainedCheckpoint
+from cis490_pipeline.experiment.training import FURTHER, TrainedCheckpoint
 from cis490_pipeline.experiment.verify import require_passed
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema, first_difference
@@ -54,7 +54,7 @@ class Artefact:
     @property
     def further(self) -> bool:
         """Whether it belongs to a further seed, which Dagster does not know."""
-        return "/seed-" in self.key
+        return f"/{FURTHER}" in self.key
 
 
 def survey(workspace: Workspace, recipes: Iterable[Recipe] = tuple(Recipe)) -> list[Artefact]:

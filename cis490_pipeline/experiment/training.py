@@ -1,7 +1,7 @@
 """The stage that makes one checkpoint: calibrate on train, fit, keep golden vectors, save."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -42,6 +42,9 @@ N_GOLDEN = 8
 REPORT_FILES = ("predictions.", "alarm.")
 """How names of files begin that an evaluation leaves in a checkpoint's folder."""
 
+FURTHER: Final = "seed-"
+"""How the folder and the key of a further seed of a model begin, before its number."""
+
 CALIBRATION = CalibrationMode.EPISODE_BASELINE
 GAUGES = GaugeTreatment.RECORDED
 """As recorded: no treatment was better on the sides one may choose by; see docs/decisions.md."""
@@ -75,7 +78,7 @@ class ModelStage(RecipeStage):
         self.input_kind = INPUT_KINDS[architecture]
         settings = workspace.settings
         self.seed = settings.seed if seed is None else seed
-        self.further = "" if self.seed == settings.seed else f"seed-{self.seed}"
+        self.further = "" if self.seed == settings.seed else f"{FURTHER}{self.seed}"
 
     @property
     def name(self) -> str:
@@ -113,8 +116,8 @@ class TrainedCheckpoint(ModelStage):
 
     def further_seeds(self) -> list[int]:
         """Return, in order, the other seeds this model was trained with here."""
-        names = (folder.name for folder in self.folder.glob("seed-*"))
-        found = (int(n) for name in names if (n := name.removeprefix("seed-")).isdecimal())
+        names = (folder.name for folder in self.folder.glob(f"{FURTHER}*"))
+        found = (int(n) for name in names if (n := name.removeprefix(FURTHER)).isdecimal())
         return sorted(seed for seed in found if seed != self.seed)
 
     @property

@@ -10,8 +10,10 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
 from cis490_pipeline.experiment.stage import Stage
+from cis490_pipeline.experiment.stale import Artefact, make_again
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.orchestration.checks import checks
 from cis490_pipeline.orchestration.definitions import corpus_assets, recipe_assets
@@ -81,6 +83,35 @@ def materialize_recipe(
     with instance_of(workspace) as instance:
         done = _materialize(workspace, instance, shared, corpus_assets, None, announce)
         done += _materialize(workspace, instance, own, recipe_assets, recipe, announce)
+    return done
+
+
+def backfill_recipe(
+    workspace: Workspace, recipe: Recipe, announce: Announce, wanted: Collection[Artefact]
+) -> list[str]:
+    """Make again what a change outdated of one recipe: assets, further seeds, then the board.
+
+    Parameters
+    ----------
+    wanted : what to make, as `survey` found it.
+
+    Returns
+    -------
+    Keys of what was made or recorded now.
+
+    Raises
+    ------
+    PipelineError
+        As `materialize_recipe`.
+    """
+    further = {artefact.key for artefact in wanted if artefact.further}
+    assets = {artefact.key for artefact in wanted} - further
+    # The board is of all seeds, so that it waits for those that are no assets.
+    last = {Leaderboard.key} & assets if further else set()
+    done = materialize_recipe(workspace, recipe, announce, only=assets - last)
+    if further:
+        done += make_again(workspace, recipe, announce, only=further)
+        done += materialize_recipe(workspace, recipe, announce, only=last)
     return done
 
 

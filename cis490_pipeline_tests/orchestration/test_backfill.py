@@ -138,3 +138,14 @@ def test_a_webserver_that_is_not_there_is_named(shell):
 
     assert done.returncode == 2
     assert "http://127.0.0.1:9 does not answer as a Dagster webserver" in done.stderr
+
+
+def test_a_webserver_is_not_asked_for_further_seeds_alone(shell):
+    one = ("--model", "gbt", "--variant", "realistic", "--seeds", "2")
+    assert shell.json("train", *one)[1] == 0
+    (shell.data / "artifacts/host/gbt_realistic/seed-1/checkpoint.json").unlink()
+
+    done = shell.run("backfill", "--url", "http://127.0.0.1:9")
+
+    assert done.returncode == 2
+    assert "1 artefacts of further seeds are no assets; make them without --url" in done.stderr
