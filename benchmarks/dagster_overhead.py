@@ -102,21 +102,48 @@ def in_the_ui(folder: Path, alone_s: float) -> list[Line]:
     ]
 
 
-def sweep_of_300(folder: Path) -> Line:
-    """Events of a sweep that is 300 tasks, one episode each."""
+def cpu_seconds(code: str) -> float:
+    """CPU seconds of a process of its own that does no more; of five, the least."""
+    words = [sys.executable, "-c", f"import time\n{code}\nprint(time.process_time())"]
+    done = [subprocess.run(words, check=True, capture_output=True, text=True) for _ in range(5)]
+    return min(float(process.stdout) for process in done)
+
+
+def load_of_the_definitions() -> list[Line]:
+    """Measure what a code server does before it can answer, beside what of it are libraries."""
+    libraries_s = cpu_seconds("import dagster, polars")
+    load_s = cpu_seconds("import cis490_pipeline.orchestration.definitions")
+    told = f"dagster and polars alone {libraries_s:.2f} s"
+    return [
+        at_most("load of the definitions, CPU", load_s, 3, unit="s", detail=told),
+        at_most("the same by dagster and polars alone", load_s / libraries_s, 2.5),
+    ]
+
+
+def sweep_of_300(folder: Path) -> list[Line]:
+    """Events of a sweep that is 300 tasks, one episode each; and of one that finds nothing new."""
     simulate_store(folder / "store", SimulationConfig(episodes=300, seed=0), SerialCompute())
     workspace = Workspace(Settings(store=folder / "store", data=folder / "data"))
     # One episode a task, so that there are 300 pieces of work.
     one = patch.object(sweep, "_EPISODES_PER_TASK", 1)
     with one, dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize(
-            corpus_assets,
-            instance=instance,
-            resources={"workspace": dg.ResourceDefinition.hardcoded_resource(workspace)},
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-        n_events = len(instance.all_logs(result.run_id))
-    return at_most("events of a sweep of 300 pieces of work", n_events, 200, unit="")
+        seconds = []
+        for _ in range(2):
+            started = time.perf_counter()
+            result = dg.materialize(
+                corpus_assets,
+                instance=instance,
+                resources={"workspace": dg.ResourceDefinition.hardcoded_resource(workspace)},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+            seconds.append(time.perf_counter() - started)
+            if len(seconds) == 1:
+                n_events = len(instance.all_logs(result.run_id))
+    told = f"with all of them new {seconds[0]:.1f} s"
+    return [
+        at_most("events of a sweep of 300 pieces of work", n_events, 200, unit=""),
+        at_most("a sweep that finds nothing new", seconds[1], 5, unit="s", detail=told),
+    ]
 
 
 def main() -> int:
@@ -124,7 +151,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary)
         before = os.getloadavg()
-        lines = [sweep_of_300(folder / "sweep")]
+        lines = load_of_the_definitions() + sweep_of_300(folder / "sweep")
         alone_s = command_line_seconds(folder / "alone")
         lines += in_the_ui(folder / "ui", alone_s)
     load = {"before": before, "after": os.getloadavg(), "processors": os.cpu_count()}

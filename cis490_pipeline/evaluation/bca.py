@@ -3,7 +3,7 @@
 from typing import Final
 
 import numpy as np
-from scipy import special
+import scipy
 
 from cis490_pipeline.evaluation.confusion import Floats
 
@@ -50,12 +50,12 @@ def bca_ends(
     if spread <= _SAME:
         return "no episode changes the score when it is left out"
     acceleration = float((influence**3).sum()) / (6 * spread**1.5)
-    bias, tail = float(special.ndtri(share)), float(special.ndtri((1 - level) / 2))
+    bias, tail = float(scipy.special.ndtri(share)), float(scipy.special.ndtri((1 - level) / 2))
     shares = []
     for quantile in (tail, -tail):
         room = 1 - acceleration * (bias + quantile)
         if room <= 0:
             return "the acceleration is too strong for this level"
-        shares.append(float(special.ndtr(bias + (bias + quantile) / room)))
+        shares.append(float(scipy.special.ndtr(bias + (bias + quantile) / room)))
     low, high = np.percentile(resamples, [100 * share for share in shares])
     return float(low), float(high)

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.bca import bca_ends
@@ -140,7 +140,7 @@ def interval_of(
     """
     if n_episodes >= MIN_EPISODES_FOR_PERCENTILES:
         return _percentiles(resamples, level)
-    reach = float(resamples.std(ddof=1) * stats.t.ppf((1 + level) / 2, n_episodes - 1))
+    reach = float(resamples.std(ddof=1) * scipy.stats.t.ppf((1 + level) / 2, n_episodes - 1))
     return "bootstrap SE by episode, t", estimate - reach, estimate + reach
 
 

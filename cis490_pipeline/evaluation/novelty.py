@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
+import scipy
 
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.intervals import finite_or_none, interval_of
@@ -57,7 +57,7 @@ def energy_score(logits: Floats, temperature: float = 1.0) -> Floats:
     Liu et al., 2020, "Energy-based Out-of-distribution Detection". Softmax does not change when
     all logits move together, energy does: training fixes it less than the probabilities.
     """
-    energy: Floats = -temperature * logsumexp(logits / temperature, axis=1)
+    energy: Floats = -temperature * scipy.special.logsumexp(logits / temperature, axis=1)
     return energy
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scipy import stats
+import scipy
 
 from cis490_pipeline.errors import EvaluationError
 
@@ -34,7 +34,7 @@ def wilson(n_hits: int, n: int, level: float = LEVEL) -> Bounds:
     """
     if not (n > 0 and 0 <= n_hits <= n):
         raise EvaluationError(f"a share needs 0 <= hits <= n and n > 0, got {n_hits} of {n}")
-    found = stats.binomtest(n_hits, n).proportion_ci(confidence_level=level, method="wilson")
+    found = scipy.stats.binomtest(n_hits, n).proportion_ci(confidence_level=level, method="wilson")
     return Bounds(float(found.low), float(found.high))
 
 
@@ -49,8 +49,8 @@ def poisson_bounds(n_events: int, exposure: float, level: float = LEVEL) -> Boun
     if not (n_events >= 0 and 0 < exposure < math.inf):
         raise EvaluationError(f"a rate needs an exposure, got {n_events} events in {exposure}")
     tail = (1 - level) / 2
-    low = stats.chi2.ppf(tail, 2 * n_events) / 2 if n_events else 0.0
-    high = stats.chi2.ppf(1 - tail, 2 * n_events + 2) / 2
+    low = scipy.stats.chi2.ppf(tail, 2 * n_events) / 2 if n_events else 0.0
+    high = scipy.stats.chi2.ppf(1 - tail, 2 * n_events + 2) / 2
     return Bounds(float(low / exposure), float(high / exposure))
 
 

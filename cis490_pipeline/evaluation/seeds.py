@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from cis490_pipeline.evaluation.intervals import finite_or_none
 
@@ -34,7 +34,9 @@ def seed_summary(reports: Sequence[Mapping[str, Any]], *, level: float = 0.95) -
     sd = float(known.std(ddof=1)) if known.size > 1 else math.nan
     reach = math.nan
     if known.size > 1:
-        reach = float(stats.t.ppf((1 + level) / 2, known.size - 1)) * sd / math.sqrt(known.size)
+        reach = (
+            float(scipy.stats.t.ppf((1 + level) / 2, known.size - 1)) * sd / math.sqrt(known.size)
+        )
     return {
         "n_seeds": len(scores),
         "seeds": [report["seed"] for report in reports],

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from cis490_pipeline.errors import EvaluationError
 
@@ -82,7 +82,7 @@ def time_to_event(times: Sequence[float], censored: Sequence[float]) -> TimeToEv
     if not len(times):
         nothing = np.zeros(0)
         return TimeToEvent(nothing, nothing, nothing, nothing)
-    survival = stats.ecdf(stats.CensoredData(uncensored=times, right=censored)).sf
+    survival = scipy.stats.ecdf(scipy.stats.CensoredData(uncensored=times, right=censored)).sf
     # Where the curve reaches 0 its variance is 0 / 0, and there is no interval.
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The confidence interval is undefined")

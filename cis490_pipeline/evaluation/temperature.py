@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+import scipy
 
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.sureness import FLOOR, Floats, log_loss
@@ -34,7 +34,7 @@ def tempered(proba: Floats, temperature: float) -> Floats:
     [[0.667, 0.333]]
     """
     scaled = np.log(np.maximum(proba, FLOOR)) / temperature
-    return np.asarray(special.softmax(scaled, axis=1), dtype=np.float64)
+    return np.asarray(scipy.special.softmax(scaled, axis=1), dtype=np.float64)
 
 
 def fit_temperature(y_true: npt.NDArray[np.int64], proba: Floats) -> float:
@@ -61,7 +61,7 @@ def fit_temperature(y_true: npt.NDArray[np.int64], proba: Floats) -> float:
     """
     if not y_true.size:
         raise EvaluationError("a temperature is fitted on validation windows, and there are none")
-    found = optimize.minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         lambda log_t: log_loss(y_true, tempered(proba, float(np.exp(log_t)))),
         bounds=(np.log(COLDEST), np.log(HOTTEST)),
         method="bounded",

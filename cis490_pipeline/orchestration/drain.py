@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import dagster as dg
 import msgspec
-from dagster._core.storage.runs import SqlRunStorage
 
 from cis490_pipeline.events.contract import Event, ModelMetric
 
@@ -146,6 +145,9 @@ def events_of(
 
     The identity is the instance, the asset, the partition, the storage id, and the model.
     """
+    # Here, as it brings SQLAlchemy, for which definitions need not wait.
+    from dagster._core.storage.runs import SqlRunStorage
+
     # Dagster gives a storage an id of its own when it is made; two labs then differ.
     storage = instance.run_storage
     assert isinstance(storage, SqlRunStorage), "runs are kept in SQLite or Postgres"

@@ -6,6 +6,8 @@ Not ONNX Runtime: it starts a thread when it is imported.
 import gc
 
 import onnx
+import scipy.optimize
+import scipy.stats
 import sklearn.linear_model
 import torch._dynamo  # the first optimizer imports it, which takes a second
 import xgboost

@@ -3,7 +3,6 @@
 import http.server
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +19,9 @@ class Dashboard(http.server.HTTPServer):
         self.received: list[tuple[str, dict[str, str], Any]] = []
         self.older = False
         """Whether it knows single events alone, as the older dashboard does."""
-        self.delay_s = 0.0
+        self.may_answer = threading.Event()
+        """Cleared, it takes what it is sent and does not answer."""
+        self.may_answer.set()
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -38,7 +39,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        time.sleep(self.server.delay_s)
+        self.server.may_answer.wait(60)
         refused = self.server.older and isinstance(body, list)
         status = 500 if refused else self.server.status
         if status == 200 or not self.server.older:

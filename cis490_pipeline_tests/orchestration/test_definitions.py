@@ -156,15 +156,6 @@ def test_each_asset_is_linked_to_the_lines_that_make_it(graph, name):
     assert path.read_text().splitlines()[reference.line_number - 1].strip().startswith("@dg.asset")
 
 
-def test_the_definitions_load_in_less_than_three_seconds_of_cpu():
-    # CPU, not wall: the machine may be busy. A load in a process of its own, as Dagster's is.
-    (seconds,) = run_python(
-        "import time\nimport cis490_pipeline.orchestration.definitions\nprint(time.process_time())"
-    )
-
-    assert float(seconds) < 3
-
-
 def test_the_jobs_share_no_asset_and_publish_nothing(graph):
     jobs = {name: defs.resolve_job_def(name) for name in ("corpus", "recipe")}
     keys = {
@@ -208,13 +199,25 @@ def run_python(code, *words):
     return done.stdout.split()
 
 
-def test_definitions_import_neither_torch_nor_xgboost():
-    found = run_python(
-        "import sys, cis490_pipeline.orchestration.definitions\n"
-        "print(*{'torch', 'xgboost', 'sklearn', 'matplotlib'} & set(sys.modules))"
+HEAVY = (
+    "matplotlib",
+    "scipy.optimize",
+    "scipy.special",
+    "scipy.stats",
+    "sklearn",
+    "sqlalchemy",
+    "torch",
+    "xgboost",
+)
+
+
+def test_definitions_import_nothing_that_takes_long_to_load():
+    # The seconds this comes to are in benchmarks/dagster_overhead.py: they are the machine's.
+    loaded = run_python(
+        "import sys, cis490_pipeline.orchestration.definitions\nprint(*sys.modules)"
     )
 
-    assert found == []
+    assert set(HEAVY).isdisjoint(loaded)
 
 
 FORKED_STEP = """
@@ -228,8 +231,12 @@ if (child := os.fork()) == 0:
     import cis490_pipeline.orchestration.definitions
     import polars as pl
     pl.LazyFrame({"x": range(1000)}).group_by("x").agg(y=pl.col("x").sum()).collect()
+    if "torch" in loaded:  # a step that scores
+        from cis490_pipeline.evaluation.rates import wilson
+        wilson(1, 2)
     late = {name.rpartition(".")[0] for name in set(sys.modules) - loaded}
-    print(*sorted(name for name in late if name.startswith(("cis490_pipeline", "sqlalchemy"))))
+    ours = ("cis490_pipeline", "scipy", "sqlalchemy")
+    print(*sorted(name for name in late if name.startswith(ours)))
     sys.stdout.flush()
     os._exit(0)
 status = os.waitpid(child, 0)[1]

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 
 import dagster as dg
 import pytest
@@ -93,11 +92,9 @@ def test_a_night_with_nothing_new_reads_no_archive_and_changes_nothing(lab, monk
         sweep_module, "validate_episode", lambda *_: pytest.fail("an archive was read")
     )
 
-    started = time.process_time()
     second = lab.night()
 
     assert second.success
-    assert time.process_time() - started < 5
     assert lab.versions(second) == lab.versions(first)
     assert {event.metadata["made_because"].value for event in materialized(second).values()} == {
         "up to date: not made again"
