@@ -19,8 +19,9 @@ run: install
 demo: install
 	$(BIN)/cis490 demo
 
+# Two at a time, a file each: what a file's tests share is made once.
 test: install browser
-	$(BIN)/pytest -m "not long and not browser and not peers"
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not long and not browser and not peers"
 	$(BIN)/pytest -m "browser and not long" cis490_pipeline_tests/browser
 
 test-all: install browser peers

@@ -90,12 +90,6 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
     assert loaded_by(code).isdisjoint(HEAVY)
 
 
-def test_definitions_load_neither_torch_nor_xgboost() -> None:
-    loaded = loaded_by("import cis490_pipeline.orchestration.definitions")
-
-    assert loaded.isdisjoint({"torch", "xgboost"})
-
-
 @pytest.mark.parametrize(
     "module",
     [
