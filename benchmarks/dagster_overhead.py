@@ -158,7 +158,7 @@ def main() -> int:
     for line in lines:
         met = "met" if line.met else "MISSED"
         print(
-            f"{met:<7} {line.name:<50} {line.measured:8.1f} {line.unit:<2} "
+            f"{met:<7} {line.name:<50} {line.measured:8.2f} {line.unit:<2} "
             f"wanted {line.wanted}  {line.detail}"
         )
     print(f"load {load}")
