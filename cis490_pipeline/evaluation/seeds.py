@@ -34,9 +34,8 @@ def seed_summary(reports: Sequence[Mapping[str, Any]], *, level: float = 0.95) -
     sd = float(known.std(ddof=1)) if known.size > 1 else math.nan
     reach = math.nan
     if known.size > 1:
-        reach = (
-            float(scipy.stats.t.ppf((1 + level) / 2, known.size - 1)) * sd / math.sqrt(known.size)
-        )
+        quantile = float(scipy.stats.t.ppf((1 + level) / 2, known.size - 1))
+        reach = quantile * sd / math.sqrt(known.size)
     return {
         "n_seeds": len(scores),
         "seeds": [report["seed"] for report in reports],
