@@ -29,6 +29,16 @@ from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.store.files import digest, read_json, write_json
 
 SCORED_SIDES = (Side.VAL, Side.TEST)
+_DETECTION = (
+    "share_detected",
+    "share_low",
+    "share_high",
+    "n_infected",
+    "median_s",
+    "median_low_s",
+    "median_high_s",
+)
+"""What the record shows of the time to detection: no number without its interval."""
 
 
 class EvaluationReport(ModelStage):
@@ -182,7 +192,7 @@ class EvaluationReport(ModelStage):
             "checked_baselines": report["baselines"]["test"]["n_checked"],
         }
         times = report["detection"]["time_to_detection"]
-        numbers |= {name: times[name] for name in ("share_detected", "median_s")}
+        numbers |= {name: times[name] for name in _DETECTION}
         numbers |= {f"f1_{row['phase']}": row["f1"] for row in report["per_class"]}
         folder = self.checkpoint.folder
         predictions = (folder / "predictions.parquet", folder / "predictions.json")

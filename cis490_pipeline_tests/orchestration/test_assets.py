@@ -58,6 +58,19 @@ def test_a_report_shows_its_score_with_interval_and_counts(first_runs):
     assert "scan-and-dial" in shown["untested_profiles"].value
 
 
+def test_a_report_shows_the_intervals_of_its_detection(first_runs):
+    workspace, (_, recipe) = first_runs
+    report = read_json(workspace.paths.report_json("host", "gbt_realistic"))
+
+    shown = materialized(recipe)[REPORT].metadata
+
+    times = report["detection"]["time_to_detection"]
+    assert times["n_infected"] > 0
+    for name in ("share_detected", "share_low", "share_high", "n_infected"):
+        assert shown[name].value == times[name]
+    assert shown["median_low_s"].value <= shown["median_s"].value
+
+
 def test_a_report_shows_its_confusion_as_a_small_picture(first_runs):
     _, (_, recipe) = first_runs
 

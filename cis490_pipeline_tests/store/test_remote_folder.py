@@ -168,34 +168,32 @@ def test_no_connection_crosses_processes(memory_place: Address) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    ("told", "written_s"),
     [
-        {"LastModified": datetime(2026, 11, 22, 20, 0, tzinfo=UTC)},
-        {"last_modified": datetime(2026, 11, 22, 21, 0, tzinfo=timezone(timedelta(hours=1)))},
-        {"created": datetime(2026, 11, 22, 20, 0)},
-        {"mtime": 1795377600.0, "created": 1.0},
-        {"updated": "2026-11-22T20:00:00Z"},
+        ({"LastModified": datetime(2026, 11, 22, 20, 0, tzinfo=UTC)}, 1795377600.0),
+        (
+            {"last_modified": datetime(2026, 11, 22, 21, 0, tzinfo=timezone(timedelta(hours=1)))},
+            1795377600.0,
+        ),
+        ({"created": datetime(2026, 11, 22, 20, 0)}, 1795377600.0),
+        ({"mtime": 1795377600.0, "created": 1.0}, 1795377600.0),
+        ({"updated": "2026-11-22T20:00:00Z"}, 1795377600.0),
+        ({"updated": "yesterday"}, None),
+        ({"mtime": None}, None),
+        ({}, None),
     ],
 )
 def test_the_time_of_writing_is_read_as_each_file_system_tells_it(
-    told: dict[str, Any], memory_place: Address, monkeypatch: pytest.MonkeyPatch
+    told: dict[str, Any],
+    written_s: float | None,
+    memory_place: Address,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = RemoteFolder(memory_place)
     info = {"name": "x", "type": "file", "size": 3, **told}
     monkeypatch.setattr(folder._fs, "info", lambda _: info)
 
-    assert entry_of(folder, "x").written_s == 1795377600.0
-
-
-@pytest.mark.parametrize("told", [{}, {"updated": "yesterday"}, {"mtime": None}])
-def test_a_time_that_is_not_told_is_none(
-    told: dict[str, Any], memory_place: Address, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = RemoteFolder(memory_place)
-    info = {"name": "x", "type": "file", "size": 3, **told}
-    monkeypatch.setattr(folder._fs, "info", lambda _: info)
-
-    assert entry_of(folder, "x").written_s is None
+    assert entry_of(folder, "x").written_s == written_s
 
 
 def test_a_file_is_removed_and_one_that_is_gone_is_no_error(place: Address) -> None:
