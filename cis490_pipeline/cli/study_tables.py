@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cis490_pipeline.cli.tables import interval_text
@@ -45,7 +46,7 @@ def _profiles(heading: str, section: dict[str, Any]) -> Table:
     for row in section["rows"]:
         reference = trained[row["profile"]] if row["scope"] == "test side" else None
         areas = row["auroc"] or {}
-        table.add_row(
+        cells = (
             row["profile"],
             row["scope"],
             _episodes(row["alarm"], "any"),
@@ -55,6 +56,7 @@ def _profiles(heading: str, section: dict[str, Any]) -> Table:
             _area(areas.get("max_softmax")),
             _area(areas.get("energy")),
         )
+        table.add_row(*map(escape, cells))
     return table
 
 
@@ -62,13 +64,13 @@ def _hosts(heading: str, section: dict[str, Any]) -> Table:
     table = Table(title=f"{heading}: macro F1, trained on the row, tested on the column")
     table.add_column("")
     for host in section["hosts"]:
-        table.add_column(host, justify="right")
+        table.add_column(escape(host), justify="right")
     cells = {(cell["trained_on"], cell["tested_on"]): cell for cell in section["cells"]}
     for trained_on in section["hosts"]:
         table.add_row(
-            trained_on,
+            escape(trained_on),
             *(
-                f"{interval_text(cell)}\nn = {cell['n_episodes']}"
+                f"{escape(interval_text(cell))}\nn = {cell['n_episodes']}"
                 for tested_on in section["hosts"]
                 for cell in (cells[trained_on, tested_on],)
             ),
@@ -85,7 +87,7 @@ def _time(heading: str, section: dict[str, Any]) -> Table:
         table.add_column(column, justify="left" if column == "from" else "right")
     for slot in section["slots"]:
         n = (str(slot["n_episodes"]), str(slot["n_windows"]))
-        table.add_row(slot["from"], interval_text(slot), *n)
+        table.add_row(slot["from"], escape(interval_text(slot)), *n)
     return table
 
 

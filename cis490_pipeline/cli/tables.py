@@ -1,10 +1,15 @@
 """Tables for people, on stdout."""
 
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from cis490_pipeline.evaluation.leaderboard import modes_as_used
+
+MIN_WIDTH: Final = 88
+"""Columns: narrower, the table would break its cells."""
 
 
 def interval_text(row: dict[str, Any]) -> str:
@@ -16,8 +21,14 @@ def interval_text(row: dict[str, Any]) -> str:
     return f"{row['macro_f1']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
 
 
-def print_leaderboard(board: dict[str, Any]) -> None:
-    """Print models and probes with intervals, and what the numbers do not cover."""
+def print_leaderboard(board: dict[str, Any], console: Console | None = None) -> None:
+    """Print models and probes with intervals, and below them what the numbers do not cover.
+
+    Parameters
+    ----------
+    board : ``leaderboard.json``.
+    console : printed to; by default stdout, as wide as the terminal and at least ``MIN_WIDTH``.
+    """
     table = Table(title=f"split: {board['split']}   chosen on: {escape(board['selected_on'])}")
     table.add_column("model")
     table.add_column("macro F1, test [95 % CI]", justify="right")
@@ -28,65 +39,77 @@ def print_leaderboard(board: dict[str, Any]) -> None:
         chosen = "  chosen on val" if row["selected"] else ""
         val = "n/a" if row["val_macro_f1"] is None else f"{row['val_macro_f1']:.3f}"
         table.add_row(
-            f"{row['model']}{chosen}",
-            interval_text(row),
+            f"{escape(row['model'])}{chosen}",
+            escape(interval_text(row)),
             val,
             str(row["n_episodes"]),
             str(row["n_windows"]),
             style="dim" if row["kind"] == "probe" else None,
         )
-    console = Console(width=max(Console().width, 88))
+    console = console or Console(width=max(Console().width, MIN_WIDTH))
     console.print(table)
-    for told in seed_lines(board):
-        console.print(told, highlight=False, markup=False)
-    untested = board["untested_profiles"]
-    for host, profiles in sorted(untested.items()):
-        console.print(f"untested on {host}: {', '.join(profiles)}", highlight=False, markup=False)
-    if not untested:
-        console.print("untested profiles: none")
-    for row in board["ablation"]:
-        if row["test"] is not None and row["gauges"] == "recorded" and row["scaling"] == "device":
-            text = f"calibrated by {row['mode']} ({row['model']}, common windows): "
-            console.print(text + interval_text(row["test"]), highlight=False, markup=False)
-    for host, why in sorted(board["ablation_of"].get("hosts_refused", {}).items()):
-        console.print(f"no calibration record of {host}: {why}", highlight=False, markup=False)
+    for line in leaderboard_lines(board):
+        console.print(line, highlight=False, markup=False)
+
+
+def leaderboard_lines(board: dict[str, Any]) -> list[str]:
+    """Return the lines below the table: seeds, untested cells, calibration, probes."""
+    untested = [f"untested on {h}: {', '.join(p)}" for h, p in _sorted(board["untested_profiles"])]
+    refused = board["ablation_of"].get("hosts_refused", {})
     versus = board["best_vs_probe"]
-    for row in versus["comparisons"]:
-        console.print(_versus(versus["model"], row), highlight=False, markup=False)
-    console.print(best_probe_line(versus), highlight=False, markup=False)
+    return [
+        *seed_lines(board),
+        *(untested or ["untested profiles: none"]),
+        *(_calibration_line(row) for row in modes_as_used(board)),
+        *(f"no calibration record of {host}: {why}" for host, why in _sorted(refused)),
+        *(_versus(versus["model"], row) for row in versus["comparisons"]),
+        best_probe_line(versus),
+    ]
+
+
+def _sorted(by_name: dict[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(by_name.items())
+
+
+def _calibration_line(row: dict[str, Any]) -> str:
+    score = f"n/a ({row['why_missing']})" if row["test"] is None else interval_text(row["test"])
+    used = ", in use" if row["in_use"] else ""
+    return f"calibrated by {row['mode']} ({row['model']}, common windows): {score}{used}"
 
 
 def seed_lines(board: dict[str, Any]) -> list[str]:
     """Mean and interval over seeds of each model that has several; one line for those with one."""
     models = [row for row in board["rows"] if row["kind"] == "model"]
-    lines = []
-    for row in models:
-        told = row["seeds"]
-        if told["ci_low"] is not None:
-            lines.append(
-                f"{row['model']} over {told['n_seeds']} seeds: mean {told['mean']:.3f} "
-                f"[{told['ci_low']:.3f}, {told['ci_high']:.3f}] (t over seeds)"
-            )
-    if len(lines) < len(models):
-        seeds = ", ".join(sorted({str(r["seed"]) for r in models if r["seeds"]["n_seeds"] == 1}))
+    several = [row for row in models if row["seeds"]["n_seeds"] > 1]
+    lines = [f"{row['model']} over {_over_seeds(row['seeds'])}" for row in several]
+    if single := {int(row["seed"]) for row in models if row["seeds"]["n_seeds"] == 1}:
+        seeds = ", ".join(map(str, sorted(single)))
         lines.append(f"one seed ({seeds}) {'for all others' if lines else 'for each'}")
     return lines
+
+
+def _over_seeds(seeds: dict[str, Any]) -> str:
+    if seeds["ci_low"] is None:
+        return f"{seeds['n_seeds']} seeds: n/a"
+    ends = f"[{seeds['ci_low']:.3f}, {seeds['ci_high']:.3f}]"
+    return f"{seeds['n_seeds']} seeds: mean {seeds['mean']:.3f} {ends} (t over seeds)"
 
 
 def best_probe_line(versus: dict[str, Any]) -> str:
     """Say whether the chosen model beats the best shortcut, both chosen on validation."""
     if versus["beats"] is None:
         return f"against the best probe: n/a ({versus['why']})"
-    said = "beats" if versus["beats"] else "does not beat"
+    verb = "beats" if versus["beats"] else "does not beat"
     others = [name for name in versus["not_beaten"] if name != versus["best_probe"]]
     further = f"; not shown against {', '.join(others)}" if others else ""
-    return f"{versus['model']} {said} the best probe on validation, {versus['best_probe']}{further}"
+    return f"{versus['model']} {verb} the best probe on validation, {versus['best_probe']}{further}"
 
 
 def _versus(model: str, row: dict[str, Any]) -> str:
     if row["difference"] is None or row["ci_low"] is None:
         return f"{model} against {row['b']}: n/a"
+    p_holm = "n/a" if row["p_holm"] is None else f"{row['p_holm']:.4f}"
     return (
         f"{model} against {row['b']}: {row['difference']:+.3f} "
-        f"[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}], p = {row['p_holm']:.4f} (Holm)"
+        f"[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}], p = {p_holm} (Holm)"
     )

@@ -175,6 +175,38 @@ def leaderboard(
     }
 
 
+def modes_as_used(board: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the ablation that differ from the row in use in their mode of calibration alone.
+
+    The board says which row is in use; another treatment of gauges or another scaling is another
+    setting, and no answer to what the mode is worth.
+
+    Parameters
+    ----------
+    board : a leaderboard.
+
+    Returns
+    -------
+    The row in use first, then the others in the board's order; empty where none was computed.
+
+    Raises
+    ------
+    EvaluationError
+        If the board has an ablation and not one row of it is in use.
+    """
+    rows: list[dict[str, Any]] = board["ablation"]
+    used = [row for row in rows if row["in_use"]]
+    if not rows:
+        return []
+    if len(used) != 1:
+        raise EvaluationError(
+            f"{len(used)} of {len(rows)} ablation rows are in use, wanted exactly one; "
+            "make the leaderboard again"
+        )
+    same = [row for row in rows if all(row[k] == used[0][k] for k in ("gauges", "scaling"))]
+    return [*used, *(row for row in same if not row["in_use"])]
+
+
 def selected_model(reports: Sequence[Report], variant: Variant) -> str | None:
     """Name of a variant's best model on validation; None if no model has a score there."""
     scored = [
