@@ -1,12 +1,18 @@
 """The words of the field: phases, variants, verdicts, channels, references to episodes."""
 
 from cis490_pipeline.domain.address import Address
+from cis490_pipeline.domain.episode_ref import (
+    EPISODE_ID_FORM,
+    HOST_ID_FORM,
+    EpisodeRef,
+    is_episode_id,
+    is_host_id,
+)
 from cis490_pipeline.domain.telemetry import CHANNELS, Channel, Kind, Source
 from cis490_pipeline.domain.terms import (
     NS_PER_S,
     PHASES,
     Architecture,
-    EpisodeRef,
     Phase,
     Recipe,
     Side,
@@ -16,6 +22,8 @@ from cis490_pipeline.domain.terms import (
 
 __all__ = [
     "CHANNELS",
+    "EPISODE_ID_FORM",
+    "HOST_ID_FORM",
     "NS_PER_S",
     "PHASES",
     "Address",
@@ -29,4 +37,6 @@ __all__ = [
     "Source",
     "Variant",
     "Verdict",
+    "is_episode_id",
+    "is_host_id",
 ]

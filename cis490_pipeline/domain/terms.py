@@ -1,6 +1,5 @@
 """Names every layer shares. Values are what files and events carry."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -65,18 +64,6 @@ class Side(StrEnum):
     VAL = "val"
     TEST = "test"
     EXCLUDED = "excluded"
-
-
-@dataclass(frozen=True, order=True)
-class EpisodeRef:
-    """One episode of one lab host."""
-
-    host_id: str
-    episode_id: str
-
-    def __str__(self) -> str:
-        """Return ``host/episode``, as paths and messages name it."""
-        return f"{self.host_id}/{self.episode_id}"
 
 
 def model_name(architecture: Architecture, variant: Variant) -> str:

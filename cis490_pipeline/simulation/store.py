@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cis490_pipeline.compute import Compute
-from cis490_pipeline.domain import EpisodeRef
+from cis490_pipeline.domain import HOST_ID_FORM, EpisodeRef, is_host_id
 from cis490_pipeline.errors import ConfigError, StoreError
 from cis490_pipeline.simulation.draft import Draft
 from cis490_pipeline.simulation.episode import (
@@ -38,7 +37,6 @@ TRUTH_FILE: Final = "truth.jsonl"
 ORIGIN_FILE: Final = "simulation.json"
 """In the store's root: that it is simulated, and from what it can be made again."""
 DEFAULT_HOSTS: Final = ("sim-alder", "sim-birch", "sim-cedar", "sim-dogwood")
-_HOST: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _EPISODES_PER_TASK: Final = 16
 
 
@@ -68,9 +66,9 @@ class SimulationConfig:
             problems.append(f"seed must be at least 0, got {self.seed}")
         if not 0.0 <= self.faults <= 1.0:
             problems.append(f"faults must be a share from 0 to 1, got {self.faults}")
-        wrong = [host for host in self.hosts if not _HOST.fullmatch(host)]
+        wrong = [host for host in self.hosts if not is_host_id(host)]
         if wrong or not self.hosts:
-            problems.append(f"hosts must be names like {_HOST.pattern}, got {wrong or 'none'}")
+            problems.append(f"hosts must be names like {HOST_ID_FORM}, got {wrong or 'none'}")
         if len(set(self.hosts)) < len(self.hosts):
             problems.append(f"hosts must differ, got {', '.join(self.hosts)}")
         if problems:

@@ -14,17 +14,13 @@ from typing import Final
 
 import msgspec
 
-from cis490_pipeline.domain import EpisodeRef
+from cis490_pipeline.domain import HOST_ID_FORM, EpisodeRef, is_episode_id, is_host_id
 from cis490_pipeline.errors import StoreError
 from cis490_pipeline.store.files import file_sha256, printable
 from cis490_pipeline.store.reasons import Finding
 
 INDEX_FILE: Final = "index.jsonl"
 ARCHIVE_SUFFIX: Final = ".tar.zst"
-# Crockford's base 32 has neither I, L, O nor U; 26 of its characters hold 130 bits, so the first
-# stays below 8.
-_ULID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-_HOST: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -252,7 +248,7 @@ class EpisodeStore(ReceiverStore):
 def ref_of(host: str, entry: str) -> EpisodeRef | None:
     """Return the episode that a name in a host's folder is of, or None if it is of none."""
     episode_id = entry.removesuffix(ARCHIVE_SUFFIX)
-    if not _HOST.fullmatch(host) or not _ULID.fullmatch(episode_id):
+    if not is_host_id(host) or not is_episode_id(episode_id):
         return None
     return EpisodeRef(host, episode_id)
 
@@ -292,9 +288,9 @@ def _files(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
 
 def _parse_index_row(line: bytes) -> IndexRow:
     row = msgspec.json.decode(line, type=_ShipmentRow)
-    if not _HOST.fullmatch(row.host_id):
-        raise ValueError(f"host_id {row.host_id!r} is not {_HOST.pattern}")
-    if not _ULID.fullmatch(row.episode_id):
+    if not is_host_id(row.host_id):
+        raise ValueError(f"host_id {row.host_id!r} is not {HOST_ID_FORM}")
+    if not is_episode_id(row.episode_id):
         raise ValueError(f"episode_id {row.episode_id!r} is not a ULID")
     if row.sha256 is not None and not _SHA256.fullmatch(row.sha256):
         raise ValueError(f"sha256 {row.sha256!r} is not 64 lower-case hex digits")

@@ -50,7 +50,9 @@ SOUND_LINE: dict[str, object] = {
                 {"received_at_wall": "2026-11-22T10:00:00"},
                 {"received_at_wall": "2026-11-22T10:00:00+01:00"},
                 {"host_id": "../a"},
-                {"host_id": "UPPER"},
+                {"host_id": "müller-pi"},
+                {"host_id": ".hidden"},
+                {"host_id": "a b"},
                 {"host_id": "a" * 64},
                 {"episode_id": OTHER_REF.episode_id[:-1] + "U"},
                 {"episode_id": "8" + OTHER_REF.episode_id[1:]},
@@ -98,7 +100,7 @@ def test_episodes_are_those_indexed_and_those_on_disk_once_each(tmp_path: Path) 
     MadeEpisode().write(tmp_path)
     MadeEpisode().write_folder(tmp_path)
     (tmp_path / "episodes" / REF.host_id / "notes.txt").touch()
-    (tmp_path / "episodes" / "UPPER").mkdir()
+    (tmp_path / "episodes" / "müller-pi").mkdir()
     write_index(tmp_path, [index_row(OTHER_REF, b"")])
 
     assert EpisodeStore(tmp_path).episodes() == [REF, OTHER_REF]
