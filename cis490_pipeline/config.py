@@ -149,6 +149,9 @@ def _from_file(path: Path, problems: list[str]) -> _Given:
     except (OSError, ValueError) as wrong:
         problems.append(f"{path}: {wrong}")
         return {}
+    except RecursionError:
+        problems.append(f"{path}: nested too deep")
+        return {}
     problems.extend(
         f"{path}: {name} is no setting; there are {', '.join(_READERS)}"
         for name in sorted(table.keys() - _READERS.keys())

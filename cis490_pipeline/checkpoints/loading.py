@@ -30,6 +30,7 @@ from cis490_pipeline.features.calibration import CalibrationMode, Calibrator, Sc
 from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.gauges import GaugeTreatment
 from cis490_pipeline.features.schema import FeatureSchema, require_same
+from cis490_pipeline.store.json_text import decode_json
 
 Members = dict[str, bytes]
 NameT = TypeVar("NameT", Architecture, Variant)
@@ -132,13 +133,14 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     content = _read(path)
     try:
-        version = msgspec.json.decode(content, type=dict[str, Any]).get("format_version")
+        saved = decode_json(content, dict[str, Any])
+        version = saved.get("format_version")
         if version != FORMAT_VERSION:
             raise CheckpointError(
                 f"{path}: format_version is {version!r}, this code reads {FORMAT_VERSION}; "
                 "train the model again, or use the release that wrote it"
             )
-        return msgspec.json.decode(content, type=Manifest)
+        return msgspec.convert(saved, type=Manifest)
     except msgspec.DecodeError as fault:
         raise CheckpointError(f"{path}: {fault}; copy or train it again") from fault
 

@@ -8,6 +8,7 @@ in the file and marked; readers get the scored windows alone unless they ask for
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -215,7 +216,12 @@ def read_predictions(
         raise EvaluationError(
             f"{path}: missing, or not the file {_MANIFEST} describes; evaluate the checkpoint again"
         )
-    frame = checked_predictions(pl.read_parquet(path))
+    try:
+        frame = checked_predictions(pl.read_parquet(path, glob=False))
+    except (pl.exceptions.PolarsError, OSError) as wrong:
+        raise EvaluationError(
+            f"{path}: no table of predictions: {wrong}; evaluate the checkpoint again"
+        ) from wrong
     return frame if include_baseline else scored_windows(frame)
 
 
@@ -240,14 +246,31 @@ def require_scored(name: str, frame: pl.DataFrame) -> None:
         )
 
 
+class _ManifestForm(msgspec.Struct):
+    """What of ``predictions.json`` is read by name; earlier versions lack some of it."""
+
+    version: str | None = None
+    checkpoint_digest: str | None = None
+    split_digest: str | None = None
+    n_test_openings: int = 0
+    test_openings: dict[str, int] = {}
+    sha256: str | None = None
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = read_json(folder / _MANIFEST)
     except StoreError as fault:
         raise EvaluationError(f"no predictions to read: {fault}") from fault
-    if not isinstance(manifest, dict):
-        raise EvaluationError(f"{folder / _MANIFEST}: not a JSON object")
-    return manifest
+    try:
+        msgspec.convert(manifest, type=_ManifestForm)
+    except msgspec.ValidationError as wrong:
+        raise EvaluationError(
+            f"{folder / _MANIFEST}: no manifest of predictions: {wrong}; "
+            "remove it, and evaluate the checkpoint again"
+        ) from wrong
+    found: dict[str, Any] = manifest
+    return found
 
 
 def probabilities(frame: pl.DataFrame) -> npt.NDArray[np.float64]:

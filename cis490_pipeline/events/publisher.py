@@ -12,6 +12,7 @@ import msgspec
 from cis490_pipeline.errors import EventError, EventRefusedError
 from cis490_pipeline.events.contract import Event, encode
 from cis490_pipeline.events.older import older_form
+from cis490_pipeline.store.json_text import decode_json
 
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
@@ -93,7 +94,7 @@ class Publisher:
                 "or set CIS490_DASHBOARD_URL to where one runs"
             ) from error
         try:
-            return msgspec.json.decode(answer, type=_Answer).delivered
+            return decode_json(answer, _Answer).delivered
         except msgspec.DecodeError as error:
             raise EventError(
                 f'{self.url} answered {answer[:80]!r}, not {{"delivered": N}}: is it a dashboard?'

@@ -15,7 +15,7 @@ from cis490_pipeline.features.grids import build_grids
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.store.files import (
     file_sha256,
-    read_json,
+    read_object,
     write_parquet,
 )
 from cis490_pipeline.store.sweep import SweepResult, sweep, sweep_digest, verdict_counts
@@ -137,7 +137,11 @@ class GridShards(Stage):
             self.workspace.reporter("cut grids"),
         )
         # What the manifest names, not what lies there: a grown shard's older file may go any time.
-        names = (*read_json(self.folder / MANIFEST_FILE)["shards"], INDEX_FILE, MANIFEST_FILE)
+        names = (
+            *read_object(self.folder / MANIFEST_FILE, "shards")["shards"],
+            INDEX_FILE,
+            MANIFEST_FILE,
+        )
         files = tuple(self.folder / name for name in names)
         numbers: Numbers = {
             "episodes": usable.height,
@@ -159,7 +163,8 @@ class GridShards(Stage):
                 path.unlink(missing_ok=True)
         index, manifest = self.folder / INDEX_FILE, self.folder / MANIFEST_FILE
         if index.is_file() and (
-            not manifest.is_file() or read_json(manifest)["index_sha256"] != file_sha256(index)
+            not manifest.is_file()
+            or read_object(manifest).get("index_sha256") != file_sha256(index)
         ):
             index.unlink()
 

@@ -26,7 +26,7 @@ from cis490_pipeline.features.checked_baselines import checked_baselines
 from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.dataset import CalibratedWindows, load_windows
 from cis490_pipeline.features.grid_store import GridStore
-from cis490_pipeline.store.files import digest, read_json, write_json
+from cis490_pipeline.store.files import digest, read_object, write_json
 
 SCORED_SIDES = (Side.VAL, Side.TEST)
 _DETECTION = (
@@ -160,7 +160,9 @@ class EvaluationReport(ModelStage):
         split = ValidationIndex(self.workspace, self.recipe).placed()
         record = self.checkpoint.record()
         assert record is not None, "a report needs a checkpoint"
-        opened = read_json(self.checkpoint.folder / "predictions.json")["n_test_openings"]
+        opened = read_object(self.checkpoint.folder / "predictions.json", "n_test_openings")[
+            "n_test_openings"
+        ]
         report = evaluate(
             scored_windows(everything),
             model=self.name,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import msgspec
 from filelock import Timeout
@@ -22,7 +22,8 @@ from cis490_pipeline.experiment.shared import lock_of
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.grid_store import INDEX_FILE, MANIFEST_FILE
 from cis490_pipeline.features.schema import grid_schema
-from cis490_pipeline.store.files import read_json
+from cis490_pipeline.store.files import read_object
+from cis490_pipeline.store.json_text import decode_json
 from cis490_pipeline.store.origin import FOLDERS
 
 HALF_WRITTEN: Final = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
@@ -138,7 +139,7 @@ def _named(root: Path) -> set[Path]:
     for path in sorted((root / "processed" / "records").glob("*/*")):
         if path.suffix in (".json", ".unsent"):
             try:
-                record = msgspec.json.decode(path.read_bytes(), type=Record)
+                record = decode_json(path.read_bytes(), Record)
             except msgspec.DecodeError as wrong:
                 raise DatasetError(
                     f"{path}: no record ({wrong}); what it names is unknown, so nothing was "
@@ -154,7 +155,7 @@ def _named(root: Path) -> set[Path]:
 
 
 def _of_manifest(path: Path) -> set[Path]:
-    content: dict[str, Any] = read_json(path)
+    content = read_object(path)
     folder = path.parent
     grids = folder / content["grids_folder"] if "grids_folder" in content else folder
     named = {path, *(folder / name for name in content.get("files", ()))}

@@ -19,6 +19,7 @@ from cis490_pipeline.domain import Address
 from cis490_pipeline.errors import ChangedMeanwhileError, DatasetError
 from cis490_pipeline.experiment.record import Record, encoded, sound_files
 from cis490_pipeline.store.files import atomic_write, file_sha256
+from cis490_pipeline.store.json_text import decode_json
 from cis490_pipeline.store.origin import (
     RECORDS,
     Origin,
@@ -202,7 +203,7 @@ class SharedData:
         if entry.size > _MAX_RECORD:
             raise DatasetError(f"{where}: has {entry.size} bytes, at most {_MAX_RECORD} are read")
         try:
-            record = msgspec.json.decode(self.folder.read(name, entry), type=Record)
+            record = decode_json(self.folder.read(name, entry), Record)
         except msgspec.DecodeError as wrong:
             raise DatasetError(f"{where}: no record: {wrong}; remove it, and run again") from wrong
         unsafe = [
@@ -258,7 +259,7 @@ def _files(path: Path) -> list[tuple[str, int, str]]:
 
 def _decoded(path: Path) -> Record | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Record)
+        return decode_json(path.read_bytes(), Record)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 

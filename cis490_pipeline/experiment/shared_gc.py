@@ -17,6 +17,7 @@ from cis490_pipeline.experiment.record import Record
 from cis490_pipeline.experiment.shared import SharedData
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.grid_store import MANIFEST_FILE
+from cis490_pipeline.store.json_text import decode_json
 from cis490_pipeline.store.origin import FOLDERS, RECORDS, object_name, split_object_name
 from cis490_pipeline.store.remote_folder import Entry
 
@@ -129,7 +130,7 @@ def _of_manifest(shared: SharedData, record: Record, file: str) -> set[str]:
     if entry.size > _MAX_MANIFEST:
         raise DatasetError(f"{where}: has {entry.size} bytes, at most {_MAX_MANIFEST} are read")
     try:
-        manifest = msgspec.json.decode(shared.folder.read(stored, entry), type=_Manifest)
+        manifest = decode_json(shared.folder.read(stored, entry), _Manifest)
     except msgspec.DecodeError as wrong:
         raise DatasetError(
             f"{where}: no manifest ({wrong}); what it names is unknown, so nothing was removed. "

@@ -19,6 +19,7 @@ from cis490_pipeline.experiment.record import Record, encoded, sound_files
 from cis490_pipeline.experiment.shared import lock_of
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.files import atomic_write, file_sha256
+from cis490_pipeline.store.json_text import decode_json
 
 Numbers = dict[str, int | float | str | bool | None]
 
@@ -96,7 +97,7 @@ class Stage(ABC):
         if (shared := self.workspace.shared) is not None:
             shared.take(self.record_path, self.key)
         try:
-            return msgspec.json.decode(self.record_path.read_bytes(), type=Record)
+            return decode_json(self.record_path.read_bytes(), Record)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
@@ -179,7 +180,7 @@ class Stage(ABC):
     def _unsent(self, inputs: dict[str, str]) -> Record | None:
         """Return what was made of the same inputs before, but could not be sent for a fault."""
         try:
-            record = msgspec.json.decode(self._unsent_path.read_bytes(), type=Record)
+            record = decode_json(self._unsent_path.read_bytes(), Record)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
         sound = sound_files(self.workspace.paths.root, record, self._unsent_path)

@@ -7,7 +7,7 @@ upper bound: what lies below something stale may turn out the same once that is 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import PipelineError
@@ -18,7 +18,7 @@ from cis490_pipeline.experiment.training import FURTHER, TrainedCheckpoint
 from cis490_pipeline.experiment.verify import require_passed
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema, first_difference
-from cis490_pipeline.store.files import read_json
+from cis490_pipeline.store.files import read_object
 
 CORPUS: Final = "corpus"
 """Scope of what no split changes."""
@@ -166,7 +166,7 @@ def _schema_difference(stage: Stage, record: Record) -> str | None:
             continue
         within = _SCHEMA_FILES[path.name]
         try:
-            content = read_json(root / path)
+            content = read_object(root / path)
             saved = FeatureSchema.from_dict(content[within] if within else content)
         except (PipelineError, KeyError, TypeError):
             # Another kind of manifest, or damaged: that it differs is known, where is not.
@@ -177,7 +177,7 @@ def _schema_difference(stage: Stage, record: Record) -> str | None:
 
 def _training_difference(stage: TrainedCheckpoint) -> str | None:
     try:
-        saved: dict[str, Any] = read_json(stage.folder / "checkpoint.json")["config"]
+        saved = read_object(stage.folder / "checkpoint.json", "config")["config"]
     except (PipelineError, KeyError):
         return None
     wanted = {"seed": stage.seed, **stage.settings()}

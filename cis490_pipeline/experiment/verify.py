@@ -25,7 +25,7 @@ from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema, first_difference
 from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.models.catalogue import MODELS
-from cis490_pipeline.store.files import read_json
+from cis490_pipeline.store.files import read_object
 
 SIDES = (Side.TRAIN, Side.VAL, Side.TEST)
 
@@ -131,7 +131,7 @@ def _digests(stage: FeatureShards | TensorShards) -> Finding:
 def feature_schema_current(workspace: Workspace, recipe: Recipe) -> Finding:
     """Check that the stored schema is the one this code builds."""
     folder = FeatureShards(workspace, recipe).folder
-    saved = FeatureSchema.from_dict(read_json(folder / "feature_schema_v1.json"))
+    saved = FeatureSchema.from_dict(read_object(folder / "feature_schema_v1.json"))
     current = feature_schema("summary", Variant.ORACLE)
     difference = first_difference(saved, current)
     numbers = {"stored": saved.hash[:12], "current": current.hash[:12]}

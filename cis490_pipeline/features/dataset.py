@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -25,7 +26,7 @@ from cis490_pipeline.features.schema import FeatureSchema, InputKind, feature_sc
 from cis490_pipeline.features.side_keys import SideKeys
 from cis490_pipeline.features.window_data import ArrayWindows, WindowData
 from cis490_pipeline.features.window_index import assert_no_leak, check_leaks
-from cis490_pipeline.store.files import digest, file_sha256, read_json
+from cis490_pipeline.store.files import digest, file_sha256, read_object
 
 __all__ = [
     "ArrayWindows",
@@ -276,7 +277,7 @@ def read_manifest(folder: Path, kind: InputKind) -> dict[str, Any]:
     path = folder / MANIFEST_FILE
     if not path.is_file():
         raise DatasetError(f"{path}: no dataset here yet; extract the recipe's features first")
-    manifest: dict[str, Any] = read_json(path)
+    manifest = _of_form(path, read_object(path))
     content = {k: v for k, v in manifest.items() if k not in ("digest", "grids_folder")}
     if digest(content) != manifest.get("digest") or manifest.get("kind") != kind:
         raise DatasetError(
@@ -293,10 +294,30 @@ def read_manifest(folder: Path, kind: InputKind) -> dict[str, Any]:
             f"{folder}: missing or changed since the manifest was written: {changed}; "
             "cut them again (cis490 extract --force)"
         )
-    saved = FeatureSchema.from_dict(read_json(folder / SCHEMA_FILE))
+    saved = FeatureSchema.from_dict(read_object(folder / SCHEMA_FILE))
     require_same(folder, saved, feature_schema(kind, Variant.ORACLE), None)
     if manifest["leaks"] != 0:
         raise DatasetError(f"{path}: {manifest['leaks']} leaks between sides; make the split again")
+    return manifest
+
+
+class _ManifestForm(msgspec.Struct):
+    """What of a dataset's manifest is read by name."""
+
+    kind: str
+    digest: str
+    files: dict[str, str]
+    leaks: int
+    split_digest: str
+
+
+def _of_form(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    try:
+        msgspec.convert(manifest, type=_ManifestForm)
+    except msgspec.ValidationError as wrong:
+        raise DatasetError(
+            f"{path}: no manifest of a dataset: {wrong}; cut it again (cis490 extract --force)"
+        ) from wrong
     return manifest
 
 

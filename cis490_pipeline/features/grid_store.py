@@ -4,6 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -12,7 +13,7 @@ from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import N_CHANNELS
 from cis490_pipeline.features.row_file import RowFile
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
-from cis490_pipeline.store.files import digest, file_sha256, read_json
+from cis490_pipeline.store.files import digest, file_sha256, read_object
 from cis490_pipeline.store.origin import bring_file
 
 INDEX_FILE: Final = "index.parquet"
@@ -146,9 +147,24 @@ def open_shard(path: Path) -> npt.NDArray[np.float32]:
     return grids
 
 
+class _ManifestForm(msgspec.Struct):
+    """What of the grids' manifest is read by name."""
+
+    digest: str
+    shards: dict[str, str]
+    index_sha256: str
+    schema: dict[str, Any]
+
+
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_FILE
     if not path.is_file():
         raise DatasetError(f"{path}: no grids here yet; run the sweep and build the grids first")
-    manifest: dict[str, Any] = read_json(path)
+    manifest = read_object(path)
+    try:
+        msgspec.convert(manifest, type=_ManifestForm)
+    except msgspec.ValidationError as wrong:
+        raise DatasetError(
+            f"{path}: no manifest of grids: {wrong}; build the grids again"
+        ) from wrong
     return manifest

@@ -23,6 +23,7 @@ from cis490_pipeline.features.calibration_record import (
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
 from cis490_pipeline.live.loading import ALARM_FILE, LoadedModels, load_models
 from cis490_pipeline.store.files import digest, write_json
+from cis490_pipeline.store.json_text import decode_json
 
 MANIFEST: Final = "bundle.json"
 FORMAT: Final = "live_bundle"
@@ -186,7 +187,7 @@ def _manifest(folder: Path) -> BundleManifest:
     path = folder / MANIFEST
     content = _content(path, _MAX_MANIFEST)
     try:
-        told = msgspec.json.decode(content, type=dict[str, Any])
+        told = decode_json(content, dict[str, Any])
         if (told.get("format"), told.get("version")) != (FORMAT, VERSION):
             raise CheckpointError(
                 f"{path}: format {told.get('format')!r}, version {told.get('version')!r}; this "

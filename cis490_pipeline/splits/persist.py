@@ -11,7 +11,7 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import SplitError, StoreError
 from cis490_pipeline.splits.recipes import make_split
 from cis490_pipeline.splits.split import Split
-from cis490_pipeline.store.files import read_json, write_json
+from cis490_pipeline.store.files import read_object, write_json
 
 _RULE_PARAMETERS: Final = ("train_hosts", "val_fraction", "test_fraction")
 """What a caller chooses; the rest of a split's parameters (cuts, hosts) was found by the rule."""
@@ -28,7 +28,7 @@ def load_split(path: Path) -> Split:
     if not path.is_file():
         raise SplitError(f"{path}: no split is stored here; make it first (cis490 split)")
     try:
-        return Split.from_dict(read_json(path))
+        return Split.from_dict(read_object(path))
     except (SplitError, StoreError) as fault:
         raise SplitError(f"{path}: {fault}") from fault
 

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+import msgspec
 import polars as pl
 
 from cis490_pipeline.errors import StoreError
+from cis490_pipeline.store.json_text import decode_value
 
 _CHUNK: Final = 1 << 20
 
@@ -67,14 +69,32 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     StoreError
-        If the file is missing or is not JSON; the message names it.
+        If the file is missing, is not UTF-8 or not JSON, or is nested too deep; the message names
+        it.
     """
     try:
-        return json.loads(path.read_bytes())
+        return decode_value(path.read_bytes())
     except FileNotFoundError as missing:
         raise StoreError(f"{path}: no such file") from missing
-    except ValueError as wrong:
+    except msgspec.DecodeError as wrong:
         raise StoreError(f"{path}: not JSON: {wrong}") from wrong
+
+
+def read_object(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object with certain keys.
+
+    Raises
+    ------
+    StoreError
+        As ``read_json``, or if it holds something else or lacks a key.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise StoreError(f"{path}: holds a JSON {type(value).__name__}, wanted an object")
+    missing = [key for key in keys if key not in value]
+    if missing:
+        raise StoreError(f"{path}: has no {', '.join(missing)}; it is not complete, make it again")
+    return value
 
 
 def write_parquet(path: Path, frame: pl.DataFrame) -> None:

@@ -16,6 +16,7 @@ import msgspec
 from cis490_pipeline.domain import Address
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.store.files import atomic_write
+from cis490_pipeline.store.json_text import decode_json
 from cis490_pipeline.store.remote_folder import RemoteFolder
 
 MARKER: Final = "origin.json"
@@ -58,7 +59,7 @@ class Origin:
         if not marker.exists():
             text = msgspec.json.encode(_Marker(str(address)))
             atomic_write(marker, lambda stream: stream.write(text))
-        elif msgspec.json.decode(marker.read_bytes(), type=_Marker).address != str(address):
+        elif _marked(marker) != str(address):
             raise DatasetError(
                 f"{marker}: is the copy of another address than {address}; use another --cache"
             )
@@ -70,8 +71,7 @@ class Origin:
         for root in path.absolute().parents:
             marker = root / MARKER
             if marker.is_file():
-                told = msgspec.json.decode(marker.read_bytes(), type=_Marker)
-                return cls(Address.parse(told.address), root)
+                return cls(Address.parse(_marked(marker)), root)
         return None
 
     def bring(self, name: str, size: int, sha256: str) -> None:
@@ -101,6 +101,16 @@ class Origin:
         # Older than any record: it was verified just now, and need not be hashed again.
         made_ns = (self.root / MARKER).stat().st_mtime_ns
         os.utime(path, ns=(made_ns, made_ns))
+
+
+def _marked(marker: Path) -> str:
+    """Return the address that a copy's marker names."""
+    try:
+        return decode_json(marker.read_bytes(), _Marker).address
+    except msgspec.DecodeError as wrong:
+        raise DatasetError(
+            f"{marker}: no marker of a copy: {wrong}; use another --cache, or remove this one"
+        ) from wrong
 
 
 def object_name(name: str, sha256: str) -> str:
@@ -156,7 +166,10 @@ def bring_file(path: Path, sha256: str) -> Path:
         return path
     name = path.absolute().relative_to(origin.root).as_posix()
     for record in sorted((origin.root / RECORDS).rglob("*.json")):
-        named = msgspec.json.decode(record.read_bytes(), type=_Named)
+        try:
+            named = decode_json(record.read_bytes(), _Named)
+        except msgspec.DecodeError as wrong:
+            raise DatasetError(f"{record}: no record: {wrong}; remove it, and run again") from wrong
         if named.sha256.get(name) == sha256:
             origin.bring(name, named.files[name], sha256)
             break

@@ -20,6 +20,7 @@ from safetensors.torch import save as safetensors_bytes
 from cis490_pipeline.checkpoints.checkpoint import arrays_digest
 from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.store.files import atomic_write, digest
+from cis490_pipeline.store.json_text import decode_json
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import EpochRecord
 
@@ -90,7 +91,7 @@ class Snapshots:
         """
         try:
             with safe_open(self.path, framework="pt") as file:
-                plain = msgspec.json.decode((file.metadata() or {}).get(_PLAIN, ""), type=_Plain)
+                plain = decode_json((file.metadata() or {}).get(_PLAIN, ""), _Plain)
                 if (plain.format_version, plain.identity) != (FORMAT_VERSION, identity):
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

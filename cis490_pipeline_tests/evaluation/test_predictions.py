@@ -7,6 +7,7 @@ import pytest
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import (
     PREDICTION_COLUMNS,
+    PREDICTIONS_VERSION,
     matrices_of,
     predicted_classes,
     prediction_frame,
@@ -16,6 +17,7 @@ from cis490_pipeline.evaluation.predictions import (
     true_classes,
     write_predictions,
 )
+from cis490_pipeline.store.files import file_sha256
 from cis490_pipeline_tests.evaluation.made_up import predictions, windows
 
 DIGESTS = {"checkpoint_digest": "c" * 64, "split_digest": "s" * 64}
@@ -97,7 +99,7 @@ def test_missing_predictions_are_refused(tmp_path):
 def test_a_manifest_that_is_no_object_is_refused(tmp_path):
     (tmp_path / "predictions.json").write_text("[1]")
 
-    with pytest.raises(EvaluationError, match="not a JSON object"):
+    with pytest.raises(EvaluationError, match="no manifest of predictions: Expected `object`"):
         read_predictions(tmp_path)
 
 
@@ -163,3 +165,15 @@ def test_matrices_count_every_window_under_its_episode(frame):
     assert matrices.counts.shape == (12, 5, 5)
     assert matrices.n_windows == frame.height
     assert np.trace(matrices.pooled) == (true_classes(frame) == predicted_classes(frame)).sum()
+
+
+def test_a_table_that_is_none_is_refused_though_its_digest_is_right(tmp_path):
+    (tmp_path / "predictions.parquet").write_bytes(b"PAR1 and no more")
+    manifest = {
+        "version": PREDICTIONS_VERSION,
+        "sha256": file_sha256(tmp_path / "predictions.parquet"),
+    }
+    (tmp_path / "predictions.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(EvaluationError, match=r"predictions\.parquet: no table of predictions: "):
+        read_predictions(tmp_path)

@@ -30,7 +30,7 @@ from cis490_pipeline.events.contract import Event, ModelFailure, ModelPerf
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.models import LiveModel, RawWindow
-from cis490_pipeline.store.files import read_json
+from cis490_pipeline.store.files import read_object
 
 WARM_UP: Final = 20
 _WHY: Final = 400
@@ -166,7 +166,7 @@ def perf_events(places: Places, n_windows: int) -> list[Event]:
 def _macro_f1(places: Places, name: str) -> float | None:
     """Macro F1 of the model's report; None where it has none."""
     try:
-        score = read_json(places.reports / f"{name}.json").get("macro_f1")
+        score = read_object(places.reports / f"{name}.json").get("macro_f1")
     except StoreError:
         return None
     return score if isinstance(score, float) else None

@@ -25,7 +25,7 @@ from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS
-from cis490_pipeline.store.files import digest, read_json, write_json
+from cis490_pipeline.store.files import digest, read_object, write_json
 
 STUDY_VERSION: Final = "2"
 """Raised when a section is computed in another way."""
@@ -191,7 +191,7 @@ def default_models(
 ) -> list[Model]:
     """Return each variant's model chosen on validation if it is a cheap one, else trees."""
     try:
-        selected = read_json(workspace.paths.leaderboard(recipe))["selected"]
+        selected = read_object(workspace.paths.leaderboard(recipe), "selected")["selected"]
     except StoreError:
         selected = {}
     cheap = {model_name(a, v): (a, v) for a in CHEAP for v in variants}
@@ -222,7 +222,7 @@ def _stored(workspace: Workspace, recipe: Recipe) -> dict[str, Any] | None:
     path = workspace.paths.study(recipe)
     if not path.is_file():
         return None
-    stored: dict[str, Any] = read_json(path)
+    stored = read_object(path)
     if stored.get("format") != "study":
         raise DatasetError(f"{path}: not a study; remove it and run cis490 study again")
     return stored

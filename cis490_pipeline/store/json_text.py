@@ -1,0 +1,63 @@
+"""Decoding of JSON that may have been damaged or made by others: refused, never a traceback."""
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+MAX_DEPTH: Final = 64
+"""Of arrays and objects within each other; what this project writes has fewer than ten."""
+
+T = TypeVar("T")
+
+
+def decode_json(content: bytes | str, form: type[T]) -> T:
+    """Decode one JSON value of a form.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        As ``decode_value``, or if it is not of the form.
+    """
+    return msgspec.convert(decode_value(content), type=form)
+
+
+def decode_value(content: bytes | str) -> Any:
+    """Decode one JSON value of any form.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        If it is not UTF-8, not JSON, or nested deeper than ``MAX_DEPTH``.
+
+    Notes
+    -----
+    msgspec itself raises ``UnicodeDecodeError`` and ``RecursionError`` for the first and the third,
+    which callers would have to know, and accepts a depth at which hashing the value fails later.
+    """
+    try:
+        value = msgspec.json.decode(content)
+    except UnicodeDecodeError as wrong:
+        raise msgspec.DecodeError(f"not UTF-8: {wrong.reason} (byte {wrong.start})") from None
+    except RecursionError:
+        raise msgspec.DecodeError(f"nested deeper than {MAX_DEPTH} levels") from None
+    _require_shallow(value)
+    return value
+
+
+def _require_shallow(value: object) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [part for outer in level for part in _parts(outer)]
+        if not level:
+            return
+    raise msgspec.DecodeError(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _parts(value: object) -> Iterable[Any]:
+    """Return the containers directly within a decoded value."""
+    if isinstance(value, dict):
+        return [part for part in value.values() if isinstance(part, dict | list)]
+    if isinstance(value, list):
+        return [part for part in value if isinstance(part, dict | list)]
+    return ()
