@@ -183,8 +183,14 @@ def _from_flags(flags: Mapping[str, Any], problems: list[str]) -> _Given:
 def _path(value: object) -> Path:
     if not isinstance(value, str | Path) or not str(value).strip():
         raise ValueError(f"must be a path, got {value!r}")
+    text = str(value)
+    if "\0" in text or text != text.encode("utf-8", "replace").decode():
+        # Reports, records and Dagster's storage are UTF-8 and name it.
+        raise ValueError(
+            f"must be a path in UTF-8 and without NUL, got {text!r}; rename the folder"
+        )
     # Not the value: an address may hold a password that somebody took for a part of it.
-    if "://" in str(value):
+    if "://" in text:
         raise ValueError("must be a folder of this machine, got an address")
     return Path(value).expanduser()
 

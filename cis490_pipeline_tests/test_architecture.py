@@ -147,3 +147,26 @@ def test_assets_of_a_recipe_share_one_partition_per_recipe_and_the_corpus_has_no
         found is not None and found.get_partition_keys() == [str(recipe) for recipe in Recipe]
         for found in of_recipes
     )
+
+
+PATTERN_READERS = {"read_parquet", "scan_parquet", "read_parquet_schema"}
+READER = "store/files.py"
+
+
+def called(path: Path) -> set[str]:
+    """Return the last name of every call in a module, such as ``read_parquet``."""
+    functions = (n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
+    return {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in functions}
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_tables_are_read_by_literal_path_in_one_module(path: Path) -> None:
+    if path != PACKAGE / READER:
+        assert called(path).isdisjoint(PATTERN_READERS)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda path: path.name)
+def test_commands_print_on_consoles_that_read_no_markup(path: Path) -> None:
+    # The live view draws Text objects alone; the leaderboard's table escapes what it prints.
+    if path.name not in ("options.py", "live.py", "tables.py"):
+        assert "Console" not in called(path)

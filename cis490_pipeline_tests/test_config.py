@@ -189,3 +189,9 @@ def test_table_of_no_architecture_is_refused(bare: Path, content: str, told: str
 
     with pytest.raises(ConfigError, match=told):
         Settings.load()
+
+
+@pytest.mark.parametrize("name", ["a\0b", os.fsdecode(b"d\xff")])
+def test_a_path_that_no_report_can_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="--data: must be a path in UTF-8 and without NUL"):
+        Settings.load(data=name)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import shutil
+from glob import escape
 from pathlib import Path
 
 import msgspec
@@ -152,10 +153,10 @@ def _take_along(old: Path, folder: Path) -> None:
 
 def _recover(folder: Path) -> None:
     """Finish what a killed save left: nothing that lay in the folder may be lost by it."""
-    for old in sorted(folder.parent.glob(f".{folder.name}.*.old")):
+    for old in sorted(folder.parent.glob(f".{escape(folder.name)}.*.old")):
         if folder.exists():
             _take_along(old, folder)
         else:
             old.rename(folder)
-    for fresh in folder.parent.glob(f".{folder.name}.*.new"):
+    for fresh in folder.parent.glob(f".{escape(folder.name)}.*.new"):
         shutil.rmtree(fresh)

@@ -91,7 +91,6 @@ def calibrate(
         stderr.print(
             "the baseline is not found clean: take another episode, or --accept-unclean to take "
             "it and have everything predicted with it say so",
-            highlight=False,
         )
     return EXIT_FINDINGS if refused else 0
 

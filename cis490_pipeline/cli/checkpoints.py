@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from cis490_pipeline.cli.options import json_option, print_json
+from cis490_pipeline.cli.options import console, json_option, print_json
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -28,7 +27,7 @@ def inspect(folder: Path, history: bool, as_json: bool) -> int:
     for name, value in described.items():
         click.echo(f"{name}: {value}")
     if history:
-        Console().print(_history_table(epochs))
+        console().print(_history_table(epochs))
     return 0
 
 

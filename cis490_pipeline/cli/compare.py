@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from cis490_pipeline.cli.options import json_option, print_json, split_option
+from cis490_pipeline.cli.options import console, json_option, print_json, split_option
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.experiment.compare import compare_folders
 
@@ -31,10 +30,10 @@ def compare(run_a: Path, run_b: Path, recipe: str, seed: int, as_json: bool) -> 
     if as_json:
         print_json(found)
         return 0
-    console = Console(width=max(Console().width, 112))
-    console.print(_table(found))
+    out = console(min_width=112)
+    out.print(_table(found))
     for line in _lines(found):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
     return 0
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.cli.options import (
+    console,
     json_option,
     print_json,
     progress_bars,
@@ -23,7 +24,7 @@ from cis490_pipeline.experiment.corpus import ValidationSweep, corpus_stages
 from cis490_pipeline.experiment.dataset import ValidationIndex, dataset_stages
 from cis490_pipeline.experiment.single import extract_single
 from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.store.files import write_parquet
+from cis490_pipeline.store.files import read_table, write_parquet
 from cis490_pipeline.store.overview import counts_by_host, unknown_field_counts
 from cis490_pipeline.store.sweep import comparable, verdict_counts
 
@@ -52,7 +53,7 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
         workspace = Workspace(Settings.load(**flags), report)
         stage = ValidationSweep(workspace)
         outcome = stage.ensure()
-    frame = pl.read_parquet(workspace.paths.validation)
+    frame = read_table(workspace.paths.validation)
     skipped = outcome.numbers["index_rows_skipped"]
     counts = {**verdict_counts(frame), "skipped_index_rows": skipped}
     if export is not None:
@@ -68,7 +69,7 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
         print_json({**counts, **read})
     else:
         _print_verdicts(frame)
-        stderr.print(f"{outcome.why}; verdicts are in {workspace.paths.validation}")
+        stderr.print(f"{outcome.why}; verdicts are in {workspace.paths.validation}", soft_wrap=True)
     return EXIT_FINDINGS if findings.height else 0
 
 
@@ -81,7 +82,7 @@ def _by_host(frame: pl.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
 
 
 def _print_verdicts(frame: pl.DataFrame) -> None:
-    console = Console()
+    out = console()
     table = Table(title=f"{frame.height} episodes")
     table.add_column("host")
     for status in Verdict:
@@ -89,24 +90,24 @@ def _print_verdicts(frame: pl.DataFrame) -> None:
     for (host,), rows in sorted(frame.group_by("host_id")):
         cells = [str(rows.filter(pl.col("status") == status).height) for status in Verdict]
         table.add_row(str(host), *cells)
-    console.print(table)
-    _print_reasons(console, frame)
+    out.print(table)
+    _print_reasons(out, frame)
     faulty = frame.filter(pl.col("details").list.len() > 0)
     for row in faulty.head(_MAX_SHOWN).iter_rows(named=True):
         codes = ", ".join(row["reasons"])
         name = f"{row['host_id']}/{row['episode_id']}"
         line = f"{row['status']:<9} {name}  {codes}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
         for detail in row["details"]:
-            console.print(f"          {detail}", highlight=False, markup=False, soft_wrap=True)
+            out.print(f"          {detail}", soft_wrap=True)
     if faulty.height > _MAX_SHOWN:
-        console.print(f"and {faulty.height - _MAX_SHOWN} more episodes with findings")
+        out.print(f"and {faulty.height - _MAX_SHOWN} more episodes with findings")
     for name, n_episodes in unknown_field_counts(frame).items():
         line = f"unknown field {name} in {n_episodes} episodes: no channel, not read"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
 
 
-def _print_reasons(console: Console, frame: pl.DataFrame) -> None:
+def _print_reasons(out: Console, frame: pl.DataFrame) -> None:
     reasons = counts_by_host(frame).filter(pl.col("reason").is_not_null())
     if reasons.is_empty():
         return
@@ -114,7 +115,7 @@ def _print_reasons(console: Console, frame: pl.DataFrame) -> None:
     table.add_column("episodes", justify="right")
     for host, status, reason, n_episodes in reasons.iter_rows():
         table.add_row(host, status, reason, str(n_episodes))
-    console.print(table)
+    out.print(table)
 
 
 @click.command()

@@ -92,7 +92,7 @@ def _make_models(workspace: Workspace) -> None:
     for stage in (*corpus_stages(workspace), *recipe_stages(workspace, Recipe.HOST)):
         outcome = stage.ensure()
         if outcome.made:
-            stderr.print(f"made {stage.key}", style="dim", highlight=False, markup=False)
+            stderr.print(f"made {stage.key}", style="dim")
 
 
 class _Once:

@@ -29,6 +29,7 @@ from cis490_pipeline.experiment.dataset import dataset_stages
 from cis490_pipeline.experiment.provenance import commit, machine
 from cis490_pipeline.experiment.stage import Stage
 from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.store.files import read_table
 from cis490_pipeline.store.overview import overview
 
 EXTRAS = {
@@ -123,7 +124,7 @@ def _verdicts(workspace: Workspace) -> pl.DataFrame:
     if stage.record() is None or stage.covers_this_store():
         with contextlib.suppress(OSError):
             stage.ensure()
-            return pl.read_parquet(workspace.paths.validation)
+            return read_table(workspace.paths.validation)
     return stage.sweep().frame
 
 

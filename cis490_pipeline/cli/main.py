@@ -1,6 +1,7 @@
 """The ``cis490`` command: a table of commands, each imported only when it is called."""
 
 import importlib
+import io
 import sys
 from typing import Any, Final
 
@@ -88,6 +89,10 @@ def cis490() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     pin_library_threads()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file's name may hold bytes that are no text, and a terminal may know ASCII alone.
+            stream.reconfigure(errors="backslashreplace")
     try:
         code: Any = cis490.main(args=arguments, prog_name="cis490", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):

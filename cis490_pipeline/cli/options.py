@@ -30,7 +30,26 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SPLITS = [str(recipe) for recipe in Recipe]
-stderr = Console(stderr=True)
+
+
+def console(*, min_width: int = 0, to_stderr: bool = False) -> Console:
+    """Return a console that prints text as it is.
+
+    Paths, hosts and samples hold ``[``, which rich would read as markup, and ``:name:``, which it
+    would draw as a picture.
+
+    Parameters
+    ----------
+    min_width : columns at least, so that a table in a log file is not cut.
+    to_stderr : whether to print there instead of on stdout.
+    """
+    plain = Console(stderr=to_stderr, markup=False, emoji=False, highlight=False)
+    if plain.width < min_width:
+        plain.width = min_width
+    return plain
+
+
+stderr = console(to_stderr=True)
 
 
 def workspace_options(command: Command) -> Command:
@@ -145,13 +164,13 @@ def progress_bars() -> "Iterator[Report]":
     """Show one bar per piece of work on stderr; yields ``report(what, done, total, detail)``."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
     )
     tasks: dict[str, TaskID] = {}
     told = _PlainProgress()

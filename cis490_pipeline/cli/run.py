@@ -58,7 +58,7 @@ def run(recipe: str, dagster: bool, open_report: bool, as_json: bool, **flags: A
 
 def _say(key: str, why: str) -> None:
     style = "dim" if why == "up to date" else None
-    stderr.print(f"{key:<44} {why}", style=style, highlight=False, markup=False, soft_wrap=True)
+    stderr.print(f"{key:<44} {why}", style=style, soft_wrap=True)
 
 
 def _with_dagster(workspace: Workspace, recipe: str) -> list[str]:

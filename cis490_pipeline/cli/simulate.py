@@ -58,5 +58,5 @@ def simulate(
     for group in ("counts", "reasons"):
         for name, n in sorted(origin[group].items()):
             click.echo(f"{name}: {n}")
-    stderr.print(f"what to expect of each episode is in {store / TRUTH_FILE}")
+    stderr.print(f"what to expect of each episode is in {store / TRUTH_FILE}", soft_wrap=True)
     return 0

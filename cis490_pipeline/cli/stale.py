@@ -128,7 +128,7 @@ def _launched(url: str, plan: list[Artefact], wait: bool) -> dict[str, Any]:
     if not assets:
         raise ConfigError(told)
     if left:
-        stderr.print(told, highlight=False, soft_wrap=True)
+        stderr.print(told, soft_wrap=True)
     server = Webserver(url)
     server.reload()
     chosen: dict[str, list[str]] = {}
@@ -148,7 +148,7 @@ def _made_here(workspace: Workspace, recipes: tuple[Recipe, ...], dagster: bool)
         wanted = [artefact for artefact in survey(workspace, (recipe,)) if artefact.wanted]
         if not wanted:
             continue
-        stderr.print(f"split {recipe}: {len(wanted)} artefacts", highlight=False)
+        stderr.print(f"split {recipe}: {len(wanted)} artefacts")
         if dagster:
             # Importing Dagster costs seconds; only this way pays.
             from cis490_pipeline.orchestration.materialize import backfill_recipe
@@ -161,4 +161,4 @@ def _made_here(workspace: Workspace, recipes: tuple[Recipe, ...], dagster: bool)
 
 
 def _say(key: str, why: str) -> None:
-    stderr.print(f"{key:<44} {why}", highlight=False, markup=False, soft_wrap=True)
+    stderr.print(f"{key:<44} {why}", soft_wrap=True)

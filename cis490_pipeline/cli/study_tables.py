@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cis490_pipeline.cli.options import console
 from cis490_pipeline.cli.tables import interval_text
 
 _WIDTH = 110
@@ -13,20 +14,20 @@ _WIDTH = 110
 
 def print_study(study: dict[str, Any]) -> None:
     """Print every section that was run."""
-    console = Console(width=max(Console().width, _WIDTH))
+    out = console(min_width=_WIDTH)
     for name, found in sorted(study["models"].items()):
         for title, draw in (("profiles", _profiles), ("hosts", _hosts), ("time", _time)):
             section = found[title]
             heading = f"{name}, split {study['split']}"
             if section is None:
-                console.print(f"{heading}: {title} not run", highlight=False, markup=False)
+                out.print(f"{heading}: {title} not run")
             else:
-                console.print(draw(heading, section))
-                _say_why(console, section)
+                out.print(draw(heading, section))
+                _say_why(out, section)
     if study["drift"] is None:
-        console.print("drift: not run")
+        out.print("drift: not run")
     else:
-        console.print(_drift(study["drift"]))
+        out.print(_drift(study["drift"]))
 
 
 def _profiles(heading: str, section: dict[str, Any]) -> Table:
@@ -102,7 +103,7 @@ def _drift(section: dict[str, Any]) -> Table:
     return table
 
 
-def _say_why(console: Console, section: dict[str, Any]) -> None:
+def _say_why(out: Console, section: dict[str, Any]) -> None:
     told = [section.get("why")]
     for row in (*section.get("rows", []), *section.get("cells", [])):
         if row["why"] is not None:
@@ -111,7 +112,7 @@ def _say_why(console: Console, section: dict[str, Any]) -> None:
             told.append(None if "scope" in row else f"{where}: {row['why']}")
     for line in told:
         if line is not None:
-            console.print(line, highlight=False, markup=False)
+            out.print(line)
 
 
 def _episodes(alarm: dict[str, Any] | None, which: str) -> str:

@@ -16,7 +16,13 @@ import polars as pl
 from cis490_pipeline.domain import PHASES, Side
 from cis490_pipeline.errors import EvaluationError, StoreError
 from cis490_pipeline.evaluation.confusion import EpisodeMatrices, episode_confusions
-from cis490_pipeline.store.files import file_sha256, read_json, write_json, write_parquet
+from cis490_pipeline.store.files import (
+    file_sha256,
+    read_json,
+    read_table,
+    write_json,
+    write_parquet,
+)
 
 PROBABILITY_COLUMNS: Final = tuple(f"p_{phase}" for phase in PHASES)
 
@@ -217,8 +223,8 @@ def read_predictions(
             f"{path}: missing, or not the file {_MANIFEST} describes; evaluate the checkpoint again"
         )
     try:
-        frame = checked_predictions(pl.read_parquet(path, glob=False))
-    except (pl.exceptions.PolarsError, OSError) as wrong:
+        frame = checked_predictions(read_table(path))
+    except (pl.exceptions.PolarsError, StoreError) as wrong:
         raise EvaluationError(
             f"{path}: no table of predictions: {wrong}; evaluate the checkpoint again"
         ) from wrong

@@ -16,6 +16,7 @@ from cis490_pipeline.experiment.verify import Check, Finding
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.drift import THRESHOLD
 from cis490_pipeline.features.grid_store import GridStore
+from cis490_pipeline.store.files import read_table
 
 _MAX_NAMED: Final = 10
 
@@ -33,7 +34,7 @@ def arrived(verdicts: pl.DataFrame) -> pl.DataFrame:
 
 def sound_uploads(workspace: Workspace, recipe: Recipe | None = None) -> Finding:
     """Check that everything the newest sweep read can be used."""
-    verdicts = pl.read_parquet(workspace.paths.validation)
+    verdicts = read_table(workspace.paths.validation)
     newest = verdicts.filter(pl.col("checked_at") == pl.col("checked_at").max())
     bad = newest.filter(pl.col("status").is_in([Verdict.REJECTED, Verdict.ERRORED]))
     named = [
@@ -54,9 +55,9 @@ def new_episode_drift(workspace: Workspace, recipe: Recipe) -> Finding:
     against train without the new episodes. A channel counts if it is over .25 and beyond what
     chance gives between episodes alike. What train's own hosts never showed is drift too.
     """
-    index = pl.read_parquet(workspace.paths.validation_index(recipe))
+    index = read_table(workspace.paths.validation_index(recipe))
     grids = GridStore(GridShards(workspace).folder)
-    new = set(arrived(pl.read_parquet(workspace.paths.validation))["episode_id"])
+    new = set(arrived(read_table(workspace.paths.validation))["episode_id"])
     gridded = set(grids.frame["episode_id"])
     of_index = index.filter(pl.col("episode_id").is_in(sorted(gridded)))
     here = of_index.filter(pl.col("episode_id").is_in(sorted(new)))

@@ -22,6 +22,7 @@ from cis490_pipeline.features.resample import STEP_NS
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.features.stretches import stretches_of
 from cis490_pipeline.features.windows import BASELINE_S, BASELINE_STEPS
+from cis490_pipeline.store.files import read_table
 
 _CLEAN: Final = str(PHASES[0])
 
@@ -52,7 +53,7 @@ def fitted_check(workspace: Workspace, recipe: Recipe) -> tuple[CleanlinessCheck
     -------
     The check, and in words what it was fitted on; or None, and in words what is lacking.
     """
-    index = pl.read_parquet(workspace.paths.validation_index(recipe))
+    index = read_table(workspace.paths.validation_index(recipe))
     train = index.filter(pl.col("side") == Side.TRAIN)["episode_id"].to_list()
     stretches = stretches_of(GridStore(GridShards(workspace).folder), train)
     why = lacking(stretches)
@@ -72,7 +73,7 @@ def host_records(workspace: Workspace, recipe: Recipe) -> HostRecords:
     What is suspect is taken, and says so.
     """
     check, said = fitted_check(workspace, recipe)
-    index = pl.read_parquet(workspace.paths.validation_index(recipe))
+    index = read_table(workspace.paths.validation_index(recipe))
     grids = GridStore(GridShards(workspace).folder)
     found, refused = {}, {}
     for host in sorted(index["host_id"].unique()):
@@ -111,7 +112,7 @@ def calibrate_host(
         If the host has no such episode, or it is too short. An unclean baseline is not refused
         here but says so: see ``CalibrationRecord.suspect``.
     """
-    index = pl.read_parquet(workspace.paths.validation_index(recipe))
+    index = read_table(workspace.paths.validation_index(recipe))
     grids = GridStore(GridShards(workspace).folder)
     check, said = fitted_check(workspace, recipe)
     return _record(

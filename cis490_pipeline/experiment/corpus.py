@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-import polars as pl
-
 from cis490_pipeline.experiment.record import Record
 from cis490_pipeline.experiment.stage import Made, Numbers, Stage
 from cis490_pipeline.experiment.workspace import Workspace
@@ -16,6 +14,7 @@ from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.store.files import (
     file_sha256,
     read_object,
+    read_table,
     write_parquet,
 )
 from cis490_pipeline.store.sweep import SweepResult, sweep, sweep_digest, verdict_counts
@@ -83,7 +82,7 @@ class ValidationSweep(Stage):
         path = self.workspace.paths.validation
         # Verdicts somebody edited, or half a file, are no verdicts to go on from.
         sound = self.covers_this_store() and not self.altered()
-        previous = pl.read_parquet(path) if sound else None
+        previous = read_table(path) if sound else None
         return sweep(
             self.workspace.store,
             previous,
@@ -128,7 +127,7 @@ class GridShards(Stage):
     def make(self) -> Made:
         """Grid the usable episodes that have no grid yet."""
         self._discard_damaged()
-        usable = pl.read_parquet(self.workspace.paths.validation).filter(usable_expr())
+        usable = read_table(self.workspace.paths.validation).filter(usable_expr())
         result = build_grids(
             self.workspace.store,
             usable,

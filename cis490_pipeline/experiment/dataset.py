@@ -15,7 +15,7 @@ from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.features.schema import InputKind, feature_schema
 from cis490_pipeline.splits.persist import load_or_make, load_split
 from cis490_pipeline.splits.recipes import SPLIT_VERSION, Split
-from cis490_pipeline.store.files import digest, write_parquet
+from cis490_pipeline.store.files import digest, read_table, write_parquet
 from cis490_pipeline.store.usage import scorable_expr, usable_expr
 
 
@@ -70,13 +70,11 @@ class ValidationIndex(RecipeStage):
     def placed(self) -> Split:
         """Return the stored split over the episodes of the last index: what datasets are cut by."""
         stored = load_split(self.workspace.paths.split(self.recipe))
-        return stored.restricted(
-            pl.read_parquet(self.workspace.paths.validation_index(self.recipe))
-        )
+        return stored.restricted(read_table(self.workspace.paths.validation_index(self.recipe)))
 
     def episodes(self) -> pl.DataFrame:
         """Return the usable episodes that have a grid, with what decides where they may go."""
-        verdicts = pl.read_parquet(self.workspace.paths.validation)
+        verdicts = read_table(self.workspace.paths.validation)
         usable = verdicts.filter(usable_expr()).with_columns(scorable=scorable_expr())
         grids = GridStore(GridShards(self.workspace).folder).frame
         return usable.join(
@@ -136,7 +134,7 @@ class _WindowStage(RecipeStage):
 
     def make(self) -> Made:
         """Cut the windows of every episode that has a side."""
-        index = pl.read_parquet(self.workspace.paths.validation_index(self.recipe))
+        index = read_table(self.workspace.paths.validation_index(self.recipe))
         grids = GridStore(GridShards(self.workspace).folder)
         split = ValidationIndex(self.workspace, self.recipe).placed()
         manifest = self._build(grids, index, split.digest)

@@ -17,6 +17,7 @@ from cis490_pipeline.experiment.probes import VARIANT, RecipeProbes
 from cis490_pipeline.features.dataset import load_windows, read_manifest
 from cis490_pipeline.features.raw_windows import open_windows
 from cis490_pipeline.features.window_index import SIDES
+from cis490_pipeline.store.files import scan_table
 
 MAX_EPISODES: Final = 2000
 MAX_WINDOWS: Final = 40_000
@@ -74,7 +75,7 @@ def _clean_windows(
     clean = (pl.col("y") == Phase.CLEAN) & pl.col("scorable") & ~pl.col("baseline")
     manifest = read_manifest(folder, "summary")
     tables = [folder / name for name in sorted(manifest["files"]) if name.endswith(".parquet")]
-    keys = pl.concat(pl.scan_parquet(table) for table in tables).filter(clean)
+    keys = pl.concat(scan_table(table) for table in tables).filter(clean)
     names = np.array(sorted(keys.select("episode_id").unique().collect()["episode_id"]))
     n_in_all = names.size
     rng = np.random.default_rng(probes.seed)

@@ -25,7 +25,7 @@ from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema, first_difference
 from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.models.catalogue import MODELS
-from cis490_pipeline.store.files import read_object
+from cis490_pipeline.store.files import read_object, read_table, scan_table
 
 SIDES = (Side.TRAIN, Side.VAL, Side.TEST)
 
@@ -40,7 +40,7 @@ class Finding:
 
 
 def _index(workspace: Workspace, recipe: Recipe) -> pl.DataFrame:
-    return pl.read_parquet(workspace.paths.validation_index(recipe))
+    return read_table(workspace.paths.validation_index(recipe))
 
 
 def stratification(workspace: Workspace, recipe: Recipe) -> Finding:
@@ -144,7 +144,8 @@ def finite_features(workspace: Workspace, recipe: Recipe) -> Finding:
     folder = FeatureShards(workspace, recipe).folder
     # Only files that have their digests: what polars does with a damaged one is not ours to say.
     stored = sorted(read_manifest(folder, "summary")["files"])
-    frame = pl.scan_parquet([folder / name for name in stored if name.endswith(".parquet")])
+    tables = (folder / name for name in stored if name.endswith(".parquet"))
+    frame = pl.concat(scan_table(table) for table in tables)
     n_infinite = frame.select(
         pl.sum_horizontal(pl.col(name).is_infinite().sum() for name in names)
     ).collect()

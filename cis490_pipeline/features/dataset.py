@@ -26,7 +26,7 @@ from cis490_pipeline.features.schema import FeatureSchema, InputKind, feature_sc
 from cis490_pipeline.features.side_keys import SideKeys
 from cis490_pipeline.features.window_data import ArrayWindows, WindowData
 from cis490_pipeline.features.window_index import assert_no_leak, check_leaks
-from cis490_pipeline.store.files import digest, file_sha256, read_object
+from cis490_pipeline.store.files import digest, file_sha256, read_object, scan_table
 
 __all__ = [
     "ArrayWindows",
@@ -329,7 +329,7 @@ def _wanted(side: Side, include_baseline: bool, only: pl.Expr | None) -> pl.Expr
 
 
 def _read_keys(tables: Sequence[Path], wanted: pl.Expr) -> pl.DataFrame:
-    windows = pl.concat(pl.scan_parquet(table) for table in tables).filter(wanted)
+    windows = pl.concat(scan_table(table) for table in tables).filter(wanted)
     return windows.rename({"y": "phase"}).select(FRAME_COLUMNS).collect()
 
 

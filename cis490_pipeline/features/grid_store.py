@@ -13,7 +13,7 @@ from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import N_CHANNELS
 from cis490_pipeline.features.row_file import RowFile
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
-from cis490_pipeline.store.files import digest, file_sha256, read_object
+from cis490_pipeline.store.files import digest, file_sha256, read_object, read_table
 from cis490_pipeline.store.origin import bring_file
 
 INDEX_FILE: Final = "index.parquet"
@@ -61,7 +61,7 @@ class GridStore:
             raise DatasetError(
                 f"{index_path}: missing, or not the index of its manifest; build the grids again"
             )
-        self.frame = pl.read_parquet(index_path)
+        self.frame = read_table(index_path)
         self.digest: str = manifest["digest"]
         self.shard_sha256: dict[str, str] = manifest["shards"]
         self._maps: dict[str, npt.NDArray[np.float32]] = {}

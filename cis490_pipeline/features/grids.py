@@ -28,7 +28,7 @@ from cis490_pipeline.features.resample import episode_grid, step_count
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.features.windows import BASELINE_STEPS, baseline_is_clean
 from cis490_pipeline.store.episode import load_episode
-from cis490_pipeline.store.files import file_sha256, write_json, write_parquet
+from cis490_pipeline.store.files import file_sha256, read_table, write_json, write_parquet
 from cis490_pipeline.store.layout import IndexRow, ReceiverStore
 
 SHARD_EPISODES: Final = 256
@@ -251,7 +251,7 @@ def _present(folder: Path, wanted: pl.DataFrame) -> pl.DataFrame:
     index_path = folder / INDEX_FILE
     if not index_path.is_file():
         return pl.DataFrame(schema=INDEX_SCHEMA)
-    index = pl.read_parquet(index_path)
+    index = read_table(index_path)
     if index.schema != INDEX_SCHEMA:
         raise DatasetError(
             f"{index_path}: columns {list(index.schema)}, wanted {list(INDEX_SCHEMA)}; "

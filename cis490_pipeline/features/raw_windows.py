@@ -20,6 +20,7 @@ from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.features.summary_rows import row_file, table_height
 from cis490_pipeline.features.window_data import fits_in_memory
 from cis490_pipeline.features.windows import STEPS
+from cis490_pipeline.store.files import scan_table
 
 Array = npt.NDArray[np.float32]
 
@@ -84,7 +85,7 @@ def open_windows(
     names = summary_names(variant)
     if not fits_in_memory(len(keys.y), (len(names),)):
         return keys, InRows(tables, keys.place, variant)
-    X = pl.concat(pl.scan_parquet(table).filter(wanted).select(names) for table in tables)
+    X = pl.concat(scan_table(table).filter(wanted).select(names) for table in tables)
     return keys, InMemory(np.ascontiguousarray(X.collect().to_numpy(), dtype=np.float32))
 
 

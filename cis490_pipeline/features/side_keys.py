@@ -11,6 +11,7 @@ import polars as pl
 
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.features.summary_rows import table_height
+from cis490_pipeline.store.files import read_table, scan_table
 
 _PIECE_ROWS: Final = 65_536
 _EPISODE: Final = ("episode_id", "host_id")
@@ -51,7 +52,7 @@ def read_side_keys(
     """
     columns = [*_EPISODE, *of_episode]
     numbers: dict[str, int] = {}
-    episodes = [pl.read_parquet(tables[0], columns=columns, n_rows=0)]
+    episodes = [read_table(tables[0], columns=columns, n_rows=0)]
     number, y, places = [], [], []
     class_of = {str(phase): i for i, phase in enumerate(PHASES)}
     for piece in _pieces(tables, wanted, [*columns, "y", place]):
@@ -78,7 +79,7 @@ def _pieces(
     for table in tables:
         height = table_height(table)
         for start in range(0, height, _PIECE_ROWS):
-            rows = pl.scan_parquet(table).slice(start, _PIECE_ROWS)
+            rows = scan_table(table).slice(start, _PIECE_ROWS)
             piece = rows.with_row_index(_ROW, offset=before + start).filter(wanted).select(columns)
             if (found := piece.collect()).height:
                 yield found

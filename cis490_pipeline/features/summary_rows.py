@@ -11,7 +11,7 @@ from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.row_file import RowFile
 from cis490_pipeline.features.summary import summary_names
-from cis490_pipeline.store.files import atomic_write
+from cis490_pipeline.store.files import atomic_write, scan_table
 
 ROWS_SUFFIX: Final = ".rows"
 _PIECE_ROWS: Final = 16_384
@@ -55,11 +55,11 @@ def row_file(shard: Path) -> RowFile:
 
 def table_height(table: Path) -> int:
     """Rows of a parquet file, from its footer."""
-    return int(pl.scan_parquet(table).select(pl.len()).collect().item())
+    return int(scan_table(table).select(pl.len()).collect().item())
 
 
 def _write_rows(file: BinaryIO, shard: Path, n_rows: int) -> None:
-    features = pl.scan_parquet(shard).select(summary_names(Variant.ORACLE))
+    features = scan_table(shard).select(summary_names(Variant.ORACLE))
     total = hashlib.sha256()
     for start in range(0, n_rows, _PIECE_ROWS):
         piece = features.slice(start, _PIECE_ROWS).collect().to_numpy()

@@ -1,7 +1,9 @@
 """Materialize a recipe in this process, recorded where the UI reads it."""
 
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -37,22 +39,39 @@ def instance_of(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
         return
     home = workspace.paths.dagster.resolve()
     home.mkdir(parents=True, exist_ok=True)
-    overrides = {
-        "storage": {"sqlite": {"base_dir": str(home)}},
-        "local_artifact_storage": {
-            "module": "dagster._core.storage.root",
-            "class": "LocalArtifactStorage",
-            "config": {"base_dir": str(home)},
-        },
-        "compute_logs": {
-            "module": "dagster._core.storage.noop_compute_log_manager",
-            "class": "NoOpComputeLogManager",
-        },
-        "telemetry": {"enabled": False},
-    }
-    ref = InstanceRef.from_dir(str(home), overrides=overrides)
-    with dg.DagsterInstance.from_ref(ref) as instance:
-        yield instance
+    with _without_query(home) as base:
+        overrides = {
+            "storage": {"sqlite": {"base_dir": str(base)}},
+            "local_artifact_storage": {
+                "module": "dagster._core.storage.root",
+                "class": "LocalArtifactStorage",
+                "config": {"base_dir": str(base)},
+            },
+            "compute_logs": {
+                "module": "dagster._core.storage.noop_compute_log_manager",
+                "class": "NoOpComputeLogManager",
+            },
+            "telemetry": {"enabled": False},
+        }
+        ref = InstanceRef.from_dir(str(base), overrides=overrides)
+        with dg.DagsterInstance.from_ref(ref) as instance:
+            yield instance
+
+
+@contextmanager
+def _without_query(folder: Path) -> Iterator[Path]:
+    """Return a path of a folder without ``?``, by a link for as long as the block runs if needed.
+
+    Dagster makes an address ``sqlite:///FOLDER/runs.db`` of it, in which a query begins there, and
+    would keep its files in another folder.
+    """
+    if "?" not in str(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="cis490-dagster-") as temporary:
+        link = Path(temporary) / "home"
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
 
 
 def materialize_recipe(

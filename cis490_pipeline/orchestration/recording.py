@@ -4,17 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from cis490_pipeline.experiment.stage import Outcome
 from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.store.files import table_schema
 
 
 def columns_of(table: Path) -> dict[str, dg.MetadataValue[Any]]:
     """Return the metadata entry that shows the columns of a parquet file, by name and type."""
     columns = [
-        dg.TableColumn(name, str(kind).lower())
-        for name, kind in pl.read_parquet_schema(table).items()
+        dg.TableColumn(name, str(kind).lower()) for name, kind in table_schema(table).items()
     ]
     return {"dagster/column_schema": dg.TableMetadataValue.table_schema(dg.TableSchema(columns))}
 

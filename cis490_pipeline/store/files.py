@@ -1,10 +1,13 @@
 """Files written whole or not at all, and digests that mean the same on every machine."""
 
+import errno
 import hashlib
+import io
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -15,6 +18,28 @@ from cis490_pipeline.errors import StoreError
 from cis490_pipeline.store.json_text import decode_value
 
 _CHUNK: Final = 1 << 20
+_MAX_STEM: Final = 200
+"""Bytes of a name that its temporary one repeats: file systems allow 255 for the whole."""
+
+
+@contextmanager
+def naming(path: Path, attempt: str) -> Iterator[None]:
+    """Give every `OSError` of a block the path and the attempt, keeping its number and class.
+
+    A failing ``write`` or ``fsync`` says "No space left on device" and not where.
+
+    Parameters
+    ----------
+    path : the file or folder the block is about; a fault that names another keeps that name.
+    attempt : what fails, such as ``cannot be written``.
+    """
+    try:
+        yield
+    except OSError as fault:
+        if fault.filename is not None:
+            raise
+        number = errno.EIO if fault.errno is None else fault.errno
+        raise OSError(number, f"{attempt}: {fault.strerror or fault}", str(path)) from fault
 
 
 def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -24,15 +49,37 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     ----------
     path : the file to make or replace; missing folders are made.
     write : is handed the open binary file; what it raises is passed on and leaves `path` as it was.
+
+    Raises
+    ------
+    OSError
+        Naming `path`, whatever the system call that failed; no temporary file is left behind.
     """
+    stem = os.fsdecode(os.fsencode(path.name)[:_MAX_STEM])
+    temporary = path.with_name(f".{stem}.{secrets.token_hex(6)}.tmp")
+    with naming(path, "cannot be written"):
+        try:
+            _write_and_rename(path, temporary, write)
+        except OSError as fault:
+            if fault.filename != str(temporary):
+                raise
+            # The name that the caller knows.
+            raise OSError(fault.errno, fault.strerror) from fault
+
+
+def _write_and_rename(path: Path, temporary: Path, write: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    # "x" and no tempfile module: the result gets the permissions of the umask, not 0600.
+    stream = temporary.open("xb")
     try:
-        # "x" and no tempfile module: the result gets the permissions of the umask, not 0600.
-        with temporary.open("xb") as stream:
+        try:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
+        finally:
+            # Closing flushes again what a full disk refused: the first fault is the one to tell.
+            with suppress(OSError):
+                stream.close()
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -99,7 +146,64 @@ def read_object(path: Path, *keys: str) -> dict[str, Any]:
 
 def write_parquet(path: Path, frame: pl.DataFrame) -> None:
     """Write a frame as zstd-compressed parquet, atomically."""
-    atomic_write(path, lambda stream: frame.write_parquet(stream, compression="zstd"))
+    # Compressed in memory first: polars turns a full disk into an error of its own, without a path.
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    atomic_write(path, lambda stream: stream.write(buffer.getbuffer()))
+
+
+def read_table(
+    path: Path, *, columns: Sequence[str] | None = None, n_rows: int | None = None
+) -> pl.DataFrame:
+    """Read one parquet file by its literal path: ``[``, ``*`` and ``?`` in it stand for themselves.
+
+    Parameters
+    ----------
+    path : of the file. Polars reads ``data/exp[1]`` as a pattern, which ``data/exp1`` matches.
+    columns : only these; by default all.
+    n_rows : only the first so many; by default all.
+
+    Raises
+    ------
+    OSError
+        If the file is missing or cannot be read; names it.
+    StoreError
+        If it is no parquet; names it.
+    """
+    chosen = None if columns is None else list(columns)
+    with naming(path, "cannot be read"), _parquet(path):
+        with path.open("rb"):
+            pass  # polars says "No such file" without a number
+        return pl.read_parquet(
+            path, columns=chosen, n_rows=n_rows, glob=False, hive_partitioning=False
+        )
+
+
+def scan_table(path: Path) -> pl.LazyFrame:
+    """Open one parquet file lazily by its literal path, as `read_table` does.
+
+    Its faults come when it is collected: scan only what was checked by its digest.
+    """
+    return pl.scan_parquet(path, glob=False, hive_partitioning=False)
+
+
+def table_schema(path: Path) -> pl.Schema:
+    """Return names and types of a parquet file's columns, read from its footer.
+
+    Raises
+    ------
+    OSError, StoreError
+        As `read_table`.
+    """
+    return read_table(path, n_rows=0).schema
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except pl.exceptions.PolarsError as wrong:
+        raise StoreError(f"{path}: no parquet that can be read: {wrong}; make it again") from wrong
 
 
 def printable(name: str) -> str:

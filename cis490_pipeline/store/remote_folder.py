@@ -120,7 +120,7 @@ class RemoteFolder:
             with _as_os_error(where):
                 content = self._fs.cat_file(f"{self._root}/{name}", start=start, end=wanted)
             if len(content) != stop - start:
-                raise OSError(f"{where}: was replaced while it was being read")
+                raise OSError(errno.EIO, "was replaced while it was being read", where)
             yield content
 
     def read(self, name: str, entry: Entry) -> bytes:
@@ -283,6 +283,6 @@ def _as_os_error(where: str) -> Iterator[None]:
             raise
         # Its number decides which subclass it becomes: FileNotFoundError stays one.
         number = fault.errno if fault.errno is not None else errno.EIO
-        raise OSError(number, f"{where}: {fault.strerror or fault}") from fault
+        raise OSError(number, str(fault.strerror or fault), where) from fault
     except Exception as fault:
-        raise OSError(errno.EIO, f"{where}: {type(fault).__name__}: {fault}") from fault
+        raise OSError(errno.EIO, f"{type(fault).__name__}: {fault}", where) from fault

@@ -10,7 +10,7 @@ from cis490_pipeline.experiment.dataset import FeatureShards
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.layout import EpisodeStore
 from cis490_pipeline_tests.cli.runs import Cli
-from cis490_pipeline_tests.experiment.runs import SAMPLE, SIX, arrays_in, flip_a_byte
+from cis490_pipeline_tests.experiment.runs import SAMPLE, SIX, arrays_in, copy_store, flip_a_byte
 
 EPISODE = f"{SIX[0].host_id}/{SIX[0].episode_id}"
 
@@ -162,3 +162,23 @@ def test_split_is_readable(cli: Cli) -> None:
     done = cli("split")
 
     assert (done.code, done.out.splitlines()[0]) == (0, "recipe: host")
+
+
+@pytest.mark.parametrize("name", ["[lab]", "a?b*", "50% #1", "~", "a\nb", "[red]:smile:"])
+def test_a_data_folder_may_be_called_anything(name: str, small_store: Path, plain: Cli) -> None:
+    place = ("--store", str(small_store), "--data", f"{Path.cwd()}/{name}", "--workers", "1")
+    validated, again = plain("validate", *place), plain("validate", "--json", *place)
+
+    assert (validated.code, again.code) == (0, 0)
+    assert again.json["archives_read"] == 0
+    assert f"verdicts are in {Path.cwd()}/{name}/processed/validation_v1.parquet" in validated.err
+
+
+def test_a_data_folder_named_like_a_pattern_is_not_the_one_it_matches(
+    small_store: Path, tmp_path: Path, plain: Cli
+) -> None:
+    plain("validate", "--data", "exp1", "--store", str(small_store))
+    other = copy_store(tmp_path / "other", SIX[:2]).root
+    counted = plain("validate", "--data", "exp[1]", "--store", str(other), "--json")
+
+    assert counted.json["counts"]["accepted"] == 2

@@ -1,5 +1,6 @@
 import shutil
 
+import dagster as dg
 import pytest
 
 from cis490_pipeline.config import Settings
@@ -114,3 +115,14 @@ def test_a_failed_step_is_named_with_its_cause(tmp_path):
         PipelineError, match=r"corpus__validation_sweep: .*StoreError: .*nowhere: no such store"
     ):
         bring_up_to_date(Workspace(settings))
+
+
+@pytest.mark.parametrize("name", ["[lab]", "a?b", "a#b", "50%(x)s", "a b"])
+def test_what_is_recorded_lies_in_the_data_folder_whatever_that_is_called(name, tmp_path):
+    data = tmp_path / "here" / name
+    with instance_of(workspace_in(data)) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization(INDEX))
+
+    with instance_of(workspace_in(data)) as instance:
+        assert instance.fetch_materializations(key_of(INDEX), limit=1).records
+    assert list((tmp_path / "here").iterdir()) == [data]

@@ -136,7 +136,7 @@ def test_what_a_backend_calls_its_faults_is_an_error_of_io_that_names_the_place(
         raise RuntimeError("no route")
 
     monkeypatch.setattr(folder._fs, "find", fail)
-    with pytest.raises(OSError, match=f"{memory_place}/a: RuntimeError: no route"):
+    with pytest.raises(OSError, match=f"RuntimeError: no route: '{memory_place}/a'"):
         folder.find("a")
 
 

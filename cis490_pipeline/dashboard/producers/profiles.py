@@ -8,7 +8,6 @@ from typing import Final
 import click
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from cis490_pipeline.dashboard.producers.options import (
     Places,
@@ -27,7 +26,7 @@ from cis490_pipeline.features.channels import POSITION
 from cis490_pipeline.features.dataset import read_manifest
 from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.features.resample import GRID_HZ, STEP_NS
-from cis490_pipeline.store.files import digest
+from cis490_pipeline.store.files import digest, read_table
 
 BEFORE_S: Final = 20
 AFTER_S: Final = 40
@@ -153,7 +152,7 @@ def profile_events(places: Places, channels: Sequence[str]) -> Iterator[Event]:
     """
     if not places.validation.is_file():
         raise DatasetError(f"{places.validation}: no such file; make it with cis490 run")
-    index = pl.read_parquet(places.validation, columns=["episode_id", "profile"])
+    index = read_table(places.validation, columns=["episode_id", "profile"])
     manifest = read_manifest(places.tensors, "tensor")
     grids = GridStore(places.tensors / manifest["grids_folder"])
     rows = grids.frame.join(index.drop_nulls("profile"), on="episode_id").sort("episode_id")

@@ -29,7 +29,7 @@ from cis490_pipeline.features.dataset import read_manifest as dataset
 from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.splits.persist import load_split
 from cis490_pipeline.splits.split import Split
-from cis490_pipeline.store.files import digest
+from cis490_pipeline.store.files import digest, read_table
 
 MODELS = tuple((architecture, variant) for architecture in Architecture for variant in Variant)
 BATCH = 512
@@ -70,7 +70,7 @@ class Scores:
         index = self.places.validation
         if not index.is_file():
             raise SplitError(f"{index}: no such file; make it with cis490 run")
-        return load_split(index.parent / "split_v1.json").restricted(pl.read_parquet(index))
+        return load_split(index.parent / "split_v1.json").restricted(read_table(index))
 
     def require_train_hosts(self, hosts: tuple[str, ...]) -> None:
         """Refuse a split that trained on other hosts than these.

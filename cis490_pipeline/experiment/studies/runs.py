@@ -11,7 +11,7 @@ import polars as pl
 
 from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
 from cis490_pipeline.domain.terms import model_name
-from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.errors import DatasetError, StoreError
 from cis490_pipeline.evaluation.predictions import PREDICTIONS_VERSION, prediction_frame
 from cis490_pipeline.experiment.studies.pool import Arrangement, WindowPool, chosen
 from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
@@ -19,7 +19,7 @@ from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.dataset import CalibratedWindows, fit_calibrator, load_windows
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
-from cis490_pipeline.store.files import digest, write_parquet
+from cis490_pipeline.store.files import digest, read_table, write_parquet
 
 RUNS_VERSION: Final = "1"
 """Raised when the same arrangement would be trained or scored in another way."""
@@ -175,6 +175,6 @@ def _batches(n: int) -> list[npt.NDArray[np.int64]]:
 def _read(path: Path) -> pl.DataFrame | None:
     """Return what is kept at a path, or None: half a file is as good as none."""
     try:
-        return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError):
+        return read_table(path)
+    except (FileNotFoundError, StoreError):
         return None

@@ -25,7 +25,7 @@ from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS
-from cis490_pipeline.store.files import digest, read_object, write_json
+from cis490_pipeline.store.files import digest, read_object, read_table, write_json
 
 STUDY_VERSION: Final = "2"
 """Raised when a section is computed in another way."""
@@ -230,7 +230,7 @@ def _stored(workspace: Workspace, recipe: Recipe) -> dict[str, Any] | None:
 
 def _index(workspace: Workspace, recipe: Recipe, episodes: pl.DataFrame) -> pl.DataFrame:
     """Episodes of a study that have a side of the recipe."""
-    index = pl.read_parquet(workspace.paths.validation_index(recipe))
+    index = read_table(workspace.paths.validation_index(recipe))
     placed = index.filter(pl.col("side") != Side.EXCLUDED)
     return placed.join(episodes.select("episode_id"), on="episode_id", how="semi").sort(
         "episode_id"
