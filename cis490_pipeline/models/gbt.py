@@ -14,6 +14,7 @@ from cis490_pipeline.errors import CheckpointError, TrainingError
 from cis490_pipeline.evaluation.confusion import confusion, macro_f1
 from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.models.base import BaseModel, ModelState, Probabilities
+from cis490_pipeline.models.booster_check import require_sound_booster
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.gbt_data import WindowBatches, pages_folder
 from cis490_pipeline.training.balance import class_weights
@@ -190,6 +191,7 @@ class Gbt(BaseModel):
         return ModelState(booster=bytes(self.booster_.save_raw("ubj")))
 
     def _restore(self, state: ModelState) -> None:
+        require_sound_booster(state.booster, n_features=self.spec.n_columns)
         booster = xgb.Booster({"nthread": self.config.threads, "verbosity": 0})
         try:
             booster.load_model(bytearray(state.booster))
