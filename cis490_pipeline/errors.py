@@ -12,6 +12,14 @@ class ConfigError(PipelineError):
     """A setting is missing, unknown or out of range."""
 
 
+class StateNotKeptError(PipelineError):
+    """A dashboard's events cannot be written to disk, so that none of them is acknowledged."""
+
+    def __init__(self, message: str, *, no_room: bool) -> None:
+        super().__init__(message)
+        self.no_room = no_room
+
+
 class WorkerDiedError(PipelineError):
     """A worker process ended in the middle of a task, without a word.
 

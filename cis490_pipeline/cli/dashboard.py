@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -64,18 +65,25 @@ def dashboard(
         tls=tls is not None,
     )
     path = state_file or _state_file(settings)
-    if fresh:
-        path.unlink(missing_ok=True)
-    hub, journal = open_hub(path)
+    hub, journal = open_hub(path, fresh=fresh)
+    assert journal is not None, "a path was given"
+    if journal.n_skipped:
+        click.echo(
+            f"{path}: {journal.n_skipped} lines keep no event of this version's; they are left out",
+            err=True,
+        )
     try:
         served = Dashboard(access=access, hub=hub, limits=Limits(browsers=browsers))
-        asyncio.run(_until_stopped(served, port, tls))
+        # Not earlier: a dashboard that cannot listen has forgotten nothing.
+        forget = journal.begin_anew if fresh else None
+        asyncio.run(_until_stopped(served, port, tls, forget))
     finally:
-        if journal is not None:
-            journal.close()
+        journal.close()
 
 
-async def _until_stopped(served: Dashboard, port: int, tls: ssl.SSLContext | None) -> None:
+async def _until_stopped(
+    served: Dashboard, port: int, tls: ssl.SSLContext | None, listening: Callable[[], None] | None
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -85,6 +93,8 @@ async def _until_stopped(served: Dashboard, port: int, tls: ssl.SSLContext | Non
     host = f"[{served.access.host}]" if ":" in served.access.host else served.access.host
 
     def ready(port: int) -> None:
+        if listening is not None:
+            listening()
         click.echo(f"dashboard at {scheme}://{host}:{port}/ (stop it with Ctrl-C)", err=True)
 
     await serve(served, port, tls=tls, ready=ready, stop=stop)

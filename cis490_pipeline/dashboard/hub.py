@@ -51,7 +51,7 @@ class Hub:
         """Streams cut off because nothing could be written for too long."""
         self.n_overflows = 0
         self.journal_fault: str | None = None
-        """Why the state is no longer noted on disk."""
+        """What is wrong with the state on disk."""
         self._journal = journal
         self._ring = Ring()
         self._seq = 0
@@ -66,11 +66,19 @@ class Hub:
         return len(self._browsers)
 
     def publish(self, events: list[Event], now: Callable[[], int] = unix_ms) -> Delivery:
-        """Take events into the state and the next frame."""
+        """Take events to the disk, into the state and into the next frame.
+
+        Raises
+        ------
+        StateNotKeptError
+            If they cannot be written; then none of them was taken.
+        """
+        lines = [self.state.encode(event) for event in events]
+        self._note(events, lines)
         now_ms = now()
         taken = duplicates = 0
-        for event in events:
-            outcome, key, encoded = self.state.apply(event, now_ms)
+        for event, line in zip(events, lines, strict=True):
+            outcome, key, encoded = self.state.apply(event, now_ms, line)
             if outcome is Outcome.DUPLICATE:
                 duplicates += 1
             elif outcome is Outcome.TAKEN:
@@ -88,7 +96,7 @@ class Hub:
         )
 
     def flush(self) -> None:
-        """Make a frame of what is pending, hand it to every browser, and note it on disk."""
+        """Make a frame of what is pending, and hand it to every browser."""
         if not self._pending:
             return
         events, self._pending, self._pending_bytes = self._pending, {}, 0
@@ -98,17 +106,28 @@ class Hub:
         self._ring.append(frame)
         for browser in self._browsers:
             browser.offer(frame)
-        if self._journal is not None:
-            self._note(self._journal, events)
 
-    def _note(self, journal: Journal, events: dict[Key, bytes]) -> None:
+    def _note(self, events: list[Event], lines: list[bytes]) -> None:
+        if self._journal is None:
+            return
+        # All before any is applied: what is shown and acknowledged is what a restart shows.
+        new = (
+            line for event, line in zip(events, lines, strict=True) if not self.state.knows(event)
+        )
         try:
-            journal.append(events.values())
-        except OSError as error:
-            # A full disk must not end the picture; every browser is told what a restart will lose.
-            self.journal_fault = f"state is no longer kept: {error.strerror}"
-            self._journal = None
+            self._journal.append(new)
+        finally:
+            self._see_fault(self._journal)
+
+    def _see_fault(self, journal: Journal) -> None:
+        if journal.fault != self.journal_fault:
+            self.journal_fault = journal.fault
             self._changed = True
+
+    async def keep(self, stop: asyncio.Event) -> None:
+        """Keep the state on disk until stopped."""
+        if self._journal is not None:
+            await self._journal.maintain(stop)
 
     async def run(self) -> None:
         """Send frames and status until cancelled."""
@@ -116,6 +135,8 @@ class Hub:
         while True:
             await asyncio.sleep(TICK_S)
             self.flush()
+            if self._journal is not None:
+                self._see_fault(self._journal)
             now = time.monotonic()
             if now - beaten >= HEARTBEAT_S or (self._changed and now - told >= STATUS_S):
                 told = beaten = now

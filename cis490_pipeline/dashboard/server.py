@@ -21,7 +21,7 @@ from cis490_pipeline.dashboard.journal import Journal
 from cis490_pipeline.dashboard.pages import Pages
 from cis490_pipeline.dashboard.state import State
 from cis490_pipeline.dashboard.stream import stream
-from cis490_pipeline.errors import ConfigError
+from cis490_pipeline.errors import ConfigError, StateNotKeptError
 from cis490_pipeline.events.contract import decode, json_schema
 
 DEFAULT_PORT: Final = 8447
@@ -78,7 +78,10 @@ class Dashboard:
             events = decode(body)
         except msgspec.DecodeError as error:
             return refusal(422, str(error))
-        delivery = self.hub.publish(events)
+        try:
+            delivery = self.hub.publish(events)
+        except StateNotKeptError as error:
+            return refusal(507 if error.no_room else 503, str(error), **{"Retry-After": "5"})
         answer = {"delivered": delivery.delivered}
         if delivery.duplicates:
             answer["duplicates"] = delivery.duplicates
@@ -108,8 +111,12 @@ class Dashboard:
         )
 
     async def _running(self, _app: web.Application) -> AsyncIterator[None]:
+        stop = asyncio.Event()
+        keeping = asyncio.create_task(self.hub.keep(stop))
         ticking = asyncio.create_task(self.hub.run())
         yield
+        stop.set()
+        await keeping
         ticking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await ticking
@@ -161,8 +168,8 @@ async def serve(
         await runner.cleanup()
 
 
-def open_hub(state_file: Path | None) -> tuple[Hub, Journal | None]:
-    """Return a hub with what a file holds, and the open file."""
+def open_hub(state_file: Path | None, *, fresh: bool = False) -> tuple[Hub, Journal | None]:
+    """Return a hub with what a file holds, and the open file; a fresh one with nothing."""
     state = State()
-    journal = None if state_file is None else Journal(state_file, state)
+    journal = None if state_file is None else Journal(state_file, state, fresh=fresh)
     return Hub(state, journal), journal

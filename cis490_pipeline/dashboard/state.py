@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -13,6 +13,7 @@ from cis490_pipeline.events.contract import Event
 
 MAX_KNOWN_IDS: Final = 20_000
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Key = tuple[str, Hashable]
 """An event's type and what tells it apart within the type."""
 
@@ -29,10 +30,10 @@ class Outcome(Enum):
 class Feed:
     """What arrived of one type."""
 
-    received: int = 0
-    last_ms: int | None = None
+    received: Count = 0
+    last_ms: Count | None = None
     """Unix time of the last arrival, duplicates included."""
-    left_out: int = 0
+    left_out: Count = 0
     """Events that found no room."""
 
 
@@ -76,13 +77,24 @@ class State:
         self._known_ids: OrderedDict[str, None] = OrderedDict()
         self._encoder = msgspec.json.Encoder()
 
-    def apply(self, event: Event, now_ms: int) -> tuple[Outcome, Key, bytes]:
+    def knows(self, event: Event) -> bool:
+        """Whether an event came before, by its id."""
+        return event.event_id is not None and event.event_id in self._known_ids
+
+    def encode(self, event: Event) -> bytes:
+        """Return an event's JSON."""
+        return self._encoder.encode(event)
+
+    def apply(
+        self, event: Event, now_ms: int, encoded: bytes | None = None
+    ) -> tuple[Outcome, Key, bytes]:
         """Take one event.
 
         Parameters
         ----------
         event : of the contract.
         now_ms : Unix time of its arrival, ms.
+        encoded : its JSON, if that is made already.
 
         Returns
         -------
@@ -94,10 +106,11 @@ class State:
         feed.last_ms = now_ms
         shelf = self._shelves[name]
         key = shelf.rule.key(event)
-        if event.event_id is not None and event.event_id in self._known_ids:
+        if event.event_id is not None and self.knows(event):
             self._known_ids.move_to_end(event.event_id)
             return Outcome.DUPLICATE, (name, key), b""
-        encoded = self._encoder.encode(event)
+        if encoded is None:
+            encoded = self.encode(event)
         if not shelf.put(key, encoded):
             feed.left_out += 1
             return Outcome.LEFT_OUT, (name, key), b""
