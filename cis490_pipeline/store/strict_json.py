@@ -1,6 +1,7 @@
 """JSON as the episode format wants it: no key twice, no NaN, UTF-8 only."""
 
 import json
+from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 MAX_LINE_BYTES: Final = 1 << 20
@@ -44,9 +45,18 @@ def parse_object(text: bytes) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise DuplicateKeyError(next(key for key in keys if keys.count(key) > 1))
+        raise DuplicateKeyError(_first_repeated(key for key, _ in pairs))
     return result
+
+
+def _first_repeated(keys: Iterable[str]) -> str:
+    """First key that was there before, in one pass: a fault may cost no more than a sound line."""
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    raise AssertionError("fewer keys than pairs, and none of them twice")
 
 
 def _refuse_constant(word: str) -> NoReturn:
@@ -58,3 +68,6 @@ def _refuse_half_pairs(value: object) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise ValueError("holds half a surrogate pair, which no text can") from None
+    except RecursionError:
+        # Writing goes deeper than reading did.
+        raise ValueError("nested too deep") from None
