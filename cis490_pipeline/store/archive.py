@@ -6,24 +6,29 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from cis490_pipeline.domain import Source
 from cis490_pipeline.errors import EpisodeRejectedError
-from cis490_pipeline.store.files import file_sha256
-from cis490_pipeline.store.layout import ARCHIVE_SUFFIX
-from cis490_pipeline.store.reasons import Finding, Reason
-from cis490_pipeline.store.tar_stream import (
+from cis490_pipeline.store.archive_errors import (
     CorruptArchiveError,
     OversizeError,
-    tar_members,
+    UnsupportedArchiveError,
 )
+from cis490_pipeline.store.files import kind_of_file, open_regular, stream_sha256
+from cis490_pipeline.store.layout import ARCHIVE_SUFFIX
+from cis490_pipeline.store.member_content import kept_lines, kept_start
+from cis490_pipeline.store.reasons import Finding, Reason
+from cis490_pipeline.store.tar_stream import tar_members
+from cis490_pipeline.store.zstd_frames import foreign_kind
 
 META: Final = "meta.json"
 LABELS: Final = "labels.jsonl"
 EVENTS: Final = "events.jsonl"
 DONE: Final = "done.marker"
 PERF: Final = "telemetry-perf.jsonl"
+_PIECE_BYTES: Final = 1 << 20
+_HEAD_BYTES: Final = 512
 READ_MEMBERS: Final = frozenset({META, LABELS, EVENTS, DONE, *(s.member for s in Source)})
 """Members whose content is kept in memory; all others are only counted."""
 
@@ -32,6 +37,8 @@ READ_MEMBERS: Final = frozenset({META, LABELS, EVENTS, DONE, *(s.member for s in
 class Limits:
     """How much of a member, of an episode, and how many members are read at most."""
 
+    archive_bytes: int = 1 << 30
+    """Of an archive as it lies there, compressed: a larger one is not even hashed."""
     member_bytes: int = 256 << 20
     total_bytes: int = 1 << 30
     n_members: int = 64
@@ -78,20 +85,21 @@ def unpack(
     limits = limits or Limits()
     if path.is_dir():
         return _unpack_folder(path, limits)
-    before = path.stat()
-    unpacked = Unpacked(sha256=file_sha256(path))
-    if expected_sha256 is not None and unpacked.sha256 != expected_sha256:
-        unpacked.complete = False
-        unpacked.fault(
-            Reason.SHA256_MISMATCH,
-            f"{path.name} has sha256 {unpacked.sha256}, the index says {expected_sha256}",
-        )
-        return unpacked
-    _unpack_archive(path, limits, unpacked)
+    with open_regular(path) as stream:
+        before = os.fstat(stream.fileno())
+        unpacked = _unpack_stream(path, stream, before.st_size, expected_sha256, limits)
     if _identity(path.stat()) != _identity(before):
         # What was unpacked may not be what was hashed; the next sweep finds it at rest.
         raise OSError(f"{path}: was replaced while it was being read")
     return unpacked
+
+
+def archive_size_finding(name: str, n_bytes: int, limits: Limits) -> Finding | None:
+    """Return ``member_too_large`` if an archive is larger, compressed, than is read at all."""
+    if n_bytes <= limits.archive_bytes:
+        return None
+    text = f"{name}: has {n_bytes} bytes, at most {limits.archive_bytes} are read"
+    return Finding(Reason.MEMBER_TOO_LARGE, text)
 
 
 def read_members(path: Path, expected_sha256: str | None = None) -> dict[str, bytes]:
@@ -105,8 +113,8 @@ def read_members(path: Path, expected_sha256: str | None = None) -> dict[str, by
     Raises
     ------
     EpisodeRejectedError
-        With the reason codes ``sha256_mismatch``, ``archive_corrupt``, ``unsafe_member`` or
-        ``member_too_large``.
+        With the reason codes ``sha256_mismatch``, ``archive_corrupt``, ``archive_unsupported``,
+        ``unsafe_member`` or ``member_too_large``.
     OSError
         If the file system fails.
     """
@@ -134,35 +142,59 @@ def content_digest(contents: dict[str, bytes]) -> str | None:
     return total.hexdigest() if n_bytes else None
 
 
-def _unpack_archive(path: Path, limits: Limits, unpacked: Unpacked) -> None:
+def _unpack_stream(
+    path: Path, stream: BinaryIO, n_bytes: int, expected_sha256: str | None, limits: Limits
+) -> Unpacked:
+    too_large = archive_size_finding(path.name, n_bytes, limits)
+    if too_large is not None:
+        return Unpacked(complete=False, findings=[too_large])
+    unpacked = Unpacked(sha256=stream_sha256(stream))
+    stream.seek(0)
+    if expected_sha256 is not None and unpacked.sha256 != expected_sha256:
+        unpacked.complete = False
+        kind = foreign_kind(stream.read(_HEAD_BYTES))
+        unpacked.fault(
+            Reason.SHA256_MISMATCH,
+            f"{path.name} has sha256 {unpacked.sha256}, the index says {expected_sha256}"
+            + (f"; it {kind}" if kind else ""),
+        )
+        return unpacked
+    _unpack_archive(path, stream, limits, unpacked)
+    return unpacked
+
+
+def _unpack_archive(path: Path, stream: BinaryIO, limits: Limits, unpacked: Unpacked) -> None:
     episode_id = path.name.removesuffix(ARCHIVE_SUFFIX)
     own_folders = {".", episode_id, f"./{episode_id}"}
     own_prefixes = {"", *(f"{folder}/" for folder in own_folders)}
     budget = _Budget(limits, unpacked)
     try:
-        with path.open("rb") as stream:
-            # Headers and padding come on top of the members' own bytes.
-            overhead = (limits.n_members + 16) * 4096
-            members = tar_members(stream, limits.total_bytes + overhead)
-            for number, member in enumerate(members):
-                if number == limits.n_entries:
-                    raise OversizeError(f"has more than {limits.n_entries} entries")
-                if member.is_folder and member.name in own_folders:
-                    continue
-                base = member.name.rpartition("/")[2]
-                prefix = member.name.removesuffix(base)
-                if not member.is_file or prefix not in own_prefixes or not base:
-                    told = f"member {_short(member.name)} is {member.describe()}"
-                    unpacked.fault(Reason.UNSAFE_MEMBER, told)
-                    continue
-                if budget.admits(base, member.size):
-                    _keep(unpacked, base, member.pieces())
+        # Headers and padding come on top of the members' own bytes.
+        overhead = (limits.n_members + 16) * 4096
+        for number, member in enumerate(tar_members(stream, limits.total_bytes + overhead)):
+            if number == limits.n_entries:
+                raise OversizeError(f"has more than {limits.n_entries} entries")
+            if member.is_folder and member.name in own_folders:
+                continue
+            base = member.name.rpartition("/")[2]
+            prefix = member.name.removesuffix(base)
+            if not member.is_file or prefix not in own_prefixes or not base:
+                told = f"member {_short(member.name)} is {member.describe()}"
+                unpacked.fault(Reason.UNSAFE_MEMBER, told)
+                continue
+            if budget.admits(base, member.size):
+                _keep(unpacked, base, member.pieces())
     except OversizeError as wrong:
-        unpacked.complete = False
-        unpacked.fault(Reason.MEMBER_TOO_LARGE, f"{path.name}: {wrong}")
+        _stop(unpacked, Reason.MEMBER_TOO_LARGE, f"{path.name}: {wrong}")
+    except UnsupportedArchiveError as wrong:
+        _stop(unpacked, Reason.ARCHIVE_UNSUPPORTED, f"{path.name}: {wrong}")
     except CorruptArchiveError as wrong:
-        unpacked.complete = False
-        unpacked.fault(Reason.ARCHIVE_CORRUPT, f"{path.name}: {wrong}")
+        _stop(unpacked, Reason.ARCHIVE_CORRUPT, f"{path.name}: {wrong}")
+
+
+def _stop(unpacked: Unpacked, reason: Reason, detail: str) -> None:
+    unpacked.complete = False
+    unpacked.fault(reason, detail)
 
 
 def _unpack_folder(path: Path, limits: Limits) -> Unpacked:
@@ -172,23 +204,13 @@ def _unpack_folder(path: Path, limits: Limits) -> Unpacked:
     try:
         names = sorted(entry.name for entry in os.scandir(folder))
         for name in names[: limits.n_entries]:
-            # Looked at before it is opened, and again after: opening a device can act on it, and
-            # between the two calls a link could be slipped in.
-            before = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if not stat.S_ISREG(before.st_mode):
-                unpacked.fault(
-                    Reason.UNSAFE_MEMBER, f"{_short(name)} is {_kind(before.st_mode)}, not a file"
-                )
-                continue
-            if not budget.admits(name, before.st_size):
-                continue
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            opened = os.open(name, flags, dir_fd=folder)
-            with os.fdopen(opened, "rb") as stream:
-                if not stat.S_ISREG(os.fstat(opened).st_mode):
-                    raise OSError(f"{path / name}: was replaced while it was being read")
-                content = stream.read(before.st_size)
-            _keep(unpacked, name, iter([content]))
+            seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if not stat.S_ISREG(seen.st_mode):
+                kind = kind_of_file(seen.st_mode)
+                unpacked.fault(Reason.UNSAFE_MEMBER, f"{_short(name)} is {kind}, not a file")
+            elif budget.admits(name, seen.st_size):
+                with open_regular(name, follow=False, dir_fd=folder) as stream:
+                    _keep(unpacked, name, _pieces(stream, seen.st_size))
         if len(names) > limits.n_entries:
             unpacked.complete = False
             told = f"{path.name}: has more than {limits.n_entries} entries"
@@ -241,9 +263,17 @@ class _Budget:
         return False
 
 
+def _pieces(stream: BinaryIO, n_bytes: int) -> Iterator[bytes]:
+    """Yield a file's bytes, no more of them than it had when it was looked at."""
+    while n_bytes > 0 and (piece := stream.read(min(n_bytes, _PIECE_BYTES))):
+        n_bytes -= len(piece)
+        yield piece
+
+
 def _keep(unpacked: Unpacked, name: str, pieces: Iterator[bytes]) -> None:
     if name in READ_MEMBERS:
-        unpacked.contents[name] = b"".join(pieces)
+        keep = kept_start if name in (META, DONE) else kept_lines
+        unpacked.contents[name] = keep(pieces)
         unpacked.line_counts[name] = None
     else:
         unpacked.line_counts[name] = sum(piece.count(b"\n") for piece in pieces)
@@ -255,9 +285,3 @@ def _short(name: str) -> str:
 
 def _identity(seen: os.stat_result) -> tuple[int, int, int]:
     return seen.st_ino, seen.st_size, seen.st_mtime_ns
-
-
-def _kind(mode: int) -> str:
-    if stat.S_ISLNK(mode):
-        return "a link"
-    return "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -120,7 +121,8 @@ def read_json(path: Path) -> Any:
         it.
     """
     try:
-        return decode_value(path.read_bytes())
+        with open_regular(path) as stream:
+            return decode_value(stream.read())
     except FileNotFoundError as missing:
         raise StoreError(f"{path}: no such file") from missing
     except msgspec.DecodeError as wrong:
@@ -211,12 +213,62 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
+def open_regular(path: Path | str, *, follow: bool = True, dir_fd: int | None = None) -> BinaryIO:
+    """Open a file for reading if it is a regular one; no pipe is waited for, no device touched.
+
+    Parameters
+    ----------
+    path : of the file; a bare name if `dir_fd` is given.
+    follow : whether the path may end in a link.
+    dir_fd : an open folder that `path` is relative to.
+
+    Raises
+    ------
+    OSError
+        If it is no regular file, or cannot be opened; the message names it.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    # Looked at before it is opened, as opening a device can act on it, and again after, as another
+    # may have been put in its place.
+    mode = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode
+    if stat.S_ISREG(mode):
+        opened = os.open(path, flags, dir_fd=dir_fd)
+        mode = os.fstat(opened).st_mode
+        if stat.S_ISREG(mode):
+            return os.fdopen(opened, "rb")
+        os.close(opened)
+    raise OSError(errno.EINVAL, f"is {kind_of_file(mode)}, not a regular file", str(path))
+
+
+def kind_of_file(mode: int) -> str:
+    """Say in words what kind of file a mode (`st_mode`) is of."""
+    kinds = {
+        stat.S_IFREG: "a file",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFLNK: "a link",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file's bytes, read in pieces."""
+    """Return the SHA-256 (hex) of a regular file's bytes, read in pieces.
+
+    Raises
+    ------
+    OSError
+        If it is no regular file, or cannot be read.
+    """
+    with open_regular(path) as stream:
+        return stream_sha256(stream)
+
+
+def stream_sha256(stream: BinaryIO) -> str:
+    """Return the SHA-256 (hex) of what a file holds from where it stands on, read in pieces."""
     total = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(_CHUNK):
-            total.update(piece)
+    while piece := stream.read(_CHUNK):
+        total.update(piece)
     return total.hexdigest()
 
 

@@ -13,6 +13,7 @@ class Reason(StrEnum):
 
     SHA256_MISMATCH = "sha256_mismatch"
     ARCHIVE_CORRUPT = "archive_corrupt"
+    ARCHIVE_UNSUPPORTED = "archive_unsupported"
     UNSAFE_MEMBER = "unsafe_member"
     MEMBER_TOO_LARGE = "member_too_large"
     MISSING_MEMBER = "missing_member"
@@ -58,6 +59,7 @@ class Reason(StrEnum):
 _MEANINGS: Final = {
     Reason.SHA256_MISMATCH: "the archive is not the one the receiver indexed",
     Reason.ARCHIVE_CORRUPT: "the archive is damaged or cut short",
+    Reason.ARCHIVE_UNSUPPORTED: "the archive asks for more memory, or more, than a reader gives",
     Reason.UNSAFE_MEMBER: "the archive holds a link, a device, a member twice or a path outside",
     Reason.MEMBER_TOO_LARGE: "a member, the episode or the number of members is over the limits",
     Reason.MISSING_MEMBER: "a file the format asks for is not there",

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cis490_pipeline.domain import Address, EpisodeRef
 from cis490_pipeline.errors import StoreError
-from cis490_pipeline.store.archive import PERF, READ_MEMBERS, Limits
+from cis490_pipeline.store.archive import PERF, READ_MEMBERS, Limits, archive_size_finding
 from cis490_pipeline.store.files import printable
 from cis490_pipeline.store.layout import (
     ARCHIVE_SUFFIX,
@@ -149,10 +149,9 @@ class RemoteStore(ReceiverStore):
 
     def _fetch_archive(self, ref: EpisodeRef, entry: Entry, scratch: Path) -> Reading:
         name = f"{ref.episode_id}{ARCHIVE_SUFFIX}"
-        # Compressed it can hardly be larger than what may come out of it.
-        if entry.size > (limit := self._limits.total_bytes):
-            text = f"{name}: has {entry.size} bytes, at most {limit} are fetched"
-            return Reading(None, (Finding(Reason.MEMBER_TOO_LARGE, text),))
+        too_large = archive_size_finding(name, entry.size, self._limits)
+        if too_large is not None:
+            return Reading(None, (too_large,))
         self._folder.fetch(f"{_FOLDER}/{ref.host_id}/{name}", scratch / name, entry=entry)
         return Reading(scratch / name)
 

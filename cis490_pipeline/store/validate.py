@@ -19,7 +19,7 @@ from cis490_pipeline.store.files import printable
 from cis490_pipeline.store.layout import IndexRow, ReceiverStore
 from cis490_pipeline.store.reasons import Finding, Reason, verdict_of
 
-RULES_VERSION: Final = "2"
+RULES_VERSION: Final = "3"
 """Raised whenever a rule changes; verdicts of other versions are made again."""
 
 MAX_DETAILS: Final = 100

@@ -1,8 +1,10 @@
 """Archives made to fool or to break a reader, each with the reasons it must get."""
 
+import gzip
 import io
 import tarfile
 from collections.abc import Callable
+from functools import partial
 
 import zstandard
 
@@ -16,6 +18,35 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"") -> byt
     info.type, info.size = kind, len(content)
     padding = b"\0" * (-len(content) % 512)
     return info.tobuf(tarfile.GNU_FORMAT) + content + padding
+
+
+def summed(header: bytes) -> bytes:
+    """Give a changed header block the checksum of its bytes."""
+    counted = header[:148] + b" " * 8 + header[156:]
+    return header[:148] + b"%06o\0 " % sum(counted) + header[156:]
+
+
+def sized(field: bytes, kind: bytes = tarfile.REGTYPE, name: str = "netflow.jsonl") -> bytes:
+    """Return a header block whose size field has these 12 bytes."""
+    header = entry(name, kind)
+    return summed(header[:124] + field.ljust(12, b"\0") + header[136:])
+
+
+def base_256(value: int) -> bytes:
+    """Return a size field as GNU tar writes numbers that octal digits cannot hold."""
+    return (b"\xff" if value < 0 else b"\x80") + (value % (1 << 88)).to_bytes(11, "big")
+
+
+def pax_sized(value: bytes, key: bytes = b"size") -> bytes:
+    """Put a pax record of a size before a large member whose own header tells a small one."""
+    return endless(pax({key: value}) + entry("netflow.jsonl"))
+
+
+def endless(start: bytes) -> bytes:
+    """Let 600 MiB of zeros follow, in little."""
+    compressor = zstandard.ZstdCompressor().compressobj()
+    parts = [compressor.compress(start), *(compressor.compress(bytes(MIB)) for _ in range(600))]
+    return b"".join([*parts, compressor.flush()])
 
 
 def pax(records: dict[bytes, bytes], kind: bytes = tarfile.XHDTYPE) -> bytes:
@@ -79,6 +110,29 @@ def in_frames(content: bytes, n: int) -> bytes:
     return between.join(map(zstandard.compress, pieces))
 
 
+def cut(n_bytes: int, *, checksum: bool) -> bytes:
+    """Cut the last bytes off an archive whose tar ends in so many zeros that none are missed."""
+    compressor = zstandard.ZstdCompressor(write_checksum=checksum)
+    return compressor.compress(plain_tar() + bytes(10 * 512))[:-n_bytes]
+
+
+def with_dictionary(dict_id: int | None) -> bytes:
+    tar = plain_tar()
+    if dict_id is None:
+        asked = zstandard.ZstdCompressionDict(tar[:40_000])
+    else:
+        asked = zstandard.train_dictionary(
+            4096, [tar[i : i + 400] for i in range(0, 80_000, 400)], dict_id=dict_id
+        )
+    return zstandard.ZstdCompressor(dict_data=asked).compress(tar)
+
+
+def tiny_blocks(n: int) -> bytes:
+    """Return a frame of so many blocks of no bytes."""
+    magic = (0xFD2FB528).to_bytes(4, "little")
+    return magic + b"\x00\x58" + b"\x00\x00\x00" * n + b"\x01\x00\x00"
+
+
 def wide_window(log2: int) -> bytes:
     """Return a frame that asks the reader for a window of 2^log2 bytes."""
     asked = zstandard.ZstdCompressionParameters(window_log=log2)
@@ -92,6 +146,16 @@ def sparse_map(n: int) -> bytes:
     return alone(pax(records), entry("x", content=b"%d\n" % (n // 2) + b"0\n" * n))
 
 
+def long_member(n_mib: int) -> bytes:
+    """Return an archive with one member of so many MiB in which no line ends."""
+    compressor = zstandard.ZstdCompressor().compressobj()
+    info = tarfile.TarInfo("netflow.jsonl")
+    info.size = n_mib * MIB
+    parts = [compressor.compress(info.tobuf(tarfile.GNU_FORMAT))]
+    parts += [compressor.compress(b" " * MIB) for _ in range(n_mib)]
+    return b"".join([*parts, compressor.compress(bytes(1024)), compressor.flush()])
+
+
 def long_line(n_bytes: int) -> bytes:
     row = b'{"t_wall_ns": 1, "x": [' + b"[]," * (n_bytes // 3) + b"0]}\n"
     return MadeEpisode(raw={"netflow.jsonl": row}).archive()
@@ -102,6 +166,9 @@ def rows_of(line: bytes, n: int) -> bytes:
 
 
 UNSAFE, CORRUPT, LARGE = ["unsafe_member"], ["archive_corrupt"], ["member_too_large"]
+UNSUPPORTED = ["archive_unsupported"]
+ALONE = ["missing_member", "unfinished", "unsafe_member"]
+"""Of an archive that holds one unsafe member and nothing else."""
 
 HOSTILE: dict[str, tuple[Callable[[], bytes], list[str]]] = {
     "climbs out": (lambda: spoiled(entry("../../etc/cron.d/x", content=b"x")), UNSAFE),
@@ -139,11 +206,54 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], list[str]]] = {
     "pax size no number": (lambda: alone(pax({b"size": b"many"}), entry("x")), None),
     "pax record torn": (lambda: alone(entry("pax", tarfile.XHDTYPE, b"99999 path=x\n")), CORRUPT),
     "sparse by map": (lambda: sparse_map(100), None),
-    "sparse by long map": (lambda: sparse_map(4 * MIB), LARGE),
+    "sparse by long map": (lambda: sparse_map(4 * MIB), ALONE),
     "sparse map torn": (
         lambda: alone(
             pax({b"GNU.sparse.major": b"1", b"GNU.sparse.minor": b"0"}), entry("x", content=b"5\n1")
         ),
+        ALONE,
+    ),
+    "sparse sizes below zero": (
+        lambda: alone(
+            pax({b"GNU.sparse.realsize": b"-1", b"GNU.sparse.map": b"-1,-1", b"size": b"0"}),
+            entry("x"),
+        ),
+        ALONE,
+    ),
+    "old sparse map without end": (
+        lambda: endless(summed(entry("x", b"S")[:482] + b"\1" + entry("x", b"S")[483:])),
+        None,
+    ),
+    "pax size of minus one": (lambda: pax_sized(b"-1"), CORRUPT),
+    "pax size with a plus": (lambda: pax_sized(b"+5"), CORRUPT),
+    "pax size with an underscore": (lambda: pax_sized(b"1_0"), CORRUPT),
+    "pax size in other digits": (lambda: pax_sized("\u0665".encode()), CORRUPT),
+    "pax size of 2^63": (lambda: pax_sized(b"9223372036854775808"), CORRUPT),
+    "pax size of 4,300 digits": (lambda: pax_sized(b"9" * 4300), CORRUPT),
+    "pax size blank": (lambda: pax_sized(b""), CORRUPT),
+    "pax size for all": (
+        lambda: alone(pax({b"size": b"1"}, tarfile.XGLTYPE), entry("x")),
+        CORRUPT,
+    ),
+    "pax record of length zero": (lambda: alone(entry("pax", b"x", b"0 a=b\n")), CORRUPT),
+    "base 256 of minus one": (lambda: endless(sized(base_256(-1))), CORRUPT),
+    "base 256 of minus 512": (lambda: endless(sized(base_256(-512))), CORRUPT),
+    "base 256 of the least": (lambda: endless(sized(base_256(-(2**62)))), CORRUPT),
+    "base 256 of 2^63": (lambda: endless(sized(base_256(2**63))), CORRUPT),
+    "base 256 of 2^62": (lambda: endless(sized(base_256(2**62))), None),
+    "octal below zero": (lambda: endless(sized(b"-0000000001")), CORRUPT),
+    "octal with a plus": (lambda: endless(sized(b"+0000000001")), CORRUPT),
+    "octal blank": (lambda: endless(sized(b" " * 11)), CORRUPT),
+    "octal of nothing": (lambda: endless(sized(b"")), CORRUPT),
+    "octal with a nine": (lambda: endless(sized(b"00000000009")), CORRUPT),
+    "long name below zero": (
+        lambda: endless(sized(base_256(-1), tarfile.GNUTYPE_LONGNAME)),
+        CORRUPT,
+    ),
+    "pax header below zero": (lambda: endless(sized(base_256(-1), tarfile.XHDTYPE)), CORRUPT),
+    "device below zero": (lambda: endless(sized(base_256(-1), tarfile.BLKTYPE)), CORRUPT),
+    "described twice": (
+        lambda: alone(pax({b"path": b"a"}), pax({b"path": b"b"}), entry("c")),
         CORRUPT,
     ),
     "negative size": (
@@ -164,7 +274,34 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], list[str]]] = {
     ),
     "frame in a frame": (lambda: zstandard.compress(zstandard.compress(plain_tar())), CORRUPT),
     "garbage after it": (lambda: spoiled() + b"and then some", CORRUPT),
-    "window of 1 GiB": (lambda: wide_window(30), CORRUPT),
+    "one byte after it": (lambda: spoiled() + b"\n", CORRUPT),
+    "zeros after it": (lambda: spoiled() + bytes(512), CORRUPT),
+    **{
+        f"cut by {n}, {'with' if checksum else 'without'} a checksum": (
+            partial(cut, n, checksum=checksum),
+            CORRUPT,
+        )
+        for n in (1, 2, 3, 4, 7)
+        for checksum in (True, False)
+    },
+    "one closing block": (
+        lambda: zstandard.compress(entry("stderr.log") + bytes(512)),
+        CORRUPT,
+    ),
+    "a byte short of two closing blocks": (
+        lambda: zstandard.compress(entry("stderr.log") + bytes(1023)),
+        CORRUPT,
+    ),
+    "tar after tar": (lambda: zstandard.compress(plain_tar() + plain_tar()), CORRUPT),
+    "window of 1 GiB": (lambda: wide_window(30), UNSUPPORTED),
+    "dictionary with a number": (lambda: with_dictionary(77), UNSUPPORTED),
+    "dictionary without a number": (lambda: with_dictionary(None), CORRUPT),
+    "gzip by another name": (lambda: gzip.compress(plain_tar(), mtime=0), CORRUPT),
+    "tar that is not compressed": (plain_tar, CORRUPT),
+    "empty file": (lambda: b"", CORRUPT),
+    "only frames to skip": (lambda: b"\x50\x2a\x4d\x18" + bytes(4), CORRUPT),
+    "a million blocks": (lambda: tiny_blocks(1_000_000), UNSUPPORTED),
+    "a line of 200 MiB": (lambda: long_member(200), None),
     "window of 64 MiB": (lambda: wide_window(26), []),
     "one long line": (lambda: long_line(16 * MIB), None),
     "two million short lines": (lambda: rows_of(b'{"t_wall_ns":1}\n', 2_000_001), None),

@@ -1,6 +1,7 @@
 import io
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import zstandard
 
 from cis490_pipeline.errors import EpisodeRejectedError
 from cis490_pipeline.store.archive import Limits, content_digest, read_members, unpack
+from cis490_pipeline.store.reasons import Reason
 from cis490_pipeline_tests.store.episodes import REF, MadeEpisode
+from cis490_pipeline_tests.store.hostile import wide_window
 
 SMALL = Limits(member_bytes=1000, total_bytes=3000, n_members=5)
 
@@ -186,3 +189,57 @@ def test_content_digest_ignores_labels_but_not_which_source_rows_are_of() -> Non
     assert content_digest(members) == content_digest(relabelled)
     assert content_digest(members) != content_digest(moved)
     assert content_digest({"meta.json": b"{}"}) is None
+
+
+def test_archive_over_the_limit_is_refused_before_it_is_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"{REF.episode_id}.tar.zst"
+    with path.open("wb") as sparse:
+        sparse.truncate(8 << 30)
+    monkeypatch.setattr("cis490_pipeline.store.archive.stream_sha256", refuse_to_hash)
+
+    unpacked = unpack(path)
+
+    assert [str(finding) for finding in unpacked.findings] == [
+        f"member_too_large: {path.name}: has 8589934592 bytes, at most 1073741824 are read"
+    ]
+    assert (unpacked.sha256, unpacked.complete) == (None, False)
+
+
+def refuse_to_hash(_: object) -> str:
+    raise AssertionError("hashed")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_archive_that_is_no_regular_file_is_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / f"{REF.episode_id}.tar.zst"
+    make(path)
+
+    with pytest.raises(OSError, match=r"is a (pipe|device), not a regular file: .*tar\.zst"):
+        unpack(path)
+
+
+def test_mismatch_says_what_the_file_is_instead(tmp_path: Path) -> None:
+    path = tmp_path / f"{REF.episode_id}.tar.zst"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+
+    (finding,) = unpack(path, "0" * 64).findings
+
+    assert finding.reason is Reason.SHA256_MISMATCH
+    assert "it is a pointer of git-lfs, not the archive itself" in finding.detail
+
+
+def test_archive_that_asks_for_too_much_memory_is_unsupported_with_what_to_do(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / f"{REF.episode_id}.tar.zst"
+    path.write_bytes(wide_window(30))
+
+    (finding,) = unpack(path).findings
+
+    assert finding.reason is Reason.ARCHIVE_UNSUPPORTED
+    assert "asks for a window of 1073741824 bytes" in finding.detail
+    assert "pack it again" in finding.detail

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import zstandard
@@ -33,7 +33,7 @@ from cis490_pipeline_tests.store.episodes import (
 from cis490_pipeline_tests.store.hostile import HOSTILE, plain_tar
 
 MAX_SECONDS = 30.0
-MAX_MIB = 500
+MAX_MIB = 300
 
 
 @pytest.fixture(scope="module")
@@ -174,12 +174,12 @@ def test_archive_replaced_while_it_is_read_is_errored_not_judged(
     row = MadeEpisode().write(tmp_path)
     path = EpisodeStore(tmp_path).archive_path(REF)
 
-    def replace_after_hashing(_: Path) -> str | None:
+    def replace_after_hashing(_: BinaryIO) -> str | None:
         path.rename(path.with_suffix(".old"))
         path.write_bytes(MadeEpisode(labels=[]).archive())
         return row.sha256
 
-    monkeypatch.setattr("cis490_pipeline.store.archive.file_sha256", replace_after_hashing)
+    monkeypatch.setattr("cis490_pipeline.store.archive.stream_sha256", replace_after_hashing)
     verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
 
     assert (verdict["status"], verdict["reasons"]) == ("errored", [])

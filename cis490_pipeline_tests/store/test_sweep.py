@@ -159,11 +159,11 @@ def test_what_changed_is_read_again(
 def test_errored_episode_is_tried_again(
     store: EpisodeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_path: Path) -> str:
+    def fail(_: object) -> str:
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cis490_pipeline.store.archive.file_sha256", fail)
+        patch.setattr("cis490_pipeline.store.archive.stream_sha256", fail)
         broken = sweep(store, None, SerialCompute())
     mended = sweep(store, broken.frame, SerialCompute())
 
