@@ -8,9 +8,11 @@ posting across; the checks of Host and Origin are against those.
 import hashlib
 import hmac
 import ipaddress
+import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -19,8 +21,21 @@ from cis490_pipeline.errors import ConfigError
 MIN_TOKEN_LENGTH: Final = 16
 SESSION_S: Final = 12 * 3600
 COOKIE: Final = "cis490_session"
+_NONCE: Final = 32
+"""Characters of a cookie that are random."""
 _LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Session(Enum):
+    """What a browser's cookie is."""
+
+    NONE = "none"
+    """No cookie of ours, so that nothing was compared."""
+    FORGED = "forged"
+    """Made with another token: a guess, or from before the token was changed."""
+    ENDED = "ended"
+    GOOD = "good"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +97,10 @@ class Access:
         """Whether a request comes from a page of this dashboard, given its known ``Host``."""
         return origin.lower() in {f"{scheme}://{host.lower()}" for scheme in _DEFAULT_PORTS}
 
-    def bears_token(self, authorization: str) -> bool:
-        """Whether an ``Authorization`` header holds the token; ``True`` if none is wanted."""
-        if self.token is None:
-            return True
+    def presented(self, authorization: str) -> str:
+        """Return the token that an ``Authorization`` header presents; empty if none."""
         scheme, _, given = authorization.partition(" ")
-        return scheme.lower() == "bearer" and self.is_token(given.strip())
+        return given.strip() if scheme.lower() == "bearer" else ""
 
     def is_token(self, given: str) -> bool:
         """Compare in a time that does not depend on where the texts differ."""
@@ -98,22 +111,33 @@ class Access:
     def new_session(self) -> str:
         """Return a cookie's value: when it ends, and a proof that this dashboard wrote it.
 
-        Nothing is remembered, so that a restart logs nobody out, and another token everybody.
+        No list of them is kept, so that a restart logs nobody out, and another token everybody.
         """
-        return self._signed(int(self.clock()) + SESSION_S)
+        return self._signed(int(self.clock()) + SESSION_S, secrets.token_hex(_NONCE // 2))
 
-    def has_session(self, cookies: Mapping[str, str]) -> bool:
-        """Whether a browser's cookie is one of ours and has not ended."""
-        value = cookies.get(COOKIE, "")
-        until = value.partition(".")[0]
-        if not (until.isascii() and until.isdecimal() and len(until) < 16):
-            return False
-        known = hmac.compare_digest(self._signed(int(until)).encode(), value.encode())
-        return self.token is not None and known and int(until) > self.clock()
+    def is_session(self, cookie: str) -> bool:
+        """Whether a cookie has the form of one of ours."""
+        return self.until(cookie) >= 0 and len(cookie.partition(".")[2]) > _NONCE
 
-    def _signed(self, until: int) -> str:
+    def session(self, cookie: str) -> Session:
+        """Tell what a browser's cookie is."""
+        if self.token is None or not self.is_session(cookie):
+            return Session.NONE
+        until, _, proof = cookie.partition(".")
+        signed = self._signed(int(until), proof[:_NONCE])
+        if not hmac.compare_digest(signed.encode(), cookie.encode("utf-8", "replace")):
+            return Session.FORGED
+        return Session.GOOD if int(until) > self.clock() else Session.ENDED
+
+    def until(self, cookie: str) -> int:
+        """Return when a cookie says that it ends, s since 1970; -1 if it says nothing."""
+        until = cookie.partition(".")[0]
+        return int(until) if until.isascii() and until.isdecimal() and len(until) < 16 else -1
+
+    def _signed(self, until: int, nonce: str) -> str:
         key = hashlib.sha256(b"session of " + (self.token or "").encode()).digest()
-        return f"{until}.{hmac.new(key, str(until).encode(), hashlib.sha256).hexdigest()}"
+        text = f"{until}.{nonce}".encode("utf-8", "replace")
+        return f"{until}.{nonce}{hmac.new(key, text, hashlib.sha256).hexdigest()}"
 
 
 def _is_literal(name: str) -> bool:

@@ -4,7 +4,8 @@ import asyncio
 
 from aiohttp import web
 
-from cis490_pipeline.dashboard.guard import Limits, address_of, refusal
+from cis490_pipeline.dashboard.answers import refusal
+from cis490_pipeline.dashboard.guard import Limits, address_of
 
 
 async def read_body(
@@ -47,8 +48,6 @@ def _unread(
 ) -> web.Response | None:
     if request.content_type != media_type:
         return refusal(415, f"Content-Type must be {media_type}")
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        return refusal(415, "a compressed body is not read")
     length = request.content_length
     if length is not None and length > at_most:
         return _too_long(at_most)

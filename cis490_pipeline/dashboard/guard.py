@@ -3,41 +3,14 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
-import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from cis490_pipeline.dashboard.access import Access
+from cis490_pipeline.dashboard.answers import HEADERS, refusal
+from cis490_pipeline.dashboard.connections import Connection
 from cis490_pipeline.dashboard.rate import RateLimit
-
-# lit-html makes one policy of trusted types, which only its own templates pass through.
-CONTENT_SECURITY_POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types lit-html",
-    )
-)
-HEADERS: Final = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    # Not no-referrer: with that a browser's form says its origin is null.
-    "Referrer-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Server": "cis490",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +26,17 @@ class Limits:
     requests: RateLimit = field(default_factory=lambda: RateLimit(5_000, 10_000))
     bytes_in: RateLimit = field(default_factory=lambda: RateLimit(64 << 20, 128 << 20))
     wrong_tokens: RateLimit = field(default_factory=lambda: RateLimit(1 / 6, 10))
+    """Of one address, before nothing it presents is compared."""
+    all_wrong_tokens: RateLimit = field(default_factory=lambda: RateLimit(1.0, 100))
+    """Of all addresses that did not have the right one of late."""
+    head_s: float = 10.0
+    """For a request's head to arrive."""
+    idle_s: float = 60.0
+    """Between two requests of a connection."""
+    further: int = 512
+    """Connections besides the streams; one address has at most half of them."""
     write_s: float = 30.0
     """For one write to a stream, before it is cut off."""
-
-
-def refusal(status: int, why: str, **headers: str) -> web.Response:
-    """Return an error as JSON; the text may hold what was sent, so it is cut."""
-    return web.Response(
-        status=status,
-        body=msgspec.json.encode({"error": why[:300]}),
-        content_type="application/json",
-        headers={"Cache-Control": "no-store", **headers},
-    )
 
 
 def address_of(request: web.Request) -> str:
@@ -85,13 +57,21 @@ def guard(access: Access, limits: Limits) -> Middleware:
             refused.force_close()
             return refused
         try:
-            return await handler(request)
+            return await _served(request, handler)
         except web.HTTPException as error:
             # aiohttp's own (no such page, no such method) as JSON like all others.
             headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return refusal(error.status, error.reason, **headers)
 
     return check
+
+
+async def _served(request: web.Request, handler: Handler) -> web.StreamResponse:
+    connection = request.protocol
+    if not isinstance(connection, Connection):
+        return await handler(request)
+    with connection.at_work():
+        return await handler(request)
 
 
 def _refused(
@@ -115,6 +95,9 @@ def _refused(
         request.method == "GET" and headers.get("Sec-Fetch-Mode") == "navigate"
     ):
         return refusal(403, "requests from pages of other sites are not answered")
+    if "Content-Encoding" in headers:
+        # Whoever asks: a few kilobytes may hold gigabytes.
+        return refusal(415, "a body with a Content-Encoding is not read; send it as it is")
     if not limits.requests.allows(address_of(request)):
         return refusal(429, "too many requests from this address", **{"Retry-After": "1"})
     return None

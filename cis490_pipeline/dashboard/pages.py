@@ -6,9 +6,11 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from cis490_pipeline.dashboard.access import COOKIE, SESSION_S, Access
+from cis490_pipeline.dashboard.answers import refusal
 from cis490_pipeline.dashboard.body import read_body
+from cis490_pipeline.dashboard.door import Door
 from cis490_pipeline.dashboard.files import PageFile
-from cis490_pipeline.dashboard.guard import Limits, address_of, refusal
+from cis490_pipeline.dashboard.guard import Limits
 
 MAX_FORM_BYTES: Final = 4_096
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
@@ -17,22 +19,25 @@ FORM_TYPE: Final = "application/x-www-form-urlencoded"
 class Pages:
     """Handlers of what a person's browser asks for."""
 
-    def __init__(self, access: Access, limits: Limits, files: dict[str, PageFile]) -> None:
+    def __init__(
+        self, access: Access, door: Door, limits: Limits, files: dict[str, PageFile]
+    ) -> None:
         self._access = access
+        self._door = door
         self._limits = limits
         self._files = files
 
-    def may_look(self, request: web.Request) -> bool:
-        """Whether a request may see events: no token is wanted, or it has it or a session."""
-        return self._access.bears_token(
-            request.headers.get("Authorization", "")
-        ) or self._access.has_session(request.cookies)
-
     async def page(self, request: web.Request) -> web.Response:
         """``GET /``: the dashboard, or the form that asks for the token."""
-        if self.may_look(request):
+        refused = self._door.refuses(request, sessions=True)
+        if refused is None:
             return self._answer(request, "index.html")
-        return self._answer(request, "login.html", status=401)
+        if refused.status != 401:
+            return refused
+        form = self._answer(request, "login.html", status=401)
+        # One that is no good would be counted again with every look.
+        form.del_cookie(COOKIE, path="/")
+        return form
 
     async def file(self, request: web.Request) -> web.Response:
         """``GET /static/…``: a file of the page; none of them is a secret."""
@@ -40,18 +45,21 @@ class Pages:
 
     async def log_in(self, request: web.Request) -> web.Response:
         """``POST /login``: the token for a cookie."""
+        if (refused := self._door.waits(request)) is not None:
+            return refused
         body = await read_body(request, self._limits, FORM_TYPE, MAX_FORM_BYTES)
         if isinstance(body, web.Response):
             return body
         given = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8).get("token", [""])[0]
-        if not self._access.is_token(given.strip()):
-            if not self._limits.wrong_tokens.allows(address_of(request)):
-                return refusal(429, "too many wrong tokens", **{"Retry-After": "60"})
+        # Again: others may have been compared while this one's body came.
+        if (refused := self._door.waits(request)) is not None:
+            return refused
+        if not self._door.opens(request, given.strip()):
             return self._answer(request, "login-failed.html", status=401)
         response = web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
         response.set_cookie(
             COOKIE,
-            self._access.new_session(),
+            self._door.new_session(),
             max_age=SESSION_S,
             path="/",
             httponly=True,

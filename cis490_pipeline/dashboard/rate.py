@@ -35,6 +35,20 @@ class RateLimit:
 
     def allows(self, address: str, cost: float = 1.0) -> bool:
         """Take from an address's bucket; ``False``, and nothing taken, if there is not enough."""
+        bucket = self._filled(address)
+        if bucket.left < cost:
+            return False
+        bucket.left -= cost
+        return True
+
+    def wait_s(self, address: str, cost: float = 1.0) -> float:
+        """How long until an address's bucket holds enough, s; nothing is taken."""
+        if address not in self._buckets:
+            return 0.0
+        missing = cost - self._filled(address).left
+        return missing / self._per_s if missing > 0 else 0.0
+
+    def _filled(self, address: str) -> _Bucket:
         now = self._clock()
         bucket = self._buckets.get(address)
         if bucket is None:
@@ -45,7 +59,4 @@ class RateLimit:
             self._buckets.move_to_end(address)
         bucket.left = min(self._burst, bucket.left + (now - bucket.at_s) * self._per_s)
         bucket.at_s = now
-        if bucket.left < cost:
-            return False
-        bucket.left -= cost
-        return True
+        return bucket

@@ -13,9 +13,12 @@ from aiohttp import web
 
 from cis490_pipeline import __version__
 from cis490_pipeline.dashboard.access import Access
+from cis490_pipeline.dashboard.answers import refusal
 from cis490_pipeline.dashboard.body import read_body
+from cis490_pipeline.dashboard.connections import Connections
+from cis490_pipeline.dashboard.door import Door
 from cis490_pipeline.dashboard.files import load_files
-from cis490_pipeline.dashboard.guard import Limits, add_headers, address_of, guard, refusal
+from cis490_pipeline.dashboard.guard import Limits, add_headers, guard
 from cis490_pipeline.dashboard.hub import Hub
 from cis490_pipeline.dashboard.journal import Journal
 from cis490_pipeline.dashboard.pages import Pages
@@ -38,7 +41,8 @@ class Dashboard:
 
     def application(self) -> web.Application:
         """Return it as an aiohttp application, which sends frames while it runs."""
-        pages = Pages(self.access, self.limits, load_files())
+        door = Door(self.access, self.limits)
+        pages = Pages(self.access, door, self.limits, load_files())
         app = web.Application(
             middlewares=[guard(self.access, self.limits)], client_max_size=self.limits.body_bytes
         )
@@ -51,26 +55,31 @@ class Dashboard:
             return web.Response(body=schema, content_type="application/schema+json")
 
         async def health(request: web.Request) -> web.Response:
-            return self._health(detailed=pages.may_look(request))
+            refused = door.refuses(request, sessions=True)
+            if refused is not None and refused.status != 401:
+                return refused
+            return self._health(detailed=refused is None)
 
         async def events(request: web.Request) -> web.StreamResponse:
-            if not pages.may_look(request):
-                return self._unknown(request)
+            if (refused := door.refuses(request, sessions=True)) is not None:
+                return refused
             return await stream(request, self.hub, self.limits)
+
+        async def publish(request: web.Request) -> web.Response:
+            # A cookie is no leave to publish: then no page could make a browser do it.
+            refused = door.refuses(request, sessions=False)
+            return await self._publish(request) if refused is None else refused
 
         app.router.add_get("/", pages.page)
         app.router.add_get("/static/{name:.+}", pages.file)
         app.router.add_get("/events", events, allow_head=False)
         app.router.add_get("/healthz", health)
         app.router.add_get("/schema/events-v1.json", serve_schema)
-        app.router.add_post("/publish", self._publish)
+        app.router.add_post("/publish", publish)
         app.router.add_post("/login", pages.log_in)
         return app
 
     async def _publish(self, request: web.Request) -> web.Response:
-        # A cookie is no leave to publish: then no page could make a browser do it.
-        if not self.access.bears_token(request.headers.get("Authorization", "")):
-            return self._unknown(request)
         body = await read_body(request, self.limits, JSON, self.limits.body_bytes)
         if isinstance(body, web.Response):
             return body
@@ -88,14 +97,6 @@ class Dashboard:
         if delivery.left_out:
             answer["left_out"] = delivery.left_out
         return web.Response(body=msgspec.json.encode(answer), content_type=JSON)
-
-    def _unknown(self, request: web.Request) -> web.Response:
-        if not self.limits.wrong_tokens.allows(address_of(request)):
-            refused = refusal(429, "too many wrong tokens", **{"Retry-After": "60"})
-        else:
-            refused = refusal(401, "a token is wanted", **{"WWW-Authenticate": "Bearer"})
-        refused.force_close()
-        return refused
 
     def _health(self, *, detailed: bool) -> web.Response:
         hub = self.hub
@@ -152,20 +153,50 @@ async def serve(
         dashboard.application(), access_log=None, handler_cancellation=True, shutdown_timeout=2.0
     )
     await runner.setup()
-    host = dashboard.access.host
+    limits = dashboard.limits
+    connections = Connections(
+        most=limits.browsers + limits.further,
+        most_each=limits.browsers + limits.further // 2,
+        head_s=limits.head_s,
+        idle_s=limits.idle_s,
+    )
+    listening: asyncio.Server | None = None
     try:
-        site = web.TCPSite(runner, host, port, ssl_context=tls)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ConfigError(
-                f"{host}:{port}: cannot listen there ({error.strerror}); is a dashboard running "
-                "already? --port takes another port"
-            ) from error
-        ready(runner.addresses[0][1])
+        listening = await _listen(connections, runner, dashboard.access.host, port, tls)
+        sweeping = asyncio.create_task(connections.sweep())
+        ready(listening.sockets[0].getsockname()[1])
         await stop.wait()
+        sweeping.cancel()
     finally:
+        if listening is not None:
+            listening.close()
         await runner.cleanup()
+
+
+async def _listen(
+    connections: Connections,
+    runner: web.AppRunner,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+) -> asyncio.Server:
+    assert runner.server is not None, "set up before"
+    loop = asyncio.get_running_loop()
+    wait_s = connections.head_s if tls else None
+    try:
+        return await loop.create_server(
+            connections.factory(runner.server),
+            host,
+            port,
+            ssl=tls,
+            ssl_handshake_timeout=wait_s,
+            ssl_shutdown_timeout=wait_s,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"{host}:{port}: cannot listen there ({error.strerror}); is a dashboard running "
+            "already? --port takes another port"
+        ) from error
 
 
 def open_hub(state_file: Path | None, *, fresh: bool = False) -> tuple[Hub, Journal | None]:

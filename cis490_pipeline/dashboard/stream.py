@@ -4,7 +4,8 @@ import asyncio
 
 from aiohttp import web
 
-from cis490_pipeline.dashboard.guard import Limits, refusal
+from cis490_pipeline.dashboard.answers import refusal
+from cis490_pipeline.dashboard.guard import Limits
 from cis490_pipeline.dashboard.hub import Hub
 
 _HEADERS = {

@@ -7,13 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import ClientResponse
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientResponse, ClientSession, CookieJar
 
 from cis490_pipeline.dashboard.access import Access
 from cis490_pipeline.dashboard.guard import Limits
 from cis490_pipeline.dashboard.hub import Hub
-from cis490_pipeline.dashboard.server import Dashboard
+from cis490_pipeline.dashboard.server import Dashboard, serve
 from cis490_pipeline.dashboard.state import State
 from cis490_pipeline.events.contract import Event, encode
 
@@ -31,22 +30,51 @@ def now(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(limited())
 
 
+@dataclass
+class Client:
+    """A client of a dashboard that listens on a port of its own."""
+
+    session: ClientSession
+    port: int
+    hub: Hub
+
+    def __post_init__(self) -> None:
+        self.get = self.session.get
+        self.post = self.session.post
+        self.request = self.session.request
+        self.options = self.session.options
+
+    @property
+    def server(self) -> "Client":
+        return self
+
+    def make_url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+
 @asynccontextmanager
 async def dashboard(
     access: Access | None = None, limits: Limits | None = None, hub: Hub | None = None
-) -> AsyncIterator[TestClient]:
-    """A client of a dashboard that listens on a port of its own."""
+) -> AsyncIterator[Client]:
+    """Serve a dashboard as the command does."""
     served = Dashboard(
         access=access or Access(), hub=hub or Hub(State()), limits=limits or Limits()
     )
-    server = TestServer(served.application())
-    async with TestClient(server) as client:
-        client.hub = served.hub  # type: ignore[attr-defined]
-        yield client
+    stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(served, 0, ready=listening.set_result, stop=stop))
+    await asyncio.wait([serving, listening], return_when=asyncio.FIRST_COMPLETED)
+    port = await listening if listening.done() else await serving
+    try:
+        jar = CookieJar(unsafe=True)
+        async with ClientSession(f"http://127.0.0.1:{port}", cookie_jar=jar) as session:
+            yield Client(session, port, served.hub)
+    finally:
+        stop.set()
+        await serving
 
 
 async def publish(
-    client: TestClient, *events: Event | dict[str, Any], **headers: str
+    client: Client, *events: Event | dict[str, Any], **headers: str
 ) -> ClientResponse:
     """Publish events as a producer does."""
     body = (
@@ -109,7 +137,7 @@ class Reader:
 
 
 @asynccontextmanager
-async def stream(client: TestClient, **headers: str) -> AsyncIterator[Reader]:
+async def stream(client: Client, **headers: str) -> AsyncIterator[Reader]:
     """An open stream."""
     async with client.get("/events", headers=headers) as response:
         assert response.status == 200, await response.text()

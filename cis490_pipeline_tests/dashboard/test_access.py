@@ -53,6 +53,6 @@ def test_origins_are_compared_with_the_host_that_was_asked():
 
 
 def test_without_a_token_nobody_has_one():
-    assert Access().bears_token("")
     assert not Access().is_token("")
-    assert Access(token=TOKEN).bears_token(f"bearer {TOKEN}")
+    assert Access(token=TOKEN).presented(f"bearer  {TOKEN} ") == TOKEN
+    assert [Access().presented(h) for h in ("", "Bearer", f"Basic {TOKEN}", TOKEN)] == [""] * 4
