@@ -1,6 +1,7 @@
 """What a live device is measured against: its own first 15 seconds, or a record of it."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -17,6 +18,10 @@ from cis490_pipeline.features.windows import BASELINE_S, BASELINE_STEPS
 Array = npt.NDArray[np.float32]
 
 BASELINE_NS: Final = BASELINE_STEPS * STEP_NS
+MOST: Final = 0.5
+"""A channel is calibrated if it is known in more than this share of the span."""
+JUDGED_SHARE: Final = 0.5
+"""Share of the deployable channels that must be calibrated for the cleanliness check to judge."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,7 +56,9 @@ class Baseline:
 
     @classmethod
     def of_grid(cls, grid: Array, check: CleanlinessCheck | None, name: str) -> Self:
-        """Take the first 15 s of telemetry, which nobody vouches for but the check.
+        """Take the first 15 s of telemetry, which nothing vouches for but the check.
+
+        A channel known in less than most of them stays unknown: one reading is no baseline.
 
         Parameters
         ----------
@@ -59,12 +66,15 @@ class Baseline:
         check : tells a baseline taken while infected, as well as it can.
         name : of what was recorded, for the id.
         """
-        median, iqr = baseline_statistics(grid)
+        enough = known_shares(grid) > MOST
+        known = np.where(enough, grid, np.float32(np.nan))
+        median, iqr = baseline_statistics(known)
+        judged = enough[channel_indices(Variant.REALISTIC)].mean() >= JUDGED_SHARE
         return cls(
             median=median,
             iqr=iqr,
             id=f"episode:{name}",
-            cleanliness=check.judge(grid) if check is not None else None,
+            cleanliness=check.judge(known) if check is not None and judged else None,
             labelled_clean=None,
         )
 
@@ -80,6 +90,20 @@ class Baseline:
         of_source = source_slices(Variant.ORACLE)
         return tuple(s for s, place in of_source.items() if np.isnan(self.median[place]).all())
 
+    def with_source(self, source: Source, grid: Array) -> "Baseline":
+        """Take a source that came later from its own first 15 s; the rest stays.
+
+        Parameters
+        ----------
+        grid : (150, 46) log1p values, the source known in most of them.
+        """
+        enough = known_shares(grid) > MOST
+        median, iqr = baseline_statistics(np.where(enough, grid, np.float32(np.nan)))
+        place = source_slices(Variant.ORACLE)[source]
+        together = self.median.copy(), self.iqr.copy()
+        together[0][place], together[1][place] = median[place], iqr[place]
+        return replace(self, median=together[0], iqr=together[1])
+
     def of_variant(self, variant: Variant) -> tuple[Array, Array]:
         """Median and IQR of the variant's channels, two arrays (n_channels,)."""
         channels = channel_indices(variant)
@@ -92,9 +116,22 @@ class Baseline:
             "id": self.id,
             "suspect": self.suspect,
             "p_value": None if found is None else found.p_value,
-            "why": "not checked: no check, or nothing to look at" if found is None else None,
+            "why": "not checked: no check, or too little is known" if found is None else None,
             "unknown_sources": [str(source) for source in self.unknown_sources],
         }
+
+
+def known_shares(grid: Array) -> npt.NDArray[np.float64]:
+    """Share of the steps in which each channel is known: (n_steps, 46) to (46,)."""
+    shares: npt.NDArray[np.float64] = np.isfinite(grid).mean(axis=0)
+    return shares
+
+
+def source_shares(grid: Array) -> dict[Source, float]:
+    """Share of the steps in which each source's best-known channel is known."""
+    shares = known_shares(grid)
+    places = source_slices(Variant.ORACLE)
+    return {source: float(shares[place].max()) for source, place in places.items()}
 
 
 @dataclass(frozen=True)
@@ -116,3 +153,42 @@ class CalibrationProgress:
     def seconds(self, now_ns: int) -> float:
         """How much of the 15 s has passed, s."""
         return min(max((now_ns - self.start_ns) / NS_PER_S, 0.0), BASELINE_S)
+
+
+def shortfall(grid: Array, read: Collection[Source], alive: Collection[Source]) -> str | None:
+    """Return why a span is no baseline and the next one may be, if it is none.
+
+    Parameters
+    ----------
+    grid : (150, 46) log1p values.
+    read : sources that a model reads.
+    alive : sources that send rows now.
+    """
+    shares = {source: share for source, share in source_shares(grid).items() if source in read}
+    if not any(shares.values()):
+        return "nothing was known in 15 s"
+    short = {
+        source: share for source, share in shares.items() if 0 < share <= MOST and source in alive
+    }
+    if not short and any(share > MOST for share in shares.values()):
+        return None
+    named = short or {source: share for source, share in shares.items() if share > 0}
+    seconds = ", ".join(f"{s} {share * BASELINE_S:.1f} s" for s, share in named.items())
+    return f"too little was known in 15 s ({seconds}; wanted over {MOST * BASELINE_S:g} s)"
+
+
+def calibrated_text(baseline: Baseline, read: Collection[Source]) -> str:
+    """Say what a baseline was taken from, what the check found, and which sources it lacks."""
+    found = baseline.cleanliness
+    said = "calibrated by the first 15 s"
+    if found is None:
+        said += ", not checked"
+    elif found.suspect:
+        said += f", which look INFECTED (p = {found.p_value:.3f}): take the device's record instead"
+    else:
+        said += f" (cleanliness p = {found.p_value:.3f})"
+    missing = [source for source in baseline.unknown_sources if source in read]
+    if missing:
+        names = ", ".join(map(str, missing))
+        said += f"; too little was known of {names}, which stay unknown unless they come soon"
+    return said

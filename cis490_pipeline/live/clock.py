@@ -1,74 +1,78 @@
-"""What time it is on a device that is only heard through its rows, and which of them to believe.
+"""What time it is on a device that is only known by its rows, and which rows fit it.
 
 Rules
 -----
-1. The time is that of the newest row, plus what has passed here since it came. So windows end, and
-   sources fall silent, although nobody sends; and the two machines' clocks need not agree.
-2. A row older than its source's newest by up to 2 s came out of order: it is counted, not used.
-3. A row that is older by more, or more than 60 s ahead of the time, is *astray*: counted, not used.
-4. Once every source that is still heard has sent two rows astray since its last good one, the
-   device's clock has jumped: all rows are forgotten, and time begins anew at the row that showed
-   it. If only one source goes astray, its own clock is wrong, and the others go on.
+1. The time begins where two sources agree on it, or after 5 s where one source is steady
+   (``opening``). The first row alone starts nothing.
+2. It goes on with the rows: it is the newest time that at least two sources that are alive have
+   reached (or the only one has), plus what has passed here since. So windows end, and sources fall
+   silent, although no row arrives; and the two machines' clocks need not agree.
+3. A row older than its source's newest by up to 2 s, or one that was delivered before, is out of
+   order: it is counted, not used.
+4. A row that is older by more, or ahead of the time by more than its source's patience (three of
+   its intervals and 2 s), is held. If its source goes on as before, it was a stray: it is set
+   aside, counted and named. If three rows and a second go on from it, a clock was set:
 
-A step forward of 60 s or less cannot be told from silence, and counts as such.
+   - every source that is alive moved with it, or no other source is alive: the device's clock
+     jumped, and all earlier rows are forgotten; or, up to 60 s ahead, there was silence;
+   - the others go on as before: the source's own clock is off. Once the offset was steady for 5 s
+     it is named, and taken off the source's times.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from cis490_pipeline.domain import NS_PER_S, Source
-from cis490_pipeline.features.resample import STALE_INTERVALS, nominal_ns
+from cis490_pipeline.features.resample import nominal_ns
+from cis490_pipeline.live.opening import AGREE_NS, Opening
+from cis490_pipeline.live.rows import LiveRow
+from cis490_pipeline.live.source_time import Health, SourceTime
+from cis490_pipeline.live.time_texts import (
+    clock_jumped,
+    clock_off,
+    no_time,
+    row_set_aside,
+    worth_naming,
+)
+from cis490_pipeline.live.timeline import (
+    GRACE_NS,
+    LONGEST_PATIENCE_NS,
+    MAX_HELD,
+    MAX_TIMELINES,
+    HeldRow,
+    Timeline,
+    hold,
+    in_order_of_arrival,
+    patience_ns,
+)
 
-GRACE_S: Final = 2.0
-"""Seconds after a window's end until it closes; later rows are unknown to it, and counted."""
 AHEAD_S: Final = 60.0
-"""Seconds that a row may be ahead of the time."""
-ASTRAY_ROWS: Final = 2
+"""Seconds by which all sources may be ahead after a silence; more is a jump."""
+LATEST_NS: Final = 1 << 62
+"""The year 2116: a time beyond it is no reading of a clock."""
 
-_GRACE_NS: Final = round(GRACE_S * NS_PER_S)
 _AHEAD_NS: Final = round(AHEAD_S * NS_PER_S)
+_JOIN_NS: Final = 3 * NS_PER_S
+_STEADY_NS: Final = NS_PER_S
+_MAX_UNCONFIRMED: Final = 50
 
 
-class Placed(StrEnum):
-    """What becomes of a row."""
+@dataclass(frozen=True)
+class Placement:
+    """What becomes of a row, and of those that were held before it.
 
-    USED = "used"
-    OUT_OF_ORDER = "out_of_order"
-    ASTRAY = "astray"
-    JUMPED = "jumped"
-    """Used, and the first of a new time."""
+    Attributes
+    ----------
+    rows : to be used now, their times on the device's clock; ascending for each source.
+    jumped : whether the device's clock jumped: all rows before these are of another time.
+    """
 
-
-class Health(StrEnum):
-    """How a source is."""
-
-    AWAITED = "awaited"
-    """Never heard."""
-    ALIVE = "alive"
-    LATE = "late"
-    """Heard, but its rows are older than a window waits for."""
-    ASTRAY = "astray"
-    """Heard, but its clock is not that of the other sources."""
-    DEAD = "dead"
-    """Not heard for three of its intervals and 2 s more."""
+    rows: tuple[LiveRow, ...] = ()
+    jumped: bool = False
 
 
-@dataclass
-class Heard:
-    """What is known of one source. Times are on the device's clock, Unix ns."""
-
-    newest_ns: int | None = None
-    """Of its newest row used."""
-    heard_ns: int | None = None
-    """The time when a row of it last came, used or not."""
-    n_used: int = 0
-    n_late: int = 0
-    """Rows used that came after a window they lie in had closed."""
-    n_out_of_order: int = 0
-    n_astray: int = 0
-    astray_since_good: int = 0
+_NOTHING: Final = Placement()
 
 
 class DeviceClock:
@@ -80,99 +84,296 @@ class DeviceClock:
     n_jumps : how often the clock jumped.
     """
 
-    def __init__(self) -> None:
-        self.sources: Mapping[Source, Heard] = {source: Heard() for source in Source}
+    def __init__(
+        self,
+        note: Callable[[str], None] = lambda text: None,
+        wall_ns: Callable[[], int] | None = None,
+    ) -> None:
+        """Begin to wait for rows.
+
+        Parameters
+        ----------
+        note : takes what happened, in words.
+        wall_ns : this machine's own clock, Unix ns, where rows arrive as they are made; it decides
+            which of two sources that disagree is right. None for recordings.
+        """
+        self.sources: Mapping[Source, SourceTime] = {s: SourceTime(s) for s in Source}
         self.n_jumps = 0
-        self._newest_ns: int | None = None
+        self._note, self._wall_ns = note, wall_ns
+        self._opening: Opening | None = Opening(wall_ns)
+        self._agreed_ns: int | None = None
         self._came_mono_ns = 0
+        self._n_arrived = 0
+        self._n_aside = 0
+        self._warned = False
 
     @property
     def newest_ns(self) -> int | None:
         """Time of the newest row; None before the first."""
-        return self._newest_ns
+        return max((s.newest_ns for s in self._known()), default=None)
 
     def now_ns(self, mono_ns: int) -> int | None:
-        """Time on the device, Unix ns; None before the first row.
+        """Time on the device, Unix ns; None before it began.
 
         Parameters
         ----------
         mono_ns : what a clock of this machine that never goes back says now.
         """
-        if self._newest_ns is None:
+        if self._agreed_ns is None:
             return None
-        return self._newest_ns + max(0, mono_ns - self._came_mono_ns)
+        return self._agreed_ns + max(0, mono_ns - self._came_mono_ns)
 
-    def place(self, source: Source, t_wall_ns: int, mono_ns: int) -> Placed:
+    def place(self, row: LiveRow, mono_ns: int) -> Placement:
         """Place a row.
 
         Parameters
         ----------
-        source, t_wall_ns : of the row.
+        row : its time as the source stamped it.
         mono_ns : when it came.
         """
-        heard, now = self.sources[source], self.now_ns(mono_ns)
-        placed = self._judge(heard, t_wall_ns, now)
-        if placed is Placed.ASTRAY:
-            heard.n_astray += 1
-            heard.astray_since_good += 1
-            heard.heard_ns = now
-            if not self._all_astray(now):
-                return placed
-            self._begin_anew()
-            placed = Placed.JUMPED
-        if placed is Placed.OUT_OF_ORDER:
-            heard.n_out_of_order += 1
-            heard.heard_ns = now
-            return placed
-        if self._newest_ns is None or t_wall_ns > self._newest_ns:
-            self._newest_ns, self._came_mono_ns = t_wall_ns, mono_ns
-        heard.newest_ns, heard.astray_since_good = t_wall_ns, 0
-        heard.heard_ns = self.now_ns(mono_ns)
-        heard.n_used += 1
-        return placed
+        self._n_arrived += 1
+        if not 0 <= row.t_wall_ns <= LATEST_NS:
+            self._set_aside(row, self.now_ns(mono_ns))
+            return _NOTHING
+        if self._opening is None:
+            return self._follow(HeldRow(row, mono_ns, self.now_ns(mono_ns), self._n_arrived))
+        first = self._opening.add(row, mono_ns, self._n_arrived)
+        for held in self._opening.overflow():
+            self._set_aside(held.row, None)
+        return self._begin(first) if first is not None else self.tick(mono_ns)
+
+    def tick(self, mono_ns: int) -> Placement:
+        """Decide what time alone decides: which source to trust where none agree."""
+        if self._opening is None:
+            return _NOTHING
+        first = self._opening.resolve(mono_ns)
+        if first is not None:
+            return self._begin(first)
+        if not self._warned:
+            self._warn(self._opening)
+        return _NOTHING
+
+    def finish(self, mono_ns: int) -> Placement:
+        """Decide about all that is held: no row will come any more."""
+        placed: list[Placement] = []
+        if self._opening is not None:
+            first = self._opening.resolve(mono_ns, ended=True)
+            if first is None:
+                for held in self._opening.log:
+                    self._set_aside(held.row, None)
+                return _NOTHING
+            placed.append(self._begin(first))
+        for state in self.sources.values():
+            placed += [
+                self._decide(state, timeline, mono_ns, ended=True)
+                for timeline in list(state.timelines)
+                # One that moved together with another is decided about already.
+                if timeline in state.timelines
+            ]
+            self._give_up(state, self.now_ns(mono_ns))
+        return _together(placed)
 
     def health(self, source: Source, mono_ns: int) -> Health:
-        """Say how a source is now."""
-        heard, now = self.sources[source], self.now_ns(mono_ns)
-        if heard.heard_ns is None or now is None:
-            return Health.AWAITED
-        patience = _patience_ns(source)
-        if now - heard.heard_ns > patience:
-            return Health.DEAD
-        if heard.astray_since_good >= ASTRAY_ROWS:
-            return Health.ASTRAY
-        if heard.newest_ns is None or now - heard.newest_ns > patience:
-            return Health.LATE
-        return Health.ALIVE
-
-    def _judge(self, heard: Heard, t_wall_ns: int, now: int | None) -> Placed:
+        """Return how a source is now."""
+        now = self.now_ns(mono_ns)
         if now is None:
-            return Placed.USED
-        if t_wall_ns > now + _AHEAD_NS:
-            return Placed.ASTRAY
-        behind_ns = 0 if heard.newest_ns is None else heard.newest_ns - t_wall_ns
-        if behind_ns > _GRACE_NS:
-            return Placed.ASTRAY
-        return Placed.OUT_OF_ORDER if behind_ns > 0 else Placed.USED
+            stuck = self._opening is not None and self._opening.stuck(source) is not None
+            return Health.ASTRAY if stuck else Health.AWAITED
+        return self.sources[source].health(now)
 
-    def _all_astray(self, now: int | None) -> bool:
-        """Whether every source that is still heard has gone astray."""
-        assert now is not None, "the first row of all is never astray"
-        still_heard = (
-            heard
-            for source, heard in self.sources.items()
-            if heard.heard_ns is not None and now - heard.heard_ns <= _patience_ns(source)
+    def _warn(self, opening: Opening) -> None:
+        """Name the first source whose rows tell no time, once."""
+        for source in Source:
+            row = opening.stuck(source)
+            if row is not None:
+                self._warned = True
+                self._note(no_time(row))
+                return
+
+    def _known(self) -> Iterable[SourceTime]:
+        return (state for state in self.sources.values() if state.has_time)
+
+    def _begin(self, first: LiveRow) -> Placement:
+        """Begin the time at a row, and place all rows that were held."""
+        assert self._opening is not None
+        log, self._opening = self._opening.log, None
+        held = next(held for held in log if held.row is first)
+        placed = [self._accept([held])]
+        for other in log:
+            if other is not held:
+                now = self.now_ns(other.mono_ns)
+                placed.append(self._follow(HeldRow(other.row, other.mono_ns, now, other.order)))
+        return _together(placed)
+
+    def _follow(self, held: HeldRow) -> Placement:
+        assert held.now_ns is not None, "the time has begun"
+        state = self.sources[held.row.source]
+        state.heard_ns = held.now_ns
+        if state.is_out_of_order(held.row):
+            state.n_out_of_order += 1
+            return _NOTHING
+        if state.fits(held.row.t_wall_ns, held.now_ns, AGREE_NS):
+            return self._accept([*state.merged(held.row.t_wall_ns), held])
+        timeline = hold(state.timelines, held)
+        return self._decide(state, timeline, held.mono_ns)
+
+    def _accept(self, rows: Sequence[HeldRow], *, jumped: bool = False) -> Placement:
+        """Use rows, in the order of their arrival."""
+        used = []
+        for held in rows:
+            state = self.sources[held.row.source]
+            taken = state.take(held)
+            if taken is None:
+                continue
+            used.append(taken)
+            self._agree(held.mono_ns)
+        now = self.now_ns(rows[-1].mono_ns) if rows else None
+        for source in {held.row.source for held in rows}:
+            state = self.sources[source]
+            state.heard_ns = now
+            # Its source goes on: what did not fit was a stray.
+            self._give_up(state, now)
+        for state in self.sources.values():
+            for timeline in state.timelines if now is not None else ():
+                timeline.sample(now or 0)
+        return Placement(tuple(used), jumped)
+
+    def _agree(self, mono_ns: int) -> None:
+        """Let the time go on to what two sources have reached."""
+        lead = self.newest_ns
+        assert lead is not None, "a row was just used"
+        reached = sorted(
+            min(lead, state.newest_ns + nominal_ns(state.source))
+            for state in self._known()
+            # One that sends rows which are held does not go on: time does not wait for it.
+            if state.newest_ns >= lead - patience_ns(state.source) and not state.is_astray
         )
-        return all(heard.astray_since_good >= ASTRAY_ROWS for heard in still_heard)
+        agreed = reached[-2] if len(reached) > 1 else min([*reached, lead])
+        if self._agreed_ns is None or agreed > self._agreed_ns:
+            self._agreed_ns, self._came_mono_ns = agreed, mono_ns
 
-    def _begin_anew(self) -> None:
+    def _decide(
+        self, state: SourceTime, timeline: Timeline, mono_ns: int, *, ended: bool = False
+    ) -> Placement:
+        """Use held rows once it is clear which clock was set."""
+        if not timeline.confirmed:
+            self._bound(state, timeline, _MAX_UNCONFIRMED)
+            return _NOTHING
+        others = self._others(state, timeline, self.now_ns(mono_ns))
+        joined = [t for other in others if (t := self._joined(timeline, other)) is not None]
+        if len(joined) == len(others):
+            if joined or ended or timeline.span_ns >= _STEADY_NS:
+                return self._move([timeline, *joined])
+        elif ended or timeline.waited(mono_ns):
+            began = timeline.began.order
+            if any(other.last_good > began for other in others):
+                return self._correct(state, timeline, others)
+            # A source that only begins may send what waited for long: it moves no time.
+            if state.has_time:
+                return self._move([timeline, *joined])
+        self._bound(state, timeline, MAX_HELD)
+        return _NOTHING
+
+    def _others(
+        self, state: SourceTime, timeline: Timeline, now_ns: int | None
+    ) -> list[SourceTime]:
+        """List the other sources that were alive when a timeline began.
+
+        Of a source that only begins: those that are alive still.
+        """
+        asked = timeline.began.now_ns if state.has_time else now_ns
+        return [
+            other
+            for other in self._known()
+            if other is not state
+            and asked is not None
+            and other.heard_ns is not None
+            and asked - other.heard_ns <= patience_ns(other.source)
+        ]
+
+    def _joined(self, timeline: Timeline, other: SourceTime) -> Timeline | None:
+        """Return the timeline of another source that moved with this one."""
+        newest = timeline.newest_ns - self.sources[timeline.source].offset_ns
+        for candidate in other.timelines:
+            if abs(candidate.newest_ns - other.offset_ns - newest) <= _JOIN_NS:
+                return candidate
+        return None
+
+    def _move(self, timelines: Sequence[Timeline]) -> Placement:
+        """Go on with the time of these: the device's clock jumped, or there was silence."""
+        rows = in_order_of_arrival(timelines)
+        states = [self.sources[timeline.source] for timeline in timelines]
+        first = min(
+            timeline.rows[0].row.t_wall_ns - state.offset_ns
+            for timeline, state in zip(timelines, states, strict=True)
+        )
+        for timeline, state in zip(timelines, states, strict=True):
+            state.timelines.remove(timeline)
+        newest = self.newest_ns
+        assert newest is not None, "the time has begun"
+        if 0 <= first - newest <= _AHEAD_NS:
+            return self._accept(rows)
+        now = timelines[0].began.now_ns or newest
         self.n_jumps += 1
-        self._newest_ns = None
-        for heard in self.sources.values():
-            heard.newest_ns = heard.heard_ns = None
-            heard.astray_since_good = 0
+        self._note(clock_jumped(now, first))
+        for state in self.sources.values():
+            self._give_up(state, now)
+            state.forget()
+        self._agreed_ns = None
+        return self._accept(rows, jumped=True)
+
+    def _correct(
+        self, state: SourceTime, timeline: Timeline, others: Sequence[SourceTime]
+    ) -> Placement:
+        """Take a steady offset off the times of a source whose clock alone is off."""
+        offset = timeline.offset_ns()
+        if offset is None:
+            # Rows that catch up, or come in lumps: only what is steady is an offset.
+            while timeline.span_ns > LONGEST_PATIENCE_NS:
+                self._set_aside(timeline.rows[0].row, timeline.rows[0].now_ns)
+                timeline.rows.popleft()
+            self._bound(state, timeline, MAX_HELD)
+            return _NOTHING
+        offset = offset if abs(offset) > GRACE_NS else 0
+        if offset != state.offset_ns:
+            names = [other.source for other in others]
+            ahead = timeline.newest_ns - offset
+            wall = None if self._wall_ns is None else self._wall_ns()
+            self._note(clock_off(state.source, offset, names, ahead, wall))
+        state.offset_ns = offset
+        state.timelines.remove(timeline)
+        return self._accept(list(timeline.rows))
+
+    def _bound(self, state: SourceTime, timeline: Timeline, most: int) -> None:
+        while len(timeline.rows) > most:
+            held = timeline.rows.popleft()
+            self._set_aside(held.row, held.now_ns)
+        while len(state.timelines) > MAX_TIMELINES:
+            shortest = min(state.timelines, key=lambda other: len(other.rows))
+            state.timelines.remove(shortest)
+            for held in shortest.rows:
+                self._set_aside(held.row, held.now_ns)
+
+    def _give_up(self, state: SourceTime, now_ns: int | None) -> None:
+        """Set all held rows of a source aside."""
+        for timeline in state.timelines:
+            for held in timeline.rows:
+                self._set_aside(held.row, held.now_ns if held.now_ns is not None else now_ns)
+        state.timelines.clear()
+
+    def _set_aside(self, row: LiveRow, now_ns: int | None) -> None:
+        self.sources[row.source].n_astray += 1
+        self._n_aside += 1
+        if worth_naming(self._n_aside):
+            self._note(row_set_aside(row, now_ns, self._n_aside))
 
 
-def _patience_ns(source: Source) -> int:
-    """How old a source's last sign may be until it is missed, ns."""
-    return round(STALE_INTERVALS * nominal_ns(source)) + _GRACE_NS
+def _together(placed: Sequence[Placement]) -> Placement:
+    """Join placements that come one after the other; only what follows the last jump counts."""
+    rows: list[LiveRow] = []
+    jumped = False
+    for placement in placed:
+        if placement.jumped:
+            rows, jumped = [], True
+        rows += placement.rows
+    return Placement(tuple(rows), jumped)

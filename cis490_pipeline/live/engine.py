@@ -2,14 +2,16 @@
 
 Rules
 -----
-- The first row starts the time, or the start that is given if it is within a minute of it. With a
-  calibration record windows begin there; without one the first 15 s are the baseline, and windows
-  begin after them.
+- The first row that has a time (``clock``) starts it, or the start that is given if it is within a
+  minute of it. With a calibration record windows begin there; without one the first 15 s are the
+  baseline, and windows begin after them.
 - A window closes 2 s after its end. Rows that come later are unknown to it, and counted.
 - Windows that began before the clock jumped are given up; the next begins at the jump. A
   calibration under way begins again; a finished one stays, and so does the alarm.
-- A calibration in which nothing at all was known begins again.
-- A window of which a model sees nothing gets no prediction, and moves no alarm.
+- A calibration takes sources that are known in most of it. It begins again if there is none, and
+  twice at most for a source that sends by now; a source that comes within 5 minutes is calibrated
+  by its own first 15 s.
+- A window of which a model is given nothing gets no prediction, and moves no alarm.
 """
 
 import time
@@ -17,16 +19,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import numpy as np
-
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.features.channels import source_slices
 from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.resample import STEP_NS, episode_grid
 from cis490_pipeline.features.windows import BASELINE_STEPS, STEPS, STRIDE_STEPS
 from cis490_pipeline.live.buffer import SourceBuffer
-from cis490_pipeline.live.calibration import Baseline, CalibrationProgress
-from cis490_pipeline.live.clock import GRACE_S, DeviceClock, Placed
+from cis490_pipeline.live.calibration import (
+    Baseline,
+    CalibrationProgress,
+    calibrated_text,
+    shortfall,
+    source_shares,
+)
+from cis490_pipeline.live.clock import DeviceClock, Placement
 from cis490_pipeline.live.models import LiveModel, RawWindow
 from cis490_pipeline.live.reports import (
     LiveState,
@@ -36,16 +42,23 @@ from cis490_pipeline.live.reports import (
     seconds_between,
 )
 from cis490_pipeline.live.rows import LiveRow
+from cis490_pipeline.live.source_time import Health
+from cis490_pipeline.live.timeline import GRACE_NS
 from cis490_pipeline.store.columns import Columns
 
 STRIDE_NS: Final = STRIDE_STEPS * STEP_NS
 WINDOW_NS: Final = STEPS * STEP_NS
-_GRACE_NS: Final = round(GRACE_S * NS_PER_S)
 _HISTORY_NS: Final = 5 * NS_PER_S
 """Before a window rows count too: rates are held for up to 3 s."""
 _START_NS: Final = 60 * NS_PER_S
 _FIRST_INDEX: Final = BASELINE_STEPS // STRIDE_STEPS
 _NOTES: Final = 100
+_MAX_AGAIN: Final = 2
+"""Times that a calibration begins again for a source that sent in less than most of it."""
+_LATE_NS: Final = 300 * NS_PER_S
+"""After the calibration: a source that begins later stays unknown; the device may be infected."""
+_LATE_SHARE: Final = 0.8
+"""Share of its first 15 s in which a source that came later must be known."""
 
 
 class LiveEngine:
@@ -66,6 +79,7 @@ class LiveEngine:
         start_ns: Callable[[], int | None] = lambda: None,
         name: str = "live",
         timer: Callable[[], float] = time.perf_counter,
+        wall_ns: Callable[[], int] | None = None,
     ) -> None:
         """Begin to wait for rows.
 
@@ -78,6 +92,7 @@ class LiveEngine:
             with that row.
         name : of what is recorded.
         timer : seconds, to tell how long a window took.
+        wall_ns : this machine's own clock, Unix ns, where rows arrive as they are made.
         """
         self.name = name
         self.notes: deque[str] = deque(maxlen=_NOTES)
@@ -87,13 +102,16 @@ class LiveEngine:
         self._check = check
         self._given_start_ns = start_ns
         self._timer = timer
-        self._clock = DeviceClock()
+        self._clock = DeviceClock(self.notes.append, wall_ns)
         self._buffers = {source: SourceBuffer(source) for source in Source}
         self._calibration: CalibrationProgress | None = None
         self._anchor_ns: int | None = None
         self._next_index = 0 if baseline is not None else _FIRST_INDEX
         self._closed_ns: int | None = None
         self._n_windows = 0
+        self._mono_ns = 0
+        self._n_again = 0
+        self._late_until_ns: int | None = None
 
     @property
     def anchor_ns(self) -> int | None:
@@ -108,25 +126,19 @@ class LiveEngine:
         row : of any source.
         mono_ns : when it came, on a clock of this machine that never goes back.
         """
-        placed = self._clock.place(row.source, row.t_wall_ns, mono_ns)
-        if placed is Placed.JUMPED:
-            self._begin_anew(row.t_wall_ns)
-        elif placed is not Placed.USED:
-            return self.advance(mono_ns)
-        if self._anchor_ns is None:
-            self._begin(row.t_wall_ns)
-        if self._closed_ns is not None and row.t_wall_ns <= self._closed_ns:
-            self._clock.sources[row.source].n_late += 1
-        self._buffers[row.source].add(row)
+        self._use(self._clock.place(row, mono_ns))
         return self.advance(mono_ns)
 
     def advance(self, mono_ns: int) -> list[WindowReport]:
         """Close the windows whose time has come, rows or no rows."""
+        self._mono_ns = mono_ns
+        self._use(self._clock.tick(mono_ns))
         now = self._clock.now_ns(mono_ns)
-        return [] if now is None else self._close_until(now - _GRACE_NS)
+        return [] if now is None else self._close_until(now - GRACE_NS)
 
     def finish(self) -> list[WindowReport]:
         """Close what is complete: no row will come any more."""
+        self._use(self._clock.finish(self._mono_ns))
         newest = self._clock.newest_ns
         # The last row of a stream that ends at the window's end lies up to one step before it.
         return [] if newest is None else self._close_until(newest + STEP_NS)
@@ -153,19 +165,35 @@ class LiveEngine:
 
     def _told(self) -> list[Source]:
         """List the sources that a model reads, or that are heard."""
-        return [s for s in Source if s in self._read or self._clock.sources[s].n_used]
+        return [s for s in Source if s in self._read or self._clock.sources[s].came]
 
     def _source(self, source: Source, now: int | None, mono_ns: int) -> SourceReport:
         heard = self._clock.sources[source]
-        told = now is not None and heard.newest_ns is not None
+        age_ns = None if now is None else heard.age_ns(now)
         return SourceReport(
             health=self._clock.health(source, mono_ns),
-            age_s=seconds_between(heard.newest_ns or 0, now or 0) if told else None,
+            age_s=None if age_ns is None else age_ns / NS_PER_S,
+            offset_s=heard.offset_ns / NS_PER_S,
             n_used=heard.n_used,
             n_late=heard.n_late,
             n_out_of_order=heard.n_out_of_order,
             n_astray=heard.n_astray,
+            n_held=heard.n_held,
         )
+
+    def _use(self, placement: Placement) -> None:
+        """Take rows that have their place in time."""
+        if not placement.rows:
+            return
+        first_ns = min(row.t_wall_ns for row in placement.rows)
+        if placement.jumped:
+            self._begin_again(first_ns)
+        if self._anchor_ns is None:
+            self._begin(first_ns)
+        for row in placement.rows:
+            if self._closed_ns is not None and row.t_wall_ns <= self._closed_ns:
+                self._clock.sources[row.source].n_late += 1
+            self._buffers[row.source].add(row)
 
     def _begin(self, first_ns: int) -> None:
         given = self._given_start_ns()
@@ -176,7 +204,7 @@ class LiveEngine:
             self._calibration = CalibrationProgress(start_ns)
             self.notes.append("calibrating: the first 15 s are the baseline")
 
-    def _begin_anew(self, first_ns: int) -> None:
+    def _begin_again(self, first_ns: int) -> None:
         for buffer in self._buffers.values():
             buffer.clear()
         self._closed_ns = None
@@ -204,17 +232,44 @@ class LiveEngine:
 
     def _calibrate(self, progress: CalibrationProgress) -> None:
         grid = episode_grid(self._rows(), progress.start_ns, BASELINE_STEPS)
-        if not np.isfinite(grid).any():
+        # After some tries, what does not come is gone without.
+        alive = self._alive() if self._n_again < _MAX_AGAIN else ()
+        why = shortfall(grid, self._read, alive)
+        if why is not None:
+            self._n_again += 1
             self._calibration = CalibrationProgress(progress.end_ns)
             self._anchor_ns = progress.end_ns
-            self.notes.append("nothing was known in 15 s: the calibration begins again")
+            self.notes.append(f"{why}: the calibration begins again")
             self._trim(progress.end_ns)
             return
         self._baseline = Baseline.of_grid(grid, self._check, self.name)
         self._calibration = None
         self._closed_ns = progress.end_ns
+        self._late_until_ns = progress.end_ns + _LATE_NS
         self._trim(progress.end_ns)
-        self.notes.append(_calibrated(self._baseline))
+        self.notes.append(calibrated_text(self._baseline, self._read))
+
+    def _alive(self) -> list[Source]:
+        return [s for s in Source if self._clock.health(s, self._mono_ns) is Health.ALIVE]
+
+    def _awaited(self, baseline: Baseline, now_ns: int) -> list[Source]:
+        """List the sources that a calibration taken here lacks, and may still get."""
+        if self._late_until_ns is None or now_ns > self._late_until_ns:
+            return []
+        return [source for source in baseline.unknown_sources if source in self._read]
+
+    def _take_late_sources(self, baseline: Baseline, end_ns: int) -> None:
+        """Calibrate sources that came after the calibration by their own first 15 s."""
+        awaited = self._awaited(baseline, end_ns)
+        if not awaited:
+            return
+        start_ns = end_ns - BASELINE_STEPS * STEP_NS
+        grid = episode_grid(self._rows(), start_ns, BASELINE_STEPS)
+        shares = source_shares(grid)
+        for source in awaited:
+            if shares[source] >= _LATE_SHARE:
+                self._baseline = baseline = baseline.with_source(source, grid)
+                self.notes.append(f"{source} came late: it is calibrated by its own first 15 s")
 
     def _close_next(self, anchor_ns: int, baseline: Baseline) -> WindowReport:
         began = self._timer()
@@ -225,7 +280,10 @@ class LiveEngine:
         self._next_index += 1
         self._n_windows += 1
         self._closed_ns = start_ns + WINDOW_NS
-        self._trim(start_ns + STRIDE_NS)
+        self._take_late_sources(baseline, start_ns + WINDOW_NS)
+        awaited = self._awaited(baseline, start_ns + WINDOW_NS)
+        # The next look at a source that came late goes back 15 s, a window 10.
+        self._trim(start_ns + STRIDE_NS - (STRIDE_NS if awaited else 0))
         return WindowReport(
             window_idx=index,
             t_start_ns=start_ns,
@@ -243,18 +301,3 @@ class LiveEngine:
     def _trim(self, needed_ns: int) -> None:
         for buffer in self._buffers.values():
             buffer.trim(needed_ns - _HISTORY_NS)
-
-
-def _calibrated(baseline: Baseline) -> str:
-    found = baseline.cleanliness
-    said = "calibrated by the first 15 s"
-    if found is None:
-        said += ", not checked"
-    elif found.suspect:
-        said += f", which look INFECTED (p = {found.p_value:.3f}): take the device's record instead"
-    else:
-        said += f" (cleanliness p = {found.p_value:.3f})"
-    if baseline.unknown_sources:
-        names = ", ".join(map(str, baseline.unknown_sources))
-        said += f"; nothing was known of {names}, which stay unknown"
-    return said

@@ -18,16 +18,16 @@ from cis490_pipeline.events.contract import (
 from cis490_pipeline.events.outbox import Outbox
 from cis490_pipeline.features.resample import GRID_HZ
 from cis490_pipeline.features.windows import STRIDE_S, STRIDE_STEPS, WINDOW_S
-from cis490_pipeline.live.clock import Health
 from cis490_pipeline.live.models import Output
-from cis490_pipeline.live.reports import Faults, LiveState, Stage, WindowReport
+from cis490_pipeline.live.reports import Faults, LiveState, SourceReport, Stage, WindowReport
+from cis490_pipeline.live.source_time import Health
 
 _STATES: Final[dict[Health, tuple[SourceWord, str | None]]] = {
     Health.ALIVE: ("ok", None),
     Health.LATE: ("late", "its rows are older than a window waits for"),
     Health.DEAD: ("dead", "no row for three of its intervals and 2 s"),
-    Health.AWAITED: ("dead", "never heard"),
-    Health.ASTRAY: ("clock_jump", "its clock is not that of the other sources"),
+    Health.AWAITED: ("dead", "no row came yet"),
+    Health.ASTRAY: ("clock_jump", "its rows do not fit the time of the other sources"),
 }
 CALIBRATION: Final = "calibration"
 CLOCK: Final = "clock"
@@ -83,8 +83,7 @@ class Publishing:
         if not changed:
             return
         for source, said in state.sources.items():
-            word, why = _STATES[said.health]
-            self._put(self._source_state(str(source), word, why))
+            self._put(self._source_state(str(source), *_source_word(said)))
         self._put(self._source_state(CALIBRATION, *_calibration_word(state)))
         if state.n_jumps:
             why = f"jumped {state.n_jumps} times"
@@ -127,6 +126,18 @@ class Publishing:
             t_s=self._t_s,
             why=why,
         )
+
+
+def _source_word(said: SourceReport) -> tuple[SourceWord, str | None]:
+    """Say how a source is; one whose clock is off says by how much, corrected though it is."""
+    word, why = _STATES[said.health]
+    parts = [] if why is None else [why]
+    if said.offset_s:
+        word = "clock_jump" if word == "ok" else word
+        parts.append(f"its clock is {said.offset_s:+.1f} s off and corrected")
+    if said.n_astray:
+        parts.append(f"{said.n_astray} rows set aside")
+    return word, "; ".join(parts) or None
 
 
 def _calibration_word(state: LiveState) -> tuple[SourceWord, str | None]:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.live.calibration import Baseline
-from cis490_pipeline.live.clock import Health
 from cis490_pipeline.live.models import Output
+from cis490_pipeline.live.source_time import Health
 
 FAULTS_TOLD: Final = 20
 """Faulty lines that are kept by name; all are counted."""
@@ -70,24 +70,36 @@ class WindowReport:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceReport:
-    """How one source is. ``age_s`` is that of its newest row, None before the first."""
+    """How one source is.
+
+    Attributes
+    ----------
+    age_s : of its newest row; None before the first.
+    offset_s : how far its clock is ahead of the other sources', which is corrected; 0 if it is not.
+    n_astray : rows set aside, because they fitted no time.
+    n_held : rows that do not fit the time and are held until more follow.
+    """
 
     health: Health
     age_s: float | None
+    offset_s: float
     n_used: int
     n_late: int
     n_out_of_order: int
     n_astray: int
+    n_held: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON carries it."""
         return {
             "state": str(self.health),
             "age_s": None if self.age_s is None else round(self.age_s, 2),
+            "clock_offset_s": round(self.offset_s, 3),
             "rows": self.n_used,
             "late": self.n_late,
             "out_of_order": self.n_out_of_order,
             "astray": self.n_astray,
+            "held": self.n_held,
         }
 
 
@@ -124,8 +136,8 @@ class LiveState:
         }
 
     def gist(self) -> tuple[object, ...]:
-        """Return what of it is worth telling when it changes; counters and ages are not."""
-        health = tuple((source, said.health) for source, said in self.sources.items())
+        """Return the fields whose change is reported; counters and ages are left out."""
+        health = tuple((s, said.health, said.offset_s) for s, said in self.sources.items())
         baseline = None if self.baseline is None else self.baseline.id
         return (self.stage, baseline, health, self.n_jumps)
 

@@ -161,7 +161,12 @@ def words_of(state: LiveState, faults: Faults) -> str:
     stage = str(state.stage)
     if state.stage is Stage.CALIBRATING and state.calibration_s is not None:
         stage = f"calibrating, {state.calibration_s:.0f} of 15 s"
-    sources = ", ".join(f"{source} {said.health}" for source, said in state.sources.items())
+    sources = ", ".join(
+        f"{source} {said.health}"
+        + (f" (clock {said.offset_s:+.1f} s)" if said.offset_s else "")
+        + (f" ({said.n_astray} rows set aside)" if said.n_astray else "")
+        for source, said in state.sources.items()
+    )
     left_out = f"; {faults.n} lines left out" if faults.n else ""
     jumps = f"; the clock jumped {state.n_jumps} times" if state.n_jumps else ""
     return f"{stage}; {sources}{jumps}{left_out}"

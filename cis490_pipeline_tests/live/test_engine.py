@@ -14,9 +14,9 @@ from cis490_pipeline.features.calibration_record import (
 from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.live.calibration import Baseline
-from cis490_pipeline.live.clock import Health
 from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.reports import Stage
+from cis490_pipeline.live.source_time import Health
 from cis490_pipeline_tests.checkpoints.made_up import make_cleanliness
 from cis490_pipeline_tests.live.made_up import (
     Certain,
@@ -122,7 +122,7 @@ def test_a_source_missing_from_the_calibration_is_named():
     fed(engine, device_rows(20, sources=(Source.NETFLOW,)))
 
     assert set(engine.state(20 * S).baseline.unknown_sources) == set(Source) - {Source.NETFLOW}
-    assert any("nothing was known of" in note for note in engine.notes)
+    assert any("too little was known of guest" in note for note in engine.notes)
 
 
 def test_a_calibration_that_saw_nothing_begins_again():
@@ -135,6 +135,127 @@ def test_a_calibration_that_saw_nothing_begins_again():
 
     assert engine.state(40 * S).baseline is not None
     assert engine.notes[1] == "nothing was known in 15 s: the calibration begins again"
+
+
+def test_a_source_that_sent_once_in_the_calibration_is_not_calibrated_by_that():
+    engine = make_engine()
+    rows = list(device_rows(60, sources=DEPLOYED))
+    # Guest's clock cannot be told from two rows; its source is gone when the 15 s are over.
+    sparse = [r for r in rows if r.source is Source.NETFLOW or r.t_wall_ns <= T0_NS + 2 * S]
+
+    fed(engine, sparse)
+
+    assert Source.GUEST in engine.state(60 * S).baseline.unknown_sources
+
+
+def test_a_calibration_begins_again_for_a_source_that_began_in_it():
+    engine = make_engine()
+    rows = [
+        row
+        for row in device_rows(60, sources=DEPLOYED)
+        if row.source is Source.NETFLOW or row.t_wall_ns > T0_NS + 9 * S
+    ]
+
+    reports = fed(engine, rows)
+
+    baseline = engine.state(60 * S).baseline
+    assert Source.GUEST not in baseline.unknown_sources
+    assert any("guest" in n and "the calibration begins again" in n for n in engine.notes)
+    assert reports[0].t_start_ns == T0_NS + 30 * S
+
+
+def test_a_source_that_comes_after_the_calibration_is_calibrated_by_its_own_15_s():
+    engine = make_engine([make_model(alarm=make_alarm())])
+    rows = [
+        row
+        for row in device_rows(90, sources=DEPLOYED)
+        if row.source is Source.NETFLOW or row.t_wall_ns > T0_NS + 25 * S
+    ]
+
+    shares = [report.outputs[0].known_share for report in fed(engine, rows)]
+
+    assert shares[0] == pytest.approx(10 / 29)
+    assert shares[-1] == 1
+    assert "guest came late: it is calibrated by its own first 15 s" in engine.notes
+
+
+def test_a_source_that_comes_long_after_the_calibration_stays_unknown():
+    engine = make_engine()
+    rows = [
+        row
+        for row in device_rows(400, sources=DEPLOYED)
+        if row.source is Source.NETFLOW or row.t_wall_ns > T0_NS + 340 * S
+    ]
+
+    fed(engine, rows)
+
+    assert Source.GUEST in engine.state(400 * S).baseline.unknown_sources
+
+
+@pytest.mark.parametrize("kind", ["summary", "tensor"])
+def test_a_model_that_is_given_nothing_says_nothing_and_its_alarm_waits(kind):
+    model = make_model(kind, classifier=Certain(3), alarm=make_alarm())
+    engine = make_engine([model])
+    record = make_record()
+    known = Baseline.of_record(record)
+    guest_unknown = replace(known, median=known.median.copy(), iqr=known.iqr.copy())
+    guest_unknown.median[17:36] = guest_unknown.iqr[17:36] = np.nan
+    engine = make_engine([model], baseline=guest_unknown)
+
+    reports = fed(engine, device_rows(60, sources=(Source.GUEST,)))
+
+    # The buffer knows all of guest; relative to the baseline nothing is known.
+    assert reports[-1].known_share > 0.3
+    for report in reports:
+        (out,) = report.outputs
+        assert (out.probabilities, out.phase, out.known_share) == (None, None, 0)
+        assert not out.alarm.alarming
+        assert "relative to the baseline" in out.to_dict()["why"]
+
+
+def test_an_alarm_does_not_rise_on_less_than_half_of_the_channels():
+    model = make_model(classifier=Certain(3), alarm=make_alarm())
+    engine = make_engine([model])
+
+    reports = fed(engine, device_rows(90, sources=(Source.NETFLOW,)))
+
+    for report in reports:
+        (out,) = report.outputs
+        assert out.phase is PHASES[3]
+        assert (out.alarm.alarming, out.alarm.rising) == (False, False)
+        assert "34% of the channels are known" in out.to_dict()["why"]
+
+
+def test_too_little_telemetry_is_not_judged_by_the_cleanliness_check():
+    flagging = replace(make_cleanliness(), bias=np.full(1, 1e6))
+    engine = make_engine(check=flagging)
+
+    fed(engine, device_rows(40, sources=(Source.NETFLOW,)))
+
+    baseline = engine.state(40 * S).baseline
+    assert (baseline.cleanliness, baseline.suspect) == (None, False)
+    assert "too little is known" in baseline.to_dict()["why"]
+
+
+@pytest.mark.parametrize("offset_s", [20, 3, -20])
+def test_windows_of_a_device_with_one_wrong_clock_are_those_of_one_with_right_clocks(offset_s):
+    right, wrong = LiveEngine([make_model()]), LiveEngine([make_model()])
+    # Both sources begin together, so that either one's first row begins the time.
+    rows = [r for r in device_rows(60, sources=DEPLOYED) if r.t_wall_ns >= T0_NS + S]
+    moved = [
+        replace(r, t_wall_ns=r.t_wall_ns + offset_s * S) if r.source is Source.NETFLOW else r
+        for r in rows
+    ]
+
+    wanted = fed(right, rows, lambda row: 0)
+    got = [report for row in moved for report in wrong.feed(row, 0)]
+
+    assert len(got) == len(wanted)
+    for one, other in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(one.grid, other.grid, rtol=0, atol=1e-6)
+    offsets = {s: r.offset_s for s, r in wrong.state(0).sources.items()}
+    assert offsets[Source.NETFLOW] - offsets[Source.GUEST] == offset_s
+    assert sum(r.n_late for r in wrong.state(0).sources.values()) == 0
 
 
 def test_windows_close_though_a_source_died_and_say_so():
@@ -192,9 +313,9 @@ def test_rows_that_come_after_their_window_closed_are_counted_and_unknown_to_it(
     unknown = fed(without, [r for r in on_time if r.t_wall_ns <= T0_NS + 28 * S])
 
     np.testing.assert_array_equal(first[0].grid, unknown[0].grid)
-    # Guest's own rows up to 28 s came before: these are older, and out of order for it.
-    heard = engine.state(28 * S).sources[Source.GUEST]
-    assert heard.n_late + heard.n_out_of_order + heard.n_astray == len(late)
+    # Guest's own rows up to 28 s came before: these are older, and fit no time.
+    report = engine.state(28 * S).sources[Source.GUEST]
+    assert report.n_out_of_order + report.n_held == len(late)
 
 
 def test_rows_of_a_late_source_are_counted_late_and_used_by_windows_still_open():
@@ -202,7 +323,9 @@ def test_rows_of_a_late_source_are_counted_late_and_used_by_windows_still_open()
     rows = list(device_rows(60))
     guest = [row for row in rows if row.source is Source.GUEST]
     delayed = [row for row in rows if row.source is not Source.GUEST]
-    timed = [(row.t_wall_ns, row) for row in delayed] + [(r.t_wall_ns + 6 * S, r) for r in guest]
+    # From 10 s on; a source that is late from its first row on has a clock that is behind.
+    late = [(r.t_wall_ns + (6 * S if r.t_wall_ns > T0_NS + 10 * S else 0), r) for r in guest]
+    timed = [(row.t_wall_ns, row) for row in delayed] + late
 
     for arrival, row in sorted(timed, key=lambda pair: pair[0]):
         if arrival <= T0_NS + 60 * S:
@@ -231,9 +354,9 @@ def test_after_a_jump_of_the_clock_windows_go_on_with_baseline_and_alarm():
     assert [r.window_idx for r in after] == list(
         range(before[-1].window_idx + 1, before[-1].window_idx + 1 + len(after))
     )
-    # The slowest source's second row shows it.
+    # All sources agree on it by the slowest one's first row; none before it is lost.
     first_there = next(report for report in after if report.t_start_ns < T0_NS)
-    assert first_there.t_start_ns - there == 2 * S
+    assert first_there.t_start_ns - there == S // 10
     assert before[-1].outputs[0].alarm.alarming
     assert not any(report.outputs[0].alarm.rising for report in after)
 
@@ -247,7 +370,7 @@ def test_a_jump_in_the_calibration_begins_it_again():
 
     state = engine.state(22 * S)
     assert state.stage is Stage.CALIBRATING
-    assert state.calibration_s == pytest.approx(10, abs=0.2)
+    assert state.calibration_s == pytest.approx(11.9, abs=0.01)
 
 
 def test_a_gap_below_a_minute_is_silence_and_windows_fill_it():
