@@ -118,7 +118,7 @@ def open_manifest(
         )
     migrated = None if expected_schema is None else migrations_between(schema, expected_schema)
     if expected_schema is not None and migrated is None:
-        require_same(folder, schema, expected_schema, manifest.commit)
+        require_same(folder, schema, expected_schema, manifest.commit, older_rules=True)
     return manifest, schema, migrated or ()
 
 

@@ -195,7 +195,7 @@ def read_record(path: Path) -> CalibrationRecord:
         )
     # Before the rest is read: what other features mean, this code may not even be able to name.
     schema = FeatureSchema.from_dict(saved.get("schema") or {})
-    require_same(path, schema, grid_schema(), None)
+    require_same(path, schema, grid_schema(), None, older_rules=True)
     try:
         fields = {k: v for k, v in content.items() if k not in ("format", "version")}
         return msgspec.convert(fields, type=CalibrationRecord)

@@ -11,15 +11,23 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Source
+from cis490_pipeline.domain import NS_PER_S, Kind, Source
 from cis490_pipeline.errors import TelemetryError
 from cis490_pipeline.features.channels import N_CHANNELS, source_channels
 from cis490_pipeline.store.columns import TIME, Columns
+from cis490_pipeline.store.counters import Growth, growth_of
+from cis490_pipeline.store.readings import (
+    MERGE_INTERVALS,
+    Readings,
+    counted_readings,
+    kept_readings,
+    nominal_ns,
+    unsteady_names,
+    without_negatives,
+)
 
 GRID_HZ: Final = 10
 STEP_NS: Final = NS_PER_S // GRID_HZ
-MERGE_INTERVALS: Final = 0.2
-"""Counter readings closer than this many nominal intervals are merged."""
 STALE_INTERVALS: Final = 3.0
 """A value older than this many nominal intervals at its step's end is unknown."""
 
@@ -40,36 +48,6 @@ def step_edges(t0_ns: int, n_steps: int) -> Times:
 def step_count(t0_ns: int, end_ns: int) -> int:
     """How many whole steps lie between two times."""
     return max(0, (end_ns - t0_ns) // STEP_NS)
-
-
-def nominal_ns(source: Source) -> int:
-    """Nominal time between two rows of a source, ns."""
-    return round(NS_PER_S / source.rate_hz)
-
-
-def kept_readings(t_wall_ns: Times, min_gap_ns: float) -> npt.NDArray[np.bool_]:
-    """Which readings a rate may be measured between: no two closer than ``min_gap_ns``.
-
-    Of readings too close together the first stays (of equal times the last reading): to keep the
-    last would make a step depend on whether another reading follows it.
-
-    Returns
-    -------
-    (n_rows,) True where the reading is kept.
-    """
-    keep = np.ones(t_wall_ns.size, dtype=np.bool_)
-    keep[:-1] = np.diff(t_wall_ns) > 0
-    rows = np.flatnonzero(keep)
-    t = t_wall_ns[rows]
-    anchor_ns = 0
-    dropped_before = -1
-    for i in np.flatnonzero(np.diff(t) < min_gap_ns) + 1:
-        if dropped_before != i - 1:
-            anchor_ns = int(t[i - 1])
-        if t[i] - anchor_ns < min_gap_ns:
-            keep[rows[i]] = False
-            dropped_before = int(i)
-    return keep
 
 
 def counter_rate(
@@ -102,7 +80,8 @@ def counter_rate(
 
     Notes
     -----
-    A fall means the counter restarted from zero, as in Prometheus ``rate()``.
+    The counters are taken for all of their source. A fall of all that move, to values that fit the
+    time since, is a restart from zero; any other fall is unknown (``store.counters``).
 
     Examples
     --------
@@ -111,49 +90,46 @@ def counter_rate(
     array([20.,  5.])
     """
     _require_forward(t_wall_ns)
-    total, n_unexplained = _grown(count, may_fall)
-    keep = kept_readings(t_wall_ns, MERGE_INTERVALS * nominal_interval_ns)
-    if not keep.all():
-        t_wall_ns, total = t_wall_ns[keep], total[keep]
-        n_unexplained = None if n_unexplained is None else n_unexplained[keep]
-    t = t_wall_ns
+    names = tuple(map(str, range(count.shape[1])))
+    keep = np.flatnonzero(kept_readings(t_wall_ns, MERGE_INTERVALS * nominal_interval_ns))
+    readings = Readings(
+        names=names,
+        rows=keep,
+        t_wall_ns=t_wall_ns[keep],
+        visible_ns=t_wall_ns[keep],
+        values=count[keep],
+    )
+    unsteady = [] if may_fall is None else [names[i] for i in np.flatnonzero(may_fall)]
+    (growth,) = growth_of([readings], t_wall_ns.size, unsteady)
+    return _rates(readings, growth, edges_ns, nominal_interval_ns)
 
+
+def _rates(readings: Readings, growth: Growth, edges_ns: Times, nominal_interval_ns: int) -> Steps:
+    """Rate over each step: (n_steps, n_channels)."""
+    t, total = readings.t_wall_ns, growth.total
     # Interpolating would be smoother, and would read the future: a step knows what came by its end.
-    last = np.searchsorted(t, edges_ns, side="right") - 1
+    last = np.searchsorted(readings.visible_ns, edges_ns, side="right") - 1
     before, now = last[:-1], last[1:]
     is_fresh = (before >= 0) & (now > before)
     fresh = np.flatnonzero(is_fresh)
     since, until = before[fresh], now[fresh]
-    growth = total.take(until, axis=0) - total.take(since, axis=0)
-    rate = growth / ((t[until] - t[since]) / NS_PER_S)[:, None]
-    if n_unexplained is not None:
-        rate[n_unexplained[until] > n_unexplained[since]] = np.nan
+    grown = total.take(until, axis=0) - total.take(since, axis=0)
+    rate = grown / ((t[until] - t[since]) / NS_PER_S)[:, None]
+    if growth.dipped is not None:
+        earlier = np.maximum(since - 1, 0)
+        grown = total.take(until, axis=0) - total.take(earlier, axis=0)
+        across = grown / ((t[until] - t[earlier]) / NS_PER_S)[:, None]
+        rate = np.where(growth.dipped[since], across, rate)
+    if growth.unknown is not None:
+        n_unknown = np.cumsum(growth.unknown, axis=0)
+        rate[n_unknown[until] > n_unknown[since]] = np.nan
     if not fresh.size:
-        return np.full((now.size, count.shape[1]), np.nan)
+        return np.full((now.size, total.shape[1]), np.nan)
     held = np.cumsum(is_fresh) - 1
     known = (held >= 0) & _is_recent(t, now, edges_ns, nominal_interval_ns)
     on_grid = rate.take(held, axis=0, mode="clip")
     on_grid[~known] = np.nan
     return on_grid
-
-
-def _grown(
-    count: npt.NDArray[np.int64], may_fall: npt.NDArray[np.bool_] | None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
-    """Undo restarts: counters that only grow, and how many falls were unexplained so far.
-
-    Returns
-    -------
-    Two arrays (n_rows, n_channels); no second one if no counter fell.
-    """
-    fell = np.zeros(count.shape, dtype=np.bool_)
-    fell[1:] = count[1:] < count[:-1]
-    if not fell.any():
-        return count, None
-    growth = np.diff(count, axis=0, prepend=count[:1])
-    total = np.cumsum(np.where(fell, count, growth), axis=0)
-    unexplained = fell & (False if may_fall is None else may_fall)
-    return total, np.cumsum(unexplained, axis=0)
 
 
 def gauge_last(
@@ -179,7 +155,14 @@ def gauge_last(
         If time goes back.
     """
     _require_forward(t_wall_ns)
-    now = np.searchsorted(t_wall_ns, edges_ns[1:], side="right") - 1
+    return _last(t_wall_ns, t_wall_ns, value, edges_ns, nominal_interval_ns)
+
+
+def _last(
+    t_wall_ns: Times, visible_ns: Times, value: Steps, edges_ns: Times, nominal_interval_ns: int
+) -> Steps:
+    """Last reading that each step may use: (n_steps, n_channels)."""
+    now = np.searchsorted(visible_ns, edges_ns[1:], side="right") - 1
     known = _is_recent(t_wall_ns, now, edges_ns, nominal_interval_ns)
     on_grid = value.take(now, axis=0)
     on_grid[~known] = np.nan
@@ -201,7 +184,7 @@ def amount_rate(
     Returns
     -------
     (n_steps, n_channels) units per second; a step in which no row ends has none (0), unless the
-    last row is older than 3 nominal intervals: then nobody looked, and it is NaN.
+    last known row is older than 3 nominal intervals: then nobody looked, and it is NaN.
 
     Raises
     ------
@@ -216,10 +199,16 @@ def amount_rate(
         last + 1, axis=0
     )
     rate = np.diff(total, axis=0) / (STEP_NS / NS_PER_S)
-    rate[~_is_recent(t_wall_ns, last[1:], edges_ns, nominal_interval_ns)] = np.nan
-    if some_missing:
-        n_missing = _cumulative(missing.astype(np.float64))[last + 1]
-        rate[np.diff(n_missing, axis=0) > 0] = np.nan
+    if not some_missing:
+        rate[~_is_recent(t_wall_ns, last[1:], edges_ns, nominal_interval_ns)] = np.nan
+        return rate
+    n_missing = _cumulative(missing.astype(np.float64))[last + 1]
+    rate[np.diff(n_missing, axis=0) > 0] = np.nan
+    for channel in range(amount.shape[1]):
+        t = t_wall_ns[~missing[:, channel]]
+        now = np.searchsorted(t, edges_ns[1:], side="right") - 1
+        recent = _is_recent(t, now, edges_ns, nominal_interval_ns) if t.size else False
+        rate[~np.broadcast_to(recent, now.shape), channel] = np.nan
     return rate
 
 
@@ -232,7 +221,7 @@ def episode_grid(
     ----------
     rows : columns or a frame per source with ``t_wall_ns`` and the channels' fields; a source, a
         field or a reading that is not there is unknown.
-    t0_ns : start of the first step, Unix ns.
+    t0_ns : start of the first step and of a second of the episode, Unix ns.
     n_steps : number of steps; step k covers (t0 + k × .1 s, t0 + (k + 1) × .1 s].
 
     Returns
@@ -255,10 +244,11 @@ def episode_grid(
         if not read.n_rows:
             continue
         try:
-            for columns, on_grid in _source_grids(source, read, edges):
-                values[:, columns] = on_grid[_LEAD_STEPS:]
+            _require_forward(read.times)
         except TelemetryError as error:
             raise TelemetryError(f"{source}: {error}") from error
+        for columns, on_grid in _source_grids(source, read, edges, t0_ns):
+            values[:, columns] = on_grid[_LEAD_STEPS:]
     values[values < 0] = np.nan
     grid: npt.NDArray[np.float32] = np.log1p(values, out=values).astype(np.float32)
     return grid
@@ -272,44 +262,33 @@ def _columns_of(source: Source, frame: pl.DataFrame) -> Columns:
     return Columns.of(given[n].cast(pl.Int64) if n in whole else given[n] for n in names)
 
 
-def _source_grids(source: Source, rows: Columns, edges: Times) -> Iterator[tuple[list[int], Steps]]:
+def _source_grids(
+    source: Source, rows: Columns, edges: Times, t0_ns: int
+) -> Iterator[tuple[list[int], Steps]]:
     """Grid the channels of one source, those of one kind and the same unknowns together."""
     interval = nominal_ns(source)
-    present = [(i, c) for i, c in source_channels(source) if c.field in rows.values]
-    for kind in Kind:
-        of_kind = {i: c.field for i, c in present if c.kind is kind}
-        if kind is Kind.AMOUNT and of_kind:
-            amounts = np.stack([rows.floats(name) for name in of_kind.values()], axis=1)
-            on_grid = amount_rate(rows.times, amounts, edges, nominal_interval_ns=interval)
-            yield list(of_kind), on_grid
-            continue
-        for places in _grouped_by_known(rows, of_kind):
-            known = rows.known.get(of_kind[places[0]])
-            t = rows.times if known is None else rows.times[known]
-            if t.size == 0:
-                continue
-            readings = np.stack([rows.readings(of_kind[i]) for i in places], axis=1)
-            if kind is Kind.GAUGE:
-                values = readings.astype(np.float64, copy=False)
-                on_grid = gauge_last(t, values, edges, nominal_interval_ns=interval)
-            else:
-                on_grid = counter_rate(
-                    t,
-                    readings.astype(np.int64, copy=False),
-                    edges,
-                    nominal_interval_ns=interval,
-                    may_fall=np.array([CHANNELS[i].may_fall for i in places]),
-                )
-            yield places, on_grid
-
-
-def _grouped_by_known(rows: Columns, names: Mapping[int, str]) -> list[list[int]]:
-    """Channels whose readings are known in the same rows; nearly always one group."""
-    groups: dict[bytes, list[int]] = {}
-    for place, name in names.items():
-        known = rows.known.get(name)
-        groups.setdefault(b"" if known is None else known.tobytes(), []).append(place)
-    return list(groups.values())
+    rows = without_negatives(source, rows)
+    place = {c.field: i for i, c in source_channels(source)}
+    of_kind: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+    for _, channel in source_channels(source):
+        if channel.field in rows.values:
+            of_kind[channel.kind].append(channel.field)
+    if names := of_kind[Kind.AMOUNT]:
+        amounts = np.stack([rows.floats(name) for name in names], axis=1)
+        on_grid = amount_rate(rows.times, amounts, edges, nominal_interval_ns=interval)
+        yield [place[name] for name in names], on_grid
+    gauges, counters = of_kind[Kind.GAUGE], of_kind[Kind.COUNTER]
+    for group in counted_readings(source, rows, gauges, anchor_ns=t0_ns, min_gap_ns=None):
+        values = group.values.astype(np.float64, copy=False)
+        on_grid = _last(group.t_wall_ns, group.visible_ns, values, edges, interval)
+        yield [place[name] for name in group.names], on_grid
+    groups = counted_readings(
+        source, rows, counters, anchor_ns=t0_ns, min_gap_ns=MERGE_INTERVALS * interval
+    )
+    for group, growth in zip(
+        groups, growth_of(groups, rows.n_rows, unsteady_names(source)), strict=True
+    ):
+        yield [place[name] for name in group.names], _rates(group, growth, edges, interval)
 
 
 def _is_recent(

@@ -10,14 +10,38 @@ from cis490_pipeline.domain import PHASES, Variant
 from cis490_pipeline.errors import SchemaMismatchError
 from cis490_pipeline.features.channels import variant_channels
 from cis490_pipeline.features.golden import golden_digest
-from cis490_pipeline.features.resample import GRID_HZ, MERGE_INTERVALS, STALE_INTERVALS
+from cis490_pipeline.features.resample import GRID_HZ, STALE_INTERVALS
 from cis490_pipeline.features.summary import STATISTICS
 from cis490_pipeline.features.windows import BASELINE_S, STRIDE_S, WINDOW_S
 from cis490_pipeline.store.files import digest
+from cis490_pipeline.store.readings import MERGE_INTERVALS
 
 InputKind = Literal["summary", "tensor", "grid"]
 
 SCHEMA_FORMAT: Final = 1
+
+READING_RULES: Final = {
+    "negative": "unknown",
+    "repeated_rows": "count once",
+    "fast_guest": "last reading of each second, from its end on",
+    "fall": "restart where all counters of the source that move fall to values that fit the time "
+    "since; else unknown, and so is a rise that brings back what fell",
+}
+"""What of the grid had no words before falls were told apart.
+
+On telemetry without a partial fall, a negative reading, a repeated row, a fast guest or an amount
+that was not read it changes no value: what was made of such telemetry is still what it was.
+"""
+
+_OLDER_GOLDEN: Final = {
+    ("grid", "realistic"): "1eeb6ed956043effb9378e782a078593e33d76263b7bf0ebbd2daeeeed7eb0d3",
+    ("grid", "oracle"): "0cfabe72d0a0bf101efe3b6431d203272c76a163c67a1970184560272a5be421",
+    ("tensor", "realistic"): "a96418a24d2adbeabc9552bceb10cf3778525fc03744b9156724b4f5f413a2a1",
+    ("tensor", "oracle"): "d6fde115be2c754811319f809b8ea34a30c6f9002c3bc04dc70dedc9d0c6b921",
+    ("summary", "realistic"): "90cf67b84f7e59a0b04e099ca6de56d08988ceeb3578c9e42f34d6edda57d5e7",
+    ("summary", "oracle"): "5e4db39ca966d3b703ac9d56e0a9bf46836b4b9f5f786dbbc23a2f5f632dec78",
+}
+"""Golden digests of the code without these rules, by kind and variant."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +109,7 @@ def feature_schema(kind: InputKind, variant: Variant) -> FeatureSchema:
             "merge_intervals": MERGE_INTERVALS,
             "stale_intervals": STALE_INTERVALS,
             "transform": "log1p of rate, amount per second or gauge; NaN is unknown",
+            **READING_RULES,
         },
     }
     if kind != "grid":
@@ -129,7 +154,12 @@ def first_difference(saved: FeatureSchema, current: FeatureSchema) -> str | None
 
 
 def require_same(
-    path: Path, saved: FeatureSchema, current: FeatureSchema, commit: str | None
+    path: Path,
+    saved: FeatureSchema,
+    current: FeatureSchema,
+    commit: str | None,
+    *,
+    older_rules: bool = False,
 ) -> None:
     """Refuse what was made with other features than this code builds.
 
@@ -139,13 +169,15 @@ def require_same(
     saved : schema it was made with.
     current : schema of this code.
     commit : commit it was made at, if known.
+    older_rules : whether what was made before `READING_RULES` is let in.
 
     Raises
     ------
     SchemaMismatchError
         Naming the first difference and what to do.
     """
-    difference = first_difference(saved, current)
+    compared = _with_reading_rules(saved) if older_rules else saved
+    difference = first_difference(compared, current)
     if difference is None:
         return
     way_back = f", or check out commit {commit:.7}" if commit else ""
@@ -153,6 +185,17 @@ def require_same(
         f"{path}: made with feature schema {saved.hash:.12}, this code builds {current.hash:.12}; "
         f"first difference: {difference}. Build or train it again{way_back}."
     )
+
+
+def _with_reading_rules(saved: FeatureSchema) -> FeatureSchema:
+    """Return a schema from before the rules with them; any other one as it is."""
+    grid = saved.meaning.get("grid")
+    older = _OLDER_GOLDEN[saved.kind, str(saved.variant)]
+    if not isinstance(grid, Mapping) or saved.meaning.get("golden") != older:
+        return saved
+    golden = golden_digest(saved.kind, saved.variant)
+    meaning = {**saved.meaning, "grid": {**grid, **READING_RULES}, "golden": golden}
+    return FeatureSchema(saved.kind, saved.variant, meaning)
 
 
 def _channel_difference(was: Any, now: Any) -> str | None:

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain import Kind, Source
 from cis490_pipeline.features.channels import source_channels
-from cis490_pipeline.features.resample import MERGE_INTERVALS, kept_readings, nominal_ns
 from cis490_pipeline.live.rows import LiveRow, Reading
-from cis490_pipeline.store.columns import TIME, Columns, Numbers
+from cis490_pipeline.store.columns import TIME, Columns, Numbers, Past
+from cis490_pipeline.store.counters import forgotten
 
 MAX_ROWS: Final = 8192
 """Rows of one source that are held at most: 30 s at 270 Hz, which no recorder of the format has."""
@@ -29,6 +29,7 @@ class SourceBuffer:
         self.overrun = 0
         self._times: list[int] = []
         self._rows: list[tuple[Reading, ...]] = []
+        self._past: dict[str, Past] = {}
 
     def __len__(self) -> int:
         """Return how many rows are held."""
@@ -40,13 +41,13 @@ class SourceBuffer:
         if len(self._times) >= MAX_ROWS:
             half = MAX_ROWS // 2
             self.overrun += half
-            self._forget(half)
+            self._forget(half, None)
         self._times.append(row.t_wall_ns)
         self._rows.append(row.values)
 
     def clear(self) -> None:
         """Forget all rows."""
-        self._forget(len(self._times))
+        self._times, self._rows, self._past = [], [], {}
 
     def columns(self) -> Columns:
         """Give the rows as the resampler takes them."""
@@ -62,37 +63,21 @@ class SourceBuffer:
             )
             if not is_known.all():
                 known[channel.field] = is_known
-        return Columns(values, known)
+        return Columns(values, known, self._past)
 
     def trim(self, horizon_ns: int) -> None:
-        """Forget what no window that starts at ``horizon_ns`` or later can tell from its absence.
+        """Forget rows from before a time; what they leave behind stays.
 
-        A rate is taken from the last reading before a gap, however long the gap, and which of two
-        readings too close together counts depends on the ones before them. So what stays begins
-        with a row before the horizon that counts, with all its channels known.
+        Parameters
+        ----------
+        horizon_ns : where a second of the episode begins, Unix ns. Windows that start 5 s after it
+            or later have the same features with the rows that stay as with all rows.
         """
         n_old = int(np.searchsorted(np.array(self._times, dtype=np.int64), horizon_ns))
-        if n_old < 2:
-            return
-        old = np.flatnonzero(self._counting()[:n_old])
-        if old.size:
-            self._forget(int(old[-1]))
+        if n_old:
+            self._forget(n_old, horizon_ns)
 
-    def _counting(self) -> npt.NDArray[np.bool_]:
-        """Which rows count for every channel that is known at all: (n_rows,)."""
-        columns = self.columns()
-        least_gap = MERGE_INTERVALS * nominal_ns(self.source)
-        masks = {mask.tobytes(): mask for mask in columns.known.values() if mask.any()}
-        if len(columns.known) < len(source_channels(self.source)):
-            everywhere = np.ones(columns.n_rows, dtype=np.bool_)
-            masks[everywhere.tobytes()] = everywhere
-        counting = np.ones(columns.n_rows, dtype=np.bool_)
-        for mask in masks.values():
-            kept = np.zeros(columns.n_rows, dtype=np.bool_)
-            kept[mask] = kept_readings(columns.times[mask], least_gap)
-            counting &= kept
-        return counting
-
-    def _forget(self, n_rows: int) -> None:
+    def _forget(self, n_rows: int, anchor_ns: int | None) -> None:
+        self._past = forgotten(self.source, self.columns(), n_rows, anchor_ns=anchor_ns)
         self._times = list(islice(self._times, n_rows, None))
         self._rows = list(islice(self._rows, n_rows, None))

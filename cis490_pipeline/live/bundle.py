@@ -121,7 +121,7 @@ def load_bundle(folder: Path) -> Bundle:
     """
     manifest = _manifest(folder)
     saved = FeatureSchema.from_dict(manifest.feature_schema)
-    require_same(folder, saved, grid_schema(), None)
+    require_same(folder, saved, grid_schema(), None, older_rules=True)
     for name, file in sorted(manifest.files.items()):
         _verify(folder / name, file)
     loaded = load_models([folder / _MODELS / name for name in sorted(manifest.models)])

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from cis490_pipeline.domain import NS_PER_S, Source
-from cis490_pipeline.features.resample import nominal_ns
 from cis490_pipeline.live.opening import AGREE_NS, Opening
 from cis490_pipeline.live.rows import LiveRow
 from cis490_pipeline.live.source_time import Health, SourceTime
@@ -46,6 +45,7 @@ from cis490_pipeline.live.timeline import (
     in_order_of_arrival,
     patience_ns,
 )
+from cis490_pipeline.store.readings import nominal_ns
 
 AHEAD_S: Final = 60.0
 """Seconds by which all sources may be ahead after a silence; more is a jump."""

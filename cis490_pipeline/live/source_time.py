@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from cis490_pipeline.domain import Source
-from cis490_pipeline.features.resample import STALE_INTERVALS, nominal_ns
+from cis490_pipeline.features.resample import STALE_INTERVALS
 from cis490_pipeline.live.rows import LiveRow
 from cis490_pipeline.live.timeline import (
     CONFIRM_ROWS,
@@ -16,6 +16,7 @@ from cis490_pipeline.live.timeline import (
     Timeline,
     patience_ns,
 )
+from cis490_pipeline.store.readings import nominal_ns
 
 MAX_RECENT: Final = 1024
 """Used rows that are remembered, by a hash, to know a row that is delivered again."""

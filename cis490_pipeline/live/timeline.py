@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cis490_pipeline.domain import NS_PER_S, Source
-from cis490_pipeline.features.resample import MERGE_INTERVALS, STALE_INTERVALS, nominal_ns
+from cis490_pipeline.features.resample import STALE_INTERVALS
 from cis490_pipeline.live.rows import LiveRow
+from cis490_pipeline.store.readings import MERGE_INTERVALS, nominal_ns
 
 GRACE_S: Final = 2.0
 """Seconds after a window's end until it closes; later rows are unknown to it, and counted."""

@@ -7,7 +7,7 @@ episode; so the frame is made for those alone who want one.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,31 @@ TIME: Final = "t_wall_ns"
 Numbers = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 
+class Counted(NamedTuple):
+    """One reading of a counter that counts."""
+
+    t_wall_ns: int
+    visible_ns: int
+    """From when on steps may use it."""
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What rows that were forgotten leave behind for one channel."""
+
+    seen_ns: tuple[int, ...] = ()
+    """Times of its last three readings at most, the latest one last."""
+    counted: tuple[Counted, ...] = ()
+    """Its last reading that counts, of a counter; and the one before, if that is a fall."""
+    peak: float = 0.0
+    """Fastest growth up to the first of these, per second."""
+    highest: int = 0
+    """Highest reading up to it."""
+    lost: int = 0
+    """By how much it stood below where it once stood, restarts undone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Columns:
     """Columns of one source by name, ``t_wall_ns`` (ns) among them; readings may be unknown."""
@@ -26,6 +51,8 @@ class Columns:
     """(n_rows,) each; where a reading is unknown, any number."""
     known: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     """(n_rows,) which readings are known, of the columns in which some are not."""
+    past: Mapping[str, Past] = field(default_factory=dict)
+    """What forgotten rows left behind, by column; nothing if these rows are the first."""
 
     @classmethod
     def of(cls, columns: Iterable[pl.Series]) -> Self:

@@ -129,6 +129,43 @@ def test_the_same_schema_is_let_through():
     require_same(Path("model"), grid_schema(), grid_schema(), None)
 
 
+OLDER_HASHES = {
+    "grid": "4a724603c4f3b3e7953f37328462f2327ccabe6bf4d5db4737e89182a12d2e35",
+    "summary": "471eaff6d3fc4b36ad10c66a9056fcf12fbae95ef7a6d633e298584089f54239",
+    "tensor": "9e877ace81d5c1671e905ef0232f17411253a023ab0d831abc80d22df180fabd",
+}
+"""Of oracle schemas, as the last code without `READING_RULES` made them."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_made_before_the_rules_of_readings_is_let_in_where_that_is_asked_for(kind):
+    current = feature_schema(kind, Variant.ORACLE)
+    meaning = copy.deepcopy(dict(current.meaning))
+    for rule in schema.READING_RULES:
+        del meaning["grid"][rule]
+    meaning["golden"] = schema._OLDER_GOLDEN[kind, "oracle"]
+    older = FeatureSchema(kind, Variant.ORACLE, meaning)
+    assert older.hash == OLDER_HASHES[kind]
+
+    require_same(Path("model"), older, current, None, older_rules=True)
+
+    with pytest.raises(SchemaMismatchError, match="first difference: grid"):
+        require_same(Path("model"), older, current, None)
+
+
+def test_other_differences_of_older_schemas_are_refused():
+    current = feature_schema("grid", Variant.ORACLE)
+    meaning = copy.deepcopy(dict(current.meaning))
+    for rule in schema.READING_RULES:
+        del meaning["grid"][rule]
+    meaning["golden"] = schema._OLDER_GOLDEN["grid", "oracle"]
+    meaning["grid"]["rate_hz"] = 5
+    older = FeatureSchema("grid", Variant.ORACLE, meaning)
+
+    with pytest.raises(SchemaMismatchError, match=r"grid\.rate_hz was 5, is 10"):
+        require_same(Path("model"), older, current, None, older_rules=True)
+
+
 @pytest.mark.parametrize("saved", [{}, {"kind": "summary", "variant": "both"}, {"kind": "image"}])
 def test_what_is_no_schema_is_refused(saved):
     with pytest.raises(SchemaMismatchError, match="not a feature schema"):
