@@ -6,7 +6,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-# lit-html makes one policy of trusted types, which only its own templates pass through.
+# lit-html makes one policy of trusted types, which only its own templates pass through; the page
+# another, which knows one address: that of the worker all tabs share.
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -18,7 +19,7 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "base-uri 'none'",
         "frame-ancestors 'none'",
         "require-trusted-types-for 'script'",
-        "trusted-types lit-html",
+        "trusted-types lit-html shared",
     )
 )
 HEADERS: Final[dict[str, str]] = {

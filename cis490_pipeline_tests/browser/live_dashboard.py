@@ -1,5 +1,6 @@
 """A dashboard in a process of its own, as a person starts it."""
 
+import json
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cis490_pipeline
 from cis490_pipeline.events.contract import Event, encode
@@ -47,6 +49,10 @@ class LiveDashboard:
         )
         with urllib.request.urlopen(request, timeout=20) as answer:
             assert answer.status == 200
+
+    def health(self) -> dict[str, Any]:
+        with urllib.request.urlopen(self.url + "healthz", timeout=20) as answer:
+            return json.load(answer)
 
     def stop(self, how: int = signal.SIGTERM) -> None:
         """End the process; may be called twice."""

@@ -1,18 +1,18 @@
 // Ties the stream to the panels: each is drawn again only when what it shows has changed.
-import {html, nothing, render} from './vendor/lit-html/lit-html.js';
+import {html, nothing, render} from './markup.js';
 import {Channels} from './channels.js';
 import {drawPoints, embedding} from './embedding.js';
 import {models} from './models.js';
 import {profiles} from './profiles.js';
 import {replay} from './replay.js';
 import {Store} from './store.js';
-import {Stream} from './stream.js';
 import {confusion, feeds, groups, inference} from './tables.js';
+import {listen} from './tabs.js';
 import {count} from './words.js';
 
 const DRAW_MS = 200;
 const THEMES = ['system', 'light', 'dark'];
-const store = new Store();
+let store = new Store(), next = null;
 let status = null, connection = 'connecting', skew = 0;
 
 const ui = {
@@ -67,17 +67,17 @@ function follow() {
   return {splits, names: [...names].sort()};
 }
 
-const SAID = {live: 'live', connecting: 'connecting', reconnecting: 'not connected, trying again', silent: 'silent, connecting anew'};
+const SAID = {out: 'logged out', live: 'live', connecting: 'connecting', reconnecting: 'not connected, trying again', silent: 'silent, connecting anew'};
 
 function top({splits, names}) {
-  const pick = (what, values, value, text = (v) => v) => html`<label class="chip">${what} <select @change=${(e) => ui.choose(what, JSON.parse(e.target.value))}>
-    ${values.map((v) => html`<option .value=${JSON.stringify(v)} .selected=${v === value}>${text(v)}</option>`)}</select></label>`;
+  const pick = (what, values, value, text = (v) => v) => html`<label class=chip>${what} <select @change=${(e) => ui.choose(what, values[e.target.selectedIndex])}>
+    ${values.map((v) => html`<option .selected=${v === value}>${text(v)}</option>`)}</select></label>`;
   return html`<h1>Live model dashboard</h1>
-    <span class="chip" role="status"><i class="dot ${connection === 'live' ? 'on' : 'off'}"></i>${SAID[connection]}</span>
-    ${splits.length > 1 ? pick('split', splits, ui.split, (v) => v ?? 'none') : html`<span class="chip">split <b>${ui.split ?? '–'}</b></span>`}
-    <span class="chip">models <b>${names.length}</b></span>
-    <span class="chip">events <b>${count(status?.events ?? 0)}</b></span>
-    <span class="right"></span>
+    <span class=chip role=status><i class="dot ${connection === 'live' ? 'on' : 'off'}"></i>${SAID[connection]}</span>
+    ${splits.length > 1 ? pick('split', splits, ui.split, (v) => v ?? 'none') : html`<span class=chip>split <b>${ui.split ?? '–'}</b></span>`}
+    <span class=chip>models <b>${names.length}</b></span>
+    <span class=chip>events <b>${count(status?.events ?? 0)}</b></span>
+    <span class=right></span>
     ${names.length ? pick('model', names, ui.model) : nothing}
     <button @click=${() => theme(THEMES[(THEMES.indexOf(ui.theme) + 1) % 3])}>colours: ${ui.theme}</button>`;
 }
@@ -126,10 +126,17 @@ document.addEventListener('visibilitychange', draw);
 // "12 s ago" grows older without any event.
 setInterval(() => { store.touch('feeds'); draw(); }, 5_000);
 
-new Stream({
-  events: (events) => { for (const event of events) store.take(event); draw(); },
-  reset: () => { store.reset(); draw(); },
-  status: (told) => { status = told; skew = told.now_ms - Date.now(); store.touch('feeds', 'top'); draw(); },
-  state: (word) => { connection = word; store.touch('top'); draw(); },
-});
+const takers = {
+  message: (events) => { for (const event of events) (next ?? store).take(event); },
+  // The picture stays until the new one is whole.
+  reset: () => { next = new Store(); },
+  ready: () => { store = next ?? store; next = null; takers.state('live'); },
+  status: (told) => { status = told; skew = told.now_ms - Date.now(); store.touch('feeds', 'top'); },
+  state: (word) => {
+    if (word === 'out') location.reload();
+    connection = word;
+    store.touch('top');
+  },
+};
+listen((name, text) => { takers[name](name === 'state' ? text : JSON.parse(text)); draw(); });
 draw();

@@ -1,4 +1,4 @@
-import {html} from './vendor/lit-html/lit-html.js';
+import {html} from './markup.js';
 
 export const GIVES = {
   model_metric: ['scores with 95 % intervals', 'cis490 produce metrics'],
@@ -15,7 +15,7 @@ export const GIVES = {
   source_state: ['sources that are late or dead', 'cis490 live'],
 };
 
-export const awaiting = (what, type) => html`<div class="await">
+export const awaiting = (what, type) => html`<div class=await>
   <strong>Awaiting ${what}</strong>
   <span>no <code>${type}</code> event has arrived yet</span>
   <code>${GIVES[type][1]}</code></div>`;

@@ -1,6 +1,7 @@
 // One small plot for each channel, over the true phases.
 /* global uPlot */
 import {truth} from './detection.js';
+import {shown} from './markup.js';
 import {chosenEpisode, extent, FEW} from './replay.js';
 import {isLabOnly, phaseClass, short} from './words.js';
 
@@ -29,8 +30,8 @@ export class Channels {
   update(store, ui) {
     const episode = chosenEpisode(store, ui);
     if (!episode) return this.clear();
-    if (episode !== this.#episode) this.clear();
-    this.#episode = episode;
+    if (episode.id !== this.#episode) this.clear();
+    this.#episode = episode.id;
     this.#spans = truth(episode);
     this.#range = extent(episode);
     const {t, values} = episode.telemetry;
@@ -53,7 +54,7 @@ export class Channels {
       const last = short(column.findLast((v) => v != null));
       if (value.textContent !== last) {
         value.textContent = last;
-        figure.querySelector('.plot').setAttribute('aria-label', `${name}, last ${last}`);
+        figure.querySelector('.plot').setAttribute('aria-label', `${shown(name)}, last ${last}`);
       }
       u.setData([xs, column]);
     }
@@ -63,8 +64,7 @@ export class Channels {
     const figure = document.createElement('figure');
     const caption = figure.appendChild(document.createElement('figcaption'));
     const label = caption.appendChild(document.createElement('span'));
-    label.textContent = name;
-    label.title = name;
+    label.textContent = label.title = shown(name);
     const value = caption.appendChild(document.createElement('b'));
     const holder = figure.appendChild(document.createElement('div'));
     holder.className = 'plot';

@@ -1,5 +1,5 @@
 // Windows as a model sees them: a canvas, each phase with a colour and a shape of its own.
-import {html} from './vendor/lit-html/lit-html.js';
+import {html} from './markup.js';
 import {awaiting} from './awaiting.js';
 import {count, PHASES, phaseLabel} from './words.js';
 
@@ -18,9 +18,9 @@ export function embedding(store, ui) {
   const counts = new Map();
   for (const e of points) counts.set(kind(e.phase), (counts.get(kind(e.phase)) ?? 0) + 1);
   const told = [...counts].map(([phase, n]) => `${phaseLabel(phase)} ${n}`).join(', ');
-  return html`<header><h2 id="h-embedding">Embedding</h2><span class="sub">${model ?? 'windows'}, ${count(points.length)} windows by true phase</span></header>
-  ${!points.length ? awaiting('an embedding', 'embedding') : html`<canvas id="points" role="img" aria-label="Windows by true phase: ${told}"></canvas>
-    <p class="legend">${[...PHASES, 'other'].filter((p) => counts.has(p)).map((p) => html`<span class="key"><b class="t-${p}">${SHAPES[p]}</b> ${phaseLabel(p)}</span>`)}</p>`}`;
+  return html`<header><h2 id=h-embedding>Embedding</h2><span class=sub>${model ?? 'windows'}, ${count(points.length)} windows by true phase</span></header>
+  ${!points.length ? awaiting('an embedding', 'embedding') : html`<canvas id=points role=img aria-label="Windows by true phase: ${told}"></canvas>
+    <p class=legend>${[...PHASES, 'other'].filter((p) => counts.has(p)).map((p) => html`<span class=key><b class="t-${p}">${SHAPES[p]}</b> ${phaseLabel(p)}</span>`)}</p>`}`;
 }
 
 export function drawPoints(store, ui, colour) {

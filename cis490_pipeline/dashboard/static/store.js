@@ -6,6 +6,15 @@ export const MAX_CHANNELS = 64;
 
 const key = (...parts) => JSON.stringify(parts);
 
+// Where events are kept by their parts, and the panels that show them.
+const PLAIN = new Map(Object.entries({
+  model_perf: ['perf', (e) => [e.device, e.model], 'inference', 'top'],
+  confusion: ['confusion', (e) => [e.split ?? null, e.model], 'confusion'],
+  group_metric: ['groups', (e) => [e.split ?? null, e.model, e.profile, e.host_id], 'groups'],
+  attack_profile: ['curves', (e) => [e.name, e.channel], 'profiles'],
+  embedding: ['points', (e) => (e.window_idx == null ? [e.x, e.y, e.z, e.phase] : [e.model, e.episode_id, e.window_idx]), 'embedding'],
+}));
+
 function keep(map, k, value, limit) {
   map.delete(k);
   map.set(k, value);
@@ -40,45 +49,25 @@ export class Store {
   }
 
   take(event) {
-    const takers = {
-      model_metric: () => this.#scored(event),
-      model_failure: () => this.#scored(event),
-      model_perf: () => {
-        keep(this.perf, key(event.device, event.model), event, LIMITS.perf);
-        this.touch('inference', 'top');
-      },
-      confusion: () => {
-        keep(this.confusion, key(event.split ?? null, event.model), event, LIMITS.confusion);
-        this.touch('confusion');
-      },
-      group_metric: () => {
-        keep(this.groups, key(event.split ?? null, event.model, event.profile, event.host_id), event, LIMITS.groups);
-        this.touch('groups');
-      },
-      attack_profile: () => {
-        keep(this.curves, key(event.name, event.channel), event, LIMITS.curves);
-        this.touch('profiles');
-      },
-      embedding: () => {
-        const k = event.window_idx == null ? key(event.x, event.y, event.z, event.phase)
-          : key(event.model, event.episode_id, event.window_idx);
-        keep(this.points, k, event, LIMITS.points);
-        this.touch('embedding');
-      },
-      episode: () => {
-        const episode = this.#episode(event.episode_id);
-        episode.about = event;
-      },
-      phase: () => {
-        const episode = this.#episode(event.episode_id ?? '');
-        keep(episode.phases, event.t_s ?? null, event, 256);
-      },
-      source_state: () => keep(this.#episode(event.episode_id).sources, event.source, event, 16),
-      prediction: () => this.#predicted(event),
-      telemetry: () => this.#measured(event),
-    };
-    // Own keys alone: a type named after something every object has is none of ours.
-    if (Object.hasOwn(takers, event.type)) takers[event.type]();
+    // A map: a type named after something every object has is none of ours.
+    const plain = PLAIN.get(event.type);
+    if (plain) {
+      const [map, parts, ...panels] = plain;
+      keep(this[map], key(...parts(event)), event, LIMITS[map]);
+      this.touch(...panels);
+    } else this.#told(event);
+  }
+
+  #told(event) {
+    switch (event.type) {
+      case 'model_metric':
+      case 'model_failure': return this.#scored(event);
+      case 'episode': this.#episode(event.episode_id).about = event; break;
+      case 'phase': return keep(this.#episode(event.episode_id ?? '').phases, event.t_s ?? null, event, 256);
+      case 'source_state': return keep(this.#episode(event.episode_id).sources, event.source, event, 16);
+      case 'prediction': return this.#predicted(event);
+      case 'telemetry': return this.#measured(event);
+    }
   }
 
   #scored(event) {

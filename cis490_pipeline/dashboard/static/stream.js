@@ -7,28 +7,28 @@ export class Stream {
   #heard = 0;
   #timer = null;
 
-  /** `on` has: events(list), reset(), status(status), state(word). */
-  constructor(on) {
-    this.on = on;
-    this.#open();
+  /** `tell(name, text)`: message, reset, ready and status with JSON, state with a word. */
+  constructor(tell) {
+    this.tell = tell;
+    this.open();
     setInterval(() => this.#check(), 5_000);
   }
 
-  #open() {
+  /** Open it anew: everything comes from the start. */
+  open() {
     this.#source?.close();
+    clearTimeout(this.#timer);
     this.#heard = Date.now();
     const source = (this.#source = new EventSource('/events'));
-    const hear = (name, take) => source.addEventListener(name, (message) => {
-      this.#heard = Date.now();
-      take(JSON.parse(message.data));
-    });
-    hear('message', (events) => this.on.events(events));
-    hear('reset', () => this.on.reset());
-    hear('ready', () => this.on.state('live'));
-    hear('status', (status) => this.on.status(status));
-    source.onopen = () => this.on.state('live');
+    for (const name of ['message', 'reset', 'ready', 'status']) {
+      source.addEventListener(name, (message) => {
+        this.#heard = Date.now();
+        this.tell(name, message.data);
+      });
+    }
+    source.onopen = () => this.tell('state', 'live');
     source.onerror = () => {
-      this.on.state('reconnecting');
+      this.tell('state', 'reconnecting');
       // A browser gives up on an answer that is no stream; the server may be back by then.
       if (source.readyState === EventSource.CLOSED) this.#again();
     };
@@ -39,14 +39,14 @@ export class Stream {
     this.#timer = setTimeout(async () => {
       const answer = await fetch('/', {cache: 'no-store'}).catch(() => null);
       // Logged out meanwhile: the page asked for is the form.
-      if (answer?.status === 401) location.reload();
-      else this.#open();
+      if (answer?.status === 401) this.tell('state', 'out');
+      else this.open();
     }, AGAIN_MS);
   }
 
   #check() {
     if (Date.now() - this.#heard < SILENT_MS) return;
-    this.on.state('silent');
-    this.#open();
+    this.tell('state', 'silent');
+    this.open();
   }
 }
