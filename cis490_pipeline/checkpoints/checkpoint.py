@@ -66,6 +66,9 @@ class Checkpoint:
     """Commit of the code that trained it, if known."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Library -> version at training."""
+    computed_on: Mapping[str, str] = field(default_factory=dict)
+    """Processor and kernels at training, as ``checkpoints.processor`` describes them; empty in
+    checkpoints older than that."""
     history: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Scores on the validation side; the test side is scored elsewhere."""

@@ -38,6 +38,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "threads": checkpoint.threads,
         "commit": checkpoint.commit,
         "versions": dict(checkpoint.versions),
+        "computed_on": dict(checkpoint.computed_on),
         "config": dict(checkpoint.config),
         "val_metrics": dict(checkpoint.metrics),
         "epochs": len(history.get("epochs", [])),

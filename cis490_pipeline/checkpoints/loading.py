@@ -76,6 +76,7 @@ def load_checkpoint(folder: Path, expected_schema: FeatureSchema | None) -> Chec
         onnx=members.get(ONNX, b""),
         commit=manifest.commit,
         versions=manifest.versions,
+        computed_on=manifest.computed_on,
         history=manifest.history,
         metrics=manifest.metrics,
         classes=tuple(manifest.classes),

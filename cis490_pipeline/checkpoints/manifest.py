@@ -68,6 +68,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     metrics: dict[str, Any]
     files: dict[str, FileRecord]
     digest: str
+    computed_on: dict[str, str] = {}
+    """Processor and kernels at training; not in older checkpoints."""
 
 
 def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifest:
@@ -105,4 +107,5 @@ def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifes
         metrics=dict(checkpoint.metrics),
         files=files,
         digest=checkpoint.digest,
+        computed_on=dict(checkpoint.computed_on),
     )

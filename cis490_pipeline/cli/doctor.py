@@ -12,6 +12,7 @@ from typing import Any
 import click
 import polars as pl
 
+from cis490_pipeline.checkpoints.processor import processor, processor_line
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.cli.options import (
@@ -77,7 +78,7 @@ def _installation() -> list[Line]:
             (3, 11) <= sys.version_info[:2] <= (3, 13), "python", found["python"], "use 3.11-3.13"
         ),
         Line(True, "code", f"{found['cis490_pipeline']} at {commit()[:12]}, {machine()}"),
-        Line(True, "processors", str(os.cpu_count())),
+        Line(True, "processors", f"{os.cpu_count()}; {processor_line(processor())}"),
     ]
     for extra in EXTRAS:
         missing = _missing(extra)

@@ -112,6 +112,7 @@ def leaderboard(
     probes: Mapping[str, Any] | None = None,
     host_identity: Mapping[str, Any] | None = None,
     robustness: Mapping[str, Any] | None = None,
+    processor: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Gather the reports of one recipe.
 
@@ -128,6 +129,7 @@ def leaderboard(
     host_identity : how well the host is told from the features.
     robustness : what recording faults cost each model. These three are carried as they are; null
         where they were not computed.
+    processor : what the comparison was computed on; the board has no such key without it.
 
     Returns
     -------
@@ -172,6 +174,7 @@ def leaderboard(
         "probes": probes,
         "host_identity": host_identity,
         "robustness": robustness,
+        **({"processor": dict(processor)} if processor is not None else {}),
     }
 
 

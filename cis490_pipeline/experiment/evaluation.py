@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import (
@@ -175,7 +176,11 @@ class EvaluationReport(ModelStage):
                 self.workspace, self.checkpoint.dataset.folder, self.checkpoint.input_kind
             ),
             baseline_windows=everything.filter(pl.col("touches_baseline")),
-            extra={"n_test_openings": opened, "training": record.numbers},
+            extra={
+                "n_test_openings": opened,
+                "training": record.numbers,
+                "processor": processor(),
+            },
         )
         path = self.report_path
         write_json(path, report)

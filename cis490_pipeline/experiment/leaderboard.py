@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.evaluation.html import page_digest
 from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard
@@ -143,6 +144,7 @@ class Leaderboard(RecipeStage):
             probes=said_of_probes,
             host_identity=host_identity(recipe_probes),
             robustness=self.robustness({stage.name for stage in stages}),
+            processor=processor(),
         )
         made_from = {
             "format": "made_from",
@@ -182,6 +184,7 @@ class Leaderboard(RecipeStage):
             alarm=alarm_inputs(
                 self.workspace, TensorShards(self.workspace, self.recipe).folder, "tensor"
             ),
+            extra={"processor": processor()},
         )
 
     def provenance(self) -> dict[str, Any]:
@@ -194,6 +197,7 @@ class Leaderboard(RecipeStage):
         return {
             "commit": commit(),
             "machine": machine(),
+            "processor": processor(),
             "seed": self.workspace.settings.seed,
             "threads": self.workspace.settings.threads,
             "versions": ", ".join(f"{name} {found}" for name, found in library_versions().items()),

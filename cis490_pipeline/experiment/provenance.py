@@ -32,5 +32,5 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def machine() -> str:
-    """Processor family and system, nothing that names a person or a host."""
+    """System and architecture; what processor it is, ``checkpoints.processor`` says."""
     return f"{platform.system()} {platform.machine()}"

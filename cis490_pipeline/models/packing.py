@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.checkpoints.checkpoint import Checkpoint, Golden
+from cis490_pipeline.checkpoints.processor import computed_on
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.features.calibration import Calibrator
@@ -80,6 +81,7 @@ def pack(
         onnx=export_onnx(model) if with_onnx else b"",
         commit=commit,
         versions=library_versions(),
+        computed_on=computed_on(),
         history=model.history_,
         metrics=metrics,
     )

@@ -66,6 +66,7 @@ def make_checkpoint(**changes):
         "onnx": b"onnx",
         "commit": "0123456789abcdef",
         "versions": {"numpy": "2"},
+        "computed_on": {"name": "AMD EPYC", "torch": "AVX2"},
         "history": {"epochs": [{"val_macro_f1": None}]},
         "metrics": {"macro_f1": 0.5},
     }

@@ -71,6 +71,12 @@ def test_a_checkpoint_comes_back_as_it_was(folder):
     assert found.digest == wanted.digest == read_manifest(folder).digest
 
 
+def test_a_checkpoint_from_before_processors_were_recorded_is_still_read(folder):
+    edit_manifest(folder, lambda manifest: manifest.pop("computed_on"))
+
+    assert load_checkpoint(folder, SCHEMA).computed_on == {}
+
+
 def test_trees_have_a_booster_and_no_weights(tmp_path):
     save_checkpoint(tmp_path / "gbt", make_checkpoint(weights={}, booster=b"trees", onnx=b""))
 
@@ -350,6 +356,7 @@ def test_the_digest_is_of_the_meaning_and_not_of_the_circumstances():
     wanted = make_checkpoint().digest
 
     same = {"commit": None, "versions": {}, "history": {}, "metrics": {}, "onnx": b"", "threads": 2}
+    same |= {"computed_on": {}}
     assert make_checkpoint(**same).digest == wanted
     weights = make_checkpoint().weights
     reordered = dict(reversed(weights.items()))

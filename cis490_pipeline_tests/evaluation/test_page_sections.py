@@ -65,6 +65,20 @@ def old_page(old):
     return page_of(old)
 
 
+def test_the_page_says_on_which_processors_models_were_trained(full):
+    on = {"computed_on": {"name": "AMD <EPYC>", "torch": "AVX2"}}
+    two = {"gbt_realistic": {**CHECKPOINT, **on}}
+    every = {report["model"]: {**CHECKPOINT, **on} for report in full[1]}
+
+    mixed = text_of(page_of(full, checkpoints=two), "origin")
+    alike = text_of(page_of(full, checkpoints=every), "origin")
+
+    assert "name AMD <EPYC>, torch AVX2 (gbt_realistic)" in mixed
+    others = re.search(r"not recorded \(([^)]*)\)", mixed)[1].split(", ")
+    assert sorted(others) == sorted(every.keys() - two.keys())
+    assert "name AMD <EPYC>, torch AVX2 (all)" in alike
+
+
 def text_of(page, section):
     """Words of one section."""
     found = re.search(rf'<section class="part" id="{section}".*?</section>', page, re.DOTALL)

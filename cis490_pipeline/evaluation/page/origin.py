@@ -7,6 +7,8 @@ from cis490_pipeline.evaluation.page.calibration import baselines_text
 from cis490_pipeline.evaluation.page.numbers import Numbers
 from cis490_pipeline.evaluation.page.words import provenance_text
 
+NOT_RECORDED = "not recorded"
+
 
 def view(numbers: Numbers) -> dict[str, Any]:
     """Return what the section on provenance shows."""
@@ -15,6 +17,7 @@ def view(numbers: Numbers) -> dict[str, Any]:
         "rows": [_row(report, numbers.checkpoints) for report in numbers.models],
         "baselines": baselines_text(numbers.chosen),
         "openings": _openings(numbers),
+        "trained_on": _trained_on(numbers),
     }
 
 
@@ -25,6 +28,20 @@ def _row(report: Mapping[str, Any], checkpoints: Mapping[str, Mapping[str, Any]]
         "opened": report.get("n_test_openings"),
         "seconds": described.get("seconds"),
     }
+
+
+def _trained_on(numbers: Numbers) -> list[dict[str, str]]:
+    """Each processor that models were trained on, with their names; ``all`` if there is one."""
+    models: dict[str, list[str]] = {}
+    for report in numbers.models:
+        described = numbers.checkpoints.get(report["model"], {}).get("computed_on")
+        text = provenance_text(described) if described else NOT_RECORDED
+        models.setdefault(text, []).append(report["model"])
+    only = len(models) == 1
+    return [
+        {"processor": text, "models": "all" if only else ", ".join(names)}
+        for text, names in models.items()
+    ]
 
 
 def _openings(numbers: Numbers) -> str:

@@ -10,6 +10,7 @@ from cis490_pipeline.evaluation.schema.parts import (
     Digest,
     Host,
     Pair,
+    Processor,
     Score,
     Share,
     Split,
@@ -105,3 +106,4 @@ class Leaderboard(Split):
     host_identity: NotRequired[dict[str, Any] | None]
     robustness: NotRequired[Robustness | None]
     study: NotRequired[dict[str, Any] | None]
+    processor: NotRequired[Processor]

@@ -9,6 +9,10 @@ Count = Annotated[int, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0)]
 Digest = Annotated[str, Meta(description="SHA-256, hexadecimal")]
 Why = Annotated[str | None, Meta(description="why a number here is null")]
+Processor = Annotated[
+    dict[str, str],
+    Meta(description="what the numbers were computed on: name, model, instructions, caches"),
+]
 ProfilesByHost = Annotated[
     dict[str, list[str]], Meta(description="profiles a test host never ran, by host")
 ]

@@ -10,6 +10,7 @@ from cis490_pipeline.evaluation.schema.parts import (
     Count,
     Digest,
     Host,
+    Processor,
     Score,
     Share,
     Split,
@@ -165,6 +166,7 @@ class EvalReport(SideScores, Split):
     profile_host: list[GroupScore]
     n_test_openings: NotRequired[Count]
     training: NotRequired[dict[str, Any]]
+    processor: NotRequired[Processor]
     reliability: NotRequired[Reliability | None]
     segments: NotRequired[Segments | None]
     subsets: NotRequired[list[Subset] | None]
