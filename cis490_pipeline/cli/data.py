@@ -45,7 +45,8 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
     """Give every episode of STORE (default: the configured store) its verdict.
 
     Writes DATA/processed/validation_v1.parquet. Reads only what is new or changed since the last
-    time. Exit code 1 if an episode was rejected or could not be checked.
+    time. Exit code 1 if an episode was rejected or could not be checked, or if rows of the index or
+    entries of the store are not of the format and were left out.
     """
     if store_path is not None:
         flags["store"] = store_path
@@ -54,8 +55,12 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
         stage = ValidationSweep(workspace)
         outcome = stage.ensure()
     frame = read_table(workspace.paths.validation)
-    skipped = outcome.numbers["index_rows_skipped"]
-    counts = {**verdict_counts(frame), "skipped_index_rows": skipped}
+    left_out = {
+        "skipped_index_rows": int(outcome.numbers.get("index_rows_skipped") or 0),
+        "left_out_entries": int(outcome.numbers.get("entries_left_out") or 0),
+    }
+    named = str(outcome.numbers.get("left_out") or "").splitlines()
+    counts = {**verdict_counts(frame), **left_out, "left_out": named}
     if export is not None:
         write_parquet(export, comparable(frame))
     findings = frame.filter(pl.col("status").is_in([Verdict.REJECTED, Verdict.ERRORED]))
@@ -69,8 +74,17 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
         print_json({**counts, **read})
     else:
         _print_verdicts(frame)
+        _print_left_out(sum(left_out.values()), named)
         stderr.print(f"{outcome.why}; verdicts are in {workspace.paths.validation}", soft_wrap=True)
-    return EXIT_FINDINGS if findings.height else 0
+    return EXIT_FINDINGS if findings.height or any(left_out.values()) else 0
+
+
+def _print_left_out(n: int, named: list[str]) -> None:
+    console = Console()
+    for text in named:
+        console.print(f"left out: {text}", highlight=False, markup=False, soft_wrap=True)
+    if n > len(named):
+        console.print(f"and {n - len(named)} more index rows and entries left out")
 
 
 def _by_host(frame: pl.DataFrame) -> dict[str, dict[str, dict[str, int]]]:

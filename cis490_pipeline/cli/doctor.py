@@ -32,6 +32,7 @@ from cis490_pipeline.experiment.stage import Stage
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.files import read_table
 from cis490_pipeline.store.overview import overview
+from cis490_pipeline.store.receiver_index import LeftOut
 
 EXTRAS = {
     "train": ("torch", "xgboost", "sklearn", "onnx", "jinja2"),
@@ -94,6 +95,8 @@ def _store(workspace: Workspace) -> list[Line]:
         return [Line(False, "store", f"{root} is not a folder", "set --store or CIS490_STORE")]
     try:
         index = workspace.store.read_index()
+        refs = workspace.store.require_episodes(index)
+        left_out = workspace.store.left_out()
     except (PipelineError, OSError) as error:
         advice = (
             "repair or remove the index"
@@ -101,7 +104,6 @@ def _store(workspace: Workspace) -> list[Line]:
             else "see docs/how-to/elsewhere.md"
         )
         return [Line(False, "store", str(error), advice)]
-    refs = workspace.store.episodes(index)
     absent = [ref for ref in refs if not workspace.store.has(ref)]
     unindexed = [ref for ref in refs if ref not in index.rows]
     return [
@@ -110,7 +112,8 @@ def _store(workspace: Workspace) -> list[Line]:
         ),
         _count("indexed, but without a file", absent, "ship them again"),
         _count("on disk, but not indexed", unindexed, "they are rejected as not_indexed"),
-        _count("index rows skipped", index.skipped, "see the reasons; other rows count"),
+        _left_out("index rows skipped", index.skipped),
+        _left_out("entries that are no episode's", left_out),
         *store_lines(overview(_verdicts(workspace))),
     ]
 
@@ -132,6 +135,11 @@ def _verdicts(workspace: Workspace) -> pl.DataFrame:
 def _count(what: str, things: Any, advice: str) -> Line:
     first = f", first: {next(iter(things))}" if things else ""
     return Line(not things, what, f"{len(things)}{first}", advice)
+
+
+def _left_out(what: str, left_out: LeftOut) -> Line:
+    first = f", first: {left_out.first[0]}" if left_out.n else ""
+    return Line(not left_out.n, what, f"{left_out.n}{first}", "they are left out; repair or rename")
 
 
 def _data(workspace: Workspace) -> list[Line]:

@@ -4,6 +4,7 @@ import os
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from cis490_pipeline.experiment.record import Record
 from cis490_pipeline.experiment.stage import Made, Numbers, Stage
@@ -17,9 +18,13 @@ from cis490_pipeline.store.files import (
     read_table,
     write_parquet,
 )
+from cis490_pipeline.store.receiver_index import LeftOut
 from cis490_pipeline.store.sweep import SweepResult, sweep, sweep_digest, verdict_counts
 from cis490_pipeline.store.usage import usable_expr
 from cis490_pipeline.store.validate import RULES_VERSION
+
+_MAX_NAMED: Final = 50
+"""Index rows, and entries of the store, that are named when they are left out."""
 
 
 class ValidationSweep(Stage):
@@ -53,7 +58,9 @@ class ValidationSweep(Stage):
             "episodes": result.frame.height,
             "archives_read": result.n_read,
             "archives_unchanged": result.n_reused,
-            "index_rows_skipped": len(result.skipped_index_rows),
+            "index_rows_skipped": result.skipped_index_rows.n,
+            "entries_left_out": result.left_out.n,
+            "left_out": "\n".join(_first(result.skipped_index_rows, result.left_out)),
         }
         return Made(sweep_digest(result.frame), (path,), numbers)
 
@@ -91,6 +98,11 @@ class ValidationSweep(Stage):
             journal=journal,
             checked_at=_now(),
         )
+
+
+def _first(*left_out: LeftOut) -> list[str]:
+    """Return the first things that were left out, with why."""
+    return [text for one in left_out for text in one.first[:_MAX_NAMED]]
 
 
 def _now() -> str:

@@ -62,11 +62,13 @@ def episode_rows(episodes: pl.DataFrame) -> list[EpisodeRow]:
     absent = sorted(set(EPISODE_SCHEMA) - set(episodes.columns))
     if absent:
         raise SplitError(f"a recipe needs the columns {absent}, got {sorted(episodes.columns)}")
-    twice = episodes.filter(pl.col("episode_id").is_duplicated())
+    twice = episodes.filter(pl.col("episode_id").is_duplicated()).sort("episode_id", "host_id")
     if twice.height:
+        named = ", ".join("/".join(ref) for ref in twice.select("host_id", "episode_id").rows()[:6])
         raise SplitError(
-            f"an episode may be there once, but {twice['episode_id'][0]} is there "
-            f"{twice.filter(pl.col('episode_id') == twice['episode_id'][0]).height} times"
+            f"an id may name one episode, but {twice.height} episodes share "
+            f"{twice['episode_id'].n_unique()} ids: {named}. Validate the store again "
+            "(cis490 validate): of each id it lets one be used and names the others"
         )
     # By id: the sides must not depend on the order in which the rows happened to arrive.
     ordered = episodes.select(list(EPISODE_SCHEMA)).sort("episode_id")

@@ -117,7 +117,7 @@ def open_episode(
     if is_folder or (index_row is not None and index_row.sha256 is None):
         text = "no digest seals it: " + ("unpacked" if is_folder else "sha256 is null")
         opened.findings.append(Finding(Reason.UNSEALED, text))
-    opened.findings += unpacked.findings
+    opened.findings += [_with_earlier(f, unpacked.sha256, index_row) for f in unpacked.findings]
     opened.sha256 = unpacked.sha256
     if not _TERMINAL.isdisjoint(finding.reason for finding in unpacked.findings):
         # Nothing that follows would mean anything.
@@ -164,6 +164,19 @@ def sound_episode(opened: OpenedEpisode) -> Episode:
         columns={source: rows.columns for source, rows in opened.rows.items()},
         sha256=digest,
     )
+
+
+def _with_earlier(finding: Finding, sha256: str | None, index_row: IndexRow | None) -> Finding:
+    """Add to a mismatch that an earlier row of the index has the archive's digest."""
+    if finding.reason is not Reason.SHA256_MISMATCH or not index_row:
+        return finding
+    if sha256 not in index_row.earlier_sha256:
+        return finding
+    text = (
+        f"{finding.detail}; an earlier row of the index has the archive's digest: it was shipped "
+        "more than once, and the last row is not of the shipment that was kept"
+    )
+    return Finding(finding.reason, text)
 
 
 def _index_findings(index_row: IndexRow | None) -> list[Finding]:

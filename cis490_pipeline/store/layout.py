@@ -2,61 +2,41 @@
 
 import hashlib
 import os
-import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from cis490_pipeline.domain import HOST_ID_FORM, EpisodeRef, is_episode_id, is_host_id
 from cis490_pipeline.errors import StoreError
-from cis490_pipeline.store.files import file_sha256, printable
+from cis490_pipeline.store.files import file_sha256, open_regular, printable
 from cis490_pipeline.store.reasons import Finding
+from cis490_pipeline.store.receiver_index import (
+    INDEX_FILE,
+    MAX_INDEX_BYTES,
+    IndexRow,
+    LeftOut,
+    StoreIndex,
+    bounded_lines,
+    parse_index,
+)
 
-INDEX_FILE: Final = "index.jsonl"
+__all__ = [
+    "ARCHIVE_SUFFIX",
+    "INDEX_FILE",
+    "EpisodeStore",
+    "IndexRow",
+    "Reading",
+    "ReceiverStore",
+    "StoreIndex",
+    "ref_of",
+]
+
 ARCHIVE_SUFFIX: Final = ".tar.zst"
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexRow:
-    """What the receiver's index says of one episode."""
-
-    ref: EpisodeRef
-    received_at_wall: str
-    """ISO 8601 UTC time of the *first* shipment, so that shipping again moves no split; with
-    microseconds and ``Z``, so that text sorts as time."""
-    sha256: str | None
-    """Of the archive last shipped; ``None`` for an unpacked folder."""
-    bytes: int | None
-    schema_version: int
-    commit: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoreIndex:
-    """The index as read: the last row of each episode, and why other lines were skipped."""
-
-    rows: dict[EpisodeRef, IndexRow] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-
-
-class _ShipmentRow(msgspec.Struct):
-    """One line of ``index.jsonl``; unknown keys are ignored."""
-
-    received_at_wall: str
-    host_id: str
-    episode_id: str
-    sha256: str | None
-    bytes: int | None
-    schema_version: int
-    commit: str | None = None
+_FOLDER: Final = "episodes"
 
 
 @dataclass(frozen=True)
@@ -118,35 +98,50 @@ class ReceiverStore(ABC):
         return self
 
     def read_index(self) -> StoreIndex:
-        """Read ``index.jsonl``; a line that is no index row is skipped with its reason.
-
-        Returns
-        -------
-        StoreIndex
-            Of an episode shipped twice the last row counts, with the first row's time. A store
-            without an index (a lab host's own folder) has no rows.
+        """Read ``index.jsonl``; a store without one (a lab host's own folder) has no rows.
 
         Raises
         ------
         StoreError
-            If there is no such store.
+            If there is no such store, or its index is no regular file of at most 1 GiB.
         """
-        index = StoreIndex()
         with self.index_lines() as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = _parse_index_row(line)
-                except (ValueError, RecursionError) as wrong:
-                    index.skipped.append(f"{INDEX_FILE} line {number}: {wrong!s:.200}")
-                    continue
-                earlier = index.rows.get(row.ref)
-                if earlier is not None:
-                    first = min(earlier.received_at_wall, row.received_at_wall)
-                    row = replace(row, received_at_wall=first)
-                index.rows[row.ref] = row
-        return index
+            return parse_index(lines)
+
+    @abstractmethod
+    def left_out(self) -> LeftOut:
+        """Name what lies under ``episodes/`` and is neither a host's folder nor an episode.
+
+        Files whose names begin with a dot are what a receiver is still writing; they are not named.
+        """
+
+    @abstractmethod
+    def is_bare(self) -> bool:
+        """Whether nothing at all lies under ``episodes/``, as when it is not mounted."""
+
+    @abstractmethod
+    def whereabouts(self) -> str:
+        """Say what to do about a store in which there is no episode."""
+
+    def require_episodes(self, index: StoreIndex | None = None) -> list[EpisodeRef]:
+        """Return all episodes, indexed or on disk, sorted by host and id.
+
+        Raises
+        ------
+        StoreError
+            If there is none, or the index knows some but there is no file at all: then this is
+            not the store, or it is not mounted, and the verdicts on it must not be lost.
+        """
+        index = index or self.read_index()
+        refs = self.episodes(index)
+        if refs and not (index.rows and self.is_bare()):
+            return refs
+        if index.rows:
+            told = f"{INDEX_FILE} names {len(index.rows)} episodes, but episodes/ is empty"
+        else:
+            left_out = [*index.skipped.first, *self.left_out().first]
+            told = "no episode is there" + (f" ({'; '.join(left_out[:3])})" if left_out else "")
+        raise StoreError(f"{self.name}: {told}; {self.whereabouts()}")
 
     def episodes(self, index: StoreIndex | None = None) -> list[EpisodeRef]:
         """Return all episodes, indexed or on disk, sorted by host and id."""
@@ -178,15 +173,20 @@ class EpisodeStore(ReceiverStore):
                 f"{self.root}: no such store; set CIS490_STORE or --store to a folder with "
                 f"{INDEX_FILE} and episodes/"
             )
-        if not self.index_path.is_file():
+        if not self.index_path.exists():
             yield ()
             return
-        with self.index_path.open("rb") as lines:
-            yield lines
+        try:
+            stream = open_regular(self.index_path)
+        except OSError as fault:
+            raise StoreError(f"{self.index_path}: cannot be read: {fault.strerror}") from fault
+        with stream:
+            require_index_size(str(self.index_path), os.fstat(stream.fileno()).st_size)
+            yield bounded_lines(stream)
 
     def archive_path(self, ref: EpisodeRef) -> Path:
         """Return the path an episode's archive has, whether it exists or not."""
-        return self.root / "episodes" / ref.host_id / f"{ref.episode_id}{ARCHIVE_SUFFIX}"
+        return self._episodes / ref.host_id / f"{ref.episode_id}{ARCHIVE_SUFFIX}"
 
     def path(self, ref: EpisodeRef) -> Path | None:
         """Return the path of an episode's archive, else of its unpacked folder, else ``None``."""
@@ -207,18 +207,53 @@ class EpisodeStore(ReceiverStore):
 
     def on_disk(self) -> Iterator[EpisodeRef]:
         """Yield what the folder of each host holds."""
-        episodes = self.root / "episodes"
-        if not episodes.is_dir():
-            return
         seen: set[EpisodeRef] = set()
-        for host in episodes.iterdir():
-            if not host.is_dir():
-                continue
-            for entry in _entries(host):
+        for host in _entries(self._episodes):
+            # Only a folder is looked into: a file of a host's name is left out.
+            for entry in _entries(host) if is_host_id(host.name) else ():
                 ref = ref_of(host.name, entry.name)
                 if ref is not None and ref not in seen:
                     seen.add(ref)
                     yield ref
+
+    def left_out(self) -> LeftOut:
+        """Look at what lies beside hosts and beside episodes."""
+        names = []
+        for host in _entries(self._episodes):
+            if not is_host_id(host.name) or not host.is_dir():
+                names.append(host.name)
+                continue
+            others = (e.name for e in _entries(host) if ref_of(host.name, e.name) is None)
+            names += [f"{host.name}/{name}" for name in others]
+        found = LeftOut()
+        for name in sorted(names):
+            told = describe_left_out(name, is_folder=(self._episodes / name).is_dir())
+            if told is not None:
+                found.add(told)
+        return found
+
+    def is_bare(self) -> bool:
+        """Whether the folder is missing or empty; of one that may not be read it is not known."""
+        try:
+            return next(self._episodes.iterdir(), None) is None
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+
+    def whereabouts(self) -> str:
+        """Look for a store one folder further up or down."""
+        for folder in [*self.root.resolve().parents[:2], *sorted(_entries(self.root))[:100]]:
+            if (folder / INDEX_FILE).is_file() or (folder / _FOLDER).is_dir():
+                return f"did you mean the store in {folder}? Set --store or CIS490_STORE to it"
+        return (
+            "is it mounted? Set --store or CIS490_STORE to a folder with "
+            f"{INDEX_FILE} and {_FOLDER}/HOST/ULID{ARCHIVE_SUFFIX}"
+        )
+
+    @property
+    def _episodes(self) -> Path:
+        return self.root / _FOLDER
 
     def stamps(self, ref: EpisodeRef) -> list[list[str | int]] | None:
         """Look at the archive, or at each member of the folder."""
@@ -239,9 +274,12 @@ class EpisodeStore(ReceiverStore):
     def listing_digest(self) -> str:
         """Look at every file, and read the index."""
         total = hashlib.sha256()
-        for name, size, changed_ns in _files(self.root, "episodes"):
+        for name, size, changed_ns in _files(self.root, _FOLDER):
             total.update(f"{name}\0{size}\0{changed_ns}\n".encode())
-        total.update(file_sha256(self.index_path).encode() if self.index_path.exists() else b"")
+        if self.index_path.exists():
+            # Refuses what is no regular file, before all of it is hashed.
+            with self.index_lines():
+                total.update(file_sha256(self.index_path).encode())
         return total.hexdigest()
 
 
@@ -251,6 +289,37 @@ def ref_of(host: str, entry: str) -> EpisodeRef | None:
     if not is_host_id(host) or not is_episode_id(episode_id):
         return None
     return EpisodeRef(host, episode_id)
+
+
+def describe_left_out(name: str, *, is_folder: bool) -> str | None:
+    """Say why a name under ``episodes/`` is none of an episode; None if it need not be said.
+
+    Parameters
+    ----------
+    name : relative to ``episodes/``.
+    is_folder : whether it is one; a file whose name begins with a dot is still being written.
+    """
+    host, slash, entry = name.partition("/")
+    if not is_folder and (entry or host).startswith("."):
+        return None
+    where = printable(f"{_FOLDER}/{name[:200]}")
+    if slash:
+        return f"{where}: not named ULID{ARCHIVE_SUFFIX} or ULID, as episodes are"
+    if is_host_id(host):
+        return f"{where}: a file where hosts have folders"
+    return f"{where}: no host is called so ({HOST_ID_FORM})"
+
+
+def require_index_size(where: str, n_bytes: int) -> None:
+    """Refuse an index that is larger than any is.
+
+    Raises
+    ------
+    StoreError
+        If it has more than 1 GiB.
+    """
+    if n_bytes > MAX_INDEX_BYTES:
+        raise StoreError(f"{where}: has {n_bytes} bytes, at most {MAX_INDEX_BYTES} are read")
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -276,7 +345,7 @@ def _files(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
                     continue
                 if stat.S_ISREG(seen.st_mode):
                     found.append((printable(name), seen.st_size, seen.st_mtime_ns))
-                elif entry.is_dir(follow_symlinks=folder == "episodes"):
+                elif entry.is_dir(follow_symlinks=folder == _FOLDER):
                     folders.append(name)
     except OSError:
         # It is gone, or may not be read; what lies there is found missing by the sweep itself.
@@ -284,27 +353,3 @@ def _files(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
     yield from sorted(found)
     for name in sorted(folders):
         yield from _files(root, name)
-
-
-def _parse_index_row(line: bytes) -> IndexRow:
-    row = msgspec.json.decode(line, type=_ShipmentRow)
-    if not is_host_id(row.host_id):
-        raise ValueError(f"host_id {row.host_id!r} is not {HOST_ID_FORM}")
-    if not is_episode_id(row.episode_id):
-        raise ValueError(f"episode_id {row.episode_id!r} is not a ULID")
-    if row.sha256 is not None and not _SHA256.fullmatch(row.sha256):
-        raise ValueError(f"sha256 {row.sha256!r} is not 64 lower-case hex digits")
-    if row.bytes is not None and row.bytes < 0:
-        raise ValueError(f"bytes is {row.bytes}, below 0")
-    received = datetime.fromisoformat(row.received_at_wall)
-    if received.utcoffset() != timedelta(0):
-        raise ValueError(f"received_at_wall {row.received_at_wall!r} is not in UTC")
-    return IndexRow(
-        ref=EpisodeRef(row.host_id, row.episode_id),
-        # Always with microseconds: sorted as text, "…:00.5Z" would come before "…:00Z".
-        received_at_wall=received.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        sha256=row.sha256,
-        bytes=row.bytes,
-        schema_version=row.schema_version,
-        commit=row.commit,
-    )

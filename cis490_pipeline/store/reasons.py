@@ -67,7 +67,7 @@ _MEANINGS: Final = {
     Reason.NOT_INDEXED: "on disk, but the index does not know it",
     Reason.META_SCHEMA: "meta.json is not of the format",
     Reason.SCHEMA_VERSION: "written in another version of the format",
-    Reason.ID_MISMATCH: "path, index and meta.json name different episodes",
+    Reason.ID_MISMATCH: "path, index and meta.json disagree, or two hosts have one id",
     Reason.LABELS_EMPTY: "no phase is labelled",
     Reason.LABELS_SCHEMA: "a label is not of the format",
     Reason.UNKNOWN_PHASE: "a label names a phase there is not",

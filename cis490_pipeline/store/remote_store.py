@@ -5,11 +5,12 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from cis490_pipeline.domain import Address, EpisodeRef
+from cis490_pipeline.domain import Address, EpisodeRef, is_host_id
 from cis490_pipeline.errors import StoreError
 from cis490_pipeline.store.archive import PERF, READ_MEMBERS, Limits, archive_size_finding
 from cis490_pipeline.store.files import printable
@@ -19,13 +20,15 @@ from cis490_pipeline.store.layout import (
     EpisodeStore,
     Reading,
     ReceiverStore,
+    describe_left_out,
     ref_of,
+    require_index_size,
 )
 from cis490_pipeline.store.reasons import Finding, Reason
+from cis490_pipeline.store.receiver_index import LeftOut, bounded_lines
 from cis490_pipeline.store.remote_folder import Entry, RemoteFolder
 
 _FOLDER: Final = "episodes"
-_MAX_LINE: Final = 1 << 16
 _Files = dict[str, Entry]
 
 
@@ -50,24 +53,35 @@ class RemoteStore(ReceiverStore):
 
     def __getstate__(self) -> dict[str, Any]:
         # The listing of a lab is 76,660 entries; who needs some of it is sent `only` those.
-        return {name: value for name, value in vars(self).items() if name != "_files"}
+        return {name: value for name, value in vars(self).items() if name != "_listed"}
 
     @property
     def name(self) -> str:
         """The address."""
         return str(self.address)
 
-    @cached_property
+    @property
     def _files(self) -> dict[EpisodeRef, _Files]:
         """Files of each episode, by name relative to its host's folder."""
+        return self._listed.files
+
+    @cached_property
+    def _listed(self) -> "_Listing":
         files: dict[EpisodeRef, _Files] = {}
-        for name, entry in self._folder.find(_FOLDER).items():
-            # episodes/HOST/ENTRY, and what lies in ENTRY if it is a folder.
-            parts = name.split("/")
-            ref = ref_of(parts[1], parts[2]) if len(parts) > 2 else None
+        others: dict[str, bool] = {}
+        names = self._folder.find(_FOLDER)
+        for name, entry in names.items():
+            # HOST/ENTRY, and what lies in ENTRY if it is a folder.
+            parts = name.removeprefix(f"{_FOLDER}/").split("/")
+            ref = ref_of(parts[0], parts[1]) if len(parts) > 1 else None
             if ref is not None:
-                files.setdefault(ref, {})["/".join(parts[2:])] = entry
-        return files
+                files.setdefault(ref, {})["/".join(parts[1:])] = entry
+            elif parts[-1]:
+                # The folder that is none of a host or of an episode, not each file in it. (Some
+                # tools leave an empty object with a folder's own name: it is nothing.)
+                depth = 2 if is_host_id(parts[0]) else 1
+                others["/".join(parts[:depth])] = len(parts) > depth
+        return _Listing(files, others, bool(names))
 
     @cached_property
     def _index(self) -> Entry | None:
@@ -88,16 +102,36 @@ class RemoteStore(ReceiverStore):
                 )
             yield ()
             return
+        require_index_size(f"{self.address}/{INDEX_FILE}", self._index.size)
         with tempfile.TemporaryDirectory(prefix="cis490-") as scratch:
             copy = Path(scratch) / INDEX_FILE
             self._folder.fetch(INDEX_FILE, copy, entry=self._index)
             with copy.open("rb") as stream:
-                # A piece of an endless line is no index row; it is skipped like any other.
-                yield iter(lambda: stream.readline(_MAX_LINE), b"")
+                yield bounded_lines(stream)
 
     def on_disk(self) -> Iterator[EpisodeRef]:
         """Yield what was listed."""
         yield from self._files
+
+    def left_out(self) -> LeftOut:
+        """Name what was listed beside hosts and beside episodes."""
+        found = LeftOut()
+        for name, is_folder in sorted(self._listed.others.items()):
+            told = describe_left_out(name, is_folder=is_folder)
+            if told is not None:
+                found.add(told)
+        return found
+
+    def is_bare(self) -> bool:
+        """Whether nothing was listed."""
+        return not self._listed.is_any
+
+    def whereabouts(self) -> str:
+        """Name the form of an address of a store."""
+        return (
+            f"set --store or CIS490_STORE to an address with {INDEX_FILE} and "
+            f"{_FOLDER}/HOST/ULID{ARCHIVE_SUFFIX} below it"
+        )
 
     def has(self, ref: EpisodeRef) -> bool:
         """Whether the archive or a member was listed."""
@@ -194,16 +228,27 @@ class RemoteStore(ReceiverStore):
         return Reading(folder, tuple(findings))
 
 
+@dataclass(frozen=True)
+class _Listing:
+    """What lies below ``episodes/``."""
+
+    files: dict[EpisodeRef, _Files]
+    others: dict[str, bool]
+    """Names below it that are of no host or no episode, and whether each is a folder."""
+    is_any: bool
+    """Whether there is anything at all."""
+
+
 class _Excerpt(RemoteStore):
     """A remote store's listing of some episodes, to send to a worker."""
 
     def __init__(self, whole: RemoteStore, files: dict[EpisodeRef, _Files]) -> None:
         super().__init__(whole.address, whole._limits)
-        self._listed = files
+        self._excerpt = files
 
     @property
     def _files(self) -> dict[EpisodeRef, _Files]:
-        return self._listed
+        return self._excerpt
 
 
 def _is_safe(name: str) -> bool:

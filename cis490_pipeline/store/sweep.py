@@ -13,10 +13,11 @@ import polars as pl
 from cis490_pipeline.compute import Compute
 from cis490_pipeline.domain import EpisodeRef, Verdict
 from cis490_pipeline.errors import WorkerDiedError
+from cis490_pipeline.store.corpus_marks import ORDER, with_marks, without_marks
 from cis490_pipeline.store.files import digest
 from cis490_pipeline.store.journal import SweepJournal
-from cis490_pipeline.store.layout import IndexRow, ReceiverStore, StoreIndex
-from cis490_pipeline.store.reasons import Reason
+from cis490_pipeline.store.layout import ReceiverStore
+from cis490_pipeline.store.receiver_index import IndexRow, LeftOut, StoreIndex
 from cis490_pipeline.store.validate import (
     RULES_VERSION,
     VALIDATION_SCHEMA,
@@ -27,9 +28,7 @@ from cis490_pipeline.store.validate import (
 _EPISODES_PER_TASK: Final = 16
 _ROWS_PER_PIECE: Final = 1024
 _INCIDENTAL: Final = ("checked_at", "input_key")
-_ORDER: Final = ("received_at_wall", "host_id", "episode_id")
 _KEY: Final = ("host_id", "episode_id", "input_key")
-_DUPLICATE: Final = Reason.DUPLICATE_CONTENT.value
 
 _Row = dict[str, Any]
 _Listed = tuple[EpisodeRef, IndexRow | None]
@@ -45,8 +44,10 @@ class SweepResult:
     """Episodes that were opened."""
     n_reused: int
     """Episodes whose verdict of an earlier sweep still holds."""
-    skipped_index_rows: list[str]
+    skipped_index_rows: LeftOut
     """Lines of the index that are no index rows, and why."""
+    left_out: LeftOut
+    """What lies in the store and is no episode's."""
 
 
 def sweep(
@@ -76,7 +77,7 @@ def sweep(
     Raises
     ------
     StoreError
-        If the store's folder does not exist.
+        If there is no such store, or no episode in it: then nothing is said of any.
 
     Notes
     -----
@@ -89,7 +90,7 @@ def sweep(
     """
     began = checked_at or datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     index = store.read_index()
-    refs = store.episodes(index)
+    refs = store.require_episodes(index)
     listing = _listing(store, index, refs)
     with contextlib.ExitStack() as stack:
         notes: SweepJournal | None = None
@@ -115,15 +116,19 @@ def sweep(
             done.add(rows)
             if progress:
                 progress(reused.height + done.height, len(refs))
-    frame = _with_duplicates_marked(pl.concat([reused, *done.frames()]))
+    frame = with_marks(pl.concat([reused, *done.frames()]))
     return SweepResult(
-        frame=frame, n_read=len(to_read), n_reused=reused.height, skipped_index_rows=index.skipped
+        frame=frame,
+        n_read=len(to_read),
+        n_reused=reused.height,
+        skipped_index_rows=index.skipped,
+        left_out=store.left_out(),
     )
 
 
 def comparable(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the verdicts and contents alone, in order, without when and where they were made."""
-    return frame.drop(_INCIDENTAL).sort(_ORDER, nulls_last=True)
+    return frame.drop(_INCIDENTAL).sort(ORDER, nulls_last=True)
 
 
 def sweep_digest(frame: pl.DataFrame) -> str:
@@ -132,14 +137,14 @@ def sweep_digest(frame: pl.DataFrame) -> str:
     return digest({"columns": kept.columns, "rows": kept.rows()})
 
 
-def verdict_counts(frame: pl.DataFrame, skipped_index_rows: Sequence[str] = ()) -> dict[str, Any]:
+def verdict_counts(frame: pl.DataFrame) -> dict[str, Any]:
     """Count verdicts and reasons, as ``validate --json`` prints them.
 
     Returns
     -------
     dict
         ``counts`` (all four verdicts), ``reasons`` (those that occur), ``n_episodes``,
-        ``skipped_index_rows`` and ``unknown_fields`` (each once, ``source.field``).
+        and ``unknown_fields`` (each once, ``source.field``).
     """
     statuses = Counter(frame["status"].to_list())
     reasons = Counter(code for codes in frame["reasons"].to_list() for code in codes)
@@ -148,7 +153,6 @@ def verdict_counts(frame: pl.DataFrame, skipped_index_rows: Sequence[str] = ()) 
         "counts": {verdict.value: statuses[verdict.value] for verdict in Verdict},
         "reasons": dict(sorted(reasons.items())),
         "n_episodes": frame.height,
-        "skipped_index_rows": len(skipped_index_rows),
         "unknown_fields": sorted(unknown),
     }
 
@@ -277,42 +281,4 @@ def _still_true(earlier: Iterable[pl.DataFrame], listing: pl.DataFrame) -> pl.Da
         return pl.DataFrame(schema=VALIDATION_SCHEMA)
     kept = pl.concat(sound).drop("received_at_wall").join(listing, on=_KEY)
     kept = kept.unique(["host_id", "episode_id"], keep="first", maintain_order=True)
-    return _without_duplicate_marks(kept.select(list(VALIDATION_SCHEMA)))
-
-
-def _without_duplicate_marks(frame: pl.DataFrame) -> pl.DataFrame:
-    """Take back what an earlier sweep said of copies: the corpus may be another by now."""
-    element = pl.element()
-    marked = pl.col("reasons").list.contains(_DUPLICATE)
-    reasons = pl.col("reasons").list.filter(element != _DUPLICATE)
-    details = pl.col("details").list.filter(~element.str.starts_with(f"{_DUPLICATE}: "))
-    # Only what was usable is ever called a copy, so that nothing rejecting is left.
-    status = pl.when(reasons.list.len() > 0).then(_text("degraded")).otherwise(_text("accepted"))
-    return frame.with_columns(
-        status=pl.when(marked).then(status).otherwise("status"),
-        reasons=pl.when(marked).then(reasons).otherwise("reasons"),
-        details=pl.when(marked).then(details).otherwise("details"),
-    )
-
-
-def _with_duplicates_marked(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give ``duplicate_content`` to all but the earliest received of the usable copies; sort."""
-    usable = pl.col("status").is_in([Verdict.ACCEPTED.value, Verdict.DEGRADED.value])
-    name = pl.concat_str("host_id", "episode_id", separator="/")
-    ordered = frame.sort(_ORDER, nulls_last=True)
-    comparable_content = usable & pl.col("content_digest").is_not_null()
-    original = name.filter(comparable_content).first().over("content_digest")
-    told = pl.lit(f"{_DUPLICATE}: the same telemetry as ") + original
-    is_copy = comparable_content & (original != name)
-    reasons = pl.concat_list("reasons", _text(_DUPLICATE)).list.sort()
-    marked = ordered.with_columns(
-        status=pl.when(is_copy).then(_text("degraded")).otherwise("status"),
-        reasons=pl.when(is_copy).then(reasons).otherwise("reasons"),
-        details=pl.when(is_copy).then(pl.concat_list("details", told)).otherwise("details"),
-    )
-    # In one piece: how a frame was put together must not show in the bytes of its file.
-    return marked.rechunk()
-
-
-def _text(word: str) -> pl.Expr:
-    return pl.lit(word, pl.String)
+    return without_marks(kept.select(list(VALIDATION_SCHEMA)))

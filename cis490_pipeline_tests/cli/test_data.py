@@ -92,13 +92,39 @@ def test_validate_exports_the_golden_file(cli: Cli) -> None:
     )
 
 
-def test_validate_counts_lines_that_are_no_index_rows(
+def test_validate_names_rows_and_folders_that_are_not_of_the_format(
     cli_on_small_store: Cli, small_store: Path
 ) -> None:
     with (small_store / "index.jsonl").open("a") as index:
         index.write("not JSON\n")
 
-    assert cli_on_small_store("validate", "--json").json["skipped_index_rows"] == 1
+    (small_store / "episodes" / "müller-pi").mkdir()
+
+    done = cli_on_small_store("validate", "--json")
+    again = cli_on_small_store("validate", "--json")
+
+    assert (done.code, again.code) == (1, 1)
+    assert done.json["skipped_index_rows"] == done.json["left_out_entries"] == 1
+    assert [text.split(":")[0] for text in done.json["left_out"]] == [
+        "index.jsonl line 7",
+        "episodes/müller-pi",
+    ]
+    assert again.json["left_out"] == done.json["left_out"]
+
+
+def test_store_that_is_not_mounted_is_refused_and_its_verdicts_stay(
+    cli_on_small_store: Cli, small_store: Path
+) -> None:
+    path = Path(cli_on_small_store("validate", "--json").json["path"])
+    before = path.read_bytes()
+    for part in list(small_store.iterdir()):
+        part.rename(small_store.with_name(f"away-{part.name}"))
+
+    done = cli_on_small_store("validate")
+
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "no episode is there; is it mounted?" in done.err
+    assert path.read_bytes() == before
 
 
 def test_extract_of_an_episode_gives_the_datasets_windows(cli: Cli, finished: Workspace) -> None:

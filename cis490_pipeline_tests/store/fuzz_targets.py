@@ -106,7 +106,7 @@ class Targets:
         store = layout.EpisodeStore(self._scratch)
         store.index_path.write_bytes(content)
         index = store.read_index()
-        assert len(index.rows) + len(index.skipped) <= content.count(b"\n") + 1
+        assert len(index.rows) + index.skipped.n <= content.count(b"\n") + 1
         for ref, row in index.rows.items():
             assert row.ref == ref
             assert store.archive_path(ref).parent.parent == self._scratch / "episodes"

@@ -294,7 +294,7 @@ def test_store_that_changes_under_a_sweep_is_swept_right_the_next_time(
     assert during.frame.height == N_EPISODES
     assert (after.n_read, after.frame.height) == (3, N_EPISODES + 1)
     assert after.frame.drop("checked_at").equals(fresh.frame.drop("checked_at"))
-    assert len(after.skipped_index_rows) == 1
+    assert after.skipped_index_rows.n == 1
 
 
 def test_journal_rows_have_the_columns_of_the_index(store: EpisodeStore, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,7 +59,16 @@ SOUND_LINE: dict[str, object] = {
                 {"episode_id": OTHER_REF.episode_id[:-1] + "U"},
                 {"episode_id": "8" + OTHER_REF.episode_id[1:]},
                 {"sha256": "abc"},
+                {"sha256": "sha256:" + "a" * 64},
                 {"bytes": -1},
+                {"bytes": 2**63},
+                {"bytes": 1.0},
+                {"schema_version": -1},
+                {"schema_version": 2**70},
+                {"received_at_wall": "0001-01-01T00:00:00Z"},
+                {"received_at_wall": "9999-12-31T00:00:00Z"},
+                {"received_at_wall": 1795341600},
+                {"commit": "x" * 70_000},
                 {"schema_version": "1"},
             )
         ],
@@ -70,7 +81,7 @@ def test_line_that_is_no_index_row_is_skipped_with_its_number(tmp_path: Path, li
     index = EpisodeStore(tmp_path).read_index()
 
     assert list(index.rows) == [REF]
-    assert [text.split(":")[0] for text in index.skipped] == ["index.jsonl line 2"]
+    assert [text.split(":")[0] for text in index.skipped.first] == ["index.jsonl line 2"]
 
 
 def test_receipts_sort_as_text_as_they_do_in_time(tmp_path: Path) -> None:
@@ -150,3 +161,65 @@ def test_made_files_lie_where_the_design_says() -> None:
         "data/dagster",
         "data/processed/host/.lock",
     ]
+
+
+def test_byte_order_mark_and_capitals_in_a_digest_are_read(tmp_path: Path) -> None:
+    line = json.dumps(SOUND_LINE | {"sha256": "AB" * 32}).encode()
+    (tmp_path / "index.jsonl").write_bytes(b"\xef\xbb\xbf" + line + b"\r\n")
+
+    index = EpisodeStore(tmp_path).read_index()
+
+    assert [row.sha256 for row in index.rows.values()] == ["ab" * 32]
+    assert index.skipped.n == 0
+
+
+def test_digests_of_earlier_rows_are_known(tmp_path: Path) -> None:
+    shipped = [index_row(REF, content) for content in (b"1", b"2", b"1", b"3")]
+    write_index(tmp_path, shipped)
+
+    row = EpisodeStore(tmp_path).read_index().rows[REF]
+
+    assert row.sha256 == shipped[3].sha256
+    assert set(row.earlier_sha256) == {shipped[0].sha256, shipped[1].sha256}
+
+
+def test_line_without_end_is_one_line_that_is_no_row(tmp_path: Path) -> None:
+    write_index(tmp_path, [index_row(REF, b"")], extra="x" * 5_000_000)
+
+    index = EpisodeStore(tmp_path).read_index()
+
+    assert (list(index.rows), index.skipped.n) == ([REF], 1)
+    assert index.skipped.first == ["index.jsonl line 2: has over 65536 bytes"]
+
+
+def test_of_many_lines_that_are_no_rows_a_thousand_are_named_and_all_counted(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "index.jsonl").write_bytes(b"{}\n" * 5000)
+
+    skipped = EpisodeStore(tmp_path).read_index().skipped
+
+    assert (skipped.n, len(skipped.first)) == (5000, 1000)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_index_that_is_no_regular_file_is_refused_and_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    MadeEpisode().write(tmp_path)
+    make(tmp_path / "index.jsonl")
+    store = EpisodeStore(tmp_path)
+
+    told = r"index.jsonl: cannot be read: is a (pipe|device|folder), not a regular file"
+    with pytest.raises(StoreError, match=told):
+        store.read_index()
+    with pytest.raises(StoreError, match=told):
+        store.listing_digest()
+
+
+def test_index_over_its_limit_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "index.jsonl").open("wb") as sparse:
+        sparse.truncate(8 << 30)
+
+    with pytest.raises(StoreError, match="has 8589934592 bytes, at most 1073741824 are read"):
+        EpisodeStore(tmp_path).listing_digest()

@@ -1,13 +1,16 @@
 import dataclasses
 import os
+import re
 import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from cis490_pipeline.compute import ProcessCompute, SerialCompute
-from cis490_pipeline.domain import EpisodeRef
+from cis490_pipeline.domain import EpisodeRef, Source
+from cis490_pipeline.errors import StoreError
 from cis490_pipeline.store import sweep as sweep_module
 from cis490_pipeline.store.files import write_parquet
 from cis490_pipeline.store.layout import EpisodeStore
@@ -18,6 +21,7 @@ from cis490_pipeline_tests.store.episodes import (
     REF,
     MadeEpisode,
     make_meta,
+    make_rows,
     write_index,
 )
 
@@ -56,7 +60,6 @@ def test_recorded_corpus_has_the_verdicts_that_are_true_of_it(recorded: SweepRes
             "unfinished": 1,
         },
         "n_episodes": 66,
-        "skipped_index_rows": 0,
         "unknown_fields": [],
     }
     assert {
@@ -190,8 +193,8 @@ def test_skipped_lines_unindexed_files_and_progress_are_reported(tmp_path: Path)
         lambda done, total: seen.append((done, total)),
     )
 
-    counts = verdict_counts(result.frame, result.skipped_index_rows)
-    assert (counts["skipped_index_rows"], counts["reasons"]) == (1, {"not_indexed": 1})
+    assert result.skipped_index_rows.n == 1
+    assert verdict_counts(result.frame)["reasons"] == {"not_indexed": 1}
     assert result.frame["received_at_wall"].to_list() == [None]
     assert seen == [(0, 1), (1, 1)]
 
@@ -210,11 +213,132 @@ def test_unpacked_folder_is_reused_until_a_member_changes(tmp_path: Path) -> Non
     assert (unchanged.n_read, changed.n_read) == (0, 1)
 
 
-def test_empty_store_has_an_empty_index_of_verdicts(tmp_path: Path) -> None:
-    result = sweep(EpisodeStore(tmp_path), None, SerialCompute())
+def test_empty_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no episode is there; is it mounted"):
+        sweep(EpisodeStore(tmp_path), None, SerialCompute())
 
-    assert verdict_counts(result.frame)["n_episodes"] == 0
-    assert len(sweep_digest(result.frame)) == 64
+
+def test_store_whose_episodes_are_not_mounted_is_refused(store: EpisodeStore) -> None:
+    shutil.rmtree(store.root / "episodes")
+
+    with pytest.raises(StoreError, match=r"index.jsonl names 2 episodes, but episodes/ is empty"):
+        sweep(store, None, SerialCompute())
+
+
+@pytest.mark.parametrize("place", ["episodes", "episodes/lab-nuc", ".."])
+def test_folder_beside_a_store_is_refused_and_the_store_is_named(
+    tmp_path: Path, place: str
+) -> None:
+    root = tmp_path / "lab" / "store"
+    write_index(root, [MadeEpisode().write(root)])
+
+    with pytest.raises(StoreError, match=f"did you mean the store in .*{re.escape(str(root))}"):
+        sweep(EpisodeStore(root / place), None, SerialCompute())
+
+
+def test_store_of_no_readable_name_is_refused_with_what_was_left_out(tmp_path: Path) -> None:
+    (tmp_path / "episodes" / "müller-pi").mkdir(parents=True)
+
+    with pytest.raises(StoreError, match=r"no episode is there \(episodes/müller-pi: no host"):
+        sweep(EpisodeStore(tmp_path), None, SerialCompute())
+
+
+def test_what_is_no_episode_is_named_and_left_out(tmp_path: Path) -> None:
+    row = MadeEpisode().write(tmp_path)
+    write_index(tmp_path, [row])
+    episodes = tmp_path / "episodes"
+    (episodes / "müller-pi").mkdir()
+    (episodes / "loose.tar.zst").touch()
+    (episodes / REF.host_id / f"{REF.episode_id.lower()}.tar.zst").touch()
+    (episodes / REF.host_id / ".arriving.tmp").touch()
+
+    left_out = sweep(EpisodeStore(tmp_path), None, SerialCompute()).left_out
+
+    assert [text.split(": ")[0] for text in left_out.first] == [
+        f"episodes/{REF.host_id}/{REF.episode_id.lower()}.tar.zst",
+        "episodes/loose.tar.zst",
+        "episodes/müller-pi",
+    ]
+    assert left_out.n == 3
+
+
+PI_REF = EpisodeRef("garage-pi", REF.episode_id)
+
+
+def two_hosts(root: Path, *, received: tuple[str, str], same: bool = False) -> EpisodeStore:
+    """Write one id under two hosts, each of another content unless it is to be the same."""
+    rows = []
+    for ref, when in zip((REF, PI_REF), received, strict=True):
+        flow = make_rows(Source.NETFLOW)
+        flow[0]["udp_pkts"] = 0 if same or ref == REF else 7
+        made = MadeEpisode(
+            ref,
+            meta=make_meta(ref),
+            rows={s: make_rows(s) for s in Source} | {Source.NETFLOW: flow},
+        )
+        rows.append(dataclasses.replace(made.write(root), received_at_wall=when))
+    write_index(root, rows)
+    return EpisodeStore(root)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_id_under_two_hosts_stays_with_the_first_received_and_both_are_named(
+    tmp_path: Path, first: int
+) -> None:
+    times = ("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z")
+    store = two_hosts(tmp_path, received=times if first == 0 else times[::-1])
+    owner, other = (REF, PI_REF) if first == 0 else (PI_REF, REF)
+
+    frame = sweep(store, None, SerialCompute()).frame
+
+    by_host = {row["host_id"]: row for row in frame.iter_rows(named=True)}
+    assert by_host[owner.host_id]["status"] == "accepted"
+    assert by_host[other.host_id]["reasons"] == ["id_mismatch"]
+    assert f"the id is also that of {owner}" in by_host[other.host_id]["details"][0]
+    assert frame.filter(usable_expr()).height == 1
+
+
+def test_id_is_free_again_once_its_owner_is_gone(tmp_path: Path) -> None:
+    store = two_hosts(tmp_path, received=("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z"))
+    before = sweep(store, None, SerialCompute()).frame
+    index = store.read_index().rows
+    store.archive_path(REF).unlink()
+    write_index(tmp_path, [index[PI_REF]])
+
+    after = sweep(store, before, SerialCompute())
+
+    assert after.n_reused == 1
+    assert after.frame.select("status", "reasons", "details").rows() == [("accepted", [], [])]
+
+
+def test_host_that_was_renamed_ships_a_copy_not_another_episode(tmp_path: Path) -> None:
+    times = ("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z")
+
+    frame = sweep(two_hosts(tmp_path, received=times, same=True), None, SerialCompute()).frame
+
+    assert frame.filter(host_id="garage-pi")["details"].to_list() == [
+        [f"duplicate_content: the same telemetry as {REF}"]
+    ]
+
+
+def test_marks_of_an_earlier_sweep_change_nothing(tmp_path: Path) -> None:
+    store = two_hosts(tmp_path, received=("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z"))
+    once = sweep(store, None, SerialCompute())
+
+    again = sweep(store, once.frame, SerialCompute())
+
+    assert again.n_reused == 2
+    assert_frame_equal(again.frame, once.frame)
+
+
+def test_mismatch_names_an_earlier_row_that_has_the_digest(tmp_path: Path) -> None:
+    row = MadeEpisode().write(tmp_path)
+    write_index(tmp_path, [row, dataclasses.replace(row, sha256="0" * 64)])
+
+    (told,) = sweep(EpisodeStore(tmp_path), None, SerialCompute()).frame["details"].to_list()[0]
+
+    assert told.startswith("sha256_mismatch: ")
+    assert "an earlier row of the index has the archive's digest" in told
 
 
 def test_moved_store_keeps_its_digest(store: EpisodeStore, tmp_path: Path) -> None:
@@ -235,5 +359,5 @@ def test_episode_under_another_host_is_missing_there_and_not_indexed_here(tmp_pa
 
     assert dict(result.frame.select("host_id", "reasons").iter_rows()) == {
         "garage-pi": ["missing_member"],
-        "lab-nuc": ["not_indexed"],
+        "lab-nuc": ["id_mismatch", "not_indexed"],
     }

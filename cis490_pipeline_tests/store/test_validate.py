@@ -139,7 +139,7 @@ def test_an_error_of_the_file_system_says_nothing_of_the_episode(
     def fail(_path: Path) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("cis490_pipeline.store.archive.file_sha256", fail)
+    monkeypatch.setattr("cis490_pipeline.store.archive.stream_sha256", fail)
     verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
 
     assert (verdict["status"], verdict["reasons"]) == ("errored", [])
@@ -182,7 +182,8 @@ def test_unknown_fields_are_reported_and_aliases_are_not(tmp_path: Path) -> None
 
 
 def test_every_reason_of_the_format_has_a_fault_here() -> None:
-    elsewhere = {"sha256_mismatch", "archive_corrupt", "not_indexed", "unsealed"}
+    archives = {"archive_corrupt", "archive_unsupported"}
+    elsewhere = archives | {"sha256_mismatch", "not_indexed", "unsealed"}
     of_the_corpus = {"duplicate_content"}
 
     tested = {reason for reason, _ in SCHEMA_FAULTS + TELEMETRY_FAULTS}
