@@ -75,14 +75,20 @@ def dashboard(
     try:
         served = Dashboard(access=access, hub=hub, limits=Limits(browsers=browsers))
         # Not earlier: a dashboard that cannot listen has forgotten nothing.
-        forget = journal.begin_anew if fresh else None
+        forget = journal.begin_anew if fresh else _nothing
         asyncio.run(_until_stopped(served, port, tls, forget))
+        # It listened, or it would have raised.
+        forget()
     finally:
         journal.close()
 
 
+def _nothing() -> None:
+    pass
+
+
 async def _until_stopped(
-    served: Dashboard, port: int, tls: ssl.SSLContext | None, listening: Callable[[], None] | None
+    served: Dashboard, port: int, tls: ssl.SSLContext | None, listening: Callable[[], None]
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -93,8 +99,7 @@ async def _until_stopped(
     host = f"[{served.access.host}]" if ":" in served.access.host else served.access.host
 
     def ready(port: int) -> None:
-        if listening is not None:
-            listening()
+        listening()
         click.echo(f"dashboard at {scheme}://{host}:{port}/ (stop it with Ctrl-C)", err=True)
 
     await serve(served, port, tls=tls, ready=ready, stop=stop)

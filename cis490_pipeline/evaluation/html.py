@@ -24,6 +24,7 @@ from cis490_pipeline.evaluation.page import (
 )
 from cis490_pipeline.evaluation.page.numbers import Numbers
 from cis490_pipeline.evaluation.page.plain import plain_text
+from cis490_pipeline.evaluation.text import visible_text
 from cis490_pipeline.store.files import digest
 
 _PACKAGE: Final = "cis490_pipeline.evaluation.page"
@@ -48,6 +49,12 @@ SECTIONS: Final[tuple[tuple[str, str, Callable[[Numbers], dict[str, Any]]], ...]
     ("methods", "Methods, and what is not shown", _methods),
 )
 """Name of the template, heading, and what works out its numbers, in a sceptic's order."""
+
+
+def _visible(value: Any) -> Any:
+    """Write out what a name hides; markup is made of texts that were."""
+    return visible_text(value) if type(value) is str else value
+
 
 _FILTERS: Final = {
     "score": words.score,
@@ -121,6 +128,7 @@ def render_report(
         loader=PackageLoader(_PACKAGE),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )

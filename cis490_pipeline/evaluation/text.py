@@ -1,6 +1,7 @@
 """Names that come from outside (hosts, samples, profiles), made harmless where they land."""
 
 import re
+import unicodedata
 from typing import Any
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:])")
@@ -22,6 +23,28 @@ def markdown_escape(name: Any) -> str:
     visible = "".join(char if char.isprintable() else " " for char in str(name))
     escaped = _MARKDOWN.sub(r"\\\1", visible)
     return "".join(_HTML.get(char, char) for char in escaped)
+
+
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
+_RIGHT_TO_LEFT = frozenset({"R", "AL"})
+
+
+def visible_text(text: str) -> str:
+    r"""Return text that hides no part of itself and turns no neighbour round, as on the dashboard.
+
+    Invisible characters are written out, and text that runs from right to left is isolated.
+
+    Examples
+    --------
+    >>> visible_text("\u202egnp.exe")
+    '\\u202egnp.exe'
+    """
+    shown = _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    if any(unicodedata.bidirectional(char) in _RIGHT_TO_LEFT for char in shown):
+        return f"\u2068{shown}\u2069"
+    return shown
 
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")

@@ -40,6 +40,7 @@ class LiveDashboard:
         assert found, said + self._process.stderr.read()
         self.port = int(found[1])
         self.url = found[0]
+        self.pid = self._process.pid
 
     def publish(self, *events: Event) -> None:
         request = urllib.request.Request(

@@ -1,4 +1,7 @@
+import resource
+import signal
 import socket
+import urllib.error
 
 import pytest
 
@@ -87,6 +90,63 @@ def test_fresh_forgets(tmp_path, monkeypatch):
     assert "clean" in state.read_text()
     main_exits_well(["dashboard", "--fresh"])
     assert "clean" not in state.read_text()
+
+
+def test_fresh_forgets_nothing_of_a_dashboard_that_runs(tmp_path, capsys):
+    with live_dashboard(tmp_path) as served:
+        served.publish(*scene.scores())
+        state = tmp_path / "state.jsonl"
+        before = state.read_bytes()
+
+        said = refused(capsys, "--fresh", "--port", "0", "--state", str(state))
+
+        assert "another dashboard keeps its state there" in said
+        assert state.read_bytes() == before
+        served.publish(*scene.scores())
+
+
+def test_fresh_forgets_nothing_if_it_cannot_listen(tmp_path, capsys):
+    state = tmp_path / "state.jsonl"
+    state.write_text('{"dashboard_state":1}\n{"type":"phase","phase":"clean"}\n')
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        assert "cannot listen" in refused(capsys, "--fresh", "--port", port, "--state", str(state))
+
+    assert "clean" in state.read_text()
+
+
+def test_lines_that_are_no_events_are_said_at_the_start(tmp_path, capsys, monkeypatch):
+    from cis490_pipeline.cli import dashboard as command
+
+    state = tmp_path / "state.jsonl"
+    state.write_text('{"dashboard_state":1}\nwhat is this\n{"type":"phase","phase":"clean"}\n')
+    monkeypatch.setattr(command, "_until_stopped", _stop_at_once)
+
+    main_exits_well(["dashboard", "--state", str(state)])
+
+    assert f"{state}: 1 lines keep no event" in capsys.readouterr().err
+
+
+def test_a_dashboard_that_may_write_no_more_refuses_and_goes_on_when_it_may(tmp_path):
+    with live_dashboard(tmp_path) as served:
+        served.publish(*scene.scores())
+        size = (tmp_path / "state.jsonl").stat().st_size
+        _, hard = resource.prlimit(served.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(served.pid, resource.RLIMIT_FSIZE, (size + 100, hard))
+        with pytest.raises(urllib.error.HTTPError, match="507") as refused:
+            served.publish(*scene.scores())
+        assert refused.value.headers["Retry-After"] == "5"
+        assert served.health()["status"] == "degraded"
+        refused.value.close()
+
+        resource.prlimit(served.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        served.publish(*scene.sources())
+        assert served.health()["status"] == "ok"
+        served.stop(signal.SIGKILL)
+
+    kept = (tmp_path / "state.jsonl").read_text().splitlines()
+    assert len(kept) == 1 + len(list(scene.scores())) + len(list(scene.sources()))
 
 
 async def _stop_at_once(*_: object) -> None:

@@ -10,7 +10,7 @@ from cis490_pipeline_tests.evaluation.boards import board_of
 from cis490_pipeline_tests.evaluation.made_up import SPLIT, windows
 from cis490_pipeline_tests.evaluation.parsed import Page
 
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}\u202e"
 
 
 def page_of(made, split=SPLIT, provenance=None):
@@ -84,7 +84,8 @@ def test_hostile_names_are_shown_and_never_run():
     assert not {"script", "img"} & set(parsed.tags)
     assert not [name for name, _ in parsed.attributes if name.startswith("on")]
     assert "alert(1)" in parsed.text
-    assert "{{ 7*7 }}" in parsed.text
+    assert r"{{ 7*7 }}\u202e" in parsed.text
+    assert "\u202e" not in hostile
 
 
 @pytest.mark.parametrize(

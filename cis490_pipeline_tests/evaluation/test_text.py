@@ -1,6 +1,6 @@
 import pytest
 
-from cis490_pipeline.evaluation.text import markdown_escape
+from cis490_pipeline.evaluation.text import markdown_escape, visible_text
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,17 @@ from cis490_pipeline.evaluation.text import markdown_escape
 )
 def test_markdown_shows_a_name_as_it_is(name, escaped):
     assert markdown_escape(name) == escaped
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("lab-nuc, 3 × 2", "lab-nuc, 3 × 2"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\u2069\u202ea", r"\u2069\u202ea"),
+        ("a\u200bb\ufeff\x1b[2J", r"a\u200bb\ufeff\u001b[2J"),
+        ("\u05d0\u05d1", "\u2068\u05d0\u05d1\u2069"),
+    ],
+)
+def test_a_name_hides_no_part_of_itself_and_turns_no_neighbour_round(text, shown):
+    assert visible_text(text) == shown
