@@ -18,6 +18,7 @@ from cis490_pipeline.dashboard.answers import HEADERS, refusal, standalone
 SWEEP_S: Final = 1.0
 _OTHER_FILES: Final = 64
 """Descriptors that are no connections."""
+_LEAST: Final = 16
 
 
 class Connection(web.RequestHandler):
@@ -116,7 +117,7 @@ class Connections:
     """
 
     def __init__(self, *, most: int, most_each: int, head_s: float, idle_s: float) -> None:
-        self.most = min(most, _allow_files(most + _OTHER_FILES) - _OTHER_FILES)
+        self.most = max(_LEAST, min(most, _allow_files(most + _OTHER_FILES) - _OTHER_FILES))
         self.most_each = most_each
         self.head_s = head_s
         self.idle_s = idle_s

@@ -86,6 +86,7 @@ def test_a_late_browser_sees_everything(page, whole, complaints):
     assert "scan-and-dial on elliott-thinkpad" in text
     assert page.locator("td.untested").inner_text() == "untested"
     assert "netflow: late" in text
+    assert "a power cut may lose the last second" in text
     assert "500 windows by true phase" in text
     assert complaints == []
 

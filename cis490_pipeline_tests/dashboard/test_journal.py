@@ -192,7 +192,9 @@ def test_what_is_published_is_on_the_disk_within_a_second(path, monkeypatch):
 
     async def work():
         hub.publish([metric("a")])
-        await asyncio.sleep(2 * journal_module.SYNC_S)
+        async with asyncio.timeout(20):
+            while not synced:
+                await asyncio.sleep(0.01)
 
     asyncio.run(kept_by(hub, work))
 

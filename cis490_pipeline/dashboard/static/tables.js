@@ -70,7 +70,7 @@ export function inference(store) {
 export function feeds(status, ui) {
   const known = status?.feeds ?? {};
   const left = Object.values(known).reduce((sum, feed) => sum + feed.left_out, 0);
-  return html`<header><h2 id=h-feeds>Feeds</h2><span class=sub>what has arrived, and what has not</span></header>
+  return html`<header><h2 id=h-feeds>Feeds</h2><span class=sub>what has arrived, and what has not; a power cut may lose the last second</span></header>
   <div class=wide tabindex=0 role=region aria-label="Events by type"><table class=list>
     <caption class=hidden>Events by type</caption>
     <thead><tr><th scope=col>event type</th><th scope=col class=extra>gives</th><th scope=col class=num>received</th><th scope=col>last</th></tr></thead>
