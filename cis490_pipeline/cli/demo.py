@@ -20,12 +20,12 @@ from cis490_pipeline.cli.options import progress_bars, stderr, workspace_options
 from cis490_pipeline.config import Settings
 from cis490_pipeline.dashboard.producers.metrics import MetricEvents
 from cis490_pipeline.dashboard.producers.options import (
-    Places,
     episode_option,
     simulate_option,
     speed_option,
 )
 from cis490_pipeline.dashboard.producers.perf import perf_events
+from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.profiles import DEFAULT_CHANNELS, profile_events
 from cis490_pipeline.dashboard.producers.replay import play, recording, replayed
 from cis490_pipeline.dashboard.producers.scores import Scores

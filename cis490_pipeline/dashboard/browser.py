@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from cis490_pipeline.dashboard.frames import Frame, batch
-from cis490_pipeline.dashboard.state import Key
+from cis490_pipeline.dashboard.rules import Key
 
 MAX_FRAMES: Final = 4
 """Frames that wait as they are before they are merged."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from cis490_pipeline.dashboard.state import Key
+from cis490_pipeline.dashboard.rules import Key
 
 MAX_RING_FRAMES: Final = 1_200
 """A minute of ticks."""

@@ -13,7 +13,8 @@ import msgspec
 from cis490_pipeline.dashboard.browser import Browser
 from cis490_pipeline.dashboard.frames import Frame, Ring, batch, message, pieces
 from cis490_pipeline.dashboard.journal import Journal
-from cis490_pipeline.dashboard.state import Key, Outcome, State
+from cis490_pipeline.dashboard.rules import Key
+from cis490_pipeline.dashboard.state import Outcome, State
 from cis490_pipeline.events.contract import Event
 
 TICK_S: Final = 0.05
@@ -111,9 +112,8 @@ class Hub:
         if self._journal is None:
             return
         # All before any is applied: what is shown and acknowledged is what a restart shows.
-        new = (
-            line for event, line in zip(events, lines, strict=True) if not self.state.knows(event)
-        )
+        news = zip(self.state.news(events), lines, strict=True)
+        new = (line for is_new, line in news if is_new)
         try:
             self._journal.append(new)
         finally:

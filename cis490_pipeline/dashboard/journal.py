@@ -61,6 +61,7 @@ class Journal:
         self._unsynced = False
         self._renamed = False
         self._not_before_s = 0.0
+        self._rewritten = 0
         self._left_alone = fresh
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -238,7 +239,9 @@ class Journal:
             self._disk_fault = f"a power cut would lose the state: {error.strerror}"
 
     def _is_due(self) -> bool:
-        grown = self._size > max(COMPACT_FROM_BYTES, 2 * self._state.n_bytes())
+        grown = self._size > max(
+            COMPACT_FROM_BYTES, 2 * max(self._state.n_bytes(), self._rewritten)
+        )
         return (grown or self._disk_fault is not None) and time.monotonic() >= self._not_before_s
 
     async def _rewrite(self) -> None:
@@ -251,7 +254,7 @@ class Journal:
             self._disk_fault = f"the state's file cannot be written anew: {error.strerror}"
 
     def _whole(self) -> list[bytes]:
-        events = self._state.snapshot()
+        events = self._state.lines()
         head = Head(dashboard_state=FORMAT, n_kept=len(events), feeds=self._state.feeds)
         return [msgspec.json.encode(head), *events]
 
@@ -265,7 +268,7 @@ class Journal:
             raise
         os.close(self._file)
         self._file = made.descriptor
-        self._size = os.fstat(self._file).st_size
+        self._size = self._rewritten = os.fstat(self._file).st_size
         self._unsynced = self._renamed = True
         self._write_fault = self._disk_fault = None
 

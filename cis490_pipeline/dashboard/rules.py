@@ -13,6 +13,9 @@ from cis490_pipeline.events import contract
 
 MAX_EMBEDDING_POINTS: Final = 4_000
 
+Key = tuple[str, Hashable]
+"""An event's type and what tells it apart within the type."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
@@ -26,8 +29,34 @@ class Rule:
     """Most bytes of all of them, as JSON."""
     rolling: bool = False
     """Whether the oldest makes room for the newest."""
-    replaces: str | None = None
-    """Type whose event of the same key is no longer true."""
+    replaces: Callable[[Any], Key] | None = None
+    """Key of another type of which this event is the newer state: the other is dropped."""
+    withdraws: Callable[[Any, Key], bool] | None = None
+    """Whether a key of another type describes a state that this event ends."""
+
+
+def _failure_key(event: contract.ModelFailure) -> tuple[str | None, str, str | None]:
+    """Return what failed: the score of a model on a split, or running it on a device."""
+    if event.device is not None:
+        return (None, event.model, event.device)
+    return (event.split, event.model, None)
+
+
+def _before_failure(event: contract.ModelFailure) -> Key:
+    if event.device is not None:
+        return "model_perf", (event.device, event.model)
+    return "model_metric", (event.split, event.model)
+
+
+def _details_of_failed(event: contract.ModelFailure, key: Key) -> bool:
+    """Whether a key is the confusion or a cell of the model whose score is missing now."""
+    name, parts = key
+    return (
+        event.device is None
+        and name in ("confusion", "group_metric")
+        and isinstance(parts, tuple)
+        and parts[:2] == (event.split, event.model)
+    )
 
 
 # In the order a late browser gets them: what is true first, then what happened.
@@ -36,15 +65,21 @@ RULES: Final[dict[str, Rule]] = {
         kind=contract.ModelMetric,
         key=lambda e: (e.split, e.model),
         limit=256,
-        replaces="model_failure",
+        replaces=lambda e: ("model_failure", (e.split, e.model, None)),
     ),
     "model_failure": Rule(
         kind=contract.ModelFailure,
-        key=lambda e: (e.split, e.model),
+        key=_failure_key,
         limit=256,
-        replaces="model_metric",
+        replaces=_before_failure,
+        withdraws=_details_of_failed,
     ),
-    "model_perf": Rule(kind=contract.ModelPerf, key=lambda e: (e.device, e.model), limit=256),
+    "model_perf": Rule(
+        kind=contract.ModelPerf,
+        key=lambda e: (e.device, e.model),
+        limit=256,
+        replaces=lambda e: ("model_failure", (None, e.model, e.device)),
+    ),
     "confusion": Rule(kind=contract.Confusion, key=lambda e: (e.split, e.model), limit=256),
     "group_metric": Rule(
         kind=contract.GroupMetric,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from cis490_pipeline.events.identity import Published, identified
 from cis490_pipeline.events.values import (
     Channels,
     Count,
@@ -31,14 +32,7 @@ MAX_EVENTS = 20_000
 """Of one published body."""
 
 
-class _Event(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What every event may carry."""
-
-    event_id: Identity | None = None
-    """Identity of the event: a dashboard shows it once, however often it arrives."""
-
-
-class ModelMetric(_Event, tag="model_metric", omit_defaults=True, kw_only=True):
+class ModelMetric(Published, tag="model_metric", omit_defaults=True, kw_only=True):
     """Score of one model on the test side of one split."""
 
     model: Name
@@ -57,7 +51,7 @@ class ModelMetric(_Event, tag="model_metric", omit_defaults=True, kw_only=True):
     ) = None
 
 
-class ModelPerf(_Event, tag="model_perf", omit_defaults=True, kw_only=True):
+class ModelPerf(Published, tag="model_perf", omit_defaults=True, kw_only=True):
     """How fast one model answers on the device that measured it, one window at a time."""
 
     model: Name
@@ -75,7 +69,7 @@ class ModelPerf(_Event, tag="model_perf", omit_defaults=True, kw_only=True):
     """How many windows were timed."""
 
 
-class Prediction(_Event, tag="prediction", omit_defaults=True, kw_only=True):
+class Prediction(Published, tag="prediction", omit_defaults=True, kw_only=True):
     """What a model says of one window, beside the truth."""
 
     episode_id: Identity
@@ -96,7 +90,7 @@ class Prediction(_Event, tag="prediction", omit_defaults=True, kw_only=True):
     host_id: Name | None = None
 
 
-class AttackProfile(_Event, tag="attack_profile", omit_defaults=True, kw_only=True):
+class AttackProfile(Published, tag="attack_profile", omit_defaults=True, kw_only=True):
     """Course of a channel over one attack profile's episodes, aligned at a phase."""
 
     name: Name
@@ -118,7 +112,7 @@ class AttackProfile(_Event, tag="attack_profile", omit_defaults=True, kw_only=Tr
     n_episodes: Count | None = None
 
 
-class Embedding(_Event, tag="embedding", omit_defaults=True, kw_only=True):
+class Embedding(Published, tag="embedding", omit_defaults=True, kw_only=True):
     """One window as a point of a model's inner representation, 0 to 1."""
 
     x: Number
@@ -131,7 +125,7 @@ class Embedding(_Event, tag="embedding", omit_defaults=True, kw_only=True):
     window_idx: Count | None = None
 
 
-class PhaseNow(_Event, tag="phase", omit_defaults=True, kw_only=True):
+class PhaseNow(Published, tag="phase", omit_defaults=True, kw_only=True):
     """The phase an episode is in now."""
 
     phase: Name
@@ -140,16 +134,18 @@ class PhaseNow(_Event, tag="phase", omit_defaults=True, kw_only=True):
     """When it began, seconds since the episode's start."""
 
 
-class ModelFailure(_Event, tag="model_failure", omit_defaults=True, kw_only=True):
-    """A model that has no score, and why: it is shown as failed, not left out."""
+class ModelFailure(Published, tag="model_failure", omit_defaults=True, kw_only=True):
+    """A model that has no score, or that a device cannot run, and why: shown as failed."""
 
     model: Name
     why: Text
     split: Name | None = None
     variant: Name | None = None
+    device: Text | None = None
+    """Device that cannot run it; without one, it is the score that is missing."""
 
 
-class Confusion(_Event, tag="confusion", omit_defaults=True, kw_only=True):
+class Confusion(Published, tag="confusion", omit_defaults=True, kw_only=True):
     """Windows of one model by true (row) and predicted (column) phase."""
 
     model: Name
@@ -165,7 +161,7 @@ class Confusion(_Event, tag="confusion", omit_defaults=True, kw_only=True):
             raise ValueError(f"counts must have {n} rows of {n}, one for each label")
 
 
-class GroupMetric(_Event, tag="group_metric", omit_defaults=True, kw_only=True):
+class GroupMetric(Published, tag="group_metric", omit_defaults=True, kw_only=True):
     """Score of one model on one attack profile of one host."""
 
     model: Name
@@ -190,7 +186,7 @@ class PhaseSpan(msgspec.Struct, kw_only=True):
     end_s: Seconds
 
 
-class Episode(_Event, tag="episode", omit_defaults=True, kw_only=True):
+class Episode(Published, tag="episode", omit_defaults=True, kw_only=True):
     """What is being replayed or watched, with its true phases if they are known.
 
     A newer one of the same episode takes the place of the older whole: repeat what is still true.
@@ -212,7 +208,7 @@ class Episode(_Event, tag="episode", omit_defaults=True, kw_only=True):
     """Models whose predictions are to be expected."""
 
 
-class Telemetry(_Event, tag="telemetry", omit_defaults=True, kw_only=True):
+class Telemetry(Published, tag="telemetry", omit_defaults=True, kw_only=True):
     """Readings of an episode's channels at some times."""
 
     episode_id: Identity
@@ -235,7 +231,7 @@ class Telemetry(_Event, tag="telemetry", omit_defaults=True, kw_only=True):
 SourceWord = Literal["ok", "late", "dead", "clock_jump", "calibrating", "suspect_baseline"]
 
 
-class SourceState(_Event, tag="source_state", omit_defaults=True, kw_only=True):
+class SourceState(Published, tag="source_state", omit_defaults=True, kw_only=True):
     """How a source of a live episode is doing."""
 
     episode_id: Identity
@@ -300,15 +296,16 @@ def model_metric(
     split: str,
     variant: str | None,
     untested_profiles: dict[str, list[str]],
-    event_id: str,
+    split_digest: str,
 ) -> ModelMetric:
     """Return the event of a model's macro F1.
 
     Parameters
     ----------
     scores : a report, or a row of a leaderboard; its macro F1 is known.
+    split_digest : of the split that it was scored on.
     """
-    return ModelMetric(
+    event = ModelMetric(
         model=scores["model"],
         accuracy=scores["macro_f1"],
         metric="macro_f1",
@@ -319,17 +316,16 @@ def model_metric(
         split=split,
         variant=variant,
         untested_profiles=untested_profiles,
-        event_id=event_id,
     )
+    return identified(event, instance=split_digest, recipe=split, model=event.model)
 
 
-def leaderboard_events(leaderboard: dict[str, Any], version: str) -> list[Event]:
+def leaderboard_events(leaderboard: dict[str, Any]) -> list[Event]:
     """Return one event per model of a leaderboard that has a score.
 
     Parameters
     ----------
     leaderboard : what ``leaderboard.json`` holds.
-    version : what makes an event's identity new when the numbers are, such as a digest.
     """
     return [
         model_metric(
@@ -337,7 +333,7 @@ def leaderboard_events(leaderboard: dict[str, Any], version: str) -> list[Event]
             split=leaderboard["split"],
             variant=row.get("variant"),
             untested_profiles=leaderboard["untested_profiles"],
-            event_id=f"{leaderboard['split']}/{row['model']}/{version}",
+            split_digest=leaderboard["split_digest"],
         )
         for row in leaderboard["rows"]
         if row["kind"] == "model" and row["macro_f1"] is not None

@@ -8,6 +8,7 @@ from typing import Final
 from cis490_pipeline.errors import EventError, EventRefusedError
 from cis490_pipeline.events.contract import Event
 from cis490_pipeline.events.delivery import Delivery
+from cis490_pipeline.events.identity import Stamp
 
 MAX_WAITING: Final = 5000
 """Single events that wait at most; of more the oldest are dropped, and counted."""
@@ -24,6 +25,9 @@ class Outbox:
     Events in a *slot* replace those that still wait in it: of what is published again and again
     only the latest matters, and it is never lost. Events without a slot wait in a queue of bounded
     length.
+
+    Each event is stamped with a publisher and a revision as it is handed over: a request that
+    arrives again, or after a later one, then changes nothing.
 
     What a dashboard refuses as wrong is dropped and told of: it would stand in the way of all that
     follows. A refusal for other reasons (a missing token, too many requests) is tried again.
@@ -53,6 +57,7 @@ class Outbox:
         self.n_dropped = 0
         self.n_taken = 0
         self._delivery, self._tell = delivery, tell
+        self._stamp = Stamp()
         self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
         self._queue: deque[Event] = deque()
         self._slots: dict[str, list[Event]] = {}
@@ -72,10 +77,11 @@ class Outbox:
         slot : what they replace, if that still waits; None replaces nothing.
         """
         with self._changed:
+            stamped = self._stamp.stamped(events)
             if slot is not None:
-                self._slots[slot] = list(events)
+                self._slots[slot] = stamped
             else:
-                self._queue.extend(events)
+                self._queue.extend(stamped)
                 while len(self._queue) > MAX_WAITING:
                     self._queue.popleft()
                     self.n_dropped += 1

@@ -141,9 +141,10 @@ def acknowledge(
 def events_of(
     instance: dg.DagsterInstance, source: dg.AssetKey, partition: str, event: Owed
 ) -> list[Event]:
-    """Return a materialization's events, each with an identity no other event anywhere has.
+    """Return a materialization's events, in the order of its instance's storage ids.
 
-    The identity is the instance, the asset, the partition, the storage id, and the model.
+    The identity is that of the scores themselves, as ``produce metrics`` gives it; the storage id
+    is the revision, so that what is committed or delivered late replaces nothing newer.
     """
     # Here, as it brings SQLAlchemy, for which definitions need not wait.
     from dagster._core.storage.runs import SqlRunStorage
@@ -151,12 +152,10 @@ def events_of(
     # Dagster gives a storage an id of its own when it is made; two labs then differ.
     storage = instance.run_storage
     assert isinstance(storage, SqlRunStorage), "runs are kept in SQLite or Postgres"
-    name = f"{storage.get_run_storage_id()}/{source.to_user_string()}"
+    publisher = f"{storage.get_run_storage_id()}/{source.to_user_string()}/{partition}"
     events = msgspec.convert(event.scores or [], type=list[ModelMetric])
     return [
-        msgspec.structs.replace(
-            scored, event_id=f"{name}/{partition}/{event.storage_id}/{scored.model}"
-        )
+        msgspec.structs.replace(scored, publisher=publisher, revision=event.storage_id)
         for scored in events
     ]
 

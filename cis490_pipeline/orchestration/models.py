@@ -119,9 +119,7 @@ def leaderboard(
         workspace,
         scores=_image("leaderboard", leaderboard_png(board)),
         # What is published is what was true then, not what lies on the disk when it is.
-        events=dg.MetadataValue.json(
-            msgspec.to_builtins(leaderboard_events(board, outcome.record.digest[:12]))
-        ),
+        events=dg.MetadataValue.json(msgspec.to_builtins(leaderboard_events(board))),
         report=dg.MetadataValue.path(str(page)),
     )
 

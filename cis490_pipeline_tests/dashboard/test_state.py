@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cis490_pipeline.dashboard.rules import MAX_EMBEDDING_POINTS, RULES, TYPE_OF
-from cis490_pipeline.dashboard.state import MAX_KNOWN_IDS, Outcome, State
+from cis490_pipeline.dashboard.state import Outcome, State
 from cis490_pipeline.events import contract as c
 from cis490_pipeline_tests.dashboard import scene
 
@@ -61,32 +61,6 @@ def test_splits_do_not_hide_each_other():
     take(state, metric(split="host"), metric(split="time"))
 
     assert [e["split"] for e in shown(state)] == ["host", "time"]
-
-
-def test_an_event_that_comes_again_is_counted_and_not_taken():
-    state = State()
-
-    outcomes = take(state, *[metric(event_id="a")] * 3)
-
-    assert outcomes == [Outcome.TAKEN, Outcome.DUPLICATE, Outcome.DUPLICATE]
-    assert state.feeds["model_metric"].received == 3
-
-
-def test_an_old_event_that_comes_again_does_not_overwrite_a_newer():
-    state = State()
-
-    take(state, metric(accuracy=0.1, event_id="old"), metric(accuracy=0.9, event_id="new"))
-    take(state, metric(accuracy=0.1, event_id="old"))
-
-    assert shown(state)[0]["accuracy"] == 0.9
-
-
-def test_known_ids_are_bounded():
-    state = State()
-    take(state, *(metric(event_id=str(i)) for i in range(MAX_KNOWN_IDS + 1)))
-
-    assert take(state, metric(event_id=str(MAX_KNOWN_IDS))) == [Outcome.DUPLICATE]
-    assert take(state, metric(event_id="0")) == [Outcome.TAKEN]
 
 
 def test_points_beyond_four_thousand_push_the_oldest_out():

@@ -17,6 +17,8 @@ from cis490_pipeline.events.contract import (
 REQUIRED = {"type", "model", "accuracy"}
 OPTIONAL = {
     "event_id",
+    "publisher",
+    "revision",
     "metric",
     "ci_low",
     "ci_high",
@@ -38,6 +40,8 @@ metrics = st.builds(
     n_windows=st.none() | st.integers(0, 2**40),
     untested_profiles=st.none() | st.dictionaries(names, st.lists(names)),
     event_id=st.none() | names,
+    publisher=st.none() | names,
+    revision=st.none() | st.integers(0, 2**53 - 1),
 )
 
 
@@ -56,7 +60,13 @@ def row(model: str = "gbt_realistic", **changes: object) -> dict[str, object]:
 
 
 def board(*rows: dict[str, object]) -> dict[str, object]:
-    return {"split": "host", "untested_profiles": {"lab-nuc": ["exfil-burst"]}, "rows": [*rows]}
+    untested = {"lab-nuc": ["exfil-burst"]}
+    return {
+        "split": "host",
+        "split_digest": "5a" * 32,
+        "untested_profiles": untested,
+        "rows": [*rows],
+    }
 
 
 @given(events=st.lists(metrics))
@@ -100,14 +110,17 @@ def test_schema_has_the_designs_keys_and_asks_for_the_old_ones() -> None:
 
 
 def test_event_of_a_leaderboard_has_exactly_the_designs_keys() -> None:
-    (event,) = json.loads(encode(leaderboard_events(board(row()), "1f2e")))
+    (event,) = json.loads(encode(leaderboard_events(board(row()))))
 
-    assert event.keys() == REQUIRED | OPTIONAL
+    # Who publishes it, and in which order, is added when it is published.
+    assert event.keys() == (REQUIRED | OPTIONAL) - {"publisher", "revision"}
 
 
 def test_event_carries_the_rows_numbers() -> None:
-    (event,) = json.loads(encode(leaderboard_events(board(row()), "1f2e")))
+    (event,) = json.loads(encode(leaderboard_events(board(row()))))
 
+    identity = event.pop("event_id")
+    assert identity.startswith("5a5a5a5a5a5a/host/gbt_realistic/")
     assert event == {
         "type": "model_metric",
         "model": "gbt_realistic",
@@ -120,12 +133,11 @@ def test_event_carries_the_rows_numbers() -> None:
         "split": "host",
         "variant": "realistic",
         "untested_profiles": {"lab-nuc": ["exfil-burst"]},
-        "event_id": "host/gbt_realistic/1f2e",
     }
 
 
 def test_every_model_has_one_event_in_the_boards_order() -> None:
-    events = leaderboard_events(board(row("b"), row("a")), "1f2e")
+    events = leaderboard_events(board(row("b"), row("a")))
 
     assert [event.model for event in events] == ["b", "a"]
 
@@ -133,16 +145,16 @@ def test_every_model_has_one_event_in_the_boards_order() -> None:
 def test_probes_and_models_without_a_score_have_none() -> None:
     rows = board(row("probe_majority", kind="probe"), row("cnn_oracle", macro_f1=None))
 
-    assert leaderboard_events(rows, "1f2e") == []
+    assert leaderboard_events(rows) == []
 
 
 def test_same_numbers_published_again_are_the_same_events() -> None:
-    ids = [[e.event_id for e in leaderboard_events(board(row()), "1f2e")] for _ in range(2)]
+    ids = [[e.event_id for e in leaderboard_events(board(row()))] for _ in range(2)]
 
     assert ids[0] == ids[1]
 
 
 def test_other_numbers_are_other_events() -> None:
-    ids = {leaderboard_events(board(row()), version)[0].event_id for version in ("1f2e", "9a8b")}
+    ids = {leaderboard_events(board(row(macro_f1=v)))[0].event_id for v in (0.55, 0.56)}
 
     assert len(ids) == 2

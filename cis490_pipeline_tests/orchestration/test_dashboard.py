@@ -10,10 +10,14 @@ import msgspec
 import pytest
 
 from cis490_pipeline.config import Settings
+from cis490_pipeline.dashboard.producers.metrics import MetricEvents
+from cis490_pipeline.dashboard.producers.options import Places
+from cis490_pipeline.dashboard.producers.scores import Scores
+from cis490_pipeline.dashboard.state import Outcome, State
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.events import publisher as publisher_module
-from cis490_pipeline.events.contract import leaderboard_events
+from cis490_pipeline.events.contract import ModelMetric, decode, leaderboard_events
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.orchestration.dashboard import model_metric_events, unpublished_scores
@@ -108,8 +112,8 @@ def compare_again(instance, score=0.5, partition="host"):
     """Record another leaderboard, of one model."""
     row = {"model": "gbt_realistic", "kind": "model", "macro_f1": score}
     row |= dict.fromkeys(("ci_low", "ci_high", "n_episodes", "n_windows"))
-    board = {"split": partition, "rows": [row], "untested_profiles": {}}
-    events = msgspec.to_builtins(leaderboard_events(board, "0"))
+    board = {"split": partition, "split_digest": "5a" * 32, "rows": [row], "untested_profiles": {}}
+    events = msgspec.to_builtins(leaderboard_events(board))
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
             leaderboard.key, partition=partition, metadata={EVENTS: dg.MetadataValue.json(events)}
@@ -198,15 +202,15 @@ def test_the_dashboard_gets_every_score_with_its_interval(publish, scored, dashb
     (events,) = dashboard.received
     board = read_json(scored.paths.leaderboard("host"))
     (row,) = [row for row in board["rows"] if row["kind"] == "model"]
-    names = events[0]["event_id"].split("/")
     assert result.success
     assert len(events) == 1
     assert events[0]["type"] == "model_metric"
     assert events[0]["accuracy"] == row["macro_f1"]
     assert (events[0]["ci_low"], events[0]["ci_high"]) == (row["ci_low"], row["ci_high"])
-    assert names[1:4] == ["model", "leaderboard", "host"]
-    assert int(names[4]) > 0
-    assert names[5] == "gbt_realistic"
+    identity = f"{board['split_digest'][:12]}/host/gbt_realistic/"
+    assert events[0]["event_id"].startswith(identity)
+    assert events[0]["publisher"].split("/")[1:] == ["model", "leaderboard", "host"]
+    assert events[0]["revision"] > 0
 
 
 def test_after_the_acknowledgement_the_sensor_is_quiet_until_there_is_more(
@@ -277,8 +281,8 @@ def test_every_leaderboard_arrives_once_and_in_order(publish, instance, dashboar
     publish()
 
     assert scores_in(dashboard.received)[1:] == [0.1, 0.2, 0.3]
-    ids = [event["event_id"] for events in dashboard.received for event in events]
-    assert len(set(ids)) == 4
+    revisions = [event["revision"] for events in dashboard.received for event in events]
+    assert sorted(set(revisions)) == revisions
 
 
 def test_one_dashboard_that_is_down_holds_up_no_other_and_gets_all_later(
@@ -380,6 +384,35 @@ def test_an_event_that_shows_up_behind_one_already_read_is_published_too(
     assert scores_in(dashboard.received)[1:] == [0.2, 0.1]
     publish()
     assert len(dashboard.received) == 3
+    # It arrives last and is older: a dashboard goes on showing the newer one.
+    state = State()
+    for events in dashboard.received:
+        for event in decode(json.dumps(events).encode()):
+            state.apply(event, 0)
+    assert [json.loads(event)["accuracy"] for event in state.snapshot()] == [0.2]
+
+
+def test_scores_that_return_are_published_under_their_identity_and_shown(
+    publish, instance, dashboard
+):
+    for score in (0.1, 0.2, 0.1):
+        compare_again(instance, score)
+
+    publish()
+
+    events = [decode(json.dumps(events).encode())[0] for events in dashboard.received][1:]
+    state = State()
+    assert [state.apply(event, 0)[0] for event in events] == [Outcome.TAKEN] * 3
+    assert events[0].event_id == events[2].event_id != events[1].event_id
+
+
+def test_sensor_and_producer_give_the_same_scores_the_same_identity(publish, scored, dashboard):
+    publish()
+
+    (events,) = dashboard.received
+    made = MetricEvents(Scores(Places.of("host", data_folder=scored.paths.root))).make()
+    ids = {event.model: event.event_id for event in made if isinstance(event, ModelMetric)}
+    assert {event["model"]: event["event_id"] for event in events} == ids
 
 
 def test_cancelled_runs_count_for_the_back_off(sensor, scored, instance, dashboard):

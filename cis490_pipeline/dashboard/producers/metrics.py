@@ -1,22 +1,18 @@
 """Scores of all models of a split: ``python -m cis490_pipeline.dashboard.producers.metrics``."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from cis490_pipeline.dashboard.producers.options import (
-    FOLDER,
-    Places,
-    artifacts_option,
+    ProducerCommand,
     publish_options,
     publisher_of,
     run_alone,
-    split_option,
-    tensors_option,
-    validation_option,
+    split_options,
 )
-from cis490_pipeline.dashboard.producers.scores import MODELS, Failed, Scores
+from cis490_pipeline.dashboard.producers.places import MODELS, Places
+from cis490_pipeline.dashboard.producers.scores import Failed, Scores
 from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.events.contract import (
@@ -26,42 +22,21 @@ from cis490_pipeline.events.contract import (
     ModelFailure,
     model_metric,
 )
-from cis490_pipeline.store.files import digest
+from cis490_pipeline.events.identity import identified
 
 _WHY = 400
 
 
-@click.command()
-@validation_option
-@artifacts_option
-@click.option("--summary", type=FOLDER, help="The split's features_window_v1.")
-@tensors_option
-@split_option
-@click.option("--train-hosts", metavar="A,B", help="Refuse a split that trains on other hosts.")
+@click.command(cls=ProducerCommand)
+@split_options
 @publish_options
-def metrics(
-    validation: Path | None,
-    artifacts: Path | None,
-    summary: Path | None,
-    tensors: Path | None,
-    recipe: str,
-    train_hosts: str | None,
-    publish_url: str | None,
-    interval_s: float,
-    dry_run: bool,
-) -> int:
+def metrics(places: Places, publish_url: str | None, interval_s: float, dry_run: bool) -> int:
     """Publish each model's macro F1 with its interval, its confusion, and profile by host.
 
     Scores come from predictions.parquet, which is made where it is missing. A model that cannot be
     scored is published as failed, with the reason. Exit code 1 if there is one (published once).
     """
-    places = Places.of(
-        recipe, validation=validation, artifacts=artifacts, summary=summary, tensors=tensors
-    )
     source = MetricEvents(Scores(places))
-    if train_hosts is not None:
-        hosts = tuple(name.strip() for name in train_hosts.split(",") if name.strip())
-        source.scores.require_train_hosts(hosts)
     if dry_run:
         print_events(source.make())
     else:
@@ -94,13 +69,18 @@ class MetricEvents:
         events: list[Event] = []
         for name, report in reports.items():
             if isinstance(report, Failed):
+                failure = ModelFailure(
+                    model=name,
+                    why=report.why[:_WHY],
+                    split=self.scores.places.recipe,
+                    variant=variants[name],
+                )
                 events.append(
-                    ModelFailure(
+                    identified(
+                        failure,
+                        instance=self.scores.instance,
+                        recipe=self.scores.places.recipe,
                         model=name,
-                        why=report.why[:_WHY],
-                        split=self.scores.places.recipe,
-                        variant=variants[name],
-                        event_id=f"{self.scores.places.recipe}/{name}/{digest(report.why):.12}",
                     )
                 )
             else:
@@ -115,41 +95,36 @@ def events_of(report: dict[str, Any]) -> list[Event]:
     ----------
     report : what ``evaluate`` returns.
     """
-    model, split, variant = report["model"], report["split"], report["variant"]
-    named = {"model": model, "split": split, "variant": variant}
-    version = f"{split}/{model}/{digest(report):.12}"
-    events: list[Event] = [
-        GroupMetric(
-            **named,
-            profile=cell["profile"],
-            host_id=cell["host_id"],
-            macro_f1=cell["macro_f1"],
-            why=cell["why"],
-            n_episodes=cell["n_episodes"],
-            n_windows=cell["n_windows"],
-            event_id=f"{version}/{cell['profile']}/{cell['host_id']}",
-        )
-        for cell in report["profile_host"]
-    ]
+    named = {"model": report["model"], "split": report["split"], "variant": report["variant"]}
     confusion = report["confusion"]
-    events.insert(
-        0,
-        Confusion(
-            **named,
-            labels=confusion["labels"],
-            counts=confusion["counts"],
-            event_id=f"{version}/confusion",
+    details: list[Event] = [
+        Confusion(**named, labels=confusion["labels"], counts=confusion["counts"]),
+        *(
+            GroupMetric(
+                **named,
+                profile=cell["profile"],
+                host_id=cell["host_id"],
+                macro_f1=cell["macro_f1"],
+                why=cell["why"],
+                n_episodes=cell["n_episodes"],
+                n_windows=cell["n_windows"],
+            )
+            for cell in report["profile_host"]
         ),
-    )
+    ]
     if report["macro_f1"] is None:
         why = "no macro F1 can be told of its test windows"
-        return [ModelFailure(**named, why=why, event_id=version), *events]
+        details.insert(0, ModelFailure(**named, why=why))
+    identity = {"instance": report["split_digest"], "recipe": report["split"]}
+    events = [identified(event, **identity, model=report["model"]) for event in details]
+    if report["macro_f1"] is None:
+        return events
     score = model_metric(
         report,
-        split=split,
-        variant=variant,
+        split=report["split"],
+        variant=report["variant"],
         untested_profiles=report["untested_profiles"],
-        event_id=version,
+        split_digest=report["split_digest"],
     )
     return [score, *events]
 

@@ -1,44 +1,107 @@
 """Flags that producers share, and how one runs by itself."""
 
+import functools
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from cis490_pipeline.config import Settings, pin_library_threads
+from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.ticks import DEFAULT_URL
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import ConfigError, PipelineError
 from cis490_pipeline.events.publisher import Publisher
-from cis490_pipeline.store.data_paths import DataPaths
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
+TRAIN_HOSTS: Final = "--train-hosts"
 
-split_option = click.option(
-    "--split-recipe",
-    "--split",
-    "recipe",
-    type=click.Choice([str(recipe) for recipe in Recipe]),
-    default=str(Recipe.HOST),
-    show_default=True,
-    help="Which split's models.",
-)
-validation_option = click.option(
-    "--validation",
-    type=FILE,
-    help="The split's validation_index.parquet, split_v1.json beside it; by default the data's.",
-)
-artifacts_option = click.option(
-    "--artifacts", type=FOLDER, help="Folder of all splits' checkpoints; by default the data's."
-)
-tensors_option = click.option(
-    "--tensors", type=FOLDER, help="The split's tensor_window_v1; by default the data's."
-)
+
+class ProducerCommand(click.Command):
+    """A command whose ``--train-hosts`` takes several words, as the older system's does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the flag before each of its words, which is how click reads several."""
+        return super().parse_args(ctx, list(_flag_by_word(args)))
+
+
+def _flag_by_word(args: list[str]) -> Iterator[str]:
+    within = named = False
+    for i, arg in enumerate(args):
+        if arg == "--":
+            yield from args[i:]
+            return
+        if arg.startswith("-"):
+            within = arg == TRAIN_HOSTS or arg.startswith(f"{TRAIN_HOSTS}=")
+            named = arg == TRAIN_HOSTS
+        elif within:
+            # Named already if this is the first word after the flag.
+            if not named:
+                yield TRAIN_HOSTS
+            named = False
+        yield arg
+
+
+def split_options(command: Command) -> Command:
+    """Add where a split's files lie, which the command gets as one argument ``places``.
+
+    All producers take the same flags, so that one set of them starts any.
+    """
+
+    @functools.wraps(command)
+    def with_places(
+        *arguments: Any,
+        recipe: str,
+        validation: Path | None,
+        artifacts: Path | None,
+        summary: Path | None,
+        tensors: Path | None,
+        train_hosts: tuple[str, ...],
+        **others: Any,
+    ) -> Any:
+        places = Places.of(
+            recipe, validation=validation, artifacts=artifacts, summary=summary, tensors=tensors
+        )
+        if train_hosts:
+            names = (name.strip() for words in train_hosts for name in words.split(","))
+            places.require_train_hosts(tuple(name for name in names if name))
+        return command(*arguments, places=places, **others)
+
+    with_options: Any = with_places
+    for option in (
+        click.option(
+            TRAIN_HOSTS,
+            multiple=True,
+            metavar="HOST…",
+            help="Refuse a split that trains on other hosts; several as A B, A,B or repeated.",
+        ),
+        click.option(
+            "--split-recipe",
+            "--split",
+            "recipe",
+            type=click.Choice([str(recipe) for recipe in Recipe]),
+            default=str(Recipe.HOST),
+            show_default=True,
+            help="Which split's models.",
+        ),
+        _path_option("--tensors", "The split's tensor_window_v1, or a file in it."),
+        _path_option("--summary", "The split's features_window_v1, or a file in it."),
+        _path_option("--artifacts", "Folder of all splits' checkpoints, or of this split's."),
+        _path_option(
+            "--validation", "Index of all episodes' verdicts, or the split's validation_index."
+        ),
+    ):
+        with_options = option(with_options)
+    done: Command = with_options
+    return done
+
+
+def _path_option(flag: str, text: str) -> Callable[[Command], Command]:
+    return click.option(flag, type=click.Path(path_type=Path), help=f"{text} [default: the data's]")
+
+
 episode_option = click.option(
     "--episode", "name", metavar="HOST/ULID", help="Which; by default one is chosen."
 )
@@ -81,49 +144,6 @@ def publish_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a split's files lie."""
-
-    recipe: str
-    validation: Path
-    artifacts: Path
-    summary: Path
-    tensors: Path
-    reports: Path
-
-    @classmethod
-    def of(
-        cls,
-        recipe: str,
-        *,
-        validation: Path | None = None,
-        artifacts: Path | None = None,
-        summary: Path | None = None,
-        tensors: Path | None = None,
-        data_folder: Path | None = None,
-    ) -> "Places":
-        """Complete what was given from the data folder, by default the settings'.
-
-        Raises
-        ------
-        ConfigError
-            If something was not given and the data are no folder of this machine.
-        """
-        data = data_folder or Settings.load().data
-        if not isinstance(data, Path):
-            raise ConfigError(f"producers read a folder of this machine, got {data}; bring it here")
-        paths = DataPaths(data)
-        return cls(
-            recipe=recipe,
-            validation=validation or paths.validation_index(recipe),
-            artifacts=(artifacts or data / "artifacts") / recipe,
-            summary=summary or paths.feature_dir(recipe),
-            tensors=tensors or paths.tensor_dir(recipe),
-            reports=paths.leaderboard(recipe).parent,
-        )
 
 
 def publisher_of(url: str | None) -> Publisher:

@@ -14,19 +14,20 @@ import numpy.typing as npt
 
 from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
 from cis490_pipeline.dashboard.producers.options import (
-    Places,
-    artifacts_option,
+    ProducerCommand,
     publish_options,
     publisher_of,
     run_alone,
-    split_option,
+    split_options,
 )
-from cis490_pipeline.dashboard.producers.scores import MODELS
+from cis490_pipeline.dashboard.producers.places import MODELS, Places
+from cis490_pipeline.dashboard.producers.scores import require_named
 from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import PipelineError, StoreError
 from cis490_pipeline.events.contract import Event, ModelFailure, ModelPerf
+from cis490_pipeline.events.identity import identified
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.models import LiveModel, RawWindow
@@ -93,9 +94,8 @@ def device_name() -> str:
     return f"{model or platform.machine()}, {os.cpu_count()} processors, {platform.system()}"[:400]
 
 
-@click.command()
-@artifacts_option
-@split_option
+@click.command(cls=ProducerCommand)
+@split_options
 @click.option(
     "--windows",
     "n_windows",
@@ -106,18 +106,12 @@ def device_name() -> str:
 )
 @publish_options
 def perf(
-    artifacts: Path | None,
-    recipe: str,
-    n_windows: int,
-    publish_url: str | None,
-    interval_s: float,
-    dry_run: bool,
+    places: Places, n_windows: int, publish_url: str | None, interval_s: float, dry_run: bool
 ) -> int:
     """Publish how long each model takes for one window on this device: p50, p95, p99, windows/s.
 
     One thread, one window at a time, from the grid to the probabilities.
     """
-    places = Places.of(recipe, artifacts=artifacts)
 
     def make() -> list[Event]:
         return perf_events(places, n_windows)
@@ -131,44 +125,59 @@ def perf(
 
 
 def perf_events(places: Places, n_windows: int) -> list[Event]:
-    """Measure every model there is; one that cannot be run is a failure with its reason."""
+    """Measure every model there is; one that this device cannot run is a failure with its reason.
+
+    A failure here says nothing of the model's score, and does not replace it.
+    """
     device = device_name()
     events: list[Event] = []
     for architecture, variant in MODELS:
         name = model_name(architecture, variant)
+        event: ModelPerf | ModelFailure
         try:
-            found = measure(load_runnable(places.artifacts / name), n_windows)
-        except PipelineError as fault:
+            model = load_runnable(places.artifacts / name)
+            require_named(places.artifacts / name, model.manifest)
+            event = _measured(places, model, n_windows, device)
+            instance = model.manifest.split_digest
+        except (PipelineError, OSError) as fault:
             tell(f"failed: {name}: {fault}")
-            events.append(
-                ModelFailure(
-                    model=name, why=str(fault)[:_WHY], split=places.recipe, variant=str(variant)
-                )
-            )
-            continue
-        events.append(
-            ModelPerf(
+            event = ModelFailure(
                 model=name,
-                latency_us=found.p50,
-                accuracy=_macro_f1(places, name),
-                p50_us=found.p50,
-                p95_us=found.p95,
-                p99_us=found.p99,
-                windows_per_s=1e6 / found.mean,
-                device=device,
+                why=str(fault)[:_WHY],
+                split=places.recipe,
                 variant=str(variant),
-                n_windows=found.n,
+                device=device,
             )
-        )
+            instance = ""
+        events.append(identified(event, instance=instance, recipe=places.recipe, model=name))
     return events
 
 
-def _macro_f1(places: Places, name: str) -> float | None:
-    """Macro F1 of the model's report; None where it has none."""
+def _measured(places: Places, model: RunnableModel, n_windows: int, device: str) -> ModelPerf:
+    found = measure(model, n_windows)
+    return ModelPerf(
+        model=model.name,
+        latency_us=found.p50,
+        accuracy=_macro_f1(places, model),
+        p50_us=found.p50,
+        p95_us=found.p95,
+        p99_us=found.p99,
+        windows_per_s=1e6 / found.mean,
+        device=device,
+        variant=model.manifest.variant,
+        n_windows=found.n,
+    )
+
+
+def _macro_f1(places: Places, model: RunnableModel) -> float | None:
+    """Macro F1 of the report on this very checkpoint; None where there is none."""
     try:
-        score = read_object(places.reports / f"{name}.json").get("macro_f1")
+        report = read_object(places.reports / f"{model.name}.json")
     except StoreError:
         return None
+    if report.get("checkpoint_digest") != model.manifest.digest:
+        return None
+    score = report.get("macro_f1")
     return score if isinstance(score, float) else None
 
 

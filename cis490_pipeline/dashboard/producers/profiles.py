@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import click
@@ -10,23 +9,23 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.dashboard.producers.options import (
-    Places,
+    ProducerCommand,
     publish_options,
     publisher_of,
     run_alone,
-    split_option,
-    tensors_option,
-    validation_option,
+    split_options,
 )
+from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
 from cis490_pipeline.domain import CHANNELS, Kind, Phase
 from cis490_pipeline.errors import ConfigError, DatasetError
 from cis490_pipeline.events.contract import AttackProfile, Event
+from cis490_pipeline.events.identity import identified
 from cis490_pipeline.features.channels import POSITION
 from cis490_pipeline.features.dataset import read_manifest
 from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.features.resample import GRID_HZ, STEP_NS
-from cis490_pipeline.store.files import digest, read_table
+from cis490_pipeline.store.files import read_table
 
 BEFORE_S: Final = 20
 AFTER_S: Final = 40
@@ -101,10 +100,8 @@ def course_of(episodes: Sequence[Curves]) -> Course:
     return Course(low, median, high, len(stacked))
 
 
-@click.command()
-@validation_option
-@tensors_option
-@split_option
+@click.command(cls=ProducerCommand)
+@split_options
 @click.option(
     "--channel",
     "channels",
@@ -115,9 +112,7 @@ def course_of(episodes: Sequence[Curves]) -> Course:
 )
 @publish_options
 def profiles(
-    validation: Path | None,
-    tensors: Path | None,
-    recipe: str,
+    places: Places,
     channels: tuple[str, ...],
     publish_url: str | None,
     interval_s: float,
@@ -130,7 +125,6 @@ def profiles(
     unknown = sorted(set(channels) - POSITION.keys())
     if unknown:
         raise ConfigError(f"no channels {unknown}; there are {', '.join(POSITION)}")
-    places = Places.of(recipe, validation=validation, tensors=tensors)
 
     def make() -> list[Event]:
         return list(profile_events(places, channels))
@@ -165,7 +159,13 @@ def profile_events(places: Places, channels: Sequence[str]) -> Iterator[Event]:
             continue
         for channel in channels:
             place = POSITION[channel]
-            yield _event(str(profile), channel, course_of([cut[:, place] for cut in cuts]))
+            event = _event(str(profile), channel, course_of([cut[:, place] for cut in cuts]))
+            yield identified(
+                event,
+                instance=manifest["split_digest"],
+                recipe=places.recipe,
+                model=f"{profile}/{channel}",
+            )
 
 
 def _cut(grids: GridStore, row: dict[str, object]) -> Curves | None:
@@ -192,7 +192,6 @@ def _event(profile: str, channel: str, course: Course) -> AttackProfile:
         unit=unit,
         aligned_at=str(Phase.INFECTING),
         n_episodes=course.n_episodes,
-        event_id=f"profile/{profile}/{channel}/{digest([low, median, high]):.12}",
     )
 
 

@@ -14,22 +14,19 @@ import click
 from cis490_pipeline.config import Settings
 from cis490_pipeline.dashboard.producers.embedding import EmbeddingMap, fit_map
 from cis490_pipeline.dashboard.producers.options import (
-    FOLDER,
-    Places,
-    artifacts_option,
+    ProducerCommand,
     episode_option,
     publish_options,
     publisher_of,
     run_alone,
     simulate_option,
     speed_option,
-    split_option,
-    tensors_option,
+    split_options,
 )
-from cis490_pipeline.dashboard.producers.scores import MODELS
+from cis490_pipeline.dashboard.producers.places import MODELS, Places
 from cis490_pipeline.dashboard.producers.ticks import print_events, tell
 from cis490_pipeline.dashboard.producers.timeline import Timed, live_reports, timeline
-from cis490_pipeline.domain import EpisodeRef
+from cis490_pipeline.domain import Address, EpisodeRef
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import CheckpointError, EventError, PipelineError, StoreError
 from cis490_pipeline.events.delivery import Delivery
@@ -59,24 +56,18 @@ class Recording:
     simulated: bool
 
 
-@click.command()
+@click.command(cls=ProducerCommand)
 @episode_option
 @simulate_option
 @click.option("--store", metavar="PLACE", help="Receiver store: a folder or an address.")
-@artifacts_option
-@click.option("--summary", type=FOLDER, help="The split's features_window_v1.")
-@tensors_option
-@split_option
+@split_options
 @speed_option(1.0)
 @publish_options
 def replay(
     name: str | None,
     made_up: int | None,
     store: str | None,
-    artifacts: Path | None,
-    summary: Path | None,
-    tensors: Path | None,
-    recipe: str,
+    places: Places,
     speed: float,
     publish_url: str | None,
     interval_s: float,
@@ -87,8 +78,7 @@ def replay(
     Each window's predictions come 2 s after its end, as on a device. --interval is the pause before
     it begins again; 0 replays it once.
     """
-    places = Places.of(recipe, artifacts=artifacts, summary=summary, tensors=tensors)
-    opened = open_store(Settings.load(store=store).store)
+    opened = open_store(_store_place(store, places))
     with recording(opened, name, made_up) as chosen:
         events = replayed(places, chosen, speed)
     if dry_run:
@@ -97,6 +87,14 @@ def replay(
     tell(f"replaying {chosen.episode.ref} at {speed:g} times its pace")
     play(events, publisher_of(publish_url), speed=speed, interval_s=interval_s)
     return 0
+
+
+def _store_place(flag: str | None, places: Places) -> Path | Address:
+    """Return the store to read: the settings', or the sample beside checkpoints given by path."""
+    store = Settings.load(store=flag).store
+    beside = places.artifacts.parent.parent / "sample"
+    missing = isinstance(store, Path) and store == Settings().store and not store.is_dir()
+    return beside if flag is None and missing and beside.is_dir() else store
 
 
 def replayed(places: Places, chosen: Recording, speed: float) -> list[Timed]:

@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 
 from cis490_pipeline.checkpoints.loading import read_manifest
+from cis490_pipeline.checkpoints.manifest import Manifest
 from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
-from cis490_pipeline.dashboard.producers.options import Places
-from cis490_pipeline.domain import PHASES, Architecture, Recipe, Side, Variant
+from cis490_pipeline.dashboard.producers.places import MODELS, Places
+from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import CheckpointError, EvaluationError, PipelineError, SplitError
 from cis490_pipeline.evaluation.predictions import (
@@ -27,11 +28,9 @@ from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.dataset import CalibratedWindows, load_windows
 from cis490_pipeline.features.dataset import read_manifest as dataset
 from cis490_pipeline.features.grid_store import GridStore
-from cis490_pipeline.splits.persist import load_split
 from cis490_pipeline.splits.split import Split
-from cis490_pipeline.store.files import digest, read_table
+from cis490_pipeline.store.files import digest
 
-MODELS = tuple((architecture, variant) for architecture in Architecture for variant in Variant)
 BATCH = 512
 
 
@@ -65,29 +64,17 @@ class Scores:
         Raises
         ------
         SplitError
-            If it is missing or was edited.
+            If it is missing, damaged or was edited.
         """
-        index = self.places.validation
-        if not index.is_file():
-            raise SplitError(f"{index}: no such file; make it with cis490 run")
-        return load_split(index.parent / "split_v1.json").restricted(read_table(index))
+        return self.places.split()
 
-    def require_train_hosts(self, hosts: tuple[str, ...]) -> None:
-        """Refuse a split that trained on other hosts than these.
-
-        Raises
-        ------
-        SplitError
-            Naming both.
-        """
-        if self.split.recipe is not Recipe.HOST:
-            raise SplitError(f"--train-hosts is of the split host, not of {self.split.recipe}")
-        stored = sorted(self.split.parameters.get("train_hosts", ()))
-        if sorted(hosts) != stored:
-            raise SplitError(
-                f"{self.places.validation.parent}: the split trains on {', '.join(stored)}, asked "
-                f"for {', '.join(sorted(hosts))}; make it with these hosts, or leave the flag out"
-            )
+    @property
+    def instance(self) -> str:
+        """Digest of the split; empty if it cannot be read."""
+        try:
+            return self.split.digest
+        except SplitError:
+            return ""
 
     def reports(self) -> dict[str, dict[str, Any] | Failed]:
         """Report on every model: as evaluation does, or why it cannot be told."""
@@ -105,7 +92,7 @@ class Scores:
         """Forget the split and what was opened for it, if its files or the datasets changed."""
         files = (
             self.places.validation,
-            self.places.validation.parent / "split_v1.json",
+            self.places.split_file,
             self.places.summary / "manifest.json",
             self.places.tensors / "manifest.json",
         )
@@ -121,6 +108,7 @@ class Scores:
         if not folder.is_dir():
             raise CheckpointError(f"{folder}: not trained yet")
         manifest = read_manifest(folder)
+        require_named(folder, manifest)
         if manifest.split_digest != self.split.digest:
             raise EvaluationError(
                 f"{folder}: trained on split {manifest.split_digest:.12}, "
@@ -213,6 +201,19 @@ class Scores:
         verdicts = checked_baselines(self._grids, check, ids)
         suspect = [None if (found := verdicts[i]) is None else found.suspect for i in ids]
         return keys.with_columns(pl.Series("baseline_suspect", suspect, pl.Boolean))
+
+
+def require_named(folder: Path, manifest: Manifest) -> None:
+    """Refuse a checkpoint that lies in another model's folder.
+
+    Raises
+    ------
+    CheckpointError
+        Naming both.
+    """
+    held = f"{manifest.architecture}_{manifest.variant}"
+    if held != folder.name:
+        raise CheckpointError(f"{folder}: holds the checkpoint of {held}; copy or train it again")
 
 
 def _stamp(path: Path) -> list[int] | None:

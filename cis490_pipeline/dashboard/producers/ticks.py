@@ -10,6 +10,7 @@ import msgspec
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.events.contract import Event
 from cis490_pipeline.events.delivery import Delivery
+from cis490_pipeline.events.identity import Stamp
 from cis490_pipeline.events.outbox import Outbox
 from cis490_pipeline.events.publisher import Publisher
 
@@ -56,7 +57,7 @@ def publish_on_ticks(
     """
     delivery = Delivery(publisher, tell)
     if not interval_s:
-        delivered = delivery.send(events := make())
+        delivered = delivery.send(events := Stamp().stamped(make()))
         tell(f"{len(events)} events taken, {delivered} passed on to browsers")
         return
     stop = stop or threading.Event()

@@ -50,7 +50,8 @@ export class Store {
 
   take(event) {
     // A map: a type named after something every object has is none of ours.
-    const plain = PLAIN.get(event.type);
+    // What a device cannot run stands where its timing would.
+    const plain = PLAIN.get(event.device != null && event.type === 'model_failure' ? 'model_perf' : event.type);
     if (plain) {
       const [map, parts, ...panels] = plain;
       keep(this[map], key(...parts(event)), event, LIMITS[map]);
@@ -71,6 +72,12 @@ export class Store {
   }
 
   #scored(event) {
+    // The confusion and cells of a model that failed are no longer true.
+    if (event.type === 'model_failure') {
+      for (const map of [this.confusion, this.groups]) {
+        for (const [k, e] of map) if (e.model === event.model && (e.split ?? null) === (event.split ?? null)) map.delete(k);
+      }
+    }
     keep(this.metrics, key(event.split ?? null, event.model), event, LIMITS.metrics);
     this.split = event.split ?? null;
     this.touch('models', 'confusion', 'groups', 'top');

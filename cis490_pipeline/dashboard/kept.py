@@ -1,0 +1,95 @@
+"""One event that the dashboard keeps, and what tells a later arrival that it is no news."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from cis490_pipeline.events.contract import Event, decode
+
+MAX_PUBLISHERS: Final = 4
+"""Publishers of one key whose revisions are remembered."""
+
+_Seen = dict[str | None, int]
+"""Highest revision by publisher, the latest to arrive last."""
+
+
+class Kept:
+    """The current state of one key.
+
+    Attributes
+    ----------
+    encoded : the event's JSON.
+    """
+
+    __slots__ = ("_event_id", "_publisher", "_revision", "_seen", "encoded")
+
+    def __init__(self, event: Event, encoded: bytes, before: "Kept | None" = None) -> None:
+        """Keep an event.
+
+        Parameters
+        ----------
+        event, encoded : the same.
+        before : the state of the same key that it replaces.
+        """
+        self.encoded = encoded
+        self._event_id = event.event_id
+        self._publisher, self._revision = event.publisher, event.revision
+        # None while the event itself says all there is to know: so it is with thousands of ticks.
+        self._seen: _Seen | None = None
+        if before is not None:
+            seen = before._revisions()
+            if seen.keys() - {self._publisher} or self._revision is None:
+                self._seen = dict(seen)
+                self._note(event)
+
+    def covers(self, event: Event) -> bool:
+        """Whether an event of the same key repeats this one, or was overtaken."""
+        if event.revision is not None:
+            highest = self._revisions().get(event.publisher)
+            if highest is not None and event.revision <= highest:
+                return True
+        return event.event_id is not None and event.event_id == self._event_id
+
+    def note(self, event: Event) -> None:
+        """Remember the revision of a repetition."""
+        seen = self._revisions()
+        if event.revision is not None and event.revision > seen.get(event.publisher, -1):
+            self._seen = seen
+            self._note(event)
+
+    def lines(self, encoder: msgspec.json.Encoder) -> Iterator[bytes]:
+        """Yield events that restore this one and the revisions seen, if they are read in order.
+
+        For each further publisher an event with its name and revision comes first; the current
+        event comes last and replaces it.
+        """
+        if self._seen is None:
+            yield self.encoded
+            return
+        (event,) = decode(self.encoded)
+        seen = dict(self._seen)
+        if self._revision is not None:
+            event = msgspec.structs.replace(event, revision=seen.pop(self._publisher))
+        for publisher, revision in seen.items():
+            yield encoder.encode(
+                msgspec.structs.replace(
+                    event, event_id=None, publisher=publisher, revision=revision
+                )
+            )
+        yield encoder.encode(event)
+
+    def _revisions(self) -> _Seen:
+        if self._seen is not None:
+            return self._seen
+        return {} if self._revision is None else {self._publisher: self._revision}
+
+    def _note(self, event: Event) -> None:
+        seen = self._seen
+        if seen is None or event.revision is None:
+            return
+        seen.pop(event.publisher, None)
+        seen[event.publisher] = event.revision
+        while len(seen) > MAX_PUBLISHERS:
+            # Never the current event's own: it goes with the event.
+            del seen[next(name for name in seen if name != self._publisher)]

@@ -1,0 +1,91 @@
+"""Identity and order of events: which state an event describes, and which of two is the newer.
+
+A dashboard keeps one event of each key: the current state. Two optional marks tell it whether an
+arriving event changes that state:
+
+- ``event_id`` names the state itself. Whoever describes the same state gives the same identity, so
+  a repetition by another publisher is recognised. It holds only while this state is current: if a
+  model is damaged and repaired, its earlier state returns under its earlier identity and is shown.
+- ``publisher`` and ``revision`` order the events of one publisher. An event whose revision is not
+  above the highest that arrived from its publisher for the same key is a redelivery or was
+  overtaken, and changes nothing. Revisions of different publishers are not compared: clocks and
+  counters of two machines have no common order, so the last to arrive is shown.
+"""
+
+import hashlib
+import itertools
+import secrets
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+import msgspec
+
+from cis490_pipeline.events.values import Count, Identity, Name
+
+_DIGITS: Final = 12
+"""Of a digest, in an identity."""
+
+
+class Published(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What every event may carry."""
+
+    event_id: Identity | None = None
+    """Identity of the described state. While that state is the current one of its key, an event
+    of the same identity counts as a duplicate; once another state replaced it, it is shown."""
+    publisher: Name | None = None
+    """Whose order ``revision`` belongs to; absent, all such events share one order."""
+    revision: Count | None = None
+    """Grows with each event of a publisher. One that is not above the highest revision that
+    arrived from its publisher for the same key counts as a duplicate."""
+
+
+Event = TypeVar("Event", bound=Published)
+
+
+def identified(event: Event, *, instance: str, recipe: str, model: str) -> Event:
+    """Return the event with the identity of the state it describes.
+
+    Parameters
+    ----------
+    instance : digest of the split, that is of the episodes on each side; empty if it is unknown.
+    recipe : of the split.
+    model : or what else the event describes.
+
+    Returns
+    -------
+    The event with ``<instance>/<recipe>/<model>/<digest of the state>``. The digest covers the
+    event's type and all its values, so that equal identities mean equal events.
+    """
+    state = msgspec.structs.replace(event, event_id=None, publisher=None, revision=None)
+    content = msgspec.json.encode(state, order="deterministic")
+    digest = hashlib.sha256(content).hexdigest()
+    parts = (instance[:_DIGITS] or "-", recipe, model, digest[:_DIGITS])
+    return msgspec.structs.replace(event, event_id="/".join(parts))
+
+
+class Stamp:
+    """Gives the events of one process their order, under a publisher's name of its own.
+
+    A count and not a clock: a clock that was ahead once would hide all that follows.
+    """
+
+    def __init__(self, publisher: str | None = None) -> None:
+        """Begin at zero.
+
+        Parameters
+        ----------
+        publisher : a name that no other process ever bears; by default a random one.
+        """
+        self._publisher = publisher or secrets.token_hex(8)
+        self._revisions = itertools.count()
+
+    def stamped(self, events: Iterable[Event]) -> list[Event]:
+        """Return events with the next revisions, in order; those that have one keep it."""
+        return [
+            event
+            if event.revision is not None
+            else msgspec.structs.replace(
+                event, publisher=self._publisher, revision=next(self._revisions)
+            )
+            for event in events
+        ]
