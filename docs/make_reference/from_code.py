@@ -11,7 +11,7 @@ from cis490_pipeline import errors
 from cis490_pipeline.cli.main import COMMANDS, cis490
 from cis490_pipeline.config import FILE_ONLY, Settings
 from cis490_pipeline.domain import CHANNELS, Kind, Source, Verdict
-from cis490_pipeline.events import contract
+from cis490_pipeline.events import contract, identity
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.store.reasons import Reason
 from cis490_pipeline.store.usage import UNSCORABLE
@@ -139,7 +139,7 @@ def events() -> str:
     """Give the keys of every event, from the schema that is served."""
     parts = []
     for name, schema in contract.json_schema()["$defs"].items():
-        docs = attribute_docs(contract._Event) | attribute_docs(getattr(contract, name))
+        docs = attribute_docs(identity.Published) | attribute_docs(getattr(contract, name))
         # What is a part of an event has no type of its own; it goes by its name.
         kind = schema["properties"].get("type", {"enum": [name]})["enum"][0]
         rows = [

@@ -12,7 +12,7 @@ from cis490_pipeline.dashboard.producers.options import (
     split_options,
 )
 from cis490_pipeline.dashboard.producers.places import MODELS, Places
-from cis490_pipeline.dashboard.producers.scores import Failed, Scores
+from cis490_pipeline.dashboard.producers.scores import MAX_WHY, Failed, Scores
 from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.events.contract import (
@@ -24,11 +24,9 @@ from cis490_pipeline.events.contract import (
 )
 from cis490_pipeline.events.identity import identified
 
-_WHY = 400
-
 
 @click.command(cls=ProducerCommand)
-@split_options
+@split_options(must_exist=False)
 @publish_options
 def metrics(places: Places, publish_url: str | None, interval_s: float, dry_run: bool) -> int:
     """Publish each model's macro F1 with its interval, its confusion, and profile by host.
@@ -71,7 +69,7 @@ class MetricEvents:
             if isinstance(report, Failed):
                 failure = ModelFailure(
                     model=name,
-                    why=report.why[:_WHY],
+                    why=report.why[:MAX_WHY],
                     split=self.scores.places.recipe,
                     variant=variants[name],
                 )

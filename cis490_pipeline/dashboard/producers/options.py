@@ -44,12 +44,20 @@ def _flag_by_word(args: list[str]) -> Iterator[str]:
         yield arg
 
 
-def split_options(command: Command) -> Command:
-    """Add where a split's files lie, which the command gets as one argument ``places``.
+def split_options(*, must_exist: bool) -> Callable[[Command], Command]:
+    """Return what adds where a split's files lie; the command gets them as ``places``.
 
     All producers take the same flags, so that one set of them starts any.
-    """
 
+    Parameters
+    ----------
+    must_exist : whether an index or dataset that is named must be there when the command starts;
+        else the command itself publishes what is missing.
+    """
+    return functools.partial(_with_split_options, must_exist=must_exist)
+
+
+def _with_split_options(command: Command, *, must_exist: bool) -> Command:
     @functools.wraps(command)
     def with_places(
         *arguments: Any,
@@ -61,6 +69,8 @@ def split_options(command: Command) -> Command:
         train_hosts: tuple[str, ...],
         **others: Any,
     ) -> Any:
+        if must_exist:
+            _require_there(validation=validation, summary=summary, tensors=tensors)
         places = Places.of(
             recipe, validation=validation, artifacts=artifacts, summary=summary, tensors=tensors
         )
@@ -96,6 +106,12 @@ def split_options(command: Command) -> Command:
         with_options = option(with_options)
     done: Command = with_options
     return done
+
+
+def _require_there(**named: Path | None) -> None:
+    missing = [f"--{flag} {path}" for flag, path in named.items() if path and not path.exists()]
+    if missing:
+        raise ConfigError(f"no such file or folder: {', '.join(missing)}")
 
 
 def _path_option(flag: str, text: str) -> Callable[[Command], Command]:

@@ -21,7 +21,7 @@ from cis490_pipeline.dashboard.producers.options import (
     split_options,
 )
 from cis490_pipeline.dashboard.producers.places import MODELS, Places
-from cis490_pipeline.dashboard.producers.scores import require_named
+from cis490_pipeline.dashboard.producers.scores import MAX_WHY, require_named
 from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.terms import model_name
@@ -34,7 +34,6 @@ from cis490_pipeline.live.models import LiveModel, RawWindow
 from cis490_pipeline.store.files import read_object
 
 WARM_UP: Final = 20
-_WHY: Final = 400
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def device_name() -> str:
 
 
 @click.command(cls=ProducerCommand)
-@split_options
+@split_options(must_exist=True)
 @click.option(
     "--windows",
     "n_windows",
@@ -143,7 +142,7 @@ def perf_events(places: Places, n_windows: int) -> list[Event]:
             tell(f"failed: {name}: {fault}")
             event = ModelFailure(
                 model=name,
-                why=str(fault)[:_WHY],
+                why=str(fault)[:MAX_WHY],
                 split=places.recipe,
                 variant=str(variant),
                 device=device,

@@ -101,7 +101,7 @@ def course_of(episodes: Sequence[Curves]) -> Course:
 
 
 @click.command(cls=ProducerCommand)
-@split_options
+@split_options(must_exist=True)
 @click.option(
     "--channel",
     "channels",

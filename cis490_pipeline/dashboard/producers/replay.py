@@ -23,12 +23,15 @@ from cis490_pipeline.dashboard.producers.options import (
     speed_option,
     split_options,
 )
+from cis490_pipeline.dashboard.producers.perf import device_name
 from cis490_pipeline.dashboard.producers.places import MODELS, Places
+from cis490_pipeline.dashboard.producers.scores import MAX_WHY, require_named
 from cis490_pipeline.dashboard.producers.ticks import print_events, tell
 from cis490_pipeline.dashboard.producers.timeline import Timed, live_reports, timeline
 from cis490_pipeline.domain import Address, EpisodeRef
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import CheckpointError, EventError, PipelineError, StoreError
+from cis490_pipeline.events.contract import ModelFailure
 from cis490_pipeline.events.delivery import Delivery
 from cis490_pipeline.events.outbox import Outbox
 from cis490_pipeline.events.publisher import Publisher
@@ -60,7 +63,7 @@ class Recording:
 @episode_option
 @simulate_option
 @click.option("--store", metavar="PLACE", help="Receiver store: a folder or an address.")
-@split_options
+@split_options(must_exist=True)
 @speed_option(1.0)
 @publish_options
 def replay(
@@ -103,14 +106,18 @@ def replayed(places: Places, chosen: Recording, speed: float) -> list[Timed]:
     Raises
     ------
     CheckpointError
-        If there is no trained model, or one is damaged.
+        If there is no trained model, or all are damaged; a damaged one among others is published
+        as failed.
     StoreError
         If a line of the episode is no row.
     """
-    models = _models(places)
+    models, failures = _models(places)
     maps = _maps(places, models)
     reports = live_reports(chosen.path, models, chosen.episode.t0_ns)
-    return timeline(chosen.episode, reports, maps, models, speed=speed, simulated=chosen.simulated)
+    first, *others = timeline(
+        chosen.episode, reports, maps, models, speed=speed, simulated=chosen.simulated
+    )
+    return [first, *(Timed(0.0, failure) for failure in failures), *others]
 
 
 def play(
@@ -245,12 +252,40 @@ def _chosen(store: ReceiverStore) -> EpisodeRef:
     raise StoreError(f"{store.name}: no sound episode with an infection; try --simulate 0")
 
 
-def _models(places: Places) -> LoadedModels:
-    folders = [places.artifacts / model_name(*model) for model in MODELS]
+def _models(places: Places) -> tuple[LoadedModels, list[ModelFailure]]:
+    """Open the models there are; of those that are damaged, say why."""
+    folders = {places.artifacts / model_name(*model): str(model[1]) for model in MODELS}
     found = [folder for folder in folders if folder.is_dir()]
     if not found:
         raise CheckpointError(f"{places.artifacts}: no trained model; run cis490 run first")
-    return load_models(found)
+    faults = {folder: why for folder in found if (why := _fault(folder)) is not None}
+    for folder, why in faults.items():
+        tell(f"failed: {folder.name}: {why}")
+    whole = [folder for folder in found if folder not in faults]
+    if not whole:
+        raise CheckpointError(f"{places.artifacts}: all {len(found)} models are damaged")
+    n_untrained = len(folders) - len(found)
+    tell(f"{len(whole)} models replay, {len(faults)} failed, {n_untrained} are not trained")
+    device = device_name()
+    failures = [
+        ModelFailure(
+            model=folder.name,
+            why=why[:MAX_WHY],
+            split=places.recipe,
+            variant=folders[folder],
+            device=device,
+        )
+        for folder, why in faults.items()
+    ]
+    return load_models(whole), failures
+
+
+def _fault(folder: Path) -> str | None:
+    try:
+        require_named(folder, load_models([folder]).runnable[0].manifest)
+    except (PipelineError, OSError) as fault:
+        return str(fault)
+    return None
 
 
 def _maps(places: Places, models: LoadedModels) -> dict[str, EmbeddingMap]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cis490_pipeline.checkpoints.loading import read_manifest
-from cis490_pipeline.checkpoints.manifest import Manifest
+from cis490_pipeline.checkpoints.loading import read_manifest, read_member
+from cis490_pipeline.checkpoints.manifest import MANIFEST, Manifest
 from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
 from cis490_pipeline.dashboard.producers.places import MODELS, Places
 from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
@@ -32,6 +32,8 @@ from cis490_pipeline.splits.split import Split
 from cis490_pipeline.store.files import digest
 
 BATCH = 512
+MAX_WHY = 400
+"""Characters of a reason that are published."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Scores:
         self.n_scored_now = 0
         self._windows: dict[tuple[str, Variant, str, Side, bool], CalibratedWindows] = {}
         self._stamps: list[list[int] | None] | None = None
+        self._whole: dict[str, list[list[int] | None]] = {}
         self._reports: dict[str, tuple[str, dict[str, Any]]] = {}
 
     @cached_property
@@ -114,6 +117,7 @@ class Scores:
                 f"{folder}: trained on split {manifest.split_digest:.12}, "
                 f"{self.places.validation.parent} holds {self.split.digest:.12}; train it again"
             )
+        self._require_whole(folder, manifest)
         state = self._state(folder, manifest.digest)
         kept = self._reports.get(name)
         if kept is None or kept[0] != state:
@@ -132,6 +136,17 @@ class Scores:
             )
             self._reports[name] = kept = state, report
         return kept[1]
+
+    def _require_whole(self, folder: Path, manifest: Manifest) -> None:
+        """Refuse a checkpoint of which a file is missing or changed; unchanged ones are not read.
+
+        The predictions would tell a score all the same, of a model that is no more.
+        """
+        stamps = [_stamp(folder / file) for file in (MANIFEST, *sorted(manifest.files))]
+        if self._whole.get(folder.name) != stamps:
+            for file in sorted(manifest.files):
+                read_member(folder, manifest, file)
+            self._whole[folder.name] = stamps
 
     def _state(self, folder: Path, checkpoint_digest: str) -> str:
         """Digest of all that a model's report depends on."""

@@ -13,6 +13,7 @@ from cis490_pipeline.dashboard.producers import scores
 from cis490_pipeline.dashboard.producers.metrics import MetricEvents, events_of, metrics
 from cis490_pipeline.dashboard.producers.scores import Failed, Scores
 from cis490_pipeline.dashboard.producers.ticks import publish_on_ticks
+from cis490_pipeline.dashboard.state import State
 from cis490_pipeline.errors import EventError, SplitError
 from cis490_pipeline.evaluation.predictions import PROBABILITY_COLUMNS
 from cis490_pipeline.events.contract import ModelFailure, ModelMetric
@@ -169,6 +170,38 @@ def test_a_checkpoint_of_another_split_is_published_as_failed_and_named(copied):
         "mlp_realistic",
         "mlp_oracle",
     }
+
+
+@pytest.mark.parametrize(
+    "file", ["model.onnx", "model.ubj", "golden.safetensors", "checkpoint.json"]
+)
+def test_a_model_damaged_and_repaired_between_ticks_is_shown_as_it_is(copied, file):
+    path = copied.artifacts / "gbt_oracle" / file
+    whole, source, state = path.read_bytes(), MetricEvents(Scores(copied)), State()
+
+    def shown():
+        for event in source.make():
+            state.apply(event, 0)
+        events = [json.loads(encoded) for encoded in state.snapshot()]
+        return {e["type"] for e in events if e.get("model") == "gbt_oracle"}
+
+    before = shown()
+    path.write_bytes(whole[:-9] + b"damaged!!")
+    damaged = shown()
+    path.write_bytes(whole)
+
+    assert before == shown() == {"model_metric", "confusion", "group_metric"}
+    assert damaged == {"model_failure"}
+
+
+def test_a_checkpoint_in_another_models_folder_is_published_as_failed(copied):
+    shutil.rmtree(copied.artifacts / "gbt_oracle")
+    shutil.copytree(copied.artifacts / "mlp_oracle", copied.artifacts / "gbt_oracle")
+
+    report = Scores(copied).reports()["gbt_oracle"]
+
+    assert isinstance(report, Failed)
+    assert "holds the checkpoint of mlp_oracle" in report.why
 
 
 def test_without_a_split_every_model_has_failed_with_the_reason(copied):

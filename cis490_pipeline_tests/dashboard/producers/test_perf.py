@@ -3,8 +3,9 @@ import pytest
 
 from cis490_pipeline.checkpoints.runnable import load_runnable
 from cis490_pipeline.dashboard.producers.perf import device_name, measure, perf_events
-from cis490_pipeline.events.contract import ModelFailure, ModelPerf
-from cis490_pipeline.store.files import read_json
+from cis490_pipeline.dashboard.state import Outcome, State
+from cis490_pipeline.events.contract import ModelFailure, ModelMetric, ModelPerf
+from cis490_pipeline.store.files import read_json, write_json
 
 
 def test_times_are_the_quantiles_of_what_the_clock_said_without_the_warm_up(places):
@@ -29,3 +30,26 @@ def test_every_model_is_told_its_time_and_score_or_why_it_has_none(places):
         assert 0 < event.p50_us <= event.p95_us <= event.p99_us
         assert event.latency_us == event.p50_us
         assert event.device == device_name()
+
+
+def test_a_report_on_another_checkpoint_gives_no_score(copied):
+    path = copied.reports / "mlp_oracle.json"
+    write_json(path, read_json(path) | {"checkpoint_digest": "0" * 64})
+
+    events = {event.model: event for event in perf_events(copied, 10)}
+
+    assert events["mlp_oracle"].accuracy is None
+    assert events["mlp_realistic"].accuracy is not None
+
+
+def test_a_failure_is_of_this_device_and_leaves_the_score(copied):
+    (copied.artifacts / "mlp_oracle" / "model.onnx").unlink()
+    score = ModelMetric(model="mlp_oracle", accuracy=0.5, split="host")
+
+    (failure,) = [event for event in perf_events(copied, 10) if event.model == "mlp_oracle"]
+
+    assert isinstance(failure, ModelFailure)
+    assert failure.device == device_name()
+    state = State()
+    assert [state.apply(event, 0)[0] for event in (score, failure)] == [Outcome.TAKEN] * 2
+    assert len(state.snapshot()) == 2

@@ -7,6 +7,7 @@ from sklearn.decomposition import PCA
 
 from cis490_pipeline.checkpoints.runnable import load_runnable
 from cis490_pipeline.dashboard.producers.embedding import InnerLayer, Plane, fit_map
+from cis490_pipeline.dashboard.producers.perf import device_name
 from cis490_pipeline.dashboard.producers.replay import play, recording, replay, replayed
 from cis490_pipeline.dashboard.producers.timeline import Timed
 from cis490_pipeline.domain import Architecture, Side, Variant
@@ -14,6 +15,7 @@ from cis490_pipeline.errors import EventError, StoreError
 from cis490_pipeline.events.contract import (
     Embedding,
     Episode,
+    ModelFailure,
     PhaseNow,
     Prediction,
     Telemetry,
@@ -201,6 +203,20 @@ def test_an_episode_made_on_the_fly_is_replayed_and_says_that_it_is(places, monk
     assert done.exception is None
     assert events[0]["origin"] == "simulated"
     assert {e["actual"] for e in events if e["type"] == "prediction"} > {"clean", "infecting"}
+
+
+def test_a_damaged_model_is_published_as_failed_and_the_others_replay(copied, capsys):
+    (copied.artifacts / "gbt_oracle" / "model.onnx").write_bytes(b"damaged")
+
+    with recording(EpisodeStore(SAMPLE), NAME, None) as chosen:
+        events = [timed.event for timed in replayed(copied, chosen, 1.0)]
+
+    (failure,) = [event for event in events if isinstance(event, ModelFailure)]
+    assert (failure.model, failure.device) == ("gbt_oracle", device_name())
+    assert "model.onnx" in failure.why
+    models = {event.model for event in events if isinstance(event, Prediction)}
+    assert models == {"gbt_realistic", "mlp_realistic", "mlp_oracle"}
+    assert "3 models replay, 1 failed, 8 are not trained" in capsys.readouterr().err
 
 
 def test_an_episode_that_is_not_there_is_named_with_one_that_is():
