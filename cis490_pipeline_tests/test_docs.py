@@ -83,9 +83,14 @@ def test_documented_commands_and_their_options_exist(words):
         targets = re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(arguments) <= set(targets)
     elif program == "python":
-        flag, module = arguments
+        flag, module, *options = arguments
         assert flag == "-m"
         assert importlib.util.find_spec(module) is not None
+        if options:
+            # Producers are commands of their own and of cis490.
+            package, _, name = module.rpartition(".")
+            assert package == "cis490_pipeline.dashboard.producers"
+            require_options(["produce", name, *options])
     elif program == "cis490":
         require_options(arguments)
     else:
