@@ -132,6 +132,38 @@ def test_events_show_as_they_arrive(page, empty, complaints):
     assert complaints == []
 
 
+def test_a_failed_model_shows_why_and_none_of_its_details_until_it_is_repaired(
+    page, empty, complaints
+):
+    score = c.ModelMetric(model="gbt_oracle", accuracy=0.5, split="host", variant="oracle")
+    matrix = c.Confusion(model="gbt_oracle", labels=["clean"], counts=[[7]], split="host")
+    opened(page, empty)
+    empty.publish(score, matrix)
+    page.get_by_role("table", name="Windows of gbt_oracle").wait_for()
+
+    empty.publish(c.ModelFailure(model="gbt_oracle", why="damaged", split="host"))
+    page.get_by_text("failed: damaged").wait_for()
+    page.get_by_text("Awaiting a confusion matrix").wait_for()
+    empty.publish(score, matrix)
+
+    page.get_by_role("table", name="Windows of gbt_oracle").wait_for()
+    assert complaints == []
+
+
+def test_a_model_that_a_device_cannot_run_says_so_beside_the_timings(page, empty, complaints):
+    opened(page, empty)
+    empty.publish(
+        c.ModelMetric(model="gbt_oracle", accuracy=0.5, split="host", variant="oracle"),
+        c.ModelPerf(model="gru_oracle", latency_us=300, accuracy=0.5, device="pi"),
+        c.ModelFailure(model="gbt_oracle", why="no model.onnx", split="host", device="pi"),
+    )
+
+    page.get_by_role("row", name="gbt_oracle").get_by_text("no model.onnx").wait_for()
+
+    assert page.get_by_text("failed:").count() == 0
+    assert complaints == []
+
+
 def test_detection_delays_count_from_infection_to_the_alarm(page, whole):
     opened(page, whole)
     delays = delays_of(page)

@@ -50,8 +50,7 @@ export class Store {
 
   take(event) {
     // A map: a type named after something every object has is none of ours.
-    // What a device cannot run stands where its timing would.
-    const plain = PLAIN.get(event.device != null && event.type === 'model_failure' ? 'model_perf' : event.type);
+    const plain = PLAIN.get(event.device && 'why' in event ? 'model_perf' : event.type);
     if (plain) {
       const [map, parts, ...panels] = plain;
       keep(this[map], key(...parts(event)), event, LIMITS[map]);
@@ -72,14 +71,11 @@ export class Store {
   }
 
   #scored(event) {
-    // The confusion and cells of a model that failed are no longer true.
-    if (event.type === 'model_failure') {
-      for (const map of [this.confusion, this.groups]) {
-        for (const [k, e] of map) if (e.model === event.model && (e.split ?? null) === (event.split ?? null)) map.delete(k);
-      }
-    }
-    keep(this.metrics, key(event.split ?? null, event.model), event, LIMITS.metrics);
+    // So did these.
+    if ('why' in event) [this.confusion, this.groups].forEach((map) => map.forEach((e, k) =>
+      e.model === event.model && e.split === event.split && map.delete(k)));
     this.split = event.split ?? null;
+    keep(this.metrics, key(this.split, event.model), event, LIMITS.metrics);
     this.touch('models', 'confusion', 'groups', 'top');
   }
 

@@ -49,23 +49,22 @@ export function groups(store, ui) {
 }
 
 export function inference(store) {
-  const all = [...store.perf.values()], events = all.filter((e) => e.type === 'model_perf');
-  const devices = [...new Set(all.map((e) => e.device).filter(Boolean))];
+  const events = [...store.perf.values()];
+  const devices = [...new Set(events.map((e) => e.device).filter(Boolean))];
   const head = html`<header><h2 id=h-inference>Inference</h2><span class=sub>one window at a time${devices.length === 1 ? `, ${devices[0]}` : ''}</span></header>`;
-  if (!all.length) return html`${head}${awaiting('inference timings', 'model_perf')}`;
-  const p50 = (e) => e.p50_us ?? e.latency_us, p99 = (e) => e.p99_us ?? p50(e);
-  const positive = events.flatMap((e) => [p50(e), p99(e)]).filter((v) => v > 0);
-  const low = Math.log(Math.min(...positive, 100)), high = Math.log(Math.max(...positive, 10_000));
-  const x = (us) => ((Math.log(Math.max(us, Math.exp(low))) - low) / (high - low)) * 96 + 1;
+  if (!events.length) return html`${head}${awaiting('inference timings', 'model_perf')}`;
+  const p50 = (e) => e.p50_us ?? e.latency_us ?? 0, p99 = (e) => e.p99_us ?? p50(e);
+  const all = events.flatMap((e) => [p50(e), p99(e)].filter(Boolean));
+  const low = Math.min(...all, 100), high = Math.max(...all, 1e4);
+  const x = (us) => Math.log(Math.max(us, low) / low) / Math.log(high / low) * 96 + 1;
   return html`${head}<div class=wide tabindex=0 role=region aria-label="Inference timings"><table class=list>
     <caption class=hidden>Time of one window by model</caption>
     <thead><tr><th scope=col>model</th><th scope=col class=extra>p50 → p99, log scale</th><th scope=col class=num>p50 ms</th><th scope=col class=num>p95</th><th scope=col class=num>p99</th><th scope=col class=num>windows/s</th></tr></thead>
-    <tbody>${events.sort((a, b) => p50(a) - p50(b)).map((e) => html`<tr><th scope=row>${e.model}${devices.length > 1 ? html` <small>${e.device ?? ''}</small>` : nothing}</th>
+    <tbody>${events.sort((a, b) => p50(a) - p50(b)).map((e) => html`<tr><th scope=row>${e.model}${devices.length > 1 ? html` <small>${e.device}</small>` : nothing}</th>
       <td class=extra><svg class=bar height=14 aria-hidden=true><line class=grid x1=0 x2="100%" y1=7 y2="7"/>
         <rect class=${parts(e.model, e.variant).variant === 'oracle' ? 'oracle' : 'realistic'} x=${x(p50(e)) + '%'} width=${Math.max(2, x(p99(e)) - x(p50(e))) + '%'} y="3.5" height=7 rx="2"/></svg></td>
-      <td class=num>${fixed(p50(e) / 1000, 2)}</td><td class=num>${fixed(e.p95_us == null ? null : e.p95_us / 1000, 2)}</td>
-      <td class=num>${fixed(e.p99_us == null ? null : e.p99_us / 1000, 2)}</td><td class=num>${short(e.windows_per_s)}</td></tr>`)}
-    ${all.map((e) => (e.why ? html`<tr><th scope=row>${e.model}</th><td colspan=5 class=bad><strong>failed:</strong> ${e.why}</td></tr>` : nothing))}</tbody></table></div>`;
+      <td class=num>${e.why ?? fixed(p50(e) / 1000, 2)}</td><td class=num>${fixed(e.p95_us / 1000, 2)}</td>
+      <td class=num>${fixed(e.p99_us / 1000, 2)}</td><td class=num>${short(e.windows_per_s)}</td></tr>`)}</tbody></table></div>`;
 }
 
 export function feeds(status, ui) {
