@@ -209,6 +209,9 @@ class DeviceClock:
         assert held.now_ns is not None, "the time has begun"
         state = self.sources[held.row.source]
         state.heard_ns = held.now_ns
+        if state.is_repeated(held.row):
+            state.n_repeated += 1
+            return _NOTHING
         if state.is_out_of_order(held.row):
             state.n_out_of_order += 1
             return _NOTHING

@@ -177,6 +177,7 @@ class LiveEngine:
             n_used=heard.n_used,
             n_late=heard.n_late,
             n_out_of_order=heard.n_out_of_order,
+            n_repeated=heard.n_repeated,
             n_astray=heard.n_astray,
             n_held=heard.n_held,
         )

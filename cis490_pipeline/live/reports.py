@@ -77,6 +77,7 @@ class SourceReport:
     age_s : of its newest row; None before the first.
     offset_s : how far its clock is ahead of the other sources', which is corrected; 0 if it is not.
     n_astray : rows set aside, because they fitted no time.
+    n_repeated : rows equal to an earlier one in every field; they count once.
     n_held : rows that do not fit the time and are held until more follow.
     """
 
@@ -88,6 +89,7 @@ class SourceReport:
     n_out_of_order: int
     n_astray: int
     n_held: int = 0
+    n_repeated: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON carries it."""
@@ -98,6 +100,7 @@ class SourceReport:
             "rows": self.n_used,
             "late": self.n_late,
             "out_of_order": self.n_out_of_order,
+            "repeated": self.n_repeated,
             "astray": self.n_astray,
             "held": self.n_held,
         }

@@ -8,6 +8,7 @@ from cis490_pipeline.domain import Source
 from cis490_pipeline.features.channels import source_channels
 from cis490_pipeline.store.columns import TIME
 from cis490_pipeline.store.one_row import MAX_NAME, RowFault, row_fault
+from cis490_pipeline.store.repeats import row_identity
 from cis490_pipeline.store.strict_json import DuplicateKeyError, parse_object
 
 Reading = int | float | None
@@ -24,6 +25,8 @@ class LiveRow:
     """Unix time of the reading, ns."""
     values: tuple[Reading, ...]
     """Readings of the source's channels in the registry's order; None is unknown."""
+    identity: bytes = b""
+    """Equal for rows that are equal in every field, those that are no reading among them."""
 
 
 def read_line(
@@ -44,6 +47,7 @@ def read_line(
     """
     try:
         row = parse_object(line)
+        identity = row_identity(row)
     except DuplicateKeyError as twice:
         return RowFault(place, number, twice.key[:MAX_NAME], "is given twice")
     except ValueError as wrong:
@@ -55,7 +59,8 @@ def read_line(
     fault = row_fault(named, row, number)
     if fault is not None:
         return replace(fault, member=place)
-    return LiveRow(named, row[TIME], tuple(_reading(row, names) for names in _names(named)))
+    values = tuple(_reading(row, names) for names in _names(named))
+    return LiveRow(named, row[TIME], values, identity)
 
 
 @cache

@@ -45,6 +45,7 @@ class SourceTime:
     offset_ns : how far the source's clock is ahead of the device's time; taken off its times.
     heard_ns : when a row of it last came, used or not.
     n_late : rows used that came after a window they lie in had closed.
+    n_repeated : rows equal to an earlier one in every field; they count once.
     n_astray : rows set aside because they fitted no time.
     last_good : number of the arrival of its newest row used.
     timelines : rows that are held, because they do not fit the time.
@@ -56,6 +57,7 @@ class SourceTime:
     n_used: int = 0
     n_late: int = 0
     n_out_of_order: int = 0
+    n_repeated: int = 0
     n_astray: int = 0
     last_good: int = 0
     timelines: list[Timeline] = field(default_factory=list)
@@ -89,13 +91,15 @@ class SourceTime:
         assert self._newest_ns is not None, "no row of the source was used"
         return self._newest_ns
 
+    def is_repeated(self, row: LiveRow) -> bool:
+        """Whether a row equals an earlier one in every field: it was delivered twice."""
+        return _fingerprint(row) in self._known
+
     def is_out_of_order(self, row: LiveRow) -> bool:
-        """Whether a row is a little older than the newest, or was delivered before."""
+        """Whether a row is a little older than the newest."""
         behind = 0 if self._newest_ns is None else self._newest_ns - self._corrected(row.t_wall_ns)
         if behind <= 0:
             return False
-        if _fingerprint(row) in self._known:
-            return True
         # After a step back of a few seconds rows go on from held ones, and overtake the newest.
         stepped = any(t.goes_on and t.follows(row.t_wall_ns) for t in self.timelines)
         return behind <= GRACE_NS and not stepped
@@ -133,6 +137,9 @@ class SourceTime:
     def take(self, held: HeldRow) -> LiveRow | None:
         """Use a row: return it with its time on the device's clock; None if it is out of order."""
         t = self._corrected(held.row.t_wall_ns)
+        if self.is_repeated(held.row):
+            self.n_repeated += 1
+            return None
         if self._newest_ns is not None and t < self._newest_ns:
             self.n_out_of_order += 1
             return None
@@ -178,4 +185,4 @@ class SourceTime:
 
 
 def _fingerprint(row: LiveRow) -> int:
-    return hash((row.t_wall_ns, row.values))
+    return hash(row.identity or (row.t_wall_ns, row.values))

@@ -58,7 +58,7 @@ def _member_too_large(draft: Draft) -> None:
 
 
 def _missing_member(draft: Draft) -> None:
-    draft.raw[Source.NETFLOW.member] = None
+    draft.raw[Source.PROC.member] = None
 
 
 def _unfinished(draft: Draft) -> None:
@@ -161,6 +161,20 @@ def _counter_reset(draft: Draft) -> None:
             counts[40:] -= counts[40]
 
 
+def _counter_fell(draft: Draft) -> None:
+    counts = draft.rows[Source.GUEST]["ctxt"]
+    counts[40:] -= counts[40] - counts[39] + 1
+
+
+def _rows_repeated(draft: Draft) -> None:
+    columns = draft.rows[Source.NETFLOW]
+    n_rows = columns["t_wall_ns"].size
+    # A batch that was sent again as nobody had acknowledged it.
+    order = np.insert(np.arange(n_rows), 120, np.arange(100, 120))
+    draft.rows[Source.NETFLOW] = {name: values[order] for name, values in columns.items()}
+    draft.count_rows()
+
+
 def _label_unjustified(draft: Draft) -> None:
     draft.events.clear()
 
@@ -197,6 +211,8 @@ DRAFT_FAULTS: Final[dict[Reason, DraftFault]] = {
     Reason.CLOCK_SKEW: _clock_skew,
     Reason.SOURCE_FLAT: _source_flat,
     Reason.COUNTER_RESET: _counter_reset,
+    Reason.COUNTER_FELL: _counter_fell,
+    Reason.ROWS_REPEATED: _rows_repeated,
     Reason.LABEL_UNJUSTIFIED: _label_unjustified,
     Reason.ROW_COUNT_MISMATCH: _row_count_mismatch,
     Reason.CODE_DIRTY: _code_dirty,

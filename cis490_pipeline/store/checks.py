@@ -1,6 +1,7 @@
 """Gates on what was recorded: enough rows, no gaps, clocks that agree, labels with a cause."""
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -9,8 +10,10 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Channel, Kind, Phase, Source
 from cis490_pipeline.domain.terms import FAILED_LABEL
-from cis490_pipeline.store.columns import TIME, Columns, Numbers
+from cis490_pipeline.store.columns import TIME, Columns
+from cis490_pipeline.store.counters import Fall, falls
 from cis490_pipeline.store.manifest import EpisodeMeta, Event, Label
+from cis490_pipeline.store.readings import distinct_times, nominal_ns
 from cis490_pipeline.store.reasons import Finding, Reason
 from cis490_pipeline.store.rows import SourceRows
 
@@ -29,17 +32,33 @@ JUSTIFYING_EVENTS: Final[Mapping[str, frozenset[str]]] = {
     Phase.DORMANT: frozenset({"workload_killed", "session_idle"}),
 }
 
+_FALLS_NAMED: Final = 3
+_NEAR_NS: Final = 86_400 * NS_PER_S
+_UNITS: Final = {"seconds": NS_PER_S, "milliseconds": 1_000_000, "microseconds": 1000}
+
 _CHANNELS: Final = {s: [c for c in CHANNELS if c.source is s] for s in Source}
 
 _Times = npt.NDArray[np.int64]
 
 
-def duration_findings(t0_ns: int, end_ns: int) -> Iterator[Finding]:
-    """Yield ``too_short`` if not one window fits."""
-    duration_s = (end_ns - t0_ns) / NS_PER_S
+def duration_findings(t0_ns: int, end_ns: int, proc: Columns | None) -> Iterator[Finding]:
+    """Yield ``too_short`` if not one window fits between the first label and the last proc row.
+
+    Parameters
+    ----------
+    t0_ns, end_ns : the first label and the end of the last phase, Unix ns.
+    proc : its rows; ``None`` if there is no such member, or it cannot be read.
+    """
+    last_ns = end_ns
+    if proc is not None:
+        t_wall_ns, shift_ns, _ = _own_time(proc, t0_ns, end_ns)
+        # The last row stands for the step it lies in.
+        covered = t_wall_ns[-1:] - shift_ns + nominal_ns(Source.PROC)
+        last_ns = min(end_ns, max([t0_ns, *covered.tolist()]))
     # In whole grid steps, as the windows are cut.
-    if (end_ns - t0_ns) * 10 // NS_PER_S < WINDOW_S * 10:
-        text = f"lasts {duration_s:.3f} s, one window is {WINDOW_S:.0f} s"
+    if (last_ns - t0_ns) * 10 // NS_PER_S < WINDOW_S * 10:
+        lasts, covers = (end_ns - t0_ns) / NS_PER_S, (last_ns - t0_ns) / NS_PER_S
+        text = f"lasts {lasts:.3f} s, proc covers {covers:.3f} s, one window is {WINDOW_S:.0f} s"
         yield Finding(Reason.TOO_SHORT, text)
 
 
@@ -49,7 +68,7 @@ def source_findings(source: Source, rows: Columns, t0_ns: int, end_ns: int) -> I
     Parameters
     ----------
     source : whose rows.
-    rows : ``t_wall_ns`` (ns, never going back) and channels.
+    rows : ``t_wall_ns`` (ns, never going back) and channels, no reading negative.
     t0_ns, end_ns : the first label and the end of the last phase, Unix ns.
 
     Yields
@@ -61,36 +80,68 @@ def source_findings(source: Source, rows: Columns, t0_ns: int, end_ns: int) -> I
     Notes
     -----
     A source that is off by as much at both ends is skewed, and is then judged in its own time. One
-    that begins early and ends early has stopped: no clock is to blame.
+    that begins early and ends early has stopped: no clock is to blame. What is counted is times
+    with a known reading, each once, and of a fast guest one a second, as the grid takes them.
     """
-    t_wall_ns = rows.times
-    if source is not Source.PROC and not _has_readings(rows):
-        yield Finding(Reason.SOURCE_MISSING, f"{source.member} has no reading")
+    if not _with_reading(rows).any():
+        if source is Source.PROC:
+            yield _shortage(source, 0, t0_ns, end_ns)
+        else:
+            yield Finding(Reason.SOURCE_MISSING, f"{source.member} has no reading")
         return
-    if not t_wall_ns.size:
-        yield _shortage(source, 0, t0_ns, end_ns)
-        return
-    first_s = (int(t_wall_ns[0]) - t0_ns) / NS_PER_S
-    last_s = (int(t_wall_ns[-1]) - end_ns) / NS_PER_S
-    if _is_skewed(first_s, last_s):
+    t_wall_ns, shift_ns, unit = _own_time(rows, t0_ns, end_ns)
+    if unit != "nanoseconds":
+        text = f"{source}: t_wall_ns looks like {unit}: its first row says {rows.times[0]}"
+        yield Finding(Reason.CLOCK_SKEW, text)
+    elif shift_ns:
+        first_s, last_s = _offsets_s(t_wall_ns, t0_ns, end_ns)
         text = f"{source}: the first row is {first_s:+.1f} s off, the last {last_s:+.1f} s"
         yield Finding(Reason.CLOCK_SKEW, text)
-        skew_ns = round((first_s + last_s) / 2 * NS_PER_S)
-        t0_ns, end_ns = t0_ns + skew_ns, end_ns + skew_ns
-    yield from _coverage_findings(source, t_wall_ns, t0_ns, end_ns)
+    if unit == "nanoseconds":
+        times = distinct_times(source, rows, anchor_ns=t0_ns)
+    else:
+        # Coarser units give one time to several rows.
+        times = t_wall_ns[_with_reading(rows)]
+    yield from _coverage_findings(source, times, t0_ns + shift_ns, end_ns + shift_ns)
 
 
-def counter_reset_findings(source: Source, rows: Columns) -> Iterator[Finding]:
-    """Yield ``counter_reset`` if a counter fell; ``cpu_iowait`` may."""
-    fallen = {
-        channel.field: n
-        for channel in _recorded(source, rows)
-        if channel.kind is Kind.COUNTER and not channel.may_fall
-        if (n := _falls(rows.readings(channel.field)))
-    }
-    if fallen:
-        told = ", ".join(f"{name} {n} times" for name, n in fallen.items())
-        yield Finding(Reason.COUNTER_RESET, f"{source}: fell: {told}")
+def thinned_note(source: Source, rows: Columns, t0_ns: int, end_ns: int) -> str | None:
+    """Say how many readings of a fast guest are thinned out; ``None`` if none are."""
+    if _own_time(rows, t0_ns, end_ns)[2] != "nanoseconds":
+        return None
+    n_before = distinct_times(source, rows, anchor_ns=None).size
+    n_after = distinct_times(source, rows, anchor_ns=t0_ns).size
+    if n_before == n_after:
+        return None
+    return f"{source}: {n_before} readings are thinned to {n_after}, the last in each second"
+
+
+def counter_findings(source: Source, rows: Columns, t0_ns: int | None) -> Iterator[Finding]:
+    """Yield ``counter_reset`` where the source restarted, ``counter_fell`` where a counter fell.
+
+    Parameters
+    ----------
+    source, rows : time never goes back.
+    t0_ns : the first label, Unix ns, if there is one.
+    """
+    resets: Counter[int] = Counter()
+    fell: dict[str, list[Fall]] = {}
+    n_fell: Counter[str] = Counter()
+    for fall in falls(source, rows, anchor_ns=t0_ns):
+        if fall.restarted:
+            resets[fall.t_wall_ns] += 1
+        else:
+            n_fell[fall.name] += 1
+            if n_fell[fall.name] <= _FALLS_NAMED:
+                fell.setdefault(fall.name, []).append(fall)
+    if resets:
+        first = min(resets)
+        text = f"{source}: {resets[first]} counters restarted {_when(first, t0_ns)}"
+        more = f", {len(resets)} restarts in all" if len(resets) > 1 else ""
+        yield Finding(Reason.COUNTER_RESET, text + more)
+    if fell:
+        named = "; ".join(_falls_text(name, fell[name], n_fell[name], t0_ns) for name in fell)
+        yield Finding(Reason.COUNTER_FELL, f"{source}: {named}")
 
 
 def label_findings(labels: Sequence[Label], events: Sequence[Event]) -> Iterator[Finding]:
@@ -149,8 +200,18 @@ def count_findings(
         yield Finding(Reason.ROW_COUNT_MISMATCH, "; ".join(wrong))
 
 
-def _falls(readings: Numbers) -> int:
-    return int(np.count_nonzero(readings[1:] < readings[:-1]))
+def _falls_text(name: str, some: Sequence[Fall], n_all: int, t0_ns: int | None) -> str:
+    told = ", ".join(
+        f"by {fall.before - fall.after} {_when(fall.t_wall_ns, t0_ns)} "
+        f"({fall.before} to {fall.after})"
+        for fall in some
+    )
+    more = f" and {n_all - len(some)} times more" if n_all > len(some) else ""
+    return f"{name} fell {told}{more}"
+
+
+def _when(t_ns: int, t0_ns: int | None) -> str:
+    return f"at {t_ns} ns" if t0_ns is None else f"at {(t_ns - t0_ns) / NS_PER_S:.1f} s"
 
 
 def _has_near(times: Sequence[int], t_ns: int) -> bool:
@@ -159,10 +220,42 @@ def _has_near(times: Sequence[int], t_ns: int) -> bool:
     return following < len(times) and times[following] <= t_ns + EVENT_TOLERANCE_NS
 
 
-def _is_skewed(first_s: float, last_s: float) -> bool:
-    late = min(first_s, last_s) > MAX_SKEW_S
-    early = max(first_s, last_s) < -MAX_SKEW_S and abs(first_s - last_s) <= MAX_SKEW_S
-    return late or early
+def _own_time(rows: Columns, t0_ns: int, end_ns: int) -> tuple[_Times, int, str]:
+    """Give times in ns, how far the clock is ahead (0 if it is not off), and their unit."""
+    t_wall_ns, unit = rows.times, "nanoseconds"
+    if not t_wall_ns.size:
+        return t_wall_ns, 0, unit
+    for name, ns in _UNITS.items():
+        ends = (int(t_wall_ns[0]) * ns - t0_ns, int(t_wall_ns[-1]) * ns - end_ns)
+        if max(map(abs, ends)) < _NEAR_NS:
+            t_wall_ns, unit = t_wall_ns * ns, name
+    first_s, last_s = _offsets_s(t_wall_ns, t0_ns, end_ns)
+    if not _is_skewed(first_s, last_s, (end_ns - t0_ns) / NS_PER_S):
+        return t_wall_ns, 0, unit
+    return t_wall_ns, round((first_s + last_s) / 2 * NS_PER_S), unit
+
+
+def _offsets_s(t_wall_ns: _Times, t0_ns: int, end_ns: int) -> tuple[float, float]:
+    first, last = int(t_wall_ns[0]), int(t_wall_ns[-1])
+    return (first - t0_ns) / NS_PER_S, (last - end_ns) / NS_PER_S
+
+
+def _is_skewed(first_s: float, last_s: float, duration_s: float) -> bool:
+    if min(first_s, last_s) > MAX_SKEW_S:
+        return True
+    if max(first_s, last_s) >= -MAX_SKEW_S:
+        return False
+    # One that had stopped before the episode began recorded another time.
+    return abs(first_s - last_s) <= MAX_SKEW_S or last_s < -duration_s - MAX_SKEW_S
+
+
+def _with_reading(rows: Columns) -> npt.NDArray[np.bool_]:
+    """Which rows have a known reading."""
+    there = np.zeros(rows.n_rows, dtype=np.bool_)
+    for name in rows.values:
+        if name != TIME:
+            there |= rows.known.get(name, np.True_)
+    return there
 
 
 def _coverage_findings(
@@ -191,7 +284,8 @@ def _coverage_findings(
 def _shortage(source: Source, n_rows: int, t0_ns: int, end_ns: int) -> Finding:
     reason = Reason.TOO_FEW_ROWS if source is Source.PROC else Reason.SOURCE_SHORT
     expected = source.rate_hz * (end_ns - t0_ns) / NS_PER_S
-    return Finding(reason, f"{source}: {n_rows} rows of {expected:.0f}, {MIN_SHARE:.0%} are needed")
+    text = f"{source}: {n_rows} rows of {expected:.0f}, {MIN_SHARE:.0%} are needed"
+    return Finding(reason, text)
 
 
 def _recorded(source: Source, rows: Columns) -> list[Channel]:

@@ -24,7 +24,7 @@ class Counted(NamedTuple):
     t_wall_ns: int
     visible_ns: int
     """From when on steps may use it."""
-    count: int
+    value: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,13 @@ class Columns:
         values = self.values[name].astype(np.float64, copy=False)
         known = self.known.get(name)
         return values if known is None else np.where(known, values, np.nan)
+
+    def of_rows(self, wanted: npt.NDArray[np.bool_]) -> Self:
+        """Rows that are wanted: (n_rows,) booleans."""
+        return type(self)(
+            {name: values[wanted] for name, values in self.values.items()},
+            {name: known[wanted] for name, known in self.known.items()},
+        )
 
     @cached_property
     def frame(self) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -12,7 +12,7 @@ import polars as pl
 from cis490_pipeline.domain import EpisodeRef, Source, Verdict
 from cis490_pipeline.errors import EpisodeRejectedError
 from cis490_pipeline.store import archive
-from cis490_pipeline.store.columns import Columns
+from cis490_pipeline.store.columns import TIME, Columns
 from cis490_pipeline.store.layout import ARCHIVE_SUFFIX, IndexRow, ReceiverStore
 from cis490_pipeline.store.manifest import (
     SCHEMA_VERSION,
@@ -24,8 +24,9 @@ from cis490_pipeline.store.manifest import (
     parse_labels,
     parse_meta,
 )
+from cis490_pipeline.store.readings import without_negatives
 from cis490_pipeline.store.reasons import Finding, Reason
-from cis490_pipeline.store.rows import MAX_FAULTS, SourceRows, read_rows
+from cis490_pipeline.store.rows import MAX_FAULTS, SourceRows, read_rows_once
 
 _TERMINAL: Final = frozenset({Reason.SHA256_MISMATCH, Reason.ARCHIVE_CORRUPT})
 
@@ -63,6 +64,8 @@ class OpenedEpisode:
     events: tuple[Event, ...] | None = None
     """``None`` if the member is missing or faulty."""
     rows: dict[Source, SourceRows] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What was done with readings and is no fault."""
     perf_lines: int | None = None
     sha256: str | None = None
     content_digest: str | None = None
@@ -219,9 +222,14 @@ def _read_contents(opened: OpenedEpisode, unpacked: archive.Unpacked) -> None:
 def _absence_findings(present: Collection[str]) -> Iterator[Finding]:
     if archive.DONE not in present:
         yield Finding(Reason.UNFINISHED, f"no {archive.DONE}: the run did not reach its end")
-    absent = sorted(archive.READ_MEMBERS - {archive.DONE} - set(present))
-    if absent:
-        yield Finding(Reason.MISSING_MEMBER, "no " + ", ".join(absent))
+    absent = archive.READ_MEMBERS - {archive.DONE} - set(present)
+    # A guest or an exporter that never ran leaves no file; without proc there is no episode. What a
+    # run that did not reach its end had not yet written is no source's fault.
+    optional = {s.member for s in Source if s is not Source.PROC and archive.DONE in present}
+    if needed := sorted(absent - optional):
+        yield Finding(Reason.MISSING_MEMBER, "no " + ", ".join(needed))
+    if missing := sorted(absent & optional):
+        yield Finding(Reason.SOURCE_MISSING, "no " + ", ".join(missing))
 
 
 def _check_identity(opened: OpenedEpisode, meta: EpisodeMeta) -> None:
@@ -231,12 +239,26 @@ def _check_identity(opened: OpenedEpisode, meta: EpisodeMeta) -> None:
         opened.findings.append(Finding(Reason.ID_MISMATCH, text))
 
 
+def _negative_notes(source: Source, columns: Columns) -> Iterator[str]:
+    for name in columns.values:
+        n = int((columns.readings(name) < 0).sum())
+        if name != TIME and n:
+            yield f"{source}.{name}: {n} negative readings are unknown"
+
+
 def _read_source(opened: OpenedEpisode, source: Source, content: bytes) -> SourceRows:
-    rows = read_rows(source, content)
+    rows = read_rows_once(source, content)
     told = sum(finding.reason is Reason.ROW_SCHEMA for finding in opened.findings)
     opened.findings += [
         Finding(Reason.ROW_SCHEMA, str(fault)) for fault in rows.faults[: max(0, MAX_FAULTS - told)]
     ]
+    if rows.n_repeated:
+        text = f"{source.member}: {rows.n_repeated} rows equal an earlier one in every field"
+        opened.findings.append(Finding(Reason.ROWS_REPEATED, text))
+    columns = without_negatives(source, rows.columns)
+    if columns is not rows.columns:
+        opened.notes += _negative_notes(source, rows.columns)
+        rows = replace(rows, columns=columns)
     t_wall_ns = rows.columns.times
     backwards = np.flatnonzero(t_wall_ns[1:] < t_wall_ns[:-1]) + 1
     if backwards.size:

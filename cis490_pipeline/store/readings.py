@@ -200,7 +200,7 @@ def _group(
         rows = np.concatenate([np.full(len(first.counted), -1), rows])
         t = np.concatenate([[reading.t_wall_ns for reading in first.counted], t])
         visible = np.concatenate([[reading.visible_ns for reading in first.counted], visible])
-        counts = [[reading.count for reading in past[n].counted] for n in names]
+        counts = [[reading.value for reading in past[n].counted] for n in names]
         values = np.concatenate([np.array(counts).T, values])
     if min_gap_ns is not None:
         keep = kept_readings(t, min_gap_ns)

@@ -39,6 +39,8 @@ class Reason(StrEnum):
     CLOCK_SKEW = "clock_skew"
     SOURCE_FLAT = "source_flat"
     COUNTER_RESET = "counter_reset"
+    COUNTER_FELL = "counter_fell"
+    ROWS_REPEATED = "rows_repeated"
     LABEL_UNJUSTIFIED = "label_unjustified"
     ROW_COUNT_MISMATCH = "row_count_mismatch"
     CODE_DIRTY = "code_dirty"
@@ -83,7 +85,9 @@ _MEANINGS: Final = {
     Reason.SOURCE_GAP: "one source paused for over 3 s",
     Reason.CLOCK_SKEW: "one source's clock is off by over 2 s",
     Reason.SOURCE_FLAT: "nothing recorded differs between the phases",
-    Reason.COUNTER_RESET: "a counter fell: its process began anew",
+    Reason.COUNTER_RESET: "all counters of a source restarted from zero",
+    Reason.COUNTER_FELL: "a counter fell, though its source did not restart",
+    Reason.ROWS_REPEATED: "rows were delivered twice; they count once",
     Reason.LABEL_UNJUSTIFIED: "a label has no event that explains it",
     Reason.ROW_COUNT_MISMATCH: "the recorder counted other rows than it wrote",
     Reason.CODE_DIRTY: "recorded by uncommitted code",

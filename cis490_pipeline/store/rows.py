@@ -16,7 +16,7 @@ string is no number.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import NoneType
 from typing import Any, Final
@@ -38,6 +38,7 @@ from cis490_pipeline.store.one_row import (
     SourceFields,
     checked_row,
 )
+from cis490_pipeline.store.repeats import repeated_rows
 from cis490_pipeline.store.strict_json import MAX_LINE_BYTES
 
 MAX_FAULTS: Final = 20
@@ -62,6 +63,8 @@ class SourceRows:
     """At most 20, in the order of the file; the rows end where the last of 20 was found."""
     n_lines: int = 0
     """Lines of the file, faulty ones included."""
+    n_repeated: int = 0
+    """Rows equal to an earlier one in every field; they are left out of the columns."""
     unknown: Counter[str] = field(default_factory=Counter)
     """How many rows had each field that is neither a channel, an alias, nor of the envelope; a
     thousand names at most."""
@@ -111,6 +114,17 @@ def read_rows(source: Source, content: bytes) -> SourceRows:
             break
     columns = _canonical(fields, _joined(parts))
     return SourceRows(columns=columns, faults=faults, n_lines=n_before, unknown=unknown)
+
+
+def read_rows_once(source: Source, content: bytes) -> SourceRows:
+    """Parse one source's member as `read_rows` does; rows delivered twice count once."""
+    read = read_rows(source, content)
+    faulty = {fault.line for fault in read.faults}
+    repeated = repeated_rows(content, read.columns.times, faulty)
+    if repeated is None:
+        return read
+    columns = read.columns.of_rows(~repeated)
+    return replace(read, columns=columns, n_repeated=int(repeated.sum()))
 
 
 def _line_count(content: bytes) -> int:

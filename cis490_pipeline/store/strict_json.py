@@ -42,6 +42,21 @@ def parse_object(text: bytes) -> dict[str, Any]:
     return value
 
 
+def canonical_text(value: object) -> bytes:
+    """Write what was parsed with sorted keys and without space.
+
+    Raises
+    ------
+    ValueError
+        If it is nested deeper than it can be written.
+    """
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    return text.encode()
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):

@@ -1,5 +1,6 @@
 """The verdict on one episode, as a row of the validation index."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -8,18 +9,19 @@ import polars as pl
 from cis490_pipeline.domain import NS_PER_S, EpisodeRef, Source, Verdict
 from cis490_pipeline.store.checks import (
     count_findings,
-    counter_reset_findings,
+    counter_findings,
     duration_findings,
     flat_findings,
     label_findings,
     source_findings,
+    thinned_note,
 )
 from cis490_pipeline.store.episode import OpenedEpisode, open_episode
 from cis490_pipeline.store.files import printable
 from cis490_pipeline.store.layout import IndexRow, ReceiverStore
 from cis490_pipeline.store.reasons import Finding, Reason, verdict_of
 
-RULES_VERSION: Final = "3"
+RULES_VERSION: Final = "4"
 """Raised whenever a rule changes; verdicts of other versions are made again."""
 
 MAX_DETAILS: Final = 100
@@ -84,7 +86,9 @@ def validate_episode(
 def judge_episode(opened: OpenedEpisode, index_row: IndexRow | None) -> dict[str, Any]:
     """Judge what was read of an episode; returns what `validate_episode` does."""
     findings = [*opened.findings, *_telemetry_findings(opened)]
-    return _verdict(opened, index_row, verdict_of(f.reason for f in findings), findings)
+    row = _verdict(opened, index_row, verdict_of(f.reason for f in findings), findings)
+    notes = [f"note: {text}" for text in (*opened.notes, *_thinned_notes(opened))]
+    return {**row, "details": [*row["details"], *map(_bounded, notes)]}
 
 
 def errored_verdict(ref: EpisodeRef, index_row: IndexRow | None, told: str) -> dict[str, Any]:
@@ -130,17 +134,32 @@ def _telemetry_findings(opened: OpenedEpisode) -> list[Finding]:
     if not reasons.isdisjoint({Reason.ROW_SCHEMA, Reason.ROWS_NOT_MONOTONIC}):
         return findings
     columns = {source: rows.columns for source, rows in opened.rows.items()}
-    for source, rows in columns.items():
-        findings += counter_reset_findings(source, rows)
     t0_ns, end_ns = opened.t0_ns, opened.end_ns
+    for source, rows in columns.items():
+        findings += counter_findings(source, rows, t0_ns)
     untimed = {Reason.LABELS_SCHEMA, Reason.LABELS_NOT_MONOTONIC, Reason.META_SCHEMA}
     if t0_ns is None or end_ns is None or not reasons.isdisjoint(untimed):
         return findings
-    findings += duration_findings(t0_ns, end_ns)
+    findings += duration_findings(t0_ns, end_ns, columns.get(Source.PROC))
     for source, rows in columns.items():
         findings += source_findings(source, rows, t0_ns, end_ns)
     findings += flat_findings(columns, opened.labels, end_ns)
     return findings
+
+
+def _thinned_notes(opened: OpenedEpisode) -> Iterator[str]:
+    out_of_order = {Reason.ROW_SCHEMA, Reason.ROWS_NOT_MONOTONIC}
+    t0_ns, end_ns = opened.t0_ns, opened.end_ns
+    if (
+        t0_ns is None
+        or end_ns is None
+        or not out_of_order.isdisjoint(f.reason for f in opened.findings)
+    ):
+        return
+    for source, rows in opened.rows.items():
+        note = thinned_note(source, rows.columns, t0_ns, end_ns)
+        if note is not None:
+            yield note
 
 
 def _description(opened: OpenedEpisode) -> dict[str, Any]:

@@ -293,7 +293,7 @@ def test_a_source_that_dies_in_a_silence_of_all_stops_no_time():
 
 
 @pytest.mark.parametrize("age_s", [1, 5, 30, 90])
-def test_rows_delivered_again_are_out_of_order_however_old_they_are(age_s):
+def test_rows_delivered_again_count_once_however_old_they_are(age_s):
     device = Device()
     device.run(0, 200)
     assert MAX_RECENT >= 10 * 90
@@ -304,6 +304,8 @@ def test_rows_delivered_again_are_out_of_order_however_old_they_are(age_s):
     assert device.jumps == 0
     assert device.times(FLOW) == every(FLOW, 0, 210)
     assert device.astray(FLOW) == 0
+    assert device.clock.sources[FLOW].n_repeated > 0
+    assert device.clock.sources[FLOW].n_out_of_order == 0
 
 
 def test_a_backlog_of_a_source_that_comes_later_is_used_once_it_caught_up():

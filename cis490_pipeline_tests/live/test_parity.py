@@ -15,6 +15,7 @@ from cis490_pipeline.live.rows import LiveRow
 from cis490_pipeline.store.episode import load_episode
 from cis490_pipeline.store.layout import EpisodeStore
 from cis490_pipeline_tests.experiment.runs import FAST, SAMPLE
+from cis490_pipeline_tests.live import spoilt
 from cis490_pipeline_tests.live.made_up import all_models, make_alarm, make_model
 
 RECORDED = (
@@ -26,9 +27,9 @@ RECORDED = (
 STORE = EpisodeStore(SAMPLE)
 
 
-def replayed(ref, models, check=None):
+def replayed(ref, models, check=None, store=STORE):
     """All windows of a recorded episode, row by row."""
-    feed = ArchiveFeed(STORE.archive_path(ref))
+    feed = ArchiveFeed(store.archive_path(ref))
     engine = LiveEngine(models, start_ns=feed.start_ns, check=check, name=feed.name)
     reports = []
     while not feed.ended:
@@ -66,6 +67,23 @@ def test_times_of_windows_are_the_batchs(ref):
     assert [report.t_start_ns for report in reports] == [
         episode.t0_ns + report.window_idx * 5 * 10**9 for report in reports
     ]
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoilt.delivered_again, spoilt.at_10_hz, spoilt.dips_and_negatives]
+)
+def test_what_recorders_do_to_rows_reads_alike_live_and_in_a_batch(tmp_path, spoil):
+    store, ref = spoil(tmp_path, STORE, RECORDED[1])
+    episode = load_episode(store, ref, store.read_index().rows[ref])
+    wanted = extract_episode(episode, Variant.ORACLE)
+
+    reports = replayed(ref, [make_model(variant=Variant.ORACLE)], store=store)
+
+    assert len(reports) == int((wanted.starts >= 150).sum())
+    for report, start in zip(reports, wanted.starts[wanted.starts >= 150], strict=True):
+        np.testing.assert_allclose(
+            report.grid, wanted.grid[start : start + 100], rtol=1e-6, atol=1e-6
+        )
 
 
 def test_trained_models_say_what_their_predictions_file_says(finished):

@@ -148,6 +148,10 @@ def lasts_9_s(episode: MadeEpisode) -> None:
     episode.meta["result"]["duration_observed_s"] = 9.0
 
 
+def stops(source: Source, seconds: float) -> Fault:
+    return keep_rows(source, lambda t_s: t_s <= seconds)
+
+
 def shifts(source: Source, seconds: float) -> Fault:
     def fault(episode: MadeEpisode) -> None:
         for row in episode.rows[source]:
@@ -162,9 +166,69 @@ def is_flat(episode: MadeEpisode) -> None:
             row[channel.field] = 7 * k if channel.kind is Kind.COUNTER else 7
 
 
+def _counters(source: Source) -> list[str]:
+    return [c.field for c in CHANNELS if c.source is source and c.kind is Kind.COUNTER]
+
+
 def restarts(episode: MadeEpisode) -> None:
-    for row in episode.rows[Source.QMP][10:]:
-        row["blk_rd_ops"] -= 1000
+    rows = episode.rows[Source.QMP]
+    for name in _counters(Source.QMP):
+        stood = rows[9][name]
+        for row in rows[10:]:
+            row[name] -= stood
+
+
+def falls_alone(source: Source, by: int) -> Fault:
+    def fault(episode: MadeEpisode) -> None:
+        name = _counters(source)[0]
+        for row in episode.rows[source]:
+            row[name] += 10**6
+        for row in episode.rows[source][10:]:
+            row[name] -= by
+
+    return fault
+
+
+def reverts(episode: MadeEpisode) -> None:
+    """All counters fall together, to where they stood long after zero."""
+    for row in episode.rows[Source.GUEST][:10]:
+        for name in _counters(Source.GUEST):
+            row[name] += 10**7
+    for row in episode.rows[Source.GUEST][10:]:
+        for name in _counters(Source.GUEST):
+            row[name] += 5 * 10**6
+
+
+def comes_again(source: Source, n: int, after: int = 1) -> Fault:
+    """Deliver the rows before the tenth once more, so many rows later."""
+
+    def fault(episode: MadeEpisode) -> None:
+        rows = episode.rows[source]
+        episode.rows[source] = rows[: 10 + after - 1] + rows[10 - n : 10] + rows[10 + after - 1 :]
+        episode.meta["result"][f"rows_{source}"] += n
+
+    return fault
+
+
+def is_in(source: Source, unit_ns: int) -> Fault:
+    def fault(episode: MadeEpisode) -> None:
+        for row in episode.rows[source]:
+            row["t_wall_ns"] //= unit_ns
+
+    return fault
+
+
+def says_nothing(source: Source, wanted: Callable[[float], bool]) -> Fault:
+    """Keep the rows, with nothing but their times where it is not wanted."""
+
+    def fault(episode: MadeEpisode) -> None:
+        for row in episode.rows[source]:
+            if not wanted((row["t_wall_ns"] - T0_NS) / NS_PER_S):
+                for channel in CHANNELS:
+                    if channel.source is source:
+                        row[channel.field] = None
+
+    return fault
 
 
 def has_late_event(episode: MadeEpisode) -> None:
@@ -183,7 +247,7 @@ SCHEMA_FAULTS: list[tuple[str, Fault]] = [
     ("member_too_large", has_65_members),
     *[
         ("missing_member", lacks(name))
-        for name in ("meta.json", "labels.jsonl", "events.jsonl", *(s.member for s in Source))
+        for name in ("meta.json", "labels.jsonl", "events.jsonl", Source.PROC.member)
     ],
     ("unfinished", lacks("done.marker")),
     ("unfinished", never_ended),
@@ -216,7 +280,6 @@ SCHEMA_FAULTS: list[tuple[str, Fault]] = [
     ("row_schema", event_is_no_event),
     ("rows_not_monotonic", rows_go_back),
     ("too_few_rows", keep_rows(Source.PROC, lambda t_s: t_s % 1.0 < 0.65)),
-    ("too_few_rows", keep_rows(Source.PROC, lambda _t_s: False)),
     ("too_short", lasts_9_s),
 ]
 
@@ -225,6 +288,18 @@ TELEMETRY_FAULTS: list[tuple[str, Fault]] = [
         ("source_missing", keep_rows(s, lambda _t_s: False))
         for s in (Source.QMP, Source.GUEST, Source.NETFLOW)
     ],
+    *[("source_missing", lacks(s.member)) for s in (Source.QMP, Source.GUEST, Source.NETFLOW)],
+    ("source_missing", says_nothing(Source.GUEST, lambda _t_s: False)),
+    ("source_short", says_nothing(Source.GUEST, lambda t_s: t_s <= 10)),
+    ("source_gap", says_nothing(Source.NETFLOW, lambda t_s: not 5 < t_s < 8.5)),
+    ("too_few_rows", says_nothing(Source.PROC, lambda t_s: t_s % 1.0 < 0.65)),
+    ("clock_skew", is_in(Source.NETFLOW, 1_000_000)),
+    ("clock_skew", is_in(Source.GUEST, 1000)),
+    ("clock_skew", is_in(Source.QMP, NS_PER_S)),
+    ("clock_skew", is_in(Source.NETFLOW, NS_PER_S)),
+    ("clock_skew", is_in(Source.PROC, 1_000_000)),
+    ("clock_skew", shifts(Source.NETFLOW, -7200)),
+    ("clock_skew", shifts(Source.PROC, -5)),
     ("source_short", keep_rows(Source.GUEST, lambda t_s: t_s <= 10)),
     ("source_short", keep_rows(Source.QMP, lambda t_s: t_s % 3 > 0)),
     ("source_short", keep_rows(Source.NETFLOW, lambda t_s: t_s > 10)),
@@ -236,6 +311,12 @@ TELEMETRY_FAULTS: list[tuple[str, Fault]] = [
     ("clock_skew", shifts(Source.QMP, 3600)),
     ("source_flat", is_flat),
     ("counter_reset", restarts),
+    *[("counter_fell", falls_alone(s, 1000)) for s in (Source.PROC, Source.QMP, Source.GUEST)],
+    ("counter_fell", falls_alone(Source.GUEST, 900_000)),
+    ("counter_fell", reverts),
+    *[("rows_repeated", comes_again(s, 1)) for s in Source],
+    ("rows_repeated", comes_again(Source.NETFLOW, 8)),
+    ("rows_repeated", comes_again(Source.NETFLOW, 8, after=5)),
     ("label_unjustified", member_is("events.jsonl", b"")),
     ("label_unjustified", has_late_event),
     ("label_unjustified", has_wrong_event),
@@ -259,5 +340,7 @@ HARMLESS: list[Fault] = [
     row_says(Source.GUEST, "cpu_iowait", 10**9),
     row_says(Source.GUEST, "mem_dirty_bytes", None),
     row_says(Source.PROC, "rss_bytes", 2**53 + 1),
+    # A row of the same time that says something else is a row of its own.
+    row_says(Source.NETFLOW, "t_wall_ns", T0_NS + 500_000_000),
     row_says(Source.PROC, "t_wall_ns", T0_NS + 500_000_000),
 ]

@@ -121,7 +121,7 @@ def test_rows_stamped_with_one_time_a_lump_are_kept_but_their_pauses_are_found(
     for k, row in enumerate(episode.rows[Source.GUEST]):
         row["t_wall_ns"] += (4 - k % 5) * NS_PER_S
 
-    assert judged(tmp_path, episode)["reasons"] == ["source_gap"]
+    assert judged(tmp_path, episode)["reasons"] == ["source_gap", "source_short"]
 
 
 def test_meta_of_another_version_is_that_and_not_of_a_faulty_schema(tmp_path: Path) -> None:

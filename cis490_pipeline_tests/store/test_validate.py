@@ -15,14 +15,17 @@ from cis490_pipeline_tests.store.faults import (
     SCHEMA_FAULTS,
     TELEMETRY_FAULTS,
     Fault,
+    falls_alone,
     has_late_event,
     has_other_prefix,
     is_flat,
+    is_in,
     keep_rows,
     links,
     meta_says,
     restarts,
     rows_go_back,
+    stops,
 )
 
 
@@ -91,6 +94,85 @@ def test_faults_of_several_kinds_accumulate(tmp_path: Path) -> None:
         "schema_version",
         "unsafe_member",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reasons"),
+    [
+        (6.0, ["too_few_rows", "too_short"]),
+        (-1.0, ["too_few_rows", "too_short"]),
+        (9.8, ["too_few_rows", "too_short"]),
+        (10.0, ["too_few_rows"]),
+        (15.0, ["too_few_rows"]),
+    ],
+)
+def test_an_episode_without_a_whole_window_of_proc_rows_is_also_too_short(
+    tmp_path: Path, seconds: float, reasons: list[str]
+) -> None:
+    episode = MadeEpisode()
+    stops(Source.PROC, seconds)(episode)
+
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+
+    assert verdict["reasons"] == reasons
+    assert verdict["status"] == "rejected"
+
+
+def test_a_fall_names_field_time_and_size(tmp_path: Path) -> None:
+    episode = MadeEpisode()
+    falls_alone(Source.GUEST, 1000)(episode)
+    rows = episode.rows[Source.GUEST]
+    before, after = rows[9]["cpu_user"], rows[10]["cpu_user"]
+    at_s = (rows[10]["t_wall_ns"] - T0_NS) / NS_PER_S
+
+    (detail,) = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))["details"]
+
+    assert detail == (
+        f"counter_fell: guest: cpu_user fell by {before - after} at {at_s:.1f} s "
+        f"({before} to {after})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("unit_ns", "name"),
+    [(NS_PER_S, "seconds"), (1_000_000, "milliseconds"), (1000, "microseconds")],
+)
+def test_times_in_another_unit_are_named(tmp_path: Path, unit_ns: int, name: str) -> None:
+    episode = MadeEpisode()
+    is_in(Source.NETFLOW, unit_ns)(episode)
+
+    (detail,) = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))["details"]
+
+    assert detail.startswith(f"clock_skew: netflow: t_wall_ns looks like {name}: ")
+
+
+def test_readings_that_are_thinned_or_negative_are_noted_and_no_fault(tmp_path: Path) -> None:
+    episode = MadeEpisode()
+    rows = episode.rows[Source.GUEST]
+    more = [
+        row | {k: row[k] + j * NS_PER_S // 10 for k in ("t_wall_ns", "t_mono_ns")}
+        for row in rows
+        for j in range(10)
+    ]
+    episode.rows[Source.GUEST] = [row for row in more if row["t_wall_ns"] <= rows[-1]["t_wall_ns"]]
+    episode.meta["result"]["rows_guest"] = len(episode.rows[Source.GUEST])
+    episode.rows[Source.NETFLOW][7]["udp_pkts"] = -1
+
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+
+    assert verdict["status"] == "accepted"
+    negative, thinned = verdict["details"]
+    assert negative == "note: netflow.udp_pkts: 1 negative readings are unknown"
+    assert thinned.startswith("note: guest: ")
+    assert thinned.endswith(", the last in each second")
+
+
+def test_an_unfinished_run_lacks_members_and_no_source(tmp_path: Path) -> None:
+    episode = MadeEpisode(raw={"done.marker": None, "netflow.jsonl": None})
+
+    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+
+    assert verdict["reasons"] == ["missing_member", "unfinished"]
 
 
 def test_archive_without_an_index_row_is_not_indexed(tmp_path: Path) -> None:
