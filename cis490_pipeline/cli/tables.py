@@ -49,7 +49,7 @@ def print_leaderboard(board: dict[str, Any], console: Console | None = None) -> 
     console = console or Console(width=max(Console().width, MIN_WIDTH))
     console.print(table)
     for line in leaderboard_lines(board):
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def leaderboard_lines(board: dict[str, Any]) -> list[str]:

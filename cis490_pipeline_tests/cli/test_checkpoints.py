@@ -4,12 +4,43 @@ import numpy as np
 import pytest
 
 from cis490_pipeline.checkpoints.loading import load_checkpoint
+from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.checkpoints.session import OnnxClassifier
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.models import onnx
 from cis490_pipeline.models.registry import restore
+from cis490_pipeline.store.files import read_json
 from cis490_pipeline_tests.cli.runs import Cli
 from cis490_pipeline_tests.experiment.runs import flip_a_byte
+
+
+def test_inspect_names_the_processor_that_a_checkpoint_was_trained_on(
+    plain: Cli, finished: Workspace
+) -> None:
+    folder = str(finished.paths.checkpoint("host", "mlp_realistic"))
+
+    told = plain("inspect", folder, "--json").json["computed_on"]
+
+    assert {"name", "instructions", "torch", "onednn", "numpy", "openblas"} <= told.keys()
+    assert told.items() >= processor().items()
+    assert f"computed_on: {told}" in plain("inspect", folder).out
+
+
+def test_reports_and_board_name_the_processor_they_were_computed_on(finished: Workspace) -> None:
+    board = read_json(finished.paths.leaderboard("host"))
+    made_from = read_json(finished.paths.made_from("host"))
+
+    assert board["processor"] == made_from["provenance"]["processor"] == processor()
+    for row in board["rows"]:
+        report = read_json(finished.paths.report_json("host", row["model"]))
+        assert report["processor"] == processor()
+
+
+def test_the_page_shows_the_processor(finished: Workspace) -> None:
+    page = finished.paths.report_html("host").read_text(encoding="utf-8")
+
+    assert f"name {processor()['name']}" in page
+    assert "models trained on" in page
 
 
 @pytest.mark.parametrize("name", ["gbt_realistic", "mlp_oracle"])

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from cis490_pipeline.checkpoints.processor import processor, processor_line
 from cis490_pipeline.cli.doctor import EXTRAS
 from cis490_pipeline.domain import Address
 from cis490_pipeline_tests.cli.runs import Cli, Done
@@ -15,6 +16,12 @@ def test_sound_store_and_data_are_good(cli: Cli) -> None:
     done = cli("doctor", "--json")
 
     assert (done.code, [line for line in done.json if not line["ok"]]) == (0, [])
+
+
+def test_the_processor_is_named_so_that_others_of_its_name_are_told_apart(cli: Cli) -> None:
+    found = lines(cli("doctor", "--json"))["processors"]["found"]
+
+    assert found.endswith(processor_line(processor()))
 
 
 def test_store_is_counted(cli: Cli) -> None:
