@@ -6,11 +6,12 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SPLIT  ?= host
 
-# One thread for each numeric library: workers share the machine, and results repeat to the byte.
+# One thread for each numeric library: workers share the machine, and results repeat
+# to the byte on that machine.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run demo test test-all check peers bench bench-live bench-models bench-evaluation bench-scale bench-dashboard ui clean install browser
+.PHONY: run demo test test-all check peers bench bench-live bench-models bench-evaluation bench-scale bench-dashboard documented ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
@@ -61,6 +62,12 @@ bench-dashboard: install browser
 # Simulations: half an hour on a busy machine. QUICK=--quick prints a rough table and writes nothing.
 bench-evaluation: install
 	$(BIN)/python -m benchmarks.intervals $(QUICK)
+
+# What README and docs quote of a run: made on a clean checkout, a quarter of an hour on an idle machine.
+documented: install
+	$(BIN)/python -m benchmarks.documented_run
+	$(BIN)/python -m benchmarks.processors --fresh
+	$(BIN)/python -m docs.make_reference
 
 ui: install
 	$(BIN)/dagster dev

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import io
 import json
 import re
 import shlex
@@ -13,14 +14,17 @@ from pathlib import Path
 import click
 import polars as pl
 import pytest
+from rich.console import Console
 
 from cis490_pipeline.cli.main import COMMANDS, EXIT_FINDINGS, cis490
+from cis490_pipeline.cli.tables import MIN_WIDTH, print_leaderboard
 from cis490_pipeline.domain import CHANNELS, EpisodeRef, Recipe
 from cis490_pipeline.models.catalogue import MODELS
 from cis490_pipeline.store.episode import open_episode
 from cis490_pipeline.store.layout import EpisodeStore
 from cis490_pipeline.store.reasons import Reason
-from docs.make_reference.files import made_files
+from docs.make_reference.files import BLOCKS, MEASURED, made_files
+from docs.make_reference.results import result
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = sorted(
@@ -30,6 +34,14 @@ DOCS = sorted(
 FENCE = re.compile(r"^(\s*)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 TOP_LEVEL = ("cis490_pipeline", "cis490_pipeline_tests", "docs", "deploy", "data/sample", ".ci")
 ROOT_FILES = re.compile(r"[\w.-]+\.(?:toml|yaml|txt|md)|Makefile")
+NAMES = sorted(
+    [
+        *BLOCKS,
+        "docs/reference.md",
+        *(page.PAGE.relative_to(ROOT).as_posix() for page in MEASURED.values()),
+        *(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "schema").glob("*.json")),
+    ]
+)
 MADE_BY_USERS = {"cis490.toml"}
 
 
@@ -67,13 +79,100 @@ def made():
     return made_files()
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "data/README.md", "docs/concepts/channels.md", "docs/reference.md"]
-)
-def test_what_is_made_from_code_and_data_is_up_to_date(made, name):
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_made_from_code_data_and_results_is_up_to_date(made, name):
     assert (ROOT / name).read_text(encoding="utf-8") == made[name], (
         "run: python -m docs.make_reference"
     )
+
+
+def test_every_file_that_is_made_is_compared(made):
+    assert sorted(made) == NAMES
+
+
+def test_the_readme_shows_what_the_committed_board_prints():
+    stream = io.StringIO()
+    print_leaderboard(result("run")["board"], Console(file=stream, width=MIN_WIDTH))
+
+    assert "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) in (
+        ROOT / "README.md"
+    ).read_text(encoding="utf-8")
+
+
+def by_hand(text):
+    """What of a document nobody makes, without code, links and comments."""
+    text = re.sub(r"<!-- made: [^>]*-->.*?<!-- end -->", "", text, flags=re.DOTALL)
+    text = re.sub(r"`[^`\n]*`", "", prose(text))
+    return re.sub(r"\]\([^)]*\)|<!--.*?-->", "", text, flags=re.DOTALL)
+
+
+README_NUMBERS = {
+    *("3.11", "3.12", "3.13"),  # Python
+    *("0", "1", "2", "130"),  # exit codes
+    *("490", "10"),  # the course, and the grid's rate in Hz
+}
+
+
+def test_no_number_of_the_readme_is_written_by_hand_but_versions_and_codes():
+    text = by_hand((ROOT / "README.md").read_text(encoding="utf-8"))
+
+    assert set(re.findall(r"\d[\d.,]*\d|\d", text)) <= README_NUMBERS
+
+
+SCORE = re.compile(r"(?<![\d.,])[−+-]?0?\.\d{2,}(?![\d.]*[ \n]?s\b)")
+"""A number such as 0.57 or +.115."""
+LOGS = {"docs/decisions.md", "docs/concepts/calibration.md"}
+"""What was measured once, when a choice was made, and is not measured again."""
+STATED = {"0.01", "0.001", "0.05", "0.25"}
+"""Levels, priors and limits that the code sets; no result is so round."""
+
+
+@pytest.mark.parametrize("path", DOCS, ids=name_of)
+def test_scores_in_documents_are_made_from_results(path):
+    name = name_of(path)
+    whole = {page.PAGE.relative_to(ROOT).as_posix() for page in MEASURED.values()}
+    if name in LOGS | whole | {"docs/reference.md"}:
+        return
+
+    assert set(SCORE.findall(by_hand(path.read_text(encoding="utf-8")))) <= STATED
+
+
+@pytest.mark.parametrize("text", ["it is 0.57", "(+0.115)", "lies at .083,"])
+def test_a_score_written_by_hand_is_found(text):
+    assert SCORE.search(by_hand(text))
+
+
+def test_a_number_within_a_made_block_is_not_written_by_hand():
+    assert by_hand("a <!-- made: x -->\n0.57\n<!-- end --> b `0.57` [c](0.57)") == "a  b  [c"
+
+
+def test_the_documented_run_names_its_commit_and_its_processor():
+    run = result("run")
+
+    assert re.fullmatch(r"[0-9a-f]{40}", run["commit"])
+    assert {"name", "model", "instructions", "torch", "mkl", "onednn"} <= run["computed_on"].keys()
+    assert run["command"] == "cis490 run --split host"
+
+
+def test_contributing_and_readme_name_every_floor_and_no_other():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    layers = project.split("\nlayers = [\n")[1].split("]")[0].replace("(__main__)", "")
+    floors = set(re.findall(r"[a-z]+", layers))
+
+    for name, form in (
+        ("README.md", r"`cis490_pipeline/(\w+)(?:\.py)?`"),
+        ("CONTRIBUTING.md", r"`(\w+)`"),
+    ):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        block = text.split("<!-- made: floors -->")[1].split("<!-- end -->")[0]
+        assert set(re.findall(form, block)) == floors
+
+
+def test_the_changes_name_every_command():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    block = text.split("<!-- made: commands -->")[1].split("<!-- end -->")[0]
+
+    assert re.findall(r"`([\w-]+)`", block) == list(COMMANDS)
 
 
 @pytest.mark.parametrize("words", list(shell_lines()))

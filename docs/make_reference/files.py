@@ -1,12 +1,20 @@
 """Which files are made, and their texts."""
 
-from pathlib import Path
 from typing import Any
 
+from benchmarks import dashboard_page, evaluation_page, models_page, scale_page
 from cis490_pipeline.evaluation.schema.publish import schema_files
-from docs.make_reference import from_code, from_sample
+from docs.make_reference import (
+    from_benchmarks,
+    from_code,
+    from_processors,
+    from_run,
+    from_run_limits,
+    from_run_pages,
+    from_sample,
+)
+from docs.make_reference.results import ROOT, result
 
-ROOT = Path(__file__).resolve().parents[2]
 END = "<!-- end -->"
 
 
@@ -65,7 +73,37 @@ exits with 2.
 
 
 BLOCKS = {
-    "README.md": {"settings": from_code.settings},
+    "README.md": {
+        "takes": from_run.takes,
+        "board": from_run.board,
+        "reading": from_run.reading,
+        "floors": from_code.floors,
+        "settings": from_code.settings,
+        "not shown": from_run_limits.not_shown,
+    },
+    "CHANGELOG.md": {"commands": from_code.command_names},
+    "CONTRIBUTING.md": {"floors": from_code.floors_in_words},
+    "docs/concepts/detection.md": {
+        "alarms": from_run_pages.alarms,
+        "alarm limits": from_run_pages.alarm_limits,
+    },
+    "docs/concepts/probes-and-robustness.md": {
+        "probes": from_run_pages.probes,
+        "identity": from_run_pages.identity,
+        "faults": from_run_pages.faults,
+    },
+    "docs/concepts/same-numbers.md": {
+        "origin": from_processors.origin,
+        "switches": from_processors.switches,
+        "scores": from_processors.scores,
+        "unmoved": from_processors.unmoved,
+    },
+    "docs/concepts/splits.md": {
+        "untested": from_run_pages.untested,
+        "shared": from_run_pages.shared,
+    },
+    "docs/how-to/live.md": {"cost": from_benchmarks.live_cost},
+    "docs/how-to/study.md": {"study": from_run_pages.study},
     "docs/concepts/channels.md": {"sources": from_code.sources, "channels": from_code.channels},
     "data/README.md": {
         "hosts": from_sample.hosts,
@@ -76,9 +114,17 @@ BLOCKS = {
     },
 }
 
+MEASURED = {
+    "models": models_page,
+    "evaluation": evaluation_page,
+    "data_path": scale_page,
+    "dashboard": dashboard_page,
+}
+"""Pages that are made whole, by the result of the benchmark that they are made from."""
+
 
 def with_blocks(text: str, blocks: dict[str, Any]) -> str:
-    """Return a document with each of its made blocks made anew."""
+    """Return a document with each of its made blocks made again."""
     for name, make in blocks.items():
         start = f"<!-- made: {name} -->"
         before, found, rest = text.partition(start)
@@ -95,5 +141,9 @@ def made_files() -> dict[str, str]:
         name: with_blocks((ROOT / name).read_text(encoding="utf-8"), blocks)
         for name, blocks in BLOCKS.items()
     }
+    measured = {
+        page.PAGE.relative_to(ROOT).as_posix(): page.page(result(name))
+        for name, page in MEASURED.items()
+    }
     schemas = {f"docs/schema/{name}": text for name, text in schema_files().items()}
-    return {"docs/reference.md": reference(), **made, **schemas}
+    return {"docs/reference.md": reference(), **made, **measured, **schemas}

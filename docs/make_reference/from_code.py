@@ -1,8 +1,12 @@
 """What is made from the code: commands, settings, reasons, assets, events, channels."""
 
 import dataclasses
+import importlib
 import inspect
+import re
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,8 +19,10 @@ from cis490_pipeline.events import contract, identity
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.store.reasons import Reason
 from cis490_pipeline.store.usage import UNSCORABLE
-from docs.make_reference.markdown import attribute_docs, code, first_line, table
+from docs.make_reference.markdown import attribute_docs, bullet, code, first_line, prose, table
 
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "cis490_pipeline"
 SHARED = (
     "--store",
     "--data",
@@ -110,6 +116,46 @@ def settings() -> str:
         variable = "–" if item.name in FILE_ONLY else code(f"CIS490_{item.name.upper()}")
         rows.append((code(item.name), flag, variable, default, text))
     return table(("in `cis490.toml`", "flag", "environment", "default", "meaning"), rows)
+
+
+def floors() -> str:
+    """List the floors from the top down, as the import linter has them, with what each is."""
+    rows = [
+        (number, code(f"{PACKAGE}/{name}" + ("" if _is_folder(name) else ".py")), _about(name))
+        for number, floor in zip(range(len(_floors()), 0, -1), _floors(), strict=True)
+        for name in floor
+    ]
+    return table(("floor", "module", "what it is"), rows, right=(0,))
+
+
+def _about(name: str) -> str:
+    return first_line(importlib.import_module(f"{PACKAGE}.{name}"))
+
+
+def floors_in_words() -> str:
+    """Name the floors from the top down in a sentence; modules on one floor by a slash."""
+    named = [" / ".join(map(code, floor)) for floor in _floors()]
+    return prose(f"From the top: {', '.join(named)}.")
+
+
+def _floors() -> list[list[str]]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers,) = [
+        contract["layers"]
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    ]
+    # In brackets stand modules that need not exist; they are no floor of their own.
+    return [re.split(r"\s*[|:]\s*", layer) for layer in layers if not layer.startswith("(")]
+
+
+def _is_folder(name: str) -> bool:
+    return (ROOT / PACKAGE / name).is_dir()
+
+
+def command_names() -> str:
+    """Name every command, for the list of changes."""
+    return bullet(f"Commands: {', '.join(map(code, COMMANDS))}.")
 
 
 def reasons() -> str:

@@ -2,10 +2,14 @@
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
+
+WIDTH = 100
+_SPACE = "\x00"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[int] = ()) -> str:
@@ -18,6 +22,28 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[in
 def code(text: object) -> str:
     """Return text as inline code."""
     return f"`{text}`"
+
+
+def prose(text: str) -> str:
+    """Return a paragraph in lines of at most ``WIDTH``; code and links stay on one line."""
+    return _filled(text, "")
+
+
+def bullet(text: str) -> str:
+    """Return an item of a list in lines of at most ``WIDTH``; code and links stay on one line."""
+    return _filled(f"- {text}", "  ")
+
+
+def _filled(text: str, indent: str) -> str:
+    kept = re.sub(r"`[^`]*`|\[[^\]]*\]\([^)]*\)", lambda m: m[0].replace(" ", _SPACE), text)
+    lines = textwrap.fill(
+        " ".join(kept.split(" ")),
+        WIDTH,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines.replace(_SPACE, " ")
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
