@@ -213,7 +213,9 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def open_regular(path: Path | str, *, follow: bool = True, dir_fd: int | None = None) -> BinaryIO:
+def open_regular(
+    path: Path | str, *, follow: bool = True, dir_fd: int | None = None, buffering: int = -1
+) -> BinaryIO:
     """Open a file for reading if it is a regular one; no pipe is waited for, no device touched.
 
     Parameters
@@ -221,6 +223,7 @@ def open_regular(path: Path | str, *, follow: bool = True, dir_fd: int | None = 
     path : of the file; a bare name if `dir_fd` is given.
     follow : whether the path may end in a link.
     dir_fd : an open folder that `path` is relative to.
+    buffering : 0 for none, as of :func:`open`.
 
     Raises
     ------
@@ -235,7 +238,7 @@ def open_regular(path: Path | str, *, follow: bool = True, dir_fd: int | None = 
         opened = os.open(path, flags, dir_fd=dir_fd)
         mode = os.fstat(opened).st_mode
         if stat.S_ISREG(mode):
-            return os.fdopen(opened, "rb")
+            return os.fdopen(opened, "rb", buffering)
         os.close(opened)
     raise OSError(errno.EINVAL, f"is {kind_of_file(mode)}, not a regular file", str(path))
 

@@ -18,8 +18,9 @@ SCHEMA_VERSION: Final = 1
 END_TOLERANCE_NS: Final = NS_PER_S
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-_Seconds = Annotated[float, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+# A century; infinity is beyond it.
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=3.2e9)]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 _Name = Annotated[str, msgspec.Meta(max_length=200)]
 _INT64_MAX: Final = 2**63 - 1
@@ -100,10 +101,7 @@ class EpisodeMeta(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ended_ns(self) -> int | None:
         """End of the last phase, Unix ns; ``None`` in an unfinished episode."""
-        if self.ended_at_wall is None:
-            return None
-        # Whole microseconds: a float of this size is good to a quarter of one only.
-        return (self.ended_at_wall - _EPOCH) // timedelta(microseconds=1) * 1000
+        return None if self.ended_at_wall is None else _unix_ns(self.ended_at_wall)
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,12 @@ class _LabelRow(msgspec.Struct):
 class _EventRow(msgspec.Struct):
     event: str
     t_mono_ns: _Int64
-    t_wall_ns: _Int64
+    t_wall_ns: _UnixNs
+
+
+def _unix_ns(time: datetime) -> int:
+    # Whole microseconds: a float of this size is good to a quarter of one only.
+    return (time - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def parse_meta(content: bytes, *, finished: bool) -> tuple[EpisodeMeta | None, list[Finding]]:
@@ -174,8 +177,13 @@ def parse_meta(content: bytes, *, finished: bool) -> tuple[EpisodeMeta | None, l
             for name in ("ended_at_wall", "result")
             if getattr(meta, name) is None
         )
-    if meta.ended_ns is not None and not 0 < meta.ended_ns <= _INT64_MAX:
-        text = f"ended_at_wall {meta.ended_at_wall} is no Unix time of 64 bits"
+    untimely = [
+        f"{name} {getattr(meta, name)} is no Unix time of 64 bits"
+        for name in ("started_at_wall", "ended_at_wall")
+        if (time := getattr(meta, name)) is not None and not 0 < _unix_ns(time) <= _INT64_MAX
+    ]
+    if untimely:
+        text = "; ".join(untimely)
         return None, [*findings, Finding(Reason.META_SCHEMA, f"meta.json: {text}")]
     return meta, findings
 

@@ -11,11 +11,14 @@ from typing import Any, Final
 
 import polars as pl
 
-from cis490_pipeline.domain import CHANNELS, Source
+from cis490_pipeline.domain import CHANNELS, Kind, Source
 from cis490_pipeline.store.columns import TIME
 from cis490_pipeline.store.strict_json import DuplicateKeyError, parse_object
 
 INT64: Final = range(-(2**63), 2**63)
+MAX_AMOUNT: Final = 2**53
+"""Of packets, bytes and so on in one interval: 10^18 a second no network carries, and beyond it
+sums in floats would be wrong for all that follows."""
 MAX_NAME: Final = 100
 """Characters of a field's name that are told."""
 INTEGERS: Final = frozenset({"t_mono_ns", "t_guest_wall_ns", "t_guest_mono_ns"})
@@ -49,6 +52,8 @@ class SourceFields:
     decimal: frozenset[str]
     canonical: dict[str, str]
     """What each of these names is called among the columns."""
+    amounts: frozenset[str]
+    """Those that count what happened in the row's own interval."""
 
     @property
     def known(self) -> KeysView[str]:
@@ -67,6 +72,9 @@ def _fields_of(source: Source) -> SourceFields:
         aliases={channel.field: channel.aliases for channel in channels},
         decimal=frozenset(name for c in channels if c.is_float for name in (c.field, *c.aliases)),
         canonical={name: c.field for c in channels for name in (c.field, *c.aliases)},
+        amounts=frozenset(
+            name for c in channels if c.kind is Kind.AMOUNT for name in (c.field, *c.aliases)
+        ),
     )
 
 
@@ -122,16 +130,18 @@ def _field_problems(fields: SourceFields, row: dict[str, Any]) -> Iterable[tuple
         if name in fields.decimal:
             problem = _decimal_problem(value)
         elif name == TIME or name in INTEGERS or name in fields.known:
-            problem = _integer_problem(value)
+            problem = _integer_problem(value, MAX_AMOUNT if name in fields.amounts else None)
         else:
             problem = _envelope_problem(fields.source, name, value)
         if problem:
             yield name, problem
 
 
-def _integer_problem(value: object) -> str | None:
+def _integer_problem(value: object, most: int | None) -> str | None:
     if not isinstance(value, int) or isinstance(value, bool):
         return f"must be an integer, got {value!r:.60}"
+    if most is not None and most < value <= INT64[-1]:
+        return f"must be at most 2^53 in one interval, got {value}"
     return None if value in INT64 else f"must fit 64 bits, got {value!s:.60}"
 
 

@@ -28,6 +28,7 @@ _LOST_RACE: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict
 # Best first: an entity tag changes with the content, a time with every writing.
 _STAMPS: Final = ("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "last_modified")
 _LAST_STAMPS: Final = ("updated", "modified", "created")
+_LAST_SECOND: Final = 2**63 / 1e9
 _TIMES: Final = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
 
@@ -240,16 +241,23 @@ def _entry(info: dict[str, Any]) -> Entry:
     if isinstance(stamp, datetime):
         # Some give a number when they list, and a date when they are asked for one file.
         stamp = stamp.timestamp()
-    size = info.get("size")
-    is_plain = info["type"] == "file" and not info.get("islink") and isinstance(size, int)
+    size = _size(info.get("size"))
+    is_plain = info["type"] == "file" and not info.get("islink") and size is not None
     # A file system's clock is coarse: a file that was renamed over another has its own number.
     written = next((info[name] for name in _TIMES if info.get(name) is not None), None)
     return Entry(
-        size if isinstance(size, int) else 0,
+        size or 0,
         f"{stamp}{info.get('ino', '')}",
         is_plain,
         _seconds(written),
     )
+
+
+def _size(told: object) -> int | None:
+    """Return a size in bytes; None of one that is none, as below zero it would lift every limit."""
+    if not isinstance(told, int) or isinstance(told, bool) or not 0 <= told < 2**63:
+        return None
+    return told
 
 
 def _seconds(time: object) -> float | None:
@@ -262,7 +270,10 @@ def _seconds(time: object) -> float | None:
     if isinstance(time, datetime):
         # Without a zone it is UTC: object stores and fsspec tell it so.
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-    return float(time) if isinstance(time, int | float) else None
+    # NaN is neither old nor young, and 0 is what some give for a time they do not know.
+    if not isinstance(time, int | float) or not 0 < time < _LAST_SECOND:
+        return None
+    return float(time)
 
 
 def _lost_race(refused: OSError) -> bool:

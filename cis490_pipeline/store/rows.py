@@ -33,6 +33,7 @@ from cis490_pipeline.store.one_row import (
     ENVELOPE,
     FIELDS,
     INT64,
+    MAX_AMOUNT,
     MAX_NAME,
     RowFault,
     SourceFields,
@@ -100,7 +101,7 @@ def read_rows(source: Source, content: bytes) -> SourceRows:
     n_before = 0
     for piece in _pieces(content):
         part = _read_at_once(fields, piece)
-        if part is None:
+        if part is None or _has_vast_amount(fields, part.columns):
             lines = piece.removesuffix(b"\n").split(b"\n")
             part = _read_line_by_line(fields, lines, n_before, MAX_FAULTS - len(faults))
         n_before += part.n_lines
@@ -125,6 +126,11 @@ def read_rows_once(source: Source, content: bytes) -> SourceRows:
         return read
     columns = read.columns.of_rows(~repeated)
     return replace(read, columns=columns, n_repeated=int(repeated.sum()))
+
+
+def _has_vast_amount(fields: SourceFields, columns: Columns) -> bool:
+    amounts = (columns.readings(name) for name in fields.amounts & columns.values.keys())
+    return any(readings.size and readings.max() > MAX_AMOUNT for readings in amounts)
 
 
 def _line_count(content: bytes) -> int:

@@ -1,6 +1,7 @@
 import os
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,20 @@ def test_what_is_no_source_is_told_with_what_is_wanted(tmp_path):
         open_feed(str(tmp_path / "nothing"))
     with pytest.raises(ConfigError, match="--speed is for recordings"):
         open_feed("-", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"), [(os.mkfifo, "a pipe"), (lambda path: path.symlink_to("/dev/zero"), "a link")]
+)
+def test_source_that_is_no_regular_file_is_named_once_and_holds_nothing_up(
+    tmp_path: Path, make: Callable[[Path], None], kind: str
+) -> None:
+    make(tmp_path / Source.GUEST.member)
+    make(tmp_path / "labels.jsonl")
+    feed = FolderFeed(tmp_path)
+
+    assert feed.start_ns() is None
+    arrivals = feed.poll(0) + feed.poll(0)
+
+    told = f"cannot be read: is {kind}, not a regular file"
+    assert arrivals == [RowFault(Source.GUEST.member, 1, None, told)]

@@ -27,6 +27,14 @@ _ODD_ROWS = (
     b'{"t_wall_ns" :1, "t_wall_ns": 2}\n\xef\xbb\xbf{"t_wall_ns": 3}\n',
     b'{"t_wall_ns": 007, "note": "\\ud800 \\u00e9"}\n{"t_wall_ns": NaN}\n',
 )
+_ODD_INDEX_ROWS = (
+    (b'{"received', b'\xef\xbb\xbf{"received', 1),
+    (b'"bytes":', b'"bytes": -1, "b":'),
+    (b'"bytes":', b'"bytes": 9223372036854775808, "b":'),
+    (b'"schema_version": 1', b'"schema_version": -1'),
+    (b"2026-", b"0001-"),
+    (b'"received_at_wall":', b'"received_at_wall": 1795341600, "r":'),
+)
 
 
 def write_corpus(folder: Path) -> Path:
@@ -58,6 +66,7 @@ def seeds() -> tuple[tuple[int, bytes], ...]:
     made += [(at, rows) for at in ROWS.values() for rows in _ODD_ROWS]
     index = _first_lines((SAMPLE / "index.jsonl").read_bytes())
     made += [(INDEX_AT, index), (INDEX_AT, index.replace(REF.host_id.encode(), b"../..") * 2)]
+    made += [(INDEX_AT, index.replace(*change)) for change in _ODD_INDEX_ROWS]
     for make, _ in HOSTILE.values():
         archive = make()
         if len(archive) < MAX_SEED_BYTES:

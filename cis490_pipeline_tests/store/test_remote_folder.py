@@ -1,4 +1,5 @@
 import hashlib
+import math
 import pickle
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -204,3 +205,15 @@ def test_a_file_is_removed_and_one_that_is_gone_is_no_error(place: Address) -> N
     folder.remove("r/record")
 
     assert folder.find("r") == {}
+
+
+@pytest.mark.parametrize("size", [-1, None, True, 1.0, "1", 2**63])
+def test_size_that_is_none_makes_no_plain_file(size: object) -> None:
+    entry = remote_folder._entry({"type": "file", "size": size, "mtime": 1.0})
+
+    assert (entry.size, entry.is_plain) == (0, False)
+
+
+@pytest.mark.parametrize("time", [math.nan, math.inf, -1.0, 0, 1e300, "yesterday"])
+def test_time_that_is_none_is_not_known(time: object) -> None:
+    assert remote_folder._entry({"type": "file", "size": 1, "mtime": time}).written_s is None

@@ -351,3 +351,20 @@ def test_even_rows_too_long_to_remember_are_read_too() -> None:
     line = b'{"t_wall_ns": 1, "note": "' + b"x" * 20_000 + b'", "pkts_out": 2}\n'
 
     assert read_rows(Source.NETFLOW, line * 3).frame.rows() == [(1, 2)] * 3
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, 2**62, 2**63 - 1])
+def test_amount_that_no_network_carries_is_a_fault_of_its_line(value: int) -> None:
+    lines = [b'{"t_wall_ns":%d,"bytes_out":%d}\n' % (t, 7) for t in range(1, 9)]
+    lines[3] = b'{"t_wall_ns":4,"bytes_out":%d}\n' % value
+
+    faults = read_rows(Source.NETFLOW, b"".join(lines)).faults
+
+    told = f"bytes_out: must be at most 2^53 in one interval, got {value}"
+    assert [str(fault) for fault in faults] == [f"netflow.jsonl line 4: {told}"]
+
+
+def test_counters_may_be_as_large_as_64_bits_allow() -> None:
+    line = b'{"t_wall_ns":1,"ctxt":9223372036854775807}\n'
+
+    assert read_rows(Source.GUEST, line).faults == []

@@ -141,6 +141,9 @@ def test_meta_of_another_version_is_that_and_not_of_a_faulty_schema(tmp_path: Pa
         (meta_says("schema_version", True), "meta_schema"),
         (meta_says("schema_version", 2**70), "schema_version"),
         (meta_says("ended_at_wall", "2300-01-01T00:00:00Z"), "meta_schema"),
+        (meta_says("started_at_wall", "0001-01-01T00:00:00Z"), "meta_schema"),
+        (meta_says("started_at_wall", "9999-12-31T23:59:59Z"), "meta_schema"),
+        (meta_says("started_at_wall", "1969-12-31T23:59:59Z"), "meta_schema"),
         (meta_says("host_id", "x" * 10_000), "id_mismatch"),
     ],
 )

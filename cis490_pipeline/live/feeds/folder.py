@@ -10,6 +10,7 @@ from cis490_pipeline.domain import Source
 from cis490_pipeline.live.feeds.feed import POLL_S, Arrival
 from cis490_pipeline.live.feeds.merge import SourceLines, merged
 from cis490_pipeline.store.archive import DONE, LABELS, read_members
+from cis490_pipeline.store.files import open_regular
 from cis490_pipeline.store.layout import ARCHIVE_SUFFIX
 from cis490_pipeline.store.manifest import parse_labels
 from cis490_pipeline.store.one_row import RowFault
@@ -23,20 +24,26 @@ class GrowingFile:
     Attributes
     ----------
     n_replaced : how often it was replaced or cut short; it is then read from its start.
+    refused : why it is not read, once a link, a pipe or a device stands in its place.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.n_replaced = 0
+        self.refused: str | None = None
         self._stream: BinaryIO | None = None
 
     def read_more(self, n_bytes: int) -> bytes:
         """Give up to so many bytes that were appended; none if there is no file yet."""
         if self._stream is None:
             try:
-                self._stream = self.path.open("rb", buffering=0)
+                self._stream = open_regular(self.path, follow=False, buffering=0)
             except FileNotFoundError:
                 return b""
+            except OSError as fault:
+                self.refused = f"cannot be read: {fault.strerror}"
+                return b""
+            self.refused = None
         elif self._was_replaced(self._stream):
             self._stream.close()
             self._stream = None
@@ -72,6 +79,7 @@ class FolderFeed:
         self._growing = {source: GrowingFile(folder / source.member) for source in Source}
         self._files = [SourceLines(source, file) for source, file in self._growing.items()]
         self._replaced = dict.fromkeys(Source, 0)
+        self._refused: dict[Source, str | None] = dict.fromkeys(Source)
         self._ended = False
 
     @property
@@ -87,9 +95,10 @@ class FolderFeed:
     def start_ns(self) -> int | None:
         """Time of the first label, if there is one."""
         try:
-            with (self.folder / LABELS).open("rb") as stream:
+            with open_regular(self.folder / LABELS, follow=False) as stream:
                 return _first_label_ns(stream.read(_MAX_LABEL_BYTES))
-        except FileNotFoundError:
+        except OSError:
+            # Without a label the first row starts the time, as in a folder that has none yet.
             return None
 
     def poll(self, wait_s: float) -> list[Arrival]:
@@ -121,6 +130,11 @@ class FolderFeed:
                 lines.restart()
                 problem = "was replaced or cut short, and is read from its start"
                 told.append(RowFault(lines.source.member, 1, None, problem))
+            refused = self._growing[lines.source].refused
+            if refused != self._refused[lines.source]:
+                self._refused[lines.source] = refused
+                if refused is not None:
+                    told.append(RowFault(lines.source.member, 1, None, refused))
         return told
 
 
