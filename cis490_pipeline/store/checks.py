@@ -13,7 +13,7 @@ from cis490_pipeline.domain.terms import FAILED_LABEL
 from cis490_pipeline.store.columns import TIME, Columns
 from cis490_pipeline.store.counters import Fall, falls
 from cis490_pipeline.store.manifest import EpisodeMeta, Event, Label
-from cis490_pipeline.store.readings import distinct_times, nominal_ns
+from cis490_pipeline.store.readings import THINNED, distinct_times, nominal_ns
 from cis490_pipeline.store.reasons import Finding, Reason
 from cis490_pipeline.store.rows import SourceRows
 
@@ -107,7 +107,7 @@ def source_findings(source: Source, rows: Columns, t0_ns: int, end_ns: int) -> I
 
 def thinned_note(source: Source, rows: Columns, t0_ns: int, end_ns: int) -> str | None:
     """Say how many readings of a fast guest are thinned out; ``None`` if none are."""
-    if _own_time(rows, t0_ns, end_ns)[2] != "nanoseconds":
+    if source not in THINNED or _own_time(rows, t0_ns, end_ns)[2] != "nanoseconds":
         return None
     n_before = distinct_times(source, rows, anchor_ns=None).size
     n_after = distinct_times(source, rows, anchor_ns=t0_ns).size
@@ -251,6 +251,8 @@ def _is_skewed(first_s: float, last_s: float, duration_s: float) -> bool:
 
 def _with_reading(rows: Columns) -> npt.NDArray[np.bool_]:
     """Which rows have a known reading."""
+    if len(rows.known) < len(rows.values) - 1:
+        return np.ones(rows.n_rows, dtype=np.bool_)
     there = np.zeros(rows.n_rows, dtype=np.bool_)
     for name in rows.values:
         if name != TIME:

@@ -105,6 +105,13 @@ class Columns:
         )
 
     @cached_property
+    def has_negatives(self) -> bool:
+        """Whether a column other than the time holds a number below zero, or NaN."""
+        return any(
+            not values.min(initial=0) >= 0 for name, values in self.values.items() if name != TIME
+        )
+
+    @cached_property
     def frame(self) -> pl.DataFrame:
         """The same as a polars frame; null is unknown."""
         # A dtype told costs polars more than finding the array's.

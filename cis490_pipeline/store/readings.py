@@ -77,6 +77,8 @@ def unsteady_names(source: Source) -> frozenset[str]:
 
 def without_negatives(source: Source, columns: Columns) -> Columns:
     """Make negative readings unknown; the same columns if there are none."""
+    if not columns.has_negatives:
+        return columns
     known: dict[str, npt.NDArray[np.bool_]] = {}
     for channel in _OF_SOURCE[source]:
         values = columns.values.get(channel.field)
@@ -100,6 +102,8 @@ def kept_readings(t_wall_ns: Times, min_gap_ns: float) -> npt.NDArray[np.bool_]:
     (n_rows,) True where the reading is kept.
     """
     keep = np.ones(t_wall_ns.size, dtype=np.bool_)
+    if (t_wall_ns[1:] - t_wall_ns[:-1] >= max(min_gap_ns, 1)).all():
+        return keep
     keep[:-1] = np.diff(t_wall_ns) > 0
     rows = np.flatnonzero(keep)
     t = t_wall_ns[rows]
@@ -136,8 +140,8 @@ def counted_readings(
     for name in names:
         known, past = columns.known.get(name), columns.past.get(name)
         mask = b"" if known is None else known.tobytes()
-        since = past and (past.seen_ns, [reading[:2] for reading in past.counted])
-        groups.setdefault((mask, repr(since)), []).append(name)
+        since = (past.seen_ns, [reading[:2] for reading in past.counted]) if past else ""
+        groups.setdefault((mask, str(since)), []).append(name)
     made = (_group(source, columns, tuple(g), anchor_ns, min_gap_ns) for g in groups.values())
     return [group for group in made if group.t_wall_ns.size]
 
@@ -150,7 +154,8 @@ def distinct_times(source: Source, columns: Columns, *, anchor_ns: int | None) -
     t = columns.times
     if all(mask is not None for mask in masks):
         t = t[np.logical_or.reduce([mask for mask in masks if mask is not None])]
-    t = t[np.diff(t, append=t[-1:] + 1) > 0] if t.size else t
+    if not (t[1:] > t[:-1]).all():
+        t = t[np.diff(t, append=t[-1:] + 1) > 0]
     keep, _ = _thinned(source, t, (), anchor_ns)
     return t if keep is None else t[keep]
 
@@ -185,8 +190,8 @@ def _group(
         t = t[rows]
     visible = t
     if source in THINNED and anchor_ns is not None:
-        later = np.diff(t, append=t[-1:] + 1) > 0
-        if not later.all():
+        if not (t[1:] > t[:-1]).all():
+            later = np.diff(t, append=t[-1:] + 1) > 0
             rows, t = _chosen(rows, later), t[later]
         keep, visible = _thinned(source, t, first.seen_ns, anchor_ns)
         if keep is not None:
@@ -224,8 +229,9 @@ def _thinned(
     if source not in THINNED or anchor_ns is None:
         return None, t
     limit_ns = FAST_INTERVALS * nominal_ns(source)
-    before = np.array(seen_ns, dtype=np.int64)
-    together = np.concatenate([before, t])
+    together, before = t, np.array(seen_ns, dtype=np.int64)
+    if seen_ns:
+        together = np.concatenate([before, t])
     fast = np.zeros(together.size, dtype=np.bool_)
     fast[FAST_READINGS:] = together[FAST_READINGS:] - together[:-FAST_READINGS] < limit_ns
     fast = fast[before.size :]
