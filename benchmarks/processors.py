@@ -77,11 +77,12 @@ def _run(switches: Mapping[str, str]) -> dict[str, Any]:
         )
         data = Path(folder)
         rows = read_json(data / "reports" / "host" / "leaderboard.json")["rows"]
+        checkpoints = data / "artifacts" / "host"
         return {
-            "computed_on": describe(data / "artifacts" / "host" / "gru_realistic")["computed_on"],
-            "dataset": read_json(data / "artifacts" / "host" / "gru_realistic" / "checkpoint.json")[
-                "data_digest"
-            ],
+            "computed_on": describe(checkpoints / "gru_realistic")["computed_on"],
+            # Of tensors and of summaries: other libraries make them.
+            "dataset": _trained_on(checkpoints / "gru_realistic"),
+            "summaries": _trained_on(checkpoints / "gbt_realistic"),
             "models": {
                 row["model"]: {
                     "checkpoint": row["checkpoint_digest"],
@@ -91,6 +92,11 @@ def _run(switches: Mapping[str, str]) -> dict[str, Any]:
                 for row in rows
             },
         }
+
+
+def _trained_on(folder: Path) -> str:
+    """Digest of the dataset that a checkpoint was trained on."""
+    return str(describe(folder)["data_digest"])
 
 
 def _changed(runs: Mapping[str, Any], name: str) -> int:

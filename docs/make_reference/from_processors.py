@@ -36,7 +36,7 @@ def switches() -> str:
             (
                 name,
                 code(by_switch),
-                "same" if run["dataset"] == runs[AS_IT_IS]["dataset"] else "other",
+                _other_data(run, runs[AS_IT_IS]),
                 _families(changed),
                 f"{len(changed)} of {len(run['models'])}",
                 score(max(moved)) if moved else "–",
@@ -45,7 +45,7 @@ def switches() -> str:
     head = (
         "emulated",
         "switch",
-        "dataset",
+        "other datasets",
         "other weights",
         "models and probes",
         "macro F1 moved by up to",
@@ -91,6 +91,14 @@ def unmoved() -> str:
         f"Under none of {count(len(runs) - 1)} emulations other weights or another score: "
         f"{listed(map(code, rest))}. All others moved, by {signed(least)} to {signed(most)} macro "
         "F1."
+    )
+
+
+def _other_data(run: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """Name the datasets with another digest; a run from before summaries were kept has none."""
+    kinds = {"dataset": "tensors", "summaries": "summaries"}
+    return (
+        ", ".join(name for key, name in kinds.items() if run.get(key) != before.get(key)) or "none"
     )
 
 
