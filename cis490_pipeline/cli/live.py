@@ -1,11 +1,13 @@
 """Commands of the live side: ``live`` and ``bundle``; no torch, XGBoost, pandas or Dagster."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
+from cis490_pipeline.cli.live_output import Printer, Stop, say, say_end
 from cis490_pipeline.cli.live_table import LiveTable
 from cis490_pipeline.cli.options import (
     chosen_models,
@@ -13,7 +15,6 @@ from cis490_pipeline.cli.options import (
     model_options,
     print_json,
     split_option,
-    stderr,
 )
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Variant
@@ -28,10 +29,24 @@ from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.feeds.feed import Feed
 from cis490_pipeline.live.feeds.open import open_feed
+from cis490_pipeline.live.kept_calibration import (
+    FILE,
+    CalibrationKeeper,
+    KeptCalibration,
+    kept_calibration,
+)
 from cis490_pipeline.live.loading import LoadedModels, load_models
 from cis490_pipeline.live.publishing import Publishing
-from cis490_pipeline.live.run import Ended, run_live
-from cis490_pipeline.live.sinks import FaultTeller, JsonLines, PlainLines, PrintedJson, Sink
+from cis490_pipeline.live.run import run_live
+from cis490_pipeline.live.sinks import (
+    REPLAY_WAIT_S,
+    FaultTeller,
+    JsonLines,
+    PlainLines,
+    PrintedJson,
+    Sink,
+)
+from cis490_pipeline.live.time_texts import time_text
 from cis490_pipeline.store.data_paths import DataPaths
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -51,6 +66,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="The device's record, as `calibrate` wrote it; else the bundle's, else the first 15 s.",
 )
 @click.option(
+    "--state",
+    "state_folder",
+    type=_FOLDER,
+    help="Keep the device's calibration here, and go on with it after a restart.",
+)
+@click.option(
     "--speed",
     type=click.FloatRange(min=0, min_open=True),
     metavar="TIMES",
@@ -68,6 +89,7 @@ def live(
     variants: tuple[str, ...],
     data: str | None,
     record_path: Path | None,
+    state_folder: Path | None,
     speed: float | None,
     out: Path | None,
     publish_url: str | None,
@@ -81,11 +103,13 @@ def live(
     take them from connections.
 
     A row that is none is counted, named and left out. Sources that fall silent or come late, a
-    clock that jumps and a calibration under way are told as states.
+    clock that jumps or is off, a full disk and a calibration under way are told as states.
     """
     settings = Settings.load(data=data, dashboard_url=publish_url)
     if bundle_folder is not None and (architectures or variants or data):
         raise ConfigError("--bundle names its models itself: leave --model, --variant, --data out")
+    if record_path is not None and state_folder is not None:
+        raise ConfigError("--calibration and --state both name a calibration: give one of them")
     if bundle_folder is not None:
         bundle = load_bundle(bundle_folder)
         loaded, record = bundle.loaded, bundle.record
@@ -94,20 +118,45 @@ def live(
         loaded, record = load_models(folders), None
     if record_path is not None:
         record = read_record(record_path)
-    feed = open_feed(source, speed)
-    engine = LiveEngine(
-        loaded.models,
-        baseline=None if record is None else Baseline.of_record(record),
-        check=loaded.check,
-        start_ns=feed.start_ns,
-        name=feed.name,
-    )
+    kept = None
+    if state_folder is not None and record is None:
+        kept = kept_calibration(state_folder)
     lead = leading_model(loaded)
-    _tell_of_models(loaded, lead, record)
-    sinks = _sinks(feed, loaded, lead, record, settings, out=out, plain=plain, as_json=as_json)
-    ended = run_live(feed, engine, sinks, FaultTeller(_tell))
-    _tell_of_end(ended)
-    return 0
+    with Stop() as stop:
+        feed = open_feed(source, speed)
+        try:
+            _say_models(loaded, lead, record)
+            if record is None:
+                _say_state(feed, state_folder, kept)
+            elif state_folder is not None:
+                say(f"the record is the calibration: nothing is kept in {state_folder}")
+            printer = Printer(wait=feed.pace == 0)
+            sinks = _sinks(
+                feed, loaded, lead, record, settings, printer, out=out, plain=plain, as_json=as_json
+            )
+        except BaseException:
+            # The Unix socket is there by now.
+            feed.close()
+            raise
+        if state_folder is not None and record is None:
+            sinks.insert(0, CalibrationKeeper(state_folder, kept))
+        engine = LiveEngine(
+            loaded.models,
+            baseline=_baseline(record, kept),
+            check=loaded.check,
+            start_ns=feed.start_ns,
+            name=feed.name,
+            wall_ns=time.time_ns if feed.pace == 1 else None,
+        )
+        alone = not settings.dashboards and out is None
+        ended = run_live(
+            feed,
+            engine,
+            sinks,
+            FaultTeller(say),
+            stop=lambda: stop.asked or (alone and printer.gone),
+        )
+    return say_end(ended, stopped=stop.asked or printer.gone)
 
 
 @click.command()
@@ -204,43 +253,60 @@ def _sinks(
     lead: str,
     record: CalibrationRecord | None,
     settings: Settings,
+    printer: Printer,
     *,
     out: Path | None,
     plain: bool,
     as_json: bool,
 ) -> list[Sink]:
-    sinks: list[Sink] = [] if out is None else [JsonLines(out)]
+    wait_s = REPLAY_WAIT_S if feed.pace == 0 else 0.0
+    sinks: list[Sink] = [] if out is None else [JsonLines(out, wait_s=wait_s)]
     names = [model.name for model in loaded.models]
     host = None if record is None else record.host_id
     for url in settings.dashboards:
-        outbox = Outbox(Delivery(Publisher(url, settings.dashboard_token), _tell), _tell)
+        outbox = Outbox(Delivery(Publisher(url, settings.dashboard_token), say), say)
         sinks.append(Publishing(outbox, feed.name, names, lead, host))
     # Last: what follows it is drawn over.
     console = Console()
     if as_json:
-        sinks.append(PrintedJson(click.echo))
+        sinks.append(PrintedJson(printer, printer.output))
     elif plain or not console.is_terminal:
-        sinks.append(PlainLines(click.echo, lead))
+        sinks.append(PlainLines(printer, lead, printer.output))
     else:
         sinks.append(LiveTable(console, feed.name))
     return sinks
 
 
-def _tell(text: str) -> None:
-    stderr.print(text, markup=False, highlight=False, soft_wrap=True)
+def _baseline(record: CalibrationRecord | None, kept: KeptCalibration | None) -> Baseline | None:
+    if record is not None:
+        return Baseline.of_record(record)
+    return None if kept is None else kept.baseline
 
 
-def _tell_of_models(loaded: LoadedModels, lead: str, record: CalibrationRecord | None) -> None:
+def _say_models(loaded: LoadedModels, lead: str, record: CalibrationRecord | None) -> None:
     without = [model.name for model in loaded.models if model.alarm is None]
-    by = "its first 15 s" if record is None else f"the record of {record.host_id}, {record.id:.12}"
-    _tell(f"{len(loaded.models)} models, {lead} leads; calibrated by {by}")
+    by = (
+        "" if record is None else f"; calibrated by the record of {record.host_id}, {record.id:.12}"
+    )
+    say(f"{len(loaded.models)} models, {lead} leads{by}")
     if record is not None and record.suspect:
-        _tell("the record is not found clean: what is told with it may be wrong")
+        say("the record is not found clean: verdicts relative to it may be wrong")
     if without:
-        _tell(f"without an alarm, as they are not evaluated: {', '.join(without)}")
+        say(f"without an alarm, as they are not evaluated: {', '.join(without)}")
 
 
-def _tell_of_end(ended: Ended) -> None:
-    state, faults = ended.state, ended.faults
-    late = sum(said.n_late for said in state.sources.values())
-    _tell(f"ended after {state.n_windows} windows; {late} rows late, {faults.n} lines left out")
+def _say_state(feed: Feed, folder: Path | None, kept: KeptCalibration | None) -> None:
+    """Say whether the device is calibrated by its first 15 s, and what a restart does."""
+    if kept is not None:
+        taken = f"{time_text(kept.taken_at_ns)} ({kept.baseline.id})"
+        say(f"calibrated as kept in {folder}: taken at {taken}; no second one is taken")
+        return
+    if folder is not None:
+        say(f"calibrated by its first 15 s, which are kept in {folder / FILE} for a restart")
+    elif feed.pace:
+        say(
+            "calibrated by its first 15 s, and after a restart by 15 s of then, infected or not: "
+            "--state DIR keeps them"
+        )
+    else:
+        say("calibrated by its first 15 s")

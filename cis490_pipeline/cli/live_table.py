@@ -7,6 +7,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from cis490_pipeline.live.line_output import SinkReport
 from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.reports import Faults, LiveState, WindowReport
 from cis490_pipeline.live.sinks import clock_text, words_of
@@ -45,6 +46,10 @@ class LiveTable:
     def note(self, text: str) -> None:
         """Show the last few notes."""
         self._notes.append(text)
+
+    def report(self) -> SinkReport | None:
+        """Leave it to the terminal."""
+        return None
 
     def close(self) -> None:
         """Leave the last picture on the terminal."""

@@ -18,6 +18,7 @@ from cis490_pipeline.events.contract import (
 from cis490_pipeline.events.outbox import Outbox
 from cis490_pipeline.features.resample import GRID_HZ
 from cis490_pipeline.features.windows import STRIDE_S, STRIDE_STEPS, WINDOW_S
+from cis490_pipeline.live.line_output import SinkReport
 from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.reports import Faults, LiveState, SourceReport, Stage, WindowReport
 from cis490_pipeline.live.source_time import Health
@@ -91,6 +92,11 @@ class Publishing:
 
     def note(self, text: str) -> None:
         """Say nothing: states tell it."""
+
+    def report(self) -> SinkReport | None:
+        """Return how many events the dashboard has not got, and will not get."""
+        dropped = self._outbox.n_dropped
+        return SinkReport(name="dashboard", trouble=None, n_waiting=0, n_lost=dropped)
 
     def close(self) -> None:
         """Say that it ended, and deliver what can be delivered."""

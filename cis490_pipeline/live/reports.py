@@ -11,11 +11,15 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.live.calibration import Baseline
+from cis490_pipeline.live.line_output import SinkReport
 from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.source_time import Health
 
 FAULTS_TOLD: Final = 20
 """Faulty lines that are kept by name; all are counted."""
+
+FAULTS_FIRST: Final = 3
+"""Faulty lines that are kept from the beginning: often all are faulty in the same way."""
 
 
 class Stage(StrEnum):
@@ -113,6 +117,7 @@ class LiveState:
     Attributes
     ----------
     calibration_s : seconds of the calibration that have passed; None once there is a baseline.
+    sinks : how the outputs are.
     """
 
     stage: Stage
@@ -123,6 +128,7 @@ class LiveState:
     n_windows: int
     n_jumps: int
     n_overrun: int
+    sinks: tuple[SinkReport, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As a line of JSON carries it."""
@@ -136,26 +142,32 @@ class LiveState:
             "windows": self.n_windows,
             "clock_jumps": self.n_jumps,
             "rows_overrun": self.n_overrun,
+            "sinks": {sink.name: sink.to_dict() for sink in self.sinks},
         }
 
     def gist(self) -> tuple[object, ...]:
         """Return the fields whose change is reported; counters and ages are left out."""
         health = tuple((s, said.health, said.offset_s) for s, said in self.sources.items())
         baseline = None if self.baseline is None else self.baseline.id
-        return (self.stage, baseline, health, self.n_jumps)
+        sinks = tuple((sink.name, sink.trouble) for sink in self.sinks)
+        return (self.stage, baseline, health, self.n_jumps, sinks)
 
 
 @dataclass
 class Faults:
-    """Lines that were no rows: all counted, the last ones named."""
+    """Lines that were no rows: all counted, the first and the last ones named."""
 
     n: int = 0
+    first: list[str] = field(default_factory=list)
     last: deque[str] = field(default_factory=lambda: deque(maxlen=FAULTS_TOLD))
 
     def add(self, what: object) -> None:
         """Note one, in characters that do nothing to a terminal: its text comes from outside."""
         self.n += 1
-        self.last.append("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(what)))
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(what))
+        self.last.append(text)
+        if len(self.first) < FAULTS_FIRST:
+            self.first.append(text)
 
 
 def seconds_between(start_ns: int, end_ns: int) -> float:

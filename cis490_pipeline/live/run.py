@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cis490_pipeline.live.engine import LiveEngine
@@ -13,6 +13,9 @@ from cis490_pipeline.live.sinks import FaultTeller, Sink
 
 WAIT_S: Final = 0.2
 STATE_EVERY_NS: Final = 1_000_000_000
+MAX_TURN_NS: Final = 2_000_000_000
+"""Most that one turn of the loop counts as time of the device: what lasts longer is a process that
+was stopped, and rows that wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +52,14 @@ def run_live(
             loop.turn(feed)
         if feed.ended:
             loop.tell(engine.finish())
-        return loop.end()
+        ended = loop.end()
     finally:
         feed.close()
         for sink in sinks:
             sink.close()
+    # What was not written by now is lost.
+    lost = tuple(report for sink in sinks if (report := sink.report()) is not None)
+    return replace(ended, state=replace(ended.state, sinks=lost))
 
 
 class _Loop:
@@ -69,17 +75,28 @@ class _Loop:
         self._faults = Faults()
         self._gist: tuple[object, ...] | None = None
         self._told_ns: int | None = None
+        self._sinks_were: dict[str, str | None] = {}
+        self._turned_ns = clock_ns()
+        self._device_ns = 0
 
     def turn(self, feed: Feed) -> None:
         """Take what arrived, and close what is due."""
-        for arrival in feed.poll(WAIT_S):
+        arrivals = feed.poll(WAIT_S)
+        self._go_on(feed.pace)
+        for arrival in arrivals:
             if isinstance(arrival, LiveRow):
-                self.tell(self._engine.feed(arrival, self._clock_ns()))
+                self.tell(self._engine.feed(arrival, self._device_ns))
             else:
                 self._faults.add(arrival)
                 self._faults_to.fault(self._faults)
-        self.tell(self._engine.advance(self._clock_ns()))
+        self.tell(self._engine.advance(self._device_ns))
         self._tell_state()
+
+    def _go_on(self, pace: float) -> None:
+        """Count what passed on the device since the last turn: nothing in a recording."""
+        now = self._clock_ns()
+        self._device_ns += round(min(now - self._turned_ns, MAX_TURN_NS) * pace)
+        self._turned_ns = now
 
     def tell(self, reports: Sequence[WindowReport]) -> None:
         """Pass on windows, after the notes that came before them."""
@@ -92,16 +109,25 @@ class _Loop:
                 sink.window(report)
 
     def end(self) -> Ended:
-        """Tell the last state."""
+        """Tell the last state, however short ago the one before was told."""
+        self._told_ns = None
         self._tell_state()
-        return Ended(state=self._engine.state(self._clock_ns()), faults=self._faults)
+        return Ended(state=self._state(), faults=self._faults)
+
+    def _state(self) -> LiveState:
+        reports = tuple(r for sink in self._sinks if (r := sink.report()) is not None)
+        return replace(self._engine.state(self._device_ns), sinks=reports)
 
     def _tell_state(self) -> None:
         now = self._clock_ns()
         if self._told_ns is not None and now - self._told_ns < STATE_EVERY_NS:
             return
         self._told_ns = now
-        state = self._engine.state(now)
+        state = self._state()
+        for report in state.sinks:
+            if report.trouble != self._sinks_were.get(report.name):
+                self._sinks_were[report.name] = report.trouble
+                self._faults_to.sink(report)
         gist = (*state.gist(), self._faults.n > 0)
         for sink in self._sinks:
             sink.state(state, self._faults, changed=gist != self._gist)

@@ -5,13 +5,16 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from cis490_pipeline.domain import NS_PER_S
+from cis490_pipeline.live.line_output import LineOutput, PathTarget, SinkReport
 from cis490_pipeline.live.reports import Faults, LiveState, Stage, WindowReport
 
 _FAULTS_EACH = 20
 _FAULTS_EVERY = 1000
+REPLAY_WAIT_S = 30.0
+"""Seconds that a recording waits for a slow reader of its output; a device waits for none."""
 
 
 class Sink(Protocol):
@@ -27,6 +30,10 @@ class Sink(Protocol):
 
     def note(self, text: str) -> None:
         """Take what happened, in words."""
+        ...
+
+    def report(self) -> SinkReport | None:
+        """Return how the output is; None where nothing can be wrong with it."""
         ...
 
     def close(self) -> None:
@@ -45,48 +52,63 @@ class FaultTeller:
         if faults.n <= _FAULTS_EACH or faults.n % _FAULTS_EVERY == 0:
             self._tell(f"line left out ({faults.n} so far): {faults.last[-1]}")
 
+    def sink(self, report: SinkReport) -> None:
+        """Tell how an output is, now that it changed."""
+        self._tell(str(report))
+
 
 class JsonLines:
-    """One JSON object a line, appended to a file, each written as a whole.
+    """One JSON object a line, appended to a file or a named pipe, each written as a whole.
+
+    A full disk or a pipe that nothing reads ends nothing: lines wait, the oldest are dropped and
+    counted, and what was lost stands in the file once it can be written again.
+
+    Parameters
+    ----------
+    path : of the file.
+    wait_s : seconds to wait for a slow reader before a line is dropped.
 
     Raises
     ------
     OSError
-        If the file cannot be opened or written.
+        If the file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered and in append mode: a line is there when it is told, and never mixed up with
-        # another writer's.
-        self._stream: BinaryIO = path.open("ab", buffering=0)
+    def __init__(self, path: Path, *, wait_s: float = 0.0) -> None:
+        self._output = LineOutput(str(path), PathTarget(path), gap=_gap, wait_s=wait_s)
 
     def window(self, report: WindowReport) -> None:
         """Append a window."""
         self._write(report.to_dict())
 
     def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Append a state, where it changed."""
+        """Append a state, where it changed; else write what waits."""
         if changed:
             self._write(state_line(state, faults))
+        else:
+            self._output.flush()
 
     def note(self, text: str) -> None:
         """Append a note."""
         self._write({"type": "note", "text": text})
 
+    def report(self) -> SinkReport:
+        """Return how the file is."""
+        return self._output.report()
+
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        self._output.close()
 
     def _write(self, value: dict[str, object]) -> None:
-        self._stream.write(json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        self._output.write(_json_line(value))
 
 
 class PrintedJson:
-    """The same lines through a function, such as one that prints."""
+    """The same lines through a function that prints; ``output`` is where it prints to, if known."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
+    def __init__(self, write: Callable[[str], None], output: LineOutput | None = None) -> None:
+        self._write, self._output = write, output
 
     def window(self, report: WindowReport) -> None:
         """Print a window."""
@@ -97,21 +119,38 @@ class PrintedJson:
         if changed:
             line = state_line(state, faults)
             self._write(json.dumps(line, ensure_ascii=False, allow_nan=False))
+        elif self._output is not None:
+            self._output.flush()
 
     def note(self, text: str) -> None:
         """Print a note."""
         self._write(json.dumps({"type": "note", "text": text}, ensure_ascii=False))
 
+    def report(self) -> SinkReport | None:
+        """Return how the output is, if it is known."""
+        return None if self._output is None else self._output.report()
+
     def close(self) -> None:
-        """Do nothing: nothing is held."""
+        """Print what waits."""
+        if self._output is not None:
+            self._output.close()
 
 
 class PlainLines:
     """Lines for a person, or for a log."""
 
-    def __init__(self, write: Callable[[str], None], lead: str) -> None:
-        """Print through ``write``; ``lead`` names the model whose phase comes first."""
-        self._write, self._lead = write, lead
+    def __init__(
+        self, write: Callable[[str], None], lead: str, output: LineOutput | None = None
+    ) -> None:
+        """Begin to print.
+
+        Parameters
+        ----------
+        write : prints a line.
+        lead : the model whose phase comes first.
+        output : where ``write`` prints to, if that is known.
+        """
+        self._write, self._lead, self._output = write, lead, output
 
     def window(self, report: WindowReport) -> None:
         """Print a window, and each alarm that rises with it."""
@@ -124,13 +163,30 @@ class PlainLines:
         """Print a state, where it changed."""
         if changed:
             self._write(words_of(state, faults))
+        elif self._output is not None:
+            self._output.flush()
 
     def note(self, text: str) -> None:
         """Print a note."""
         self._write(text)
 
+    def report(self) -> SinkReport | None:
+        """Return how the output is, if it is known."""
+        return None if self._output is None else self._output.report()
+
     def close(self) -> None:
-        """Do nothing: nothing is held."""
+        """Print what waits."""
+        if self._output is not None:
+            self._output.close()
+
+
+def _json_line(value: dict[str, object]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def _gap(n_lines: int, why: str) -> bytes:
+    """Return the line that stands where others were lost."""
+    return _json_line({"type": "note", "text": f"{n_lines} lines were lost here: {why}"})
 
 
 def state_line(state: LiveState, faults: Faults) -> dict[str, object]:
@@ -169,7 +225,8 @@ def words_of(state: LiveState, faults: Faults) -> str:
     )
     left_out = f"; {faults.n} lines left out" if faults.n else ""
     jumps = f"; the clock jumped {state.n_jumps} times" if state.n_jumps else ""
-    return f"{stage}; {sources}{jumps}{left_out}"
+    sinks = "".join(f"; {sink}" for sink in state.sinks if sink.trouble or sink.n_lost)
+    return f"{stage}; {sources}{jumps}{left_out}{sinks}"
 
 
 def clock_text(t_ns: int) -> str:

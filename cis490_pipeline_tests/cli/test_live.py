@@ -151,6 +151,147 @@ def test_ctrl_c_ends_live_cleanly(data):
     assert b"Traceback" not in out + err
 
 
+def piped(*arguments, lines):
+    return subprocess.run(
+        command("live", "-", "--plain", "--model", "mlp", *arguments),
+        input=b"".join(lines),
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def test_when_no_line_is_a_row_live_says_why_and_ends_with_1(data):
+    rows = map(as_line, device_rows(31))
+    wrapped = [json.dumps({"log": row.decode()}).encode() + b"\n" for row in rows]
+
+    done = piped("--data", data, lines=wrapped)
+
+    assert done.returncode == 1
+    last = done.stderr.decode().splitlines()[-4:]
+    assert last[0] == f"no row could be used: {len(wrapped)} lines are no rows"
+    assert "the row is wrapped in the field `log`" in last[1]
+
+
+def test_without_any_row_live_ends_with_1(data):
+    done = piped("--data", data, lines=[])
+
+    assert done.returncode == 1
+    assert b"no row came" in done.stderr
+
+
+def test_a_closed_standard_input_is_one_clear_error(data):
+    shell = " ".join(["exec", '"$@"', "<&-"])
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", shell, "sh", *command("live", "-", "--data", data)],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+    assert done.returncode == 2
+    assert b"standard input is closed" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_full_disk_under_out_ends_nothing_and_is_told(data):
+    done = piped("--data", data, "--out", "/dev/full", lines=map(as_line, device_rows(60)))
+
+    assert done.returncode == 1
+    assert b"window 10:" in done.stdout
+    assert b"/dev/full: No space left on device" in done.stderr
+    assert b"/dev/full: " in done.stderr.splitlines()[-1]
+    assert b"lines were lost" in done.stderr.splitlines()[-1]
+
+
+def test_a_restart_goes_on_with_the_kept_calibration_and_says_so(data, tmp_path):
+    state = ("--data", data, "--state", str(tmp_path / "state"))
+    rows = [as_line(row) for row in device_rows(60)]
+
+    first = piped(*state, lines=rows)
+    second = piped(*state, lines=rows)
+    without = piped("--data", data, lines=rows)
+
+    assert b"which are kept in" in first.stderr
+    assert b"window 3:" in first.stdout
+    assert b"window 2:" not in first.stdout
+    assert b"calibrated as kept in" in second.stderr
+    assert b"no second one is taken" in second.stderr
+    assert b"window 0:" in second.stdout
+    assert b"after a restart by 15 s of then, infected or not: --state DIR" in without.stderr
+
+
+def test_a_damaged_kept_calibration_is_refused(plain: Cli, data, tmp_path):
+    (tmp_path / "calibration.json").write_text("{}")
+
+    done = plain("live", "-", "--data", data, "--state", str(tmp_path))
+
+    assert done.code == 2
+    assert "remove it to calibrate the device again" in done.err
+
+
+def test_a_record_and_a_state_are_not_both_taken(plain: Cli, data, tmp_path):
+    done = plain(
+        "live", "-", "--data", data, "--state", str(tmp_path), "--calibration", "record.json"
+    )
+
+    assert done.code == 2
+    assert "--calibration and --state both name a calibration" in done.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_removes_the_socket_and_ends_with_0(data, tmp_path, number):
+    path = tmp_path / "rows.sock"
+    process = subprocess.Popen(
+        command("live", f"unix:{path}", "--data", data, "--plain", "--model", "mlp"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    was_there = path.is_socket()
+
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+
+    assert was_there
+    assert process.returncode == 0
+    assert not path.exists()
+    assert b"ended after 0 windows" in err
+
+
+def test_the_socket_is_removed_when_an_output_cannot_be_opened(plain: Cli, data, tmp_path):
+    path = tmp_path / "rows.sock"
+
+    done = plain("live", f"unix:{path}", "--data", data, "--out", str(tmp_path / "a" / "\0"))
+
+    assert done.code != 0
+    assert not path.exists()
+
+
+def test_standard_output_that_nothing_reads_ends_no_run_with_another_output(data, tmp_path):
+    reading, writing = os.pipe()
+    out = tmp_path / "out.jsonl"
+    rows = b"".join(map(as_line, device_rows(60)))
+
+    process = subprocess.Popen(
+        command("live", "-", "--data", data, "--plain", "--model", "mlp", "--out", str(out)),
+        stdin=subprocess.PIPE,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    os.close(writing)
+    os.close(reading)
+    _, err = process.communicate(rows, timeout=120)
+
+    assert len(windows(out.read_text())) == 8
+    assert b"standard output: nothing reads it" in err
+    assert process.returncode == 1
+
+
 @pytest.mark.parametrize("module", ["live.engine", "live.bundle", "live.run", "cli.live"])
 def test_live_loads_none_of_the_heavy_libraries(module: str) -> None:
     assert loaded_by(f"import cis490_pipeline.{module}").isdisjoint(HEAVY)

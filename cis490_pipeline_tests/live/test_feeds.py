@@ -203,21 +203,120 @@ def test_rows_of_several_connections_arrive(kind, tmp_path):
     assert not (tmp_path / "rows").exists()
 
 
-def test_one_connection_too_many_is_closed_and_told_of():
-    feed = SocketFeed("tcp:127.0.0.1:0")
+def connected(feed, n):
     port = int(feed.name.rpartition(":")[2])
-    connections = [
-        socket.create_connection(("127.0.0.1", port)) for _ in range(MAX_CONNECTIONS + 1)
-    ]
-    told = []
-    while not told:
-        told = feed.poll(5)
+    return [socket.create_connection(("127.0.0.1", port)) for _ in range(n)]
 
-    assert f"closed: {MAX_CONNECTIONS} others are open" in str(told[0])
-    assert connections[-1].recv(1) == b""
-    for connection in connections:
+
+def test_idle_connections_lock_no_recorder_out():
+    now = [0.0]
+    feed = SocketFeed("tcp:127.0.0.1:0", clock=lambda: now[0])
+    idle = connected(feed, MAX_CONNECTIONS)
+    drained(feed)
+    now[0] = 30.0
+    row = next(device_rows(1))
+
+    (recorder,) = connected(feed, 1)
+    recorder.sendall(as_line(row))
+    arrivals = []
+    while row not in arrivals:
+        arrivals += feed.poll(5)
+
+    told = [str(a) for a in arrivals if isinstance(a, RowFault)]
+    assert told == [
+        f"{feed.name} connection 1 line 0: closed after 30 s of silence: 16 others are open"
+    ]
+    for connection in [*idle, recorder]:
         connection.close()
     feed.close()
+
+
+def test_a_connection_that_sent_rows_outlives_many_that_never_did():
+    now = [0.0]
+    feed = SocketFeed("tcp:127.0.0.1:0", clock=lambda: now[0])
+    (recorder,) = connected(feed, 1)
+    rows = list(device_rows(1))
+    recorder.sendall(as_line(rows[0]))
+    while rows[0] not in feed.poll(5):
+        pass
+    now[0] = 100.0
+
+    others = connected(feed, 3 * MAX_CONNECTIONS)
+    drained(feed)
+    recorder.sendall(as_line(rows[1]))
+    arrivals = []
+    while rows[1] not in arrivals:
+        arrivals += feed.poll(5)
+
+    assert arrivals[-1] == rows[1]
+    for connection in [*others, recorder]:
+        connection.close()
+    feed.close()
+
+
+@pytest.mark.parametrize("address", ["tcp:[::1]:0", "tcp:::1:0"])
+def test_rows_arrive_over_ipv6(address):
+    feed = SocketFeed(address)
+    row = next(device_rows(1))
+    port = int(feed.name.rpartition(":")[2])
+
+    with socket.create_connection(("::1", port)) as connection:
+        connection.sendall(as_line(row))
+        arrivals = []
+        while not arrivals:
+            arrivals = feed.poll(5)
+
+    assert arrivals == [row]
+    assert feed.name == f"tcp:[::1]:{port}"
+    feed.close()
+
+
+def test_the_socket_of_a_monitor_that_came_after_is_not_removed(tmp_path):
+    path = tmp_path / "rows"
+    first = SocketFeed(f"unix:{path}")
+    path.unlink()
+    second = SocketFeed(f"unix:{path}")
+
+    first.close()
+
+    assert path.is_socket()
+    second.close()
+    assert not path.exists()
+
+
+def test_what_is_no_stream_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.close(writing)
+    with pytest.raises(ConfigError, match="stdin cannot be read"):
+        StreamFeed(reading, "stdin")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(ConfigError, match="stdin is a folder"):
+        StreamFeed(folder, "stdin")
+    os.close(folder)
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ConfigError, match="standard input is closed"):
+        open_feed("-")
+
+
+def test_a_recordings_rows_are_there_and_a_devices_arrive_as_they_are_made(folder, tmp_path):
+    MadeEpisode().write(tmp_path / "other")
+    (archive,) = (tmp_path / "other").rglob("*.tar.zst")
+    growing = tmp_path / "growing"
+    growing.mkdir()
+    reading, writing = os.pipe()
+
+    paces = [
+        open_feed(str(archive)).pace,
+        open_feed(str(folder)).pace,
+        open_feed(str(archive), 4.0).pace,
+        open_feed(str(growing)).pace,
+        StreamFeed(reading, "stdin").pace,
+    ]
+
+    assert paces == [0, 0, 4, 1, 1]
+    os.close(reading)
+    os.close(writing)
 
 
 @pytest.mark.parametrize("address", ["tcp:0.0.0.0:5000", "tcp::5000", "tcp:192.0.2.1:5000"])
@@ -227,7 +326,8 @@ def test_rows_are_taken_on_loopback_only(address):
 
 
 @pytest.mark.parametrize(
-    "address", ["tcp:127.0.0.1", "unix:", "udp:127.0.0.1:5", "tcp:127.0.0.1:x"]
+    "address",
+    ["tcp:127.0.0.1", "unix:", "udp:127.0.0.1:5", "tcp:127.0.0.1:x", "tcp:127.0.0.1:70000"],
 )
 def test_what_is_no_address_is_named(address):
     with pytest.raises(ConfigError, match="wanted tcp:HOST:PORT or unix:PATH"):

@@ -1,8 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
-from cis490_pipeline.domain import NS_PER_S
+from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.events.contract import (
     Episode,
     PhaseNow,
@@ -27,6 +28,7 @@ class Script:
     """A feed of given arrivals, some at a time."""
 
     name = "e"
+    pace = 1.0
 
     def __init__(self, arrivals, at_once=97):
         self._pieces = [arrivals[i : i + at_once] for i in range(0, len(arrivals), at_once)]
@@ -52,6 +54,7 @@ class Collected:
     def __init__(self):
         self.events = []
         self.closed = False
+        self.n_dropped = 0
 
     def put(self, events, slot=None):
         self.events += decode(encode(events))
@@ -102,6 +105,50 @@ def test_json_lines_are_appended_and_hold_windows_states_and_notes(tmp_path):
     assert stages[0] == "calibrating"
     assert "running" in stages
     assert any(line["type"] == "note" and "calibrated" in line["text"] for line in lines)
+
+
+def test_a_full_disk_ends_no_run_and_is_told_by_the_other_outputs():
+    told, printed = [], []
+
+    ended = run(
+        Script(list(device_rows(60))),
+        [JsonLines(Path("/dev/full")), PlainLines(printed.append, "m")],
+        tell=told.append,
+    )
+
+    (report,) = ended.state.sinks
+    assert ended.state.n_windows == 8
+    assert report.trouble == "No space left on device"
+    assert report.n_lost > 8
+    assert told[0].startswith("/dev/full: No space left on device: ")
+    assert any("/dev/full: No space left on device" in line for line in printed)
+
+
+def test_a_monitor_that_was_stopped_for_long_closes_no_window_on_that_time():
+    rows = [r for r in device_rows(60) if r.source in (Source.GUEST, Source.NETFLOW)]
+    halves = rows[:330], rows[330:]
+    now = [0]
+
+    class Stopped(Script):
+        def poll(self, wait_s):
+            piece = super().poll(wait_s)
+            # A minute in which the process did not run, while rows waited.
+            now[0] += 60 * S if piece and piece[0] is halves[1][0] else 0
+            return piece
+
+    def ended(feed):
+        reports = []
+
+        class Windows(PlainLines):
+            def window(self, report):
+                reports.append(report)
+
+        engine = LiveEngine([make_model()], start_ns=feed.start_ns)
+        sink = Windows(lambda text: None, "m")
+        run_live(feed, engine, [sink], FaultTeller(print), clock_ns=lambda: now[0])
+        return [report.known_share for report in reports]
+
+    assert ended(Stopped(rows, at_once=10)) == ended(Script(rows, at_once=10))
 
 
 def test_plain_lines_tell_phase_votes_and_the_alarm_that_rises():

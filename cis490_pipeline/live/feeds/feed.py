@@ -30,6 +30,11 @@ class Feed(Protocol):
         """Whether no row will come any more."""
         ...
 
+    @property
+    def pace(self) -> float:
+        """Seconds of the device for each second here; 0 where rows are there already."""
+        ...
+
     def start_ns(self) -> int | None:
         """Where the recording says that its time begins, Unix ns; None if it does not."""
         ...
@@ -76,6 +81,11 @@ class PacedFeed:
     def ended(self) -> bool:
         """Whether all rows were given."""
         return not self._held and self._feed.ended
+
+    @property
+    def pace(self) -> float:
+        """Times its own pace at which the recording is given."""
+        return self._speed
 
     def start_ns(self) -> int | None:
         """Of the feed."""

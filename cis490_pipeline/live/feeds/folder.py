@@ -92,6 +92,11 @@ class FolderFeed:
         """Whether the recording is complete and all of it was given."""
         return self._ended
 
+    @property
+    def pace(self) -> float:
+        """1 while the folder grows; 0 for a complete one."""
+        return 0.0 if (self.folder / DONE).exists() else 1.0
+
     def start_ns(self) -> int | None:
         """Time of the first label, if there is one."""
         try:
@@ -176,6 +181,11 @@ class ArchiveFeed:
     def ended(self) -> bool:
         """Whether all rows were given."""
         return self._ended
+
+    @property
+    def pace(self) -> float:
+        """0: all rows are there."""
+        return 0.0
 
     def start_ns(self) -> int | None:
         """Time of the first label."""

@@ -22,7 +22,7 @@ def open_feed(source: str, speed: float | None = None) -> Feed:
     Raises
     ------
     ConfigError
-        If it is none of these, or a speed is asked of what has its own.
+        If it is none of these or cannot be read, or a speed is asked of what has its own.
     """
     recorded = _recorded(source)
     if recorded is not None:
@@ -30,6 +30,9 @@ def open_feed(source: str, speed: float | None = None) -> Feed:
     if speed is not None:
         raise ConfigError(f"--speed is for recordings; {source} comes at its own")
     if source == "-":
+        # A shell's `<&-` leaves Python without a standard input.
+        if sys.stdin is None:
+            raise ConfigError("standard input is closed; give it rows, or name another SOURCE")
         return StreamFeed(sys.stdin.fileno(), "stdin")
     return SocketFeed(source)
 

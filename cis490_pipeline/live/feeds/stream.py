@@ -7,30 +7,47 @@ import select
 import selectors
 import socket
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.live.feeds.feed import PIECE_BYTES, Arrival
 from cis490_pipeline.live.feeds.merge import OVERLONG
+from cis490_pipeline.live.line_hints import line_hint
 from cis490_pipeline.live.lines import LineAssembler
-from cis490_pipeline.live.rows import read_line
+from cis490_pipeline.live.rows import LiveRow, read_line
 from cis490_pipeline.store.one_row import RowFault
 
 MAX_CONNECTIONS: Final = 16
-"""At once; one more is closed as soon as it opens, and told of."""
+"""At once; one more takes the place of the one that has been silent for longest."""
+MAX_PORT: Final = 65535
 
 
 class StreamFeed:
     """Rows of an open file, such as standard input, until it ends."""
 
     def __init__(self, fd: int, name: str) -> None:
+        """Read an open file.
+
+        Raises
+        ------
+        ConfigError
+            If it is closed, or a folder.
+        """
+        try:
+            mode = os.fstat(fd).st_mode
+        except OSError as fault:
+            raise ConfigError(f"{name} cannot be read: {fault}; give it rows, or a file") from fault
+        if stat.S_ISDIR(mode):
+            raise ConfigError(f"{name} is a folder; wanted rows, or the folder as SOURCE")
         self._fd, self._name = fd, name
         self._lines = LineAssembler()
         self._ended = False
         # epoll and select know no files on disk, which never make a reader wait.
-        self._waits = not stat.S_ISREG(os.fstat(fd).st_mode)
+        self._waits = not stat.S_ISREG(mode)
 
     @property
     def name(self) -> str:
@@ -42,6 +59,11 @@ class StreamFeed:
         """Whether its end was read."""
         return self._ended
 
+    @property
+    def pace(self) -> float:
+        """0 for a file on disk, whose rows are all there; 1 where rows arrive as they are made."""
+        return 1.0 if self._waits else 0.0
+
     def start_ns(self) -> int | None:
         """Not known: the first row starts the time."""
         return None
@@ -50,24 +72,45 @@ class StreamFeed:
         """Give the lines that arrived."""
         if self._ended or (self._waits and not select.select([self._fd], [], [], wait_s)[0]):
             return []
-        piece = os.read(self._fd, PIECE_BYTES)
+        try:
+            piece = os.read(self._fd, PIECE_BYTES)
+        except BlockingIOError:
+            return []
+        except OSError as fault:
+            # A terminal that went away, a disk that fails: the rows end here.
+            self._ended = True
+            return [RowFault(self._name, self._lines.number, None, f"broke off: {fault}")]
         if piece:
             return list(_arrivals(self._lines.feed(piece), self._name))
         self._ended = True
         return list(_arrivals(self._lines.finish(), self._name))
 
     def close(self) -> None:
-        """Leave the file open: whoever opened it closes it."""
+        """Leave the file open: its opener closes it."""
+
+
+@dataclass
+class _Connection:
+    """One connection: its lines, when bytes came last, and whether a row ever did."""
+
+    place: str
+    heard_s: float
+    lines: LineAssembler = field(default_factory=LineAssembler)
+    sent_a_row: bool = False
 
 
 class SocketFeed:
-    """Rows from whoever connects; each connection has its own lines, all are one device.
+    """Rows of any client that connects; each connection has its own lines, all are one device.
 
-    Listens on loopback or on a Unix socket only: rows carry no password.
+    Listens on loopback or on a Unix socket only: rows carry no password. Connections that sit idle
+    lock no recorder out: where there are too many, the one that never sent a row, or else the one
+    that was silent for longest, makes room.
 
     Parameters
     ----------
-    address : ``tcp:HOST:PORT`` or ``unix:PATH``; port 0 takes a free one.
+    address : ``tcp:HOST:PORT`` (``tcp:[::1]:PORT`` for IPv6) or ``unix:PATH``; port 0 takes a free
+        one.
+    clock : of this machine; seconds.
 
     Raises
     ------
@@ -75,13 +118,15 @@ class SocketFeed:
         If the address is none, not loopback, or taken.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._path: Path | None = None
+        self._inode: int | None = None
         self._listener = self._listen(address)
         self._listener.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._open: dict[socket.socket, tuple[str, LineAssembler]] = {}
+        self._open: dict[socket.socket, _Connection] = {}
         self._n_accepted = 0
 
     @property
@@ -90,12 +135,17 @@ class SocketFeed:
         if self._path is not None:
             return f"unix:{self._path}"
         host, port = self._listener.getsockname()[:2]
-        return f"tcp:{host}:{port}"
+        return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
 
     @property
     def ended(self) -> bool:
-        """Never: somebody may connect."""
+        """Never: a client may connect."""
         return False
+
+    @property
+    def pace(self) -> float:
+        """1: rows arrive as they are made."""
+        return 1.0
 
     def start_ns(self) -> int | None:
         """Not known: the first row starts the time."""
@@ -118,7 +168,7 @@ class SocketFeed:
             self._drop(connection)
         self._selector.close()
         self._listener.close()
-        if self._path is not None:
+        if self._path is not None and _inode(self._path) == self._inode:
             self._path.unlink(missing_ok=True)
 
     def _listen(self, address: str) -> socket.socket:
@@ -127,15 +177,16 @@ class SocketFeed:
             if kind == "unix" and rest:
                 return self._listen_unix(Path(rest))
             host, _, port = rest.rpartition(":")
-            if kind == "tcp" and port.isdecimal():
-                _require_loopback(host)
-                return socket.create_server((host, int(port)))
+            if kind == "tcp" and port.isdecimal() and int(port) <= MAX_PORT:
+                host = _loopback(host)
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                return socket.create_server((host, int(port)), family=family)
         except OSError as fault:
             raise ConfigError(f"cannot listen on {address}: {fault}") from fault
         raise ConfigError(f"{address!r} is no address; wanted tcp:HOST:PORT or unix:PATH")
 
     def _listen_unix(self, path: Path) -> socket.socket:
-        # What a killed run left behind; anything else there is somebody's.
+        # What a killed run left behind; anything else there is in use.
         if path.is_socket() and not _answers(path):
             path.unlink()
         listener = socket.socket(socket.AF_UNIX)
@@ -146,34 +197,51 @@ class SocketFeed:
             raise
         path.chmod(0o600)
         listener.listen()
-        self._path = path
+        self._path, self._inode = path, _inode(path)
         return listener
 
     def _accept(self) -> list[Arrival]:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError as fault:
+            # The client is gone already, or this process may open no more files.
+            return [RowFault(self.name, 0, None, f"a connection was not taken: {fault}")]
+        told = self._make_room() if len(self._open) >= MAX_CONNECTIONS else []
         self._n_accepted += 1
-        place = f"{self.name} connection {self._n_accepted}"
-        if len(self._open) >= MAX_CONNECTIONS:
-            connection.close()
-            return [RowFault(place, 0, None, f"closed: {MAX_CONNECTIONS} others are open")]
         connection.setblocking(False)
-        self._open[connection] = place, LineAssembler()
+        place = f"{self.name} connection {self._n_accepted}"
+        self._open[connection] = _Connection(place, self._clock())
         self._selector.register(connection, selectors.EVENT_READ)
-        return []
+        return told
+
+    def _make_room(self) -> list[Arrival]:
+        """Close the connection that is missed least."""
+        idle = min(self._open, key=lambda c: (self._open[c].sent_a_row, self._open[c].heard_s))
+        closing = self._open[idle]
+        silent_s = self._clock() - closing.heard_s
+        self._drop(idle)
+        problem = f"closed after {silent_s:.0f} s of silence: {MAX_CONNECTIONS} others are open"
+        return [RowFault(closing.place, closing.lines.number, None, problem)]
 
     def _receive(self, connection: socket.socket) -> list[Arrival]:
-        place, lines = self._open[connection]
+        # One that made room in this very look has no lines any more.
+        if connection not in self._open:
+            return []
+        state = self._open[connection]
         try:
             piece = connection.recv(PIECE_BYTES)
         except BlockingIOError:
             return []
         except OSError as fault:
             self._drop(connection)
-            return [RowFault(place, lines.number, None, f"broke off: {fault}")]
-        if piece:
-            return list(_arrivals(lines.feed(piece), place))
-        self._drop(connection)
-        return list(_arrivals(lines.finish(), place))
+            return [RowFault(state.place, state.lines.number, None, f"broke off: {fault}")]
+        if not piece:
+            self._drop(connection)
+            return list(_arrivals(state.lines.finish(), state.place))
+        arrivals = list(_arrivals(state.lines.feed(piece), state.place))
+        state.heard_s = self._clock()
+        state.sent_a_row |= any(isinstance(arrival, LiveRow) for arrival in arrivals)
+        return arrivals
 
     def _drop(self, connection: socket.socket) -> None:
         self._selector.unregister(connection)
@@ -185,19 +253,33 @@ def _arrivals(lines: Iterator[tuple[int, bytes | None]], place: str) -> Iterator
     for number, line in lines:
         if line is None:
             yield RowFault(place, number, None, OVERLONG)
-        else:
-            yield read_line(line, place=place, number=number)
+            continue
+        read = read_line(line, place=place, number=number)
+        hint = line_hint(line) if isinstance(read, RowFault) else None
+        if hint is not None and isinstance(read, RowFault):
+            read = replace(read, problem=f"{read.problem}; {hint}")
+        yield read
 
 
-def _require_loopback(host: str) -> None:
+def _loopback(host: str) -> str:
+    """Return the address of this machine that a host means, without brackets."""
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(host.strip("[]")).is_loopback:
-            return
-    if host != "localhost":
-        raise ConfigError(
-            f"rows are taken on loopback only, got {host!r}: they carry no password. "
-            "Listen on tcp:127.0.0.1:PORT and forward the port, for example with ssh -R"
-        )
+        if ipaddress.ip_address(bare).is_loopback:
+            return bare
+    if host == "localhost":
+        return host
+    raise ConfigError(
+        f"rows are taken on loopback only, got {host!r}: they carry no password. "
+        "Listen on tcp:127.0.0.1:PORT and forward the port, for example with ssh -R"
+    )
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _answers(path: Path) -> bool:
