@@ -20,7 +20,7 @@ Rules
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cis490_pipeline.domain import NS_PER_S, Source
@@ -136,7 +136,9 @@ class DeviceClock:
             self._set_aside(row, self.now_ns(mono_ns))
             return _NOTHING
         if self._opening is None:
-            return self._follow(HeldRow(row, mono_ns, self.now_ns(mono_ns), self._n_arrived))
+            now = self.now_ns(mono_ns)
+            assert now is not None, "the time has begun"
+            return self._follow(HeldRow(row, mono_ns, now, self._n_arrived), now)
         first = self._opening.add(row, mono_ns, self._n_arrived)
         for held in self._opening.overflow():
             self._set_aside(held.row, None)
@@ -197,25 +199,30 @@ class DeviceClock:
         """Begin the time at a row, and place all rows that were held."""
         assert self._opening is not None
         log, self._opening = self._opening.log, None
-        held = next(held for held in log if held.row is first)
-        placed = [self._accept([held])]
-        for other in log:
-            if other is not held:
-                now = self.now_ns(other.mono_ns)
-                placed.append(self._follow(HeldRow(other.row, other.mono_ns, now, other.order)))
+        begins = next(held for held in log if held.row is first)
+        placed = [self._accept([begins])]
+        for held in log:
+            now = self.now_ns(held.mono_ns)
+            assert now is not None, "the time has begun"
+            if held.order > begins.order:
+                placed.append(self._follow(replace(held, now_ns=now), now))
+            elif held.row.source is not first.source:
+                # It came before the time began, and tells nothing of an offset.
+                placed.append(self._follow(held, now))
+            elif held is not begins:
+                self._set_aside(held.row, now)
         return _together(placed)
 
-    def _follow(self, held: HeldRow) -> Placement:
-        assert held.now_ns is not None, "the time has begun"
+    def _follow(self, held: HeldRow, now_ns: int) -> Placement:
         state = self.sources[held.row.source]
-        state.heard_ns = held.now_ns
+        state.heard_ns = now_ns
         if state.is_repeated(held.row):
             state.n_repeated += 1
             return _NOTHING
         if state.is_out_of_order(held.row):
             state.n_out_of_order += 1
             return _NOTHING
-        if state.fits(held.row.t_wall_ns, held.now_ns, AGREE_NS):
+        if state.fits(held.row.t_wall_ns, now_ns, AGREE_NS):
             return self._accept([*state.merged(held.row.t_wall_ns), held])
         timeline = hold(state.timelines, held)
         return self._decide(state, timeline, held.mono_ns)
@@ -284,7 +291,8 @@ class DeviceClock:
 
         Of a source that only begins: those that are alive still.
         """
-        asked = timeline.began.now_ns if state.has_time else now_ns
+        began = timeline.began.now_ns
+        asked = began if state.has_time and began is not None else now_ns
         return [
             other
             for other in self._known()

@@ -147,7 +147,9 @@ class LiveState:
 
     def gist(self) -> tuple[object, ...]:
         """Return the fields whose change is reported; counters and ages are left out."""
-        health = tuple((s, said.health, said.offset_s) for s, said in self.sources.items())
+        health = tuple(
+            (s, said.health, said.offset_s, said.n_astray > 0) for s, said in self.sources.items()
+        )
         baseline = None if self.baseline is None else self.baseline.id
         sinks = tuple((sink.name, sink.trouble) for sink in self.sinks)
         return (self.stage, baseline, health, self.n_jumps, sinks)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,35 @@ def test_a_dashboard_is_told_predictions_phase_telemetry_and_states():
     assert calibration[-1] == "ok"
     t_s = [t for e in of[Telemetry] for t in e.t_s]
     assert t_s == [float(t) for t in range(21, 61)]
+
+
+def test_every_output_is_told_of_a_clock_that_is_off_and_of_rows_set_aside(tmp_path):
+    outbox, printed, out = Collected(), [], tmp_path / "out.jsonl"
+    rows = [r for r in device_rows(40) if r.source in (Source.GUEST, Source.NETFLOW)]
+    moved = [
+        replace(row, t_wall_ns=row.t_wall_ns + 20 * S) if row.source is Source.NETFLOW else row
+        for row in rows
+    ]
+    stray = replace(rows[0], t_wall_ns=4 * 10**18)
+
+    ended = run(
+        Script([stray, *moved]),
+        [
+            JsonLines(out),
+            Publishing(outbox, "e", ["m"], "m", None),
+            PlainLines(printed.append, "m"),
+        ],
+    )
+
+    last = [json.loads(line) for line in out.read_text().splitlines()][-1]["sources"]["netflow"]
+    (told,) = {
+        e.why for e in outbox.events if isinstance(e, SourceState) and e.state == "clock_jump"
+    }
+    assert (last["clock_offset_s"], last["astray"], last["rows"]) == (20.0, 1, 400)
+    assert told == "its clock is +20.0 s off and corrected; 1 rows set aside"
+    assert "netflow alive (clock +20.0 s) (1 rows set aside)" in printed[-1]
+    assert any("the clock of netflow is 20.0 s ahead of that of guest" in line for line in printed)
+    assert ended.state.sources[Source.NETFLOW].offset_s == 20.0
 
 
 def test_telemetry_is_in_the_channels_own_units():
