@@ -71,6 +71,10 @@ class DatasetError(PipelineError):
     """A dataset's files are missing, changed, or not what their manifest says."""
 
 
+class GateError(DatasetError):
+    """A blocking check of an artefact fails: nothing is made from it until its cause is gone."""
+
+
 class CheckpointError(PipelineError):
     """A checkpoint is damaged, incomplete or of an unknown version."""
 

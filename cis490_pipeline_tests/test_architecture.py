@@ -170,3 +170,12 @@ def test_commands_print_on_consoles_that_read_no_markup(path: Path) -> None:
     # The live view draws Text objects alone; the leaderboard's table escapes what it prints.
     if path.name not in ("options.py", "live.py", "tables.py"):
         assert "Console" not in called(path)
+
+
+MAKER = "experiment/making.py"
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_stages_are_made_in_one_place_which_asks_the_checks(path: Path) -> None:
+    if path != PACKAGE / MAKER:
+        assert "ensure" not in called(path)

@@ -19,6 +19,7 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.experiment.calibration import calibrate_host
 from cis490_pipeline.experiment.corpus import corpus_stages
 from cis490_pipeline.experiment.dataset import ValidationIndex
+from cis490_pipeline.experiment.making import make_stages
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.calibration_record import CalibrationRecord, write_record
 
@@ -67,8 +68,8 @@ def calibrate(
     """
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
-        for stage in (*corpus_stages(workspace), ValidationIndex(workspace, Recipe(recipe))):
-            stage.ensure()
+        index = ValidationIndex(workspace, Recipe(recipe))
+        make_stages((*corpus_stages(workspace), index))
         record = calibrate_host(
             workspace,
             Recipe(recipe),

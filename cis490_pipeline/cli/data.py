@@ -22,6 +22,8 @@ from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe, Variant, Verdict
 from cis490_pipeline.experiment.corpus import ValidationSweep, corpus_stages
 from cis490_pipeline.experiment.dataset import ValidationIndex, dataset_stages
+from cis490_pipeline.experiment.gates import require_passed
+from cis490_pipeline.experiment.making import make_stages
 from cis490_pipeline.experiment.single import extract_single
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.files import read_table, write_parquet
@@ -53,7 +55,7 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
         stage = ValidationSweep(workspace)
-        outcome = stage.ensure()
+        (outcome,) = make_stages((stage,))
     frame = read_table(workspace.paths.validation)
     left_out = {
         "skipped_index_rows": int(outcome.numbers.get("index_rows_skipped") or 0),
@@ -166,10 +168,8 @@ def extract(
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
         if episode is None:
-            outcomes = [stage.ensure() for stage in corpus_stages(workspace)]
-            outcomes += [
-                stage.ensure(force=force) for stage in dataset_stages(workspace, Recipe(recipe))
-            ]
+            outcomes = make_stages(corpus_stages(workspace))
+            outcomes += make_stages(dataset_stages(workspace, Recipe(recipe)), force=force)
             result: dict[str, Any] = {
                 outcome.record.key: {"why": outcome.why, **outcome.numbers} for outcome in outcomes
             }
@@ -192,14 +192,14 @@ def split(recipe: str, as_json: bool, **flags: Any) -> int:
     """Show the sides of a split: counts, exclusions by reason, what was never tested."""
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
-        for stage in corpus_stages(workspace):
-            stage.ensure()
         index = ValidationIndex(workspace, Recipe(recipe))
-        index.ensure()
+        make_stages((*corpus_stages(workspace), index), checked=False)
     summary = index.split().summary()
     if as_json:
         print_json(summary)
-        return 0
-    for name in ("recipe", "counts", "excluded", "selected_on", "untested_profiles", "shared"):
-        click.echo(f"{name}: {summary[name]}")
+    else:
+        for name in ("recipe", "counts", "excluded", "selected_on", "untested_profiles", "shared"):
+            click.echo(f"{name}: {summary[name]}")
+    # Shown first: it is what a person looks at to find out why a check of the split fails.
+    require_passed((index,))
     return 0

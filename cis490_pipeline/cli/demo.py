@@ -34,7 +34,9 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import ConfigError, EventError, PipelineError
 from cis490_pipeline.events.contract import Event
 from cis490_pipeline.events.publisher import Publisher
+from cis490_pipeline.experiment.making import make_stages
 from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
+from cis490_pipeline.experiment.stage import UP_TO_DATE
 from cis490_pipeline.experiment.workspace import Workspace
 
 _PORT: Final = 8447
@@ -89,10 +91,12 @@ def demo(
 
 
 def _make_models(workspace: Workspace) -> None:
-    for stage in (*corpus_stages(workspace), *recipe_stages(workspace, Recipe.HOST)):
-        outcome = stage.ensure()
-        if outcome.made:
-            stderr.print(f"made {stage.key}", style="dim")
+    def announce(key: str, why: str) -> None:
+        if why != UP_TO_DATE:
+            stderr.print(f"made {key}", style="dim")
+
+    stages = (*corpus_stages(workspace), *recipe_stages(workspace, Recipe.HOST))
+    make_stages(stages, announce=announce)
 
 
 class _Once:

@@ -27,6 +27,7 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.experiment.corpus import ValidationSweep, corpus_stages
 from cis490_pipeline.experiment.dataset import dataset_stages
+from cis490_pipeline.experiment.making import make_stages
 from cis490_pipeline.experiment.provenance import commit, machine
 from cis490_pipeline.experiment.stage import Stage
 from cis490_pipeline.experiment.workspace import Workspace
@@ -127,7 +128,7 @@ def _verdicts(workspace: Workspace) -> pl.DataFrame:
     stage = ValidationSweep(workspace)
     if stage.record() is None or stage.covers_this_store():
         with contextlib.suppress(OSError):
-            stage.ensure()
+            make_stages((stage,))
             return read_table(workspace.paths.validation)
     return stage.sweep().frame
 

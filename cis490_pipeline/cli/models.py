@@ -21,7 +21,9 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.experiment.drawing import draw_report
 from cis490_pipeline.experiment.evaluation import EvaluationReport
+from cis490_pipeline.experiment.gates import require_passed
 from cis490_pipeline.experiment.leaderboard import Leaderboard
+from cis490_pipeline.experiment.making import make_stages
 from cis490_pipeline.experiment.pipeline import corpus_stages, dataset_stages
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
@@ -48,13 +50,12 @@ def train(
     results: dict[str, Any] = {}
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
-        for stage in (*corpus_stages(workspace), *dataset_stages(workspace, Recipe(recipe))):
-            stage.ensure()
+        make_stages((*corpus_stages(workspace), *dataset_stages(workspace, Recipe(recipe))))
         for model, seed in product(chosen_models(architectures, variants), range(seeds)):
             checkpoint = TrainedCheckpoint(
                 workspace, Recipe(recipe), *model, seed=workspace.settings.seed + seed
             )
-            outcome = checkpoint.ensure(force=force)
+            (outcome,) = make_stages((checkpoint,), force=force)
             results[checkpoint.full_name] = {
                 "why": outcome.why,
                 "path": str(checkpoint.folder),
@@ -91,6 +92,8 @@ def evaluate(
     results = {}
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
+        # What a gate holds cannot be trained first either.
+        require_passed(dataset_stages(workspace, Recipe(recipe)))
         for model, seed in product(chosen_models(architectures, variants), range(seeds)):
             stage = EvaluationReport(
                 workspace, Recipe(recipe), *model, seed=workspace.settings.seed + seed
@@ -103,7 +106,7 @@ def evaluate(
                     f"first: cis490 train --split {recipe} --model {stage.architecture}"
                     + (f" --seeds {seeds}" if seeds > 1 else "")
                 )
-            stage.ensure()
+            make_stages((stage,))
             results[stage.full_name] = read_json(stage.report_path)
     if as_json:
         print_json(results)
@@ -130,8 +133,9 @@ def report(recipe: str, open_report: bool, as_json: bool, **flags: Any) -> int:
     with progress_bars() as progress:
         workspace = Workspace(Settings.load(**flags), progress)
         stage = Leaderboard(workspace, Recipe(recipe))
+        require_passed(dataset_stages(workspace, Recipe(recipe)))
         if stage.inputs() is not None:
-            stage.ensure()
+            make_stages((stage,))
         elif workspace.paths.leaderboard(recipe).is_file():
             draw_report(workspace.paths, Recipe(recipe))
         else:

@@ -16,8 +16,9 @@ from cis490_pipeline.cli.options import (
 from cis490_pipeline.cli.tables import print_leaderboard
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
+from cis490_pipeline.experiment.making import made_keys, make_stages
 from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
-from cis490_pipeline.experiment.verify import require_passed
+from cis490_pipeline.experiment.stage import UP_TO_DATE
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.files import read_json
 
@@ -57,7 +58,7 @@ def run(recipe: str, dagster: bool, open_report: bool, as_json: bool, **flags: A
 
 
 def _say(key: str, why: str) -> None:
-    style = "dim" if why == "up to date" else None
+    style = "dim" if why == UP_TO_DATE else None
     stderr.print(f"{key:<44} {why}", style=style, soft_wrap=True)
 
 
@@ -69,11 +70,5 @@ def _with_dagster(workspace: Workspace, recipe: str) -> list[str]:
 
 
 def _alone(workspace: Workspace, recipe: str) -> list[str]:
-    made = []
-    for stage in (*corpus_stages(workspace), *recipe_stages(workspace, Recipe(recipe))):
-        outcome = stage.ensure()
-        _say(stage.key, outcome.why)
-        require_passed(workspace, Recipe(recipe), stage.key)
-        if outcome.made:
-            made.append(stage.key)
-    return made
+    stages = (*corpus_stages(workspace), *recipe_stages(workspace, Recipe(recipe)))
+    return made_keys(make_stages(stages, announce=_say))

@@ -18,7 +18,7 @@ from cis490_pipeline.cli.options import (
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import ConfigError
-from cis490_pipeline.experiment.stale import Artefact, make_again, survey
+from cis490_pipeline.experiment.stale import Artefact, make_again, require_sound, survey
 from cis490_pipeline.experiment.workspace import Workspace
 
 splits_option = click.option(
@@ -92,8 +92,9 @@ def backfill(
 ) -> int:
     """Make again what `cis490 stale` lists, from the root down, and nothing else.
 
-    Interrupted, it goes on when it is called again. With --url the runs are Dagster's; the code
-    there is loaded anew first. Exit code 1 if a run there failed.
+    Interrupted, it goes on when it is called again. What is up to date must still pass its checks:
+    while one fails, nothing is made from it, and the exit code is 2. With --url the runs are
+    Dagster's; the code there is loaded again first. Exit code 1 if a run there failed.
     """
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
@@ -102,6 +103,8 @@ def backfill(
         result: dict[str, Any] = {"planned": [asdict(artefact) for artefact in plan]}
         if dry_run or not plan:
             result["made"] = []
+            for recipe in () if dry_run else chosen:
+                require_sound(workspace, recipe)
         elif url is not None:
             result |= _launched(url, plan, wait)
         else:
@@ -147,6 +150,7 @@ def _made_here(workspace: Workspace, recipes: tuple[Recipe, ...], dagster: bool)
     for recipe in recipes:
         wanted = [artefact for artefact in survey(workspace, (recipe,)) if artefact.wanted]
         if not wanted:
+            require_sound(workspace, recipe)
             continue
         stderr.print(f"split {recipe}: {len(wanted)} artefacts")
         if dagster:

@@ -16,6 +16,7 @@ from cis490_pipeline.cli.study_tables import print_study
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.experiment.dataset import ValidationIndex
+from cis490_pipeline.experiment.making import make_stages
 from cis490_pipeline.experiment.pipeline import corpus_stages
 from cis490_pipeline.experiment.studies.study import Asked, Section, Study, default_models
 from cis490_pipeline.experiment.workspace import Workspace
@@ -50,8 +51,8 @@ def study(
     """
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
-        for stage in (*corpus_stages(workspace), ValidationIndex(workspace, Recipe(recipe))):
-            stage.ensure()
+        index = ValidationIndex(workspace, Recipe(recipe))
+        make_stages((*corpus_stages(workspace), index))
         views = [Variant(v) for v in dict.fromkeys(variants)] or [Variant.REALISTIC]
         models = (
             [(Architecture(a), view) for a in dict.fromkeys(architectures) for view in views]
@@ -60,7 +61,7 @@ def study(
         )
         wanted = tuple(Section(s) for s in dict.fromkeys(sections)) or tuple(Section)
         asked = Asked(models=tuple(models), sections=wanted)
-        outcome = Study(workspace, Recipe(recipe), asked).ensure()
+        (outcome,) = make_stages((Study(workspace, Recipe(recipe), asked),))
     path = workspace.paths.study(recipe)
     found = read_json(path)
     if as_json:

@@ -14,6 +14,7 @@ from cis490_pipeline.cli.options import (
 )
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, Recipe, Variant
+from cis490_pipeline.experiment.making import make_stages
 from cis490_pipeline.experiment.pipeline import corpus_stages, dataset_stages
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
@@ -45,8 +46,7 @@ def tune(
 
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
-        for stage in (*corpus_stages(workspace), *dataset_stages(workspace, Recipe(recipe))):
-            stage.ensure()
+        make_stages((*corpus_stages(workspace), *dataset_stages(workspace, Recipe(recipe))))
         model = TrainedCheckpoint(
             workspace, Recipe(recipe), Architecture(architecture), Variant(variant)
         )

@@ -13,7 +13,7 @@ from cis490_pipeline.evaluation.predictions import matrices_of, prediction_frame
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
 from cis490_pipeline.experiment.calibration import HostRecords, host_records
 from cis490_pipeline.experiment.dataset import FeatureShards, RecipeStage, ValidationIndex
-from cis490_pipeline.experiment.stage import Made
+from cis490_pipeline.experiment.stage import Made, Stage
 from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.features.calibration import CalibrationMode, Scaling
 from cis490_pipeline.features.dataset import fit_calibrator, load_windows, window_keys
@@ -61,6 +61,11 @@ class CalibrationAblation(RecipeStage):
     def scope(self) -> str:
         """A scope of its own: it is made while the recipe's lock is held."""
         return f"{self.recipe}_ablation"
+
+    def above(self) -> tuple[Stage, ...]:
+        """Return the split and the summaries."""
+        recipe = self.recipe
+        return (ValidationIndex(self.workspace, recipe), FeatureShards(self.workspace, recipe))
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of data, split, features, code versions and settings."""

@@ -116,7 +116,10 @@ class GridShards(Stage):
     """``corpus/grid_shards``: the time-major 10 Hz grid of every usable episode."""
 
     key = "corpus/grid_shards"
-    upstream = (ValidationSweep.key,)
+
+    def above(self) -> tuple[Stage, ...]:
+        """Return the verdicts."""
+        return (ValidationSweep(self.workspace),)
 
     @cached_property
     def folder(self) -> Path:

@@ -112,7 +112,10 @@ class _WindowStage(RecipeStage):
     """What feature and tensor shards share: the same inputs, the same numbers."""
 
     kind: InputKind
-    upstream = (ValidationIndex.key,)
+
+    def above(self) -> tuple[Stage, ...]:
+        """Return the split."""
+        return (ValidationIndex(self.workspace, self.recipe),)
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of the split, the grids and what a feature means."""

@@ -20,7 +20,7 @@ from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
 from cis490_pipeline.experiment.alarm import alarm_inputs
 from cis490_pipeline.experiment.corpus import GridShards
 from cis490_pipeline.experiment.dataset import ValidationIndex
-from cis490_pipeline.experiment.stage import Made
+from cis490_pipeline.experiment.stage import Made, Stage
 from cis490_pipeline.experiment.training import ModelStage, TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.checked_baselines import checked_baselines
@@ -62,10 +62,9 @@ class EvaluationReport(ModelStage):
         """Asset key with slashes."""
         return self.key_of("eval_report")
 
-    @property
-    def upstream(self) -> tuple[str, ...]:
-        """The split and the checkpoint."""
-        return (ValidationIndex.key, self.checkpoint.key)
+    def above(self) -> tuple[Stage, ...]:
+        """Return the split and the checkpoint."""
+        return (ValidationIndex(self.workspace, self.recipe), self.checkpoint)
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of the checkpoint, the split, and the way numbers are computed."""

@@ -21,10 +21,11 @@ from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, Valida
 from cis490_pipeline.experiment.drawing import checkpoint_summary, draw_report
 from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.host_identity import host_identity
+from cis490_pipeline.experiment.making import make_stages
 from cis490_pipeline.experiment.probes import RecipeProbes
 from cis490_pipeline.experiment.provenance import commit, machine
 from cis490_pipeline.experiment.robustness import Robustness
-from cis490_pipeline.experiment.stage import Made
+from cis490_pipeline.experiment.stage import Made, Stage
 from cis490_pipeline.experiment.studies.study import carried_study
 from cis490_pipeline.features.perturb import PERTURBATIONS_VERSION
 from cis490_pipeline.models.catalogue import MODELS
@@ -41,10 +42,13 @@ class Leaderboard(RecipeStage):
         """The report stages of all models of this recipe."""
         return [EvaluationReport(self.workspace, self.recipe, *model) for model in MODELS]
 
-    @property
-    def upstream(self) -> tuple[str, ...]:
-        """Every report."""
-        return tuple(stage.key for stage in self.reports)
+    def above(self) -> tuple[Stage, ...]:
+        """Return every report."""
+        return tuple(self.reports)
+
+    def gated_by(self) -> tuple[Stage, ...]:
+        """Return the reports that are compared: one that is out of date is left out."""
+        return tuple(report for stage in self.evaluated() for report in self.by_seed(stage))
 
     def evaluated(self) -> list[EvaluationReport]:
         """Return the report stages of this recipe that are up to date."""
@@ -132,7 +136,7 @@ class Leaderboard(RecipeStage):
             stage.name: seed_summary([read_json(s.report_path) for s in self.by_seed(stage)])
             for stage in stages
         }
-        CalibrationAblation(self.workspace, self.recipe).ensure()
+        make_stages((CalibrationAblation(self.workspace, self.recipe),))
         board = leaderboard(
             reports,
             probe_reports,
@@ -163,7 +167,7 @@ class Leaderboard(RecipeStage):
 
     def robustness(self, models: Collection[str]) -> dict[str, Any]:
         """Return what recording faults cost the models that are shown."""
-        Robustness(self.workspace, self.recipe).ensure()
+        make_stages((Robustness(self.workspace, self.recipe),))
         found: dict[str, Any] = read_json(self.workspace.paths.robustness(self.recipe))
         return {**found, "rows": [row for row in found["rows"] if row["model"] in models]}
 

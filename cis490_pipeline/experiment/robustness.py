@@ -14,7 +14,7 @@ from cis490_pipeline.evaluation.report import EVALUATION_VERSION
 from cis490_pipeline.evaluation.robustness import ROBUSTNESS_VERSION, robustness_rows
 from cis490_pipeline.experiment.corpus import GridShards
 from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, ValidationIndex
-from cis490_pipeline.experiment.stage import Made, Numbers
+from cis490_pipeline.experiment.stage import Made, Numbers, Stage
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.features.dataset import window_keys
 from cis490_pipeline.features.grid_store import GridStore
@@ -77,6 +77,11 @@ class Robustness(RecipeStage):
         """Checkpoints of this recipe that are up to date."""
         stages = [TrainedCheckpoint(self.workspace, self.recipe, *model) for model in MODELS]
         return [stage for stage in stages if stage.current() is not None]
+
+    def above(self) -> tuple[Stage, ...]:
+        """Return the split, the windows and the checkpoints that are up to date."""
+        of = (self.workspace, self.recipe)
+        return (ValidationIndex(*of), TensorShards(*of), *self.checkpoints)
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of checkpoints, windows and split, and how rows are spoilt and scored."""

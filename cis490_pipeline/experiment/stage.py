@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 import msgspec
 
@@ -20,6 +20,9 @@ from cis490_pipeline.experiment.shared import lock_of
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.store.files import atomic_write, file_sha256
 from cis490_pipeline.store.json_text import decode_json
+
+UP_TO_DATE: Final = "up to date"
+"""Why nothing was made."""
 
 Numbers = dict[str, int | float | str | bool | None]
 
@@ -61,10 +64,18 @@ class Stage(ABC):
         """Folder of the record: ``corpus``, or the recipe's name."""
         return "corpus"
 
+    def above(self) -> "tuple[Stage, ...]":
+        """Return the stages of the same scope it reads from."""
+        return ()
+
+    def gated_by(self) -> "tuple[Stage, ...]":
+        """Return those of `above` that it reads now: their checks must pass before it is made."""
+        return self.above()
+
     @property
     def upstream(self) -> tuple[str, ...]:
         """Keys of the stages of the same scope it reads from."""
-        return ()
+        return tuple(stage.key for stage in self.above())
 
     @abstractmethod
     def inputs(self) -> dict[str, str] | None:
@@ -152,7 +163,7 @@ class Stage(ABC):
             record = self.record()
             if why is None and record is not None and not force:
                 numbers = {**record.numbers, **self.nothing_done(record)}
-                return Outcome(record, made=False, why="up to date", numbers=numbers)
+                return Outcome(record, made=False, why=UP_TO_DATE, numbers=numbers)
             started = time.perf_counter()
             # Before the work: what changes meanwhile must be seen as changed the next time.
             inputs = self.inputs()

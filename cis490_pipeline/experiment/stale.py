@@ -4,18 +4,19 @@ What was never made is not stale: nobody asked for it. Staleness travels all the
 upper bound: what lies below something stale may turn out the same once that is made again.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.experiment.gates import require_passed
+from cis490_pipeline.experiment.making import Announce, made_keys, make_stages
 from cis490_pipeline.experiment.pipeline import corpus_stages, further_stages, recipe_stages
 from cis490_pipeline.experiment.record import Record
 from cis490_pipeline.experiment.stage import Stage
 from cis490_pipeline.experiment.training import FURTHER, TrainedCheckpoint
-from cis490_pipeline.experiment.verify import require_passed
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema, first_difference
 from cis490_pipeline.store.files import read_object
@@ -190,7 +191,7 @@ def _training_difference(stage: TrainedCheckpoint) -> str | None:
 def make_again(
     workspace: Workspace,
     recipe: Recipe,
-    announce: Callable[[str, str], None],
+    announce: Announce,
     only: Collection[str] | None = None,
 ) -> list[str]:
     """Make what is stale of the corpus and one split, and nothing else; no Dagster.
@@ -211,16 +212,28 @@ def make_again(
         If something cannot be made or does not hold; what was finished before is kept.
     """
     keys = wanted_keys(survey(workspace, (recipe,)))
-    made = []
-    for stage in (*corpus_stages(workspace), *_stages_of(workspace, recipe)):
-        if stage.key not in keys or (only is not None and stage.key not in only):
-            continue
-        outcome = stage.ensure()
-        announce(stage.key, outcome.why)
-        require_passed(workspace, recipe, stage.key)
-        if outcome.made:
-            made.append(stage.key)
+    stages = [
+        stage
+        for stage in (*corpus_stages(workspace), *_stages_of(workspace, recipe))
+        if stage.key in keys and (only is None or stage.key in only)
+    ]
+    made = made_keys(make_stages(stages, announce=announce))
+    require_sound(workspace, recipe)
     return made
+
+
+def require_sound(workspace: Workspace, recipe: Recipe) -> None:
+    """Ask the blocking checks of all that is made and up to date of one split.
+
+    What is up to date is not made again: only this finds that an earlier check of it failed.
+
+    Raises
+    ------
+    GateError
+        As `require_passed`.
+    """
+    stages = _stages_of(workspace, recipe)
+    require_passed(stage for stage in stages if stage.current() is not None)
 
 
 def wanted_keys(found: Iterable[Artefact]) -> set[str]:

@@ -20,7 +20,7 @@ from cis490_pipeline.experiment.dataset import (
     ValidationIndex,
 )
 from cis490_pipeline.experiment.provenance import commit
-from cis490_pipeline.experiment.stage import Made
+from cis490_pipeline.experiment.stage import Made, Stage
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.calibration import CalibrationMode, Scaling
 from cis490_pipeline.features.cleanliness import METHOD
@@ -104,10 +104,9 @@ class TrainedCheckpoint(ModelStage):
         """Asset key with slashes."""
         return self.key_of("checkpoint")
 
-    @property
-    def upstream(self) -> tuple[str, ...]:
-        """The split and the dataset."""
-        return (ValidationIndex.key, self.dataset.key)
+    def above(self) -> tuple[Stage, ...]:
+        """Return the split and the dataset."""
+        return (ValidationIndex(self.workspace, self.recipe), self.dataset)
 
     @property
     def folder(self) -> Path:

@@ -8,10 +8,11 @@ from typing import Final
 import polars as pl
 
 from cis490_pipeline.domain import PHASES, Architecture, Recipe, Side, Source, Variant
-from cis490_pipeline.errors import DatasetError, PipelineError
+from cis490_pipeline.errors import GateError, PipelineError
 from cis490_pipeline.experiment.calibration import fitted_check
 from cis490_pipeline.experiment.corpus import GridShards
 from cis490_pipeline.experiment.dataset import FeatureShards, TensorShards, ValidationIndex
+from cis490_pipeline.experiment.stage import Stage
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.copies import copies_on_two_sides
@@ -186,12 +187,17 @@ def class_presence(workspace: Workspace, recipe: Recipe) -> Finding:
 
 
 def golden_vectors(
-    workspace: Workspace, recipe: Recipe, architecture: Architecture, variant: Variant
+    workspace: Workspace,
+    recipe: Recipe,
+    architecture: Architecture,
+    variant: Variant,
+    *,
+    seed: int | None = None,
 ) -> Finding:
     """Check that the saved checkpoint reproduces its golden vectors."""
     from cis490_pipeline.models.registry import restore
 
-    stage = TrainedCheckpoint(workspace, recipe, architecture, variant)
+    stage = TrainedCheckpoint(workspace, recipe, architecture, variant, seed=seed)
     try:
         # Restoring compares the golden vectors, and refuses on the first that differs.
         checkpoint = stage.load()
@@ -203,14 +209,19 @@ def golden_vectors(
 
 
 def fitted_on_train(
-    workspace: Workspace, recipe: Recipe, architecture: Architecture, variant: Variant
+    workspace: Workspace,
+    recipe: Recipe,
+    architecture: Architecture,
+    variant: Variant,
+    *,
+    seed: int | None = None,
 ) -> Finding:
     """Check a checkpoint's calibration and cleanliness check against what train alone gives.
 
     Both are fitted anew, on the train side, and compared by digest: what was fitted on anything
     more is another. Weights are not trained again; see docs/concepts/leaks.md.
     """
-    stage = TrainedCheckpoint(workspace, recipe, architecture, variant)
+    stage = TrainedCheckpoint(workspace, recipe, architecture, variant, seed=seed)
     checkpoint = stage.load()
     used = checkpoint.calibrator
     calibrator = fit_calibrator(
@@ -257,6 +268,22 @@ class Check:
         except PipelineError as fault:
             return Finding(False, str(fault))
 
+
+_OF_A_MODEL: Final = (
+    (
+        "fitted_on_train_alone",
+        "Calibration and cleanliness check are those that train alone gives.",
+        fitted_on_train,
+    ),
+    (
+        "reproduces_golden_vectors",
+        "The saved checkpoint, loaded again, gives the probabilities it was saved with.",
+        golden_vectors,
+    ),
+)
+
+CHECKS_VERSION: Final = "1"
+"""Raised when a check asks something else, so that no kept pass stands for it."""
 
 CHECKS: Final[tuple[Check, ...]] = (
     Check(
@@ -316,22 +343,36 @@ CHECKS: Final[tuple[Check, ...]] = (
     *(
         Check(
             f"model/{architecture}/{variant}/checkpoint",
-            "fitted_on_train_alone",
-            "Calibration and cleanliness check are those that train alone gives.",
-            partial(fitted_on_train, architecture=architecture, variant=variant),
+            name,
+            promise,
+            partial(run, architecture=architecture, variant=variant),
         )
-        for architecture, variant in MODELS
-    ),
-    *(
-        Check(
-            f"model/{architecture}/{variant}/checkpoint",
-            "reproduces_golden_vectors",
-            "The saved checkpoint, loaded again, gives the probabilities it was saved with.",
-            partial(golden_vectors, architecture=architecture, variant=variant),
-        )
+        for name, promise, run in _OF_A_MODEL
         for architecture, variant in MODELS
     ),
 )
+
+
+def checks_of(stage: Stage) -> list[Check]:
+    """Return every blocking check of one artefact; those of a model's further seeds are its own."""
+    if isinstance(stage, TrainedCheckpoint):
+        return [
+            Check(
+                stage.key,
+                name,
+                promise,
+                partial(
+                    run, architecture=stage.architecture, variant=stage.variant, seed=stage.seed
+                ),
+            )
+            for name, promise, run in _OF_A_MODEL
+        ]
+    return [check for check in CHECKS if check.key == stage.key]
+
+
+def failure(check: Check, finding: Finding) -> str:
+    """Return what a person reads of a check that failed, the same wherever it was asked."""
+    return f"{check.key}: check {check.name} failed: {finding.text}"
 
 
 def require_passed(workspace: Workspace, recipe: Recipe, key: str) -> None:
@@ -339,13 +380,13 @@ def require_passed(workspace: Workspace, recipe: Recipe, key: str) -> None:
 
     Raises
     ------
-    DatasetError
+    GateError
         Naming each check that failed and what it found.
     """
     failed = [
-        f"{key}: check {check.name} failed: {finding.text}"
+        failure(check, finding)
         for check in CHECKS
         if check.key == key and not (finding := check.find(workspace, recipe)).passed
     ]
     if failed:
-        raise DatasetError("; ".join(failed))
+        raise GateError("; ".join(failed))

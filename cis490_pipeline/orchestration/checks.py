@@ -1,7 +1,7 @@
 """Checks: those that stop a recipe before a model is trained on it, and those that only warn.
 
-A check that failed in an earlier run does not stop a later, separate run; the training stage
-therefore asserts digests and "no leak" itself, on reading.
+Dagster stops only the run that a check fails in. Assets therefore ask the checks of all they are
+made of themselves, by `make_stages`: a gate holds in every later run, whatever that selects.
 """
 
 import warnings
@@ -11,6 +11,9 @@ import dagster as dg
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.experiment.arrivals import DRIFT, UPLOADS, sound_uploads
+from cis490_pipeline.experiment.dataset import RecipeStage
+from cis490_pipeline.experiment.gates import ask
+from cis490_pipeline.experiment.pipeline import recipe_stages
 from cis490_pipeline.experiment.verify import CHECKS, Check, Finding
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.orchestration.partitions import recipes
@@ -48,10 +51,11 @@ def _asset_checks(key: str, group: Sequence[Check]) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {chosen.name for chosen in context.selected_asset_check_keys}
-        for check in group:
-            if check.name in wanted:
-                finding = check.find(workspace, Recipe(context.partition_key))
-                yield _result(check, finding, dg.AssetCheckSeverity.ERROR)
+        recipe = Recipe(context.partition_key)
+        stage = next(s for s in recipe_stages(workspace, recipe) if s.key == key)
+        assert isinstance(stage, RecipeStage), "checks are of a recipe's artefacts"
+        for check, finding in ask(stage, [check for check in group if check.name in wanted]):
+            yield _result(check, finding, dg.AssetCheckSeverity.ERROR)
 
     return run_checks
 

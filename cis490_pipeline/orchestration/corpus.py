@@ -3,6 +3,7 @@
 import dagster as dg
 
 from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
+from cis490_pipeline.experiment.making import make_stages
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.orchestration.partitions import OWNER
@@ -19,7 +20,7 @@ from cis490_pipeline.store.validate import RULES_VERSION
 )
 def validation_sweep(workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[None]:
     """One row per shipped episode with its verdict; every later asset reads its episodes here."""
-    outcome = ValidationSweep(workspace).ensure()
+    (outcome,) = make_stages((ValidationSweep(workspace),), checked=False)
     return recorded(outcome, workspace, **columns_of(workspace.paths.validation))
 
 
@@ -33,4 +34,5 @@ def validation_sweep(workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeRe
 )
 def grid_shards(workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[None]:
     """Time-major 10 Hz grids of all usable episodes: 46 channels, log1p, uncalibrated."""
-    return recorded(GridShards(workspace).ensure(), workspace)
+    (outcome,) = make_stages((GridShards(workspace),), checked=False)
+    return recorded(outcome, workspace)

@@ -4,6 +4,7 @@ import dagster as dg
 
 from cis490_pipeline.domain import Recipe, Variant
 from cis490_pipeline.experiment.dataset import FeatureShards, TensorShards, ValidationIndex
+from cis490_pipeline.experiment.making import make_stages
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.orchestration.corpus import grid_shards, validation_sweep
@@ -43,7 +44,7 @@ def _dataset_asset(
     def dataset(
         context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
     ) -> dg.MaterializeResult[None]:
-        outcome = stage(workspace, Recipe(context.partition_key)).ensure()
+        (outcome,) = make_stages((stage(workspace, Recipe(context.partition_key)),), checked=False)
         tables = sorted(name for name in outcome.record.files if name.endswith(".parquet"))
         return recorded(outcome, workspace, **columns_of(workspace.paths.root / tables[0]))
 

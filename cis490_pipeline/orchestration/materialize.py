@@ -1,9 +1,10 @@
 """Materialize a recipe in this process, recorded where the UI reads it."""
 
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -11,17 +12,18 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.errors import GateError, PipelineError
 from cis490_pipeline.experiment.leaderboard import Leaderboard
+from cis490_pipeline.experiment.making import Announce
 from cis490_pipeline.experiment.pipeline import corpus_stages, recipe_stages
 from cis490_pipeline.experiment.stage import Stage
-from cis490_pipeline.experiment.stale import Artefact, make_again
+from cis490_pipeline.experiment.stale import Artefact, make_again, require_sound
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.orchestration.checks import checks
 from cis490_pipeline.orchestration.definitions import corpus_assets, recipe_assets
 
-Announce = Callable[[str, str], None]
-"""Called as ``announce(stage key, what happens to it)``."""
+_GATE_PREFIX: Final = f"{GateError.__module__}.{GateError.__qualname__}: "
+"""What Dagster puts before the message of an error that an asset raised."""
 
 
 @contextmanager
@@ -102,6 +104,7 @@ def materialize_recipe(
     with instance_of(workspace) as instance:
         done = _materialize(workspace, instance, shared, corpus_assets, None, announce)
         done += _materialize(workspace, instance, own, recipe_assets, recipe, announce)
+    require_sound(workspace, recipe)
     return done
 
 
@@ -161,7 +164,7 @@ def _materialize(
     if not result.success:
         if _interrupted(result):
             raise KeyboardInterrupt
-        raise PipelineError(_failure(result))
+        raise _fault(result)
     return list(wanted)
 
 
@@ -228,17 +231,25 @@ def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
     return any(e and e.cls_name == DagsterExecutionInterruptedError.__name__ for e in errors)
 
 
-def _failure(result: dg.ExecuteInProcessResult) -> str:
-    lines = []
+def _fault(result: dg.ExecuteInProcessResult) -> PipelineError:
+    lines, held = [], []
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
             cause = error.cause if error and error.cause else error
             if cause and cause.cls_name == "DagsterAssetCheckFailedError":
-                continue  # said below, with what the check found
+                continue  # named below, with what the check found
+            if cause and cause.cls_name == GateError.__name__:
+                held.append(cause.message.strip().removeprefix(_GATE_PREFIX))
+                continue
             lines.append(f"{event.step_key}: {cause.message.strip() if cause else 'failed'}")
+    of_asset: dict[str, list[str]] = {}
     for evaluation in result.get_asset_check_evaluations():
         if not evaluation.passed:
             key = evaluation.asset_key.to_user_string()
-            lines.append(f"{key}: check {evaluation.check_name} failed: {evaluation.description}")
-    return "; ".join(lines) or f"run {result.run_id} failed"
+            said = f"{key}: check {evaluation.check_name} failed: {evaluation.description}"
+            of_asset.setdefault(key, []).append(said)
+    # A gate holds many steps, for one and the same reason.
+    gates = list(dict.fromkeys([*("; ".join(found) for found in of_asset.values()), *held]))
+    text = "; ".join([*lines, *gates]) or f"run {result.run_id} failed"
+    return GateError(text) if gates and not lines else PipelineError(text)

@@ -11,6 +11,7 @@ from cis490_pipeline.evaluation.report import EVALUATION_VERSION
 from cis490_pipeline.events.contract import leaderboard_events
 from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.leaderboard import Leaderboard
+from cis490_pipeline.experiment.making import make_stages
 from cis490_pipeline.experiment.training import TrainedCheckpoint
 from cis490_pipeline.experiment.workspace import Workspace
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS, MODELS
@@ -57,7 +58,8 @@ def checkpoint_asset(architecture: Architecture, variant: Variant) -> dg.AssetsD
     ) -> dg.MaterializeResult[None]:
         recipe = Recipe(context.partition_key)
         stage = TrainedCheckpoint(workspace, recipe, architecture, variant)
-        return recorded(stage.ensure(), workspace)
+        (outcome,) = make_stages((stage,), checked=False)
+        return recorded(outcome, workspace)
 
     return checkpoint
 
@@ -83,7 +85,7 @@ def report_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefin
 
         recipe = Recipe(context.partition_key)
         stage = EvaluationReport(workspace, recipe, architecture, variant)
-        outcome = stage.ensure()
+        (outcome,) = make_stages((stage,), checked=False)
         path = workspace.paths.report_json(recipe, stage.name)
         return recorded(
             outcome,
@@ -111,7 +113,7 @@ def leaderboard(
     from cis490_pipeline.evaluation.figures import leaderboard_png
 
     recipe = Recipe(context.partition_key)
-    outcome = Leaderboard(workspace, recipe).ensure()
+    (outcome,) = make_stages((Leaderboard(workspace, recipe),), checked=False)
     board = read_json(workspace.paths.leaderboard(recipe))
     page = workspace.paths.report_html(recipe)
     return recorded(

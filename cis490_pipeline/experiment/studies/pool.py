@@ -60,7 +60,9 @@ class WindowPool(Stage):
     The sides of no recipe are in it: all of its windows are called train.
     """
 
-    upstream = (GridShards.key,)
+    def above(self) -> tuple[Stage, ...]:
+        """Return the grids."""
+        return (GridShards(self.workspace),)
 
     def __init__(self, workspace: Workspace, kind: InputKind) -> None:
         super().__init__(workspace)

@@ -14,7 +14,8 @@ from cis490_pipeline.evaluation.filtered_alarm import RULE
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
 from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.dataset import RecipeStage, ValidationIndex
-from cis490_pipeline.experiment.stage import Made, Numbers
+from cis490_pipeline.experiment.making import make_stages
+from cis490_pipeline.experiment.stage import Made, Numbers, Stage
 from cis490_pipeline.experiment.studies.aging import time_decay
 from cis490_pipeline.experiment.studies.drifted import drift
 from cis490_pipeline.experiment.studies.hosts import cross_host
@@ -73,6 +74,10 @@ class Study(RecipeStage):
         """A scope of its own: hours of it must not keep the recipe's lock."""
         return f"{self.recipe}_study"
 
+    def above(self) -> tuple[Stage, ...]:
+        """Return the split."""
+        return (ValidationIndex(self.workspace, self.recipe),)
+
     def inputs(self) -> dict[str, str] | None:
         """Return digests of verdicts, grids, split and settings, and what was asked for."""
         about = study_of(self.workspace, self.recipe)
@@ -98,7 +103,7 @@ class Study(RecipeStage):
         for architecture, variant in self.asked.models:
             runs = StudyRuns(self.workspace, architecture, variant, self.asked.tally)
             if set(self.asked.sections) - {Section.DRIFT}:
-                runs.pool.ensure()
+                make_stages((runs.pool,))
             models[runs.name] = self._of_model(runs, models.get(runs.name), index, episodes)
         found = kept["drift"] if kept else None
         seed = self.workspace.settings.seed
