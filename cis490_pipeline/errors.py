@@ -1,7 +1,34 @@
 """One exception per kind of fault.
 
-Each message says where, what was found, what was wanted, and what to do.
+Each message says where, what was found, what was wanted, and what to do. What the operating system
+refuses stays an ``OSError``, with the path in it; `advice_on` says what to do about it.
 """
+
+import errno
+from typing import Final
+
+_ROOM: Final = "free space there, or name another place; what was finished is kept, run again"
+_RIGHTS: Final = "give this user the right to it, or name another place"
+_ADVICE: Final = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: _ROOM,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: "it is mounted to be read only: name another place",
+    errno.ENOTDIR: "a part of that path is a file: remove it, or name another place",
+    errno.EISDIR: "a file was wanted there: name another place",
+    errno.ELOOP: "its links lead in a circle: remove them, or name another place",
+    errno.ENAMETOOLONG: "name a shorter one",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n), or use fewer --workers",
+    errno.ENFILE: "too many files are open on this machine: end what holds them",
+    errno.EIO: "look at the disk, or the network behind it",
+}
+
+
+def advice_on(fault: OSError) -> str | None:
+    """Return what a person can do about a fault of the operating system, if that is known."""
+    return None if fault.errno is None else _ADVICE.get(fault.errno)
 
 
 class PipelineError(Exception):

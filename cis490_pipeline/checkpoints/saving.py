@@ -25,7 +25,7 @@ from cis490_pipeline.checkpoints.manifest import (
     manifest_of,
 )
 from cis490_pipeline.errors import CheckpointError
-from cis490_pipeline.store.files import write_json
+from cis490_pipeline.store.files import naming, write_json
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -63,12 +63,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _recover(folder)
     fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.new")
-    fresh.mkdir()
-    try:
-        _write_members(fresh, checkpoint)
-        _swap(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    with naming(folder, "cannot be written"):
+        fresh.mkdir()
+        try:
+            _write_members(fresh, checkpoint)
+            _swap(fresh, folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
     return folder / MANIFEST
 
 

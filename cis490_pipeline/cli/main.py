@@ -9,7 +9,7 @@ import click
 
 from cis490_pipeline import __version__
 from cis490_pipeline.config import pin_library_threads
-from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.errors import PipelineError, advice_on
 
 # name -> (module, one line of help). Help is here so that `cis490 --help` imports none of them.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -106,6 +106,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(EXIT_USAGE)
     except OSError as error:
         # A full disk, a folder that may not be written: the system's words name the path.
-        click.echo(f"{type(error).__name__}: {error}", err=True)
+        where = "" if error.filename is not None else " (of no file: a pipe, or standard output)"
+        advice = advice_on(error)
+        text = f"{type(error).__name__}: {error}{where}" + (f"; {advice}" if advice else "")
+        click.echo(text, err=True)
         sys.exit(EXIT_USAGE)
     sys.exit(code if isinstance(code, int) else 0)

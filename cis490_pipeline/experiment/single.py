@@ -1,5 +1,6 @@
 """On-demand windows of one episode, by the same code the datasets are cut with."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,9 @@ def extract_single(
             "y": cut.y,
             "purity": cut.purity,
         }
-    atomic_write(out, lambda file: np.savez_compressed(file, **arrays))
+    # In memory first: what closes a zip file on a full disk fails a second time, unheard.
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    atomic_write(out, lambda file: file.write(buffer.getbuffer()))
     shape = arrays["tensors"].shape
     return {"episode": name, "variant": str(variant), "tensors": list(shape), "path": str(out)}

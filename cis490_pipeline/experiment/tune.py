@@ -14,7 +14,7 @@ from cis490_pipeline.features.dataset import fit_calibrator, load_windows
 from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS
 from cis490_pipeline.models.search import SPACES, Choice, Range, Space
-from cis490_pipeline.store.files import digest
+from cis490_pipeline.store.files import digest, naming
 
 if TYPE_CHECKING:
     import optuna
@@ -78,7 +78,7 @@ def tune(stage: TrainedCheckpoint, *, n_trials: int, timeout_s: float | None = N
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = _Search(stage)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), naming(search.journal, "cannot be written"):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = search.study()
         search.run(study, n_trials=n_trials, timeout_s=timeout_s)
@@ -118,6 +118,7 @@ class _Search:
         from optuna.storages.journal import JournalFileBackend
 
         self.journal.parent.mkdir(parents=True, exist_ok=True)
+        drop_torn_line(self.journal)
         study = optuna.create_study(
             study_name=self.about,
             direction="maximize",
@@ -203,6 +204,16 @@ class _Search:
             n_val_episodes=len(self.val.episode_ids),
             journal=str(self.journal),
         )
+
+
+def drop_torn_line(journal: Path) -> None:
+    """Cut off the line that a full disk or a kill tore: Optuna reads no journal with one inside."""
+    try:
+        with journal.open("r+b") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
+    except FileNotFoundError:
+        return
 
 
 def _best_so_far(study: "optuna.Study") -> str:

@@ -1,5 +1,6 @@
 """Materialize a recipe in this process, recorded where the UI reads it."""
 
+import os
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,21 @@ def instance_of(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
 
 
 @contextmanager
+def _storage_named(workspace: Workspace) -> Iterator[None]:
+    """Name Dagster's storage where it cannot be used: SQLite says "disk is full" and not which."""
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except DBAPIError as fault:
+        home = os.environ.get("DAGSTER_HOME") or workspace.paths.dagster
+        raise PipelineError(
+            f"{home}: Dagster's storage cannot be used: {fault.orig}; free space there, or run "
+            "with --no-dagster"
+        ) from fault
+
+
+@contextmanager
 def _without_query(folder: Path) -> Iterator[Path]:
     """Return a path of a folder without ``?``, by a link for as long as the block runs if needed.
 
@@ -101,7 +117,7 @@ def materialize_recipe(
         tuple(stage for stage in stages if only is None or stage.key in only)
         for stages in (corpus_stages(workspace), recipe_stages(workspace, recipe))
     )
-    with instance_of(workspace) as instance:
+    with _storage_named(workspace), instance_of(workspace) as instance:
         done = _materialize(workspace, instance, shared, corpus_assets, None, announce)
         done += _materialize(workspace, instance, own, recipe_assets, recipe, announce)
     require_sound(workspace, recipe)

@@ -28,7 +28,7 @@ from cis490_pipeline.simulation.faults import (
     wrong_sha256,
 )
 from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
-from cis490_pipeline.store.files import write_json
+from cis490_pipeline.store.files import naming, write_json
 from cis490_pipeline.store.layout import ARCHIVE_SUFFIX
 from cis490_pipeline.store.reasons import Reason, verdict_of
 
@@ -120,9 +120,9 @@ def simulate_store(
     partial = root.with_name(f".{root.name}.simulating.tmp")
     # Left by a killed run. Making an episode again is cheaper than proving it whole.
     shutil.rmtree(partial, ignore_errors=True)
-    for host in config.hosts:
-        (partial / "episodes" / host).mkdir(parents=True)
     try:
+        for host in config.hosts:
+            (partial / "episodes" / host).mkdir(parents=True)
         written = _write_episodes(partial, config, compute, progress)
         _write_lines(partial / "index.jsonl", [w.index for w in written if w.index is not None])
         _write_lines(partial / TRUTH_FILE, [w.truth for w in written])
@@ -201,7 +201,7 @@ def _ship(task: _Task, draft: Draft, number: int) -> dict[str, Any]:
         members = draft.members()
         (home / draft.ref.episode_id).mkdir()
         for name, content in members.items():
-            (home / draft.ref.episode_id / name).write_bytes(content)
+            _write(home / draft.ref.episode_id / name, content)
         return _index_row(draft.ref, number, None, sum(map(len, members.values())))
     archive = draft.archive()
     if task.fault is Reason.ARCHIVE_CORRUPT:
@@ -209,7 +209,7 @@ def _ship(task: _Task, draft: Draft, number: int) -> dict[str, Any]:
     sha256 = hashlib.sha256(archive).hexdigest()
     if task.fault is Reason.SHA256_MISMATCH:
         sha256 = wrong_sha256(archive)
-    (home / f"{draft.ref.episode_id}{ARCHIVE_SUFFIX}").write_bytes(archive)
+    _write(home / f"{draft.ref.episode_id}{ARCHIVE_SUFFIX}", archive)
     return _index_row(draft.ref, number, sha256, len(archive))
 
 
@@ -226,7 +226,13 @@ def _index_row(ref: EpisodeRef, number: int, sha256: str | None, n_bytes: int) -
 
 
 def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    _write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    # Plainly: the whole store appears at once, by a rename.
+    with naming(path, "cannot be written"):
+        path.write_bytes(content)
 
 
 def _origin(config: SimulationConfig, truth: list[dict[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ import msgspec
 import polars as pl
 from filelock import FileLock
 
+from cis490_pipeline.store.files import naming
+
 _CHUNK: Final = 1024
 _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
 
@@ -114,9 +116,10 @@ class SweepJournal:
         file = self._opened()
         file.seek(0, os.SEEK_END)
         left = memoryview(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-        while left:
-            left = left[file.write(left) :]
-        os.fsync(file.fileno())
+        with naming(self._path, "cannot be written"):
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
 
     def _framed(self, rows: list[dict[str, Any]]) -> list[pl.DataFrame]:
         try:
