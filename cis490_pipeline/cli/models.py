@@ -21,7 +21,7 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.experiment.drawing import draw_report
 from cis490_pipeline.experiment.evaluation import EvaluationReport
-from cis490_pipeline.experiment.gates import require_passed
+from cis490_pipeline.experiment.gates import require_current_passed
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.making import make_stages
 from cis490_pipeline.experiment.pipeline import corpus_stages, dataset_stages
@@ -93,7 +93,7 @@ def evaluate(
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
         # What a gate holds cannot be trained first either.
-        require_passed(dataset_stages(workspace, Recipe(recipe)))
+        require_current_passed(dataset_stages(workspace, Recipe(recipe)))
         for model, seed in product(chosen_models(architectures, variants), range(seeds)):
             stage = EvaluationReport(
                 workspace, Recipe(recipe), *model, seed=workspace.settings.seed + seed
@@ -133,7 +133,7 @@ def report(recipe: str, open_report: bool, as_json: bool, **flags: Any) -> int:
     with progress_bars() as progress:
         workspace = Workspace(Settings.load(**flags), progress)
         stage = Leaderboard(workspace, Recipe(recipe))
-        require_passed(dataset_stages(workspace, Recipe(recipe)))
+        require_current_passed(dataset_stages(workspace, Recipe(recipe)))
         if stage.inputs() is not None:
             make_stages((stage,))
         elif workspace.paths.leaderboard(recipe).is_file():

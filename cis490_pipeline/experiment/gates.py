@@ -57,6 +57,17 @@ def require_passed(stages: Iterable[Stage], passed: Passed | None = None) -> Non
         passed.add((stage.scope, stage.key))
 
 
+def require_current_passed(stages: Iterable[Stage]) -> None:
+    """Ask the checks of those artefacts that are up to date, and that nothing makes again.
+
+    Raises
+    ------
+    GateError
+        As `require_passed`.
+    """
+    require_passed(stage for stage in stages if stage.current() is not None)
+
+
 def read_by(stage: Stage) -> list[Stage]:
     """Return all that an artefact is made of within its scope, each once, in order of making."""
     found: dict[str, Stage] = {}

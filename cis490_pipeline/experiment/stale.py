@@ -11,7 +11,7 @@ from typing import Final
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import PipelineError
-from cis490_pipeline.experiment.gates import require_passed
+from cis490_pipeline.experiment.gates import require_current_passed
 from cis490_pipeline.experiment.making import Announce, made_keys, make_stages
 from cis490_pipeline.experiment.pipeline import corpus_stages, further_stages, recipe_stages
 from cis490_pipeline.experiment.record import Record
@@ -230,10 +230,9 @@ def require_sound(workspace: Workspace, recipe: Recipe) -> None:
     Raises
     ------
     GateError
-        As `require_passed`.
+        As `require_current_passed`.
     """
-    stages = _stages_of(workspace, recipe)
-    require_passed(stage for stage in stages if stage.current() is not None)
+    require_current_passed(_stages_of(workspace, recipe))
 
 
 def wanted_keys(found: Iterable[Artefact]) -> set[str]:
