@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import polars as pl
-
 from cis490_pipeline.checkpoints.manifest import MANIFEST as CHECKPOINT
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.domain.terms import model_name
-from cis490_pipeline.errors import ConfigError, PipelineError, SplitError
+from cis490_pipeline.errors import ConfigError, PipelineError, SplitError, StoreError
 from cis490_pipeline.features.dataset_build import MANIFEST_FILE as DATASET
 from cis490_pipeline.splits.persist import load_split
 from cis490_pipeline.splits.split import Split
 from cis490_pipeline.store.data_paths import DataPaths
-from cis490_pipeline.store.files import read_json
+from cis490_pipeline.store.files import read_json, read_table, table_schema
 
 MODELS: Final = tuple(
     (architecture, variant) for architecture in Architecture for variant in Variant
@@ -110,8 +108,8 @@ class Places:
                 f"{self.split_file}: holds the split {split.recipe}, asked for {self.recipe}"
             )
         try:
-            return split.restricted(pl.read_parquet(self.validation, glob=False))
-        except pl.exceptions.PolarsError as damage:
+            return split.restricted(read_table(self.validation))
+        except StoreError as damage:
             raise SplitError(
                 f"{self.validation}: not readable as parquet ({damage}); make it with cis490 run"
             ) from damage
@@ -243,9 +241,8 @@ class _Given:
 
     def _columns(self, path: Path) -> set[str]:
         try:
-            with path.open("rb") as stream:
-                return set(pl.read_parquet_schema(stream))
-        except (OSError, pl.exceptions.PolarsError) as damage:
+            return set(table_schema(path))
+        except (OSError, StoreError) as damage:
             self.problems.append(f"--validation {path}: not readable as parquet ({damage})")
             return {_STATUS}
 
