@@ -16,7 +16,10 @@ from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import FeatureSchema
 from cis490_pipeline.store.files import canonical_json
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
+"""From 3 on the manifest has a seal over all it says, and the digest of the weights."""
+BUNDLED_FORMATS: Final = (2, 3)
+"""Formats that are still read out of a bundle, which has digests of its own."""
 GOLDEN_TOLERANCE: Final = 1e-4
 """Another processor rounds float32 otherwise by far less; another model differs by far more."""
 
@@ -94,7 +97,6 @@ class Checkpoint:
         Training twice alike gives the same digest; file dates, histories and library versions
         are not part of it.
         """
-        total = hashlib.sha256()
         meaning = {
             "architecture": str(self.architecture),
             "architecture_version": self.architecture_version,
@@ -106,10 +108,19 @@ class Checkpoint:
             "format_version": FORMAT_VERSION,
             "variant": str(self.variant),
         }
-        total.update(canonical_json(meaning))
-        total.update(hashlib.sha256(self.booster).digest())
-        total.update(arrays_digest(self.weights))
-        return total.hexdigest()
+        booster = hashlib.sha256(self.booster).digest()
+        return meaning_digest(meaning, booster=booster, weights=arrays_digest(self.weights))
+
+
+def meaning_digest(meaning: Mapping[str, Any], *, booster: bytes, weights: bytes) -> str:
+    """SHA-256 of what decides a prediction, from the SHA-256 of booster and weights.
+
+    They need not be at hand: a device that only has the ONNX model computes it too.
+    """
+    total = hashlib.sha256(canonical_json(meaning))
+    total.update(booster)
+    total.update(weights)
+    return total.hexdigest()
 
 
 def arrays_digest(arrays: Arrays) -> bytes:

@@ -1,10 +1,12 @@
 """The text of ``checkpoint.json``: everything of a checkpoint but its arrays."""
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 import msgspec
 
-from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint
+from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint, arrays_digest
+from cis490_pipeline.store.files import digest
 
 MANIFEST: Final = "checkpoint.json"
 WEIGHTS: Final = "weights.safetensors"
@@ -14,6 +16,8 @@ GOLDEN: Final = "golden.safetensors"
 ONNX: Final = "model.onnx"
 CLEANLINESS: Final = "cleanliness."
 """What the names of the cleanliness check's arrays begin with, in the calibration file."""
+
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 _MIB: Final = 2**20
 MEMBER_LIMITS: Final = {
@@ -41,8 +45,8 @@ class CalibratorRecord(msgspec.Struct, forbid_unknown_fields=True):
 class FileRecord(msgspec.Struct, forbid_unknown_fields=True):
     """One file of the folder."""
 
-    bytes: int
-    sha256: str
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: Sha256
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True):
@@ -70,6 +74,10 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     digest: str
     computed_on: dict[str, str] = {}
     """Processor and kernels at training; not in older checkpoints."""
+    weights_digest: Sha256 | None = None
+    """Of a network's arrays, of none for trees; from format 3 on."""
+    seal: Sha256 | None = None
+    """SHA-256 of all the rest; from format 3 on."""
 
 
 def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifest:
@@ -80,7 +88,7 @@ def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifes
     checkpoint : what is described.
     files : name -> size and digest of every other file of its folder.
     """
-    return Manifest(
+    manifest = Manifest(
         format_version=FORMAT_VERSION,
         architecture=str(checkpoint.architecture),
         architecture_version=checkpoint.architecture_version,
@@ -108,4 +116,12 @@ def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifes
         files=files,
         digest=checkpoint.digest,
         computed_on=dict(checkpoint.computed_on),
+        weights_digest=arrays_digest(checkpoint.weights).hex(),
     )
+    manifest.seal = seal_of(msgspec.to_builtins(manifest))
+    return manifest
+
+
+def seal_of(content: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a manifest's JSON says, the seal apart."""
+    return digest({key: value for key, value in content.items() if key != "seal"})

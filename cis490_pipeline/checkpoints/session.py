@@ -7,11 +7,11 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from cis490_pipeline.checkpoints.onnx_check import INPUT_NAME, OUTPUT_NAME, require_plain_onnx
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import CheckpointError, DatasetError
 
-INPUT_NAME: Final = "windows"
-OUTPUT_NAME: Final = "probabilities"
+__all__ = ["INPUT_NAME", "OUTPUT_NAME", "OnnxClassifier"]
 
 _UNREADABLE: Final = (
     ort_errors.Fail,
@@ -31,6 +31,7 @@ class OnnxClassifier:
     onnx : a model as ``export_onnx`` makes it: input ``windows`` (n, *shape), output
         ``probabilities`` (n, 5).
     threads : of one prediction.
+    checked : whether ``require_plain_onnx`` took it already.
 
     Raises
     ------
@@ -38,11 +39,13 @@ class OnnxClassifier:
         If it is no such model.
     """
 
-    def __init__(self, onnx: bytes, *, threads: int = 1) -> None:
+    def __init__(self, onnx: bytes, *, threads: int = 1, checked: bool = False) -> None:
         if not onnx:
             raise CheckpointError(
                 "this checkpoint has no model.onnx; train it again, which exports it"
             )
+        if not checked:
+            require_plain_onnx(onnx)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -54,12 +57,6 @@ class OnnxClassifier:
             )
         except _UNREADABLE as fault:
             raise CheckpointError(f"model.onnx cannot be run: {fault}") from fault
-        inputs = [value.name for value in self._session.get_inputs()]
-        outputs = [value.name for value in self._session.get_outputs()]
-        if inputs != [INPUT_NAME] or outputs != [OUTPUT_NAME]:
-            raise CheckpointError(
-                f"model.onnx maps {inputs} to {outputs}, wanted {INPUT_NAME} to {OUTPUT_NAME}"
-            )
         self.shape: tuple[int, ...] = tuple(self._session.get_inputs()[0].shape[1:])
 
     def predict_proba(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -113,6 +113,8 @@ def live(
     if bundle_folder is not None:
         bundle = load_bundle(bundle_folder)
         loaded, record = bundle.loaded, bundle.record
+        if bundle.notice is not None:
+            say(bundle.notice)
     else:
         folders = _trained(_local(settings.data), recipe, architectures, variants)
         loaded, record = load_models(folders), None
@@ -190,7 +192,7 @@ def bundle(
     record = None if record_path is None else read_record(record_path)
     manifest = write_bundle(folder, checkpoints, record)
     n_bytes = sum(file.bytes for file in manifest.files.values())
-    without = [c.name for c in checkpoints if not (c / "alarm.json").is_file()]
+    without = manifest.without_alarm
     if as_json:
         print_json(
             {
@@ -284,15 +286,14 @@ def _baseline(record: CalibrationRecord | None, kept: KeptCalibration | None) ->
 
 
 def _say_models(loaded: LoadedModels, lead: str, record: CalibrationRecord | None) -> None:
-    without = [model.name for model in loaded.models if model.alarm is None]
     by = (
         "" if record is None else f"; calibrated by the record of {record.host_id}, {record.id:.12}"
     )
     say(f"{len(loaded.models)} models, {lead} leads{by}")
     if record is not None and record.suspect:
         say("the record is not found clean: verdicts relative to it may be wrong")
-    if without:
-        say(f"without an alarm, as they are not evaluated: {', '.join(without)}")
+    for notice in loaded.notices():
+        say(notice)
 
 
 def _say_state(feed: Feed, folder: Path | None, kept: KeptCalibration | None) -> None:

@@ -26,6 +26,9 @@ ARMED: Final = PHASES.index(Phase.ARMED)
 _K: Final = len(PHASES)
 _SUM_TOLERANCE: Final = 1e-3
 
+MAX_LOG_ODDS: Final = 6.0
+"""Of an alarm's threshold, either way; an alarm beyond it would always or never stand."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmSettings:
@@ -110,7 +113,7 @@ class AlarmSettings:
                 prior_per_day=saved["prior_per_day"],
                 fitted_on=dict(saved["fitted_on"]),
             )
-        except (KeyError, TypeError, ValueError) as fault:
+        except (KeyError, TypeError, ValueError, OverflowError) as fault:
             raise EvaluationError(
                 f"the alarm's settings are damaged ({fault!r}); evaluate the model again"
             ) from fault

@@ -9,7 +9,12 @@ import polars as pl
 
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.alarm import AlarmSettings, infected_probability, standing
+from cis490_pipeline.evaluation.alarm import (
+    MAX_LOG_ODDS,
+    AlarmSettings,
+    infected_probability,
+    standing,
+)
 from cis490_pipeline.evaluation.alarm_outcomes import Outcomes, outcomes
 from cis490_pipeline.evaluation.alarm_windows import AlarmWindows
 from cis490_pipeline.evaluation.phase_filter import Floats, Ints, PhaseFilter, filter_sequences
@@ -36,7 +41,7 @@ _CLASS: Final = {str(phase): k for k, phase in enumerate(PHASES)}
 _DAY_S: Final = 86_400.0
 
 
-_LOG_ODDS: Final = tuple(np.arange(-12, 13) / 2)
+_LOG_ODDS: Final = tuple(np.arange(-2 * MAX_LOG_ODDS, 2 * MAX_LOG_ODDS + 1) / 2)
 _RELEASE_ODDS: Final = (0.25, 1.0)
 _HOLD_WINDOWS: Final = (2, 1, 3)
 

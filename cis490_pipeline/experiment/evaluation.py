@@ -9,6 +9,7 @@ import polars as pl
 from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.alarm_file import write_alarm
 from cis490_pipeline.evaluation.predictions import (
     PREDICTIONS_VERSION,
     prediction_frame,
@@ -183,8 +184,7 @@ class EvaluationReport(ModelStage):
         )
         path = self.report_path
         write_json(path, report)
-        alarm_path = self.checkpoint.folder / "alarm.json"
-        write_json(alarm_path, report["detection"]["alarm"]["settings"])
+        alarm_path = write_alarm(self.checkpoint.folder, report["detection"]["alarm"]["settings"])
         numbers = {
             name: report[name]
             for name in ("macro_f1", "ci_low", "ci_high", "n_episodes", "n_windows", "accuracy")

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from cis490_pipeline.checkpoints.loading import load_checkpoint, read_manifest
+from cis490_pipeline.checkpoints.loading import load_checkpoint
+from cis490_pipeline.checkpoints.members import read_manifest
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.features.schema import feature_schema

@@ -32,6 +32,8 @@ IQR_SHARE: Final = 0.5
 SD_SHARE: Final = 0.1
 """…and by at least this share of its standard deviation in train."""
 MIN_SCALE: Final = 1e-3
+LARGEST: Final = 1e3
+"""No log1p of a float64 is above 710, nor is a spread or a difference of such."""
 
 _N_STATS: Final = len(STATISTICS)
 _SHIFTED: Final = np.array([s in ("mean", "p95") for s in STATISTICS])
@@ -109,11 +111,15 @@ class Calibrator:
                     f"calibrator ({self.kind}, {self.variant}): {name} has shape {array.shape}, "
                     f"wanted {wanted}"
                 )
-            least = -np.inf if name == "z_mean" else 0
-            if not (np.isfinite(array) & (array > least)).all():
+            # What is divided by a device's spread grows by as much as the least of spreads allows.
+            by = MIN_SCALE if self.scaling is Scaling.DEVICE and name != "floor" else 1.0
+            most = LARGEST / by
+            least = -most if name == "z_mean" else 0
+            if not (np.isfinite(array) & (array > least) & (array < most)).all():
                 raise CalibrationError(
                     f"calibrator ({self.kind}, {self.variant}): {name} must be finite"
                     + ("" if name == "z_mean" else " and positive")
+                    + f" and no larger than {most:g}"
                 )
 
     @classmethod

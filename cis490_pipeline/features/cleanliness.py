@@ -35,6 +35,8 @@ _PENALTY: Final = 0.01
 """Inverse of the ridge penalty; as strong as it is because train may be a single host."""
 _FOLDS: Final = 5
 _FAR: Final = 8.0
+_LARGEST: Final = 1e4
+"""Of any number of a check: scores are sums of 145 terms, each a few units."""
 _ARRAYS: Final = ("centre", "scale", "weights", "bias", "references")
 
 __all__ = ["Cleanliness", "CleanlinessCheck", "Stretches", "lacking"]
@@ -224,10 +226,31 @@ class CleanlinessCheck:
         CalibrationError
             If an array is missing, has the wrong shape, or is not finite.
         """
-        missing = sorted(set(_ARRAYS) - set(arrays))
-        if missing:
-            raise CalibrationError(f"cleanliness check: no array {missing}")
-        return cls(*(np.asarray(arrays[name], dtype=np.float64) for name in _ARRAYS))
+        if arrays.keys() != set(_ARRAYS):
+            raise CalibrationError(
+                f"cleanliness check: holds the arrays {sorted(arrays)[:10]}, wanted {list(_ARRAYS)}"
+            )
+        check = cls(*(np.asarray(arrays[name], dtype=np.float64) for name in _ARRAYS))
+        check._require_use()
+        return check
+
+    def _require_use(self) -> None:
+        """Refuse a check that can flag no baseline, or that no fit comes to.
+
+        Raises
+        ------
+        CalibrationError
+            Naming what is wrong.
+        """
+        for name, array in self.arrays().items():
+            if np.abs(array).max(initial=0.0) > _LARGEST:
+                raise CalibrationError(f"cleanliness check: {name} is beyond ±{_LARGEST:g}")
+        if self.references.size < MIN_REFERENCES or not self.weights.any():
+            raise CalibrationError(
+                f"cleanliness check: has {self.references.size} references and "
+                f"{np.count_nonzero(self.weights)} weights, wanted at least {MIN_REFERENCES} and "
+                "one: it could flag nothing"
+            )
 
     @property
     def digest(self) -> str:

@@ -2,36 +2,43 @@
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
-from cis490_pipeline.checkpoints.loading import read_manifest
-from cis490_pipeline.checkpoints.runnable import RUNNABLE_FILES
+from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION
+from cis490_pipeline.checkpoints.members import read_manifest
+from cis490_pipeline.checkpoints.runnable import RUNNABLE_FILES, RunnableModel
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.domain import Architecture, Variant
 from cis490_pipeline.domain.terms import model_name
-from cis490_pipeline.errors import CheckpointError
+from cis490_pipeline.errors import CheckpointError, EvaluationError
+from cis490_pipeline.evaluation.alarm import AlarmSettings
+from cis490_pipeline.evaluation.alarm_file import ALARM_FILE, alarm_beside, read_alarm
 from cis490_pipeline.features.calibration_record import (
     CalibrationRecord,
     read_record,
     write_record,
 )
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
-from cis490_pipeline.live.loading import ALARM_FILE, LoadedModels, load_models
+from cis490_pipeline.live.loading import LoadedModels, load_models
 from cis490_pipeline.store.files import digest, write_json
 from cis490_pipeline.store.json_text import decode_json
 
 MANIFEST: Final = "bundle.json"
 FORMAT: Final = "live_bundle"
-VERSION: Final = 1
+VERSION: Final = 2
+"""From 2 on it names the models that have no alarm, and an alarm names its model."""
+_READ: Final = {1: (2, 3), 2: (FORMAT_VERSION,)}
+"""Versions that are read, with the formats of the checkpoints in them."""
 RECORD: Final = "calibration.json"
 _MODELS: Final = "models"
 _MAX_FILE: Final = 256 << 20
 _MAX_MANIFEST: Final = 4 << 20
+_FILES_OF_MODEL: Final = (*RUNNABLE_FILES, ALARM_FILE)
 _NAMES: Final = frozenset(model_name(a, v) for a in Architecture for v in Variant)
 _AGAIN: Final = "copy the bundle again, or make it again: cis490 bundle"
 
@@ -39,8 +46,8 @@ _AGAIN: Final = "copy the bundle again, or make it again: cis490 bundle"
 class BundledFile(msgspec.Struct, forbid_unknown_fields=True):
     """One file of a bundle."""
 
-    bytes: int
-    sha256: str
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class BundleManifest(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,10 +66,14 @@ class BundleManifest(msgspec.Struct, forbid_unknown_fields=True):
     files: dict[str, BundledFile]
     digest: str
     """Of all the rest."""
+    without_alarm: list[str] | None = None
+    """Models that were not evaluated; from version 2 on."""
 
     def content_digest(self) -> str:
         """SHA-256 of what it says, the digest apart."""
         content = msgspec.to_builtins(self)
+        if self.without_alarm is None:
+            del content["without_alarm"]
         return digest({key: value for key, value in content.items() if key != "digest"})
 
 
@@ -73,6 +84,8 @@ class Bundle:
     manifest: BundleManifest
     loaded: LoadedModels
     record: CalibrationRecord | None
+    notice: str | None = None
+    """What an older version does not vouch for."""
 
 
 def write_bundle(
@@ -122,17 +135,58 @@ def load_bundle(folder: Path) -> Bundle:
     manifest = _manifest(folder)
     saved = FeatureSchema.from_dict(manifest.feature_schema)
     require_same(folder, saved, grid_schema(), None, older_rules=True)
+    _require_no_more(folder, manifest)
     for name, file in sorted(manifest.files.items()):
         _verify(folder / name, file)
-    loaded = load_models([folder / _MODELS / name for name in sorted(manifest.models)])
-    for model in loaded.runnable:
-        if model.manifest.digest != manifest.models[model.name]:
+    loaded = load_models(
+        [folder / _MODELS / name for name in sorted(manifest.models)],
+        alarm_of=_alarm_of(manifest),
+        formats=_READ[manifest.version],
+    )
+    for place, model in zip(sorted(manifest.models), loaded.runnable, strict=True):
+        if (model.name, model.manifest.digest) != (place, manifest.models[place]):
             raise CheckpointError(
-                f"{folder}: {model.name} has digest {model.manifest.digest:.12}, {MANIFEST} says "
-                f"{manifest.models[model.name]:.12}; {_AGAIN}"
+                f"{folder}: {_MODELS}/{place} holds {model.name} with digest "
+                f"{model.manifest.digest:.12}, {MANIFEST} says {manifest.models[place]:.12}; "
+                f"{_AGAIN}"
             )
     record = None if manifest.calibration is None else read_record(folder / RECORD)
-    return Bundle(manifest=manifest, loaded=loaded, record=record)
+    if record is not None and record.id != manifest.calibration:
+        raise CheckpointError(
+            f"{folder / RECORD}: is the record {record.id:.12}, {MANIFEST} says "
+            f"{manifest.calibration!s:.12}; {_AGAIN}"
+        )
+    notice = None if manifest.version == VERSION else _notice(manifest)
+    return Bundle(manifest=manifest, loaded=loaded, record=record, notice=notice)
+
+
+def _notice(manifest: BundleManifest) -> str:
+    return (
+        f"a bundle of version {manifest.version}, in which nothing says which model an alarm is "
+        "of, and nothing binds scores and settings to a network; make it again: cis490 bundle"
+    )
+
+
+def _alarm_of(manifest: BundleManifest) -> Callable[[Path, RunnableModel], AlarmSettings | None]:
+    """Return what reads an alarm: the file that the manifest names, and no other."""
+
+    def read(folder: Path, model: RunnableModel) -> AlarmSettings | None:
+        if f"{_MODELS}/{folder.name}/{ALARM_FILE}" not in manifest.files:
+            return None
+        path = folder / ALARM_FILE
+        of_model = None if manifest.version == 1 else model.manifest.digest
+        return read_alarm(path, _content(path, _MAX_FILE), of_model)
+
+    return read
+
+
+def _require_no_more(folder: Path, manifest: BundleManifest) -> None:
+    """Refuse files that would be read if the manifest named them."""
+    possible = {f"{_MODELS}/{name}/{file}" for name in manifest.models for file in _FILES_OF_MODEL}
+    for name in sorted(({RECORD} | possible) - manifest.files.keys()):
+        path = folder / name
+        if path.is_symlink() or path.exists():
+            raise CheckpointError(f"{path}: {MANIFEST} does not name it; remove it, or {_AGAIN}")
 
 
 def _write(
@@ -145,7 +199,7 @@ def _write(
         if name in models:
             raise CheckpointError(f"{checkpoint}: {name} is given twice; give each model once")
         models[name] = saved.digest
-        _copy(checkpoint, folder / _MODELS / name)
+        _copy(checkpoint, folder / _MODELS / name, saved.digest)
     if record is not None:
         write_record(folder / RECORD, record)
     manifest = BundleManifest(
@@ -161,6 +215,9 @@ def _write(
             if path.is_file()
         },
         digest="",
+        without_alarm=sorted(
+            name for name in models if not (folder / _MODELS / name / ALARM_FILE).is_file()
+        ),
     )
     manifest.digest = manifest.content_digest()
     # Last: a folder without it is no bundle.
@@ -168,14 +225,19 @@ def _write(
     return manifest
 
 
-def _copy(checkpoint: Path, folder: Path) -> None:
+def _copy(checkpoint: Path, folder: Path, model_digest: str) -> None:
     folder.mkdir(parents=True)
-    for name in (*RUNNABLE_FILES, ALARM_FILE):
+    for name in RUNNABLE_FILES:
         source = checkpoint / name
-        if source.is_file():
-            shutil.copyfile(source, folder / name)
-        elif name != ALARM_FILE:
+        if not source.is_file():
             raise CheckpointError(f"{source}: no such file; train the model again")
+        shutil.copyfile(source, folder / name)
+    try:
+        settings = alarm_beside(checkpoint, model_digest)
+    except EvaluationError as fault:
+        raise CheckpointError(str(fault)) from fault
+    if settings is not None:
+        shutil.copyfile(checkpoint / ALARM_FILE, folder / ALARM_FILE)
 
 
 def _described(path: Path) -> BundledFile:
@@ -188,9 +250,10 @@ def _manifest(folder: Path) -> BundleManifest:
     content = _content(path, _MAX_MANIFEST)
     try:
         told = decode_json(content, dict[str, Any])
-        if (told.get("format"), told.get("version")) != (FORMAT, VERSION):
+        version = told.get("version")
+        if told.get("format") != FORMAT or type(version) is not int or version not in _READ:
             raise CheckpointError(
-                f"{path}: format {told.get('format')!r}, version {told.get('version')!r}; this "
+                f"{path}: format {told.get('format')!r:.40}, version {version!r:.40}; this "
                 f"code reads {FORMAT!r}, version {VERSION}; make the bundle again"
             )
         manifest = msgspec.convert(told, type=BundleManifest)
@@ -208,25 +271,35 @@ def _manifest(folder: Path) -> BundleManifest:
 def _require_names(path: Path, manifest: BundleManifest) -> None:
     """Refuse models nobody knows, and files that are none of theirs: a name is part of a path."""
     unknown = sorted(manifest.models.keys() - _NAMES)
-    if unknown:
+    if unknown or not manifest.models:
         raise CheckpointError(f"{path}: names the models {unknown}, which this code does not know")
-    possible = {
-        f"{_MODELS}/{name}/{file}"
-        for name in manifest.models
-        for file in (*RUNNABLE_FILES, ALARM_FILE)
-    }
+    possible = {f"{_MODELS}/{name}/{file}" for name in manifest.models for file in _FILES_OF_MODEL}
     possible |= {RECORD} if manifest.calibration is not None else set()
-    needed = {name for name in possible if not name.endswith(ALARM_FILE)}
+    needed = possible - _alarms_lacking(path, manifest)
     strange = sorted(manifest.files.keys() - possible)
     absent = sorted(needed - manifest.files.keys())
     if strange or absent:
         raise CheckpointError(f"{path}: lists {strange} and does not list {absent}; {_AGAIN}")
 
 
+def _alarms_lacking(path: Path, manifest: BundleManifest) -> set[str]:
+    """Names of alarms that a bundle need not have: of models it says were not evaluated."""
+    models = set(manifest.models)
+    if manifest.version == 1:
+        return {f"{_MODELS}/{name}/{ALARM_FILE}" for name in models}
+    if manifest.without_alarm is None or not models >= set(manifest.without_alarm):
+        raise CheckpointError(f"{path}: does not say which of its models have an alarm; {_AGAIN}")
+    lacking = {f"{_MODELS}/{name}/{ALARM_FILE}" for name in manifest.without_alarm}
+    named = sorted(lacking & manifest.files.keys())
+    if named:
+        raise CheckpointError(f"{path}: names {named[0]} and says it has none; {_AGAIN}")
+    return lacking
+
+
 def _verify(path: Path, file: BundledFile) -> None:
     content = _content(path, _MAX_FILE)
     found = hashlib.sha256(content).hexdigest()
-    if found != file.sha256:
+    if found != file.sha256 or len(content) != file.bytes:
         raise CheckpointError(
             f"{path}: sha256 is {found:.12}, {MANIFEST} says {file.sha256:.12} "
             f"({len(content)} and {file.bytes} bytes); {_AGAIN}"

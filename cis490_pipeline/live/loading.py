@@ -1,20 +1,21 @@
 """From checkpoint folders to models that a live device runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
+from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION
+from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnables
 from cis490_pipeline.errors import CheckpointError, EvaluationError
 from cis490_pipeline.evaluation.alarm import Alarm, AlarmSettings
+from cis490_pipeline.evaluation.alarm_file import alarm_beside
 from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.live.models import LiveModel
-from cis490_pipeline.store.files import read_json
 
-ALARM_FILE: Final = "alarm.json"
-"""Beside a checkpoint, once it is evaluated: the settings of its alarm."""
 NO_ALARM: Final = "not evaluated yet, so its alarm has no settings: cis490 evaluate"
+
+AlarmOf = Callable[[Path, RunnableModel], AlarmSettings | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,38 +26,69 @@ class LoadedModels:
     runnable: tuple[RunnableModel, ...]
     check: CleanlinessCheck | None
 
+    def notices(self) -> Iterator[str]:
+        """Sentences on the alarms in use, and on what the models lack."""
+        for model in self.models:
+            if model.alarm is not None:
+                rule = model.alarm.settings
+                yield (
+                    f"{model.name} alarms from {rule.threshold:.4g} on, until {rule.hold_windows} "
+                    f"windows below {rule.release:.4g}"
+                )
+        without = [model.name for model in self.models if model.alarm is None]
+        if without:
+            yield f"without an alarm, as they are not evaluated: {', '.join(without)}"
+        if self.check is None:
+            yield (
+                "no model has a check of the baseline: whether it is taken while infected is not "
+                "found out"
+            )
 
-def load_models(folders: Sequence[Path]) -> LoadedModels:
+
+def load_models(
+    folders: Sequence[Path],
+    *,
+    alarm_of: AlarmOf | None = None,
+    formats: Collection[int] = (FORMAT_VERSION,),
+) -> LoadedModels:
     """Open checkpoints for a live device.
 
     Parameters
     ----------
     folders : of checkpoints, whole or as a bundle holds them.
+    alarm_of : reads the alarm of one of them; by default what its evaluation left beside it.
+    formats : versions of a checkpoint's manifest that are read.
 
     Raises
     ------
     CheckpointError
-        If there is none, one is damaged or given twice, or an alarm's settings cannot be used.
+        If there is none, one is damaged or given twice, an alarm's settings cannot be used, or
+        models of one split have different checks of a baseline.
     SchemaMismatchError
         If one was trained on other features than this code builds.
     """
     if not folders:
         raise CheckpointError("no model to run: give the folder of a bundle or of a checkpoint")
-    runnable = tuple(load_runnable(folder) for folder in folders)
+    runnable = load_runnables(folders, formats=formats)
     names = [model.name for model in runnable]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise CheckpointError(f"models given twice: {', '.join(twice)}; give each once")
-    checks = [model.cleanliness for model in runnable if model.cleanliness is not None]
-    return LoadedModels(
-        models=tuple(map(_live, folders, runnable)),
-        runnable=runnable,
-        check=checks[0] if checks else None,
-    )
+    models = []
+    for folder, model in zip(folders, runnable, strict=True):
+        try:
+            settings = (alarm_of or _alarm_beside)(folder, model)
+        except EvaluationError as fault:
+            raise CheckpointError(str(fault)) from fault
+        models.append(_live(model, settings))
+    return LoadedModels(models=tuple(models), runnable=runnable, check=_check_of(runnable))
 
 
-def _live(folder: Path, runnable: RunnableModel) -> LiveModel:
-    settings = alarm_settings(folder)
+def _alarm_beside(folder: Path, model: RunnableModel) -> AlarmSettings | None:
+    return alarm_beside(folder, model.manifest.digest)
+
+
+def _live(runnable: RunnableModel, settings: AlarmSettings | None) -> LiveModel:
     return LiveModel(
         name=runnable.name,
         calibrator=runnable.calibrator,
@@ -66,19 +98,17 @@ def _live(folder: Path, runnable: RunnableModel) -> LiveModel:
     )
 
 
-def alarm_settings(folder: Path) -> AlarmSettings | None:
-    """Read the settings of a model's alarm; None if it was not evaluated yet.
-
-    Raises
-    ------
-    CheckpointError
-        If they are damaged or of another version.
-    """
-    path = folder / ALARM_FILE
-    if not path.is_file():
-        return None
-    saved = read_json(path)
-    try:
-        return AlarmSettings.from_dict(saved if isinstance(saved, dict) else {})
-    except EvaluationError as fault:
-        raise CheckpointError(f"{path}: {fault}") from fault
+def _check_of(runnable: Sequence[RunnableModel]) -> CleanlinessCheck | None:
+    """Return the check of the baseline, which is one for all models of a split."""
+    by_split: dict[str, dict[str | None, str]] = {}
+    for model in runnable:
+        digest = None if model.cleanliness is None else model.cleanliness.digest
+        of_split = by_split.setdefault(model.manifest.split_digest, {})
+        of_split[digest] = model.name
+        if len(of_split) > 1:
+            raise CheckpointError(
+                f"{' and '.join(sorted(of_split.values()))} are of one split, but have different "
+                "checks of a baseline; train both again"
+            )
+    checks = (model.cleanliness for model in runnable if model.cleanliness is not None)
+    return next(checks, None)

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.checkpoints.rooted import NoTreeError, require_trees
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.models.ubjson import UbjsonError, decode_ubjson
@@ -74,7 +75,7 @@ def require_sound_booster(content: bytes, *, n_features: int) -> None:
         model = _model(learner["gradient_booster"])
         _require_rounds(model)
         _require_trees(model["trees"], n_features)
-    except (UbjsonError, _WrongError) as fault:
+    except (UbjsonError, NoTreeError, _WrongError) as fault:
         raise CheckpointError(
             f"model.ubj is no XGBoost model of {_N_CLASSES} phases: {fault}; copy or train it again"
         ) from None
@@ -233,35 +234,15 @@ def _require_values(nodes: Mapping[str, npt.NDArray[Any]], n_features: int) -> N
 
 def _require_paths(nodes: Mapping[str, npt.NDArray[Any]], sizes: Ints) -> None:
     """Every node but a root is the child of exactly one other, and of that the parent it names."""
-    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    n_nodes = np.repeat(sizes, sizes)
-    places = np.arange(starts.size)
-    left, right, parents = (
+    left, right, named = (
         nodes[name].astype(np.int64) for name in ("left_children", "right_children", "parents")
     )
-    splits = left != -1
-    if ((right != -1) != splits).any():
+    if ((right != -1) != (left != -1)).any():
         raise _WrongError("a node has one child, wanted two or none")
-    children = np.concatenate([left[splits], right[splits]])
-    fathers = np.concatenate([places[splits], places[splits]])
-    if ((children < 1) | (children >= n_nodes[fathers])).any():
-        raise _WrongError("a child is outside its tree")
-    roots = places == starts
-    if (parents[roots] != _ROOT_PARENT).any():
+    parents = require_trees(sizes, left != -1, left, right)
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    roots = np.arange(starts.size) == starts
+    if (named[roots] != _ROOT_PARENT).any():
         raise _WrongError("a root has a parent")
-    children += starts[fathers]
-    if not np.array_equal(np.sort(children), places[~roots]):
-        raise _WrongError("a node is the child of two nodes, or of none")
-    named = np.where(roots, places, parents + starts)
-    if not np.array_equal(named[children], fathers):
+    if (named[~roots] + starts[~roots] != parents[~roots]).any():
         raise _WrongError("a node names another parent than it has")
-    _require_rooted(named, starts)
-
-
-def _require_rooted(named: Ints, starts: Ints) -> None:
-    """Double the steps towards the root until the longest path must have ended there."""
-    above = named
-    for _ in range(int(named.size).bit_length()):
-        above = above[above]
-    if not np.array_equal(above, starts):
-        raise _WrongError("some nodes are children of each other")

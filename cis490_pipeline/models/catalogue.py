@@ -1,31 +1,13 @@
-"""What is known of the architectures without loading torch or XGBoost: versions and inputs."""
+"""The twelve models; versions and inputs of their architectures, without torch or XGBoost."""
 
 from typing import Final
 
+from cis490_pipeline.checkpoints.architectures import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.domain import Architecture, Variant
-from cis490_pipeline.models.spec import InputKind
 
-ARCHITECTURE_VERSIONS: Final[dict[Architecture, int]] = {
-    Architecture.GBT: 1,
-    Architecture.MLP: 1,
-    Architecture.CNN: 2,
-    Architecture.GRU: 2,
-    Architecture.LSTM: 2,
-    Architecture.TRANSFORMER: 2,
-}
-"""Raised when the same configuration, or the default one, would build or train another model."""
+__all__ = ["ARCHITECTURE_VERSIONS", "INPUT_KINDS", "MODELS"]
 
 MODELS: Final[tuple[tuple[Architecture, Variant], ...]] = tuple(
     (architecture, variant) for architecture in Architecture for variant in Variant
 )
 """The twelve models of every recipe."""
-
-INPUT_KINDS: Final[dict[Architecture, InputKind]] = {
-    Architecture.GBT: "summary",
-    Architecture.MLP: "summary",
-    Architecture.CNN: "tensor",
-    Architecture.GRU: "tensor",
-    Architecture.LSTM: "tensor",
-    Architecture.TRANSFORMER: "tensor",
-}
-"""Which of a recipe's two datasets an architecture reads."""

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from cis490_pipeline.checkpoints.checkpoint import Checkpoint, Golden
 from cis490_pipeline.checkpoints.processor import computed_on
+from cis490_pipeline.checkpoints.trial import note_run
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.features.calibration import Calibrator
@@ -63,6 +64,9 @@ def pack(
                 f"{' '.join(found)}"
             )
     state = model.state()
+    onnx = export_onnx(model) if with_onnx else b""
+    if onnx:
+        note_run(onnx, golden_windows)
     return Checkpoint(
         architecture=model.architecture,
         architecture_version=model.ARCHITECTURE_VERSION,
@@ -78,7 +82,7 @@ def pack(
         golden=Golden(golden_windows, model.predict_proba(golden_windows)),
         weights=state.arrays,
         booster=state.booster,
-        onnx=export_onnx(model) if with_onnx else b"",
+        onnx=onnx,
         commit=commit,
         versions=library_versions(),
         computed_on=computed_on(),

@@ -1,5 +1,3 @@
-import hashlib
-import json
 import os
 import shutil
 import signal
@@ -11,11 +9,14 @@ import pytest
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from cis490_pipeline.checkpoints.loading import load_checkpoint, read_manifest
+from cis490_pipeline.checkpoints.loading import load_checkpoint
+from cis490_pipeline.checkpoints.manifest import MEMBER_LIMITS
+from cis490_pipeline.checkpoints.members import read_manifest
 from cis490_pipeline.checkpoints.saving import save_checkpoint
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import CheckpointError, SchemaMismatchError
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema
+from cis490_pipeline_tests.checkpoints.consistent import edit_json, replace_member, seal
 from cis490_pipeline_tests.checkpoints.made_up import make_calibrator, make_checkpoint
 
 SCHEMA = feature_schema("summary", Variant.REALISTIC)
@@ -28,17 +29,9 @@ def folder(tmp_path):
 
 
 def edit_manifest(folder, change):
-    path = folder / "checkpoint.json"
-    manifest = json.loads(path.read_text())
-    change(manifest)
-    path.write_text(json.dumps(manifest))
-
-
-def replace_member(folder, name, content):
-    """Put in another file, with a manifest that vouches for it."""
-    (folder / name).write_bytes(content)
-    record = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    edit_manifest(folder, lambda manifest: manifest["files"].update({name: record}))
+    """Change what the manifest says, and its seal with it."""
+    edit_json(folder / "checkpoint.json", change)
+    seal(folder)
 
 
 CALIBRATOR = {
@@ -78,7 +71,8 @@ def test_a_checkpoint_from_before_processors_were_recorded_is_still_read(folder)
 
 
 def test_trees_have_a_booster_and_no_weights(tmp_path):
-    save_checkpoint(tmp_path / "gbt", make_checkpoint(weights={}, booster=b"trees", onnx=b""))
+    trees = make_checkpoint(architecture="gbt", weights={}, booster=b"trees", onnx=b"")
+    save_checkpoint(tmp_path / "gbt", trees)
 
     found = load_checkpoint(tmp_path / "gbt", SCHEMA)
 
@@ -218,7 +212,7 @@ def test_a_link_is_not_followed(folder):
 
 
 def test_a_file_larger_than_any_checkpoint_needs_is_refused(folder, monkeypatch):
-    monkeypatch.setitem(load_checkpoint.__globals__["MEMBER_LIMITS"], "weights.safetensors", 10)
+    monkeypatch.setitem(MEMBER_LIMITS, "weights.safetensors", 10)
 
     with pytest.raises(CheckpointError, match=r"weights\.safetensors: larger than 10 bytes"):
         load_checkpoint(folder, SCHEMA)
@@ -227,7 +221,7 @@ def test_a_file_larger_than_any_checkpoint_needs_is_refused(folder, monkeypatch)
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"format_version": 1}, r"format_version is 1, this code reads 2"),
+        ({"format_version": 1}, r"format_version is 1, this code reads 3"),
         ({"classes": ["clean", "infected"]}, "predicts the classes clean, infected, this code"),
         ({"architecture": "svm"}, "architecture is 'svm', this code knows cnn, gbt"),
         ({"input_kind": "tensor"}, "model of tensor windows, but its feature schema is of"),

@@ -52,5 +52,5 @@ def test_damaged_bytes_are_refused():
 
 
 def test_a_model_of_other_names_is_refused():
-    with pytest.raises(CheckpointError, match=r"maps \['x'\] to \['y'\], wanted windows"):
+    with pytest.raises(CheckpointError, match=r"it maps \['x'\] to \['y'\], wanted windows"):
         OnnxClassifier(softmax_model("x", "y"))

@@ -1,14 +1,22 @@
+import dataclasses
+import hashlib
 import json
 import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 
+from cis490_pipeline.checkpoints.checkpoint import arrays_digest, meaning_digest
 from cis490_pipeline.errors import CheckpointError, SchemaMismatchError
 from cis490_pipeline.features.calibration_record import write_record
 from cis490_pipeline.live.bundle import load_bundle, write_bundle
+from cis490_pipeline.live.loading import load_models
 from cis490_pipeline.store.files import digest
+from cis490_pipeline_tests.checkpoints.consistent import edit_json, make_consistent, rebundle
 from cis490_pipeline_tests.experiment.runs import FAST, flip_a_byte
+from cis490_pipeline_tests.live.tampering import drop
 from cis490_pipeline_tests.live.test_engine import make_record
 
 
@@ -142,7 +150,9 @@ def test_another_models_checkpoint_in_its_place_is_refused(bundle):
 
     rewritten(bundle, swap)
 
-    with pytest.raises(CheckpointError, match=r"gbt_oracle has digest .*, bundle\.json says"):
+    with pytest.raises(
+        CheckpointError, match=r"holds gbt_oracle with digest .*, bundle\.json says"
+    ):
         load_bundle(bundle)
 
 
@@ -179,11 +189,11 @@ def test_a_model_nobody_knows_is_refused(bundle):
 
 def test_another_version_is_refused(bundle):
     def raise_version(told):
-        told["version"] = 2
+        told["version"] = 3
 
     rewritten(bundle, raise_version)
 
-    with pytest.raises(CheckpointError, match="version 2; this code reads 'live_bundle'"):
+    with pytest.raises(CheckpointError, match="version 3; this code reads 'live_bundle'"):
         load_bundle(bundle)
 
 
@@ -207,3 +217,146 @@ def test_the_devices_record_may_be_written_by_calibrate(checkpoints, tmp_path):
     assert (tmp_path / "b" / "calibration.json").read_bytes() == (
         tmp_path / "record.json"
     ).read_bytes()
+
+
+def as_version_1(bundle):
+    """Make a bundle what the release before wrote: manifests without seals, alarms of no model."""
+    for folder in (bundle / "models").iterdir():
+        if (folder / "alarm.json").exists():
+            edit_json(folder / "alarm.json", drop("checkpoint_digest"))
+
+        def older(content, folder=folder):
+            content.pop("seal")
+            content.pop("weights_digest")
+            content["format_version"] = 2
+
+        edit_json(folder / "checkpoint.json", older)
+        # Its digest had the version in it; without weights only that of trees can be computed.
+        if "model.ubj" in json.loads((folder / "checkpoint.json").read_text())["files"]:
+            edit_json(
+                folder / "checkpoint.json",
+                lambda content: content.update(digest=digest_of_trees(content)),
+            )
+    edit_json(
+        bundle / "bundle.json", lambda told: (told.pop("without_alarm"), told.update(version=1))
+    )
+    rebundle(bundle)
+    return bundle
+
+
+def digest_of_trees(content):
+    names = ("architecture", "architecture_version", "classes", "config", "format_version")
+    meaning = {name: content[name] for name in (*names, "variant")}
+    meaning |= {
+        "calibrator": content["calibrator"]["digest"],
+        "cleanliness": content["calibrator"]["cleanliness"],
+        "feature_schema": content["feature_schema_hash"],
+    }
+    booster = bytes.fromhex(content["files"]["model.ubj"]["sha256"])
+    return meaning_digest(meaning, booster=booster, weights=arrays_digest({}))
+
+
+def test_a_bundle_of_version_1_is_read_and_says_what_it_does_not_vouch_for(bundle):
+    found = load_bundle(as_version_1(bundle))
+
+    assert [m.name for m in found.loaded.models] == sorted(f"{a}_{v}" for a, v in FAST)
+    assert all(model.alarm is not None for model in found.loaded.models)
+    assert found.notice.startswith("a bundle of version 1, in which nothing says which model")
+
+
+def test_the_alarms_in_use_are_said_whatever_the_version(bundle):
+    said = [*load_bundle(bundle).loaded.notices()]
+    said_of_1 = [*load_bundle(as_version_1(bundle)).loaded.notices()]
+
+    assert said == said_of_1
+    assert said[0].startswith("gbt_oracle alarms from 0.")
+
+
+def test_an_alarm_dropped_into_a_bundle_without_is_refused_in_both_versions(checkpoints, tmp_path):
+    bare = shutil.copytree(checkpoints[0], tmp_path / "gbt_realistic")
+    alarm = (bare / "alarm.json").read_bytes()
+    (bare / "alarm.json").unlink()
+    edit_json(bare / "predictions.json", lambda content: content.pop("alarm_sha256"))
+    write_bundle(tmp_path / "b", [bare])
+    assert load_bundle(tmp_path / "b").loaded.models[0].alarm is None
+    dropped = tmp_path / "b" / "models" / "gbt_realistic" / "alarm.json"
+    dropped.write_bytes(alarm)
+
+    with pytest.raises(CheckpointError, match=r"alarm\.json: bundle\.json does not name it"):
+        load_bundle(tmp_path / "b")
+    with pytest.raises(CheckpointError, match=r"alarm\.json: bundle\.json does not name it"):
+        load_bundle(as_version_1(tmp_path / "b"))
+
+
+def test_an_older_version_written_into_a_bundle_lifts_no_bound_of_an_alarm(bundle):
+    edit_json(
+        bundle / "bundle.json", lambda told: (told.pop("without_alarm"), told.update(version=1))
+    )
+    rebundle(bundle)
+    alarm = bundle / "models" / "gbt_oracle" / "alarm.json"
+    edit_json(alarm, lambda content: content.update(threshold=1 - 1e-9))
+    rebundle(bundle)
+
+    with pytest.raises(CheckpointError, match=r"threshold is 0\.999999999, which no fit chooses"):
+        load_bundle(bundle)
+
+
+def test_a_checkpoint_of_format_2_is_refused_outside_a_bundle_of_version_1(bundle):
+    old = as_version_1(bundle)
+    edit_json(old / "bundle.json", lambda told: told.update(version=2, without_alarm=[]))
+    rebundle(old)
+
+    with pytest.raises(CheckpointError, match="format_version is 2, this code reads 3"):
+        load_bundle(old)
+
+
+def test_a_check_of_the_baseline_taken_from_one_model_is_found_by_the_others(bundle):
+    folder = bundle / "models" / "gbt_oracle"
+    path = folder / "calibration.safetensors"
+    arrays = load_tensors(path.read_bytes())
+    path.write_bytes(save_tensors({n: a for n, a in arrays.items() if "cleanliness" not in n}))
+    make_consistent(folder)
+    edit_json(
+        folder / "alarm.json",
+        lambda content: content.update(
+            checkpoint_digest=json.loads((folder / "checkpoint.json").read_text())["digest"]
+        ),
+    )
+    rebundle(bundle)
+
+    with pytest.raises(CheckpointError, match="are of one split, but have different checks"):
+        load_bundle(bundle)
+
+
+def test_another_devices_record_in_its_place_is_refused(bundle):
+    other = dataclasses.replace(make_record(), host_id="another-device")
+    (bundle / "calibration.json").unlink()
+    write_record(bundle / "calibration.json", other)
+    rebundle(bundle)
+
+    with pytest.raises(CheckpointError, match=r"calibration\.json: is the record .*, bundle"):
+        load_bundle(bundle)
+
+
+def test_a_record_that_no_entry_names_is_refused(checkpoints, tmp_path):
+    write_bundle(tmp_path / "b", checkpoints[:1])
+    write_record(tmp_path / "b" / "calibration.json", make_record())
+
+    with pytest.raises(CheckpointError, match=r"calibration\.json: bundle\.json does not name it"):
+        load_bundle(tmp_path / "b")
+
+
+def test_files_that_nothing_reads_may_lie_in_a_bundle(bundle):
+    (bundle / "notes.txt").write_text("for the shelf by the door")
+
+    assert load_bundle(bundle).notice is None
+
+
+def test_a_model_trained_again_is_not_run_with_its_older_alarm(checkpoints, tmp_path):
+    again = shutil.copytree(checkpoints[0], tmp_path / "gbt_realistic")
+    edit_json(again / "alarm.json", lambda content: content.update(checkpoint_digest="0" * 64))
+    sha = hashlib.sha256((again / "alarm.json").read_bytes()).hexdigest()
+    edit_json(again / "predictions.json", lambda content: content.update(alarm_sha256=sha))
+
+    with pytest.raises(CheckpointError, match=r"alarm\.json: is of the model 000000000000, this"):
+        load_models([again])

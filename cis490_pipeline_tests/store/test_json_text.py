@@ -6,10 +6,11 @@ import sys
 import msgspec
 import pytest
 
-from cis490_pipeline.checkpoints.loading import read_manifest as read_checkpoint
+from cis490_pipeline.checkpoints.members import read_manifest as read_checkpoint
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Address
 from cis490_pipeline.errors import PipelineError, StoreError
+from cis490_pipeline.evaluation.alarm_file import read_alarm
 from cis490_pipeline.evaluation.predictions import read_predictions
 from cis490_pipeline.events.contract import decode as decode_events
 from cis490_pipeline.experiment.gc import _named
@@ -19,7 +20,6 @@ from cis490_pipeline.features.calibration_record import read_record
 from cis490_pipeline.features.dataset import read_manifest as read_dataset
 from cis490_pipeline.features.grid_store import GridStore
 from cis490_pipeline.live.bundle import load_bundle
-from cis490_pipeline.live.loading import alarm_settings
 from cis490_pipeline.splits.persist import load_split
 from cis490_pipeline.store.files import read_json, read_object
 from cis490_pipeline.store.json_text import MAX_DEPTH, decode_json, decode_value
@@ -65,7 +65,7 @@ def _file(name, read):
 READERS = {
     "checkpoint": _file("checkpoint.json", lambda path: read_checkpoint(path.parent)),
     "bundle": _file("bundle.json", lambda path: load_bundle(path.parent)),
-    "alarm": _file("alarm.json", lambda path: alarm_settings(path.parent)),
+    "alarm": _file("alarm.json", lambda path: read_alarm(path, path.read_bytes(), None)),
     "calibration record": _file("record.json", read_record),
     "split": _file("split_v1.json", load_split),
     "dataset": _file("manifest.json", lambda path: read_dataset(path.parent, "summary")),

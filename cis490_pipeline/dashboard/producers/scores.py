@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cis490_pipeline.checkpoints.loading import read_manifest, read_member
 from cis490_pipeline.checkpoints.manifest import MANIFEST, Manifest
+from cis490_pipeline.checkpoints.members import read_manifest, read_member
 from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
 from cis490_pipeline.dashboard.producers.places import MODELS, Places
 from cis490_pipeline.domain import PHASES, Architecture, Side, Variant

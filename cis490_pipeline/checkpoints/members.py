@@ -1,0 +1,136 @@
+"""Files of a checkpoint's folder, each read within bounds and compared with its digest."""
+
+import hashlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION
+from cis490_pipeline.checkpoints.manifest import MANIFEST, MEMBER_LIMITS, Manifest, seal_of
+from cis490_pipeline.checkpoints.migrations import migrations_between
+from cis490_pipeline.domain import PHASES
+from cis490_pipeline.errors import CheckpointError
+from cis490_pipeline.features.schema import FeatureSchema, require_same
+from cis490_pipeline.store.json_text import decode_json
+
+AGAIN: Final = "copy or train it again"
+
+
+def open_manifest(
+    folder: Path,
+    expected_schema: FeatureSchema | None,
+    formats: Collection[int] = (FORMAT_VERSION,),
+) -> tuple[Manifest, FeatureSchema, tuple[str, ...]]:
+    """Read ``checkpoint.json`` and see that this code can use what it describes.
+
+    Returns
+    -------
+    The manifest, its feature schema, and the migrations under which that one was let in.
+
+    Raises
+    ------
+    CheckpointError, SchemaMismatchError
+        As ``examine``.
+    """
+    path, manifest = folder / MANIFEST, read_manifest(folder, formats)
+    known = [str(phase) for phase in PHASES]
+    if manifest.classes != known:
+        raise CheckpointError(
+            f"{folder}: predicts the classes {', '.join(manifest.classes)}, this code knows "
+            f"{', '.join(known)} in this order; train the model again"
+        )
+    schema = FeatureSchema.from_dict(manifest.feature_schema)
+    if schema.hash != manifest.feature_schema_hash:
+        raise CheckpointError(
+            f"{path}: feature_schema has digest {schema.hash:.12}, the file says "
+            f"{manifest.feature_schema_hash:.12}; it was changed, {AGAIN}"
+        )
+    if (schema.kind, schema.variant) != (manifest.input_kind, manifest.variant):
+        raise CheckpointError(
+            f"{path}: a {manifest.variant} model of {manifest.input_kind} windows, "
+            f"but its feature schema is of {schema.variant} {schema.kind}; train it again"
+        )
+    migrated = None if expected_schema is None else migrations_between(schema, expected_schema)
+    if expected_schema is not None and migrated is None:
+        require_same(folder, schema, expected_schema, manifest.commit, older_rules=True)
+    return manifest, schema, migrated or ()
+
+
+def read_manifest(folder: Path, formats: Collection[int] = (FORMAT_VERSION,)) -> Manifest:
+    """Read ``checkpoint.json`` alone; cheap, and enough to know what a folder holds.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, of another version, not of its form, or was changed.
+    """
+    path = folder / MANIFEST
+    content = read_bounded(path)
+    try:
+        saved = decode_json(content, dict[str, Any])
+        version = saved.get("format_version")
+        if type(version) is not int or version not in formats:
+            raise CheckpointError(
+                f"{path}: format_version is {version!r:.40}, this code reads {FORMAT_VERSION}; "
+                "train the model again, or use the release that wrote it"
+            )
+        manifest = msgspec.convert(saved, type=Manifest)
+    except msgspec.DecodeError as fault:
+        raise CheckpointError(f"{path}: {fault}; {AGAIN}") from fault
+    _require_seal(path, manifest, seal_of(saved))
+    return manifest
+
+
+def _require_seal(path: Path, manifest: Manifest, found: str) -> None:
+    sealed = (manifest.seal, manifest.weights_digest)
+    if manifest.format_version < 3:
+        if sealed != (None, None):
+            raise CheckpointError(f"{path}: format 2 has no seal; it was changed, {AGAIN}")
+        return
+    if manifest.seal != found or manifest.weights_digest is None:
+        raise CheckpointError(
+            f"{path}: its content has digest {found:.12}, its seal is {manifest.seal!s:.12}; "
+            f"it was changed, {AGAIN}"
+        )
+
+
+def read_member(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """Read one file that the manifest names.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, too large, or not what the manifest says.
+    """
+    record = manifest.files[name]
+    content = read_bounded(folder / name)
+    found = hashlib.sha256(content).hexdigest()
+    if found != record.sha256 or len(content) != record.bytes:
+        raise CheckpointError(
+            f"{folder / name}: sha256 is {found:.12}, {MANIFEST} says {record.sha256:.12} "
+            f"({len(content)} and {record.bytes} bytes); {AGAIN}"
+        )
+    return content
+
+
+def read_bounded(path: Path) -> bytes:
+    """Read a file of a checkpoint, but no more of it than any checkpoint needs.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, a link, or too large.
+    """
+    limit = MEMBER_LIMITS[path.name]
+    if path.is_symlink() or not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; a checkpoint is written as a whole, so {AGAIN}"
+        )
+    # One byte more than allowed tells a file that is too large, even while it grows.
+    with path.open("rb") as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise CheckpointError(f"{path}: larger than {limit} bytes, which no checkpoint needs")
+    return content

@@ -1,0 +1,110 @@
+"""Calibrator, cleanliness check and golden windows, restored from their files."""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from cis490_pipeline.checkpoints.checkpoint import Golden
+from cis490_pipeline.checkpoints.manifest import (
+    CALIBRATION,
+    CLEANLINESS,
+    GOLDEN,
+    MANIFEST,
+    Manifest,
+)
+from cis490_pipeline.checkpoints.members import AGAIN, read_member
+from cis490_pipeline.checkpoints.tensors import read_tensors
+from cis490_pipeline.domain import PHASES
+from cis490_pipeline.errors import CalibrationError, CheckpointError
+from cis490_pipeline.features.calibration import CLIP, CalibrationMode, Calibrator, Scaling
+from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.gauges import GaugeTreatment
+from cis490_pipeline.features.schema import FeatureSchema
+from cis490_pipeline.features.summary import STATISTICS
+from cis490_pipeline.features.windows import STEPS
+
+_MAX_GOLDEN: Final = 4096
+_SUM_TOLERANCE: Final = 1e-6
+
+
+def read_calibration(
+    folder: Path, manifest: Manifest, schema: FeatureSchema
+) -> tuple[Calibrator, CleanlinessCheck | None]:
+    """Restore the calibrator and the cleanliness check.
+
+    Raises
+    ------
+    CheckpointError
+        If they are damaged, out of bounds, or not what the manifest says.
+    """
+    path, recorded = folder / CALIBRATION, manifest.calibrator
+    arrays = read_tensors(path, read_member(folder, manifest, CALIBRATION))
+    of_check = {
+        name.removeprefix(CLEANLINESS): arrays.pop(name)
+        for name in sorted(arrays)
+        if name.startswith(CLEANLINESS)
+    }
+    try:
+        mode, gauges = CalibrationMode(recorded.mode), GaugeTreatment(recorded.gauges)
+        calibrator = Calibrator.from_arrays(
+            mode, schema.variant, schema.kind, arrays, gauges, Scaling(recorded.scaling)
+        )
+        check = CleanlinessCheck.from_arrays(of_check) if of_check else None
+    except (CalibrationError, ValueError) as fault:
+        raise CheckpointError(f"{path}: {fault}; train the model again") from fault
+    if calibrator.digest != recorded.digest:
+        raise CheckpointError(
+            f"{path}: digest {calibrator.digest:.12}, {MANIFEST} says "
+            f"{recorded.digest:.12}; {AGAIN}"
+        )
+    found = check.digest if check is not None else None
+    if found != recorded.cleanliness:
+        raise CheckpointError(
+            f"{path}: the cleanliness check has digest {found!s:.12}, {MANIFEST} says "
+            f"{recorded.cleanliness!s:.12}; {AGAIN}"
+        )
+    return calibrator, check
+
+
+def window_shape(schema: FeatureSchema) -> tuple[int, ...]:
+    """Shape of one window of a schema: (145,) or (230,), or (29 or 46, 100)."""
+    n_channels = channel_indices(schema.variant).size
+    summary = schema.kind == "summary"
+    return (n_channels * len(STATISTICS),) if summary else (n_channels, STEPS)
+
+
+def read_golden(folder: Path, manifest: Manifest, schema: FeatureSchema) -> Golden:
+    """Restore some calibrated windows with the probabilities they were given.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or they are no windows of the schema or no probabilities.
+    """
+    path = folder / GOLDEN
+    arrays = read_tensors(path, read_member(folder, manifest, GOLDEN))
+    if sorted(arrays) != ["inputs", "probabilities"]:
+        raise CheckpointError(
+            f"{path}: holds {sorted(arrays)[:10]}, wanted inputs and probabilities"
+        )
+    inputs, probabilities = arrays["inputs"], arrays["probabilities"]
+    n, shape = len(inputs) if inputs.ndim else 0, window_shape(schema)
+    right_types = inputs.dtype == np.float32 and probabilities.dtype == np.float64
+    if not right_types or inputs.shape != (n, *shape) or probabilities.shape != (n, len(PHASES)):
+        raise CheckpointError(
+            f"{path}: inputs are {inputs.dtype} {inputs.shape} and probabilities "
+            f"{probabilities.dtype} {probabilities.shape}; wanted float32 {('n', *shape)} and "
+            f"float64 (n, {len(PHASES)})"
+        )
+    if not 1 <= n <= _MAX_GOLDEN:
+        raise CheckpointError(f"{path}: has {n} golden windows to check the model by; {AGAIN}")
+    known = inputs[~np.isnan(inputs)]
+    if not known.size or np.abs(known).max() > CLIP:
+        raise CheckpointError(f"{path}: inputs must be known in part and within ±{CLIP}; {AGAIN}")
+    sums = np.abs(probabilities.sum(axis=1) - 1)
+    # Written so that NaN fails.
+    if not ((probabilities >= 0).all() and (sums <= _SUM_TOLERANCE).all()):
+        raise CheckpointError(f"{path}: probabilities are none; {AGAIN}")
+    return Golden(inputs, probabilities)

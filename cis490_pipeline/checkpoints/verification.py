@@ -1,0 +1,292 @@
+"""The one examination of a checkpoint's folder; every loader goes through it.
+
+A whole checkpoint has its weights, the part that a bundle holds has not: all else is examined
+alike. Digests show damage, and files that do not belong together. An author of all files writes all
+digests, too; what the content itself shows is therefore taken from it: bounds, shapes, required
+parts, which nodes an architecture has, and the answers to the golden windows.
+"""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+
+from cis490_pipeline.checkpoints.architectures import ARCHITECTURE_VERSIONS, INPUT_KINDS
+from cis490_pipeline.checkpoints.checkpoint import (
+    FORMAT_VERSION,
+    GOLDEN_TOLERANCE,
+    Arrays,
+    Golden,
+    arrays_digest,
+    meaning_digest,
+)
+from cis490_pipeline.checkpoints.manifest import (
+    BOOSTER,
+    CALIBRATION,
+    GOLDEN,
+    MANIFEST,
+    MEMBER_LIMITS,
+    ONNX,
+    WEIGHTS,
+    Manifest,
+)
+from cis490_pipeline.checkpoints.members import AGAIN, open_manifest, read_member
+from cis490_pipeline.checkpoints.onnx_check import require_plain_onnx
+from cis490_pipeline.checkpoints.parts import read_calibration, read_golden
+from cis490_pipeline.checkpoints.saving import require_finite
+from cis490_pipeline.checkpoints.session import OnnxClassifier
+from cis490_pipeline.checkpoints.tensors import read_tensors
+from cis490_pipeline.checkpoints.trial import require_runs
+from cis490_pipeline.domain import Architecture, Variant
+from cis490_pipeline.errors import CheckpointError
+from cis490_pipeline.features.calibration import Calibrator
+from cis490_pipeline.features.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.schema import FeatureSchema
+
+NameT = TypeVar("NameT", Architecture, Variant)
+
+_SCORE_TOLERANCE: Final = 0.1
+"""Of a validation score against the history's: a window or two on another processor."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Examined:
+    """A checkpoint's folder whose every file is what the manifest says, and makes sense."""
+
+    folder: Path
+    manifest: Manifest
+    schema: FeatureSchema
+    migrated: tuple[str, ...]
+    architecture: Architecture
+    variant: Variant
+    calibrator: Calibrator
+    cleanliness: CleanlinessCheck | None
+    golden: Golden
+    weights: Arrays
+    booster: bytes
+    onnx: bytes
+    digest_checked: bool
+    """Whether the digest was computed again; not without weights in format 2."""
+
+
+def examine(
+    folder: Path,
+    expected_schema: FeatureSchema | None,
+    *,
+    whole: bool,
+    formats: Collection[int] = (FORMAT_VERSION,),
+) -> Examined:
+    """Read a checkpoint's files, and refuse it unless all of them hold.
+
+    Parameters
+    ----------
+    folder : as ``save_checkpoint`` wrote it, or the part of it that a bundle holds.
+    expected_schema : what this code builds; None only to look at a checkpoint, not to use it.
+    whole : whether its weights are wanted; otherwise its ONNX model is.
+    formats : versions of the manifest that are read.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the first file or value that does not hold.
+    SchemaMismatchError
+        If it was trained on other features; names the first difference and what to do.
+    """
+    manifest, schema, migrated = open_manifest(folder, expected_schema, formats)
+    architecture, variant = _names(folder, manifest, whole=whole)
+    _require_files(folder, manifest, architecture, whole=whole)
+    _require_scores(folder, manifest)
+    calibrator, cleanliness = read_calibration(folder, manifest, schema)
+    weights = _weights(folder, manifest) if whole else _unread(folder, manifest)
+    digest_checked = _require_digest(folder, manifest, calibrator, cleanliness, weights)
+    booster = read_member(folder, manifest, BOOSTER) if whole and BOOSTER in manifest.files else b""
+    onnx = b""
+    if ONNX in manifest.files:
+        onnx = read_member(folder, manifest, ONNX)
+        try:
+            require_plain_onnx(onnx, architecture)
+        except CheckpointError as fault:
+            raise CheckpointError(f"{folder}: {fault}") from fault
+    return Examined(
+        folder=folder,
+        manifest=manifest,
+        schema=schema,
+        migrated=migrated,
+        architecture=architecture,
+        variant=variant,
+        calibrator=calibrator,
+        cleanliness=cleanliness,
+        golden=read_golden(folder, manifest, schema),
+        weights=weights,
+        booster=booster,
+        onnx=onnx,
+        digest_checked=digest_checked,
+    )
+
+
+def classifiers(examined: Sequence[Examined], *, threads: int = 1) -> list[OnnxClassifier | None]:
+    """Open the ONNX models of checkpoints, each of which answers its golden windows as trained.
+
+    Returns
+    -------
+    In the order given; None for a checkpoint without export.
+
+    Raises
+    ------
+    CheckpointError
+        If one cannot be run, does not end, or answers otherwise.
+    """
+    require_runs([(str(one.folder), one.onnx, one.golden.inputs) for one in examined if one.onnx])
+    return [_classifier(one, threads) if one.onnx else None for one in examined]
+
+
+def _classifier(examined: Examined, threads: int) -> OnnxClassifier:
+    folder, golden = examined.folder, examined.golden
+    try:
+        classifier = OnnxClassifier(examined.onnx, threads=threads, checked=True)
+    except CheckpointError as fault:
+        raise CheckpointError(f"{folder}: {fault}") from fault
+    if classifier.shape != golden.inputs.shape[1:]:
+        raise CheckpointError(
+            f"{folder / ONNX}: takes windows of {classifier.shape}, wanted "
+            f"{golden.inputs.shape[1:]}; {AGAIN}"
+        )
+    answers = classifier.predict_proba(golden.inputs)
+    shapes = answers.shape, golden.probabilities.shape
+    difference = float(np.abs(answers - golden.probabilities).max()) if len({*shapes}) == 1 else 1.0
+    # Written so that NaN fails.
+    if not difference <= GOLDEN_TOLERANCE:
+        raise CheckpointError(
+            f"{folder / ONNX}: its golden windows differ by {difference:.3g} in a probability on "
+            f"this machine, allowed is {GOLDEN_TOLERANCE:g}; trained with "
+            f"{dict(examined.manifest.versions)}"
+        )
+    return classifier
+
+
+def _names(folder: Path, manifest: Manifest, *, whole: bool) -> tuple[Architecture, Variant]:
+    architecture = _named(folder, "architecture", Architecture, manifest.architecture)
+    variant = _named(folder, "variant", Variant, manifest.variant)
+    version, newest = manifest.architecture_version, ARCHITECTURE_VERSIONS[architecture]
+    # An ONNX model runs without the code that built it; weights need the very version.
+    if not 1 <= version <= newest or (whole and version != newest):
+        raise CheckpointError(
+            f"{folder / MANIFEST}: trained by version {version} of {architecture}, this code is "
+            f"version {newest}; train it again"
+            + (f", or check out commit {manifest.commit:.7}" if manifest.commit else "")
+        )
+    if manifest.input_kind != INPUT_KINDS[architecture]:
+        raise CheckpointError(
+            f"{folder / MANIFEST}: {architecture} takes {INPUT_KINDS[architecture]} windows, this "
+            f"one {manifest.input_kind}; {AGAIN}"
+        )
+    return architecture, variant
+
+
+def _named(folder: Path, what: str, names: type[NameT], value: str) -> NameT:
+    try:
+        return names(value)
+    except ValueError as unknown:
+        known = ", ".join(sorted(names))
+        raise CheckpointError(
+            f"{folder / MANIFEST}: {what} is {value!r:.60}, this code knows {known}"
+        ) from unknown
+
+
+def _require_files(
+    folder: Path, manifest: Manifest, architecture: Architecture, *, whole: bool
+) -> None:
+    """Refuse a manifest without a file this architecture has, and a file without an entry."""
+    names = set(manifest.files)
+    learnt = BOOSTER if architecture is Architecture.GBT else WEIGHTS
+    needed = {CALIBRATION, GOLDEN, learnt} | (set() if whole else {ONNX})
+    if not needed <= names or not names <= needed | {ONNX}:
+        shown = ", ".join(sorted(names)[:10]) or "none"
+        raise CheckpointError(
+            f"{folder / MANIFEST}: lists the files {shown:.300}; wanted "
+            f"{', '.join(sorted(needed))} of {architecture}, and perhaps {ONNX}; {AGAIN}"
+        )
+    beside = sorted(set(MEMBER_LIMITS) - names - {MANIFEST})
+    strange = [name for name in beside if (folder / name).is_symlink() or (folder / name).exists()]
+    if strange:
+        raise CheckpointError(
+            f"{folder / strange[0]}: {MANIFEST} does not name it; remove it, or {AGAIN}"
+        )
+
+
+def _require_scores(folder: Path, manifest: Manifest) -> None:
+    """Scores on validation are scores, and those of the training's history."""
+    for name, value in manifest.metrics.items():
+        if name.endswith("macro_f1") and not (type(value) in (int, float) and 0 <= value <= 1):
+            raise CheckpointError(f"{folder / MANIFEST}: {name} is {value!r:.40}; {AGAIN}")
+    score, best = manifest.metrics.get("val_macro_f1"), manifest.history.get("best_val_macro_f1")
+    if score is None or best is None:
+        return
+    is_score = type(best) in (int, float) and 0 <= best <= 1
+    if not (is_score and abs(score - best) <= _SCORE_TOLERANCE):
+        raise CheckpointError(
+            f"{folder / MANIFEST}: val_macro_f1 is {score!r}, its training's best was "
+            f"{best!r:.40}; it was changed, {AGAIN}"
+        )
+
+
+def _weights(folder: Path, manifest: Manifest) -> Arrays:
+    if WEIGHTS not in manifest.files:
+        return {}
+    weights = read_tensors(folder / WEIGHTS, read_member(folder, manifest, WEIGHTS))
+    require_finite(folder, weights)
+    found = arrays_digest(weights).hex()
+    if manifest.weights_digest not in (None, found):
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: the content has digest {found:.12}, {MANIFEST} says "
+            f"{manifest.weights_digest:.12}; it was changed, {AGAIN}"
+        )
+    return weights
+
+
+def _unread(folder: Path, manifest: Manifest) -> Arrays:
+    """See that weights which lie there are those of the manifest; none of them is read."""
+    for name in (WEIGHTS, BOOSTER):
+        path = folder / name
+        if name in manifest.files and (path.is_symlink() or path.exists()):
+            read_member(folder, manifest, name)
+    return {}
+
+
+def _require_digest(
+    folder: Path,
+    manifest: Manifest,
+    calibrator: Calibrator,
+    cleanliness: CleanlinessCheck | None,
+    weights: Arrays,
+) -> bool:
+    """Compute again what names this model everywhere; without weights from what is said of them."""
+    trees = BOOSTER in manifest.files
+    if manifest.weights_digest is not None:
+        of_weights = bytes.fromhex(manifest.weights_digest)
+    elif weights or trees:
+        of_weights = arrays_digest(weights)
+    else:
+        return False
+    of_booster = manifest.files[BOOSTER].sha256 if trees else hashlib.sha256(b"").hexdigest()
+    meaning = {
+        "architecture": manifest.architecture,
+        "architecture_version": manifest.architecture_version,
+        "calibrator": calibrator.digest,
+        "classes": manifest.classes,
+        "cleanliness": cleanliness.digest if cleanliness is not None else None,
+        "config": manifest.config,
+        "feature_schema": manifest.feature_schema_hash,
+        "format_version": manifest.format_version,
+        "variant": manifest.variant,
+    }
+    found = meaning_digest(meaning, booster=bytes.fromhex(of_booster), weights=of_weights)
+    if found != manifest.digest:
+        raise CheckpointError(
+            f"{folder}: the content has digest {found:.12}, {MANIFEST} says "
+            f"{manifest.digest:.12}; it was changed, {AGAIN}"
+        )
+    return True
