@@ -20,6 +20,7 @@ import numpy.typing as npt
 from cis490_pipeline.checkpoints.trial_run import HEAD
 from cis490_pipeline.errors import CheckpointError
 
+SCRIPT: Final = Path(__file__).with_name("trial_run.py")
 LIMIT_S: Final = 60
 """For one model. The largest takes half a second on one core of a server."""
 MEMORY: Final = 1 << 30
@@ -75,7 +76,7 @@ def _try(models: Sequence[tuple[str, bytes, Windows]], limit_s: int) -> tuple[in
     """Run models one after the other: how many answered, and what the next one did instead."""
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     # -P: the folder of the script holds modules whose names are also those of libraries.
-    command = [sys.executable, "-P", str(Path(__file__).with_name("trial_run.py"))]
+    command = [sys.executable, "-P", str(SCRIPT)]
     child = subprocess.Popen(  # noqa: S603 - our own interpreter and script, no shell
         command,
         stdin=subprocess.PIPE,
