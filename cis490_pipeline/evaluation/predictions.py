@@ -175,6 +175,9 @@ def write_predictions(
         "n_windows_scored": scored_windows(frame).height,
         "sha256": file_sha256(folder / _PARQUET),
     }
+    if before.get("checkpoint_digest") == checkpoint_digest and "alarm_sha256" in before:
+        # The alarm beside them is still this model's.
+        manifest["alarm_sha256"] = before["alarm_sha256"]
     write_json(folder / _MANIFEST, manifest)
     return manifest
 

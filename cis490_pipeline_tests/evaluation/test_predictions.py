@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.alarm_file import alarm_beside, write_alarm
 from cis490_pipeline.evaluation.predictions import (
     PREDICTION_COLUMNS,
     PREDICTIONS_VERSION,
@@ -19,6 +20,7 @@ from cis490_pipeline.evaluation.predictions import (
 )
 from cis490_pipeline.store.files import file_sha256
 from cis490_pipeline_tests.evaluation.made_up import predictions, windows
+from cis490_pipeline_tests.live.made_up import make_alarm
 
 DIGESTS = {"checkpoint_digest": "c" * 64, "split_digest": "s" * 64}
 
@@ -177,3 +179,16 @@ def test_a_table_that_is_none_is_refused_though_its_digest_is_right(tmp_path):
 
     with pytest.raises(EvaluationError, match=r"predictions\.parquet: no table of predictions: "):
         read_predictions(tmp_path)
+
+
+def test_an_alarm_stays_named_while_its_model_is_scored_again_and_no_longer(tmp_path, frame):
+    write_predictions(tmp_path, frame, **DIGESTS)
+    write_alarm(tmp_path, make_alarm().settings.to_dict())
+
+    write_predictions(tmp_path, frame, **DIGESTS)
+    assert alarm_beside(tmp_path, "c" * 64).threshold == make_alarm().settings.threshold
+    with pytest.raises(EvaluationError, match=r"alarm\.json: is of the model cccccccccccc"):
+        alarm_beside(tmp_path, "d" * 64)
+    write_predictions(tmp_path, frame, **{**DIGESTS, "checkpoint_digest": "d" * 64})
+    with pytest.raises(EvaluationError, match=r"alarm\.json: predictions\.json does not name it"):
+        alarm_beside(tmp_path, "d" * 64)
