@@ -113,8 +113,6 @@ def live(
     if bundle_folder is not None:
         bundle = load_bundle(bundle_folder)
         loaded, record = bundle.loaded, bundle.record
-        if bundle.notice is not None:
-            say(bundle.notice)
     else:
         folders = _trained(_local(settings.data), recipe, architectures, variants)
         loaded, record = load_models(folders), None

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -84,8 +84,6 @@ class Bundle:
     manifest: BundleManifest
     loaded: LoadedModels
     record: CalibrationRecord | None
-    notice: str | None = None
-    """What an older version does not vouch for."""
 
 
 def write_bundle(
@@ -156,8 +154,9 @@ def load_bundle(folder: Path) -> Bundle:
             f"{folder / RECORD}: is the record {record.id:.12}, {MANIFEST} says "
             f"{manifest.calibration!s:.12}; {_AGAIN}"
         )
-    notice = None if manifest.version == VERSION else _notice(manifest)
-    return Bundle(manifest=manifest, loaded=loaded, record=record, notice=notice)
+    if manifest.version != VERSION:
+        loaded = replace(loaded, of_bundle=_notice(manifest))
+    return Bundle(manifest=manifest, loaded=loaded, record=record)
 
 
 def _notice(manifest: BundleManifest) -> str:

@@ -25,9 +25,13 @@ class LoadedModels:
     models: tuple[LiveModel, ...]
     runnable: tuple[RunnableModel, ...]
     check: CleanlinessCheck | None
+    of_bundle: str | None = None
+    """What an older version of the bundle they came in does not vouch for."""
 
     def notices(self) -> Iterator[str]:
         """Sentences on the alarms in use, and on what the models lack."""
+        if self.of_bundle is not None:
+            yield self.of_bundle
         for model in self.models:
             if model.alarm is not None:
                 rule = model.alarm.settings
