@@ -19,6 +19,7 @@ from cis490_pipeline.evaluation.predictions import PROBABILITY_COLUMNS
 from cis490_pipeline.events.contract import ModelFailure, ModelMetric
 from cis490_pipeline.events.publisher import Publisher
 from cis490_pipeline.store.files import read_json, write_json
+from cis490_pipeline_tests.checkpoints.consistent import seal
 from cis490_pipeline_tests.events.endpoint import Dashboard, serving
 
 TRAINED = ("gbt_realistic", "gbt_oracle", "mlp_realistic", "mlp_oracle")
@@ -160,6 +161,7 @@ def test_the_test_side_is_opened_once_per_variant_and_kind_and_never_on_a_tick(c
 def test_a_checkpoint_of_another_split_is_published_as_failed_and_named(copied):
     manifest = copied.artifacts / "gbt_oracle" / "checkpoint.json"
     write_json(manifest, read_json(manifest) | {"split_digest": "0" * 64})
+    seal(manifest.parent)
 
     events = MetricEvents(Scores(copied)).make()
 
