@@ -255,6 +255,12 @@ def corrupt(archive: bytes) -> bytes:
     return archive[: len(archive) // 2]
 
 
+def over_the_window(archive: bytes) -> bytes:
+    """Put an empty zstd frame with a window of 256 MiB before an archive: sound, unsupported."""
+    # Magic number, no content size, window exponent 28 (RFC 8878, 3.1.1.1), an empty last block.
+    return bytes.fromhex("28b52ffd 00 90 010000") + archive
+
+
 def wrong_sha256(archive: bytes) -> str:
     """Return the digest of other bytes."""
     return hashlib.sha256(archive + b"another").hexdigest()

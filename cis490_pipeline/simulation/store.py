@@ -25,6 +25,7 @@ from cis490_pipeline.simulation.faults import (
     corrupt,
     deal_faults,
     original_of,
+    over_the_window,
     wrong_sha256,
 )
 from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
@@ -206,6 +207,8 @@ def _ship(task: _Task, draft: Draft, number: int) -> dict[str, Any]:
     archive = draft.archive()
     if task.fault is Reason.ARCHIVE_CORRUPT:
         archive = corrupt(archive)
+    if task.fault is Reason.ARCHIVE_UNSUPPORTED:
+        archive = over_the_window(archive)
     sha256 = hashlib.sha256(archive).hexdigest()
     if task.fault is Reason.SHA256_MISMATCH:
         sha256 = wrong_sha256(archive)
