@@ -82,11 +82,11 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
 
 
 def _print_left_out(n: int, named: list[str]) -> None:
-    console = Console()
+    out = console()
     for text in named:
-        console.print(f"left out: {text}", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"left out: {text}", soft_wrap=True)
     if n > len(named):
-        console.print(f"and {n - len(named)} more index rows and entries left out")
+        out.print(f"and {n - len(named)} more index rows and entries left out")
 
 
 def _by_host(frame: pl.DataFrame) -> dict[str, dict[str, dict[str, int]]]:

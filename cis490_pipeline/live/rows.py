@@ -1,6 +1,6 @@
 """Lines that arrive, as rows: of a known source, or of the one the row itself names."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final
 
@@ -25,8 +25,9 @@ class LiveRow:
     """Unix time of the reading, ns."""
     values: tuple[Reading, ...]
     """Readings of the source's channels in the registry's order; None is unknown."""
-    identity: bytes = b""
-    """Equal for rows that are equal in every field, those that are no reading among them."""
+    identity: bytes = field(default=b"", compare=False)
+    """Equal for rows that are equal in every field, those that are no reading among them. Not
+    compared: rows are equal by their readings, however they came."""
 
 
 def read_line(

@@ -91,7 +91,12 @@ def test_wrong_setting_is_one_line_and_names_the_flag(
     [
         (KeyboardInterrupt(), 130, "interrupted; what was finished is kept, run again to go on"),
         (PipelineError("it is broken"), 2, "PipelineError: it is broken"),
-        (OSError(28, "No space left on device", "/full"), 2, "No space left on device: '/full'"),
+        (
+            OSError(28, "No space left on device", "/full"),
+            2,
+            "No space left on device: '/full'; free space there, or name another place; "
+            "what was finished is kept, run again",
+        ),
     ],
     ids=["interrupt", "fault", "system"],
 )
@@ -102,7 +107,7 @@ def test_what_stops_a_command_is_said_in_one_line(
     code: int,
     said: str,
 ) -> None:
-    def stop(_: object) -> None:
+    def stop(_: object, *, force: bool) -> None:
         raise raised
 
     monkeypatch.setattr(ValidationSweep, "ensure", stop)
@@ -114,7 +119,7 @@ def test_what_stops_a_command_is_said_in_one_line(
 
 
 def test_fault_of_our_own_keeps_its_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(_: object) -> None:
+    def stop(_: object, *, force: bool) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
     monkeypatch.setattr(ValidationSweep, "ensure", stop)

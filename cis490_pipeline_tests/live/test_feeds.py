@@ -32,6 +32,16 @@ def drained(feed, n_polls=50):
     return arrivals
 
 
+def arrivals_until(feed, row):
+    """What arrives up to a row, which must come within some looks."""
+    arrivals = []
+    for _ in range(20):
+        arrivals += feed.poll(5)
+        if row in arrivals:
+            return arrivals
+    raise AssertionError(f"{row} did not arrive; there came {arrivals}")
+
+
 def times(arrivals):
     return [a.t_wall_ns for a in arrivals if isinstance(a, LiveRow)]
 
@@ -218,9 +228,7 @@ def test_idle_connections_lock_no_recorder_out():
 
     (recorder,) = connected(feed, 1)
     recorder.sendall(as_line(row))
-    arrivals = []
-    while row not in arrivals:
-        arrivals += feed.poll(5)
+    arrivals = arrivals_until(feed, row)
 
     told = [str(a) for a in arrivals if isinstance(a, RowFault)]
     assert told == [
@@ -237,16 +245,13 @@ def test_a_connection_that_sent_rows_outlives_many_that_never_did():
     (recorder,) = connected(feed, 1)
     rows = list(device_rows(1))
     recorder.sendall(as_line(rows[0]))
-    while rows[0] not in feed.poll(5):
-        pass
+    arrivals_until(feed, rows[0])
     now[0] = 100.0
 
     others = connected(feed, 3 * MAX_CONNECTIONS)
     drained(feed)
     recorder.sendall(as_line(rows[1]))
-    arrivals = []
-    while rows[1] not in arrivals:
-        arrivals += feed.poll(5)
+    arrivals = arrivals_until(feed, rows[1])
 
     assert arrivals[-1] == rows[1]
     for connection in [*others, recorder]:
