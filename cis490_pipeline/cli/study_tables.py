@@ -3,7 +3,6 @@
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from cis490_pipeline.cli.options import console
@@ -57,7 +56,7 @@ def _profiles(heading: str, section: dict[str, Any]) -> Table:
             _area(areas.get("max_softmax")),
             _area(areas.get("energy")),
         )
-        table.add_row(*map(escape, cells))
+        table.add_row(*cells)
     return table
 
 
@@ -65,13 +64,13 @@ def _hosts(heading: str, section: dict[str, Any]) -> Table:
     table = Table(title=f"{heading}: macro F1, trained on the row, tested on the column")
     table.add_column("")
     for host in section["hosts"]:
-        table.add_column(escape(host), justify="right")
+        table.add_column(host, justify="right")
     cells = {(cell["trained_on"], cell["tested_on"]): cell for cell in section["cells"]}
     for trained_on in section["hosts"]:
         table.add_row(
-            escape(trained_on),
+            trained_on,
             *(
-                f"{escape(interval_text(cell))}\nn = {cell['n_episodes']}"
+                f"{interval_text(cell)}\nn = {cell['n_episodes']}"
                 for tested_on in section["hosts"]
                 for cell in (cells[trained_on, tested_on],)
             ),
@@ -88,7 +87,7 @@ def _time(heading: str, section: dict[str, Any]) -> Table:
         table.add_column(column, justify="left" if column == "from" else "right")
     for slot in section["slots"]:
         n = (str(slot["n_episodes"]), str(slot["n_windows"]))
-        table.add_row(slot["from"], escape(interval_text(slot)), *n)
+        table.add_row(slot["from"], interval_text(slot), *n)
     return table
 
 

@@ -60,12 +60,19 @@ def require_passed(stages: Iterable[Stage], passed: Passed | None = None) -> Non
 def require_current_passed(stages: Iterable[Stage]) -> None:
     """Ask the checks of those artefacts that are up to date, and that nothing makes again.
 
+    An artefact counts as up to date if all that it is made of is: a check that reads what has to be
+    made again would fail for that, and hide what changed.
+
     Raises
     ------
     GateError
         As `require_passed`.
     """
-    require_passed(stage for stage in stages if stage.current() is not None)
+    require_passed(
+        stage
+        for stage in stages
+        if all(of.current() is not None for of in (stage, *_made_of(stage)))
+    )
 
 
 def read_by(stage: Stage) -> list[Stage]:
@@ -80,6 +87,11 @@ def read_by(stage: Stage) -> list[Stage]:
 
     add(stage.gated_by())
     return list(found.values())
+
+
+def _made_of(stage: Stage) -> list[Stage]:
+    """Return all that an artefact is made of, what all recipes share included."""
+    return [*corpus_stages(stage.workspace), *read_by(stage)]
 
 
 def failures(stage: Stage) -> list[str]:
@@ -121,7 +133,7 @@ def _known(stage: Stage, evidence: str) -> frozenset[str]:
 
 def _evidence(stage: Stage) -> str:
     """Digest what the checks of a stage read: its own files and those of all it is made of."""
-    read = [*corpus_stages(stage.workspace), *read_by(stage), stage]
+    read = [*_made_of(stage), stage]
     return digest(
         {
             "checks": CHECKS_VERSION,

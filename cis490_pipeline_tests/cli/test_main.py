@@ -94,8 +94,10 @@ def test_wrong_setting_is_one_line_and_names_the_flag(
         (
             OSError(28, "No space left on device", "/full"),
             2,
-            "No space left on device: '/full'; free space there, or name another place; "
-            "what was finished is kept, run again",
+            (
+                "No space left on device: '/full'; free space there, or name another place; "
+                "what was finished is kept, run again"
+            ),
         ),
     ],
     ids=["interrupt", "fault", "system"],

@@ -155,6 +155,7 @@ def test_inspect_of_what_is_no_checkpoint_is_refused(plain: Cli, folder: str) ->
     assert plain("inspect", folder).code == 2
 
 
+@pytest.mark.long
 def test_more_seeds_give_a_mean_with_an_interval(cli_on_copy: Cli, copied: Workspace) -> None:
     trained = cli_on_copy("train", *GBT, "--seeds", "3", "--json").json
     scored = cli_on_copy("evaluate", *GBT, "--seeds", "3", "--json").json

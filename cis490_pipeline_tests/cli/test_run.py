@@ -41,6 +41,7 @@ def test_run_makes_what_is_missing_and_what_follows_from_it(
 
 
 @pytest.mark.usefixtures("only_fast_models")
+@pytest.mark.long
 def test_run_of_another_split_does_not_touch_this_one(cli_on_copy: Cli, copied: Workspace) -> None:
     before = copied.paths.leaderboard(Recipe.HOST).read_bytes()
 

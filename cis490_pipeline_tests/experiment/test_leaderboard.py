@@ -120,6 +120,7 @@ def test_comparing_again_gives_the_same_board(spoilt: Workspace, board: dict[str
     assert read_json(spoilt.paths.leaderboard(Recipe.HOST)) == board
 
 
+@pytest.mark.long
 def test_model_whose_report_is_outdated_is_not_shown(spoilt: Workspace) -> None:
     stage = EvaluationReport(spoilt, Recipe.HOST, *FAST[0])
     stage.workspace.paths.report_json(Recipe.HOST, stage.name).unlink()

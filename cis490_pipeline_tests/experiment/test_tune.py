@@ -80,6 +80,7 @@ def test_the_test_side_stays_closed(
     assert (stage.folder / "predictions.json").read_bytes() == before
 
 
+@pytest.mark.long
 def test_the_same_seed_draws_the_same_settings(stage: TrainedCheckpoint) -> None:
     first = tune(stage, n_trials=3)
     Path(first.journal).unlink()

@@ -140,6 +140,7 @@ def test_a_webserver_that_is_not_there_is_named(shell):
     assert "http://127.0.0.1:9 does not answer as a Dagster webserver" in done.stderr
 
 
+@pytest.mark.long
 def test_a_webserver_is_not_asked_for_further_seeds_alone(shell):
     one = ("--model", "gbt", "--variant", "realistic", "--seeds", "2")
     assert shell.json("train", *one)[1] == 0

@@ -257,6 +257,7 @@ def test_half_a_kept_file_is_made_again(again):
     assert made(again)[1].trained == 1
 
 
+@pytest.mark.long
 def test_the_leaderboard_carries_the_study_and_says_when_it_is_stale(again):
     stage = Leaderboard(again, HOST)
     stage.ensure()
