@@ -96,7 +96,7 @@ def _refused(
     ):
         return refusal(403, "requests from pages of other sites are not answered")
     if "Content-Encoding" in headers:
-        # Whoever asks: a few kilobytes may hold gigabytes.
+        # Before authentication: a few kilobytes may hold gigabytes.
         return refusal(415, "a body with a Content-Encoding is not read; send it as it is")
     if not limits.requests.allows(address_of(request)):
         return refusal(429, "too many requests from this address", **{"Retry-After": "1"})

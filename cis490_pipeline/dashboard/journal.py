@@ -2,7 +2,7 @@
 
 Events are written before they are acknowledged: the death of the process loses none of them. Within
 a second they are on the disk as well; what a power cut tears off is cut away at the next start.
-When the file has grown to twice what is true, it is written anew beside itself and renamed, and
+When the file has grown to twice what is true, it is rewritten beside itself and renamed, and
 what came meanwhile is copied over.
 """
 
@@ -29,7 +29,7 @@ COMPACT_FROM_BYTES: Final = 8 << 20
 SYNC_S: Final = 0.5
 """How long what was written waits for the disk; a slow disk takes its own time besides."""
 AGAIN_S: Final = 30.0
-"""How long until the file is written anew again if that failed: it takes room from the events."""
+"""How long until a failed rewrite is tried again: it takes room from the events."""
 _FIRST_LINE: Final = msgspec.json.encode(Head(dashboard_state=FORMAT)) + b"\n"
 _PROBE: Final = b"\n" * 4096
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -138,14 +138,14 @@ class Journal:
         Raises
         ------
         StateNotKeptError
-            If it cannot be written anew; then it is as it was.
+            If it cannot be rewritten; then it is as it was.
         """
         self._left_alone = False
         try:
             self._take_over(state_file.write_beside(self.path, self._whole()), self._size)
         except OSError as error:
             raise StateNotKeptError(
-                f"{self.path}: cannot be written anew ({error.strerror}); make room, or name "
+                f"{self.path}: cannot be rewritten ({error.strerror}); make room, or name "
                 "another file with --state",
                 no_room=error.errno in _NO_ROOM,
             ) from error
@@ -235,7 +235,7 @@ class Journal:
         try:
             await asyncio.to_thread(_sync, os.dup(self._file), self.path if renamed else None)
         except OSError as error:
-            # The system forgets what it could not write; the whole state, written anew, mends it.
+            # The system forgets what it could not write; rewriting the whole state mends it.
             self._disk_fault = f"a power cut would lose the state: {error.strerror}"
 
     def _is_due(self) -> bool:
@@ -251,7 +251,7 @@ class Journal:
             self._take_over(made, begun)
         except OSError as error:
             self._not_before_s = time.monotonic() + AGAIN_S
-            self._disk_fault = f"the state's file cannot be written anew: {error.strerror}"
+            self._disk_fault = f"the state's file cannot be rewritten: {error.strerror}"
 
     def _whole(self) -> list[bytes]:
         events = self._state.lines()
@@ -259,7 +259,7 @@ class Journal:
         return [msgspec.json.encode(head), *events]
 
     def _take_over(self, made: Replacement, begun: int) -> None:
-        """Put a file written anew in place of this one, with what was appended since it began."""
+        """Put a rewritten file in place of this one, with what was appended since it began."""
         try:
             made.add_from(self._file, begun, self._size)
             made.path.replace(self.path)

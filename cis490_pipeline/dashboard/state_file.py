@@ -134,7 +134,7 @@ def write_whole(descriptor: int, content: bytes | memoryview) -> None:
 
 @dataclass(frozen=True)
 class Replacement:
-    """A file written anew beside the one it is to replace."""
+    """A rewritten file beside the one it is to replace."""
 
     path: Path
     descriptor: int

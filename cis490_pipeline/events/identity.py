@@ -3,7 +3,7 @@
 A dashboard keeps one event of each key: the current state. Two optional marks tell it whether an
 arriving event changes that state:
 
-- ``event_id`` names the state itself. Whoever describes the same state gives the same identity, so
+- ``event_id`` names the state itself. Two publishers of the same state give the same identity, so
   a repetition by another publisher is recognised. It holds only while this state is current: if a
   model is damaged and repaired, its earlier state returns under its earlier identity and is shown.
 - ``publisher`` and ``revision`` order the events of one publisher. An event whose revision is not

@@ -1,4 +1,4 @@
-"""What is kept of a member's bytes: as much as whoever reads them would read, and no more.
+"""What is kept of a member's bytes: as much as their reader takes, and no more.
 
 A member may be 256 MiB, but no row 1 MiB and no ``meta.json`` either: of a line without end only
 so much is kept as shows that it is too long.

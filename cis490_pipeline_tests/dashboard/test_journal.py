@@ -34,7 +34,7 @@ def shown(state):
 
 
 def crash(journal):
-    """Leave the file as a killed process does: open, not written anew."""
+    """Leave the file as a killed process does: open, not rewritten."""
     os.close(journal._file)
     journal._lock.release()
 
@@ -279,8 +279,8 @@ def test_a_file_that_cannot_be_written_anew_stays_and_is_said(path, monkeypatch)
     with monkeypatch.context() as patch:
         full_disk(patch, room=20)
         asyncio.run(journal._rewrite())
-        assert "cannot be written anew: No space left" in journal.fault
-        with pytest.raises(StateNotKeptError, match="cannot be written anew"):
+        assert "cannot be rewritten: No space left" in journal.fault
+        with pytest.raises(StateNotKeptError, match="cannot be rewritten"):
             journal.close()
 
     assert [e["model"] for e in shown(reopened(path)[0])] == ["a"]

@@ -218,7 +218,7 @@ class _Given:
         try:
             held = read_json(folder / _SPLIT)
         except PipelineError:
-            # Missing or damaged: whoever reads the split says so.
+            # Missing or damaged: reading the split reports it.
             held = None
         recipe = held.get("recipe") if isinstance(held, dict) else None
         self._require_named(flag, given, folder.name if recipe is None else recipe)
