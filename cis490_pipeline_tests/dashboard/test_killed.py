@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,10 @@ class Producers:
             thread.join(20)
 
     def _publish(self, n: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)) as connection:
+            self._publish_over(connection, n)
+
+    def _publish_over(self, connection: http.client.HTTPConnection, n: int) -> None:
         while True:
             numbers = range(first := next(self._numbers) * max(LISTS), first + n)
             if len(self.acknowledged) > MOST - sum(LISTS):
@@ -60,7 +64,6 @@ class Producers:
                 answer = connection.getresponse()
                 answer.read()
             except (OSError, http.client.HTTPException):
-                connection.close()
                 return
             if answer.status == 200:
                 self.acknowledged.update(numbers)
