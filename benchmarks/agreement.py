@@ -20,8 +20,8 @@ from cis490_pipeline.evaluation.confusion import (
     matthews,
     seen_classes,
 )
-from cis490_pipeline.evaluation.intervals import Method, episode_interval
-from cis490_pipeline.evaluation.ranking import average_precision
+from cis490_pipeline.evaluation.metrics.average_precision import average_precision
+from cis490_pipeline.evaluation.uncertainty.intervals import Method, episode_interval
 
 N_CASES = 2_000
 N_CORPORA = 200

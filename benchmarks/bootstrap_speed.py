@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 from benchmarks.made_episodes import MEAN_WINDOWS, Population, draw_ease, draw_windows
 from benchmarks.measuring import interleaved, ratio
 from cis490_pipeline.evaluation.confusion import episode_confusions
-from cis490_pipeline.evaluation.intervals import episode_interval
+from cis490_pipeline.evaluation.uncertainty.intervals import episode_interval
 
 N_WINDOWS = 100_000
 N_RESAMPLES = 10_000

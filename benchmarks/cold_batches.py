@@ -16,15 +16,15 @@ import polars as pl
 from benchmarks.made_grids import commit_grids
 from benchmarks.measuring import Line, at_least, ratio
 from cis490_pipeline.domain import Side, Variant
-from cis490_pipeline.features.calibration import CalibrationMode, Calibrator
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator
 from cis490_pipeline.features.channels import N_CHANNELS
-from cis490_pipeline.features.dataset import build_tensor_dataset, load_windows
-from cis490_pipeline.features.grid_store import (
+from cis490_pipeline.features.datasets.load import build_tensor_dataset, load_windows
+from cis490_pipeline.features.datasets.window_data import WindowData
+from cis490_pipeline.features.grids.store import (
     INDEX_SCHEMA,
     GridStore,
 )
 from cis490_pipeline.features.resample import STEP_NS
-from cis490_pipeline.features.window_data import WindowData
 from cis490_pipeline.training.batches import batches, epoch_blocks, read_batches
 from cis490_pipeline.training.config import TrainConfig
 

@@ -14,14 +14,14 @@ from benchmarks.host_sides import Sides, cut, without
 from benchmarks.kept import Arrays, Kept
 from benchmarks.model_peers import PEERS
 from cis490_pipeline.domain import Architecture, Variant
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS, InputKind
 from cis490_pipeline.evaluation.confusion import Counts, confusion, episode_confusions, macro_f1
-from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
-from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.schema import InputKind, feature_schema
-from cis490_pipeline.features.window_data import ArrayWindows
+from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.datasets.window_data import ArrayWindows
+from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.models import registry
-from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
-from cis490_pipeline.models.onnx import export_onnx
+from cis490_pipeline.models.export.onnx import export_onnx
 from cis490_pipeline.models.spec import input_spec
 
 MODELS = tuple(str(architecture) for architecture in Architecture)

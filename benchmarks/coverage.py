@@ -13,8 +13,8 @@ from cis490_pipeline.evaluation.confusion import (
     macro_f1_over,
     seen_classes,
 )
-from cis490_pipeline.evaluation.intervals import Method, episode_interval
-from cis490_pipeline.evaluation.paired import compare
+from cis490_pipeline.evaluation.uncertainty.intervals import Method, episode_interval
+from cis490_pipeline.evaluation.uncertainty.paired import compare
 
 EPISODES = (20, 40, 100)
 ALSO_EPISODES = (5, 10, 30)

@@ -20,10 +20,10 @@ import dagster as dg
 from benchmarks.measuring import Line, at_most
 from cis490_pipeline.compute import SerialCompute
 from cis490_pipeline.config import Settings
-from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.orchestration.definitions import corpus_assets
 from cis490_pipeline.simulation.store import SimulationConfig, simulate_store
-from cis490_pipeline.store import sweep
+from cis490_pipeline.store.verdicts import sweep
 from cis490_pipeline_tests.orchestration.dev_server import DevServer
 from cis490_pipeline_tests.orchestration.making import SAMPLE
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cis490_pipeline.evaluation.intervals import MIN_EPISODES_FOR_PERCENTILES
+from cis490_pipeline.evaluation.uncertainty.intervals import MIN_EPISODES_FOR_PERCENTILES
 
 PAGE = Path(__file__).parents[1] / "docs" / "concepts" / "evaluation-measured.md"
 WANTED_COVERAGE = (0.92, 0.97)

@@ -17,19 +17,19 @@ import polars as pl
 from cis490_pipeline.compute import SerialCompute
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe, Side, Variant
-from cis490_pipeline.experiment.corpus import GridShards, corpus_stages
-from cis490_pipeline.experiment.dataset import ValidationIndex
-from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
-from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.dataset import (
+from cis490_pipeline.domain.catalogue import InputKind
+from cis490_pipeline.experiment.pipeline.corpus import GridShards, corpus_stages
+from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
+from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.datasets.load import (
     build_feature_dataset,
     build_tensor_dataset,
     fit_calibrator,
     load_windows,
 )
-from cis490_pipeline.features.grid_store import GridStore
-from cis490_pipeline.features.schema import InputKind
-from cis490_pipeline.features.window_data import ArrayWindows
+from cis490_pipeline.features.datasets.window_data import ArrayWindows
+from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.simulation.store import SimulationConfig, simulate_store
 from cis490_pipeline.splits.recipes import make_split
 

@@ -23,8 +23,8 @@ from typing import Final
 
 from benchmarks.hostile_bytes import FRAME_CHANGES, TAR_CHANGES, sample_tar
 from cis490_pipeline.domain import EpisodeRef
-from cis490_pipeline.store.layout import EpisodeStore, IndexRow
-from cis490_pipeline.store.validate import validate_episode
+from cis490_pipeline.store.receiver import EpisodeStore, IndexRow
+from cis490_pipeline.store.verdicts.validate import validate_episode
 
 MAX_MB: Final = 300
 MAX_SECONDS: Final = 5.0

@@ -11,7 +11,7 @@ from typing import Final
 import zstandard
 
 from benchmarks.stores import SAMPLE
-from cis490_pipeline.store.archive import read_members
+from cis490_pipeline.store.archive.unpack import read_members
 
 _BLOCK: Final = 512
 _MIB: Final = 1 << 20

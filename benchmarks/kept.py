@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.errors import DatasetError
-from cis490_pipeline.store.files import atomic_write, read_json, write_json
+from cis490_pipeline.storage.files import atomic_write, read_json, write_json
 
 Arrays = dict[str, npt.NDArray[Any]]
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.measuring import Line, at_most
-from cis490_pipeline.config import pin_library_threads
+from cis490_pipeline.compute.process import pin_library_threads
 from cis490_pipeline.domain import NS_PER_S
 
 RESULT = Path(__file__).parent / "results" / "live.json"
@@ -74,8 +74,8 @@ def an_hour_at_once(data: Path) -> dict[str, float]:
     """Feed an hour of rows as fast as they are taken: time per window, growth of memory."""
     from cis490_pipeline.live.engine import LiveEngine
     from cis490_pipeline.live.feeds.folder import ArchiveFeed
+    from cis490_pipeline.live.feeds.rows import LiveRow
     from cis490_pipeline.live.loading import load_models
-    from cis490_pipeline.live.rows import LiveRow
 
     folders = sorted(path for path in (data / "artifacts" / "host").iterdir() if path.is_dir())
     engine = LiveEngine(load_models(folders).models)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from cis490_pipeline.features.grid_store import INDEX_FILE, MANIFEST_FILE, grids_digest
+from cis490_pipeline.features.grids.store import INDEX_FILE, MANIFEST_FILE, grids_digest
 from cis490_pipeline.features.schema import grid_schema
-from cis490_pipeline.store.files import file_sha256, write_json, write_parquet
+from cis490_pipeline.storage.files import file_sha256, write_json
+from cis490_pipeline.storage.parquet import write_parquet
 
 
 def commit_grids(folder: Path, frame: pl.DataFrame, names: Iterable[str]) -> None:

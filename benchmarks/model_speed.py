@@ -10,11 +10,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measuring import interleaved, ratio
-from cis490_pipeline.checkpoints.session import OnnxClassifier
+from cis490_pipeline.checkpoints.onnx.session import OnnxClassifier
 from cis490_pipeline.domain import Architecture, Variant
-from cis490_pipeline.features.window_data import ArrayWindows
+from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.models import registry
-from cis490_pipeline.models.neural import NeuralModel
+from cis490_pipeline.models.nets.neural import NeuralModel
 from cis490_pipeline.training.balance import class_weights
 from cis490_pipeline.training.batches import epoch_blocks, read_batches
 from cis490_pipeline.training.config import TrainConfig

@@ -30,7 +30,7 @@ from benchmarks.unseen_hosts import (
 )
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.domain import Architecture, Variant
-from cis490_pipeline.models.catalogue import INPUT_KINDS
+from cis490_pipeline.domain.catalogue import INPUT_KINDS
 from cis490_pipeline.simulation.store import SimulationConfig
 
 RESULTS = Path(__file__).parent / "results" / "models.json"

@@ -24,14 +24,14 @@ from benchmarks.stores import (
     unpacked_store,
 )
 from cis490_pipeline.domain import EpisodeRef
-from cis490_pipeline.features.calibration import baseline_statistics
+from cis490_pipeline.features.calibration.calibrator import baseline_statistics
 from cis490_pipeline.features.resample import episode_grid, step_count
 from cis490_pipeline.features.summary import summarize
 from cis490_pipeline.features.windows import cut_windows, window_labels, window_starts
-from cis490_pipeline.store.archive import read_members
+from cis490_pipeline.store.archive.unpack import read_members
 from cis490_pipeline.store.episode import Episode, load_episode, open_episode, sound_episode
-from cis490_pipeline.store.layout import EpisodeStore
-from cis490_pipeline.store.validate import judge_episode, validate_episode
+from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.verdicts.validate import judge_episode, validate_episode
 
 
 def _extract(episode: Episode) -> None:

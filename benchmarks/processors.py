@@ -20,8 +20,8 @@ from benchmarks.measuring import machine
 from cis490_pipeline.checkpoints.describe import describe
 from cis490_pipeline.checkpoints.processor import SWITCHES
 from cis490_pipeline.checkpoints.versions import library_versions
-from cis490_pipeline.experiment.provenance import commit
-from cis490_pipeline.store.files import read_json
+from cis490_pipeline.experiment.stages.provenance import commit
+from cis490_pipeline.storage.files import read_json
 
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "results" / "processors.json"

@@ -18,11 +18,11 @@ from torch import nn
 
 from benchmarks.kept import Kept
 from benchmarks.model_peers import PEERS, Classes, Floats
+from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.features.summary import summarize
-from cis490_pipeline.features.window_data import ArrayWindows
-from cis490_pipeline.models.cnn import CnnConfig, CnnNetwork
-from cis490_pipeline.models.recurrent import RecurrentConfig, RecurrentNetwork
-from cis490_pipeline.models.transformer import TransformerConfig, TransformerNetwork
+from cis490_pipeline.models.nets.cnn import CnnConfig, CnnNetwork
+from cis490_pipeline.models.nets.recurrent import RecurrentConfig, RecurrentNetwork
+from cis490_pipeline.models.nets.transformer import TransformerConfig, TransformerNetwork
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.loop import reproducible, train_network
 

@@ -13,9 +13,9 @@ from benchmarks.kept import Kept
 from benchmarks.unseen_hosts import CONTESTANTS, Runs, pairs, standings
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.evaluation.intervals import episode_interval
-from cis490_pipeline.experiment.dataset import ValidationIndex
-from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.evaluation.uncertainty.intervals import episode_interval
+from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
+from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.splits.recipes import make_split
 
 NAME = "recorded"

@@ -16,11 +16,11 @@ from benchmarks.measuring import Line, at_least, machine, ratio
 from benchmarks.stores import grown_store
 from benchmarks.whole_store import N_SPINS, SPINS, Progress, pace, spin
 from cis490_pipeline.compute import Compute, DaskCluster, DaskCompute, ProcessCompute
-from cis490_pipeline.features.grids import build_grids
-from cis490_pipeline.store.layout import EpisodeStore
-from cis490_pipeline.store.sight import StoreSight
-from cis490_pipeline.store.sweep import sweep
-from cis490_pipeline.store.usage import usable_expr
+from cis490_pipeline.features.grids.build import build_grids
+from cis490_pipeline.store.fingerprint import StoreSight
+from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.verdicts.eligibility import usable_expr
+from cis490_pipeline.store.verdicts.sweep import sweep
 
 WANTED = 1.6
 

@@ -20,15 +20,16 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.compute import ProcessCompute, SerialCompute
-from cis490_pipeline.config import Settings, pin_library_threads
+from cis490_pipeline.compute.process import pin_library_threads
+from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import PHASES, Architecture, Phase, Recipe, Side, Variant
 from cis490_pipeline.evaluation.confusion import class_f1, confusion, macro_f1
-from cis490_pipeline.evaluation.probes import position_probe
-from cis490_pipeline.experiment.corpus import corpus_stages
-from cis490_pipeline.experiment.dataset import FeatureShards, ValidationIndex
-from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.calibration import CalibrationMode
-from cis490_pipeline.features.dataset import fit_calibrator, load_windows, window_keys
+from cis490_pipeline.evaluation.probes.learn import position_probe
+from cis490_pipeline.experiment.pipeline.corpus import corpus_stages
+from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, ValidationIndex
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, window_keys
 from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
 from cis490_pipeline.simulation.store import SimulationConfig, simulate_store

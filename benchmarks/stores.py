@@ -11,9 +11,9 @@ import zstandard
 
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import EpisodeRejectedError
-from cis490_pipeline.store.archive import META, read_members
+from cis490_pipeline.store.archive.unpack import META, read_members
 from cis490_pipeline.store.episode import load_episode
-from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline.store.receiver import EpisodeStore
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

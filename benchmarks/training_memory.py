@@ -15,21 +15,21 @@ import polars as pl
 from benchmarks.made_grids import commit_grids
 from benchmarks.measuring import Line, at_most
 from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
-from cis490_pipeline.features import window_data
-from cis490_pipeline.features.calibration import CalibrationMode, Scaling
+from cis490_pipeline.domain.catalogue import INPUT_KINDS
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
 from cis490_pipeline.features.channels import N_CHANNELS
-from cis490_pipeline.features.dataset import (
+from cis490_pipeline.features.datasets import window_data
+from cis490_pipeline.features.datasets.load import (
     build_feature_dataset,
     build_tensor_dataset,
     fit_calibrator,
     load_windows,
 )
-from cis490_pipeline.features.grid_store import (
+from cis490_pipeline.features.grids.store import (
     INDEX_SCHEMA,
     GridStore,
 )
 from cis490_pipeline.features.resample import STEP_NS
-from cis490_pipeline.models.catalogue import INPUT_KINDS
 
 MODELS = (Architecture.GBT, Architecture.MLP, Architecture.GRU)
 SHORT: dict[str, dict[str, Any]] = {"gbt": {"max_rounds": 5}}

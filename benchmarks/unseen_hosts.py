@@ -14,8 +14,8 @@ from benchmarks.kept import Arrays, Kept
 from benchmarks.model_peers import PEERS
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.evaluation.confusion import confusion, macro_f1
-from cis490_pipeline.evaluation.paired import compare, holm
-from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.evaluation.uncertainty.paired import compare, holm
+from cis490_pipeline.experiment.stages.workspace import Workspace
 
 CONTESTANTS = (*MODELS, *PEERS)
 NO_DROPOUT = {"source_dropout": 0.0}

@@ -15,8 +15,8 @@ from benchmarks import cold_batches
 from benchmarks.measuring import Line, at_least, at_most, ratio
 from benchmarks.stores import grown_store
 from cis490_pipeline.compute import ProcessCompute
-from cis490_pipeline.store.layout import EpisodeStore
-from cis490_pipeline.store.sweep import sweep
+from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.verdicts.sweep import sweep
 
 WORKERS = 2
 _POLL_S = 0.02
@@ -28,8 +28,8 @@ _SWEEP = """
 import sys, time, polars as pl
 from pathlib import Path
 from cis490_pipeline.compute import ProcessCompute
-from cis490_pipeline.store.layout import EpisodeStore
-from cis490_pipeline.store.sweep import sweep
+from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.verdicts.sweep import sweep
 if __name__ == "__main__":
     store, made = Path(sys.argv[1]), Path(sys.argv[2])
     made.mkdir(parents=True, exist_ok=True)
@@ -40,9 +40,9 @@ _EXTRACT = """
 import sys, polars as pl
 from pathlib import Path
 from cis490_pipeline.compute import ProcessCompute
-from cis490_pipeline.features.grids import build_grids
-from cis490_pipeline.store.layout import EpisodeStore
-from cis490_pipeline.store.usage import usable_expr
+from cis490_pipeline.features.grids.build import build_grids
+from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.verdicts.eligibility import usable_expr
 if __name__ == "__main__":
     store, made = Path(sys.argv[1]), Path(sys.argv[2])
     frame = pl.read_parquet(made / "validation.parquet").filter(usable_expr())

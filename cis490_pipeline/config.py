@@ -1,8 +1,6 @@
 """Settings of a run: flags over environment over ``cis490.toml`` over defaults."""
 
-import ctypes
 import os
-import platform
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +17,6 @@ FILE_ONLY: Final = frozenset({"models"})
 """Settings that are tables, which only the file can hold."""
 # The smallest of the ranges that numpy, torch and XGBoost accept.
 _MAX_SEED: Final = 2**31 - 1
-# Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def available_processors() -> int:
@@ -28,32 +24,6 @@ def available_processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def pin_library_threads() -> None:
-    """Give numeric libraries one thread each, unless the environment says otherwise.
-
-    They read these variables once, when they are imported: call this before. Twelve models on two
-    cores otherwise wait for each other, and sums in another order round differently.
-    """
-    for library in ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "POLARS_MAX"):
-        os.environ.setdefault(f"{library}_THREADS", "1")
-    keep_freed_memory()
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep up to 64 MiB that this process has freed, for its next episode.
-
-    By default an array over 128 KiB is mapped anew each time, and filling its fresh pages costs
-    more than the work done on it. These are the thresholds that glibc settles on by itself once a
-    block of 32 MiB was freed; other C libraries, and what the environment says, stay as they are.
-    """
-    told = os.environ.get("GLIBC_TUNABLES", "") + "".join(k for k in os.environ if "MALLOC_" in k)
-    if platform.libc_ver()[0] != "glibc" or "malloc" in told.lower():
-        return
-    set_option = ctypes.CDLL(None).mallopt
-    set_option(_M_MMAP_THRESHOLD, 32 << 20)
-    set_option(_M_TRIM_THRESHOLD, 64 << 20)
 
 
 def default_cache() -> Path:

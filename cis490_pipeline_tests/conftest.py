@@ -8,7 +8,7 @@ import pytest
 
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Address
-from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline_tests.experiment.runs import SAMPLE, fast_stages
 
 # A shell that starts tests in the background has them ignore SIGINT, and so would every process

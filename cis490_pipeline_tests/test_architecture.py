@@ -14,7 +14,9 @@ from cis490_pipeline.domain import Recipe
 PACKAGE = Path(cis490_pipeline.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [path.relative_to(PACKAGE).as_posix() for path in FILES]
+FOLDERS = sorted({path.parent.relative_to(PACKAGE).as_posix() for path in FILES})
 MAX_LINES = 400
+MAX_MODULES = 14
 PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 HEAVY = ("dagster", "torch", "xgboost", "polars", "numpy")
 
@@ -63,6 +65,13 @@ def test_no_file_is_longer_than_400_lines(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_folder_holds_more_than_14_modules(folder: str) -> None:
+    modules = [path for path in (PACKAGE / folder).glob("*.py") if path.name != "__init__.py"]
+
+    assert len(modules) <= MAX_MODULES
+
+
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_nothing_is_pickled(path: Path) -> None:
     assert imports_of(path).isdisjoint(PICKLERS)
@@ -93,15 +102,15 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "checkpoints.session",
+        "checkpoints.onnx.session",
         "checkpoints.loading",
-        "features.dataset",
+        "features.datasets.load",
         "features.extract",
-        "store.sweep",
+        "store.verdicts.sweep",
         "events.contract",
         "events.publisher",
-        "dashboard.server",
-        "cli.dashboard",
+        "dashboard.server.app",
+        "cli.operate.dashboard",
         "evaluation.report",
         "splits.recipes",
     ],
@@ -113,13 +122,13 @@ def test_a_small_device_loads_neither_torch_nor_xgboost_nor_dagster(module: str)
 
 
 def test_the_dashboard_loads_no_numeric_library() -> None:
-    loaded = loaded_by("import cis490_pipeline.cli.dashboard")
+    loaded = loaded_by("import cis490_pipeline.cli.operate.dashboard")
 
     assert loaded.isdisjoint({"numpy", "polars", "pandas", "onnxruntime"})
 
 
 def test_validating_and_extracting_load_neither_torch_nor_xgboost_nor_dagster() -> None:
-    loaded = loaded_by("import cis490_pipeline.cli.data")
+    loaded = loaded_by("import cis490_pipeline.cli.data.corpus")
 
     assert loaded.isdisjoint({"torch", "xgboost", "dagster"})
 
@@ -150,7 +159,7 @@ def test_assets_of_a_recipe_share_one_partition_per_recipe_and_the_corpus_has_no
 
 
 PATTERN_READERS = {"read_parquet", "scan_parquet", "read_parquet_schema"}
-READER = "store/files.py"
+READER = "storage/parquet.py"
 
 
 def called(path: Path) -> set[str]:
@@ -172,7 +181,7 @@ def test_commands_print_on_consoles_that_read_no_markup(path: Path) -> None:
         assert "Console" not in called(path)
 
 
-MAKER = "experiment/making.py"
+MAKER = "experiment/stages/make.py"
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)

@@ -126,7 +126,7 @@ def test_token_shows_neither_in_settings_nor_in_messages() -> None:
 _MAPPED_FOR_1_MIB = """
 import ctypes
 import numpy as np
-from cis490_pipeline.config import keep_freed_memory
+from cis490_pipeline.compute.process import keep_freed_memory
 
 class Mallinfo(ctypes.Structure):
     _fields_ = [(str(i), ctypes.c_size_t) for i in range(10)]

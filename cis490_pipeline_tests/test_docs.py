@@ -19,10 +19,10 @@ from rich.console import Console
 from cis490_pipeline.cli.main import COMMANDS, EXIT_FINDINGS, cis490
 from cis490_pipeline.cli.tables import MIN_WIDTH, print_leaderboard
 from cis490_pipeline.domain import CHANNELS, EpisodeRef, Recipe
-from cis490_pipeline.models.catalogue import MODELS
+from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.store.episode import open_episode
-from cis490_pipeline.store.layout import EpisodeStore
 from cis490_pipeline.store.reasons import Reason
+from cis490_pipeline.store.receiver import EpisodeStore
 from docs.make_reference.files import BLOCKS, MEASURED, made_files
 from docs.make_reference.results import result
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain import PHASES, Architecture, Variant
 from cis490_pipeline.domain.terms import model_name
-from cis490_pipeline.features.calibration import Calibrator
-from cis490_pipeline.features.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.calibration.calibrator import Calibrator
+from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import FeatureSchema
-from cis490_pipeline.store.files import canonical_json
+from cis490_pipeline.storage.files import canonical_json
 
 FORMAT_VERSION: Final = 3
 """From 3 on the manifest has a seal over all it says, and the digest of the weights."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint, arrays_digest
-from cis490_pipeline.store.files import digest
+from cis490_pipeline.storage.files import digest
 
 MANIFEST: Final = "checkpoint.json"
 WEIGHTS: Final = "weights.safetensors"

@@ -13,7 +13,7 @@ from cis490_pipeline.checkpoints.migrations import migrations_between
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.features.schema import FeatureSchema, require_same
-from cis490_pipeline.store.json_text import decode_json
+from cis490_pipeline.storage.json_text import decode_json
 
 AGAIN: Final = "copy or train it again"
 

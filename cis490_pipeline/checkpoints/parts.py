@@ -17,10 +17,15 @@ from cis490_pipeline.checkpoints.members import AGAIN, read_member
 from cis490_pipeline.checkpoints.tensors import read_tensors
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import CalibrationError, CheckpointError
-from cis490_pipeline.features.calibration import CLIP, CalibrationMode, Calibrator, Scaling
+from cis490_pipeline.features.calibration.calibrator import (
+    CLIP,
+    CalibrationMode,
+    Calibrator,
+    Scaling,
+)
+from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
 from cis490_pipeline.features.channels import channel_indices
-from cis490_pipeline.features.cleanliness import CleanlinessCheck
-from cis490_pipeline.features.gauges import GaugeTreatment
 from cis490_pipeline.features.schema import FeatureSchema
 from cis490_pipeline.features.summary import STATISTICS
 from cis490_pipeline.features.windows import STEPS
@@ -49,7 +54,7 @@ def read_calibration(
     try:
         mode, gauges = CalibrationMode(recorded.mode), GaugeTreatment(recorded.gauges)
         calibrator = Calibrator.from_arrays(
-            mode, schema.variant, schema.kind, arrays, gauges, Scaling(recorded.scaling)
+            mode, schema.variant, schema.input_kind, arrays, gauges, Scaling(recorded.scaling)
         )
         check = CleanlinessCheck.from_arrays(of_check) if of_check else None
     except (CalibrationError, ValueError) as fault:

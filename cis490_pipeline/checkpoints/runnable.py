@@ -8,11 +8,11 @@ from typing import Final
 from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION
 from cis490_pipeline.checkpoints.manifest import CALIBRATION, GOLDEN, MANIFEST, ONNX, Manifest
 from cis490_pipeline.checkpoints.members import open_manifest
-from cis490_pipeline.checkpoints.session import OnnxClassifier
+from cis490_pipeline.checkpoints.onnx.session import OnnxClassifier
 from cis490_pipeline.checkpoints.verification import Examined, classifiers, examine
 from cis490_pipeline.domain.terms import model_name
-from cis490_pipeline.features.calibration import Calibrator
-from cis490_pipeline.features.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.calibration.calibrator import Calibrator
+from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema
 
 RUNNABLE_FILES: Final = (MANIFEST, CALIBRATION, GOLDEN, ONNX)

@@ -25,7 +25,7 @@ from cis490_pipeline.checkpoints.manifest import (
     manifest_of,
 )
 from cis490_pipeline.errors import CheckpointError
-from cis490_pipeline.store.files import naming, write_json
+from cis490_pipeline.storage.files import naming, write_json
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:

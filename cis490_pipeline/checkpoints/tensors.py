@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as safetensors_arrays
 
 from cis490_pipeline.errors import CheckpointError
-from cis490_pipeline.store.json_text import decode_json
+from cis490_pipeline.storage.json_text import decode_json
 
 MAX_HEADER: Final = 1 << 20
 MAX_TENSORS: Final = 4096

@@ -14,7 +14,6 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from cis490_pipeline.checkpoints.architectures import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.checkpoints.checkpoint import (
     FORMAT_VERSION,
     GOLDEN_TOLERANCE,
@@ -34,16 +33,17 @@ from cis490_pipeline.checkpoints.manifest import (
     Manifest,
 )
 from cis490_pipeline.checkpoints.members import AGAIN, open_manifest, read_member
-from cis490_pipeline.checkpoints.onnx_check import require_plain_onnx
+from cis490_pipeline.checkpoints.onnx.check import require_plain_onnx
+from cis490_pipeline.checkpoints.onnx.session import OnnxClassifier
+from cis490_pipeline.checkpoints.onnx.trial import require_runs
 from cis490_pipeline.checkpoints.parts import read_calibration, read_golden
 from cis490_pipeline.checkpoints.saving import require_finite
-from cis490_pipeline.checkpoints.session import OnnxClassifier
 from cis490_pipeline.checkpoints.tensors import read_tensors
-from cis490_pipeline.checkpoints.trial import require_runs
 from cis490_pipeline.domain import Architecture, Variant
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.errors import CheckpointError
-from cis490_pipeline.features.calibration import Calibrator
-from cis490_pipeline.features.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.calibration.calibrator import Calibrator
+from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import FeatureSchema
 
 NameT = TypeVar("NameT", Architecture, Variant)

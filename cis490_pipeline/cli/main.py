@@ -8,37 +8,49 @@ from typing import Any, Final
 import click
 
 from cis490_pipeline import __version__
-from cis490_pipeline.config import pin_library_threads
+from cis490_pipeline.compute.process import pin_library_threads
 from cis490_pipeline.errors import PipelineError, advice_on
 
 # name -> (module, one line of help). Help is here so that `cis490 --help` imports none of them.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "run": ("run", "Do the whole job for one split: validate, cut, train, compare, report."),
-    "simulate": ("simulate", "Write a made-up store of any size, with faults if asked."),
-    "validate": ("data", "Give every episode of a store its verdict."),
-    "extract": ("data", "Cut features and tensors: of one episode, or of a whole split."),
-    "split": ("data", "Show which episodes are on which side of a split, and why."),
-    "calibrate": ("calibrate", "Write a device's calibration record, from clean telemetry."),
-    "train": ("models", "Train models of a split and save their checkpoints."),
-    "tune": ("tune", "Search better settings of one model, on validation alone."),
-    "evaluate": ("models", "Score checkpoints on the held-out side, with intervals."),
+    "run": (
+        "operate.run",
+        "Do the whole job for one split: validate, cut, train, compare, report.",
+    ),
+    "simulate": ("data.simulate", "Write a made-up store of any size, with faults if asked."),
+    "validate": ("data.corpus", "Give every episode of a store its verdict."),
+    "extract": ("data.corpus", "Cut features and tensors: of one episode, or of a whole split."),
+    "split": ("data.corpus", "Show which episodes are on which side of a split, and why."),
+    "calibrate": (
+        "devices.calibrate",
+        "Write a device's calibration record, from clean telemetry.",
+    ),
+    "train": ("models.train", "Train models of a split and save their checkpoints."),
+    "tune": ("models.tune", "Search better settings of one model, on validation alone."),
+    "evaluate": ("models.train", "Score checkpoints on the held-out side, with intervals."),
     "study": (
-        "study",
+        "models.study",
         "Leave profiles, hosts and times out: what a model is worth beyond its test.",
     ),
-    "inspect": ("checkpoints", "Print a checkpoint for a person."),
-    "export": ("checkpoints", "Write a checkpoint as ONNX, compared with its model."),
-    "bundle": ("live", "Make one folder of models and calibration for a device."),
-    "live": ("live", "Tell a device's phases as its rows arrive, and alarm."),
-    "report": ("models", "Compare all models of a split and write report.html."),
-    "compare": ("compare", "Compare two runs, or two checkpoints, on identical windows."),
-    "demo": ("demo", "Watch a recorded episode unfold on the dashboard, seen by twelve models."),
-    "produce": ("produce", "Publish scores, speed, profiles or a replay to a dashboard."),
-    "dashboard": ("dashboard", "Serve the live dashboard."),
-    "stale": ("stale", "Show what a change outdated, split by split, and why."),
-    "backfill": ("stale", "Make again what is stale, from the root down, and nothing else."),
-    "gc": ("gc", "Remove files that nothing made here names any more."),
-    "doctor": ("doctor", "Check this installation, the store and the data folder."),
+    "inspect": ("models.checkpoints", "Print a checkpoint for a person."),
+    "export": ("models.checkpoints", "Write a checkpoint as ONNX, compared with its model."),
+    "bundle": ("devices.live", "Make one folder of models and calibration for a device."),
+    "live": ("devices.live", "Tell a device's phases as its rows arrive, and alarm."),
+    "report": ("models.train", "Compare all models of a split and write report.html."),
+    "compare": ("models.compare", "Compare two runs, or two checkpoints, on identical windows."),
+    "demo": (
+        "operate.demo",
+        "Watch a recorded episode unfold on the dashboard, seen by twelve models.",
+    ),
+    "produce": ("operate.produce", "Publish scores, speed, profiles or a replay to a dashboard."),
+    "dashboard": ("operate.dashboard", "Serve the live dashboard."),
+    "stale": ("operate.stale", "Show what a change outdated, split by split, and why."),
+    "backfill": (
+        "operate.stale",
+        "Make again what is stale, from the root down, and nothing else.",
+    ),
+    "gc": ("operate.gc", "Remove files that nothing made here names any more."),
+    "doctor": ("operate.doctor", "Check this installation, the store and the data folder."),
 }
 
 _MOST: Final = "train,orchestrate"

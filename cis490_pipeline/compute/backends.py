@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for_end
 from typing import Final, Protocol, TypeVar
 
-from cis490_pipeline.config import keep_freed_memory
+from cis490_pipeline.compute.process import keep_freed_memory
 from cis490_pipeline.errors import ConfigError, WorkerDiedError
 
 T = TypeVar("T")

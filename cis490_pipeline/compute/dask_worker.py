@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cis490_pipeline.compute.installed import installed
-from cis490_pipeline.config import keep_freed_memory
+from cis490_pipeline.compute.process import keep_freed_memory
 from cis490_pipeline.errors import ClusterError
 
 

@@ -8,11 +8,11 @@ import polars as pl
 
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.best_probe import against_probes
-from cis490_pipeline.evaluation.intervals import N_RESAMPLES, finite_or_none
-from cis490_pipeline.evaluation.paired import compare, holm, require_identical_windows
 from cis490_pipeline.evaluation.predictions import matrices_of, require_scored
-from cis490_pipeline.evaluation.seeds import seed_summary
+from cis490_pipeline.evaluation.probes.verdict import against_probes
+from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, finite_or_none
+from cis490_pipeline.evaluation.uncertainty.paired import compare, holm, require_identical_windows
+from cis490_pipeline.evaluation.uncertainty.seeds import seed_summary
 
 Report = Mapping[str, Any]
 

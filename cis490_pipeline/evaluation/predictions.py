@@ -16,13 +16,8 @@ import polars as pl
 from cis490_pipeline.domain import PHASES, Side
 from cis490_pipeline.errors import EvaluationError, StoreError
 from cis490_pipeline.evaluation.confusion import EpisodeMatrices, episode_confusions
-from cis490_pipeline.store.files import (
-    file_sha256,
-    read_json,
-    read_table,
-    write_json,
-    write_parquet,
-)
+from cis490_pipeline.storage.files import file_sha256, read_json, write_json
+from cis490_pipeline.storage.parquet import read_table, write_parquet
 
 PROBABILITY_COLUMNS: Final = tuple(f"p_{phase}" for phase in PHASES)
 

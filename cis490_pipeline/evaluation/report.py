@@ -15,8 +15,11 @@ from cis490_pipeline.evaluation.confusion import (
     matthews,
     seen_classes,
 )
-from cis490_pipeline.evaluation.detection import AlarmInputs, detection_report
-from cis490_pipeline.evaluation.intervals import N_RESAMPLES, episode_interval, finite_or_none
+from cis490_pipeline.evaluation.detection.report import AlarmInputs, detection_report
+from cis490_pipeline.evaluation.metrics.average_precision import average_precision
+from cis490_pipeline.evaluation.metrics.probability_scores import brier, calibration_error, log_loss
+from cis490_pipeline.evaluation.metrics.reliability import reliability
+from cis490_pipeline.evaluation.metrics.segments import segment_scores
 from cis490_pipeline.evaluation.predictions import (
     checked_predictions,
     matrices_of,
@@ -24,11 +27,12 @@ from cis490_pipeline.evaluation.predictions import (
     require_scored,
     true_classes,
 )
-from cis490_pipeline.evaluation.ranking import average_precision
-from cis490_pipeline.evaluation.reliability import reliability
-from cis490_pipeline.evaluation.segments import segment_scores
 from cis490_pipeline.evaluation.subsets import subset_scores
-from cis490_pipeline.evaluation.sureness import brier, calibration_error, log_loss
+from cis490_pipeline.evaluation.uncertainty.intervals import (
+    N_RESAMPLES,
+    episode_interval,
+    finite_or_none,
+)
 
 EVALUATION_VERSION: Final = "3"
 """Raised when a number of a report is computed in another way."""

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from cis490_pipeline.evaluation.intervals import N_RESAMPLES, episode_interval
 from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, episode_interval
 
 _WHOLE: Final = 1 - 1e-9
 """Purity is a quotient of nanoseconds; rounding makes no window impure."""

@@ -12,7 +12,7 @@ import msgspec
 from cis490_pipeline.errors import EventError, EventRefusedError
 from cis490_pipeline.events.contract import Event, encode
 from cis490_pipeline.events.older import older_form
-from cis490_pipeline.store.json_text import decode_json
+from cis490_pipeline.storage.json_text import decode_json
 
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 64 * 1024

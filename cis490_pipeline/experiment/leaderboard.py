@@ -8,28 +8,28 @@ import polars as pl
 
 from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.checkpoints.versions import library_versions
-from cis490_pipeline.evaluation.html import page_digest
+from cis490_pipeline.domain.catalogue import MODELS
+from cis490_pipeline.evaluation.generalization.robustness import ROBUSTNESS_VERSION
 from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard
-from cis490_pipeline.evaluation.probes import PROBES_VERSION
+from cis490_pipeline.evaluation.probes.learn import PROBES_VERSION
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
-from cis490_pipeline.evaluation.robustness import ROBUSTNESS_VERSION
-from cis490_pipeline.evaluation.seeds import seed_summary
-from cis490_pipeline.experiment.ablation import CalibrationAblation
-from cis490_pipeline.experiment.alarm import alarm_inputs
-from cis490_pipeline.experiment.corpus import ValidationSweep
-from cis490_pipeline.experiment.dataset import RecipeStage, TensorShards, ValidationIndex
-from cis490_pipeline.experiment.drawing import checkpoint_summary, draw_report
-from cis490_pipeline.experiment.evaluation import EvaluationReport
-from cis490_pipeline.experiment.host_identity import host_identity
-from cis490_pipeline.experiment.making import make_stages
-from cis490_pipeline.experiment.probes import RecipeProbes
-from cis490_pipeline.experiment.provenance import commit, machine
-from cis490_pipeline.experiment.robustness import Robustness
-from cis490_pipeline.experiment.stage import Made, Stage
+from cis490_pipeline.evaluation.uncertainty.seeds import seed_summary
+from cis490_pipeline.experiment.pipeline.ablation import CalibrationAblation
+from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
+from cis490_pipeline.experiment.pipeline.corpus import ValidationSweep
+from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, TensorShards, ValidationIndex
+from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
+from cis490_pipeline.experiment.pipeline.host_identity import host_identity
+from cis490_pipeline.experiment.pipeline.probes import RecipeProbes
+from cis490_pipeline.experiment.pipeline.robustness import Robustness
+from cis490_pipeline.experiment.report_files import checkpoint_summary, draw_report
+from cis490_pipeline.experiment.stages.make import make_stages
+from cis490_pipeline.experiment.stages.provenance import commit, machine
+from cis490_pipeline.experiment.stages.stage import Made, Stage
 from cis490_pipeline.experiment.studies.study import carried_study
-from cis490_pipeline.features.perturb import PERTURBATIONS_VERSION
-from cis490_pipeline.models.catalogue import MODELS
-from cis490_pipeline.store.files import digest, read_json, write_json
+from cis490_pipeline.features.stress.faults import PERTURBATIONS_VERSION
+from cis490_pipeline.reporting.html import page_digest
+from cis490_pipeline.storage.files import digest, read_json, write_json
 
 
 class Leaderboard(RecipeStage):

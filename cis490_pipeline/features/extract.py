@@ -12,8 +12,8 @@ from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.resample import STEP_NS, episode_grid, step_count
 from cis490_pipeline.features.summary import summarize
 from cis490_pipeline.features.windows import STEPS, cut_windows, window_labels, window_starts
-from cis490_pipeline.store.columns import Columns
 from cis490_pipeline.store.episode import Episode
+from cis490_pipeline.store.rows.columns import Columns
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from cis490_pipeline.features.channels import channel_indices, source_channels
 from cis490_pipeline.features.resample import episode_grid
 from cis490_pipeline.features.summary import summarize
 from cis490_pipeline.features.windows import cut_windows, window_starts
-from cis490_pipeline.store.readings import nominal_ns
+from cis490_pipeline.store.rows.readings import nominal_ns
 
 FIXTURE_T0_NS: Final = 1_700_000_000 * NS_PER_S
 FIXTURE_STEPS: Final = 200

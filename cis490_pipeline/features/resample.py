@@ -14,9 +14,9 @@ import polars as pl
 from cis490_pipeline.domain import NS_PER_S, Kind, Source
 from cis490_pipeline.errors import TelemetryError
 from cis490_pipeline.features.channels import N_CHANNELS, source_channels
-from cis490_pipeline.store.columns import TIME, Columns
-from cis490_pipeline.store.counters import Growth, growth_of
-from cis490_pipeline.store.readings import (
+from cis490_pipeline.store.rows.columns import TIME, Columns
+from cis490_pipeline.store.rows.counters import Growth, growth_of
+from cis490_pipeline.store.rows.readings import (
     MERGE_INTERVALS,
     Readings,
     counted_readings,
@@ -81,7 +81,7 @@ def counter_rate(
     Notes
     -----
     The counters are taken for all of their source. A fall of all that move, to values that fit the
-    time since, is a restart from zero; any other fall is unknown (``store.counters``).
+    time since, is a restart from zero; any other fall is unknown (``store.rows.counters``).
 
     Examples
     --------

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, cast, get_args
 
 from cis490_pipeline.domain import PHASES, Variant
+from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import SchemaMismatchError
 from cis490_pipeline.features.channels import variant_channels
 from cis490_pipeline.features.golden import golden_digest
 from cis490_pipeline.features.resample import GRID_HZ, STALE_INTERVALS
 from cis490_pipeline.features.summary import STATISTICS
 from cis490_pipeline.features.windows import BASELINE_S, STRIDE_S, WINDOW_S
-from cis490_pipeline.store.files import digest
-from cis490_pipeline.store.readings import MERGE_INTERVALS
+from cis490_pipeline.storage.files import digest
+from cis490_pipeline.store.rows.readings import MERGE_INTERVALS
 
-InputKind = Literal["summary", "tensor", "grid"]
+SchemaKind = Literal["summary", "tensor", "grid"]
 
 SCHEMA_FORMAT: Final = 1
 
@@ -52,10 +53,23 @@ class FeatureSchema:
     misses a reordering and a changed formula.
     """
 
-    kind: InputKind
+    kind: SchemaKind
     variant: Variant
     meaning: Mapping[str, Any]
     """Channels in order with source, kind and unit; grid, window, statistics, labels, golden."""
+
+    @property
+    def input_kind(self) -> InputKind:
+        """The kind of a dataset's or checkpoint's schema, which a model can read.
+
+        Raises
+        ------
+        SchemaMismatchError
+            If it is the schema of grids.
+        """
+        if self.kind == "grid":
+            raise SchemaMismatchError("a schema of grids; wanted one of summary or tensor features")
+        return self.kind
 
     @property
     def hash(self) -> str:
@@ -76,17 +90,17 @@ class FeatureSchema:
             If it is no feature schema, or one of a kind or variant this code does not know.
         """
         kind, variant = saved.get("kind"), saved.get("variant")
-        if kind not in get_args(InputKind) or variant not in list(Variant):
+        if kind not in get_args(SchemaKind) or variant not in list(Variant):
             raise SchemaMismatchError(
                 f"not a feature schema: kind {kind!r} and variant {variant!r}, wanted one of "
-                f"{list(get_args(InputKind))} and one of {[str(v) for v in Variant]}"
+                f"{list(get_args(SchemaKind))} and one of {[str(v) for v in Variant]}"
             )
         rest = {key: value for key, value in saved.items() if key not in ("kind", "variant")}
-        return cls(cast(InputKind, kind), Variant(variant), rest)
+        return cls(cast(SchemaKind, kind), Variant(variant), rest)
 
 
 @cache
-def feature_schema(kind: InputKind, variant: Variant) -> FeatureSchema:
+def feature_schema(kind: SchemaKind, variant: Variant) -> FeatureSchema:
     """Describe the features this code builds."""
     meaning: dict[str, Any] = {
         "format": SCHEMA_FORMAT,

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain import Kind, Source
 from cis490_pipeline.features.channels import source_channels
-from cis490_pipeline.live.rows import LiveRow, Reading
-from cis490_pipeline.store.columns import TIME, Columns, Numbers, Past
-from cis490_pipeline.store.counters import forgotten
+from cis490_pipeline.live.feeds.rows import LiveRow, Reading
+from cis490_pipeline.store.rows.columns import TIME, Columns, Numbers, Past
+from cis490_pipeline.store.rows.counters import forgotten
 
 MAX_ROWS: Final = 8192
 """Rows of one source that are held at most: 30 s at 270 Hz, which no recorder of the format has."""

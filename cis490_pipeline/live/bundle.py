@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from cis490_pipeline.alarm.alarm import AlarmSettings
+from cis490_pipeline.checkpoints.alarm_file import ALARM_FILE, alarm_beside, read_alarm
 from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION
 from cis490_pipeline.checkpoints.members import read_manifest
 from cis490_pipeline.checkpoints.runnable import RUNNABLE_FILES, RunnableModel
@@ -16,17 +18,15 @@ from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.domain import Architecture, Variant
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import CheckpointError, EvaluationError
-from cis490_pipeline.evaluation.alarm import AlarmSettings
-from cis490_pipeline.evaluation.alarm_file import ALARM_FILE, alarm_beside, read_alarm
-from cis490_pipeline.features.calibration_record import (
+from cis490_pipeline.features.calibration.record import (
     CalibrationRecord,
     read_record,
     write_record,
 )
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
 from cis490_pipeline.live.loading import LoadedModels, load_models
-from cis490_pipeline.store.files import digest, write_json
-from cis490_pipeline.store.json_text import decode_json
+from cis490_pipeline.storage.files import digest, write_json
+from cis490_pipeline.storage.json_text import decode_json
 
 MANIFEST: Final = "bundle.json"
 FORMAT: Final = "live_bundle"

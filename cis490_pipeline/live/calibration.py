@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain import NS_PER_S, Source, Variant
 from cis490_pipeline.features.baseline import baseline_statistics
-from cis490_pipeline.features.calibration_record import CalibrationRecord
+from cis490_pipeline.features.calibration.cleanliness import Cleanliness, CleanlinessCheck
+from cis490_pipeline.features.calibration.record import CalibrationRecord
 from cis490_pipeline.features.channels import channel_indices, source_slices
-from cis490_pipeline.features.cleanliness import Cleanliness, CleanlinessCheck
 from cis490_pipeline.features.resample import STEP_NS
 from cis490_pipeline.features.windows import BASELINE_S, BASELINE_STEPS
 

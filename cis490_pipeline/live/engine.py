@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from cis490_pipeline.domain import NS_PER_S, Source
+from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.channels import source_slices
-from cis490_pipeline.features.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.resample import STEP_NS, episode_grid
 from cis490_pipeline.features.windows import BASELINE_STEPS, STEPS, STRIDE_STEPS
 from cis490_pipeline.live.buffer import SourceBuffer
@@ -32,19 +32,19 @@ from cis490_pipeline.live.calibration import (
     shortfall,
     source_shares,
 )
-from cis490_pipeline.live.clock import DeviceClock, Placement
+from cis490_pipeline.live.clocks.clock import DeviceClock, Placement
+from cis490_pipeline.live.clocks.source_time import Health
+from cis490_pipeline.live.clocks.timeline import GRACE_NS
+from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.live.models import LiveModel, RawWindow
-from cis490_pipeline.live.reports import (
+from cis490_pipeline.live.outputs.reports import (
     LiveState,
     SourceReport,
     Stage,
     WindowReport,
     seconds_between,
 )
-from cis490_pipeline.live.rows import LiveRow
-from cis490_pipeline.live.source_time import Health
-from cis490_pipeline.live.timeline import GRACE_NS
-from cis490_pipeline.store.columns import Columns
+from cis490_pipeline.store.rows.columns import Columns
 
 STRIDE_NS: Final = STRIDE_STEPS * STEP_NS
 WINDOW_NS: Final = STEPS * STEP_NS

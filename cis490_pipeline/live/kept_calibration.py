@@ -14,13 +14,13 @@ import numpy as np
 
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import CalibrationError, StoreError
+from cis490_pipeline.features.calibration.cleanliness import Cleanliness
 from cis490_pipeline.features.channels import channel_names
-from cis490_pipeline.features.cleanliness import Cleanliness
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
 from cis490_pipeline.live.calibration import Baseline
-from cis490_pipeline.live.line_output import SinkReport
-from cis490_pipeline.live.reports import Faults, LiveState, WindowReport
-from cis490_pipeline.store.files import digest, read_json, write_json
+from cis490_pipeline.live.outputs.line_output import SinkReport
+from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
+from cis490_pipeline.storage.files import digest, read_json, write_json
 
 FILE: Final = "calibration.json"
 FORMAT: Final = "live_calibration"

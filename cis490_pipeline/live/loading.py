@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cis490_pipeline.alarm.alarm import Alarm, AlarmSettings
+from cis490_pipeline.checkpoints.alarm_file import alarm_beside
 from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION
 from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnables
 from cis490_pipeline.errors import CheckpointError, EvaluationError
-from cis490_pipeline.evaluation.alarm import Alarm, AlarmSettings
-from cis490_pipeline.evaluation.alarm_file import alarm_beside
-from cis490_pipeline.features.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.live.models import LiveModel
 
 NO_ALARM: Final = "not evaluated yet, so its alarm has no settings: cis490 evaluate"

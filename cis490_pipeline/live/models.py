@@ -8,9 +8,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.alarm.alarm import Alarm, AlarmState
 from cis490_pipeline.domain import PHASES, Phase, Variant
-from cis490_pipeline.evaluation.alarm import Alarm, AlarmState
-from cis490_pipeline.features.calibration import Calibrator
+from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.summary import STATISTICS, summarize, summary_columns
 from cis490_pipeline.live.calibration import Baseline

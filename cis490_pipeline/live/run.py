@@ -7,9 +7,9 @@ from typing import Final
 
 from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.feeds.feed import Feed
-from cis490_pipeline.live.reports import Faults, LiveState, WindowReport
-from cis490_pipeline.live.rows import LiveRow
-from cis490_pipeline.live.sinks import FaultTeller, Sink
+from cis490_pipeline.live.feeds.rows import LiveRow
+from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
+from cis490_pipeline.live.outputs.sinks import FaultTeller, Sink
 
 WAIT_S: Final = 0.2
 STATE_EVERY_NS: Final = 1_000_000_000

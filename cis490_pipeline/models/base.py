@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import PHASES, Architecture, Variant
+from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import DatasetError, NotFittedError
-from cis490_pipeline.features.window_data import WindowData
-from cis490_pipeline.models.spec import InputKind, InputSpec, input_spec
+from cis490_pipeline.features.datasets.window_data import WindowData
+from cis490_pipeline.models.spec import InputSpec, input_spec
 from cis490_pipeline.training.config import build_config
 from cis490_pipeline.training.history import History, Progress
 

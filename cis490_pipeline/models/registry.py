@@ -12,12 +12,12 @@ from cis490_pipeline.errors import CheckpointError, ConfigError
 from cis490_pipeline.models.base import BaseModel, ModelState
 
 _CLASSES: Final[dict[Architecture, tuple[str, str]]] = {
-    Architecture.GBT: ("gbt", "Gbt"),
-    Architecture.MLP: ("mlp", "Mlp"),
-    Architecture.CNN: ("cnn", "Cnn"),
-    Architecture.GRU: ("recurrent", "Gru"),
-    Architecture.LSTM: ("recurrent", "Lstm"),
-    Architecture.TRANSFORMER: ("transformer", "Transformer"),
+    Architecture.GBT: ("trees.gbt", "Gbt"),
+    Architecture.MLP: ("nets.mlp", "Mlp"),
+    Architecture.CNN: ("nets.cnn", "Cnn"),
+    Architecture.GRU: ("nets.recurrent", "Gru"),
+    Architecture.LSTM: ("nets.recurrent", "Lstm"),
+    Architecture.TRANSFORMER: ("nets.transformer", "Transformer"),
 }
 
 

@@ -1,14 +1,12 @@
 """What a model's input looks like: its shape, and which columns belong to which source."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from cis490_pipeline.domain import Variant
+from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.features.channels import channel_indices, source_slices
 from cis490_pipeline.features.summary import STATISTICS
 from cis490_pipeline.features.windows import STEPS
-
-InputKind = Literal["summary", "tensor"]
 
 
 @dataclass(frozen=True, kw_only=True)

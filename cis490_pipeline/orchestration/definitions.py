@@ -4,12 +4,15 @@ import warnings
 
 import dagster as dg
 
-from cis490_pipeline.orchestration.checks import checks, warning_checks
-from cis490_pipeline.orchestration.corpus import grid_shards, validation_sweep
-from cis490_pipeline.orchestration.dashboard import model_metric_events, unpublished_scores
-from cis490_pipeline.orchestration.dataset import feature_shards, tensor_shards, validation_index
-from cis490_pipeline.orchestration.executors import model_executor
-from cis490_pipeline.orchestration.failures import failed_runs
+from cis490_pipeline.orchestration.assets.checks import checks, warning_checks
+from cis490_pipeline.orchestration.assets.corpus import grid_shards, validation_sweep
+from cis490_pipeline.orchestration.assets.dataset import (
+    feature_shards,
+    tensor_shards,
+    validation_index,
+)
+from cis490_pipeline.orchestration.assets.models import checkpoints, leaderboard, reports
+from cis490_pipeline.orchestration.assets.resources import workspace_resource
 from cis490_pipeline.orchestration.jobs import (
     automation,
     corpus,
@@ -17,8 +20,9 @@ from cis490_pipeline.orchestration.jobs import (
     recipe,
     weekly_retraining,
 )
-from cis490_pipeline.orchestration.models import checkpoints, leaderboard, reports
-from cis490_pipeline.orchestration.resources import workspace_resource
+from cis490_pipeline.orchestration.publish.dashboard import model_metric_events, unpublished_scores
+from cis490_pipeline.orchestration.publish.failures import failed_runs
+from cis490_pipeline.orchestration.runtime.executors import model_executor
 
 corpus_assets = [validation_sweep, grid_shards]
 recipe_assets = [

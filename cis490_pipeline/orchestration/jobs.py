@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from cis490_pipeline.orchestration.executors import corpus_executor
-from cis490_pipeline.orchestration.partitions import recipes
+from cis490_pipeline.orchestration.assets.partitions import recipes
+from cis490_pipeline.orchestration.runtime.executors import corpus_executor
 
 corpus_assets = dg.AssetSelection.groups("corpus")
 recipe_assets = dg.AssetSelection.groups("dataset", "models")

@@ -9,7 +9,7 @@ means: `SIMULATOR_DIGEST` then no longer fits, and a test says so.
 from typing import Any, Final
 
 from cis490_pipeline.domain import Phase
-from cis490_pipeline.store.files import digest
+from cis490_pipeline.storage.files import digest
 
 LATENTS: Final = (
     "cpu_user",  # busy reference cores

@@ -29,9 +29,9 @@ from cis490_pipeline.simulation.faults import (
     wrong_sha256,
 )
 from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
-from cis490_pipeline.store.files import naming, write_json
-from cis490_pipeline.store.layout import ARCHIVE_SUFFIX
+from cis490_pipeline.storage.files import naming, write_json
 from cis490_pipeline.store.reasons import Reason, verdict_of
+from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX
 
 TRUTH_FILE: Final = "truth.jsonl"
 """In the store's root: what `validate` must say of each episode."""

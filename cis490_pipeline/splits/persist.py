@@ -11,7 +11,7 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import SplitError, StoreError
 from cis490_pipeline.splits.recipes import make_split
 from cis490_pipeline.splits.split import Split
-from cis490_pipeline.store.files import read_object, write_json
+from cis490_pipeline.storage.files import read_object, write_json
 
 _RULE_PARAMETERS: Final = ("train_hosts", "val_fraction", "test_fraction")
 """What a caller chooses; the rest of a split's parameters (cuts, hosts) was found by the rule."""

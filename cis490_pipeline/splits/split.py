@@ -11,7 +11,7 @@ import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side
 from cis490_pipeline.errors import SplitError
-from cis490_pipeline.store.files import digest
+from cis490_pipeline.storage.files import digest
 
 CLEAN_ONLY: Final = "clean-only"
 """What stands where a profile would, for a run without a sample."""

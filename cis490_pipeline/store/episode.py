@@ -11,9 +11,7 @@ import polars as pl
 
 from cis490_pipeline.domain import EpisodeRef, Source, Verdict
 from cis490_pipeline.errors import EpisodeRejectedError
-from cis490_pipeline.store import archive
-from cis490_pipeline.store.columns import TIME, Columns
-from cis490_pipeline.store.layout import ARCHIVE_SUFFIX, IndexRow, ReceiverStore
+from cis490_pipeline.store.archive import unpack as archive
 from cis490_pipeline.store.manifest import (
     SCHEMA_VERSION,
     EpisodeMeta,
@@ -24,9 +22,11 @@ from cis490_pipeline.store.manifest import (
     parse_labels,
     parse_meta,
 )
-from cis490_pipeline.store.readings import without_negatives
 from cis490_pipeline.store.reasons import Finding, Reason
-from cis490_pipeline.store.rows import MAX_FAULTS, SourceRows, read_rows_once
+from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX, IndexRow, ReceiverStore
+from cis490_pipeline.store.rows.columns import TIME, Columns
+from cis490_pipeline.store.rows.read import MAX_FAULTS, SourceRows, read_rows_once
+from cis490_pipeline.store.rows.readings import without_negatives
 
 _TERMINAL: Final = frozenset({Reason.SHA256_MISMATCH, Reason.ARCHIVE_CORRUPT})
 

@@ -10,8 +10,8 @@ import msgspec
 from cis490_pipeline.domain import NS_PER_S, PHASES
 from cis490_pipeline.domain.terms import FAILED_LABEL
 from cis490_pipeline.store.reasons import Finding, Reason
-from cis490_pipeline.store.rows import MAX_FAULTS
-from cis490_pipeline.store.strict_json import parse_object
+from cis490_pipeline.store.rows.read import MAX_FAULTS
+from cis490_pipeline.store.rows.strict_json import parse_object
 
 SCHEMA_VERSION: Final = 1
 # Two clocks' words for one instant: ended_at_wall has microseconds at best, the duration ms.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.features.window_data import ArrayWindows, WindowData, fits_in_memory
+from cis490_pipeline.features.datasets.window_data import ArrayWindows, WindowData, fits_in_memory
 
 _READ_WINDOWS = 4096
 """Windows calibrated at a time when a set is read once: the arithmetic needs several copies."""

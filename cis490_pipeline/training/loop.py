@@ -8,7 +8,7 @@ from torch import nn
 
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import TrainingError
-from cis490_pipeline.features.window_data import WindowData
+from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.training.batches import in_memory
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import History, Progress

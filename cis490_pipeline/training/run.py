@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from cis490_pipeline.errors import TrainingError
 from cis490_pipeline.evaluation.confusion import confusion, macro_f1
-from cis490_pipeline.features.window_data import WindowData
+from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.training.average import AveragedNetwork
 from cis490_pipeline.training.balance import class_weights
 from cis490_pipeline.training.batches import (

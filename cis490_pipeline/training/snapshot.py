@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 
 from cis490_pipeline.checkpoints.checkpoint import arrays_digest
-from cis490_pipeline.features.window_data import WindowData
-from cis490_pipeline.store.files import atomic_write, digest
-from cis490_pipeline.store.json_text import decode_json
+from cis490_pipeline.features.datasets.window_data import WindowData
+from cis490_pipeline.storage.files import atomic_write, digest
+from cis490_pipeline.storage.json_text import decode_json
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import EpochRecord
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import documented_run, processors
-from cis490_pipeline.evaluation.schema.publish import require_form
+from cis490_pipeline.reporting.publish_schema import require_form
 from docs.make_reference.results import result
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from cis490_pipeline.evaluation.html import SECTIONS, render_report
+from cis490_pipeline.reporting.html import SECTIONS, render_report
 from cis490_pipeline_tests.evaluation.boards import board_of
 from cis490_pipeline_tests.evaluation.made_up import SPLIT
 from cis490_pipeline_tests.evaluation.measured import measured

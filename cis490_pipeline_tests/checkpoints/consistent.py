@@ -8,9 +8,9 @@ from safetensors.numpy import load as load_tensors
 
 from cis490_pipeline.checkpoints.checkpoint import arrays_digest, meaning_digest
 from cis490_pipeline.checkpoints.manifest import Manifest
-from cis490_pipeline.features.calibration import Calibrator
-from cis490_pipeline.features.cleanliness import CleanlinessCheck
-from cis490_pipeline.store.files import digest
+from cis490_pipeline.features.calibration.calibrator import Calibrator
+from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
+from cis490_pipeline.storage.files import digest
 
 
 def edit_json(path, change):

@@ -7,10 +7,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cis490_pipeline.checkpoints.checkpoint import Checkpoint, Golden
-from cis490_pipeline.checkpoints.session import OnnxClassifier
+from cis490_pipeline.checkpoints.onnx.session import OnnxClassifier
 from cis490_pipeline.domain import Architecture, Variant
-from cis490_pipeline.features.calibration import CalibrationMode, Calibrator
-from cis490_pipeline.features.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator
+from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import feature_schema
 
 N_COLUMNS = {

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline_tests.cli.runs import Cli
 from cis490_pipeline_tests.experiment.runs import FAST, SAMPLE, copy_of, copy_store
 
@@ -59,5 +59,5 @@ def cli_on_small_store(
 
 @pytest.fixture
 def only_fast_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cis490_pipeline.experiment.pipeline.MODELS", FAST)
+    monkeypatch.setattr("cis490_pipeline.experiment.order.MODELS", FAST)
     monkeypatch.setattr("cis490_pipeline.experiment.leaderboard.MODELS", FAST)

@@ -8,7 +8,7 @@ import pytest
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import advice_on
-from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline_tests.cli.runs import Cli
 
 EPISODE = "elliott-thinkpad/01M818T3B21K3XM3WCNJE8F1GP"

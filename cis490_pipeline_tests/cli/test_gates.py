@@ -7,9 +7,9 @@ import pytest
 
 from cis490_pipeline.domain import EpisodeRef, Recipe
 from cis490_pipeline.errors import GateError
-from cis490_pipeline.experiment.dataset import ValidationIndex
-from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.orchestration.materialize import materialize_recipe
+from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.orchestration.runtime.materialize import materialize_recipe
 from cis490_pipeline_tests.cli.runs import Cli
 from cis490_pipeline_tests.experiment.runs import SAMPLE, THINKPAD, copy_store
 

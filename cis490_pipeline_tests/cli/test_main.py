@@ -7,7 +7,7 @@ import pytest
 from cis490_pipeline import __version__
 from cis490_pipeline.cli.main import COMMANDS, cis490
 from cis490_pipeline.errors import PipelineError
-from cis490_pipeline.experiment.corpus import ValidationSweep
+from cis490_pipeline.experiment.pipeline.corpus import ValidationSweep
 from cis490_pipeline_tests.cli.runs import Cli
 
 # Of the design, §5.

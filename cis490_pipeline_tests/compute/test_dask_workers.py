@@ -22,12 +22,12 @@ from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.compute import Compute, DaskCompute, SerialCompute
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import ClusterError, WorkerDiedError
-from cis490_pipeline.features.grids import build_grids
-from cis490_pipeline.store.files import write_parquet
-from cis490_pipeline.store.layout import EpisodeStore, Reading
-from cis490_pipeline.store.sight import StoreSight
-from cis490_pipeline.store.sweep import comparable, sweep
-from cis490_pipeline.store.usage import usable_expr
+from cis490_pipeline.features.grids.build import build_grids
+from cis490_pipeline.storage.parquet import write_parquet
+from cis490_pipeline.store.fingerprint import StoreSight
+from cis490_pipeline.store.receiver import EpisodeStore, Reading
+from cis490_pipeline.store.verdicts.eligibility import usable_expr
+from cis490_pipeline.store.verdicts.sweep import comparable, sweep
 from cis490_pipeline_tests.compute.dask_processes import PROJECT, DaskProcesses
 
 pytestmark = pytest.mark.long

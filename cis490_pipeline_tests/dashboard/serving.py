@@ -9,11 +9,11 @@ from typing import Any
 
 from aiohttp import ClientResponse, ClientSession, CookieJar
 
-from cis490_pipeline.dashboard.access import Access
-from cis490_pipeline.dashboard.guard import Limits
-from cis490_pipeline.dashboard.hub import Hub
-from cis490_pipeline.dashboard.server import Dashboard, serve
-from cis490_pipeline.dashboard.state import State
+from cis490_pipeline.dashboard.access.guard import Limits
+from cis490_pipeline.dashboard.access.rules import Access
+from cis490_pipeline.dashboard.server.app import Dashboard, serve
+from cis490_pipeline.dashboard.state.current import State
+from cis490_pipeline.dashboard.state.hub import Hub
 from cis490_pipeline.events.contract import Event, encode
 
 PATIENCE_S = 20.0

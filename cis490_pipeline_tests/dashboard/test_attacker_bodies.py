@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from cis490_pipeline.dashboard.guard import Limits
+from cis490_pipeline.dashboard.access.guard import Limits
 from cis490_pipeline_tests.dashboard.serving import METRIC, dashboard, now, publish
 
 JSON = {"Content-Type": "application/json"}

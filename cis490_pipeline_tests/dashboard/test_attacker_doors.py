@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from cis490_pipeline.dashboard.access import Access, Session
-from cis490_pipeline.dashboard.guard import Limits
-from cis490_pipeline.dashboard.rate import RateLimit
+from cis490_pipeline.dashboard.access.guard import Limits
+from cis490_pipeline.dashboard.access.rate import RateLimit
+from cis490_pipeline.dashboard.access.rules import Access, Session
 from cis490_pipeline.errors import ConfigError
 from cis490_pipeline_tests.dashboard.serving import METRIC, dashboard, now, publish, stream
 

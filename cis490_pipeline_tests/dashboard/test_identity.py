@@ -20,11 +20,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from cis490_pipeline.dashboard.hub import Hub
-from cis490_pipeline.dashboard.journal import Journal
-from cis490_pipeline.dashboard.kept import MAX_PUBLISHERS
-from cis490_pipeline.dashboard.rules import RULES
-from cis490_pipeline.dashboard.state import Outcome, State
+from cis490_pipeline.dashboard.state.current import Outcome, State
+from cis490_pipeline.dashboard.state.hub import Hub
+from cis490_pipeline.dashboard.state.journal import Journal
+from cis490_pipeline.dashboard.state.kept import MAX_PUBLISHERS
+from cis490_pipeline.dashboard.state.retention import RULES
 from cis490_pipeline.events import contract as c
 from cis490_pipeline.events.identity import Stamp, identified
 

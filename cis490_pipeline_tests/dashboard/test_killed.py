@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cis490_pipeline.dashboard.server import open_hub
+from cis490_pipeline.dashboard.server.app import open_hub
 from cis490_pipeline.events import contract as c
 from cis490_pipeline_tests.browser.live_dashboard import LiveDashboard
 

@@ -8,9 +8,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from cis490_pipeline.cli.dashboard import _tls
-from cis490_pipeline.dashboard.access import Access
-from cis490_pipeline.dashboard.server import Dashboard, open_hub, serve
+from cis490_pipeline.cli.operate.dashboard import _tls
+from cis490_pipeline.dashboard.access.rules import Access
+from cis490_pipeline.dashboard.server.app import Dashboard, open_hub, serve
 from cis490_pipeline_tests.dashboard.serving import now
 
 TOKEN = "correct-horse-battery-staple"

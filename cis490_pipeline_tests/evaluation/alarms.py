@@ -3,8 +3,8 @@
 import numpy as np
 import polars as pl
 
-from cis490_pipeline.evaluation.alarm import AlarmSettings
-from cis490_pipeline.evaluation.phase_filter import PhaseFilter
+from cis490_pipeline.alarm.alarm import AlarmSettings
+from cis490_pipeline.alarm.forward_filter import PhaseFilter
 
 NS_PER_S = 1_000_000_000
 

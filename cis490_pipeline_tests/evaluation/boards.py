@@ -1,7 +1,7 @@
 """A whole made-up leaderboard for the tests of what draws it."""
 
 from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard
-from cis490_pipeline.evaluation.probes import majority_probe, position_probe
+from cis490_pipeline.evaluation.probes.learn import majority_probe, position_probe
 from cis490_pipeline.evaluation.report import evaluate
 from cis490_pipeline_tests.evaluation.made_up import SPLIT, predictions, windows
 

@@ -4,7 +4,7 @@ import pytest
 
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard, selected_model
-from cis490_pipeline.evaluation.paired import holm
+from cis490_pipeline.evaluation.uncertainty.paired import holm
 from cis490_pipeline_tests.evaluation.boards import MODELS, board_of
 from cis490_pipeline_tests.evaluation.made_up import predictions, windows
 

@@ -6,11 +6,11 @@ from itertools import pairwise, product
 import pytest
 
 from cis490_pipeline.domain import Architecture, Variant
-from cis490_pipeline.evaluation.html import SECTIONS, render_report
-from cis490_pipeline.evaluation.page import answer, detection, differences, robustness
-from cis490_pipeline.evaluation.page.cards import card_markdown, model_card
-from cis490_pipeline.evaluation.page.drawing import HEIGHT, WIDTH, Frame, dot_of, reach_of
-from cis490_pipeline.evaluation.page.numbers import NOT_MEASURED, Numbers
+from cis490_pipeline.reporting.html import SECTIONS, render_report
+from cis490_pipeline.reporting.page.cards import card_markdown, model_card
+from cis490_pipeline.reporting.page.drawing import HEIGHT, WIDTH, Frame, dot_of, reach_of
+from cis490_pipeline.reporting.page.numbers import NOT_MEASURED, Numbers
+from cis490_pipeline.reporting.page.sections import answer, detection, differences, robustness
 from cis490_pipeline_tests.evaluation.boards import board_of
 from cis490_pipeline_tests.evaluation.made_up import SPLIT
 from cis490_pipeline_tests.evaluation.measured import measured, older

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cis490_pipeline.checkpoints.alarm_file import alarm_beside, write_alarm
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.alarm_file import alarm_beside, write_alarm
 from cis490_pipeline.evaluation.predictions import (
     PREDICTION_COLUMNS,
     PREDICTIONS_VERSION,
@@ -18,7 +18,7 @@ from cis490_pipeline.evaluation.predictions import (
     true_classes,
     write_predictions,
 )
-from cis490_pipeline.store.files import file_sha256
+from cis490_pipeline.storage.files import file_sha256
 from cis490_pipeline_tests.evaluation.made_up import predictions, windows
 from cis490_pipeline_tests.live.made_up import make_alarm
 

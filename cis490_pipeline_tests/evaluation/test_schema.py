@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.schema.publish import json_schema, require_form, schema_files
+from cis490_pipeline.reporting.publish_schema import json_schema, require_form, schema_files
 from cis490_pipeline_tests.evaluation.boards import board_of
 from cis490_pipeline_tests.evaluation.measured import measured, older
 

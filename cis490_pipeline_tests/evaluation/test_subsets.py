@@ -3,9 +3,9 @@ import pytest
 from sklearn.metrics import f1_score
 
 from cis490_pipeline.domain import PHASES
-from cis490_pipeline.evaluation.intervals import episode_interval
 from cis490_pipeline.evaluation.predictions import matrices_of, predicted_classes
 from cis490_pipeline.evaluation.subsets import SUBSETS, subset_scores
+from cis490_pipeline.evaluation.uncertainty.intervals import episode_interval
 from cis490_pipeline_tests.evaluation.made_up import predictions, windows
 
 

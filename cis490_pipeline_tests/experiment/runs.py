@@ -15,13 +15,13 @@ import numpy.typing as npt
 import zstandard
 
 from cis490_pipeline.domain import Architecture, EpisodeRef, Recipe, Variant
-from cis490_pipeline.experiment.evaluation import EvaluationReport
 from cis490_pipeline.experiment.leaderboard import Leaderboard
-from cis490_pipeline.experiment.pipeline import corpus_stages, dataset_stages
-from cis490_pipeline.experiment.stage import Stage
-from cis490_pipeline.experiment.training import TrainedCheckpoint
-from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline.experiment.order import corpus_stages, dataset_stages
+from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
+from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
+from cis490_pipeline.experiment.stages.stage import Stage
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.store.receiver import EpisodeStore
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 FAST = tuple((a, v) for a in (Architecture.GBT, Architecture.MLP) for v in Variant)

@@ -5,12 +5,12 @@ import polars as pl
 import pytest
 
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.evaluation.probes import CONTROLS, PROBES
-from cis490_pipeline.experiment.evaluation import EvaluationReport
+from cis490_pipeline.evaluation.probes.learn import CONTROLS, PROBES
 from cis490_pipeline.experiment.leaderboard import Leaderboard
-from cis490_pipeline.experiment.workspace import Workspace
+from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
+from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.schema import feature_schema
-from cis490_pipeline.store.files import read_json
+from cis490_pipeline.storage.files import read_json
 from cis490_pipeline_tests.experiment.runs import FAST, copy_of
 
 NAMES = [f"{architecture}_{variant}" for architecture, variant in FAST]

@@ -11,18 +11,18 @@ from cis490_pipeline.checkpoints.saving import save_checkpoint
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, EpisodeRef, Recipe, Side, Variant
 from cis490_pipeline.errors import DatasetError
-from cis490_pipeline.experiment import verify
-from cis490_pipeline.experiment.calibration import fitted_check
-from cis490_pipeline.experiment.corpus import GridShards, corpus_stages
-from cis490_pipeline.experiment.dataset import FeatureShards, TensorShards, ValidationIndex
-from cis490_pipeline.experiment.evaluation import EvaluationReport
-from cis490_pipeline.experiment.training import TrainedCheckpoint
-from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.calibration import Calibrator
-from cis490_pipeline.features.dataset import build_feature_dataset, fit_calibrator
-from cis490_pipeline.features.grid_store import GridStore
-from cis490_pipeline.features.stretches import stretches_of
-from cis490_pipeline.store.files import read_json
+from cis490_pipeline.experiment.pipeline.calibration import fitted_check
+from cis490_pipeline.experiment.pipeline.corpus import GridShards, corpus_stages
+from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, TensorShards, ValidationIndex
+from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
+from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.upkeep import checks as verify
+from cis490_pipeline.features.calibration.calibrator import Calibrator
+from cis490_pipeline.features.calibration.segments import stretches_of
+from cis490_pipeline.features.datasets.load import build_feature_dataset, fit_calibrator
+from cis490_pipeline.features.grids.store import GridStore
+from cis490_pipeline.storage.files import read_json
 from cis490_pipeline_tests.experiment.runs import (
     SAMPLE,
     SIX,

@@ -9,8 +9,8 @@ from cis490_pipeline.features.extract import extract_episode, extract_last
 from cis490_pipeline.features.resample import STEP_NS
 from cis490_pipeline.features.summary import STATISTICS, summarize
 from cis490_pipeline.features.windows import cut_windows, window_starts
-from cis490_pipeline.store.columns import Columns
 from cis490_pipeline.store.episode import load_episode
+from cis490_pipeline.store.rows.columns import Columns
 
 
 @pytest.fixture(scope="module")

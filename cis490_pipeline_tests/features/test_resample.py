@@ -18,7 +18,7 @@ from cis490_pipeline.features.resample import (
     step_count,
     step_edges,
 )
-from cis490_pipeline.store.columns import Columns
+from cis490_pipeline.store.rows.columns import Columns
 
 S = NS_PER_S
 MS = S // 1000

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cis490_pipeline.checkpoints import trial
 from cis490_pipeline.checkpoints.loading import load_checkpoint
+from cis490_pipeline.checkpoints.onnx import trial
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.live.bundle import load_bundle
 from cis490_pipeline.live.loading import load_models

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from cis490_pipeline.alarm.alarm import Alarm, AlarmSettings
+from cis490_pipeline.alarm.forward_filter import PhaseFilter
 from cis490_pipeline.domain import NS_PER_S, Source, Variant
-from cis490_pipeline.evaluation.alarm import Alarm, AlarmSettings
-from cis490_pipeline.evaluation.phase_filter import PhaseFilter
 from cis490_pipeline.features.channels import source_channels
+from cis490_pipeline.live.feeds.rows import LiveRow, read_line
 from cis490_pipeline.live.models import LiveModel
-from cis490_pipeline.live.rows import LiveRow, read_line
 from cis490_pipeline_tests.checkpoints.made_up import make_calibrator
 from cis490_pipeline_tests.store.episodes import T0_NS
 

@@ -10,7 +10,7 @@ import numpy as np
 import zstandard
 
 from cis490_pipeline.domain import CHANNELS, Kind, Source
-from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline.store.receiver import EpisodeStore
 
 
 def delivered_again(folder, store, ref):

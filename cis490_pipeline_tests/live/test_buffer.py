@@ -7,7 +7,7 @@ from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.features.channels import source_channels
 from cis490_pipeline.features.resample import episode_grid
 from cis490_pipeline.live.buffer import MAX_ROWS, SourceBuffer
-from cis490_pipeline.live.rows import LiveRow
+from cis490_pipeline.live.feeds.rows import LiveRow
 
 S = NS_PER_S
 HISTORY_NS = 5 * S

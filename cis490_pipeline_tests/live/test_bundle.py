@@ -10,10 +10,10 @@ from safetensors.numpy import save as save_tensors
 
 from cis490_pipeline.checkpoints.checkpoint import arrays_digest, meaning_digest
 from cis490_pipeline.errors import CheckpointError, SchemaMismatchError
-from cis490_pipeline.features.calibration_record import write_record
+from cis490_pipeline.features.calibration.record import write_record
 from cis490_pipeline.live.bundle import load_bundle, write_bundle
 from cis490_pipeline.live.loading import load_models
-from cis490_pipeline.store.files import digest
+from cis490_pipeline.storage.files import digest
 from cis490_pipeline_tests.checkpoints.consistent import edit_json, make_consistent, rebundle
 from cis490_pipeline_tests.experiment.runs import FAST, flip_a_byte
 from cis490_pipeline_tests.live.tampering import drop

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cis490_pipeline.domain import NS_PER_S, PHASES, Phase, Source, Variant
-from cis490_pipeline.features.calibration_record import (
+from cis490_pipeline.features.calibration.record import (
     CalibrationRecord,
     ChannelBaseline,
     Telemetry,
@@ -14,9 +14,9 @@ from cis490_pipeline.features.calibration_record import (
 from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.live.calibration import Baseline
+from cis490_pipeline.live.clocks.source_time import Health
 from cis490_pipeline.live.engine import LiveEngine
-from cis490_pipeline.live.reports import Stage
-from cis490_pipeline.live.source_time import Health
+from cis490_pipeline.live.outputs.reports import Stage
 from cis490_pipeline_tests.checkpoints.made_up import make_cleanliness
 from cis490_pipeline_tests.live.made_up import (
     Certain,

@@ -11,9 +11,9 @@ from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.live.feeds.feed import PacedFeed
 from cis490_pipeline.live.feeds.folder import ArchiveFeed, FolderFeed
 from cis490_pipeline.live.feeds.open import open_feed
+from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.live.feeds.stream import MAX_CONNECTIONS, SocketFeed, StreamFeed
-from cis490_pipeline.live.rows import LiveRow
-from cis490_pipeline.store.one_row import RowFault
+from cis490_pipeline.store.rows.row import RowFault
 from cis490_pipeline_tests.live.made_up import as_line, device_rows
 from cis490_pipeline_tests.store.episodes import REF, T0_NS, MadeEpisode
 

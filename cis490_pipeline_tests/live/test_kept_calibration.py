@@ -13,7 +13,7 @@ from cis490_pipeline.live.kept_calibration import (
     keep_calibration,
     kept_calibration,
 )
-from cis490_pipeline.live.reports import Faults
+from cis490_pipeline.live.outputs.reports import Faults
 from cis490_pipeline_tests.checkpoints.made_up import make_cleanliness
 from cis490_pipeline_tests.live.made_up import device_rows, make_model
 from cis490_pipeline_tests.store.episodes import T0_NS
@@ -114,7 +114,7 @@ def test_what_is_no_json_is_refused(tmp_path, content):
 
 
 def test_a_calibration_of_other_features_is_refused(tmp_path):
-    from cis490_pipeline.store.files import digest
+    from cis490_pipeline.storage.files import digest
 
     engine, _ = watched(20)
     keep_calibration(

@@ -10,10 +10,10 @@ from cis490_pipeline.features.baseline import baseline_statistics
 from cis490_pipeline.features.extract import extract_episode
 from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.feeds.folder import ArchiveFeed
+from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.live.loading import load_models
-from cis490_pipeline.live.rows import LiveRow
 from cis490_pipeline.store.episode import load_episode
-from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline.store.receiver import EpisodeStore
 from cis490_pipeline_tests.experiment.runs import FAST, SAMPLE
 from cis490_pipeline_tests.live import spoilt
 from cis490_pipeline_tests.live.made_up import all_models, make_alarm, make_model

@@ -15,10 +15,10 @@ from cis490_pipeline.events.contract import (
     encode,
 )
 from cis490_pipeline.live.engine import LiveEngine
-from cis490_pipeline.live.publishing import Publishing
+from cis490_pipeline.live.outputs.publishing import Publishing
+from cis490_pipeline.live.outputs.sinks import FaultTeller, JsonLines, PlainLines
 from cis490_pipeline.live.run import run_live
-from cis490_pipeline.live.sinks import FaultTeller, JsonLines, PlainLines
-from cis490_pipeline.store.one_row import RowFault
+from cis490_pipeline.store.rows.row import RowFault
 from cis490_pipeline_tests.live.made_up import Certain, device_rows, make_alarm, make_model
 from cis490_pipeline_tests.store.episodes import T0_NS
 

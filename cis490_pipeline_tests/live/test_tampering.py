@@ -5,11 +5,11 @@ from hashlib import sha256
 
 import pytest
 
+from cis490_pipeline.checkpoints.alarm_file import write_alarm
 from cis490_pipeline.checkpoints.saving import save_checkpoint
 from cis490_pipeline.domain import Variant
-from cis490_pipeline.evaluation.alarm_file import write_alarm
 from cis490_pipeline.live.bundle import write_bundle
-from cis490_pipeline.store.files import write_json
+from cis490_pipeline.storage.files import write_json
 from cis490_pipeline_tests.checkpoints.consistent import edit_json, make_consistent, rebundle
 from cis490_pipeline_tests.checkpoints.made_up import make_cleanliness
 from cis490_pipeline_tests.live.loaders import ended
@@ -23,7 +23,7 @@ from cis490_pipeline_tests.live.tampering import (
     put,
 )
 from cis490_pipeline_tests.models.conftest import fitted_model
-from cis490_pipeline_tests.models.test_packing import packed
+from cis490_pipeline_tests.models.nets.test_packing import packed
 
 MODEL = "gbt_realistic"
 BOTH = {**SIMPLE, **CONSISTENT}

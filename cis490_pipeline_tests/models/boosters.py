@@ -16,7 +16,7 @@ import numpy as np
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.models.base import ModelState
-from cis490_pipeline.models.gbt import Gbt
+from cis490_pipeline.models.trees.gbt import Gbt
 
 _CODES = {"f4": "d", "f8": "D", "i1": "i", "u1": "U", "i2": "I", "i4": "l", "i8": "L"}
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cis490_pipeline.features.window_data import ArrayWindows
+from cis490_pipeline.features.datasets.window_data import ArrayWindows
 
 QUICK = {"gbt": {"max_rounds": 6}}
 

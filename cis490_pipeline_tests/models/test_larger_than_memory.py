@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from cis490_pipeline.domain import Side, Variant
-from cis490_pipeline.features.calibration import CalibrationMode
-from cis490_pipeline.features.dataset import fit_calibrator, load_windows
-from cis490_pipeline.features.raw_windows import InRows
-from cis490_pipeline.models import gbt_data, registry
-from cis490_pipeline.models.catalogue import INPUT_KINDS
+from cis490_pipeline.domain.catalogue import INPUT_KINDS
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.raw_windows import InRows
+from cis490_pipeline.models import registry
+from cis490_pipeline.models.trees import gbt_data
 from cis490_pipeline.training.snapshot import Snapshots
 from cis490_pipeline_tests.features import conftest as of_features
 from cis490_pipeline_tests.models.made_up import make_windows
 
-LIMIT = "cis490_pipeline.features.window_data.IN_MEMORY_BYTES"
+LIMIT = "cis490_pipeline.features.datasets.window_data.IN_MEMORY_BYTES"
 SHORT = {"gbt": {"max_rounds": 12}, "mlp": {"max_epochs": 2}, "gru": {"max_epochs": 1}}
 SHAPE = (230,)
 
@@ -146,7 +147,7 @@ def test_pages_are_on_disk_while_trees_grow_and_gone_afterwards(tmp_path, monkey
 
 def test_trees_that_fit_into_memory_write_no_pages(monkeypatch):
     monkeypatch.setattr(gbt_data, "pages_folder", None)
-    monkeypatch.setattr("cis490_pipeline.models.gbt.pages_folder", None)
+    monkeypatch.setattr("cis490_pipeline.models.trees.gbt.pages_folder", None)
 
     fitted = model("gbt").fit(OnDisk(make_windows(SHAPE, 200)), OnDisk(make_windows(SHAPE, 50)))
 
@@ -156,7 +157,7 @@ def test_trees_that_fit_into_memory_write_no_pages(monkeypatch):
 def test_a_network_holds_one_batch_of_a_set_that_is_not_held(monkeypatch):
     monkeypatch.setattr(LIMIT, 1000)
     # A bound of its own, whatever the set: the windows that its scale is learnt from.
-    monkeypatch.setattr("cis490_pipeline.models.mlp.SCALE_WINDOWS", 64)
+    monkeypatch.setattr("cis490_pipeline.models.nets.mlp.SCALE_WINDOWS", 64)
     # The first training imports what all others use.
     model("mlp").fit(Repeated(100), Repeated(60))
     peaks = {}

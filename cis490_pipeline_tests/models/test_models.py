@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from cis490_pipeline.domain import PHASES, Variant
 from cis490_pipeline.errors import DatasetError, NotFittedError, TrainingError
-from cis490_pipeline.features.window_data import ArrayWindows
+from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.models import registry
 from cis490_pipeline_tests.models.made_up import make_windows, quick_config
 

@@ -7,13 +7,13 @@ from torch import nn
 
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import CheckpointError, ConfigError
-from cis490_pipeline.features.window_data import ArrayWindows
+from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.models import registry
 from cis490_pipeline.models.base import ModelState
-from cis490_pipeline.models.cnn import CnnConfig, CnnNetwork
-from cis490_pipeline.models.mlp import MlpConfig, MlpNetwork
-from cis490_pipeline.models.recurrent import RecurrentConfig, RecurrentNetwork
-from cis490_pipeline.models.transformer import (
+from cis490_pipeline.models.nets.cnn import CnnConfig, CnnNetwork
+from cis490_pipeline.models.nets.mlp import MlpConfig, MlpNetwork
+from cis490_pipeline.models.nets.recurrent import RecurrentConfig, RecurrentNetwork
+from cis490_pipeline.models.nets.transformer import (
     RelativeAttention,
     TransformerConfig,
     TransformerNetwork,

@@ -3,7 +3,7 @@ from dataclasses import fields
 import pytest
 
 from cis490_pipeline.domain import Architecture, Variant
-from cis490_pipeline.experiment.tune import MAX_PARAMETERS
+from cis490_pipeline.experiment.tools.tune import MAX_PARAMETERS
 from cis490_pipeline.models.registry import create, model_class
 from cis490_pipeline.models.search import SPACES, Choice
 

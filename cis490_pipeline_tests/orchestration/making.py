@@ -7,9 +7,9 @@ import dagster as dg
 
 import cis490_pipeline
 from cis490_pipeline.config import Settings
-from cis490_pipeline.experiment.stage import Stage
-from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.orchestration.checks import checks
+from cis490_pipeline.experiment.stages.stage import Stage
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.orchestration.assets.checks import checks
 from cis490_pipeline.orchestration.definitions import corpus_assets, recipe_assets
 
 PROJECT = Path(cis490_pipeline.__file__).parents[1]

@@ -5,11 +5,11 @@ import pytest
 
 from cis490_pipeline.checkpoints.manifest import BOOSTER
 from cis490_pipeline.domain import Architecture, Recipe, Variant
-from cis490_pipeline.experiment.dataset import FeatureShards, TensorShards, ValidationIndex
-from cis490_pipeline.experiment.evaluation import EvaluationReport
-from cis490_pipeline.experiment.pipeline import corpus_stages, dataset_stages, recipe_stages
-from cis490_pipeline.experiment.training import TrainedCheckpoint
-from cis490_pipeline.store.files import read_json
+from cis490_pipeline.experiment.order import corpus_stages, dataset_stages, recipe_stages
+from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, TensorShards, ValidationIndex
+from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
+from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
+from cis490_pipeline.storage.files import read_json
 from cis490_pipeline_tests.orchestration.making import (
     CHECKPOINT,
     CORPUS,

@@ -6,10 +6,10 @@ import dagster as dg
 import pytest
 
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.models.catalogue import INPUT_KINDS, MODELS
-from cis490_pipeline.orchestration.checks import checks, warning_checks
+from cis490_pipeline.domain.catalogue import INPUT_KINDS, MODELS
+from cis490_pipeline.orchestration.assets.checks import checks, warning_checks
+from cis490_pipeline.orchestration.assets.partitions import recipes
 from cis490_pipeline.orchestration.definitions import defs
-from cis490_pipeline.orchestration.partitions import recipes
 from cis490_pipeline_tests.orchestration.making import PROJECT, key_of
 
 SWEEP, GRIDS = "corpus/validation_sweep", "corpus/grid_shards"
@@ -232,7 +232,7 @@ if (child := os.fork()) == 0:
     import polars as pl
     pl.LazyFrame({"x": range(1000)}).group_by("x").agg(y=pl.col("x").sum()).collect()
     if "torch" in loaded:  # a step that scores
-        from cis490_pipeline.evaluation.rates import wilson
+        from cis490_pipeline.evaluation.uncertainty.rates import wilson
         wilson(1, 2)
     late = {name.rpartition(".")[0] for name in set(sys.modules) - loaded}
     ours = ("cis490_pipeline", "scipy", "sqlalchemy")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cis490_pipeline.orchestration.webserver import Webserver
+from cis490_pipeline.orchestration.runtime.webserver import Webserver
 from cis490_pipeline_tests.changed_schema import DIFFERENCE, SchemaSwitch
 from cis490_pipeline_tests.orchestration.dev_server import dev_server
 from cis490_pipeline_tests.orchestration.making import (

@@ -8,14 +8,14 @@ import pytest
 
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
-from cis490_pipeline.experiment.dataset import ValidationIndex
-from cis490_pipeline.experiment.gc import collect_garbage
-from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features import grids as grids_module
-from cis490_pipeline.orchestration.checks import checks, warning_checks
+from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
+from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.upkeep.gc import collect_garbage
+from cis490_pipeline.features.grids import build as grids_module
+from cis490_pipeline.orchestration.assets.checks import checks, warning_checks
 from cis490_pipeline.orchestration.definitions import corpus_assets, recipe_assets
-from cis490_pipeline.store import sweep as sweep_module
+from cis490_pipeline.store.verdicts import sweep as sweep_module
 from cis490_pipeline_tests.orchestration.making import (
     CORPUS,
     INDEX,

@@ -8,14 +8,14 @@ from click.testing import CliRunner
 from cis490_pipeline.cli.main import cis490
 from cis490_pipeline.compute import ProcessCompute, SerialCompute
 from cis490_pipeline.errors import ConfigError, StoreError
-from cis490_pipeline.features.grids import build_grids
+from cis490_pipeline.features.grids.build import build_grids
 from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
 from cis490_pipeline.simulation.store import SimulationConfig, simulate_store
-from cis490_pipeline.store import archive
-from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline.store.archive import unpack as archive
 from cis490_pipeline.store.reasons import Reason
-from cis490_pipeline.store.sweep import SweepResult, sweep, verdict_counts
-from cis490_pipeline.store.usage import usable_expr
+from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.verdicts.eligibility import usable_expr
+from cis490_pipeline.store.verdicts.sweep import SweepResult, sweep, verdict_counts
 
 SMALL = SimulationConfig(episodes=24, seed=5, hosts=("sim-one", "sim-two"), faults=0.25)
 

@@ -12,7 +12,7 @@ from typing import Any
 import zstandard
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, EpisodeRef, Kind, Source
-from cis490_pipeline.store.layout import EpisodeStore, IndexRow
+from cis490_pipeline.store.receiver import EpisodeStore, IndexRow
 
 REF = EpisodeRef("lab-nuc", "01M81BARRCN7QZCM8VAFDHK0QX")
 OTHER_REF = EpisodeRef("lab-nuc", "01M81BARRCN7QZCM8VAFDHK0QY")

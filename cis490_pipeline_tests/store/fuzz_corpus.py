@@ -8,7 +8,7 @@ from pathlib import Path
 import zstandard
 
 from cis490_pipeline.domain import Source
-from cis490_pipeline.store.archive import EVENTS, LABELS, META, read_members
+from cis490_pipeline.store.archive.unpack import EVENTS, LABELS, META, read_members
 from cis490_pipeline_tests.store.episodes import REF, MadeEpisode
 from cis490_pipeline_tests.store.hostile import HOSTILE
 

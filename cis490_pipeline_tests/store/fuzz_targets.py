@@ -9,7 +9,10 @@ from unittest import mock
 import zstandard
 
 from cis490_pipeline.domain import Source
-from cis490_pipeline.store import archive, layout, manifest, rows
+from cis490_pipeline.store import manifest
+from cis490_pipeline.store import receiver as layout
+from cis490_pipeline.store.archive import unpack as archive
+from cis490_pipeline.store.rows import read as rows
 from cis490_pipeline_tests.store.episodes import REF, MadeEpisode
 
 

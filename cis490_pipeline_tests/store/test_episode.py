@@ -6,7 +6,7 @@ import pytest
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.errors import EpisodeRejectedError
 from cis490_pipeline.store.episode import load_episode
-from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline.store.receiver import EpisodeStore
 from cis490_pipeline_tests.store.episodes import REF, T0_NS, MadeEpisode
 
 

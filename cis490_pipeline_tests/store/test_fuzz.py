@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from cis490_pipeline.domain import Source
-from cis490_pipeline.store import archive, rows
-from cis490_pipeline.store.columns import Columns
+from cis490_pipeline.store.archive import unpack as archive
+from cis490_pipeline.store.rows import read as rows
+from cis490_pipeline.store.rows.columns import Columns
 from cis490_pipeline_tests.store import fuzz_archive
 from cis490_pipeline_tests.store.fuzz_corpus import ARCHIVE, FOLDER, ROWS, TAR, seeds, write_corpus
 from cis490_pipeline_tests.store.fuzz_targets import Targets

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from cis490_pipeline.compute import ProcessCompute, SerialCompute
 from cis490_pipeline.domain import EpisodeRef
-from cis490_pipeline.store import sweep as sweep_module
-from cis490_pipeline.store.archive import unpack
-from cis490_pipeline.store.layout import EpisodeStore, IndexRow, ReceiverStore
-from cis490_pipeline.store.strict_json import parse_object
-from cis490_pipeline.store.sweep import sweep
-from cis490_pipeline.store.validate import validate_episode
+from cis490_pipeline.store.archive.unpack import unpack
+from cis490_pipeline.store.receiver import EpisodeStore, IndexRow, ReceiverStore
+from cis490_pipeline.store.rows.strict_json import parse_object
+from cis490_pipeline.store.verdicts import sweep as sweep_module
+from cis490_pipeline.store.verdicts.sweep import sweep
+from cis490_pipeline.store.verdicts.validate import validate_episode
 from cis490_pipeline_tests.store.episodes import (
     OTHER_REF,
     REF,
@@ -47,8 +47,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     script = textwrap.dedent(
         f"""
         import json, os, pathlib, re, time
-        from cis490_pipeline.store.layout import EpisodeStore
-        from cis490_pipeline.store.sweep import _validate_one
+        from cis490_pipeline.store.receiver import EpisodeStore
+        from cis490_pipeline.store.verdicts.sweep import _validate_one
         from cis490_pipeline_tests.store.episodes import REF, index_row
         folder = pathlib.Path({str(folder)!r})
         target = folder / (REF.episode_id + ".tar.zst")
@@ -179,7 +179,7 @@ def test_archive_replaced_while_it_is_read_is_errored_not_judged(
         path.write_bytes(MadeEpisode(labels=[]).archive())
         return row.sha256
 
-    monkeypatch.setattr("cis490_pipeline.store.archive.stream_sha256", replace_after_hashing)
+    monkeypatch.setattr("cis490_pipeline.store.archive.unpack.stream_sha256", replace_after_hashing)
     verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
 
     assert (verdict["status"], verdict["reasons"]) == ("errored", [])

@@ -9,10 +9,10 @@ import pytest
 from cis490_pipeline.compute import SerialCompute
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Source
 from cis490_pipeline.store.episode import load_episode
-from cis490_pipeline.store.layout import EpisodeStore
-from cis490_pipeline.store.overview import unknown_field_counts
-from cis490_pipeline.store.sweep import sweep
-from cis490_pipeline.store.validate import validate_episode
+from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.verdicts.overview import unknown_field_counts
+from cis490_pipeline.store.verdicts.sweep import sweep
+from cis490_pipeline.store.verdicts.validate import validate_episode
 from cis490_pipeline_tests.store.episodes import (
     OTHER_REF,
     REF,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cis490_pipeline.features.window_data import ArrayWindows
+from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.training.batches import (
     RUN_EPISODES,
     batches,
@@ -166,7 +166,7 @@ def test_a_small_set_is_read_once():
 
 
 def test_a_large_set_stays_where_it_is(monkeypatch):
-    monkeypatch.setattr("cis490_pipeline.features.window_data.IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr("cis490_pipeline.features.datasets.window_data.IN_MEMORY_BYTES", 10)
     windows = Counted()
 
     assert in_memory(windows) is windows

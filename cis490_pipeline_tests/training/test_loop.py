@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cis490_pipeline.errors import TrainingError
-from cis490_pipeline.features.window_data import ArrayWindows
+from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.loop import reproducible, train_network
 from cis490_pipeline.training.run import decayed_groups, pick_device

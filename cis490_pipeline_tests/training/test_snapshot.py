@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cis490_pipeline.features.window_data import ArrayWindows
+from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.loop import train_network
 from cis490_pipeline.training.snapshot import Snapshots

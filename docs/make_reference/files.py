@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks import dashboard_page, evaluation_page, models_page, scale_page
-from cis490_pipeline.evaluation.schema.publish import schema_files
+from cis490_pipeline.reporting.publish_schema import schema_files
 from docs.make_reference import (
     from_benchmarks,
     from_code,

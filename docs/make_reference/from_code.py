@@ -15,10 +15,10 @@ from cis490_pipeline import errors
 from cis490_pipeline.cli.main import COMMANDS, cis490
 from cis490_pipeline.config import FILE_ONLY, Settings
 from cis490_pipeline.domain import CHANNELS, Kind, Source, Verdict
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.events import contract, identity
-from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.store.reasons import Reason
-from cis490_pipeline.store.usage import UNSCORABLE
+from cis490_pipeline.store.verdicts.eligibility import UNSCORABLE
 from docs.make_reference.markdown import attribute_docs, bullet, code, first_line, prose, table
 
 ROOT = Path(__file__).resolve().parents[2]

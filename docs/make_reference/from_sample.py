@@ -13,8 +13,8 @@ from cis490_pipeline.domain import PHASES, EpisodeRef, Verdict
 from cis490_pipeline.features.resample import step_count
 from cis490_pipeline.features.windows import touches_baseline, window_labels, window_starts
 from cis490_pipeline.store.episode import load_episode, open_episode
-from cis490_pipeline.store.layout import EpisodeStore
-from cis490_pipeline.store.sweep import sweep
+from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.verdicts.sweep import sweep
 from docs.make_reference.markdown import code, table
 
 ROOT = Path(__file__).resolve().parents[2]

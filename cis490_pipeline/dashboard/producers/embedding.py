@@ -9,11 +9,11 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from cis490_pipeline.checkpoints.manifest import ONNX
+from cis490_pipeline.checkpoints.onnx.session import INPUT_NAME, OUTPUT_NAME
 from cis490_pipeline.checkpoints.runnable import RunnableModel
-from cis490_pipeline.checkpoints.session import INPUT_NAME, OUTPUT_NAME
 from cis490_pipeline.domain import Side
 from cis490_pipeline.errors import CheckpointError, ConfigError
-from cis490_pipeline.features.dataset import load_windows
+from cis490_pipeline.features.datasets.load import load_windows
 
 MAX_TRAIN: Final = 4000
 """Train windows that the plane is fitted on; more would hardly turn it."""
@@ -154,7 +154,7 @@ def fit_map(model: RunnableModel, checkpoint: Path, dataset: Path) -> EmbeddingM
         As ``InnerLayer``.
     """
     schema = model.schema
-    windows = load_windows(dataset, schema.kind, schema.variant, Side.TRAIN, model.calibrator)
+    windows = load_windows(dataset, schema.input_kind, schema.variant, Side.TRAIN, model.calibrator)
     rows = np.unique(np.linspace(0, len(windows) - 1, num=min(MAX_TRAIN, len(windows))).round())
     layer = InnerLayer((checkpoint / ONNX).read_bytes())
     return EmbeddingMap(layer, Plane.fit(layer.embed(windows.take(rows.astype(np.int64)))))

@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from cis490_pipeline.config import Settings, pin_library_threads
+from cis490_pipeline.compute.process import pin_library_threads
+from cis490_pipeline.config import Settings
 from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.ticks import DEFAULT_URL
 from cis490_pipeline.domain import Recipe

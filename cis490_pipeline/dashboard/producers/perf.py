@@ -31,7 +31,7 @@ from cis490_pipeline.events.identity import identified
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.models import LiveModel, RawWindow
-from cis490_pipeline.store.files import read_object
+from cis490_pipeline.storage.files import read_object
 
 WARM_UP: Final = 20
 

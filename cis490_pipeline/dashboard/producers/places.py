@@ -14,11 +14,12 @@ from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import ConfigError, PipelineError, SplitError, StoreError
-from cis490_pipeline.features.dataset_build import MANIFEST_FILE as DATASET
+from cis490_pipeline.features.datasets.build import MANIFEST_FILE as DATASET
 from cis490_pipeline.splits.persist import load_split
 from cis490_pipeline.splits.split import Split
-from cis490_pipeline.store.data_paths import DataPaths
-from cis490_pipeline.store.files import read_json, read_table, table_schema
+from cis490_pipeline.storage.data_paths import DataPaths
+from cis490_pipeline.storage.files import read_json
+from cis490_pipeline.storage.parquet import read_table, table_schema
 
 MODELS: Final = tuple(
     (architecture, variant) for architecture in Architecture for variant in Variant

@@ -22,10 +22,10 @@ from cis490_pipeline.errors import ConfigError, DatasetError
 from cis490_pipeline.events.contract import AttackProfile, Event
 from cis490_pipeline.events.identity import identified
 from cis490_pipeline.features.channels import POSITION
-from cis490_pipeline.features.dataset import read_manifest
-from cis490_pipeline.features.grid_store import GridStore
+from cis490_pipeline.features.datasets.load import read_manifest
+from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.resample import GRID_HZ, STEP_NS
-from cis490_pipeline.store.files import read_table
+from cis490_pipeline.storage.parquet import read_table
 
 BEFORE_S: Final = 20
 AFTER_S: Final = 40

@@ -42,9 +42,9 @@ from cis490_pipeline.simulation.episode import (
     simulate_episode,
 )
 from cis490_pipeline.store.episode import Episode, load_episode
-from cis490_pipeline.store.layout import EpisodeStore, IndexRow, ReceiverStore
 from cis490_pipeline.store.manifest import SCHEMA_VERSION
-from cis490_pipeline.store.remote_store import open_store
+from cis490_pipeline.store.receiver import EpisodeStore, IndexRow, ReceiverStore
+from cis490_pipeline.store.remote import open_store
 
 SIMULATED_HOST: Final = "sim-alder"
 _STEP_S: Final = 0.1

@@ -23,13 +23,12 @@ from cis490_pipeline.evaluation.predictions import (
     write_predictions,
 )
 from cis490_pipeline.evaluation.report import evaluate
-from cis490_pipeline.features.checked_baselines import checked_baselines
-from cis490_pipeline.features.cleanliness import CleanlinessCheck
-from cis490_pipeline.features.dataset import CalibratedWindows, load_windows
-from cis490_pipeline.features.dataset import read_manifest as dataset
-from cis490_pipeline.features.grid_store import GridStore
+from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck, checked_baselines
+from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
+from cis490_pipeline.features.datasets.load import read_manifest as dataset
+from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.splits.split import Split
-from cis490_pipeline.store.files import digest
+from cis490_pipeline.storage.files import digest
 
 BATCH = 512
 MAX_WHY = 400
@@ -181,7 +180,7 @@ class Scores:
 
     def _opened(self, model: RunnableModel, side: Side, *, touches: bool) -> CalibratedWindows:
         """Windows of a side, opened once for all models of a kind, variant and calibrator."""
-        kind, variant = model.schema.kind, model.schema.variant
+        kind, variant = model.schema.input_kind, model.schema.variant
         folder = self.places.summary if kind == "summary" else self.places.tensors
         saved = dataset(folder, kind)["split_digest"]
         if saved != self.split.digest:

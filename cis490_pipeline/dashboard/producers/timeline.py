@@ -21,14 +21,14 @@ from cis490_pipeline.events.contract import (
 from cis490_pipeline.features.resample import GRID_HZ, episode_grid, step_count
 from cis490_pipeline.features.windows import WINDOW_S, window_labels
 from cis490_pipeline.live.calibration import Baseline
+from cis490_pipeline.live.clocks.timeline import GRACE_S
 from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.feeds.folder import ArchiveFeed, FolderFeed
+from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.live.loading import LoadedModels
 from cis490_pipeline.live.models import RawWindow
-from cis490_pipeline.live.publishing import telemetry
-from cis490_pipeline.live.reports import WindowReport
-from cis490_pipeline.live.rows import LiveRow
-from cis490_pipeline.live.timeline import GRACE_S
+from cis490_pipeline.live.outputs.publishing import telemetry
+from cis490_pipeline.live.outputs.reports import WindowReport
 from cis490_pipeline.store.episode import Episode as Recorded
 
 TELEMETRY_STEPS: Final = 2

@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from cis490_pipeline.features.stretches import scattered
+from cis490_pipeline.features.calibration.segments import scattered
 
 MAX_TRAIN_EPISODES: Final = 2000
 """Of a training; a lab's store holds 76,660, and a study trains dozens of models."""

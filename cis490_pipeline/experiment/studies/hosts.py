@@ -5,10 +5,10 @@ from typing import Any, Final
 import polars as pl
 
 from cis490_pipeline.errors import PipelineError
-from cis490_pipeline.evaluation.intervals import episode_interval
 from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.evaluation.uncertainty.intervals import episode_interval
+from cis490_pipeline.experiment.studies.all_windows import Arrangement
 from cis490_pipeline.experiment.studies.drawing import folds, ids_of, train_and_val
-from cis490_pipeline.experiment.studies.pool import Arrangement
 from cis490_pipeline.experiment.studies.runs import StudyRuns
 
 N_FOLDS: Final = 5

@@ -9,26 +9,26 @@ import polars as pl
 
 from cis490_pipeline.domain import PHASES, Side
 from cis490_pipeline.errors import PipelineError
-from cis490_pipeline.evaluation.alarm_fit import label_sequences
-from cis490_pipeline.evaluation.alarm_windows import TRUTH_COLUMNS
-from cis490_pipeline.evaluation.filtered_alarm import (
+from cis490_pipeline.evaluation.detection.filtered_alarm import (
     FilteredAlarm,
     fit_filtered_alarm,
     is_infected,
 )
-from cis490_pipeline.evaluation.novelty import (
+from cis490_pipeline.evaluation.detection.fit import label_sequences
+from cis490_pipeline.evaluation.detection.windows import TRUTH_COLUMNS
+from cis490_pipeline.evaluation.generalization.out_of_distribution import (
     energy_score,
     episode_auroc,
     max_softmax_score,
     share_of,
 )
 from cis490_pipeline.evaluation.predictions import probabilities
-from cis490_pipeline.experiment.corpus import GridShards
+from cis490_pipeline.experiment.pipeline.corpus import GridShards
+from cis490_pipeline.experiment.studies.all_windows import Arrangement, chosen
 from cis490_pipeline.experiment.studies.drawing import drawn, ids_of
-from cis490_pipeline.experiment.studies.pool import Arrangement, chosen
 from cis490_pipeline.experiment.studies.runs import StudyRuns, logits_of
-from cis490_pipeline.features.dataset import window_keys
-from cis490_pipeline.features.grid_store import GridStore
+from cis490_pipeline.features.datasets.load import window_keys
+from cis490_pipeline.features.grids.store import GridStore
 
 UNSEEN_SIDE: Final = "test side"
 SAME_SIDES: Final = "train and val sides"

@@ -10,16 +10,17 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import DatasetError, StoreError
 from cis490_pipeline.evaluation.predictions import PREDICTIONS_VERSION, prediction_frame
-from cis490_pipeline.experiment.studies.pool import Arrangement, WindowPool, chosen
-from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
-from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.dataset import CalibratedWindows, fit_calibrator, load_windows
+from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.studies.all_windows import Arrangement, WindowPool, chosen
+from cis490_pipeline.features.datasets.load import CalibratedWindows, fit_calibrator, load_windows
 from cis490_pipeline.features.schema import feature_schema
-from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
-from cis490_pipeline.store.files import digest, read_table, write_parquet
+from cis490_pipeline.storage.files import digest
+from cis490_pipeline.storage.parquet import read_table, write_parquet
 
 RUNS_VERSION: Final = "1"
 """Raised when the same arrangement would be trained or scored in another way."""

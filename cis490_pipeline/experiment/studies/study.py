@@ -8,25 +8,26 @@ from typing import Any, Final
 import polars as pl
 
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import DatasetError, StoreError
-from cis490_pipeline.evaluation.filtered_alarm import RULE
+from cis490_pipeline.evaluation.detection.filtered_alarm import RULE
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
-from cis490_pipeline.experiment.corpus import GridShards, ValidationSweep
-from cis490_pipeline.experiment.dataset import RecipeStage, ValidationIndex
-from cis490_pipeline.experiment.making import make_stages
-from cis490_pipeline.experiment.stage import Made, Numbers, Stage
-from cis490_pipeline.experiment.studies.aging import time_decay
-from cis490_pipeline.experiment.studies.drifted import drift
+from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
+from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, ValidationIndex
+from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.stages.make import make_stages
+from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.studies.all_windows import pool_episodes
+from cis490_pipeline.experiment.studies.drift import drift
 from cis490_pipeline.experiment.studies.hosts import cross_host
-from cis490_pipeline.experiment.studies.pool import pool_episodes
 from cis490_pipeline.experiment.studies.profiles import leave_one_profile_out
 from cis490_pipeline.experiment.studies.runs import StudyRuns, Tally
-from cis490_pipeline.experiment.training import CALIBRATION, GAUGES, SCALING
-from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.features.grid_store import GridStore
-from cis490_pipeline.models.catalogue import ARCHITECTURE_VERSIONS
-from cis490_pipeline.store.files import digest, read_object, read_table, write_json
+from cis490_pipeline.experiment.studies.time_decay import time_decay
+from cis490_pipeline.features.grids.store import GridStore
+from cis490_pipeline.storage.files import digest, read_object, write_json
+from cis490_pipeline.storage.parquet import read_table
 
 STUDY_VERSION: Final = "2"
 """Raised when a section is computed in another way."""

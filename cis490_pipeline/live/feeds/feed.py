@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from cis490_pipeline.domain import NS_PER_S
-from cis490_pipeline.live.rows import LiveRow
-from cis490_pipeline.store.one_row import RowFault
+from cis490_pipeline.live.feeds.rows import LiveRow
+from cis490_pipeline.store.rows.row import RowFault
 
 Arrival = LiveRow | RowFault
 

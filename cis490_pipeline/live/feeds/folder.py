@@ -9,11 +9,11 @@ from typing import BinaryIO
 from cis490_pipeline.domain import Source
 from cis490_pipeline.live.feeds.feed import POLL_S, Arrival
 from cis490_pipeline.live.feeds.merge import SourceLines, merged
-from cis490_pipeline.store.archive import DONE, LABELS, read_members
-from cis490_pipeline.store.files import open_regular
-from cis490_pipeline.store.layout import ARCHIVE_SUFFIX
+from cis490_pipeline.storage.files import open_regular
+from cis490_pipeline.store.archive.unpack import DONE, LABELS, read_members
 from cis490_pipeline.store.manifest import parse_labels
-from cis490_pipeline.store.one_row import RowFault
+from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX
+from cis490_pipeline.store.rows.row import RowFault
 
 _MAX_LABEL_BYTES = 1 << 20
 

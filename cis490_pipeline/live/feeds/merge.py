@@ -6,9 +6,9 @@ from typing import Final, Protocol
 
 from cis490_pipeline.domain import Source
 from cis490_pipeline.live.feeds.feed import PIECE_BYTES, Arrival
-from cis490_pipeline.live.lines import LineAssembler
-from cis490_pipeline.live.rows import LiveRow, read_line
-from cis490_pipeline.store.one_row import RowFault
+from cis490_pipeline.live.feeds.lines import LineAssembler
+from cis490_pipeline.live.feeds.rows import LiveRow, read_line
+from cis490_pipeline.store.rows.row import RowFault
 
 MAX_ROWS: Final = 2000
 """Rows given at once."""

@@ -7,7 +7,7 @@ from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.live.feeds.feed import Feed, PacedFeed
 from cis490_pipeline.live.feeds.folder import ArchiveFeed, FolderFeed
 from cis490_pipeline.live.feeds.stream import SocketFeed, StreamFeed
-from cis490_pipeline.store.layout import ARCHIVE_SUFFIX
+from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX
 
 
 def open_feed(source: str, speed: float | None = None) -> Feed:

@@ -15,11 +15,11 @@ from typing import Final
 
 from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.live.feeds.feed import PIECE_BYTES, Arrival
+from cis490_pipeline.live.feeds.line_hints import line_hint
+from cis490_pipeline.live.feeds.lines import LineAssembler
 from cis490_pipeline.live.feeds.merge import OVERLONG
-from cis490_pipeline.live.line_hints import line_hint
-from cis490_pipeline.live.lines import LineAssembler
-from cis490_pipeline.live.rows import LiveRow, read_line
-from cis490_pipeline.store.one_row import RowFault
+from cis490_pipeline.live.feeds.rows import LiveRow, read_line
+from cis490_pipeline.store.rows.row import RowFault
 
 MAX_CONNECTIONS: Final = 16
 """At once; one more takes the place of the one that has been silent for longest."""

@@ -13,12 +13,12 @@ from cis490_pipeline.dashboard.producers import scores
 from cis490_pipeline.dashboard.producers.metrics import MetricEvents, events_of, metrics
 from cis490_pipeline.dashboard.producers.scores import Failed, Scores
 from cis490_pipeline.dashboard.producers.ticks import publish_on_ticks
-from cis490_pipeline.dashboard.state import State
+from cis490_pipeline.dashboard.state.current import State
 from cis490_pipeline.errors import EventError, SplitError
 from cis490_pipeline.evaluation.predictions import PROBABILITY_COLUMNS
 from cis490_pipeline.events.contract import ModelFailure, ModelMetric
 from cis490_pipeline.events.publisher import Publisher
-from cis490_pipeline.store.files import read_json, write_json
+from cis490_pipeline.storage.files import read_json, write_json
 from cis490_pipeline_tests.checkpoints.consistent import seal
 from cis490_pipeline_tests.events.endpoint import Dashboard, serving
 

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cis490_pipeline.cli.produce import produce
+from cis490_pipeline.cli.operate.produce import produce
 from cis490_pipeline.dashboard.producers.metrics import metrics
 from cis490_pipeline.dashboard.producers.options import ProducerCommand, split_options
 from cis490_pipeline.dashboard.producers.perf import perf
@@ -21,7 +21,7 @@ from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.profiles import profiles
 from cis490_pipeline.dashboard.producers.replay import replay
 from cis490_pipeline.errors import ConfigError, SplitError
-from cis490_pipeline.store.files import read_json, write_json
+from cis490_pipeline.storage.files import read_json, write_json
 from cis490_pipeline_tests.dashboard.producers.test_replay import NAME
 from cis490_pipeline_tests.events.endpoint import serving
 from cis490_pipeline_tests.experiment.runs import SAMPLE, THINKPAD

@@ -3,9 +3,9 @@ import pytest
 
 from cis490_pipeline.checkpoints.runnable import load_runnable
 from cis490_pipeline.dashboard.producers.perf import device_name, measure, perf_events
-from cis490_pipeline.dashboard.state import Outcome, State
+from cis490_pipeline.dashboard.state.current import Outcome, State
 from cis490_pipeline.events.contract import ModelFailure, ModelMetric, ModelPerf
-from cis490_pipeline.store.files import read_json, write_json
+from cis490_pipeline.storage.files import read_json, write_json
 
 
 def test_times_are_the_quantiles_of_what_the_clock_said_without_the_warm_up(places):

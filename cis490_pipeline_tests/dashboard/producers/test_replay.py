@@ -23,9 +23,9 @@ from cis490_pipeline.events.contract import (
     encode,
 )
 from cis490_pipeline.events.publisher import Publisher
-from cis490_pipeline.features.dataset import load_windows
-from cis490_pipeline.models.onnx import export_onnx
-from cis490_pipeline.store.layout import EpisodeStore
+from cis490_pipeline.features.datasets.load import load_windows
+from cis490_pipeline.models.export.onnx import export_onnx
+from cis490_pipeline.store.receiver import EpisodeStore
 from cis490_pipeline_tests.events.endpoint import Dashboard, serving
 from cis490_pipeline_tests.experiment.runs import SAMPLE
 from cis490_pipeline_tests.models.conftest import fitted_model

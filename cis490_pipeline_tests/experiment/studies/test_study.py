@@ -8,14 +8,15 @@ import pytest
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.errors import TrainingError
-from cis490_pipeline.evaluation.intervals import episode_interval
 from cis490_pipeline.evaluation.predictions import matrices_of
-from cis490_pipeline.experiment.corpus import corpus_stages
-from cis490_pipeline.experiment.dataset import ValidationIndex
+from cis490_pipeline.evaluation.uncertainty.intervals import episode_interval
 from cis490_pipeline.experiment.leaderboard import Leaderboard
+from cis490_pipeline.experiment.pipeline.corpus import corpus_stages
+from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.studies.all_windows import pool_episodes
 from cis490_pipeline.experiment.studies.drawing import ids_of
 from cis490_pipeline.experiment.studies.hosts import cross_host
-from cis490_pipeline.experiment.studies.pool import pool_episodes
 from cis490_pipeline.experiment.studies.runs import StudyRuns
 from cis490_pipeline.experiment.studies.study import (
     Asked,
@@ -24,9 +25,8 @@ from cis490_pipeline.experiment.studies.study import (
     carried_study,
     default_models,
 )
-from cis490_pipeline.experiment.workspace import Workspace
-from cis490_pipeline.models.gbt import Gbt
-from cis490_pipeline.store.files import read_json, write_json
+from cis490_pipeline.models.trees.gbt import Gbt
+from cis490_pipeline.storage.files import read_json, write_json
 from cis490_pipeline_tests.experiment.runs import SAMPLE, copy_of
 
 HOST = Recipe.HOST

@@ -1,0 +1,1 @@
+"""The alarm a device runs: forward filter and thresholds, with numpy alone."""

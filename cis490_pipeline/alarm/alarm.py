@@ -1,0 +1,249 @@
+"""An alarm from phase probabilities, one window at a time: a forward filter, then hysteresis.
+
+Needs numpy alone, so that a small device can run it as the report did.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.alarm.forward_filter import Bools, Floats, PhaseFilter, in_step
+from cis490_pipeline.domain import PHASES, Phase
+from cis490_pipeline.errors import EvaluationError
+
+ALARM_VERSION: Final = "1"
+"""Raised when settings mean something else; settings of another version are refused."""
+
+ALARM_PHASES: Final = (Phase.INFECTING, Phase.INFECTED_RUNNING, Phase.DORMANT)
+"""What the alarm is about. ``armed`` is reported apart: nothing has been attacked yet."""
+
+INFECTED: Final = np.array([phase in ALARM_PHASES for phase in PHASES])
+ARMED: Final = PHASES.index(Phase.ARMED)
+
+_K: Final = len(PHASES)
+_SUM_TOLERANCE: Final = 1e-3
+
+MAX_LOG_ODDS: Final = 6.0
+"""Of an alarm's threshold, either way; an alarm beyond it would always or never stand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlarmSettings:
+    """A filter and the thresholds of its alarm, with what they were fitted on.
+
+    Attributes
+    ----------
+    threshold : the alarm rises once the probability of an infection is at least this.
+    release : it ends after ``hold_windows`` windows in a row below this.
+    prior_per_day : how often a clean device is taken to leave ``clean``; None: as in training.
+    fitted_on : names and digests of what was looked at.
+    """
+
+    filter: PhaseFilter
+    threshold: float
+    release: float
+    hold_windows: int
+    prior_per_day: float | None
+    fitted_on: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.release <= self.threshold < 1:
+            raise EvaluationError(
+                "an alarm needs 0 < release <= threshold < 1, got "
+                f"release {self.release}, threshold {self.threshold}"
+            )
+        if self.hold_windows < 1:
+            raise EvaluationError(f"hold_windows must be at least 1, got {self.hold_windows}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON carries it."""
+        return {
+            "format": "alarm",
+            "version": ALARM_VERSION,
+            "phases": [str(phase) for phase in PHASES],
+            "transition": self.filter.transition.tolist(),
+            "class_prior": self.filter.class_prior.tolist(),
+            "emission_power": self.filter.emission_power,
+            "step_s": self.filter.step_s,
+            "threshold": self.threshold,
+            "release": self.release,
+            "hold_windows": self.hold_windows,
+            "prior_per_day": self.prior_per_day,
+            "fitted_on": dict(self.fitted_on),
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "AlarmSettings":
+        """Read what ``to_dict`` gave.
+
+        Raises
+        ------
+        EvaluationError
+            If it is no alarm, of another version or of other phases, lacks a value, or holds one
+            that cannot be.
+        """
+        wanted = {
+            "format": "alarm",
+            "version": ALARM_VERSION,
+            "phases": [str(phase) for phase in PHASES],
+        }
+        other = [
+            f"{name} is {saved.get(name)!r}, wanted {value!r}"
+            for name, value in wanted.items()
+            if saved.get(name) != value
+        ]
+        if other:
+            raise EvaluationError(
+                f"not an alarm this code can run: {'; '.join(other)}. Evaluate the model again"
+            )
+        try:
+            return cls(
+                filter=PhaseFilter(
+                    transition=np.array(saved["transition"], dtype=np.float64),
+                    class_prior=np.array(saved["class_prior"], dtype=np.float64),
+                    emission_power=float(saved["emission_power"]),
+                    step_s=float(saved["step_s"]),
+                ),
+                threshold=float(saved["threshold"]),
+                release=float(saved["release"]),
+                hold_windows=int(saved["hold_windows"]),
+                prior_per_day=saved["prior_per_day"],
+                fitted_on=dict(saved["fitted_on"]),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as fault:
+            raise EvaluationError(
+                f"the alarm's settings are damaged ({fault!r}); evaluate the model again"
+            ) from fault
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlarmState:
+    """What the alarm says after a window."""
+
+    phases: Floats
+    """(K,) filtered probabilities of the phases."""
+    infected: float
+    """Probability of ``ALARM_PHASES`` together."""
+    armed: float
+    """Probability of ``armed``."""
+    alarming: bool
+    rising: bool
+    """Whether the alarm rose with this window."""
+
+
+class Alarm:
+    """The alarm of one device, fed one window after the other.
+
+    Examples
+    --------
+    >>> alarm = Alarm(settings)
+    >>> alarm.update(probabilities).alarming
+    False
+    >>> alarm.update(None).rising  # a window that is missing moves no alarm
+    False
+    """
+
+    def __init__(self, settings: AlarmSettings) -> None:
+        self.settings = settings
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen: the device is known to be clean, as after a new baseline."""
+        self._state = PhaseFilter.start()
+        self._alarming = False
+        self._n_below = 0
+
+    def update(self, probabilities: npt.ArrayLike | None) -> AlarmState:
+        """Take in the next window.
+
+        Parameters
+        ----------
+        probabilities : (K,) of the classifier, in the order of ``PHASES``; None for a window that
+            is missing. Windows are ``step_s`` apart: call once for each, missing or not.
+
+        Raises
+        ------
+        EvaluationError
+            If these are not K probabilities.
+        """
+        proba = None if probabilities is None else _checked(probabilities)
+        self._state = self.settings.filter.advance(self._state, proba)
+        infected = float(infected_probability(self._state))
+        before = self._alarming
+        if proba is not None:
+            self._decide(infected)
+        return AlarmState(
+            phases=self._state.copy(),
+            infected=infected,
+            armed=float(self._state[ARMED]),
+            alarming=self._alarming,
+            rising=self._alarming and not before,
+        )
+
+    def _decide(self, infected: float) -> None:
+        if not self._alarming:
+            self._alarming = infected >= self.settings.threshold
+            self._n_below = 0
+            return
+        self._n_below = self._n_below + 1 if infected < self.settings.release else 0
+        self._alarming = self._n_below < self.settings.hold_windows
+
+
+def infected_probability(phases: Floats) -> Floats:
+    """Sum the probabilities of ``ALARM_PHASES``: (..., K) to (...)."""
+    total: Floats = phases[..., INFECTED].sum(axis=-1)
+    return total
+
+
+def standing(
+    infected: Floats,
+    present: Bools,
+    lengths: npt.NDArray[np.integer[Any]],
+    *,
+    threshold: npt.ArrayLike,
+    release: npt.ArrayLike,
+    hold_windows: npt.ArrayLike,
+) -> Bools:
+    """At which windows the alarm stands, for several settings at once.
+
+    Parameters
+    ----------
+    infected : (n_windows,) probability of an infection, sequences one after the other.
+    present, lengths : as in ``filter_sequences``.
+    threshold, release, hold_windows : (n_settings,) each.
+
+    Returns
+    -------
+    (n_settings, n_windows).
+    """
+    up, low, hold = (np.atleast_1d(value)[:, None] for value in (threshold, release, hold_windows))
+    stands = np.zeros((len(up), len(present)), dtype=np.bool_)
+    alarming = np.zeros((len(up), len(lengths)), dtype=np.bool_)
+    n_below = np.zeros(alarming.shape, dtype=np.int64)
+    for rows in in_step(lengths):
+        k, score, there = rows.size, infected[rows], present[rows]
+        was = alarming[:, :k]
+        below = np.where(was & (score < low), n_below[:, :k] + 1, 0)
+        now = np.where(was, below < hold, score >= up)
+        n_below[:, :k] = np.where(there, below, n_below[:, :k])
+        alarming[:, :k] = np.where(there, now, was)
+        stands[:, rows] = alarming[:, :k]
+    return stands
+
+
+def _checked(probabilities: npt.ArrayLike) -> Floats:
+    proba = np.asarray(probabilities, dtype=np.float64)
+    if (
+        proba.shape != (_K,)
+        or not np.isfinite(proba).all()
+        or (proba < 0).any()
+        or abs(proba.sum() - 1) > _SUM_TOLERANCE
+    ):
+        raise EvaluationError(
+            f"an alarm wants {_K} probabilities that sum to 1, in the order of "
+            f"{', '.join(PHASES)}; got {proba.tolist()}. Pass None for a window that is missing"
+        )
+    return proba

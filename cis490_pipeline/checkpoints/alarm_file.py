@@ -1,0 +1,174 @@
+"""The settings of an alarm on disk: named in a manifest, of one model, and able to alarm."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from cis490_pipeline.alarm.alarm import MAX_LOG_ODDS, Alarm, AlarmSettings
+from cis490_pipeline.alarm.forward_filter import Floats
+from cis490_pipeline.domain import PHASES, Phase
+from cis490_pipeline.errors import EvaluationError, StoreError
+from cis490_pipeline.features.windows import STRIDE_S
+from cis490_pipeline.storage.files import read_object, write_json
+from cis490_pipeline.storage.json_text import decode_json
+
+ALARM_FILE: Final = "alarm.json"
+"""Beside a checkpoint, once it is evaluated: the settings of its alarm."""
+EVALUATED: Final = "predictions.json"
+"""The manifest of what an evaluation leaves in a checkpoint's folder."""
+
+_MAX_BYTES: Final = 1 << 20
+_MAX_HOLD: Final = 12
+"""Windows, one minute; a fit tries up to three."""
+_CERTAIN: Final = 0.98
+_SOON: Final = 24
+"""Windows, two minutes, after which an alarm must stand on nothing but certain windows."""
+_LATER: Final = 240
+"""Windows, twenty minutes, after which it must have ended on nothing but clean ones."""
+_AGAIN: Final = "evaluate the model again: cis490 evaluate"
+
+
+def write_alarm(folder: Path, settings: Mapping[str, Any]) -> Path:
+    """Write the settings of an alarm, and name them in the manifest of the evaluation.
+
+    Parameters
+    ----------
+    folder : of a checkpoint whose predictions are stored.
+    settings : as ``AlarmSettings.to_dict`` gives them.
+
+    Returns
+    -------
+    The path of ``alarm.json``.
+    """
+    manifest = read_object(folder / EVALUATED, "checkpoint_digest")
+    path = folder / ALARM_FILE
+    write_json(path, {**settings, "checkpoint_digest": manifest["checkpoint_digest"]})
+    named = {**manifest, "alarm_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    write_json(folder / EVALUATED, named)
+    return path
+
+
+def alarm_beside(folder: Path, checkpoint_digest: str) -> AlarmSettings | None:
+    """Read the alarm of a checkpoint that lies where it was evaluated.
+
+    Parameters
+    ----------
+    folder : of the checkpoint.
+    checkpoint_digest : of the model it must be of.
+
+    Returns
+    -------
+    None if the model was not evaluated yet.
+
+    Raises
+    ------
+    EvaluationError
+        If it is not the file that the evaluation's manifest names, is of another model, or cannot
+        be used.
+    """
+    path, named = folder / ALARM_FILE, _named_sha256(folder)
+    there = path.exists() or path.is_symlink()
+    if named is None and not there:
+        return None
+    if named is None:
+        raise EvaluationError(f"{path}: {EVALUATED} does not name it; remove it, or {_AGAIN}")
+    content = _read(path)
+    found = hashlib.sha256(content).hexdigest()
+    if found != named:
+        raise EvaluationError(
+            f"{path}: sha256 is {found:.12}, {EVALUATED} says {named:.12}; it was changed, {_AGAIN}"
+        )
+    return read_alarm(path, content, checkpoint_digest)
+
+
+def read_alarm(path: Path, content: bytes, checkpoint_digest: str | None) -> AlarmSettings:
+    """Restore an alarm from its file's bytes, which a manifest vouches for.
+
+    Parameters
+    ----------
+    path : of the file, for the message.
+    content : all of it.
+    checkpoint_digest : of the model it must be of; None where the file is older than that entry.
+
+    Raises
+    ------
+    EvaluationError
+        If it is of another model, or cannot be used.
+    """
+    try:
+        saved = decode_json(content, dict[str, Any])
+        settings = AlarmSettings.from_dict(saved)
+    except msgspec.DecodeError as wrong:
+        raise EvaluationError(f"{path}: not JSON: {wrong}; {_AGAIN}") from wrong
+    except EvaluationError as fault:
+        raise EvaluationError(f"{path}: {fault}") from fault
+    of_model = saved.get("checkpoint_digest")
+    if checkpoint_digest is not None and of_model != checkpoint_digest:
+        raise EvaluationError(
+            f"{path}: is of the model {of_model!s:.12}, this one is {checkpoint_digest:.12}; "
+            f"{_AGAIN}"
+        )
+    problems = alarm_problems(settings)
+    if problems:
+        raise EvaluationError(f"{path}: {'; '.join(problems)}; {_AGAIN}")
+    return settings
+
+
+def alarm_problems(settings: AlarmSettings) -> list[str]:
+    """Sentences on what keeps an alarm from rising or ending; none of one that was fitted."""
+    problems = []
+    log_odds = math.log(settings.threshold / (1 - settings.threshold))
+    if abs(log_odds) > MAX_LOG_ODDS + 1e-6:
+        problems.append(f"threshold is {settings.threshold!r}, which no fit chooses")
+    if settings.hold_windows > _MAX_HOLD:
+        problems.append(f"hold_windows is {settings.hold_windows}, at most {_MAX_HOLD}")
+    if settings.filter.step_s != STRIDE_S:
+        problems.append(f"step_s is {settings.filter.step_s}, windows are {STRIDE_S} s apart")
+    return problems or _shown_problems(Alarm(settings))
+
+
+def _shown_problems(alarm: Alarm) -> list[str]:
+    """Show an alarm nothing but clean windows, then infected ones, then clean ones."""
+    clean, infected = (_certain(phase) for phase in (Phase.CLEAN, Phase.INFECTED_RUNNING))
+    with np.errstate(all="ignore"):
+        if any(alarm.update(clean).alarming for _ in range(_SOON)):
+            return ["it alarms on windows that are certain to be clean"]
+        if not any(alarm.update(infected).alarming for _ in range(_SOON)):
+            return [f"{_SOON} windows that are certain to be infected do not raise it"]
+        if all(alarm.update(clean).alarming for _ in range(_LATER)):
+            return [f"{_LATER} windows that are certain to be clean do not end it"]
+    return []
+
+
+def _certain(phase: Phase) -> Floats:
+    proba = np.full(len(PHASES), (1 - _CERTAIN) / (len(PHASES) - 1))
+    proba[PHASES.index(phase)] = _CERTAIN
+    return proba
+
+
+def _named_sha256(folder: Path) -> str | None:
+    path = folder / EVALUATED
+    if not path.exists():
+        return None
+    try:
+        named = read_object(path).get("alarm_sha256")
+    except StoreError as fault:
+        raise EvaluationError(f"{fault}; {_AGAIN}") from fault
+    if named is not None and not isinstance(named, str):
+        raise EvaluationError(f"{path}: alarm_sha256 is {named!r:.60}; {_AGAIN}")
+    return named
+
+
+def _read(path: Path) -> bytes:
+    if path.is_symlink() or not path.is_file():
+        raise EvaluationError(f"{path}: no such file, though {EVALUATED} names it; {_AGAIN}")
+    with path.open("rb") as stream:
+        content = stream.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise EvaluationError(f"{path}: larger than {_MAX_BYTES} bytes; {_AGAIN}")
+    return content

@@ -1,0 +1,1 @@
+"""ONNX files: parsed within bounds, checked, tried, run."""

@@ -1,0 +1,113 @@
+"""ONNX models tried in a process of their own, with an end, before this one runs them.
+
+A file that only has nodes of our exports can still take hours or all memory while its session is
+created, for constants are multiplied then, and it is C++ that reads it. What has run once in the
+child with the same windows runs here: there is nothing in it whose work depends on a value.
+"""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.checkpoints.onnx.trial_run import HEAD
+from cis490_pipeline.errors import CheckpointError
+
+SCRIPT: Final = Path(__file__).with_name("trial_run.py")
+LIMIT_S: Final = 60
+"""For one model. The largest takes half a second on one core of a server."""
+MEMORY: Final = 1 << 30
+"""Bytes that a model may take besides eight times its file's size."""
+START_S: Final = 60
+"""For the child to import numpy and ONNX Runtime."""
+
+Windows = npt.NDArray[np.float32]
+
+_ran: set[str] = set()
+"""Digests of models, each with its windows, that have run in a child or were made here."""
+
+
+def require_runs(
+    models: Sequence[tuple[str, bytes, Windows]], *, limit_s: int | None = None
+) -> None:
+    """Refuse models that do not end, need too much memory, or kill the process they run in.
+
+    Parameters
+    ----------
+    models : name, ONNX file and windows of each; those that ran before are not run again.
+    limit_s : for each; by default ``LIMIT_S``.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the first that did not answer, and why.
+    """
+    new = [model for model in models if _digest(model[1], model[2]) not in _ran]
+    if not new:
+        return
+    n_ran, problem = _try(new, LIMIT_S if limit_s is None else limit_s)
+    _ran.update(_digest(onnx, windows) for _, onnx, windows in new[:n_ran])
+    if n_ran < len(new):
+        raise CheckpointError(
+            f"{new[n_ran][0]}: model.onnx cannot be run: tried in a process of its own, it "
+            f"{problem}; copy or train it again"
+        )
+
+
+def note_run(onnx: bytes, windows: Windows) -> None:
+    """Remember a model that this process exported and ran itself."""
+    _ran.add(_digest(onnx, windows))
+
+
+def _digest(onnx: bytes, windows: Windows) -> str:
+    total = hashlib.sha256(onnx)
+    total.update(repr(windows.shape).encode() + windows.tobytes())
+    return total.hexdigest()
+
+
+def _try(models: Sequence[tuple[str, bytes, Windows]], limit_s: int) -> tuple[int, str]:
+    """Run models one after the other: how many answered, and what the next one did instead."""
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    # -P: the folder of the script holds modules whose names are also those of libraries.
+    command = [sys.executable, "-P", str(SCRIPT)]
+    child = subprocess.Popen(  # noqa: S603 - our own interpreter and script, no shell
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **one_thread},
+    )
+    given = b"".join(_message(onnx, windows, limit_s) for _, onnx, windows in models)
+    try:
+        said, _ = child.communicate(given, timeout=START_S + limit_s * len(models))
+    except subprocess.TimeoutExpired:
+        child.kill()
+        said, _ = child.communicate()
+        return said.count(b"ran\n"), f"had not answered after {limit_s} s"
+    last = said.decode("utf-8", "replace").splitlines()[-1:]
+    failed = [line.removeprefix("failed ") for line in last if line.startswith("failed ")]
+    if failed:
+        return said.count(b"ran\n"), f"failed ({failed[0]})"
+    return said.count(b"ran\n"), _end_of(child.returncode, limit_s)
+
+
+def _end_of(code: int, limit_s: int) -> str:
+    if code == -signal.SIGXCPU or code == -signal.SIGKILL:
+        return f"had not answered after {limit_s} s, or took too much memory"
+    if code < 0:
+        return f"was ended by signal {-code}"
+    return f"ended with code {code} and no answer"
+
+
+def _message(onnx: bytes, windows: Windows, limit_s: int) -> bytes:
+    raw = np.ascontiguousarray(windows, dtype="<f4").tobytes()
+    head = HEAD.pack(limit_s, MEMORY + 8 * len(onnx), len(onnx), len(raw), windows.ndim)
+    shape = b"".join(size.to_bytes(8, "little") for size in windows.shape)
+    return head + shape + onnx + raw

@@ -1,0 +1,205 @@
+"""Commands on data: ``validate``, ``extract``, ``split``."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from cis490_pipeline.cli.main import EXIT_FINDINGS
+from cis490_pipeline.cli.options import (
+    console,
+    json_option,
+    print_json,
+    progress_bars,
+    split_option,
+    stderr,
+    workspace_options,
+)
+from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Recipe, Variant, Verdict
+from cis490_pipeline.experiment.pipeline.corpus import ValidationSweep, corpus_stages
+from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex, dataset_stages
+from cis490_pipeline.experiment.stages.gates import require_passed
+from cis490_pipeline.experiment.stages.make import make_stages
+from cis490_pipeline.experiment.tools.extract_episode import extract_single
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.storage.parquet import read_table, write_parquet
+from cis490_pipeline.store.verdicts.overview import counts_by_host, unknown_field_counts
+from cis490_pipeline.store.verdicts.sweep import comparable, verdict_counts
+
+_MAX_SHOWN: Final = 200
+"""Episodes told one by one; all are in the parquet."""
+
+
+@click.command()
+@click.argument("store_path", metavar="[STORE]", required=False)
+@workspace_options
+@click.option(
+    "--export",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the verdicts without times and places, to compare with another run.",
+)
+@json_option
+def validate(store_path: str | None, export: Path | None, as_json: bool, **flags: Any) -> int:
+    """Give every episode of STORE (default: the configured store) its verdict.
+
+    Writes DATA/processed/validation_v1.parquet. Reads only what is new or changed since the last
+    time. Exit code 1 if an episode was rejected or could not be checked, or if rows of the index or
+    entries of the store are not of the format and were left out.
+    """
+    if store_path is not None:
+        flags["store"] = store_path
+    with progress_bars() as report:
+        workspace = Workspace(Settings.load(**flags), report)
+        stage = ValidationSweep(workspace)
+        (outcome,) = make_stages((stage,))
+    frame = read_table(workspace.paths.validation)
+    left_out = {
+        "skipped_index_rows": int(outcome.numbers.get("index_rows_skipped") or 0),
+        "left_out_entries": int(outcome.numbers.get("entries_left_out") or 0),
+    }
+    named = str(outcome.numbers.get("left_out") or "").splitlines()
+    counts = {**verdict_counts(frame), **left_out, "left_out": named}
+    if export is not None:
+        write_parquet(export, comparable(frame))
+    findings = frame.filter(pl.col("status").is_in([Verdict.REJECTED, Verdict.ERRORED]))
+    if as_json:
+        read = {
+            "archives_read": outcome.numbers["archives_read"],
+            "path": str(workspace.paths.validation),
+            "hosts": _by_host(frame),
+            "unknown_field_episodes": unknown_field_counts(frame),
+        }
+        print_json({**counts, **read})
+    else:
+        _print_verdicts(frame)
+        _print_left_out(sum(left_out.values()), named)
+        stderr.print(f"{outcome.why}; verdicts are in {workspace.paths.validation}", soft_wrap=True)
+    return EXIT_FINDINGS if findings.height or any(left_out.values()) else 0
+
+
+def _print_left_out(n: int, named: list[str]) -> None:
+    out = console()
+    for text in named:
+        out.print(f"left out: {text}", soft_wrap=True)
+    if n > len(named):
+        out.print(f"and {n - len(named)} more index rows and entries left out")
+
+
+def _by_host(frame: pl.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
+    """Nest counts by host, status and reason; what has no reason counts under ``none``."""
+    nested: dict[str, dict[str, dict[str, int]]] = {}
+    for host, status, reason, n_episodes in counts_by_host(frame).iter_rows():
+        nested.setdefault(host, {}).setdefault(status, {})[reason or "none"] = n_episodes
+    return nested
+
+
+def _print_verdicts(frame: pl.DataFrame) -> None:
+    out = console()
+    table = Table(title=f"{frame.height} episodes")
+    table.add_column("host")
+    for status in Verdict:
+        table.add_column(str(status), justify="right")
+    for (host,), rows in sorted(frame.group_by("host_id")):
+        cells = [str(rows.filter(pl.col("status") == status).height) for status in Verdict]
+        table.add_row(str(host), *cells)
+    out.print(table)
+    _print_reasons(out, frame)
+    faulty = frame.filter(pl.col("details").list.len() > 0)
+    for row in faulty.head(_MAX_SHOWN).iter_rows(named=True):
+        codes = ", ".join(row["reasons"])
+        name = f"{row['host_id']}/{row['episode_id']}"
+        line = f"{row['status']:<9} {name}  {codes}"
+        out.print(line, soft_wrap=True)
+        for detail in row["details"]:
+            out.print(f"          {detail}", soft_wrap=True)
+    if faulty.height > _MAX_SHOWN:
+        out.print(f"and {faulty.height - _MAX_SHOWN} more episodes with findings")
+    for name, n_episodes in unknown_field_counts(frame).items():
+        line = f"unknown field {name} in {n_episodes} episodes: no channel, not read"
+        out.print(line, soft_wrap=True)
+
+
+def _print_reasons(out: Console, frame: pl.DataFrame) -> None:
+    reasons = counts_by_host(frame).filter(pl.col("reason").is_not_null())
+    if reasons.is_empty():
+        return
+    table = Table("host", "status", "reason", title="by reason; an episode may have several")
+    table.add_column("episodes", justify="right")
+    for host, status, reason, n_episodes in reasons.iter_rows():
+        table.add_row(host, status, reason, str(n_episodes))
+    out.print(table)
+
+
+@click.command()
+@click.argument("episode", required=False)
+@split_option
+@click.option(
+    "--variant",
+    type=click.Choice([str(variant) for variant in Variant]),
+    default=str(Variant.REALISTIC),
+    show_default=True,
+    help="Which channels a single episode's windows get.",
+)
+@click.option("--force", is_flag=True, help="Cut the split's datasets even if up to date.")
+@click.option("--last", is_flag=True, help="Only the last 10 s of the episode.")
+@click.option("--out", type=click.Path(dir_okay=False), help="Where to write the .npz of EPISODE.")
+@workspace_options
+@json_option
+def extract(
+    episode: str | None,
+    recipe: str,
+    variant: str,
+    force: bool,
+    last: bool,
+    out: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> int:
+    """Cut the windows of EPISODE (HOST/ID), or without one those of the whole split.
+
+    The windows of a single episode come from the same code as the datasets', uncalibrated.
+    """
+    if episode is None and (last or out is not None):
+        raise click.UsageError("--last and --out are of one EPISODE: name it as HOST/ID")
+    with progress_bars() as report:
+        workspace = Workspace(Settings.load(**flags), report)
+        if episode is None:
+            outcomes = make_stages(corpus_stages(workspace))
+            outcomes += make_stages(dataset_stages(workspace, Recipe(recipe)), force=force)
+            result: dict[str, Any] = {
+                outcome.record.key: {"why": outcome.why, **outcome.numbers} for outcome in outcomes
+            }
+        else:
+            target = Path(out) if out else Path(f"{episode.replace('/', '_')}_{variant}.npz")
+            result = extract_single(workspace, episode, Variant(variant), target, last=last)
+    if as_json:
+        print_json(result)
+    else:
+        for name, value in result.items():
+            click.echo(f"{name}: {value}")
+    return 0
+
+
+@click.command()
+@split_option
+@workspace_options
+@json_option
+def split(recipe: str, as_json: bool, **flags: Any) -> int:
+    """Show the sides of a split: counts, exclusions by reason, what was never tested."""
+    with progress_bars() as report:
+        workspace = Workspace(Settings.load(**flags), report)
+        index = ValidationIndex(workspace, Recipe(recipe))
+        make_stages((*corpus_stages(workspace), index), checked=False)
+    summary = index.split().summary()
+    if as_json:
+        print_json(summary)
+    else:
+        for name in ("recipe", "counts", "excluded", "selected_on", "untested_profiles", "shared"):
+            click.echo(f"{name}: {summary[name]}")
+    # Shown first: it is what a person looks at to find out why a check of the split fails.
+    require_passed((index,))
+    return 0

@@ -1,0 +1,94 @@
+"""A store explained to a person: what is there, what is missing, what would be dropped and why."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cis490_pipeline.store.verdicts.overview import Overview, ReasonCount, hours, minute
+
+_MAX_NAMED: Final = 12
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing looked at."""
+
+    ok: bool
+    what: str
+    found: str
+    advice: str = ""
+
+
+def store_lines(seen: Overview) -> Iterator[Line]:
+    """Say in words what an overview counts; only what somebody should act on is not ok."""
+    yield from _what_is_there(seen)
+    yield from _what_is_missing(seen)
+    yield Line(
+        True,
+        "usable",
+        f"{seen.n_usable} of {seen.n_episodes} episodes; {seen.n_scorable} of them may be scored",
+    )
+    for count in seen.reasons:
+        yield _reason_line(count)
+    yield Line(
+        not seen.errored,
+        "could not be checked",
+        _with_first(len(seen.errored), seen.errored[0] if seen.errored else ""),
+        "they are tried again each time; look at the disk and its rights",
+    )
+    told = ", ".join(f"{name} in {n}" for name, n in list(seen.unknown_fields.items())[:_MAX_NAMED])
+    more = len(seen.unknown_fields) - _MAX_NAMED
+    yield Line(
+        True,
+        "fields no channel knows",
+        f"{told or 'none'}{f', and {more} more' if more > 0 else ''}"
+        + (" episodes; they are not read" if told else ""),
+    )
+
+
+def _what_is_there(seen: Overview) -> Iterator[Line]:
+    yield Line(True, "hosts", _named(seen.hosts))
+    yield Line(True, "profiles", _named(seen.profiles))
+    yield Line(True, "samples", f"{len(seen.samples)}: {_named(seen.samples)}")
+    if seen.recorded_ns:
+        first, last = map(minute, seen.recorded_ns)
+        yield Line(True, "recorded", f"{first} to {last} UTC, {hours(seen.recorded_s)} in all")
+    if seen.received:
+        first, last = (text[:16].replace("T", " ") for text in seen.received)
+        yield Line(True, "received", f"{first} to {last} UTC")
+    yield Line(True, "rows", ", ".join(f"{source} {n:,}" for source, n in seen.rows.items()))
+
+
+def _what_is_missing(seen: Overview) -> Iterator[Line]:
+    without = {source: n for source, n in seen.episodes_without.items() if n}
+    told = ", ".join(
+        f"{source} in {n} of {seen.n_episodes} episodes" for source, n in without.items()
+    )
+    yield Line(True, "sources without a row", told or "none")
+    told = "; ".join(f"{host}: {', '.join(which)}" for host, which in _never_run(seen).items())
+    yield Line(True, "profiles a host never ran", told or "none")
+
+
+def _never_run(seen: Overview) -> Mapping[str, list[str]]:
+    return dict(list(seen.profiles_never_run.items())[:_MAX_NAMED])
+
+
+def _reason_line(count: ReasonCount) -> Line:
+    episodes = "episode" if count.n_episodes == 1 else "episodes"
+    return Line(
+        True,
+        f"{count.consequence}: {count.reason}",
+        f"{count.n_episodes} {episodes}: {count.reason.meaning}; "
+        f"first {count.first}: {count.detail:.300}",
+    )
+
+
+def _named(counts: Mapping[str, int]) -> str:
+    often = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    told = ", ".join(f"{name} {n}" for name, n in often[:_MAX_NAMED])
+    more = len(often) - _MAX_NAMED
+    return (f"{told}, and {more} more" if more > 0 else told) or "none"
+
+
+def _with_first(n: int, first: str) -> str:
+    return f"{n}, first: {first:.300}" if n else "0"

@@ -1,0 +1,1 @@
+"""Commands for a device: calibrate, bundle, live."""

@@ -1,0 +1,311 @@
+"""Commands of the live side: ``live`` and ``bundle``; no torch, XGBoost, pandas or Dagster."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from cis490_pipeline.cli.devices.live_output import Printer, Stop, say, say_end
+from cis490_pipeline.cli.devices.live_table import LiveTable
+from cis490_pipeline.cli.options import (
+    chosen_models,
+    json_option,
+    model_options,
+    print_json,
+    split_option,
+)
+from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Variant
+from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.errors import CheckpointError, ConfigError
+from cis490_pipeline.events.delivery import Delivery
+from cis490_pipeline.events.outbox import Outbox
+from cis490_pipeline.events.publisher import Publisher
+from cis490_pipeline.features.calibration.record import CalibrationRecord, read_record
+from cis490_pipeline.live.bundle import load_bundle, write_bundle
+from cis490_pipeline.live.calibration import Baseline
+from cis490_pipeline.live.clocks.time_texts import time_text
+from cis490_pipeline.live.engine import LiveEngine
+from cis490_pipeline.live.feeds.feed import Feed
+from cis490_pipeline.live.feeds.open import open_feed
+from cis490_pipeline.live.kept_calibration import (
+    FILE,
+    CalibrationKeeper,
+    KeptCalibration,
+    kept_calibration,
+)
+from cis490_pipeline.live.loading import LoadedModels, load_models
+from cis490_pipeline.live.outputs.publishing import Publishing
+from cis490_pipeline.live.outputs.sinks import (
+    REPLAY_WAIT_S,
+    FaultTeller,
+    JsonLines,
+    PlainLines,
+    PrintedJson,
+    Sink,
+)
+from cis490_pipeline.live.run import run_live
+from cis490_pipeline.storage.data_paths import DataPaths
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("source")
+@click.option("--bundle", "bundle_folder", type=_FOLDER, help="Folder that `bundle` made.")
+@split_option
+@model_options
+@click.option("--data", metavar="DIR", help="Data folder, where no bundle is given.")
+@click.option(
+    "--calibration",
+    "record_path",
+    type=_FILE,
+    help="The device's record, as `calibrate` wrote it; else the bundle's, else the first 15 s.",
+)
+@click.option(
+    "--state",
+    "state_folder",
+    type=_FOLDER,
+    help="Keep the device's calibration here, and go on with it after a restart.",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="TIMES",
+    help="Replay a recording at this many times its own pace; else as fast as rows are there.",
+)
+@click.option("--out", type=_FILE, help="Append every window and change of state as JSON lines.")
+@click.option("--publish-url", metavar="URL", help="Dashboard to publish to.")
+@click.option("--plain", is_flag=True, help="Lines in place of the table on a terminal.")
+@json_option
+def live(
+    source: str,
+    bundle_folder: Path | None,
+    recipe: str,
+    architectures: tuple[str, ...],
+    variants: tuple[str, ...],
+    data: str | None,
+    record_path: Path | None,
+    state_folder: Path | None,
+    speed: float | None,
+    out: Path | None,
+    publish_url: str | None,
+    plain: bool,
+    as_json: bool,
+) -> int:
+    """Tell the phases of a device from its rows as they arrive; alarm when it is infected.
+
+    SOURCE is the folder of an episode that may still grow, an archive (*.tar.zst), - for rows on
+    standard input (one JSON object a line, each with its `source`), tcp:HOST:PORT or unix:PATH to
+    take them from connections.
+
+    A row that is none is counted, named and left out. Sources that fall silent or come late, a
+    clock that jumps or is off, a full disk and a calibration under way are told as states.
+    """
+    settings = Settings.load(data=data, dashboard_url=publish_url)
+    if bundle_folder is not None and (architectures or variants or data):
+        raise ConfigError("--bundle names its models itself: leave --model, --variant, --data out")
+    if record_path is not None and state_folder is not None:
+        raise ConfigError("--calibration and --state both name a calibration: give one of them")
+    if bundle_folder is not None:
+        bundle = load_bundle(bundle_folder)
+        loaded, record = bundle.loaded, bundle.record
+    else:
+        folders = _trained(_local(settings.data), recipe, architectures, variants)
+        loaded, record = load_models(folders), None
+    if record_path is not None:
+        record = read_record(record_path)
+    kept = None
+    if state_folder is not None and record is None:
+        kept = kept_calibration(state_folder)
+    lead = leading_model(loaded)
+    with Stop() as stop:
+        feed = open_feed(source, speed)
+        try:
+            _say_models(loaded, lead, record)
+            if record is None:
+                _say_state(feed, state_folder, kept)
+            elif state_folder is not None:
+                say(f"the record is the calibration: nothing is kept in {state_folder}")
+            printer = Printer(wait=feed.pace == 0)
+            sinks = _sinks(
+                feed, loaded, lead, record, settings, printer, out=out, plain=plain, as_json=as_json
+            )
+        except BaseException:
+            # The Unix socket is there by now.
+            feed.close()
+            raise
+        if state_folder is not None and record is None:
+            sinks.insert(0, CalibrationKeeper(state_folder, kept))
+        engine = LiveEngine(
+            loaded.models,
+            baseline=_baseline(record, kept),
+            check=loaded.check,
+            start_ns=feed.start_ns,
+            name=feed.name,
+            wall_ns=time.time_ns if feed.pace == 1 else None,
+        )
+        alone = not settings.dashboards and out is None
+        ended = run_live(
+            feed,
+            engine,
+            sinks,
+            FaultTeller(say),
+            stop=lambda: stop.asked or (alone and printer.gone),
+        )
+    return say_end(ended, stopped=stop.asked or printer.gone)
+
+
+@click.command()
+@click.argument("folder", type=_FOLDER)
+@split_option
+@model_options
+@click.option("--data", metavar="DIR", help="Data folder with the trained models.")
+@click.option(
+    "--calibration",
+    "record_path",
+    type=_FILE,
+    help="Record of the device it is for, as `calibrate` wrote it; else its first 15 s count.",
+)
+@json_option
+def bundle(
+    folder: Path,
+    recipe: str,
+    architectures: tuple[str, ...],
+    variants: tuple[str, ...],
+    data: str | None,
+    record_path: Path | None,
+    as_json: bool,
+) -> int:
+    """Make FOLDER: models as ONNX, calibration, alarm settings, and the digest of each file.
+
+    By default all realistic models of the split: a device outside the lab has no other telemetry.
+    """
+    settings = Settings.load(data=data)
+    seen = variants or (str(Variant.REALISTIC),)
+    checkpoints = _trained(_local(settings.data), recipe, architectures, seen)
+    record = None if record_path is None else read_record(record_path)
+    manifest = write_bundle(folder, checkpoints, record)
+    n_bytes = sum(file.bytes for file in manifest.files.values())
+    without = manifest.without_alarm
+    if as_json:
+        print_json(
+            {
+                "path": str(folder),
+                "models": manifest.models,
+                "calibration": manifest.calibration,
+                "bytes": n_bytes,
+                "without_alarm": without,
+                "digest": manifest.digest,
+            }
+        )
+        return 0
+    click.echo(
+        f"{folder}: {len(manifest.models)} models, {n_bytes / 1e6:.1f} MB, digest ", nl=False
+    )
+    click.echo(f"{manifest.digest:.12}")
+    if without:
+        click.echo(f"without an alarm, as they are not evaluated: {', '.join(without)}", err=True)
+    return 0
+
+
+def leading_model(loaded: LoadedModels) -> str:
+    """Name the model whose phase is the device's: the best on validation, a realistic one first."""
+
+    def worth(place: int) -> tuple[bool, float]:
+        manifest = loaded.runnable[place].manifest
+        score = manifest.metrics.get("val_macro_f1")
+        return manifest.variant == Variant.REALISTIC, score if isinstance(score, float) else 0.0
+
+    return loaded.runnable[max(range(len(loaded.runnable)), key=worth)].name
+
+
+def _local(data: Any) -> Path:
+    if not isinstance(data, Path):
+        raise ConfigError(f"models are read from a folder of this machine, got {data}; use --data")
+    return data
+
+
+def _trained(
+    data: Path, recipe: str, architectures: tuple[str, ...], variants: tuple[str, ...]
+) -> list[Path]:
+    """Folders of the chosen models that were trained."""
+    paths = DataPaths(data)
+    wanted = [
+        paths.checkpoint(recipe, model_name(*model))
+        for model in chosen_models(architectures, variants)
+    ]
+    found = [folder for folder in wanted if folder.is_dir()]
+    if not found:
+        raise CheckpointError(
+            f"{data}: no trained model of split {recipe} among {len(wanted)} asked for; "
+            f"cis490 train --split {recipe}, or --bundle"
+        )
+    return found
+
+
+def _sinks(
+    feed: Feed,
+    loaded: LoadedModels,
+    lead: str,
+    record: CalibrationRecord | None,
+    settings: Settings,
+    printer: Printer,
+    *,
+    out: Path | None,
+    plain: bool,
+    as_json: bool,
+) -> list[Sink]:
+    wait_s = REPLAY_WAIT_S if feed.pace == 0 else 0.0
+    sinks: list[Sink] = [] if out is None else [JsonLines(out, wait_s=wait_s)]
+    names = [model.name for model in loaded.models]
+    host = None if record is None else record.host_id
+    for url in settings.dashboards:
+        outbox = Outbox(Delivery(Publisher(url, settings.dashboard_token), say), say)
+        sinks.append(Publishing(outbox, feed.name, names, lead, host))
+    # Last: what follows it is drawn over.
+    console = Console()
+    if as_json:
+        sinks.append(PrintedJson(printer, printer.output))
+    elif plain or not console.is_terminal:
+        sinks.append(PlainLines(printer, lead, printer.output))
+    else:
+        sinks.append(LiveTable(console, feed.name))
+    return sinks
+
+
+def _baseline(record: CalibrationRecord | None, kept: KeptCalibration | None) -> Baseline | None:
+    if record is not None:
+        return Baseline.of_record(record)
+    return None if kept is None else kept.baseline
+
+
+def _say_models(loaded: LoadedModels, lead: str, record: CalibrationRecord | None) -> None:
+    by = (
+        "" if record is None else f"; calibrated by the record of {record.host_id}, {record.id:.12}"
+    )
+    say(f"{len(loaded.models)} models, {lead} leads{by}")
+    if record is not None and record.suspect:
+        say("the record is not found clean: verdicts relative to it may be wrong")
+    for notice in loaded.notices():
+        say(notice)
+
+
+def _say_state(feed: Feed, folder: Path | None, kept: KeptCalibration | None) -> None:
+    """Say whether the device is calibrated by its first 15 s, and what a restart does."""
+    if kept is not None:
+        taken = f"{time_text(kept.taken_at_ns)} ({kept.baseline.id})"
+        say(f"calibrated as kept in {folder}: taken at {taken}; no second one is taken")
+        return
+    if folder is not None:
+        say(f"calibrated by its first 15 s, which are kept in {folder / FILE} for a restart")
+    elif feed.pace:
+        say(
+            "calibrated by its first 15 s, and after a restart by 15 s of then, infected or not: "
+            "--state DIR keeps them"
+        )
+    else:
+        say("calibrated by its first 15 s")

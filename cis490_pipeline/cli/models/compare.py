@@ -1,0 +1,77 @@
+"""``cis490 compare``: two runs against each other, paired by episode."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from cis490_pipeline.cli.options import console, json_option, print_json, split_option
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.experiment.tools.compare import compare_folders
+
+_RUN = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("run_a", type=_RUN)
+@click.argument("run_b", type=_RUN)
+@split_option
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the resampling.")
+@json_option
+def compare(run_a: Path, run_b: Path, recipe: str, seed: int, as_json: bool) -> int:
+    """Compare the stored predictions of RUN_A and RUN_B on identical windows, paired by episode.
+
+    Each is a data folder, a report folder (data/reports/SPLIT) or the folder of a checkpoint, seeds
+    included. Says what the two were made of that differs: the seed alone, or settings, data, split,
+    features or code. The held-out side is not opened.
+    """
+    found = compare_folders(run_a, run_b, Recipe(recipe), seed=seed)
+    if as_json:
+        print_json(found)
+        return 0
+    out = console(min_width=112)
+    out.print(_table(found))
+    for line in _lines(found):
+        out.print(line, soft_wrap=True)
+    return 0
+
+
+def _table(found: dict[str, Any]) -> Table:
+    table = Table(title="macro F1 on test: RUN_B minus RUN_A, paired by episode")
+    table.add_column("model", no_wrap=True)
+    for name in ("RUN_A", "RUN_B", "difference [95 % CI]", "p (Holm)", "episodes", "windows"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in found["rows"]:
+        table.add_row(
+            row["model"],
+            _number(row["first"]),
+            _number(row["second"]),
+            _difference(row),
+            "n/a" if row["p_holm"] is None else f"{row['p_holm']:.4f}",
+            str(row["n_episodes"]),
+            str(row["n_windows"]),
+        )
+    return table
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    """Say what the two were made of that differs, and what one of them lacks."""
+    rows = found["rows"]
+    lines = [f"{row['model']}: {row['verdict']}" for row in rows]
+    if len({row["verdict"] for row in rows}) == 1:
+        lines = [rows[0]["verdict"]]
+    lines += [f"{row['model']}: {row['why']}" for row in rows if row["why"]]
+    return lines + [
+        f"only in {run}: {', '.join(names)}" for run, names in found["only_in"].items() if names
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def _difference(row: dict[str, Any]) -> str:
+    if row["difference"] is None or row["ci_low"] is None:
+        return "n/a"
+    return f"{row['difference']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"

@@ -1,0 +1,74 @@
+"""``cis490 study``: what a model is worth on profiles, hosts and times it was not trained on."""
+
+from typing import Any
+
+import click
+
+from cis490_pipeline.cli.models.study_tables import print_study
+from cis490_pipeline.cli.options import (
+    json_option,
+    model_options,
+    print_json,
+    progress_bars,
+    split_option,
+    workspace_options,
+)
+from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Architecture, Recipe, Variant
+from cis490_pipeline.experiment.order import corpus_stages
+from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
+from cis490_pipeline.experiment.stages.make import make_stages
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.studies.study import Asked, Section, Study, default_models
+from cis490_pipeline.storage.files import read_json
+
+
+@click.command()
+@split_option
+@model_options
+@click.option(
+    "--only",
+    "sections",
+    multiple=True,
+    type=click.Choice([str(section) for section in Section]),
+    help="Only this part; may be repeated.",
+)
+@workspace_options
+@json_option
+def study(
+    recipe: str,
+    architectures: tuple[str, ...],
+    variants: tuple[str, ...],
+    sections: tuple[str, ...],
+    as_json: bool,
+    **flags: Any,
+) -> int:
+    """Train on less and test on what was left out: profiles, hosts, later times; and drift.
+
+    By default of the realistic model chosen on validation if it trains in seconds, else of trees.
+    Every training is kept: a study that was stopped goes on when it is run again. The next
+    `cis490 report` carries the result.
+    """
+    with progress_bars() as report:
+        workspace = Workspace(Settings.load(**flags), report)
+        index = ValidationIndex(workspace, Recipe(recipe))
+        make_stages((*corpus_stages(workspace), index))
+        views = [Variant(v) for v in dict.fromkeys(variants)] or [Variant.REALISTIC]
+        models = (
+            [(Architecture(a), view) for a in dict.fromkeys(architectures) for view in views]
+            if architectures
+            else default_models(workspace, Recipe(recipe), views)
+        )
+        wanted = tuple(Section(s) for s in dict.fromkeys(sections)) or tuple(Section)
+        asked = Asked(models=tuple(models), sections=wanted)
+        (outcome,) = make_stages((Study(workspace, Recipe(recipe), asked),))
+    path = workspace.paths.study(recipe)
+    found = read_json(path)
+    if as_json:
+        print_json(found)
+        return 0
+    print_study(found)
+    tally = asked.tally
+    done = f"{tally.trained} trained, {tally.kept} kept" if outcome.made else "up to date"
+    click.echo(f"study: {path} ({done}, {outcome.record.seconds:.1f} s)")
+    return 0

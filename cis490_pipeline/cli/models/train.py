@@ -1,0 +1,155 @@
+"""Commands on models: ``train``, ``evaluate``, ``report``."""
+
+from itertools import product
+from typing import Any
+
+import click
+
+from cis490_pipeline.cli.options import (
+    chosen_models,
+    json_option,
+    model_options,
+    print_json,
+    progress_bars,
+    seeds_option,
+    split_option,
+    workspace_options,
+)
+from cis490_pipeline.cli.tables import interval_text, print_leaderboard
+from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.experiment.leaderboard import Leaderboard
+from cis490_pipeline.experiment.order import corpus_stages, dataset_stages
+from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
+from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
+from cis490_pipeline.experiment.report_files import draw_report
+from cis490_pipeline.experiment.stages.gates import require_current_passed
+from cis490_pipeline.experiment.stages.make import make_stages
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.storage.files import read_json
+
+
+@click.command()
+@split_option
+@model_options
+@seeds_option
+@click.option("--force", is_flag=True, help="Train even what is up to date.")
+@workspace_options
+@json_option
+def train(
+    recipe: str,
+    architectures: tuple[str, ...],
+    variants: tuple[str, ...],
+    seeds: int,
+    force: bool,
+    as_json: bool,
+    **flags: Any,
+) -> int:
+    """Train models of a split, making their data first where it is missing."""
+    results: dict[str, Any] = {}
+    with progress_bars() as report:
+        workspace = Workspace(Settings.load(**flags), report)
+        make_stages((*corpus_stages(workspace), *dataset_stages(workspace, Recipe(recipe))))
+        for model, seed in product(chosen_models(architectures, variants), range(seeds)):
+            checkpoint = TrainedCheckpoint(
+                workspace, Recipe(recipe), *model, seed=workspace.settings.seed + seed
+            )
+            (outcome,) = make_stages((checkpoint,), force=force)
+            results[checkpoint.full_name] = {
+                "why": outcome.why,
+                "path": str(checkpoint.folder),
+                "digest": outcome.record.digest,
+                "seconds": outcome.record.seconds,
+                **outcome.numbers,
+            }
+            if not as_json:
+                row = results[checkpoint.full_name]
+                click.echo(
+                    f"{checkpoint.full_name}: val macro F1 {row['val_macro_f1']:.3f} "
+                    f"({row['why']}, {row['seconds']:.1f} s) {row['path']}"
+                )
+    if as_json:
+        print_json(results)
+    return 0
+
+
+@click.command()
+@split_option
+@model_options
+@seeds_option
+@workspace_options
+@json_option
+def evaluate(
+    recipe: str,
+    architectures: tuple[str, ...],
+    variants: tuple[str, ...],
+    seeds: int,
+    as_json: bool,
+    **flags: Any,
+) -> int:
+    """Score trained checkpoints on the held-out side: macro F1 with a 95 % interval by episode."""
+    results = {}
+    with progress_bars() as report:
+        workspace = Workspace(Settings.load(**flags), report)
+        # What a gate holds cannot be trained first either.
+        require_current_passed(dataset_stages(workspace, Recipe(recipe)))
+        for model, seed in product(chosen_models(architectures, variants), range(seeds)):
+            stage = EvaluationReport(
+                workspace, Recipe(recipe), *model, seed=workspace.settings.seed + seed
+            )
+            if stage.checkpoint.current() is None:
+                if stage.checkpoint.record() is not None:
+                    stage.checkpoint.load()  # refuses by name what was trained on other features
+                raise EvaluationError(
+                    f"{stage.full_name} on split {recipe}: {stage.checkpoint.outdated()}; train it "
+                    f"first: cis490 train --split {recipe} --model {stage.architecture}"
+                    + (f" --seeds {seeds}" if seeds > 1 else "")
+                )
+            make_stages((stage,))
+            results[stage.full_name] = read_json(stage.report_path)
+    if as_json:
+        print_json(results)
+        return 0
+    for name, result in results.items():
+        click.echo(
+            f"{name}: macro F1 {interval_text(result)} on {recipe} test, "
+            f"{result['n_episodes']} episodes, {result['n_windows']} windows"
+        )
+    return 0
+
+
+@click.command()
+@split_option
+@click.option("--open", "open_report", is_flag=True, help="Open the report in a browser.")
+@workspace_options
+@json_option
+def report(recipe: str, open_report: bool, as_json: bool, **flags: Any) -> int:
+    """Compare every evaluated model of a split, probes beside them; write the report and tables.
+
+    The held-out side is not opened: stored predictions are compared, and where only the drawing has
+    changed, or nothing but the JSON of a report is here, the page is drawn from that.
+    """
+    with progress_bars() as progress:
+        workspace = Workspace(Settings.load(**flags), progress)
+        stage = Leaderboard(workspace, Recipe(recipe))
+        require_current_passed(dataset_stages(workspace, Recipe(recipe)))
+        if stage.inputs() is not None:
+            make_stages((stage,))
+        elif workspace.paths.leaderboard(recipe).is_file():
+            draw_report(workspace.paths, Recipe(recipe))
+        else:
+            raise EvaluationError(
+                f"no model of split {recipe} is evaluated and up to date; "
+                f"run: cis490 run --split {recipe}"
+            )
+    board = read_json(workspace.paths.leaderboard(recipe))
+    page = workspace.paths.report_html(recipe)
+    if as_json:
+        print_json({"leaderboard": board, "report": str(page)})
+        return 0
+    print_leaderboard(board)
+    click.echo(f"report: {page}")
+    if open_report:
+        click.launch(str(page))
+    return 0

@@ -1,0 +1,124 @@
+"""``cis490 dashboard``: serve the live dashboard."""
+
+import asyncio
+import os
+import signal
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from cis490_pipeline.config import Settings
+from cis490_pipeline.dashboard.access.guard import Limits
+from cis490_pipeline.dashboard.access.rules import Access
+from cis490_pipeline.dashboard.server.app import DEFAULT_PORT, Dashboard, open_hub, serve
+from cis490_pipeline.domain import Address
+from cis490_pipeline.errors import ConfigError
+
+STATE_NAME = "dashboard/state.jsonl"
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True)
+@click.option(
+    "--name",
+    "names",
+    metavar="NAME[:PORT]",
+    multiple=True,
+    help="A further name it is reached by, such as that of a proxy; may be repeated.",
+)
+@click.option("--data", metavar="PLACE", help="Where everything made goes to; the state as well.")
+@click.option(
+    "--state",
+    "state_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"File that the picture is kept in; DATA/{STATE_NAME} if not given.",
+)
+@click.option("--fresh", is_flag=True, help="Forget what was shown before.")
+@click.option("--browsers", type=click.IntRange(1, 10_000), default=200, show_default=True)
+@click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="For https.")
+@click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="For https.")
+def dashboard(
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    data: str | None,
+    state_file: Path | None,
+    fresh: bool,
+    browsers: int,
+    tls_cert: str | None,
+    tls_key: str | None,
+) -> None:
+    """Serve the live dashboard until interrupted.
+
+    It shows what is published to it; CIS490_DASHBOARD_TOKEN holds the token that an address other
+    than this machine's own needs.
+    """
+    settings = Settings.load(data=data)
+    tls = _tls(tls_cert, tls_key)
+    access = Access(
+        host=host,
+        token=settings.dashboard_token,
+        names=frozenset(name.lower() for name in names),
+        tls=tls is not None,
+    )
+    path = state_file or _state_file(settings)
+    hub, journal = open_hub(path, fresh=fresh)
+    assert journal is not None, "a path was given"
+    if journal.n_skipped:
+        click.echo(
+            f"{path}: {journal.n_skipped} lines keep no event of this version's; they are left out",
+            err=True,
+        )
+    try:
+        served = Dashboard(access=access, hub=hub, limits=Limits(browsers=browsers))
+        # Not earlier: a dashboard that cannot listen has forgotten nothing.
+        forget = journal.begin_anew if fresh else _nothing
+        asyncio.run(_until_stopped(served, port, tls, forget))
+        # It listened, or it would have raised.
+        forget()
+    finally:
+        journal.close()
+
+
+def _nothing() -> None:
+    pass
+
+
+async def _until_stopped(
+    served: Dashboard, port: int, tls: ssl.SSLContext | None, listening: Callable[[], None]
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if os.name == "posix":
+            loop.add_signal_handler(number, stop.set)
+    scheme = "https" if tls else "http"
+    host = f"[{served.access.host}]" if ":" in served.access.host else served.access.host
+
+    def ready(port: int) -> None:
+        listening()
+        click.echo(f"dashboard at {scheme}://{host}:{port}/ (stop it with Ctrl-C)", err=True)
+
+    await serve(served, port, tls=tls, ready=ready, stop=stop)
+
+
+def _state_file(settings: Settings) -> Path:
+    # An address is no place for a file that grows by appending.
+    folder = settings.cache if isinstance(settings.data, Address) else settings.data
+    return folder / STATE_NAME
+
+
+def _tls(cert: str | None, key: str | None) -> ssl.SSLContext | None:
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise ConfigError("--tls-cert and --tls-key belong together: give both, or neither")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(cert, key)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(f"{cert}, {key}: no certificate with its key: {error}") from error
+    return context

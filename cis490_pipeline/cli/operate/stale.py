@@ -1,0 +1,168 @@
+"""``cis490 stale`` and ``cis490 backfill``: what a change outdated, and making it again."""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from cis490_pipeline.cli.main import EXIT_FINDINGS
+from cis490_pipeline.cli.options import (
+    SPLITS,
+    json_option,
+    print_json,
+    progress_bars,
+    stderr,
+    workspace_options,
+)
+from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.errors import ConfigError
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.upkeep.stale import Artefact, make_again, require_sound, survey
+
+splits_option = click.option(
+    "--split",
+    "recipes",
+    multiple=True,
+    type=click.Choice(SPLITS),
+    help="Only this split; may be repeated. Without it all of them.",
+)
+
+
+def _chosen(recipes: tuple[str, ...]) -> tuple[Recipe, ...]:
+    return tuple(recipe for recipe in Recipe if not recipes or str(recipe) in recipes)
+
+
+@click.command()
+@splits_option
+@workspace_options
+@json_option
+def stale(recipes: tuple[str, ...], as_json: bool, **flags: Any) -> int:
+    """Show what a change outdated, for each split, with the reason and the first difference.
+
+    Nothing is made. What was never made is not stale. Exit code 1 if something is stale.
+    """
+    found = survey(Workspace(Settings.load(**flags)), _chosen(recipes))
+    outdated = [artefact for artefact in found if artefact.state == "stale"]
+    if as_json:
+        print_json({"stale": len(outdated), "artefacts": [asdict(a) for a in found]})
+    else:
+        _print(found)
+    return EXIT_FINDINGS if outdated else 0
+
+
+def _print(found: list[Artefact]) -> None:
+    for scope in dict.fromkeys(artefact.scope for artefact in found):
+        of_scope = [artefact for artefact in found if artefact.scope == scope]
+        counts = Counter(artefact.state for artefact in of_scope)
+        told = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
+        click.echo(f"{scope}: {told}")
+        for artefact in of_scope:
+            if artefact.why is not None:
+                more = f": {artefact.difference}" if artefact.difference else ""
+                click.echo(f"  {artefact.key:<40} {artefact.why}{more}")
+
+
+@click.command()
+@splits_option
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Launch it on the Dagster webserver that runs there, such as http://127.0.0.1:3000.",
+)
+@click.option("--wait/--no-wait", default=False, help="With --url: wait until it has ended.")
+@click.option(
+    "--dagster/--no-dagster",
+    default=True,
+    show_default=True,
+    help="Without --url: record it in data/dagster, where the UI shows it.",
+)
+@click.option("--dry-run", is_flag=True, help="Only list what would be made again.")
+@workspace_options
+@json_option
+def backfill(
+    recipes: tuple[str, ...],
+    url: str | None,
+    wait: bool,
+    dagster: bool,
+    dry_run: bool,
+    as_json: bool,
+    **flags: Any,
+) -> int:
+    """Make again what `cis490 stale` lists, from the root down, and nothing else.
+
+    Interrupted, it goes on when it is called again. What is up to date must still pass its checks:
+    while one fails, nothing is made from it, and the exit code is 2. With --url the runs are
+    Dagster's; the code there is loaded again first. Exit code 1 if a run there failed.
+    """
+    with progress_bars() as report:
+        workspace = Workspace(Settings.load(**flags), report)
+        chosen = _chosen(recipes)
+        plan = [artefact for artefact in survey(workspace, chosen) if artefact.wanted]
+        result: dict[str, Any] = {"planned": [asdict(artefact) for artefact in plan]}
+        if dry_run or not plan:
+            result["made"] = []
+            for recipe in () if dry_run else chosen:
+                require_sound(workspace, recipe)
+        elif url is not None:
+            result |= _launched(url, plan, wait)
+        else:
+            result["made"] = _made_here(workspace, chosen, dagster)
+    if as_json:
+        print_json(result)
+    elif dry_run or not plan:
+        _print(plan)
+        click.echo(f"{len(plan)} artefacts to make again" if plan else "everything up to date")
+    elif url is not None:
+        click.echo(f"backfill {result['backfill']}: {result['status']}; {result['page']}")
+    else:
+        click.echo(f"{len(result['made'])} artefacts made or recorded again")
+    failed = result.get("status", "") in ("FAILED", "COMPLETED_FAILED", "CANCELED")
+    return EXIT_FINDINGS if failed else 0
+
+
+def _launched(url: str, plan: list[Artefact], wait: bool) -> dict[str, Any]:
+    from cis490_pipeline.orchestration.runtime.webserver import Webserver
+
+    left = [artefact.key for artefact in plan if artefact.further]
+    assets = [artefact for artefact in plan if not artefact.further]
+    told = f"{len(left)} artefacts of further seeds are no assets; make them without --url"
+    if not assets:
+        raise ConfigError(told)
+    if left:
+        stderr.print(told, soft_wrap=True)
+    server = Webserver(url)
+    server.reload()
+    chosen: dict[str, list[str]] = {}
+    for artefact in assets:
+        partitions = chosen.setdefault(artefact.key, [])
+        if artefact.scope in SPLITS:
+            partitions.append(artefact.scope)
+    backfill_id = server.backfill(chosen)
+    status = server.wait_for_backfill(backfill_id) if wait else "REQUESTED"
+    page = f"{server.url}/runs/b/{backfill_id}"
+    return {"backfill": backfill_id, "status": status, "page": page, "left": left}
+
+
+def _made_here(workspace: Workspace, recipes: tuple[Recipe, ...], dagster: bool) -> list[str]:
+    made: list[str] = []
+    for recipe in recipes:
+        wanted = [artefact for artefact in survey(workspace, (recipe,)) if artefact.wanted]
+        if not wanted:
+            require_sound(workspace, recipe)
+            continue
+        stderr.print(f"split {recipe}: {len(wanted)} artefacts")
+        if dagster:
+            # Importing Dagster costs seconds; only this way pays.
+            from cis490_pipeline.orchestration.runtime.materialize import backfill_recipe
+
+            done = backfill_recipe(workspace, recipe, _say, wanted)
+        else:
+            done = make_again(workspace, recipe, _say)
+        made += [f"{recipe}: {key}" for key in done]
+    return made
+
+
+def _say(key: str, why: str) -> None:
+    stderr.print(f"{key:<44} {why}", soft_wrap=True)

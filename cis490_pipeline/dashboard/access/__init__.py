@@ -1,0 +1,1 @@
+"""Access control: Host, Origin, token, rate limits."""

@@ -1,0 +1,61 @@
+"""The body of a request, as far as it may go."""
+
+import asyncio
+
+from aiohttp import web
+
+from cis490_pipeline.dashboard.access.guard import Limits, address_of
+from cis490_pipeline.dashboard.server.answers import refusal
+
+
+async def read_body(
+    request: web.Request, limits: Limits, media_type: str, at_most: int
+) -> bytes | web.Response:
+    """Read a body, or return why it is refused.
+
+    Parameters
+    ----------
+    request : whose body was not read yet.
+    limits : of the dashboard.
+    media_type : the only one taken; a page of another site cannot send JSON unasked.
+    at_most : bytes; a longer body is not read to its end.
+    """
+    refused = _unread(request, limits, media_type, at_most)
+    if refused is None:
+        if request.content.is_eof():
+            # It came with the head, as most do: nothing to wait for.
+            whole = request.content.read_nowait()
+            return whole if len(whole) <= at_most else _too_long(at_most)
+        body = bytearray()
+        try:
+            async with asyncio.timeout(limits.body_s):
+                async for piece in request.content.iter_any():
+                    body += piece
+                    if len(body) > at_most:
+                        refused = _too_long(at_most)
+                        break
+        except TimeoutError:
+            refused = refusal(408, f"the body did not arrive within {limits.body_s:g} s")
+        if refused is None:
+            return bytes(body)
+    # What is still to be sent is not read: it could be anything.
+    refused.force_close()
+    return refused
+
+
+def _unread(
+    request: web.Request, limits: Limits, media_type: str, at_most: int
+) -> web.Response | None:
+    if request.content_type != media_type:
+        return refusal(415, f"Content-Type must be {media_type}")
+    length = request.content_length
+    if length is not None and length > at_most:
+        return _too_long(at_most)
+    # One of unknown length is charged with what it may become.
+    if not limits.bytes_in.allows(address_of(request), at_most if length is None else length):
+        return refusal(429, "too much data from this address", **{"Retry-After": "1"})
+    return None
+
+
+def _too_long(at_most: int) -> web.Response:
+    return refusal(413, f"a body has at most {at_most} bytes")

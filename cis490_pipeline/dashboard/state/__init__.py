@@ -1,0 +1,1 @@
+"""Dashboard state: retained events, journal, fan-out."""

@@ -1,0 +1,198 @@
+"""The file that a dashboard's state is in: what is opened, how it is read, how it is replaced."""
+
+import errno
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from cis490_pipeline.dashboard.state.current import Feed
+from cis490_pipeline.errors import ConfigError
+
+FORMAT: Final = 1
+MAX_BYTES: Final = 256 << 20
+"""A larger file is neither written nor read; the state itself is some megabytes."""
+MAX_LINE: Final = 8 << 20
+_HEAD_KEY: Final = b'{"dashboard_state":'
+_COPY_BYTES: Final = 1 << 20
+_SUFFIX: Final = ".tmp"
+_LEFT: Final = r"[0-9a-f]{16}\.tmp"
+
+
+class Head(msgspec.Struct, kw_only=True):
+    """The first line."""
+
+    dashboard_state: int
+    n_kept: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """How many of the lines below were written with this one; the others came later."""
+    feeds: dict[str, Feed] = {}
+
+
+def open_regular(path: Path) -> int:
+    """Open a file for reading and appending, made if missing; returns its descriptor.
+
+    Raises
+    ------
+    ConfigError
+        If it is a link, or no regular file, or cannot be opened.
+    """
+    # Without waiting: the other end of a FIFO may never come.
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    advice = "name another file with --state"
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        found = "it is a link" if error.errno == errno.ELOOP else str(error.strerror)
+        raise ConfigError(
+            f"{path}: cannot be opened for a dashboard's state ({found}); {advice}"
+        ) from error
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode) or about.st_size > MAX_BYTES:
+        os.close(descriptor)
+        found = (
+            f"has {about.st_size:,} bytes, a dashboard's state at most {MAX_BYTES:,}"
+            if stat.S_ISREG(about.st_mode)
+            else "is no regular file"
+        )
+        raise ConfigError(f"{path}: {found}; {advice}")
+    return descriptor
+
+
+class StateReader:
+    """An open file, read once from its start."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        """Read the first line.
+
+        Parameters
+        ----------
+        descriptor : of the open file.
+        path : its name, for messages.
+
+        Raises
+        ------
+        ConfigError
+            If it is not a dashboard's state.
+        """
+        self._stream = os.fdopen(os.dup(descriptor), "rb")
+        self._stream.seek(0)
+        self.head = Head(dashboard_state=FORMAT)
+        self.sound_bytes = 0
+        """Size up to the end of the last whole line read."""
+        self.n_bytes = os.fstat(descriptor).st_size
+        first = self._stream.readline(MAX_LINE)
+        if first and (first.endswith(b"\n") or not _is_torn_head(first)):
+            try:
+                self.head = _decode_head(first, path)
+            except ConfigError:
+                self._stream.close()
+                raise
+            self.sound_bytes = len(first)
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines after the first; one that is too long comes in pieces, which are none."""
+        at = self.sound_bytes
+        with self._stream:
+            while at and (line := self._stream.readline(MAX_LINE)):
+                at += len(line)
+                if line.endswith(b"\n"):
+                    self.sound_bytes = at
+                yield line
+
+
+def _is_torn_head(first: bytes) -> bool:
+    # A power cut may leave zeros where nothing was written yet.
+    begun = first.rstrip(b"\0")
+    return _HEAD_KEY.startswith(begun) or begun.startswith(_HEAD_KEY)
+
+
+def _decode_head(first: bytes, path: Path) -> Head:
+    try:
+        head = msgspec.json.decode(first, type=Head)
+    except msgspec.DecodeError:
+        head = Head(dashboard_state=0)
+    if head.dashboard_state != FORMAT:
+        raise ConfigError(
+            f"{path}: its first line is not that of a dashboard's state (format {FORMAT}); "
+            "move it away, or name another file with --state"
+        )
+    return head
+
+
+def write_whole(descriptor: int, content: bytes | memoryview) -> None:
+    """Write all of it; a full disk may end it anywhere, with an OSError."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A rewritten file beside the one it is to replace."""
+
+    path: Path
+    descriptor: int
+
+    def add_from(self, source: int, begin: int, end: int) -> None:
+        """Append the bytes of another file from one place to another."""
+        while begin < end:
+            piece = os.pread(source, min(_COPY_BYTES, end - begin), begin)
+            if not piece:
+                raise OSError(errno.EIO, "became shorter while it was copied", str(self.path))
+            write_whole(self.descriptor, piece)
+            begin += len(piece)
+
+    def discard(self) -> None:
+        """Close and remove it."""
+        os.close(self.descriptor)
+        self.path.unlink(missing_ok=True)
+
+
+def write_beside(path: Path, lines: Iterable[bytes]) -> Replacement:
+    """Write lines to a new file in the same folder, and bring it to the disk.
+
+    Its name cannot be foreseen, and it is made, never opened: no link in its way is followed.
+
+    Raises
+    ------
+    OSError
+        If there is no room; nothing is left behind then.
+    """
+    beside = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{_SUFFIX}")
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    made = Replacement(beside, os.open(beside, flags, 0o600))
+    try:
+        write_whole(made.descriptor, b"".join(line + b"\n" for line in lines))
+        os.fsync(made.descriptor)
+    except BaseException:
+        made.discard()
+        raise
+    return made
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a kill left of replacements; only the holder of the lock may ask for it."""
+    prefix = _prefix(path)
+    with os.scandir(path.parent) as entries:
+        left = [e.path for e in entries if re.fullmatch(_LEFT, e.name.removeprefix(prefix))]
+    for name in left:
+        Path(name).unlink(missing_ok=True)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}."
+
+
+def sync_folder(path: Path) -> None:
+    """Bring a file's name to the disk."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,1 @@
+"""Detection: alarms fitted on val, replayed on test, reported as rates and delays."""

@@ -1,0 +1,121 @@
+"""The alarm of a filtered phase model over a whole prediction frame, window by window."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from cis490_pipeline.alarm.alarm import (
+    ALARM_PHASES,
+    AlarmSettings,
+    infected_probability,
+    standing,
+)
+from cis490_pipeline.alarm.forward_filter import Bools, filter_sequences
+from cis490_pipeline.domain import Side
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.detection.fit import (
+    ALLOWED_PER_DAY,
+    PRIOR_PER_DAY,
+    LabelSequences,
+    try_on,
+)
+from cis490_pipeline.evaluation.detection.windows import alarm_windows
+
+RULE: Final = (
+    "the report's own alarm, transitions from the labels trained on, thresholds from validation: "
+    f"the most infections found with at most {ALLOWED_PER_DAY:g} false alarms per clean device-day"
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FilteredAlarm:
+    """An alarm, and the labels by which windows are put on their episodes' time.
+
+    Attributes
+    ----------
+    settings : of the filter and its thresholds.
+    truth : ``TRUTH_COLUMNS`` of every episode it may be asked of.
+    n_windows, n_episodes : of validation, which the thresholds were fixed on.
+    """
+
+    settings: AlarmSettings
+    truth: pl.DataFrame
+    n_windows: int
+    n_episodes: int
+
+    def fires(self, frame: pl.DataFrame) -> Bools:
+        """Whether the alarm stands at the end of each window: (n_windows,) in the frame's order.
+
+        Each episode begins in ``clean``; a window that is missing moves no alarm.
+
+        Raises
+        ------
+        EvaluationError
+            If the labels of an episode are missing.
+        """
+        if frame.is_empty():
+            return np.zeros(0, dtype=np.bool_)
+        windows = alarm_windows(frame, self.truth)
+        states = filter_sequences(
+            self.settings.filter, windows.proba, windows.present, windows.lengths
+        )
+        stands = standing(
+            infected_probability(states),
+            windows.present,
+            windows.lengths,
+            threshold=self.settings.threshold,
+            release=self.settings.release,
+            hold_windows=self.settings.hold_windows,
+        )[0]
+        fires = np.empty(frame.height, dtype=np.bool_)
+        order = frame.with_row_index("row").sort("episode_id", "window_idx")["row"].to_numpy()
+        fires[order] = stands[windows.present]
+        return fires
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a report carries it."""
+        return {
+            "threshold": self.settings.threshold,
+            "release": self.settings.release,
+            "hold_windows": self.settings.hold_windows,
+            "n_windows": self.n_windows,
+            "n_episodes": self.n_episodes,
+            "fitted_on": str(Side.VAL),
+            "rule": RULE,
+        }
+
+
+def fit_filtered_alarm(
+    val: pl.DataFrame, sequences: LabelSequences, truth: pl.DataFrame
+) -> FilteredAlarm:
+    """Fix an alarm's thresholds on validation.
+
+    Parameters
+    ----------
+    val : prediction frame of the validation side alone.
+    sequences : of the labels of the training windows.
+    truth : ``TRUTH_COLUMNS`` of every episode the alarm may be asked of.
+
+    Raises
+    ------
+    EvaluationError
+        If a row is of another side, there is none, or the labels of an episode are missing.
+    """
+    if strange := sorted(set(val["split"]) - {str(Side.VAL)}):
+        raise EvaluationError(f"a threshold is fixed on val alone, got windows of {strange}")
+    if val.is_empty():
+        raise EvaluationError("no window of val to fix a threshold on")
+    trial = try_on(alarm_windows(val, truth), sequences, PRIOR_PER_DAY)
+    return FilteredAlarm(
+        settings=trial.settings(trial.best()),
+        truth=truth,
+        n_windows=val.height,
+        n_episodes=val["episode_id"].n_unique(),
+    )
+
+
+def is_infected() -> pl.Expr:
+    """Whether a window of a prediction frame is labelled infecting, infected_running or dormant."""
+    return pl.col("y_true").is_in([str(phase) for phase in ALARM_PHASES])

@@ -1,0 +1,215 @@
+"""Fitting an alarm: its transitions on training labels, its thresholds on validation."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from cis490_pipeline.alarm.alarm import (
+    MAX_LOG_ODDS,
+    AlarmSettings,
+    infected_probability,
+    standing,
+)
+from cis490_pipeline.alarm.forward_filter import Floats, Ints, PhaseFilter, filter_sequences
+from cis490_pipeline.domain import PHASES
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.detection.outcomes import Outcomes, outcomes
+from cis490_pipeline.evaluation.detection.windows import AlarmWindows
+from cis490_pipeline.features.windows import STRIDE_S
+from cis490_pipeline.storage.files import digest
+
+PRIOR_PER_DAY: Final = 1.0
+"""How often a clean device is taken to leave ``clean``; in the lab it does within a minute."""
+
+SMOOTHING: Final = 1.0
+"""Transitions added to each phase's row, spread evenly over the phases: none is impossible."""
+
+EMISSION_POWER: Final = 1.5
+"""Above 1: label smoothing and early stopping make the models less sure than they may be.
+
+On eight simulated hosts, of 0.3 to 3, the most infections found at two false alarms."""
+
+ALLOWED_PER_DAY: Final = 10.0
+"""False alarms of a clean device-day that the choice of a threshold may cost on validation. On
+little clean time that is none at all."""
+
+_K: Final = len(PHASES)
+_CLASS: Final = {str(phase): k for k, phase in enumerate(PHASES)}
+_DAY_S: Final = 86_400.0
+
+
+_LOG_ODDS: Final = tuple(np.arange(-2 * MAX_LOG_ODDS, 2 * MAX_LOG_ODDS + 1) / 2)
+_RELEASE_ODDS: Final = (0.25, 1.0)
+_HOLD_WINDOWS: Final = (2, 1, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Thresholds to choose from, (C,) each; the first of equals is the one to prefer.
+
+    Even odds come first, then what is ever farther from them: they are what the filter means by
+    itself, and a few validation episodes do not say much.
+    """
+
+    threshold: Floats
+    release: Floats
+    hold_windows: Ints
+
+    @classmethod
+    def grid(cls) -> "Candidates":
+        """Odds of e^−6 to e^6, release at a quarter of the odds or the same, hold of 1 to 3."""
+        log_odds = sorted(_LOG_ODDS, key=lambda value: (abs(value), -value))
+        rows = np.array(list(product(log_odds, _RELEASE_ODDS, _HOLD_WINDOWS)))
+        odds = np.exp(rows[:, 0])
+        low = odds * rows[:, 1]
+        return cls(odds / (1 + odds), low / (1 + low), rows[:, 2].astype(np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSequences:
+    """What the training labels say of the order of phases.
+
+    Attributes
+    ----------
+    steps : (K, K) how often a window of one phase (row) was followed by one of another (column).
+    windows : (K,) windows of each phase.
+    """
+
+    steps: Floats
+    windows: Floats
+
+    @property
+    def class_prior(self) -> Floats:
+        """(K,) share of each phase in the training windows."""
+        shares: Floats = self.windows / self.windows.sum()
+        return shares
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of both."""
+        return digest({"steps": self.steps.tolist(), "windows": self.windows.tolist()})
+
+
+def label_sequences(train: pl.DataFrame) -> LabelSequences:
+    """Count phases and their order in the training windows.
+
+    Parameters
+    ----------
+    train : training windows: ``episode_id``, ``window_idx`` and ``phase`` (or ``y_true``).
+
+    Raises
+    ------
+    EvaluationError
+        If a phase has no window.
+    """
+    column = "phase" if "phase" in train.columns else "y_true"
+    rows = train.sort("episode_id", "window_idx")
+    y = np.array([_CLASS[phase] for phase in rows[column]], dtype=np.int64)
+    windows = np.bincount(y, minlength=_K)
+    if (windows == 0).any():
+        absent = [str(PHASES[k]) for k in np.flatnonzero(windows == 0)]
+        raise EvaluationError(f"an alarm learns from every phase, but training has no {absent}")
+    same = rows["episode_id"].to_numpy()[1:] == rows["episode_id"].to_numpy()[:-1]
+    next_one = np.diff(rows["window_idx"].to_numpy()) == 1
+    pairs = y[:-1] * _K + y[1:]
+    steps = np.bincount(pairs[same & next_one], minlength=_K * _K).reshape(_K, _K)
+    return LabelSequences(steps.astype(np.float64), windows.astype(np.float64))
+
+
+def transition_matrix(sequences: LabelSequences, prior_per_day: float | None) -> Floats:
+    """Probability of each phase one window after each.
+
+    Parameters
+    ----------
+    sequences : of the training labels.
+    prior_per_day : how often a clean device leaves ``clean``, whichever way; which way is learnt.
+        None learns how often, too.
+
+    Returns
+    -------
+    (K, K), rows summing to 1.
+    """
+    counts = sequences.steps + SMOOTHING / _K
+    matrix: Floats = counts / counts.sum(axis=1, keepdims=True)
+    if prior_per_day is not None:
+        leaving = -np.expm1(-prior_per_day * STRIDE_S / _DAY_S)
+        away = matrix[0, 1:] / matrix[0, 1:].sum()
+        matrix[0] = [1 - leaving, *(leaving * away)]
+    return matrix
+
+
+def phase_filter(sequences: LabelSequences, prior_per_day: float | None) -> PhaseFilter:
+    """Build the filter; nothing of it is fitted on validation."""
+    return PhaseFilter(
+        transition=transition_matrix(sequences, prior_per_day),
+        class_prior=sequences.class_prior,
+        emission_power=EMISSION_POWER,
+        step_s=STRIDE_S,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A filter and what every candidate's alarm did on validation."""
+
+    filter: PhaseFilter
+    prior_per_day: float | None
+    candidates: Candidates
+    on_val: Outcomes
+    fitted_on: dict[str, str]
+
+    def best(self, allowed_per_day: float = ALLOWED_PER_DAY) -> int:
+        """Find the most infections with at most so many false alarms; number of the candidate.
+
+        Where every candidate has more false alarms than that, those with the fewest are left. Of
+        equals the first counts (``Candidates``).
+        """
+        allowed = int(allowed_per_day * self.on_val.clean_days + 1e-9)
+        too_many = np.maximum(self.on_val.n_false - allowed, 0)
+        missed = -self.on_val.detected.sum(axis=1)
+        # lexsort sorts by its last key first and keeps the order of equals.
+        return int(np.lexsort((missed, too_many))[0])
+
+    def settings(self, candidate: int) -> AlarmSettings:
+        """Return the settings of one candidate."""
+        return AlarmSettings(
+            filter=self.filter,
+            threshold=float(self.candidates.threshold[candidate]),
+            release=float(self.candidates.release[candidate]),
+            hold_windows=int(self.candidates.hold_windows[candidate]),
+            prior_per_day=self.prior_per_day,
+            fitted_on=self.fitted_on,
+        )
+
+
+def try_on(windows: AlarmWindows, sequences: LabelSequences, prior_per_day: float | None) -> Trial:
+    """Try every candidate on the windows of validation.
+
+    Parameters
+    ----------
+    windows : of validation; nothing of the test side enters.
+    sequences : of the training labels.
+    prior_per_day : as in ``transition_matrix``.
+    """
+    model = phase_filter(sequences, prior_per_day)
+    candidates = Candidates.grid()
+    stands = standing(
+        infected_probability(
+            filter_sequences(model, windows.proba, windows.present, windows.lengths)
+        ),
+        windows.present,
+        windows.lengths,
+        threshold=candidates.threshold,
+        release=candidates.release,
+        hold_windows=candidates.hold_windows,
+    )
+    fitted_on = {
+        "thresholds": "val",
+        "transitions": "train",
+        "val_digest": windows.digest,
+        "train_digest": sequences.digest,
+    }
+    return Trial(model, prior_per_day, candidates, outcomes(windows, stands), fitted_on)

@@ -1,0 +1,198 @@
+"""What the phases are worth as an alarm: how soon, how often for nothing, and how far to trust it.
+
+Thresholds come from validation; the test side is only judged.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from cis490_pipeline.alarm.alarm import AlarmSettings, infected_probability, standing
+from cis490_pipeline.alarm.forward_filter import Floats, filter_sequences
+from cis490_pipeline.domain import PHASES, Side
+from cis490_pipeline.evaluation.confusion import episode_confusions
+from cis490_pipeline.evaluation.detection.fit import (
+    ALLOWED_PER_DAY,
+    PRIOR_PER_DAY,
+    LabelSequences,
+    Trial,
+    try_on,
+)
+from cis490_pipeline.evaluation.detection.outcomes import Outcomes, outcomes
+from cis490_pipeline.evaluation.detection.tables import (
+    by_elapsed,
+    by_profile,
+    episode_shares,
+    false_alarms,
+    predictive_values,
+    time_to_detection,
+)
+from cis490_pipeline.evaluation.detection.windows import AlarmWindows, alarm_windows
+from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, episode_interval
+from cis490_pipeline.evaluation.uncertainty.rates import FEWEST_EVENTS
+
+RATES_PER_DAY: Final = (0.1, 1.0, 10.0)
+
+_CONSTANT: Final = "the same filter told nothing: what its transitions alone give"
+_ABLATIONS: Final = (
+    ("learnt_prior", None, False, "leaving clean as often as in training"),
+    ("constant_emissions", PRIOR_PER_DAY, True, _CONSTANT),
+    ("constant_emissions_learnt_prior", None, True, f"{_CONSTANT}, with the learnt prior: a clock"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class AlarmInputs:
+    """What an alarm needs beside the predictions.
+
+    Attributes
+    ----------
+    sequences : of the training windows.
+    truth : labels of every predicted episode, as ``alarm_windows`` wants them.
+    """
+
+    sequences: LabelSequences
+    truth: pl.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """One alarm on the test side."""
+
+    states: Floats
+    on_test: Outcomes
+
+
+def detection_report(
+    frame: pl.DataFrame, inputs: AlarmInputs, *, seed: int, n_resamples: int = N_RESAMPLES
+) -> dict[str, Any]:
+    """Fit an alarm on validation and judge it on test.
+
+    Parameters
+    ----------
+    frame : rows of ``PREDICTION_SCHEMA``, val and test: the windows that may be scored. The filter
+        starts at an episode's first one, with the device known to be clean.
+    inputs : training sequences, and the labels.
+    seed, n_resamples : of the filtered macro F1's interval.
+
+    Returns
+    -------
+    JSON values only; what is undefined is null and says why. ``alarm.settings`` is what
+    ``AlarmSettings.from_dict`` reads.
+
+    Raises
+    ------
+    EvaluationError
+        If the labels of an episode are missing.
+    """
+    val, test = (
+        alarm_windows(frame.filter(pl.col("split") == side), inputs.truth)
+        for side in (Side.VAL, Side.TEST)
+    )
+    trial = try_on(val, inputs.sequences, PRIOR_PER_DAY)
+    chosen = trial.best()
+    settings = trial.settings(chosen)
+    judged = _judge(test, settings)
+    return {
+        "alarm": _alarm(trial, chosen),
+        "time_to_detection": time_to_detection(judged.on_test),
+        "by_profile": by_profile(judged.on_test, test),
+        "false_alarms": false_alarms(judged.on_test),
+        "armed_alarms": int(judged.on_test.n_armed[0]),
+        "at_rates": [_at_rate(trial, test, rate) for rate in RATES_PER_DAY],
+        "ppv": predictive_values(judged.on_test),
+        "episodes": episode_shares(judged.on_test, test),
+        "by_elapsed": by_elapsed(judged.on_test, test),
+        "filtered": _filtered(judged.states, test, seed, n_resamples),
+        "ablations": [_ablation(val, test, inputs.sequences, *row) for row in _ABLATIONS],
+    }
+
+
+def _judge(windows: AlarmWindows, settings: AlarmSettings) -> _Judged:
+    states = filter_sequences(settings.filter, windows.proba, windows.present, windows.lengths)
+    stands = standing(
+        infected_probability(states),
+        windows.present,
+        windows.lengths,
+        threshold=settings.threshold,
+        release=settings.release,
+        hold_windows=settings.hold_windows,
+    )
+    return _Judged(states, outcomes(windows, stands))
+
+
+def _alarm(trial: Trial, chosen: int) -> dict[str, Any]:
+    settings, on_val = trial.settings(chosen), trial.on_val
+    return {
+        "threshold": settings.threshold,
+        "release": settings.release,
+        "hold_windows": settings.hold_windows,
+        "prior_per_day": settings.prior_per_day,
+        "fitted_on": "val",
+        "rule": f"most infections found with at most {ALLOWED_PER_DAY:g} false alarms a clean "
+        "device-day of val; of equals the one nearest to even odds",
+        "val": {
+            "n_infected": int(on_val.infected.sum()),
+            "n_detected": int(on_val.detected[chosen].sum()),
+            "n_false_alarms": int(on_val.n_false[chosen]),
+            "device_days": on_val.clean_days,
+        },
+        "settings": settings.to_dict(),
+    }
+
+
+def _at_rate(trial: Trial, test: AlarmWindows, rate: float) -> dict[str, Any]:
+    wanted, found = FEWEST_EVENTS / rate, trial.on_val.clean_days
+    entry = {"per_day": rate, "threshold": None, "share_detected": None, "median_s": None}
+    if found < wanted:
+        why = f"n/a: {found:.4f} clean device-days of val, {wanted:g} are needed to set this rate"
+        return {**entry, "share_low": None, "share_high": None, "why": why}
+    chosen = trial.best(rate)
+    if trial.on_val.n_false[chosen] > rate * found:
+        why = "n/a: on val every threshold raises more false alarms"
+        return {**entry, "share_low": None, "share_high": None, "why": why}
+    settings = trial.settings(chosen)
+    times = time_to_detection(_judge(test, settings).on_test)
+    kept = ("share_detected", "share_low", "share_high", "median_s", "why")
+    return {**entry, "threshold": settings.threshold, **{name: times[name] for name in kept}}
+
+
+def _filtered(states: Floats, windows: AlarmWindows, seed: int, n_resamples: int) -> dict[str, Any]:
+    there = windows.present
+    matrices = episode_confusions(
+        windows.y_true[there],
+        states[there].argmax(axis=1),
+        np.array(windows.episode_ids)[windows.episode[there]],
+        len(PHASES),
+    )
+    interval = episode_interval(matrices.counts, seed=seed, n_resamples=n_resamples)
+    return {**interval.to_dict(), "what": "the filter's likeliest phase of each window"}
+
+
+def _ablation(
+    val: AlarmWindows,
+    test: AlarmWindows,
+    sequences: LabelSequences,
+    name: str,
+    prior_per_day: float | None,
+    constant: bool,
+    what: str,
+) -> dict[str, Any]:
+    if constant:
+        val, test = (side.told_nothing(sequences.class_prior) for side in (val, test))
+    trial = try_on(val, sequences, prior_per_day)
+    settings = trial.settings(trial.best())
+    on_test = _judge(test, settings).on_test
+    times = time_to_detection(on_test)
+    return {
+        "name": name,
+        "what": what,
+        "threshold": settings.threshold,
+        "release": settings.release,
+        "hold_windows": settings.hold_windows,
+        "fitted_on": "val",
+        "time_to_detection": {key: value for key, value in times.items() if key != "curve"},
+        "false_alarms": false_alarms(on_test),
+    }

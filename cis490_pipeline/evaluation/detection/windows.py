@@ -1,0 +1,184 @@
+"""Windows of a side as an alarm meets them: in order, gaps included, with the truth beside them."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.alarm.alarm import ALARM_PHASES
+from cis490_pipeline.alarm.forward_filter import Bools, Floats, Ints
+from cis490_pipeline.domain import NS_PER_S, PHASES, Phase
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.predictions import probabilities, true_classes
+from cis490_pipeline.features.windows import STRIDE_S
+
+TRUTH_COLUMNS: Final = ("episode_id", "label_t_wall_ns", "label_phase")
+
+_CLASS: Final = {str(phase): k for k, phase in enumerate(PHASES)}
+_STRIDE_NS: Final = round(STRIDE_S * NS_PER_S)
+_K: Final = len(PHASES)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AlarmWindows:
+    """Windows of E episodes, one episode after the other; a missing window has a row of its own.
+
+    Attributes
+    ----------
+    proba : (n, K) the classifier's probabilities; uniform where the window is missing.
+    present : (n,) False where the window is missing.
+    lengths : (E,) rows of each episode.
+    end_s : (n,) end of each window, s since the episode's first label.
+    phase_at_end : (n,) true class at the end of the window: when the alarm speaks.
+    y_true : (n,) true class at the window's centre; −1 where it is missing.
+    onset_s : (E,) when the infection began (first label of ``ALARM_PHASES``), s since the first
+        label; NaN in an episode without one.
+    clean_only : (E,) no label but ``clean``.
+    episode_ids, profiles : (E,) names; a clean-only run has no profile.
+    """
+
+    proba: Floats
+    present: Bools
+    lengths: Ints
+    end_s: Floats
+    phase_at_end: Ints
+    y_true: Ints
+    onset_s: Floats
+    clean_only: Bools
+    episode_ids: tuple[str, ...]
+    profiles: tuple[str | None, ...]
+
+    def __len__(self) -> int:
+        """Return the number of episodes."""
+        return len(self.lengths)
+
+    @cached_property
+    def starts(self) -> Ints:
+        """(E,) first row of each episode."""
+        starts: Ints = np.cumsum(self.lengths) - self.lengths
+        return starts
+
+    @cached_property
+    def episode(self) -> Ints:
+        """(n,) number of each row's episode."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
+
+    def told_nothing(self, class_prior: Floats) -> "AlarmWindows":
+        """Return the same windows with the class prior for all that was predicted."""
+        return replace(self, proba=np.tile(class_prior, (self.present.size, 1)))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything an alarm may be fitted on."""
+        total = hashlib.sha256("\n".join(self.episode_ids).encode())
+        for values in (self.proba, self.end_s, self.onset_s):
+            total.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+        for counts in (self.present, self.lengths, self.phase_at_end, self.clean_only):
+            total.update(np.ascontiguousarray(counts, dtype="<i8").tobytes())
+        return total.hexdigest()
+
+
+def alarm_windows(frame: pl.DataFrame, truth: pl.DataFrame) -> AlarmWindows:
+    """Put the windows of one side in order, fill their gaps, and look up the true phases.
+
+    Parameters
+    ----------
+    frame : rows of ``PREDICTION_SCHEMA``, of one side.
+    truth : one row per episode: ``episode_id``, ``label_t_wall_ns`` and ``label_phase`` (lists: the
+        phase from each time to the next).
+
+    Returns
+    -------
+    Episodes in the order of their ids.
+
+    Raises
+    ------
+    EvaluationError
+        If the labels of an episode are missing.
+    """
+    missing = [name for name in TRUTH_COLUMNS if name not in truth.columns]
+    if missing:
+        raise EvaluationError(f"the labels lack the columns {missing}, got {truth.columns}")
+    labels = {
+        episode_id: (np.array(t_ns, dtype=np.int64), phases)
+        for episode_id, t_ns, phases in truth.select(TRUTH_COLUMNS).iter_rows()
+    }
+    frame = frame.sort("episode_id", "window_idx")
+    unknown = sorted(set(frame["episode_id"]) - set(labels))
+    if unknown:
+        raise EvaluationError(
+            f"no labels of {len(unknown)} episodes that were predicted: {', '.join(unknown[:5])}; "
+            "build the grids again"
+        )
+    keys = frame.select("episode_id", "window_idx", "t_end_wall_ns", "profile")
+    proba, y_true = probabilities(frame), true_classes(frame)
+    parts, first = [], 0
+    for episode in keys.partition_by("episode_id", maintain_order=True):
+        rows = slice(first, first + episode.height)
+        first += episode.height
+        parts.append(
+            _episode(episode, proba[rows], y_true[rows], *labels[episode["episode_id"][0]])
+        )
+    return _joined(parts)
+
+
+def _episode(
+    keys: pl.DataFrame,
+    proba: Floats,
+    y_true: Ints,
+    label_t_ns: Ints,
+    label_phases: Sequence[str],
+) -> dict[str, Any]:
+    index = keys["window_idx"].to_numpy()
+    place = index - index[0]
+    n_rows = int(place[-1]) + 1
+    end_ns = keys["t_end_wall_ns"][0] + np.arange(n_rows, dtype=np.int64) * _STRIDE_NS
+    end_ns[place] = keys["t_end_wall_ns"].to_numpy()
+    classes = np.array([_CLASS[phase] for phase in label_phases], dtype=np.int64)
+    began = [t for t, phase in zip(label_t_ns, label_phases, strict=True) if phase in ALARM_PHASES]
+    filled = np.full((n_rows, _K), 1 / _K)
+    filled[place] = proba
+    present = np.zeros(n_rows, dtype=np.bool_)
+    present[place] = True
+    true = np.full(n_rows, -1, dtype=np.int64)
+    true[place] = y_true
+    return {
+        "proba": filled,
+        "present": present,
+        "lengths": n_rows,
+        "end_s": (end_ns - label_t_ns[0]) / NS_PER_S,
+        "phase_at_end": classes[np.searchsorted(label_t_ns, end_ns, side="right") - 1],
+        "y_true": true,
+        "onset_s": (began[0] - label_t_ns[0]) / NS_PER_S if began else np.nan,
+        "clean_only": set(label_phases) == {Phase.CLEAN},
+        "episode_ids": keys["episode_id"][0],
+        "profiles": keys["profile"][0],
+    }
+
+
+def _joined(parts: Sequence[Mapping[str, Any]]) -> AlarmWindows:
+    def rows(name: str, dtype: npt.DTypeLike, *shape: int) -> npt.NDArray[Any]:
+        empty = np.zeros((0, *shape), dtype=dtype)
+        joined: npt.NDArray[Any] = np.concatenate([empty, *(part[name] for part in parts)])
+        return joined.astype(dtype)
+
+    def each(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        return np.array([part[name] for part in parts], dtype=dtype)
+
+    return AlarmWindows(
+        proba=rows("proba", np.float64, _K),
+        present=rows("present", np.bool_),
+        lengths=each("lengths", np.int64),
+        end_s=rows("end_s", np.float64),
+        phase_at_end=rows("phase_at_end", np.int64),
+        y_true=rows("y_true", np.int64),
+        onset_s=each("onset_s", np.float64),
+        clean_only=each("clean_only", np.bool_),
+        episode_ids=tuple(part["episode_ids"] for part in parts),
+        profiles=tuple(part["profiles"] for part in parts),
+    )

@@ -1,0 +1,1 @@
+"""What scores are worth beyond the test side: time decay, novelty, corrupted inputs."""

@@ -1,0 +1,107 @@
+"""How a score holds up over time after training."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.confusion import Counts, macro_f1_over, seen_classes
+from cis490_pipeline.evaluation.uncertainty.intervals import (
+    episode_interval,
+    finite_or_none,
+    interval_of,
+)
+from cis490_pipeline.evaluation.uncertainty.resampling import resample_weights
+
+N_RESAMPLES: Final = 2000
+
+Floats = npt.NDArray[np.float64]
+
+
+def area_under_time(scores: npt.ArrayLike) -> Floats:
+    """Area under a score over equal slots of time, by trapezoids, divided by the time: 0…1.
+
+    Parameters
+    ----------
+    scores : (..., N) score of each slot in order, N ≥ 2.
+
+    Returns
+    -------
+    (...).
+
+    Raises
+    ------
+    EvaluationError
+        For a single slot.
+
+    Notes
+    -----
+    AUT(f, N) = 1 / (N − 1) · Σ (f(k + 1) + f(k)) / 2; Pendlebury et al., 2019, "TESSERACT:
+    Eliminating Experimental Bias in Malware Classification across Space and Time".
+
+    Examples
+    --------
+    >>> float(area_under_time([1.0, 0.5, 0.0]))
+    0.5
+    """
+    f = np.asarray(scores, dtype=np.float64)
+    if f.shape[-1] < 2:
+        raise EvaluationError(f"an area over time needs two slots, got {f.shape[-1]}")
+    area: Floats = ((f[..., 1:] + f[..., :-1]) / 2).mean(axis=-1)
+    return area
+
+
+def decay(
+    slots: Sequence[Counts], *, seed: int, n_resamples: int = N_RESAMPLES, level: float = 0.95
+) -> dict[str, Any]:
+    """Macro F1 of each slot and the area under it, with intervals by episode.
+
+    Parameters
+    ----------
+    slots : of each slot in order (E, K, K) confusion matrices by episode, E ≥ 1.
+    seed : of the draws.
+    n_resamples : B of the area; episodes are drawn within their slot.
+    level : 0 to 1.
+
+    Returns
+    -------
+    ``slots`` (one interval each), ``aut``, ``ci_low``, ``ci_high``, ``ci_method``, ``n_episodes``,
+    ``n_windows`` and ``why`` where something is null.
+    """
+    rows = [episode_interval(matrices, seed=seed, level=level).to_dict() for matrices in slots]
+    counted = {name: sum(row[name] for row in rows) for name in ("n_episodes", "n_windows")}
+    found: dict[str, Any] = {"slots": rows, "aut": None, "ci_low": None, "ci_high": None}
+    found |= {"ci_level": level, "ci_method": None, **counted}
+    scores = [row["macro_f1"] for row in rows]
+    if len(rows) < 2 or None in scores:
+        return {**found, "why": "an area over time needs two slots, each with a scored window"}
+    estimate = float(area_under_time(scores))
+    fewest = min(row["n_episodes"] for row in rows)
+    if fewest < 2:
+        return {**found, "aut": estimate, "why": "an interval needs two episodes in each slot"}
+    rng = np.random.default_rng(seed)
+    drawn = [_scores(matrices, rng, n_resamples) for matrices in slots]
+    resamples = area_under_time(np.stack(drawn, axis=-1))
+    method, low, high = interval_of(resamples, estimate, counted["n_episodes"], level)
+    ends = {"ci_low": max(0.0, low), "ci_high": min(1.0, high)}
+    return {
+        **found,
+        "aut": estimate,
+        **{name: finite_or_none(value) for name, value in ends.items()},
+        "ci_method": method,
+        "why": None if math.isfinite(low) else "the resamples have no spread",
+    }
+
+
+def _scores(matrices: Counts, rng: np.random.Generator, n_resamples: int) -> Floats:
+    n_episodes, n_classes = matrices.shape[:2]
+    labels = seen_classes(matrices.sum(axis=0))
+    flat = matrices.reshape(n_episodes, -1).astype(np.float64)
+    parts = [
+        macro_f1_over((weights @ flat).reshape(-1, n_classes, n_classes), labels)
+        for weights in resample_weights(rng, n_episodes, n_resamples)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,1 @@
+"""Metrics of predicted phases: segments, calibration error, ranking, selective risk."""

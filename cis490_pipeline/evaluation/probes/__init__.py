@@ -1,0 +1,1 @@
+"""Probes: how far trivial predictors and shortcuts get on the same windows."""

@@ -1,0 +1,138 @@
+"""How well the device can be told from its features: what a model could learn instead of phases."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.uncertainty.intervals import (
+    N_RESAMPLES,
+    finite_or_none,
+    interval_of,
+)
+from cis490_pipeline.evaluation.uncertainty.resampling import resample_weights
+
+N_FOLDS: Final = 5
+_N_TREES = 100
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """How often the host was told right, by windows; NaN where the episodes allow no interval."""
+
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    balanced_accuracy: float
+    balanced_low: float
+    balanced_high: float
+    ci_method: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a leaderboard carries it; what is undefined is null."""
+        said = {k: finite_or_none(v) for k, v in vars(self).items() if k != "ci_method"}
+        return {**said, "ci_method": self.ci_method}
+
+
+def told_hosts(
+    X: Array, hosts: npt.NDArray[np.str_], episodes: npt.NDArray[np.str_], *, seed: int
+) -> npt.NDArray[np.bool_]:
+    """Tell each window's host by trees that never saw its episode.
+
+    Parameters
+    ----------
+    X : (n_windows, n_columns); NaN is unknown.
+    hosts, episodes : (n_windows,) names.
+    seed : of the folds and of the trees.
+
+    Returns
+    -------
+    (n_windows,) whether the host was told right, in cross-validation by episode over 5 folds (fewer
+    where there are fewer episodes), hosts spread over the folds.
+
+    Raises
+    ------
+    EvaluationError
+        If there are fewer than two hosts or two episodes, or the lengths differ.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    n_episodes, n_hosts = len(set(episodes)), len(set(hosts))
+    if not len(X) == len(hosts) == len(episodes) or n_hosts < 2 or n_episodes < 2:
+        raise EvaluationError(
+            f"telling hosts takes two hosts and two episodes, got {n_hosts} and {n_episodes} "
+            f"({len(X)} windows, {len(hosts)} hosts, {len(episodes)} episodes)"
+        )
+    right = np.zeros(len(X), dtype=np.bool_)
+    folds = StratifiedGroupKFold(min(N_FOLDS, n_episodes), shuffle=True, random_state=seed)
+    for seen, unseen in folds.split(X, hosts, episodes):
+        trees = ExtraTreesClassifier(
+            n_estimators=_N_TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed
+        ).fit(X[seen], hosts[seen])
+        right[unseen] = trees.predict(X[unseen]) == hosts[unseen]
+    return right
+
+
+def score_hosts(
+    right: npt.NDArray[np.bool_],
+    hosts: npt.NDArray[np.str_],
+    episodes: npt.NDArray[np.str_],
+    *,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
+    level: float = 0.95,
+) -> Told:
+    """Accuracy, and mean recall over hosts, with intervals that resample episodes.
+
+    Parameters
+    ----------
+    right : (n_windows,) what ``told_hosts`` gave.
+    hosts, episodes : (n_windows,) names.
+    seed : of the draws.
+    n_resamples : of the intervals.
+    level : of the intervals.
+    """
+    ids, first, number = np.unique(episodes, return_index=True, return_inverse=True)
+    names, host_of_window = np.unique(hosts, return_inverse=True)
+    by_host = np.eye(names.size)[host_of_window[first]]
+    n = np.bincount(number, minlength=ids.size).astype(np.float64)
+    n_right = np.bincount(number, weights=right, minlength=ids.size)
+
+    def scores(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(b, E) draws -> (b, 2) accuracy and balanced accuracy over the hosts that were drawn."""
+        of_host, right_of_host = (
+            weights @ (by_host * n[:, None]),
+            weights @ (by_host * n_right[:, None]),
+        )
+        drawn = of_host > 0
+        recall = np.divide(right_of_host, of_host, out=np.zeros_like(of_host), where=drawn)
+        accuracy = (weights @ n_right) / (weights @ n)
+        return np.stack([accuracy, recall.sum(axis=1) / drawn.sum(axis=1)], axis=1)
+
+    point = scores(np.ones((1, ids.size)))[0]
+    rng = np.random.default_rng(seed)
+    resamples = np.concatenate([scores(w) for w in resample_weights(rng, ids.size, n_resamples)])
+    ends = [interval_of(resamples[:, i], point[i], ids.size, level) for i in (0, 1)]
+    (method, low, high), (_, balanced_low, balanced_high) = ends
+    return Told(
+        accuracy=float(point[0]),
+        accuracy_low=max(0.0, low),
+        accuracy_high=min(1.0, high),
+        balanced_accuracy=float(point[1]),
+        balanced_low=max(0.0, balanced_low),
+        balanced_high=min(1.0, balanced_high),
+        ci_method=method,
+    )
+
+
+def largest_host(hosts: Sequence[str] | npt.NDArray[np.str_]) -> dict[str, Any]:
+    """Name the host with the most windows and its share: what always guessing it would score."""
+    names, counts = np.unique(np.asarray(hosts), return_counts=True)
+    most = int(counts.argmax())
+    return {"host_id": str(names[most]), "share": float(counts[most] / counts.sum())}

@@ -1,0 +1,1 @@
+"""Intervals and tests: bootstrap by episode, paired differences, rates, survival, seeds."""

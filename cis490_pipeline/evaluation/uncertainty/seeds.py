@@ -1,0 +1,49 @@
+"""What the seed of a training alone does to a score: one model trained several times."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy
+
+from cis490_pipeline.evaluation.uncertainty.intervals import finite_or_none
+
+
+def seed_summary(reports: Sequence[Mapping[str, Any]], *, level: float = 0.95) -> dict[str, Any]:
+    """Mean macro F1 over the seeds of one model, with its interval.
+
+    Parameters
+    ----------
+    reports : what ``evaluate`` gave for each seed, all of one model and split.
+    level : share of repetitions that should cover the mean over all seeds.
+
+    Returns
+    -------
+    JSON values: ``seeds``, each one's ``macro_f1``, their ``mean``, ``sd``, and the t interval
+    mean ± t(k − 1) SD / √k. One seed has neither spread nor interval.
+
+    Notes
+    -----
+    The test episodes are the same for every seed: this interval says what another seed would
+    change, the reports' own intervals say what other episodes would.
+    """
+    scores = [report["macro_f1"] for report in reports]
+    known = np.array([score for score in scores if score is not None], dtype=np.float64)
+    mean = float(known.mean()) if known.size else math.nan
+    sd = float(known.std(ddof=1)) if known.size > 1 else math.nan
+    reach = math.nan
+    if known.size > 1:
+        quantile = float(scipy.stats.t.ppf((1 + level) / 2, known.size - 1))
+        reach = quantile * sd / math.sqrt(known.size)
+    return {
+        "n_seeds": len(scores),
+        "seeds": [report["seed"] for report in reports],
+        "macro_f1": scores,
+        "mean": finite_or_none(mean),
+        "sd": finite_or_none(sd),
+        "ci_low": finite_or_none(mean - reach),
+        "ci_high": finite_or_none(mean + reach),
+        "ci_level": level,
+        "ci_method": "t over seeds" if known.size > 1 else "none: needs two seeds",
+    }

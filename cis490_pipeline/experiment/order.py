@@ -1,0 +1,41 @@
+"""The order of all stages: what the asset graph and the command line both walk.
+
+What needs no model (verdicts, grids, datasets) is ordered where it is defined, so that a device
+without torch can make it.
+"""
+
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.domain.catalogue import MODELS
+from cis490_pipeline.experiment.leaderboard import Leaderboard
+from cis490_pipeline.experiment.pipeline.corpus import corpus_stages
+from cis490_pipeline.experiment.pipeline.dataset import dataset_stages
+from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
+from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
+from cis490_pipeline.experiment.stages.stage import Stage
+from cis490_pipeline.experiment.stages.workspace import Workspace
+
+__all__ = ["corpus_stages", "dataset_stages", "further_stages", "recipe_stages"]
+
+
+def recipe_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
+    """Return everything of one recipe, in order: data, twelve models, their reports, the board."""
+    return (
+        *dataset_stages(workspace, recipe),
+        *(TrainedCheckpoint(workspace, recipe, *model) for model in MODELS),
+        *(EvaluationReport(workspace, recipe, *model) for model in MODELS),
+        Leaderboard(workspace, recipe),
+    )
+
+
+def further_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
+    """Return checkpoints and reports of the further seeds that models of a recipe have, in order.
+
+    They are made by the command line alone (``--seeds``) and are no assets.
+    """
+    models = [TrainedCheckpoint(workspace, recipe, *model) for model in MODELS]
+    return tuple(
+        kind(workspace, recipe, model.architecture, model.variant, seed=seed)
+        for model in models
+        for seed in model.further_seeds()
+        for kind in (TrainedCheckpoint, EvaluationReport)
+    )

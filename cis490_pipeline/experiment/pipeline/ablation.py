@@ -1,0 +1,218 @@
+"""What each way of calibration is worth, with one architecture and identical windows."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import polars as pl
+
+from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
+from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.evaluation.predictions import matrices_of, prediction_frame
+from cis490_pipeline.evaluation.report import EVALUATION_VERSION
+from cis490_pipeline.evaluation.uncertainty.intervals import episode_interval
+from cis490_pipeline.evaluation.uncertainty.paired import compare, require_identical_windows
+from cis490_pipeline.experiment.pipeline.calibration import HostRecords, host_records
+from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, RecipeStage, ValidationIndex
+from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.stages.stage import Made, Stage
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
+from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
+from cis490_pipeline.features.calibration.segments import scattered
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, window_keys
+from cis490_pipeline.features.schema import feature_schema
+from cis490_pipeline.storage.files import digest, write_json
+
+ABLATION_VERSION: Final = "1"
+"""Raised when its rows are computed in another way."""
+
+ARCHITECTURE: Final = Architecture.GBT
+VARIANT: Final = Variant.REALISTIC
+"""Fixed, because eleven of them are trained: the one that trains in a second or two."""
+
+TREATMENTS: Final = (GaugeTreatment.RECORDED, GaugeTreatment.CENTRED, GaugeTreatment.DROPPED)
+ROUNDS: Final[Mapping[str, Any]] = {"eta": 0.15, "max_rounds": 300, "patience_rounds": 20}
+"""Coarser steps than the models', alike for all settings: a third of the time."""
+MAX_TRAIN_EPISODES: Final = 2000
+"""A lab's store holds 76,660; eleven trainings on all of them would take longer than the models."""
+
+Setting = tuple[CalibrationMode, GaugeTreatment, Scaling]
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    *((mode, gauges, Scaling.TRAIN) for mode in CalibrationMode for gauges in TREATMENTS),
+    # What z scores alone has nothing of a device to divide by.
+    *(
+        (mode, GaugeTreatment.RECORDED, Scaling.DEVICE)
+        for mode in (CalibrationMode.EPISODE_BASELINE, CalibrationMode.HOST_BASELINE)
+    ),
+)
+
+_SIDES: Final = (Side.VAL, Side.TEST)
+
+Frames = Mapping[Setting, pl.DataFrame]
+
+
+class CalibrationAblation(RecipeStage):
+    """Every mode of calibration by every treatment of drifting gauges; made by the leaderboard."""
+
+    key = "model/ablation"
+
+    @property
+    def scope(self) -> str:
+        """A scope of its own: it is made while the recipe's lock is held."""
+        return f"{self.recipe}_ablation"
+
+    def above(self) -> tuple[Stage, ...]:
+        """Return the split and the summaries."""
+        recipe = self.recipe
+        return (ValidationIndex(self.workspace, recipe), FeatureShards(self.workspace, recipe))
+
+    def inputs(self) -> dict[str, str] | None:
+        """Return digests of data, split, features, code versions and settings."""
+        dataset = FeatureShards(self.workspace, self.recipe).record()
+        index = ValidationIndex(self.workspace, self.recipe).record()
+        if dataset is None or index is None:
+            return None
+        settings = self.workspace.settings
+        return {
+            "dataset": dataset.digest,
+            "split": index.digest,
+            "feature_schema": feature_schema("summary", VARIANT).hash,
+            "architecture": str(ARCHITECTURE_VERSIONS[ARCHITECTURE]),
+            "ablation": ABLATION_VERSION,
+            "evaluation": EVALUATION_VERSION,
+            "settings": digest(
+                {
+                    "seed": settings.seed,
+                    "threads": settings.threads,
+                    "used": [CALIBRATION, GAUGES, SCALING],
+                    "rounds": dict(ROUNDS),
+                }
+            ),
+        }
+
+    def make(self) -> Made:
+        """Train and score each setting; write ``ablation.json``."""
+        records = host_records(self.workspace, self.recipe)
+        only, why = self._common_windows(records)
+        frames: dict[Setting, pl.DataFrame] = {}
+        for done, setting in enumerate(SETTINGS):
+            self.workspace.progress("compare calibrations", done, len(SETTINGS))
+            if CalibrationMode.HOST_BASELINE not in setting or why is None:
+                frames[setting] = self._predictions(setting, records, only)
+        self.workspace.progress("compare calibrations", len(SETTINGS), len(SETTINGS))
+        require_identical_windows({", ".join(setting): frame for setting, frame in frames.items()})
+        rows = list(self._rows(frames, why))
+        result = {
+            "architecture": str(ARCHITECTURE),
+            "variant": str(VARIANT),
+            "split": str(self.recipe),
+            "seed": self.workspace.settings.seed,
+            "calibration_episodes": records.episodes if why is None else [],
+            "hosts_refused": dict(records.refused),
+            "hosts_suspect": sorted(h for h, r in records.found.items() if r.suspect),
+            "host_baseline_missing": why,
+            "rows": rows,
+        }
+        path = self.workspace.paths.ablation(self.recipe)
+        write_json(path, result)
+        numbers = {
+            f"val_{row['mode']}_{row['gauges']}_{row['scaling']}": row["val"]["macro_f1"]
+            for row in rows
+            if row["val"] is not None
+        }
+        return Made(digest(result), (path,), numbers)
+
+    def _common_windows(self, records: HostRecords) -> tuple[pl.Expr, str | None]:
+        """Return which windows all settings share, and why ``host_baseline`` is not among them.
+
+        Those of calibrated hosts, without the episodes they are calibrated by; where that leaves a
+        side empty or train without a phase, all windows, and no ``host_baseline``.
+        """
+        common = pl.col("host_id").is_in(sorted(records.found))
+        common &= ~pl.col("episode_id").is_in(records.episodes)
+        folder = FeatureShards(self.workspace, self.recipe).folder
+        keys = {side: window_keys(folder, "summary", side) for side in (Side.TRAIN, *_SIDES)}
+        left = {side: frame.filter(common) for side, frame in keys.items()}
+        empty = [str(side) for side, frame in left.items() if frame.is_empty()]
+        lost = sorted({str(phase) for phase in PHASES} - set(left[Side.TRAIN]["phase"]))
+        if not empty and not lost:
+            return common & self._drawn(left[Side.TRAIN]), None
+        what = f"no window on {', '.join(empty)}" if empty else f"no {', '.join(lost)} in train"
+        why = f"hosts with a sound clean-only episode leave {what}"
+        return self._drawn(keys[Side.TRAIN]), why
+
+    def _drawn(self, train: pl.DataFrame) -> pl.Expr:
+        """At most 2,000 episodes of train, by a fixed draw; the other sides whole."""
+        drawn = sorted(set(train["episode_id"]), key=scattered)[:MAX_TRAIN_EPISODES]
+        return (pl.col("split") != Side.TRAIN) | pl.col("episode_id").is_in(drawn)
+
+    def _predictions(self, setting: Setting, records: HostRecords, only: pl.Expr) -> pl.DataFrame:
+        from cis490_pipeline.models.registry import create
+
+        mode, gauges, scaling = setting
+        folder, settings = (
+            FeatureShards(self.workspace, self.recipe).folder,
+            self.workspace.settings,
+        )
+        calibrator = fit_calibrator(
+            folder,
+            "summary",
+            VARIANT,
+            mode,
+            gauges=gauges,
+            scaling=scaling,
+            records=records.found,
+            only=only,
+        )
+        train, val, test = (
+            load_windows(
+                folder, "summary", VARIANT, side, calibrator, records=records.found, only=only
+            )
+            for side in (Side.TRAIN, *_SIDES)
+        )
+        model = create(
+            ARCHITECTURE,
+            VARIANT,
+            seed=settings.seed,
+            config={**ROUNDS, "threads": settings.threads},
+        ).fit(train, val)
+        return pl.concat(
+            prediction_frame(
+                windows.frame.with_columns(windows.calibration_ids, windows.baseline_suspect),
+                model.predict_windows(windows),
+            )
+            for windows in (val, test)
+        )
+
+    def _rows(self, frames: Frames, why: str | None) -> Iterator[dict[str, Any]]:
+        """Score each setting on val and test, and set it against the one in use."""
+        seed = self.workspace.settings.seed
+        counts = {
+            setting: {
+                side: matrices_of(frame.filter(pl.col("split") == side)).counts for side in _SIDES
+            }
+            for setting, frame in frames.items()
+        }
+        used = counts[CALIBRATION, GAUGES, SCALING]
+        for setting in SETTINGS:
+            of = counts.get(setting)
+            mode, gauges, scaling = setting
+            row: dict[str, Any] = {
+                "model": model_name(ARCHITECTURE, VARIANT),
+                "mode": str(mode),
+                "gauges": str(gauges),
+                "scaling": str(scaling),
+                "in_use": setting == (CALIBRATION, GAUGES, SCALING),
+                "why_missing": why if of is None else None,
+            }
+            for side in _SIDES:
+                row[str(side)] = (
+                    episode_interval(of[side], seed=seed).to_dict() if of is not None else None
+                )
+            # The difference from the setting in use, on test; its p-value would be one of many.
+            row["against_used"] = None
+            if of is not None and not row["in_use"]:
+                pair = compare(of[Side.TEST], used[Side.TEST], seed=seed).to_dict()
+                row["against_used"] = {k: pair[k] for k in ("difference", "ci_low", "ci_high")}
+            yield row

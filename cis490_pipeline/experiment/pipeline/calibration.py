@@ -1,0 +1,210 @@
+"""Calibration of a host from its clean telemetry, and the check that this was clean."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import polars as pl
+
+from cis490_pipeline.domain import NS_PER_S, PHASES, Recipe, Side
+from cis490_pipeline.errors import CalibrationError
+from cis490_pipeline.experiment.pipeline.corpus import GridShards
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.baseline import span_statistics
+from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck, lacking
+from cis490_pipeline.features.calibration.record import (
+    CalibrationRecord,
+    Telemetry,
+    channel_baselines,
+)
+from cis490_pipeline.features.calibration.segments import stretches_of
+from cis490_pipeline.features.grids.store import GridStore
+from cis490_pipeline.features.resample import STEP_NS
+from cis490_pipeline.features.schema import grid_schema
+from cis490_pipeline.features.windows import BASELINE_S, BASELINE_STEPS
+from cis490_pipeline.storage.parquet import read_table
+
+_CLEAN: Final = str(PHASES[0])
+
+
+@dataclass(frozen=True)
+class HostRecords:
+    """Calibration records of many hosts.
+
+    Attributes
+    ----------
+    found : by host.
+    refused : hosts that have none, each with the reason.
+    """
+
+    found: Mapping[str, CalibrationRecord]
+    refused: Mapping[str, str]
+
+    @property
+    def episodes(self) -> list[str]:
+        """Episodes with the role ``calibration``: never trained on and never scored."""
+        return sorted(part.episode_id for r in self.found.values() for part in r.telemetry)
+
+
+def fitted_check(workspace: Workspace, recipe: Recipe) -> tuple[CleanlinessCheck | None, str]:
+    """Fit the cleanliness check on a recipe's train side.
+
+    Returns
+    -------
+    The check, and in words what it was fitted on; or None, and in words what is lacking.
+    """
+    index = read_table(workspace.paths.validation_index(recipe))
+    train = index.filter(pl.col("side") == Side.TRAIN)["episode_id"].to_list()
+    stretches = stretches_of(GridStore(GridShards(workspace).folder), train)
+    why = lacking(stretches)
+    if why is not None:
+        return None, f"no cleanliness check: {why}"
+    check = CleanlinessCheck.fit(stretches)
+    n_hosts = len(set(stretches.hosts))
+    return check, (
+        f"{check.references.size} clean baselines and {int(stretches.infected.sum())} infected "
+        f"stretches of {n_hosts} host{'s' if n_hosts > 1 else ''}"
+    )
+
+
+def host_records(workspace: Workspace, recipe: Recipe) -> HostRecords:
+    """Make the records of all hosts of a recipe that have a sound clean-only episode.
+
+    What is suspect is taken, and says so.
+    """
+    check, said = fitted_check(workspace, recipe)
+    index = read_table(workspace.paths.validation_index(recipe))
+    grids = GridStore(GridShards(workspace).folder)
+    found, refused = {}, {}
+    for host in sorted(index["host_id"].unique()):
+        try:
+            found[host] = _record(
+                index, grids, host, None, None, check, accept_unclean=True, unchecked=said
+            )
+        except CalibrationError as why:
+            refused[host] = str(why)
+    return HostRecords(found, refused)
+
+
+def calibrate_host(
+    workspace: Workspace,
+    recipe: Recipe,
+    host: str,
+    *,
+    episode_id: str | None = None,
+    first_s: float | None = None,
+    accept_unclean: bool = False,
+) -> CalibrationRecord:
+    """Make the calibration record of a host.
+
+    Parameters
+    ----------
+    recipe : on whose train side the cleanliness check is fitted.
+    host : its name in the store.
+    episode_id : the episode to take; by default the host's earliest sound clean-only one.
+    first_s : seconds of it, from its start; by default all of a clean-only episode, and the first
+        15 s of any other. All is better: the quartiles of 15 s move with each benign burst.
+    accept_unclean : whether a person takes the record though it is not found clean.
+
+    Raises
+    ------
+    CalibrationError
+        If the host has no such episode, or it is too short. An unclean baseline is not refused
+        here but says so: see ``CalibrationRecord.suspect``.
+    """
+    index = read_table(workspace.paths.validation_index(recipe))
+    grids = GridStore(GridShards(workspace).folder)
+    check, said = fitted_check(workspace, recipe)
+    return _record(
+        index,
+        grids,
+        host,
+        episode_id,
+        first_s,
+        check,
+        accept_unclean=accept_unclean,
+        unchecked=said,
+    )
+
+
+def _record(
+    index: pl.DataFrame,
+    grids: GridStore,
+    host: str,
+    episode_id: str | None,
+    first_s: float | None,
+    check: CleanlinessCheck | None,
+    *,
+    accept_unclean: bool,
+    unchecked: str,
+) -> CalibrationRecord:
+    chosen = _chosen(index, host, episode_id)
+    row = grids.frame.row(by_predicate=pl.col("episode_id") == chosen["episode_id"], named=True)
+    clean_only = chosen["profile"] is None
+    n_steps = _steps(host, row, clean_only, first_s)
+    grid = grids.grid(row["episode_id"])[:n_steps]
+    end_ns = row["t0_wall_ns"] + n_steps * STEP_NS
+    cleanliness = check.judge(grid) if check is not None else None
+    silent = "nothing of guest or netflow was recorded in it" if check is not None else None
+    labels = zip(row["label_t_wall_ns"], row["label_phase"], strict=True)
+    record = CalibrationRecord(
+        host_id=host,
+        telemetry=(
+            Telemetry(
+                episode_id=row["episode_id"],
+                content=row["sha256"],
+                start_ns=row["t0_wall_ns"],
+                end_ns=end_ns,
+            ),
+        ),
+        duration_s=n_steps * STEP_NS / NS_PER_S,
+        channels=channel_baselines(span_statistics(grid)),
+        cleanliness=cleanliness,
+        unchecked=(silent or unchecked) if cleanliness is None else None,
+        labelled_clean=all(phase == _CLEAN for t, phase in labels if t < end_ns),
+        accepted_unclean=False,
+        schema=grid_schema().to_dict(),
+    )
+    if record.suspect and accept_unclean:
+        return replace(record, accepted_unclean=True)
+    return record
+
+
+def _chosen(index: pl.DataFrame, host: str, episode_id: str | None) -> dict[str, Any]:
+    """Row of the episode to calibrate on."""
+    of_host = index.filter(pl.col("host_id") == host)
+    if of_host.is_empty():
+        known = ", ".join(sorted(index["host_id"].unique()))
+        raise CalibrationError(f"no usable episode of host {host!r}; there are {known}")
+    if episode_id is not None:
+        named = of_host.filter(pl.col("episode_id") == episode_id)
+        if named.is_empty():
+            raise CalibrationError(
+                f"{host} has no usable episode {episode_id!r}; see: cis490 validate"
+            )
+        return named.row(0, named=True)
+    sound = of_host.filter(
+        pl.col("profile").is_null() & pl.col("scorable") & pl.col("baseline_clean")
+    )
+    if sound.is_empty():
+        raise CalibrationError(
+            f"{host} has no sound clean-only episode among its {of_host.height} usable ones; "
+            "record one, or name an episode that begins clean: --episode ULID --first 15"
+        )
+    # As they were received: clocks of devices differ by hours.
+    return sound.sort("received_at_wall", "episode_id").row(0, named=True)
+
+
+def _steps(host: str, row: Mapping[str, Any], clean_only: bool, first_s: float | None) -> int:
+    """How many steps of an episode calibrate its host."""
+    available = row["n_steps"]
+    if first_s is None:
+        wanted = available if clean_only else BASELINE_STEPS
+    else:
+        wanted = round(first_s * NS_PER_S / STEP_NS)
+    if wanted < BASELINE_STEPS or wanted > available:
+        raise CalibrationError(
+            f"{host}/{row['episode_id']}: {wanted * STEP_NS / NS_PER_S:g} s asked for, wanted "
+            f"{BASELINE_S:g} to {available * STEP_NS / NS_PER_S:g} s, which it has"
+        )
+    return int(wanted)

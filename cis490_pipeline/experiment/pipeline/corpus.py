@@ -1,0 +1,184 @@
+"""Stages that no recipe changes: the verdict of every episode, and the grids of the usable ones."""
+
+import os
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from cis490_pipeline.experiment.stages.record import Record
+from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.grids.build import build_grids
+from cis490_pipeline.features.grids.store import INDEX_FILE, MANIFEST_FILE
+from cis490_pipeline.features.schema import grid_schema
+from cis490_pipeline.storage.files import file_sha256, read_object
+from cis490_pipeline.storage.parquet import read_table, write_parquet
+from cis490_pipeline.store.receiver_index import LeftOut
+from cis490_pipeline.store.verdicts.eligibility import usable_expr
+from cis490_pipeline.store.verdicts.sweep import SweepResult, sweep, sweep_digest, verdict_counts
+from cis490_pipeline.store.verdicts.validate import RULES_VERSION
+
+_MAX_NAMED: Final = 50
+"""Index rows, and entries of the store, that are named when they are left out."""
+
+
+class ValidationSweep(Stage):
+    """``corpus/validation_sweep``: one row per shipped episode with its verdict."""
+
+    key = "corpus/validation_sweep"
+
+    def inputs(self) -> dict[str, str]:
+        """Return what the store holds now, by name, size and time; no archive is read."""
+        return {
+            "rules": RULES_VERSION,
+            "store": self.workspace.store.name,
+            "listing": self.workspace.store.listing_digest(),
+        }
+
+    def unfinished(self) -> str | None:
+        """Episodes that could not be checked last time are tried again."""
+        record = self.record()
+        errored = int(record.numbers.get("episodes_errored", 0)) if record else 0
+        return f"{errored} episodes could not be checked last time" if errored else None
+
+    def make(self) -> Made:
+        """Read what is new, changed or judged by other rules; keep every other row."""
+        path = self.workspace.paths.validation
+        result = self.sweep(self.workspace.paths.validation_journal)
+        write_parquet(path, result.frame)
+        counts = verdict_counts(result.frame)
+        numbers = {f"episodes_{status}": n for status, n in counts["counts"].items()}
+        numbers |= {f"reason_{code}": n for code, n in counts["reasons"].items()}
+        numbers |= {
+            "episodes": result.frame.height,
+            "archives_read": result.n_read,
+            "archives_unchanged": result.n_reused,
+            "index_rows_skipped": result.skipped_index_rows.n,
+            "entries_left_out": result.left_out.n,
+            "left_out": "\n".join(_first(result.skipped_index_rows, result.left_out)),
+        }
+        return Made(sweep_digest(result.frame), (path,), numbers)
+
+    def recorded(self) -> None:
+        """Remove the journal: the verdicts are in the index now."""
+        self.workspace.paths.validation_journal.unlink(missing_ok=True)
+
+    def nothing_done(self, record: Record) -> Numbers:
+        """No archive was read, and each was found unchanged."""
+        known = record.numbers
+        counted = int(known["archives_read"]) + int(known["archives_unchanged"])
+        return {"archives_read": 0, "archives_unchanged": counted}
+
+    def covers_this_store(self) -> bool:
+        """Whether the last verdicts are on the store of these settings."""
+        record = self.record()
+        return record is not None and record.inputs["store"] == self.workspace.store.name
+
+    def sweep(self, journal: Path | None = None) -> SweepResult:
+        """Sweep the store, starting from the last verdicts on this same store.
+
+        Parameters
+        ----------
+        journal : where to note verdicts as they are made; without it nothing at all is written.
+        """
+        path = self.workspace.paths.validation
+        # Verdicts somebody edited, or half a file, are no verdicts to go on from.
+        sound = self.covers_this_store() and not self.altered()
+        previous = read_table(path) if sound else None
+        return sweep(
+            self.workspace.store,
+            previous,
+            self.workspace.compute,
+            self.workspace.reporter("validate episodes"),
+            journal=journal,
+            checked_at=_now(),
+        )
+
+
+def _first(*left_out: LeftOut) -> list[str]:
+    """Return the first things that were left out, with why."""
+    return [text for one in left_out for text in one.first[:_MAX_NAMED]]
+
+
+def _now() -> str:
+    """Return the time now, or the one that ``SOURCE_DATE_EPOCH`` (reproducible-builds.org) sets."""
+    told = os.environ.get("SOURCE_DATE_EPOCH", "")
+    now = datetime.fromtimestamp(int(told), UTC) if told.isdecimal() else datetime.now(UTC)
+    return now.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class GridShards(Stage):
+    """``corpus/grid_shards``: the time-major 10 Hz grid of every usable episode."""
+
+    key = "corpus/grid_shards"
+
+    def above(self) -> tuple[Stage, ...]:
+        """Return the verdicts."""
+        return (ValidationSweep(self.workspace),)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Folder of the shards under this code's grid schema."""
+        return self.workspace.paths.grids(grid_schema().hash)
+
+    def inputs(self) -> dict[str, str] | None:
+        """Return digests of the verdicts and of what a grid means."""
+        verdicts = ValidationSweep(self.workspace).record()
+        if verdicts is None:
+            return None
+        return {"validation": verdicts.digest, "grid_schema": grid_schema().hash}
+
+    def unfinished(self) -> str | None:
+        """Episodes that could not be gridded last time are tried again."""
+        record = self.record()
+        failed = int(record.numbers.get("episodes_failed", 0)) if record else 0
+        return f"{failed} episodes could not be gridded last time" if failed else None
+
+    def make(self) -> Made:
+        """Grid the usable episodes that have no grid yet."""
+        self._discard_damaged()
+        usable = read_table(self.workspace.paths.validation).filter(usable_expr())
+        result = build_grids(
+            self.workspace.store,
+            usable,
+            self.folder,
+            self.workspace.compute,
+            self.workspace.reporter("cut grids"),
+        )
+        # What the manifest names, not what lies there: a grown shard's older file may go any time.
+        names = (
+            *read_object(self.folder / MANIFEST_FILE, "shards")["shards"],
+            INDEX_FILE,
+            MANIFEST_FILE,
+        )
+        files = tuple(self.folder / name for name in names)
+        numbers: Numbers = {
+            "episodes": usable.height,
+            "episodes_failed": len(result.failed),
+            "failures": "; ".join(f"{ref}: {why}" for ref, why in sorted(result.failed.items())),
+            "steps": int(result.frame["n_steps"].sum()),
+            "bytes": sum(path.stat().st_size for path in files),
+        }
+        return Made(result.digest, files, numbers)
+
+    def _discard_damaged(self) -> None:
+        """Remove shards and an index that are not what was written, so that nothing builds on them.
+
+        A killed run leaves an index newer than the record: it counts if its manifest knows it.
+        """
+        for name in self.altered():
+            path = self.workspace.paths.root / name
+            if path.parent == self.folder and path.suffix == ".npy":
+                path.unlink(missing_ok=True)
+        index, manifest = self.folder / INDEX_FILE, self.folder / MANIFEST_FILE
+        if index.is_file() and (
+            not manifest.is_file()
+            or read_object(manifest).get("index_sha256") != file_sha256(index)
+        ):
+            index.unlink()
+
+
+def corpus_stages(workspace: Workspace) -> tuple[Stage, ...]:
+    """Return what all recipes share, in order."""
+    return (ValidationSweep(workspace), GridShards(workspace))

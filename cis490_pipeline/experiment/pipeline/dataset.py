@@ -1,0 +1,188 @@
+"""Stages of one recipe's data: which episode is on which side, and the windows cut from them."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from cis490_pipeline.domain import Recipe, Side, Variant
+from cis490_pipeline.domain.catalogue import InputKind
+from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
+from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.datasets.load import build_feature_dataset, build_tensor_dataset
+from cis490_pipeline.features.grids.store import GridStore
+from cis490_pipeline.features.schema import feature_schema
+from cis490_pipeline.splits.persist import load_or_make, load_split
+from cis490_pipeline.splits.recipes import SPLIT_VERSION, Split
+from cis490_pipeline.storage.files import digest
+from cis490_pipeline.storage.parquet import read_table, write_parquet
+from cis490_pipeline.store.verdicts.eligibility import scorable_expr, usable_expr
+
+
+class RecipeStage(Stage):
+    """A stage of one split recipe; its record lies beside its recipe's others."""
+
+    def __init__(self, workspace: Workspace, recipe: Recipe) -> None:
+        super().__init__(workspace)
+        self.recipe = recipe
+
+    @property
+    def scope(self) -> str:
+        """The recipe's name."""
+        return str(self.recipe)
+
+
+class ValidationIndex(RecipeStage):
+    """``dataset/validation_index``: the usable episodes, each with its side or why it has none."""
+
+    key = "dataset/validation_index"
+
+    def inputs(self) -> dict[str, str] | None:
+        """Return digests of verdicts, grids, and the settings that choose the sides."""
+        verdicts = ValidationSweep(self.workspace).record()
+        grids = GridShards(self.workspace).record()
+        if verdicts is None or grids is None:
+            return None
+        return {
+            "validation": verdicts.digest,
+            "grids": grids.digest,
+            "split_rules": SPLIT_VERSION,
+            "split_settings": digest(self.rule()),
+        }
+
+    def split(self) -> Split:
+        """Return the recipe's split of the episodes as the last sweep found them."""
+        return load_or_make(
+            self.workspace.paths.split(self.recipe),
+            self.recipe,
+            self.episodes(),
+            **self.rule(),
+        )
+
+    def rule(self) -> dict[str, Any]:
+        """Return what the user chose of the split; the same for every training seed."""
+        settings = self.workspace.settings
+        rule: dict[str, Any] = {"seed": settings.split_seed}
+        if self.recipe is Recipe.HOST:
+            rule["train_hosts"] = settings.train_hosts
+        return rule
+
+    def placed(self) -> Split:
+        """Return the stored split over the episodes of the last index: what datasets are cut by."""
+        stored = load_split(self.workspace.paths.split(self.recipe))
+        return stored.restricted(read_table(self.workspace.paths.validation_index(self.recipe)))
+
+    def episodes(self) -> pl.DataFrame:
+        """Return the usable episodes that have a grid, with what decides where they may go."""
+        verdicts = read_table(self.workspace.paths.validation)
+        usable = verdicts.filter(usable_expr()).with_columns(scorable=scorable_expr())
+        grids = GridStore(GridShards(self.workspace).folder).frame
+        return usable.join(
+            grids.select("episode_id", "host_id", "baseline_clean"),
+            on=["host_id", "episode_id"],
+            how="inner",
+            maintain_order="left",
+        )
+
+    def make(self) -> Made:
+        """Put every episode on a side, keeping the sides already given."""
+        path = self.workspace.paths.validation_index(self.recipe)
+        split = self.split()
+        frame = self.episodes().join(
+            split.assignment.select("host_id", "episode_id", "side", "why"),
+            on=["host_id", "episode_id"],
+            how="inner",
+            maintain_order="left",
+        )
+        write_parquet(path, frame)
+        sides = {side: frame.filter(pl.col("side") == side) for side in Side}
+        excluded = sides[Side.EXCLUDED].group_by("why").len().sort("why")
+        numbers: Numbers = {f"episodes_{side}": part.height for side, part in sides.items()}
+        numbers |= {f"excluded: {row['why']}": row["len"] for row in excluded.to_dicts()}
+        numbers["untested_profiles"] = "; ".join(
+            f"{host}: {', '.join(profiles)}"
+            for host, profiles in sorted(split.untested_profiles.items())
+            if profiles
+        )
+        numbers["selected_on"] = split.selected_on
+        return Made(split.digest, (path, self.workspace.paths.split(self.recipe)), numbers)
+
+
+class _WindowStage(RecipeStage):
+    """What feature and tensor shards share: the same inputs, the same numbers."""
+
+    kind: InputKind
+
+    def above(self) -> tuple[Stage, ...]:
+        """Return the split."""
+        return (ValidationIndex(self.workspace, self.recipe),)
+
+    def inputs(self) -> dict[str, str] | None:
+        """Return digests of the split, the grids and what a feature means."""
+        index = ValidationIndex(self.workspace, self.recipe).record()
+        grids = GridShards(self.workspace).record()
+        if index is None or grids is None:
+            return None
+        schema = feature_schema(self.kind, Variant.ORACLE)
+        return {"split": index.digest, "grids": grids.digest, f"{self.kind}_schema": schema.hash}
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path:
+        """Folder of the dataset version."""
+
+    @abstractmethod
+    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> dict[str, Any]:
+        """Write the dataset and return its manifest."""
+
+    def make(self) -> Made:
+        """Cut the windows of every episode that has a side."""
+        index = read_table(self.workspace.paths.validation_index(self.recipe))
+        grids = GridStore(GridShards(self.workspace).folder)
+        split = ValidationIndex(self.workspace, self.recipe).placed()
+        manifest = self._build(grids, index, split.digest)
+        files = tuple(path for path in self.folder.iterdir() if path.is_file())
+        numbers: Numbers = {f"windows_{side}": n for side, n in manifest["n_windows"].items()}
+        numbers |= {"leaks": manifest["leaks"], "schema_hash": manifest["schema_hash"]}
+        return Made(manifest["digest"], files, numbers)
+
+
+class FeatureShards(_WindowStage):
+    """``dataset/feature_shards``: 230 statistics of each window, rows by side."""
+
+    key = "dataset/feature_shards"
+    kind: InputKind = "summary"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the parquet files and the manifest."""
+        return self.workspace.paths.feature_dir(self.recipe)
+
+    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> dict[str, Any]:
+        return build_feature_dataset(grids, index, self.folder, split_digest=split_digest)
+
+
+class TensorShards(_WindowStage):
+    """``dataset/tensor_shards``: where each window lies in the grid shards."""
+
+    key = "dataset/tensor_shards"
+    kind: InputKind = "tensor"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the window index and the manifest."""
+        return self.workspace.paths.tensor_dir(self.recipe)
+
+    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> dict[str, Any]:
+        return build_tensor_dataset(grids, index, self.folder, split_digest=split_digest)
+
+
+def dataset_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
+    """Return the data of one recipe, in order."""
+    return (
+        ValidationIndex(workspace, recipe),
+        FeatureShards(workspace, recipe),
+        TensorShards(workspace, recipe),
+    )

@@ -1,0 +1,209 @@
+"""The stage that opens the held-out side for one checkpoint, once, and reports on it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from cis490_pipeline.checkpoints.alarm_file import write_alarm
+from cis490_pipeline.checkpoints.processor import processor
+from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
+from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.predictions import (
+    PREDICTIONS_VERSION,
+    prediction_frame,
+    read_predictions,
+    scored_windows,
+    write_predictions,
+)
+from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
+from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
+from cis490_pipeline.experiment.pipeline.corpus import GridShards
+from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
+from cis490_pipeline.experiment.pipeline.training import ModelStage, TrainedCheckpoint
+from cis490_pipeline.experiment.stages.stage import Made, Stage
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck, checked_baselines
+from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
+from cis490_pipeline.features.grids.store import GridStore
+from cis490_pipeline.storage.files import digest, read_object, write_json
+
+SCORED_SIDES = (Side.VAL, Side.TEST)
+_DETECTION = (
+    "share_detected",
+    "share_low",
+    "share_high",
+    "n_infected",
+    "median_s",
+    "median_low_s",
+    "median_high_s",
+)
+"""What the record shows of the time to detection: no number without its interval."""
+
+
+class EvaluationReport(ModelStage):
+    """``model/<architecture>/<variant>/eval_report``: what one checkpoint is worth."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        recipe: Recipe,
+        architecture: Architecture,
+        variant: Variant,
+        *,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(workspace, recipe, architecture, variant, seed=seed)
+        self.checkpoint = TrainedCheckpoint(workspace, recipe, architecture, variant, seed=seed)
+
+    @property
+    def key(self) -> str:
+        """Asset key with slashes."""
+        return self.key_of("eval_report")
+
+    def above(self) -> tuple[Stage, ...]:
+        """Return the split and the checkpoint."""
+        return (ValidationIndex(self.workspace, self.recipe), self.checkpoint)
+
+    def inputs(self) -> dict[str, str] | None:
+        """Return digests of the checkpoint, the split, and the way numbers are computed."""
+        checkpoint = self.checkpoint.record()
+        index = ValidationIndex(self.workspace, self.recipe).record()
+        if checkpoint is None or index is None:
+            return None
+        return {
+            "checkpoint": checkpoint.digest,
+            "split": index.digest,
+            "evaluation": EVALUATION_VERSION,
+            "predictions": PREDICTIONS_VERSION,
+            "seed": str(self.seed),
+        }
+
+    @property
+    def report_path(self) -> Path:
+        """Where the report lies."""
+        return self.workspace.paths.report_json(self.recipe, self.full_name)
+
+    def predictions(self, *, include_baseline: bool = False) -> pl.DataFrame:
+        """Return the checkpoint's predictions of val and test, made only if none are stored.
+
+        Parameters
+        ----------
+        include_baseline : also of the windows that touch the baseline, which are never scored.
+        """
+        folder = self.checkpoint.folder
+        inputs = self.inputs()
+        assert inputs is not None, "predictions need a checkpoint and a split"
+        try:
+            return read_predictions(
+                folder,
+                checkpoint_digest=inputs["checkpoint"],
+                split_digest=inputs["split"],
+                include_baseline=include_baseline,
+            )
+        except EvaluationError:
+            # None stored yet, or of another checkpoint or split: score the held-out side now.
+            frame = self._predict()
+            write_predictions(
+                folder,
+                frame,
+                checkpoint_digest=inputs["checkpoint"],
+                split_digest=inputs["split"],
+            )
+            return frame if include_baseline else scored_windows(frame)
+
+    def _predict(self) -> pl.DataFrame:
+        from cis490_pipeline.models.registry import restore
+
+        checkpoint = self.checkpoint.load()
+        model = restore(checkpoint)
+        what = f"score {self.name}"
+        frames = []
+        for done, side in enumerate(SCORED_SIDES):
+            self.workspace.progress(what, done, len(SCORED_SIDES))
+            # Apart: what a batch holds besides changes a network's last bits.
+            scored, touching = (
+                load_windows(
+                    self.checkpoint.dataset.folder,
+                    self.checkpoint.input_kind,
+                    self.variant,
+                    side,
+                    checkpoint.calibrator,
+                    include_baseline=touches,
+                    only=pl.col("baseline") == touches,
+                )
+                for touches in (False, True)
+            )
+            keys = self._with_baselines((scored, touching), checkpoint.cleanliness)
+            proba = [model.predict_windows(windows) for windows in (scored, touching)]
+            frames.append(prediction_frame(keys, np.concatenate(proba)))
+        self.workspace.progress(what, len(SCORED_SIDES), len(SCORED_SIDES))
+        return pl.concat(frames)
+
+    def _with_baselines(
+        self, parts: Sequence[CalibratedWindows], check: CleanlinessCheck | None
+    ) -> pl.DataFrame:
+        """Keys of windows, with what each was measured against and whether that is suspect."""
+        keys = pl.concat(part.frame.with_columns(part.calibration_ids) for part in parts)
+        episode_ids = keys["episode_id"].to_list()
+        verdicts = checked_baselines(
+            GridStore(GridShards(self.workspace).folder), check, episode_ids
+        )
+        suspect = {name: found.suspect if found else None for name, found in verdicts.items()}
+        of_window = [suspect[episode_id] for episode_id in episode_ids]
+        return keys.with_columns(pl.Series("baseline_suspect", of_window, pl.Boolean))
+
+    def make(self) -> Made:
+        """Score the predictions and write the report."""
+        everything = self.predictions(include_baseline=True)
+        split = ValidationIndex(self.workspace, self.recipe).placed()
+        record = self.checkpoint.record()
+        assert record is not None, "a report needs a checkpoint"
+        opened = read_object(self.checkpoint.folder / "predictions.json", "n_test_openings")[
+            "n_test_openings"
+        ]
+        report = evaluate(
+            scored_windows(everything),
+            model=self.name,
+            architecture=str(self.architecture),
+            variant=str(self.variant),
+            split=split.summary(),
+            checkpoint_digest=record.digest,
+            seed=self.seed,
+            alarm=alarm_inputs(
+                self.workspace, self.checkpoint.dataset.folder, self.checkpoint.input_kind
+            ),
+            baseline_windows=everything.filter(pl.col("touches_baseline")),
+            extra={
+                "n_test_openings": opened,
+                "training": record.numbers,
+                "processor": processor(),
+            },
+        )
+        path = self.report_path
+        write_json(path, report)
+        alarm_path = write_alarm(self.checkpoint.folder, report["detection"]["alarm"]["settings"])
+        numbers = {
+            name: report[name]
+            for name in ("macro_f1", "ci_low", "ci_high", "n_episodes", "n_windows", "accuracy")
+        }
+        numbers |= {
+            "val_macro_f1": report["val"]["macro_f1"],
+            "selected_on": report["selected_on"],
+            "untested_profiles": _named(report["untested_profiles"]),
+            "n_test_openings": opened,
+            "suspect_baselines": report["baselines"]["test"]["n_suspect"],
+            "checked_baselines": report["baselines"]["test"]["n_checked"],
+        }
+        times = report["detection"]["time_to_detection"]
+        numbers |= {name: times[name] for name in _DETECTION}
+        numbers |= {f"f1_{row['phase']}": row["f1"] for row in report["per_class"]}
+        folder = self.checkpoint.folder
+        predictions = (folder / "predictions.parquet", folder / "predictions.json")
+        files = (path, *predictions, alarm_path)
+        return Made(digest(report), files, numbers)
+
+
+def _named(untested: dict[str, list[str]]) -> str:
+    return "; ".join(f"{host}: {', '.join(names)}" for host, names in sorted(untested.items()))

@@ -1,0 +1,254 @@
+"""The stage that makes one checkpoint: calibrate on train, fit, keep golden vectors, save."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint
+from cis490_pipeline.checkpoints.loading import load_checkpoint
+from cis490_pipeline.checkpoints.saving import save_checkpoint
+from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
+from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.evaluation.confusion import confusion, macro_f1
+from cis490_pipeline.experiment.pipeline.calibration import fitted_check
+from cis490_pipeline.experiment.pipeline.dataset import (
+    FeatureShards,
+    RecipeStage,
+    TensorShards,
+    ValidationIndex,
+)
+from cis490_pipeline.experiment.stages.provenance import commit
+from cis490_pipeline.experiment.stages.stage import Made, Stage
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
+from cis490_pipeline.features.calibration.cleanliness import METHOD
+from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, read_manifest
+from cis490_pipeline.features.datasets.window_data import WindowData
+from cis490_pipeline.features.schema import feature_schema
+from cis490_pipeline.storage.files import digest
+
+if TYPE_CHECKING:
+    from cis490_pipeline.models.base import BaseModel
+    from cis490_pipeline.training.history import EpochRecord
+    from cis490_pipeline.training.snapshot import Snapshots
+
+N_GOLDEN = 8
+"""Validation windows whose probabilities a checkpoint must reproduce whenever it is loaded."""
+
+REPORT_FILES = ("predictions.", "alarm.")
+"""How names of files begin that an evaluation leaves in a checkpoint's folder."""
+
+FURTHER: Final = "seed-"
+"""How the folder and the key of a further seed of a model begin, before its number."""
+
+CALIBRATION = CalibrationMode.EPISODE_BASELINE
+GAUGES = GaugeTreatment.RECORDED
+"""As recorded: no treatment was better on the sides one may choose by; see docs/decisions.md."""
+
+SCALING = Scaling.TRAIN
+"""Dividing by a device's spread over 15 s costs nearly everywhere: see docs/decisions.md."""
+
+
+class ModelStage(RecipeStage):
+    """A stage of one model of a recipe."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        recipe: Recipe,
+        architecture: Architecture,
+        variant: Variant,
+        *,
+        seed: int | None = None,
+    ) -> None:
+        """Name one model.
+
+        Parameters
+        ----------
+        seed : of its training; by default the settings' seed. Another makes it a further seed of
+            the same model, with files of its own beside the model's.
+        """
+        super().__init__(workspace, recipe)
+        self.architecture = architecture
+        self.variant = variant
+        self.input_kind = INPUT_KINDS[architecture]
+        settings = workspace.settings
+        self.seed = settings.seed if seed is None else seed
+        self.further = "" if self.seed == settings.seed else f"{FURTHER}{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """Name of the model in files, events and reports."""
+        return model_name(self.architecture, self.variant)
+
+    @property
+    def full_name(self) -> str:
+        """Name of the model and, if it is a further one, of the seed: ``gru_oracle.seed-1``."""
+        return ".".join(part for part in (self.name, self.further) if part)
+
+    def key_of(self, what: str) -> str:
+        """Return the key of one of this model's artefacts, with slashes."""
+        parts = ("model", str(self.architecture), str(self.variant), self.further, what)
+        return "/".join(part for part in parts if part)
+
+
+class TrainedCheckpoint(ModelStage):
+    """``model/<architecture>/<variant>/checkpoint``: one trained model in a folder."""
+
+    @property
+    def key(self) -> str:
+        """Asset key with slashes."""
+        return self.key_of("checkpoint")
+
+    def above(self) -> tuple[Stage, ...]:
+        """Return the split and the dataset."""
+        return (ValidationIndex(self.workspace, self.recipe), self.dataset)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the checkpoint; further seeds lie within the model's own."""
+        return self.workspace.paths.checkpoint(self.recipe, self.name) / self.further
+
+    def further_seeds(self) -> list[int]:
+        """Return, in order, the other seeds this model was trained with here."""
+        names = (folder.name for folder in self.folder.glob(f"{FURTHER}*"))
+        found = (int(n) for name in names if (n := name.removeprefix(FURTHER)).isdecimal())
+        return sorted(seed for seed in found if seed != self.seed)
+
+    @property
+    def dataset(self) -> FeatureShards | TensorShards:
+        """The dataset the architecture reads."""
+        kind = FeatureShards if self.input_kind == "summary" else TensorShards
+        return kind(self.workspace, self.recipe)
+
+    def inputs(self) -> dict[str, str] | None:
+        """Return digests of data, split, features, code version and settings."""
+        dataset = self.dataset.record()
+        index = ValidationIndex(self.workspace, self.recipe).record()
+        if dataset is None or index is None:
+            return None
+        return {
+            "dataset": dataset.digest,
+            "split": index.digest,
+            "feature_schema": feature_schema(self.input_kind, self.variant).hash,
+            "architecture": str(ARCHITECTURE_VERSIONS[self.architecture]),
+            "checkpoint_format": str(FORMAT_VERSION),
+            "training": digest(
+                {
+                    "seed": self.seed,
+                    "calibration": CALIBRATION,
+                    "gauges": GAUGES,
+                    "scaling": SCALING,
+                    "cleanliness": METHOD,
+                    "settings": self.settings(),
+                }
+            ),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the user set of this architecture."""
+        settings = self.workspace.settings
+        return {"threads": settings.threads, **settings.models.get(str(self.architecture), {})}
+
+    def make(self) -> Made:
+        """Train, and save what was learnt with all it was learnt from."""
+        from cis490_pipeline.models.nets.packing import pack
+        from cis490_pipeline.models.registry import create
+        from cis490_pipeline.training.snapshot import Snapshots
+
+        folder, kind, variant = self.dataset.folder, self.input_kind, self.variant
+        manifest = read_manifest(folder, kind)
+        inputs = self.inputs()
+        assert inputs is not None, "training needs a dataset"
+        if manifest["digest"] != inputs["dataset"]:
+            raise DatasetError(
+                f"{folder}: the manifest has digest {manifest['digest']:.12}, the record says "
+                f"{inputs['dataset']:.12}; build the dataset again before training on it"
+            )
+        calibrator = fit_calibrator(
+            folder, kind, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING
+        )
+        train = load_windows(folder, kind, variant, Side.TRAIN, calibrator)
+        val = load_windows(folder, kind, variant, Side.VAL, calibrator)
+        check, checked_on = fitted_check(self.workspace, self.recipe)
+        settings = self.workspace.settings
+        model = create(self.architecture, variant, seed=self.seed, config=self.settings())
+        snapshots = Snapshots(self.snapshot_path, {**inputs, "calibrator": calibrator.digest})
+        self._fit(model, train, val, snapshots)
+        val_scores = _scores(model.predict_windows(val).argmax(axis=1), val.y)
+        rows = np.linspace(0, len(val) - 1, num=min(N_GOLDEN, len(val))).round().astype(np.int64)
+        checkpoint = pack(
+            model,
+            schema=feature_schema(kind, variant),
+            calibrator=calibrator,
+            golden_windows=val.take(rows),
+            data_digest=manifest["digest"],
+            split_digest=inputs["split"],
+            metrics=val_scores,
+            commit=commit(),
+            cleanliness=check,
+        )
+        save_checkpoint(self.folder, checkpoint)
+        # These lie in the same folder but are the report's, which writes them after this.
+        files = tuple(
+            path
+            for path in self.folder.iterdir()
+            if path.is_file() and not path.name.startswith(REPORT_FILES)
+        )
+        numbers = {
+            **val_scores,
+            "epochs": len(model.history_["epochs"]),
+            "best_epoch": model.history_["best_epoch"],
+            "resumed_after_epoch": snapshots.resumed_epoch,
+            "train_windows": len(train),
+            "train_episodes": len(train.episode_ids),
+            "val_windows": len(val),
+            "val_episodes": len(val.episode_ids),
+            "seed": self.seed,
+            "threads": settings.threads,
+            "calibration": str(CALIBRATION),
+            "drifting_gauges": str(GAUGES),
+            "scaling": str(SCALING),
+            "cleanliness_check": checked_on,
+        }
+        return Made(checkpoint.digest, files, numbers)
+
+    @property
+    def snapshot_path(self) -> Path:
+        """Where an unfinished training of a network left its state."""
+        return self.folder.with_name(f".{self.folder.name}.training.safetensors")
+
+    def recorded(self) -> None:
+        """Remove the state of the unfinished training: the checkpoint is whole and recorded."""
+        self.snapshot_path.unlink(missing_ok=True)
+
+    def _fit(
+        self,
+        model: "BaseModel",
+        train: WindowData,
+        val: WindowData,
+        snapshots: "Snapshots",
+    ) -> None:
+        """Train, telling of each epoch or boosting round and its score."""
+        what, config = f"train {self.name}", model.config
+        most = getattr(config, "max_epochs", None) or config.max_rounds
+
+        def report(record: "EpochRecord") -> None:
+            told = f"val macro F1 {record.val_macro_f1:.3f}"
+            self.workspace.progress(what, record.epoch, most, told)
+
+        model.fit(train, val, progress=report, snapshots=snapshots)
+        # Patience may have ended before the last epoch.
+        self.workspace.progress(what, most, most)
+
+    def load(self) -> Checkpoint:
+        """Read the checkpoint back, refusing one made with other features."""
+        return load_checkpoint(self.folder, feature_schema(self.input_kind, self.variant))
+
+
+def _scores(y_pred: Any, y_true: Any) -> dict[str, float]:
+    return {"val_macro_f1": float(macro_f1(confusion(y_true, y_pred)))}

@@ -1,0 +1,67 @@
+"""The one way to make stages: in order, announced, and nothing beyond a check that fails."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from cis490_pipeline.experiment.stages.gates import Passed, read_by, require_passed
+from cis490_pipeline.experiment.stages.stage import Outcome, Stage
+
+
+class Announce(Protocol):
+    """Notified of each stage once it is up to date."""
+
+    def __call__(self, key: str, why: str, /) -> None:
+        """Take the stage's key, and why it was made or ``up to date``."""
+
+
+def silently(key: str, why: str, /) -> None:
+    """Announce nothing."""
+
+
+def make_stages(
+    stages: Iterable[Stage],
+    *,
+    checked: bool = True,
+    announce: Announce = silently,
+    force: bool = False,
+) -> list[Outcome]:
+    """Bring stages up to date in the order given, and stop where a blocking check fails.
+
+    Parameters
+    ----------
+    stages : each after those it is made of. What they are made of and is not among them is not
+        made, but its checks are asked.
+    checked : whether the checks of the stages themselves are asked as well, of one that was up to
+        date too; otherwise that is for the caller to do.
+    announce : called as each stage is there, before its checks.
+    force : whether to make even what is up to date.
+
+    Returns
+    -------
+    An outcome for each stage.
+
+    Raises
+    ------
+    GateError
+        If a check of a stage or of anything it is made of fails. Nothing is made from that; what
+        was finished before is kept.
+    PipelineError, OSError
+        If a stage cannot be made.
+    """
+    outcomes = []
+    passed: Passed = set()
+    for stage in stages:
+        require_passed(read_by(stage), passed)
+        outcome = stage.ensure(force=force)
+        announce(stage.key, outcome.why)
+        if outcome.made:
+            passed.discard((stage.scope, stage.key))
+        if checked:
+            require_passed((stage,), passed)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def made_keys(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return the keys of what was made, leaving out what was up to date."""
+    return [outcome.record.key for outcome in outcomes if outcome.made]

@@ -1,0 +1,230 @@
+"""A stage makes one artefact from named inputs, writes a record of both, and does nothing twice.
+
+The record is what makes a second run free and a changed input visible: it holds the digest of
+everything the artefact was made from. Dagster assets, the command line and Python all go through
+:meth:`Stage.ensure`, so they agree on what is up to date.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, final
+
+import msgspec
+
+from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.experiment.stages.record import Record, encoded, sound_files
+from cis490_pipeline.experiment.stages.shared import lock_of
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.storage.files import atomic_write, file_sha256
+from cis490_pipeline.storage.json_text import decode_json
+
+UP_TO_DATE: Final = "up to date"
+"""Why nothing was made."""
+
+Numbers = dict[str, int | float | str | bool | None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What :meth:`Stage.make` returns."""
+
+    digest: str
+    files: tuple[Path, ...]
+    numbers: Numbers = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A record, and whether this call made it."""
+
+    record: Record
+    made: bool
+    why: str
+    """Why it was made, or ``up to date``."""
+    numbers: Numbers
+    """Those of the record, where what was done counts this call only."""
+
+
+class Stage(ABC):
+    """One artefact of the pipeline. Subclasses say what it depends on and how it is made."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """Name of the artefact, the same as its asset key, with ``/``."""
+
+    @property
+    def scope(self) -> str:
+        """Folder of the record: ``corpus``, or the recipe's name."""
+        return "corpus"
+
+    def above(self) -> "tuple[Stage, ...]":
+        """Return the stages of the same scope it reads from."""
+        return ()
+
+    def gated_by(self) -> "tuple[Stage, ...]":
+        """Return those of `above` that it reads now: their checks must pass before it is made."""
+        return self.above()
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """Keys of the stages of the same scope it reads from."""
+        return tuple(stage.key for stage in self.above())
+
+    @abstractmethod
+    def inputs(self) -> dict[str, str] | None:
+        """Return digests of all inputs by name, or None while one of them does not exist."""
+
+    def unfinished(self) -> str | None:
+        """Return why it must be made again although its inputs are the same, or None."""
+        return None
+
+    def nothing_done(self, record: Record) -> Numbers:
+        """Return the numbers of a record that tell of work, as they are when none was done."""
+        return {}
+
+    @abstractmethod
+    def make(self) -> Made:
+        """Make the artefact. Its last write completes it."""
+
+    def recorded(self) -> None:  # noqa: B027 - most stages leave nothing behind
+        """Clear away what only an unfinished artefact needs; called once the record is written."""
+
+    @property
+    def record_path(self) -> Path:
+        """Where the record lies."""
+        folder = self.workspace.paths.root / "processed" / "records" / self.scope
+        return folder / (self.key.replace("/", "__") + ".json")
+
+    @final
+    def record(self) -> Record | None:
+        """Return the last record, whether or not it is still current."""
+        if (shared := self.workspace.shared) is not None:
+            shared.take(self.record_path, self.key)
+        try:
+            return decode_json(self.record_path.read_bytes(), Record)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    @final
+    def outdated(self) -> str | None:
+        """Return why the artefact must be made, or None when it is up to date."""
+        if (why := self._superseded()) is not None:
+            return why
+        altered = self.altered()
+        return f"missing or altered: {', '.join(altered[:3])}" if altered else None
+
+    def _superseded(self) -> str | None:
+        """Return why another artefact is wanted, whatever became of the files of this one."""
+        inputs = self.inputs()
+        if inputs is None:
+            return "an input does not exist yet"
+        record = self.record()
+        if record is None:
+            return "never made"
+        changed = [
+            name
+            for name in sorted({*inputs, *record.inputs})
+            if inputs.get(name) != record.inputs.get(name)
+        ]
+        if changed:
+            return "changed: " + ", ".join(changed)
+        return self.unfinished()
+
+    @final
+    def altered(self) -> list[str]:
+        """Return files that are missing or not as they were recorded, relative, sorted."""
+        record = self.record()
+        return [] if record is None else sorted(record.files.keys() - self._sound(record))
+
+    @final
+    def current(self) -> Record | None:
+        """Return the record if the artefact is up to date."""
+        return self.record() if self.outdated() is None else None
+
+    @final
+    def ensure(self, *, force: bool = False) -> Outcome:
+        """Make the artefact unless it is up to date, and record it.
+
+        Two processes that want the same scope wait for each other.
+        """
+        shared, path = self.workspace.shared, self.record_path
+        with lock_of(path.parent):
+            stamp = shared.take(path, self.key, again=True) if shared is not None else None
+            if shared is not None and self._superseded() is None:
+                self._drop_altered()
+            why = self.outdated()
+            record = self.record()
+            if why is None and record is not None and not force:
+                numbers = {**record.numbers, **self.nothing_done(record)}
+                return Outcome(record, made=False, why=UP_TO_DATE, numbers=numbers)
+            started = time.perf_counter()
+            # Before the work: what changes meanwhile must be seen as changed the next time.
+            inputs = self.inputs()
+            if inputs is None:
+                raise DatasetError(
+                    f"{self.key} ({self.scope}): {why}; make {' and '.join(self.upstream)} first, "
+                    "or let `cis490 run` make everything in order"
+                )
+            with shared.making(path) if shared is not None else nullcontext():
+                record = self._unsent(inputs) or self._record(self.make(), inputs, started)
+                if shared is not None:
+                    text = encoded(record)
+                    atomic_write(self._unsent_path, lambda file: file.write(text))
+                    record = shared.publish(path, record, stamp)
+                text = encoded(record)
+                atomic_write(path, lambda file: file.write(text))
+                self._unsent_path.unlink(missing_ok=True)
+            self.recorded()
+            return Outcome(record, made=True, why=why or "forced", numbers=record.numbers)
+
+    @property
+    def _unsent_path(self) -> Path:
+        return self.record_path.with_suffix(".unsent")
+
+    def _unsent(self, inputs: dict[str, str]) -> Record | None:
+        """Return what was made of the same inputs before, but could not be sent for a fault."""
+        try:
+            record = decode_json(self._unsent_path.read_bytes(), Record)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+        sound = sound_files(self.workspace.paths.root, record, self._unsent_path)
+        return record if record.inputs == inputs and sound == record.files.keys() else None
+
+    def _drop_altered(self) -> None:
+        """Remove files that are not what the shared record names: they can be had again."""
+        for name in self.altered():
+            (self.workspace.paths.root / name).unlink(missing_ok=True)
+
+    def _sound(self, record: Record) -> set[str]:
+        """Names of the record's files that are as recorded, here or where the data are shared."""
+        root = self.workspace.paths.root
+        sound = sound_files(root, record, self.record_path)
+        if self.workspace.shared is not None:
+            # What the record names was there before the record, and is fetched when it is read.
+            sound |= {name for name in record.files if not (root / name).exists()}
+        return sound
+
+    def _record(self, made: Made, inputs: dict[str, str], started: float) -> Record:
+        root = self.workspace.paths.root
+        files = {path.relative_to(root).as_posix(): path for path in sorted(made.files)}
+        before = self.record()
+        kept = self._sound(before) & before.sha256.keys() if before is not None else set()
+        return Record(
+            key=self.key,
+            inputs=inputs,
+            digest=made.digest,
+            files={name: path.stat().st_size for name, path in files.items()},
+            numbers=dict(made.numbers),
+            seconds=round(time.perf_counter() - started, 3),
+            sha256={
+                name: before.sha256[name] if before and name in kept else file_sha256(path)
+                for name, path in files.items()
+            },
+        )

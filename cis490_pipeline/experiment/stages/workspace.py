@@ -1,0 +1,88 @@
+"""What every stage of an experiment works on: a store, a data folder, workers, a seed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from cis490_pipeline.compute import Compute, DaskCluster, DaskCompute, compute_with
+from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Address
+from cis490_pipeline.experiment.stages.shared import SharedData
+from cis490_pipeline.storage.data_paths import DataPaths
+from cis490_pipeline.store.fingerprint import StoreSight
+from cis490_pipeline.store.receiver import ReceiverStore
+from cis490_pipeline.store.remote import open_store
+
+
+class Progress(Protocol):
+    """Told of a stage's work while it goes on."""
+
+    def __call__(self, what: str, done: int, total: int, detail: str = "") -> None:
+        """Hear that ``done`` of ``total`` of some work is done, and how well it goes."""
+
+
+def no_progress(what: str, done: int, total: int, detail: str = "") -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The settings of a run, opened; cheap to make, picklable but for its progress listener."""
+
+    settings: Settings
+    progress: Progress = field(default=no_progress, compare=False)
+    run: str = field(default="", compare=False)
+    """Name of the run, in the keys of tasks on a cluster."""
+
+    @cached_property
+    def store(self) -> ReceiverStore:
+        """The receiver store episodes are read from; one elsewhere as it was when first listed."""
+        place = self.settings.store
+        if isinstance(place, Path) and self.settings.dask_address is not None:
+            # A worker elsewhere has another working folder.
+            place = place.absolute()
+        return open_store(place)
+
+    @cached_property
+    def shared(self) -> SharedData | None:
+        """The shared data and their local copy, if they are kept at an address."""
+        data = self.settings.data
+        return SharedData(data, self.settings.cache) if isinstance(data, Address) else None
+
+    @cached_property
+    def paths(self) -> DataPaths:
+        """Where every file made here lies; of shared data, in the local copy.
+
+        Whoever asks there for a path gets it with what the records name at it.
+        """
+        if self.shared is not None:
+            return DataPaths(self.shared.root, self.shared.bring)
+        assert isinstance(self.settings.data, Path)
+        return DataPaths(self.settings.data)
+
+    @cached_property
+    def compute(self) -> Compute:
+        """Where episode-sized work runs: on a Dask cluster if one is set, else on this machine."""
+        settings = self.settings
+        if settings.dask_address is None:
+            return compute_with(settings.workers)
+        return DaskCompute(
+            DaskCluster(
+                address=settings.dask_address,
+                ca=settings.dask_tls_ca,
+                certificate=settings.dask_tls_certificate,
+                key=settings.dask_tls_key,
+                run=self.run,
+                look=StoreSight(self.store),
+            )
+        )
+
+    def reporter(self, what: str) -> Callable[[int, int], None]:
+        """Return ``report(done, total)`` for one piece of work called ``what``."""
+
+        def report(done: int, total: int) -> None:
+            self.progress(what, done, total)
+
+        return report

@@ -1,0 +1,1 @@
+"""Tools beside the pipeline: hyperparameter search, comparison, export, one episode."""

@@ -1,0 +1,67 @@
+"""On-demand windows of one episode, by the same code the datasets are cut with."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cis490_pipeline.domain import EpisodeRef, Variant
+from cis490_pipeline.errors import StoreError
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.channels import channel_names
+from cis490_pipeline.features.extract import extract_episode, extract_last
+from cis490_pipeline.features.summary import summary_names
+from cis490_pipeline.storage.files import atomic_write
+from cis490_pipeline.store.episode import load_episode
+
+
+def extract_single(
+    workspace: Workspace, name: str, variant: Variant, out: Path, *, last: bool = False
+) -> dict[str, Any]:
+    """Cut one episode and write an ``.npz`` with its windows, uncalibrated.
+
+    Parameters
+    ----------
+    name : ``host/episode``.
+    last : only the 10 s that end with the episode.
+    out : file to write: tensors (n, C, 100), summary (n, C*5), names, and labels where known.
+
+    Raises
+    ------
+    StoreError
+        If the store has no such episode or it cannot be read.
+    """
+    host, _, episode_id = name.partition("/")
+    ref = EpisodeRef(host, episode_id)
+    index = workspace.store.read_index()
+    # Only names that are episodes': `..` and an empty half would be paths of something else.
+    known = ref in index.rows or ref in workspace.store.on_disk()
+    if not known or not workspace.store.has(ref):
+        raise StoreError(
+            f"{workspace.store.name}: no episode {name!r}; name one as HOST/EPISODE_ID, "
+            f"such as {next(iter(sorted(index.rows)), 'none: the store is empty')}"
+        )
+    episode = load_episode(workspace.store, ref, index.rows.get(ref))
+    arrays: dict[str, Any] = {
+        "channel_names": np.array(channel_names(variant)),
+        "summary_names": np.array(summary_names(variant)),
+    }
+    if last:
+        window = extract_last(episode.columns, episode.end_ns, variant)
+        arrays |= {"tensors": window.tensor, "summary": window.summary}
+    else:
+        cut = extract_episode(episode, variant)
+        arrays |= {
+            "tensors": cut.tensors,
+            "summary": cut.summary,
+            "start_step": cut.starts,
+            "y": cut.y,
+            "purity": cut.purity,
+        }
+    # In memory first: what closes a zip file on a full disk fails a second time, unheard.
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    atomic_write(out, lambda file: file.write(buffer.getbuffer()))
+    shape = arrays["tensors"].shape
+    return {"episode": name, "variant": str(variant), "tensors": list(shape), "path": str(out)}

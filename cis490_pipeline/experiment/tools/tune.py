@@ -1,0 +1,258 @@
+"""A search for better settings of one model, on validation alone: the test side stays closed."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from cis490_pipeline.domain import Side
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
+from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.experiment.pipeline.training import (
+    CALIBRATION,
+    GAUGES,
+    SCALING,
+    TrainedCheckpoint,
+)
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.window_data import WindowData
+from cis490_pipeline.models.search import SPACES, Choice, Range, Space
+from cis490_pipeline.storage.files import digest, naming
+
+if TYPE_CHECKING:
+    import optuna
+
+    from cis490_pipeline.models.base import BaseModel
+    from cis490_pipeline.training.history import EpochRecord
+
+MAX_PARAMETERS: Final = 350_000
+"""Of a network, so that a Raspberry Pi runs it; larger ones are not tried."""
+_PRUNED_BEFORE: Final = 5
+"""Trials, and epochs of a trial, before one is given up for being worse than the others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What a search found."""
+
+    model: str
+    best: dict[str, Any]
+    """Settings of the best trial that differ from the defaults' names or values."""
+    best_val_macro_f1: float
+    default_val_macro_f1: float | None
+    """Of the first trial, which has the default settings; ``None`` if it failed."""
+    n_finished: int
+    n_pruned: int
+    n_failed: int
+    n_val_windows: int
+    n_val_episodes: int
+    journal: str
+    """Where the trials are noted; a search that was stopped goes on from there."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def tune(stage: TrainedCheckpoint, *, n_trials: int, timeout_s: float | None = None) -> Tuned:
+    """Search settings of one model by macro F1 on the validation side.
+
+    Parameters
+    ----------
+    stage : the model; its data must be there.
+    n_trials : trials in all, those of an earlier search on the same data included. The first one
+        has the default settings, so that the result is never worse than they are.
+    timeout_s : stop beginning trials after this many seconds.
+
+    Raises
+    ------
+    PipelineError
+        If no trial came to an end.
+    DatasetError, SchemaMismatchError
+        As ``load_windows``.
+
+    Notes
+    -----
+    Tree-structured Parzen estimator with median pruning (Akiba et al., 2019, Optuna). The best of
+    many scores on one validation side is too good by chance alone: what it is worth is what
+    ``cis490 evaluate`` says afterwards, once.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    search = _Search(stage)
+    with warnings.catch_warnings(), naming(search.journal, "cannot be written"):
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = search.study()
+        search.run(study, n_trials=n_trials, timeout_s=timeout_s)
+    return search.result(study)
+
+
+class _Search:
+    """The data and the study of one search."""
+
+    def __init__(self, stage: TrainedCheckpoint) -> None:
+        self.stage = stage
+        self.settings = stage.workspace.settings
+        self.space: Space = SPACES[stage.architecture]
+        folder, kind, variant = stage.dataset.folder, stage.input_kind, stage.variant
+        calibrator = fit_calibrator(
+            folder, kind, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING
+        )
+        self.train: WindowData = load_windows(folder, kind, variant, Side.TRAIN, calibrator)
+        self.val: WindowData = load_windows(folder, kind, variant, Side.VAL, calibrator)
+        self.about = digest(
+            {
+                "dataset": (stage.inputs() or {}).get("dataset"),
+                "calibrator": calibrator.digest,
+                "architecture": ARCHITECTURE_VERSIONS[stage.architecture],
+                "space": {name: asdict(part) for name, part in self.space.items()},
+                "seed": self.settings.seed,
+            }
+        )
+
+    @property
+    def journal(self) -> Path:
+        folder = self.stage.workspace.paths.recipe(self.stage.recipe) / "tuning"
+        return folder / f"{self.stage.name}-{self.about[:12]}.log"
+
+    def study(self) -> "optuna.Study":
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+
+        self.journal.parent.mkdir(parents=True, exist_ok=True)
+        drop_torn_line(self.journal)
+        study = optuna.create_study(
+            study_name=self.about,
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=self.settings.seed),
+            pruner=optuna.pruners.MedianPruner(
+                n_startup_trials=_PRUNED_BEFORE, n_warmup_steps=_PRUNED_BEFORE
+            ),
+            storage=optuna.storages.JournalStorage(JournalFileBackend(str(self.journal))),
+            load_if_exists=True,
+        )
+        if not study.trials:
+            study.enqueue_trial(_as_told(self.space, self.model({}).settings))
+        return study
+
+    def run(self, study: "optuna.Study", *, n_trials: int, timeout_s: float | None) -> None:
+        import optuna
+
+        done = [trial for trial in study.trials if trial.state.is_finished()]
+        what, progress = f"tune {self.stage.name}", self.stage.workspace.progress
+        progress(what, len(done), n_trials)
+
+        def report(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+            finished = sum(t.state.is_finished() for t in study.trials)
+            progress(what, min(finished, n_trials), n_trials, _best_so_far(study))
+
+        study.optimize(
+            self.score,
+            n_trials=max(n_trials - len(done), 0),
+            timeout=timeout_s,
+            callbacks=[report],
+            # A setting that does not train is a failed trial, counted; a fault of ours is not.
+            catch=(PipelineError,),
+        )
+
+    def model(self, config: Mapping[str, Any]) -> "BaseModel":
+        from cis490_pipeline.models.registry import create
+
+        return create(
+            self.stage.architecture,
+            self.stage.variant,
+            seed=self.settings.seed,
+            config={**self.stage.settings(), **config},
+        )
+
+    def score(self, trial: "optuna.Trial") -> float:
+        """Train with the trial's settings; macro F1 of the best epoch on validation."""
+        import optuna
+
+        model = self.model(_chosen(self.space, trial))
+
+        def report(record: "EpochRecord") -> None:
+            trial.report(record.val_macro_f1, record.epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        if model.n_parameters > MAX_PARAMETERS:
+            raise optuna.TrialPruned
+        model.fit(self.train, self.val, progress=report)
+        return float(model.history_["best_val_macro_f1"])
+
+    def result(self, study: "optuna.Study") -> Tuned:
+        from optuna.trial import TrialState
+
+        def count(state: TrialState) -> int:
+            return len(study.get_trials(deepcopy=False, states=(state,)))
+
+        if not count(TrialState.COMPLETE):
+            raise PipelineError(
+                f"{self.stage.name}: none of {len(study.trials)} trials came to an end; "
+                f"see {self.journal}"
+            )
+        defaults = self.model({}).settings
+        best = _read(self.space, study.best_trial.params)
+        return Tuned(
+            model=self.stage.name,
+            best={n: v for n, v in best.items() if v != _plain(defaults[n])},
+            best_val_macro_f1=float(study.best_value),
+            default_val_macro_f1=study.trials[0].value,
+            n_finished=count(TrialState.COMPLETE),
+            n_pruned=count(TrialState.PRUNED),
+            n_failed=count(TrialState.FAIL),
+            n_val_windows=len(self.val),
+            n_val_episodes=len(self.val.episode_ids),
+            journal=str(self.journal),
+        )
+
+
+def drop_torn_line(journal: Path) -> None:
+    """Cut off the line that a full disk or a kill tore: Optuna reads no journal with one inside."""
+    try:
+        with journal.open("r+b") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
+    except FileNotFoundError:
+        return
+
+
+def _best_so_far(study: "optuna.Study") -> str:
+    values = [trial.value for trial in study.trials if trial.value is not None]
+    return f"best val macro F1 {max(values):.3f}" if values else ""
+
+
+def _chosen(space: Space, trial: "optuna.Trial") -> dict[str, Any]:
+    """Draw a value for each setting of the space."""
+    drawn: dict[str, Any] = {}
+    for name, part in space.items():
+        if isinstance(part, Choice):
+            drawn[name] = trial.suggest_categorical(name, [json.dumps(v) for v in part.values])
+        elif part.is_whole:
+            drawn[name] = trial.suggest_int(name, int(part.low), int(part.high), log=part.log)
+        else:
+            drawn[name] = trial.suggest_float(name, part.low, part.high, log=part.log)
+    return _read(space, drawn)
+
+
+def _as_told(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as a trial holds them: a choice is the JSON text of its value."""
+    return {
+        name: settings[name] if isinstance(part, Range) else json.dumps(settings[name])
+        for name, part in space.items()
+    }
+
+
+def _read(space: Space, drawn: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value if isinstance(space[name], Range) else json.loads(value)
+        for name, value in drawn.items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,1 @@
+"""Upkeep: blocking checks, warnings, what is stale, what can be removed."""

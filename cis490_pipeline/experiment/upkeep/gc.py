@@ -1,0 +1,231 @@
+"""Removing files of older versions: what no record and no manifest in use names any more.
+
+Only files that this project itself names are looked at: grid shards, dataset files, half-written
+files and states of finished trainings. Everything else in the data folder is somebody's.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+from filelock import Timeout
+
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.experiment.stages.record import Record
+from cis490_pipeline.experiment.stages.shared import lock_of
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.grids.store import INDEX_FILE, MANIFEST_FILE
+from cis490_pipeline.features.schema import grid_schema
+from cis490_pipeline.storage.files import read_object
+from cis490_pipeline.storage.json_text import decode_json
+from cis490_pipeline.storage.origin import FOLDERS
+
+HALF_WRITTEN: Final = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
+"""Temporary name that a file has until it is whole, here and elsewhere."""
+_SNAPSHOT: Final = re.compile(r"\.(.+)\.training\.safetensors")
+_OPEN_FILES: Final = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """One file to remove."""
+
+    path: str
+    """Relative to the data folder."""
+    n_bytes: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was found, and what was left because somebody is at work."""
+
+    garbage: list[Garbage]
+    spared: dict[str, str] = field(default_factory=dict)
+    """Files that would go, but are in use: path -> by whom."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all that goes."""
+        return sum(item.n_bytes for item in self.garbage)
+
+    def with_those_at(self, address: str, there: Self) -> Self:
+        """Return these and what was found at an address, each named by its whole address."""
+        named = [replace(item, path=f"{address}/{item.path}") for item in there.garbage]
+        spared = {f"{address}/{path}": why for path, why in there.spared.items()}
+        return replace(self, garbage=[*self.garbage, *named], spared=self.spared | spared)
+
+
+def collect_garbage(workspace: Workspace, *, dry_run: bool = False) -> Collected:
+    """Remove what nothing made here names any more.
+
+    Parameters
+    ----------
+    workspace : whose data folder is cleaned; of shared data, the local copy.
+    dry_run : whether only to say what would go.
+
+    Returns
+    -------
+    What went or would go, sorted by path.
+
+    Raises
+    ------
+    DatasetError
+        If a record cannot be read: what it names is then unknown, and nothing is removed.
+
+    Notes
+    -----
+    All locks of the data folder are held meanwhile. A scope whose lock another process holds keeps
+    its files, and all grids are kept then, as any scope may read them.
+    """
+    root = workspace.paths.root
+    with ExitStack() as held:
+        busy = _take_locks(root, held)
+        named = _named(root)
+        opened = _opened_below(root)
+        garbage, spared = [], {}
+        for path, why in sorted(_candidates(root, named)):
+            name = path.relative_to(root).as_posix()
+            user = _user(name, busy)
+            if user is not None:
+                spared[name] = user
+            elif path.resolve() in opened:
+                spared[name] = "a running process has it open"
+            else:
+                garbage.append(Garbage(name, path.lstat().st_size, why))
+        if not dry_run:
+            for item in garbage:
+                (root / item.path).unlink(missing_ok=True)
+            _remove_empty(root / "processed" / "grids")
+    return Collected(garbage, spared)
+
+
+def _take_locks(root: Path, held: ExitStack) -> list[str]:
+    """Take every lock that is free, and return the scopes of those that are not."""
+    records = root / "processed" / "records"
+    if not records.is_dir():
+        raise DatasetError(f"{root}: holds no records, so it is no data folder; set --data")
+    scopes = {path.stem for path in records.glob("*.lock")}
+    scopes |= {"corpus", *map(str, Recipe)}
+    busy = []
+    for scope in sorted(scopes):
+        lock = lock_of(records / scope)
+        try:
+            held.enter_context(lock.acquire(timeout=0))
+        except Timeout:
+            busy.append(scope)
+    return busy
+
+
+def _user(name: str, busy: list[str]) -> str | None:
+    """Return the scope at work that may be using a file, or None."""
+    place = name.split("/")[1]
+    for scope in busy:
+        # host_ablation is made while the host split is worked on, and of its files.
+        if place not in map(str, Recipe) or scope.split("_")[0] in (place, "corpus"):
+            return f"the lock of {scope} is held"
+    return None
+
+
+def _named(root: Path) -> set[Path]:
+    """Return every file that a record, or a manifest that a record names, names."""
+    named: set[Path] = set()
+    for path in sorted((root / "processed" / "records").glob("*/*")):
+        if path.suffix in (".json", ".unsent"):
+            try:
+                record = decode_json(path.read_bytes(), Record)
+            except msgspec.DecodeError as wrong:
+                raise DatasetError(
+                    f"{path}: no record ({wrong}); what it names is unknown, so nothing was "
+                    "removed. Remove it if its artefact may be made again"
+                ) from wrong
+            named |= {root / name for name in record.files}
+    current = root / "processed" / "grids" / grid_schema().hash[:16]
+    manifests = {path for path in named if path.name == MANIFEST_FILE} | {current / MANIFEST_FILE}
+    for manifest in sorted(manifests):
+        if manifest.is_file():
+            named |= _of_manifest(manifest)
+    return named
+
+
+def _of_manifest(path: Path) -> set[Path]:
+    content = read_object(path)
+    folder = path.parent
+    grids = folder / content["grids_folder"] if "grids_folder" in content else folder
+    named = {path, *(folder / name for name in content.get("files", ()))}
+    named |= {grids / name for name in content.get("shards", ())}
+    named |= {grids / name for name in (INDEX_FILE, MANIFEST_FILE)}
+    return {Path(*_without_dots(file)) for file in named}
+
+
+def _without_dots(path: Path) -> Iterator[str]:
+    parts: list[str] = []
+    for part in path.parts:
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        else:
+            parts.append(part)
+    return iter(parts)
+
+
+def _candidates(root: Path, named: set[Path]) -> Iterator[tuple[Path, str]]:
+    inside = root.resolve()
+    for path, why in _nameable(root):
+        if path in named or path.is_symlink() or not path.is_file():
+            continue
+        if path.resolve().is_relative_to(inside):
+            yield path, why
+
+
+def _nameable(root: Path) -> Iterator[tuple[Path, str]]:
+    processed = root / "processed"
+    for pattern in ("shard-*.npy", INDEX_FILE, MANIFEST_FILE):
+        for path in processed.glob(f"grids/*/{pattern}"):
+            yield path, "grids that no record or manifest names"
+    for path in processed.glob("*/*_window_v1/*"):
+        if not HALF_WRITTEN.fullmatch(path.name):
+            yield path, "a dataset file that no record or manifest names"
+    for place in FOLDERS:
+        for path in (root / place).rglob(".*.tmp"):
+            if HALF_WRITTEN.fullmatch(path.name):
+                yield path, "half-written by a process that was killed"
+    for path in (root / "artifacts").rglob(".*.training.safetensors"):
+        if _has_ended(path):
+            yield path, "state of a training that has ended"
+
+
+def _has_ended(snapshot: Path) -> bool:
+    """Whether the training that left a state has written its checkpoint since."""
+    found = _SNAPSHOT.fullmatch(snapshot.name)
+    if found is None:
+        return False
+    checkpoint = snapshot.with_name(found[1]) / "checkpoint.json"
+    return checkpoint.is_file() and checkpoint.stat().st_mtime_ns >= snapshot.stat().st_mtime_ns
+
+
+def _opened_below(root: Path) -> set[Path]:
+    """Return files below a folder that any process has open or mapped, where the system tells."""
+    inside = str(root.resolve())
+    opened: set[Path] = set()
+    for process in _OPEN_FILES.glob("[0-9]*"):
+        # Processes end while one looks, and those of other people are not told of.
+        with contextlib.suppress(OSError):
+            for link in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    opened.add(link.readlink())
+        with contextlib.suppress(OSError):
+            maps = (process / "maps").read_text(errors="surrogateescape")
+            opened |= {Path(line[line.index("/") :]) for line in maps.splitlines() if "/" in line}
+    return {path for path in opened if str(path).startswith(f"{inside}/")}
+
+
+def _remove_empty(folder: Path) -> None:
+    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()

@@ -1,0 +1,140 @@
+"""Removing objects of older versions from a data folder that several machines share.
+
+No lock reaches every machine, so that age stands in for it, as in git: what a machine is about to
+name in a record was sent a short while ago.
+"""
+
+import posixpath
+import time
+from pathlib import PurePosixPath
+from typing import Final
+
+import msgspec
+
+from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.experiment.stages.record import Record
+from cis490_pipeline.experiment.stages.shared import SharedData
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.upkeep.gc import HALF_WRITTEN, Collected, Garbage, collect_garbage
+from cis490_pipeline.features.grids.store import MANIFEST_FILE
+from cis490_pipeline.storage.json_text import decode_json
+from cis490_pipeline.storage.origin import FOLDERS, RECORDS, object_name, split_object_name
+from cis490_pipeline.storage.remote_folder import Entry
+
+OLDER_THAN_DAYS: Final = 7.0
+"""Longer than any run takes between its first file sent and its record."""
+
+_DAY_S: Final = 86_400.0
+_MAX_MANIFEST: Final = 64 << 20
+
+
+class _Manifest(msgspec.Struct):
+    """What a manifest says of grid shards."""
+
+    shards: dict[str, str] = {}
+    grids_folder: str = "."
+
+
+def collect_copy_and_address(
+    workspace: Workspace, shared: SharedData, *, older_than_days: float, dry_run: bool = False
+) -> Collected:
+    """Clean this machine's copy, if it has one already, and the shared folder.
+
+    Parameters and errors are those of `collect_garbage` and `collect_shared_garbage`.
+    """
+    has_copy = (shared.root / RECORDS).is_dir()
+    here = collect_garbage(workspace, dry_run=dry_run) if has_copy else Collected([])
+    there = collect_shared_garbage(shared, older_than_days=older_than_days, dry_run=dry_run)
+    return here.with_those_at(str(shared.address), there)
+
+
+def collect_shared_garbage(
+    shared: SharedData, *, older_than_days: float = OLDER_THAN_DAYS, dry_run: bool = False
+) -> Collected:
+    """Remove what no record there, and no manifest that one names, names any more.
+
+    Parameters
+    ----------
+    shared : the folder that is cleaned; the local copy is not looked at.
+    older_than_days : what was written later stays, whatever names it.
+    dry_run : whether only to say what would go.
+
+    Returns
+    -------
+    What went or would go, sorted by name; as spared what is too young, or whose age is not told.
+
+    Raises
+    ------
+    DatasetError
+        If a record or manifest cannot be understood: what it names is then unknown, and nothing is
+        removed.
+    OSError
+        If the folder cannot be listed or read, or a file not removed; those before it are gone.
+    """
+    # Listed first: what a record names that is sent after this is not on the list.
+    listed = {name: entry for place in FOLDERS for name, entry in shared.folder.find(place).items()}
+    named = _named(shared)
+    before_s = time.time() - older_than_days * _DAY_S
+    garbage: list[Garbage] = []
+    spared: dict[str, str] = {}
+    for name, entry in sorted(listed.items()):
+        why = _why(name, named)
+        if why is None or not entry.is_plain:
+            continue
+        if entry.written_s is None:
+            spared[name] = "when it was written is not told"
+        elif entry.written_s > before_s:
+            spared[name] = f"younger than {older_than_days:g} days"
+        elif dry_run or _removed(shared, name, entry):
+            garbage.append(Garbage(name, entry.size, why))
+        else:
+            spared[name] = "was written again meanwhile"
+    return Collected(garbage, spared)
+
+
+def _why(name: str, named: set[str]) -> str | None:
+    """Return why a file there may go, or None if it is named, or none that is made here."""
+    if HALF_WRITTEN.fullmatch(PurePosixPath(name).name):
+        return "half-sent by a process that was killed"
+    if name in named or split_object_name(name) is None:
+        return None
+    return "an object that no record or manifest names"
+
+
+def _removed(shared: SharedData, name: str, listed: Entry) -> bool:
+    """Remove a file unless it is another by now: the same content may have been sent again."""
+    now = shared.folder.entry(name)
+    if now is not None and now.stamp == listed.stamp and now.written_s == listed.written_s:
+        shared.folder.remove(name)
+        return True
+    return False
+
+
+def _named(shared: SharedData) -> set[str]:
+    named: set[str] = set()
+    for record in shared.records_there().values():
+        for file, sha256 in record.sha256.items():
+            named.add(object_name(file, sha256))
+            if PurePosixPath(file).name == MANIFEST_FILE:
+                named |= _of_manifest(shared, record, file)
+    return named
+
+
+def _of_manifest(shared: SharedData, record: Record, file: str) -> set[str]:
+    """Return the shards that a manifest names: of a dataset, they may be older than the grids'."""
+    stored = object_name(file, record.sha256[file])
+    where = f"{shared.address}/{stored}"
+    entry = shared.folder.entry(stored)
+    if entry is None:
+        return set()
+    if entry.size > _MAX_MANIFEST:
+        raise DatasetError(f"{where}: has {entry.size} bytes, at most {_MAX_MANIFEST} are read")
+    try:
+        manifest = decode_json(shared.folder.read(stored, entry), _Manifest)
+    except msgspec.DecodeError as wrong:
+        raise DatasetError(
+            f"{where}: no manifest ({wrong}); what it names is unknown, so nothing was removed. "
+            f"Remove the record of {record.key} there, and make it again"
+        ) from wrong
+    folder = posixpath.normpath(f"{PurePosixPath(file).parent}/{manifest.grids_folder}")
+    return {object_name(f"{folder}/{name}", sha256) for name, sha256 in manifest.shards.items()}

@@ -1,0 +1,106 @@
+"""What the newest sweep brought: uploads that cannot be used, and telemetry unlike train's.
+
+Neither stops anything: a day's work goes on, and a person is told.
+"""
+
+from typing import Final
+
+import polars as pl
+
+from cis490_pipeline.domain import Recipe, Side, Verdict
+from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
+from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.studies.drawing import ids_of
+from cis490_pipeline.experiment.studies.drift import drift_of, drift_reference
+from cis490_pipeline.experiment.upkeep.checks import Check, Finding
+from cis490_pipeline.features.grids.store import GridStore
+from cis490_pipeline.features.stress.drift import THRESHOLD
+from cis490_pipeline.storage.parquet import read_table
+
+_MAX_NAMED: Final = 10
+
+
+def arrived(verdicts: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the newest sweep: those whose verdict it made; none if it made every verdict.
+
+    Parameters
+    ----------
+    verdicts : one row per episode, with ``checked_at``.
+    """
+    newest = verdicts.filter(pl.col("checked_at") == pl.col("checked_at").max())
+    return newest.clear() if newest.height == verdicts.height else newest
+
+
+def sound_uploads(workspace: Workspace, recipe: Recipe | None = None) -> Finding:
+    """Check that everything the newest sweep read can be used."""
+    verdicts = read_table(workspace.paths.validation)
+    newest = verdicts.filter(pl.col("checked_at") == pl.col("checked_at").max())
+    bad = newest.filter(pl.col("status").is_in([Verdict.REJECTED, Verdict.ERRORED]))
+    named = [
+        f"{row['host_id']}/{row['episode_id']} ({', '.join(row['reasons'])})"
+        for row in bad.sort("host_id", "episode_id").head(_MAX_NAMED).iter_rows(named=True)
+    ]
+    more = f", and {bad.height - len(named)} more" if bad.height > len(named) else ""
+    numbers = {"checked_last": newest.height, "of_these_unusable": bad.height}
+    if not named:
+        return Finding(True, "everything the newest sweep read can be used", numbers)
+    return Finding(False, f"cannot be used: {', '.join(named)}{more}", numbers)
+
+
+def new_episode_drift(workspace: Workspace, recipe: Recipe) -> Finding:
+    """Check that the channels of the newest sweep's episodes still look like train's.
+
+    The population stability index of each channel's window means less the episode's own baseline,
+    against train without the new episodes. A channel counts if it is over .25 and beyond what
+    chance gives between episodes alike. What train's own hosts never showed is drift too.
+    """
+    index = read_table(workspace.paths.validation_index(recipe))
+    grids = GridStore(GridShards(workspace).folder)
+    new = set(arrived(read_table(workspace.paths.validation))["episode_id"])
+    gridded = set(grids.frame["episode_id"])
+    of_index = index.filter(pl.col("episode_id").is_in(sorted(gridded)))
+    here = of_index.filter(pl.col("episode_id").is_in(sorted(new)))
+    train = of_index.filter(
+        (pl.col("side") == Side.TRAIN) & ~pl.col("episode_id").is_in(sorted(new))
+    )
+    numbers: dict[str, int | float | str] = {
+        "new_episodes": here.height,
+        "train_episodes": train.height,
+        "threshold": THRESHOLD,
+    }
+    if here.is_empty():
+        return Finding(True, "the newest sweep brought no usable episode to compare", numbers)
+    if train.is_empty():
+        return Finding(True, "train has no older episode to compare with", numbers)
+    seed = workspace.settings.seed
+    rows = drift_of(grids, drift_reference(grids, ids_of(train)), ids_of(here), seed=seed)
+    found = [row for row in rows if row["flagged"] and row["beyond_chance"]]
+    found.sort(key=lambda row: -row["psi"])
+    numbers |= {"channels": len(rows), "channels_drifted": len(found)}
+    known = [row["psi"] for row in rows if row["psi"] is not None]
+    if known:
+        numbers["largest_psi"] = max(known)
+    if not found:
+        return Finding(True, f"{here.height} new episodes look like train's", numbers)
+    named = ", ".join(f"{row['channel']} ({row['psi']:.2f})" for row in found[:_MAX_NAMED])
+    return Finding(
+        False,
+        f"{len(found)} of {len(rows)} channels of {here.height} new episodes are not as in train: "
+        f"{named}; look at those devices before you trust verdicts on them",
+        numbers,
+    )
+
+
+DRIFT: Final = Check(
+    ValidationIndex.key,
+    "new_episodes_look_like_train",
+    "Channels of the newest sweep's episodes are distributed as train's are.",
+    new_episode_drift,
+)
+UPLOADS: Final = Check(
+    ValidationSweep.key,
+    "uploads_are_sound",
+    "Everything the newest sweep read can be used.",
+    sound_uploads,
+)

@@ -1,0 +1,1 @@
+"""Calibration: telemetry relative to a device's own clean baseline."""

@@ -1,0 +1,278 @@
+"""Whether a baseline was clean when it was taken: a test, its level, and what it cannot do.
+
+A baseline taken while a device is infected hides the infection. The check sees one stretch of 15 s
+or more from a device it has never seen, so it has nothing of that device to compare with. It is a
+logistic regression of infected against clean stretches of train's hosts, on the five statistics of
+each deployable channel, and its score becomes a conformal p-value: the share of train's own clean
+baselines, each scored by a regression that did not see its group, that look at least as infected.
+A baseline is flagged where p ≤ 5 %. So 5 % of clean baselines are flagged on devices like train's;
+on others the rate is what was measured, not what was promised.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.domain import Variant
+from cis490_pipeline.errors import CalibrationError
+from cis490_pipeline.features.calibration.segments import (
+    Stretches,
+    deployable_statistics,
+    scattered,
+)
+from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.grids.store import GridStore
+from cis490_pipeline.features.summary import STATISTICS
+from cis490_pipeline.features.windows import BASELINE_STEPS
+
+LEVEL: Final = 0.05
+"""Share of clean baselines that are flagged, on devices like train's."""
+MIN_REFERENCES: Final = math.ceil(1 / LEVEL) - 1
+"""With fewer clean baselines no p-value reaches the level."""
+METHOD: Final = "conformal p-value of a logistic regression on 15 s statistics"
+
+_PENALTY: Final = 0.01
+"""Inverse of the ridge penalty; as strong as it is because train may be a single host."""
+_FOLDS: Final = 5
+_FAR: Final = 8.0
+_LARGEST: Final = 1e4
+"""Of any number of a check: scores are sums of 145 terms, each a few units."""
+_ARRAYS: Final = ("centre", "scale", "weights", "bias", "references")
+
+__all__ = ["Cleanliness", "CleanlinessCheck", "Stretches", "lacking"]
+
+Array = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleanliness:
+    """What the check said of one baseline.
+
+    Attributes
+    ----------
+    score : mean log odds of being infected over the baseline's stretches of 15 s.
+    p_value : share of train's clean baselines, this one counted, with as high a score.
+    suspect : whether it is flagged, p ≤ ``level``.
+    level : share of clean baselines flagged on devices like train's.
+    n_references : clean baselines of train it was compared with.
+    check : digest of the check.
+    """
+
+    score: float
+    p_value: float
+    suspect: bool
+    level: float
+    n_references: int
+    check: str
+    method: str = METHOD
+
+
+def lacking(train: Stretches) -> str | None:
+    """Why no check can be fitted on these stretches, or None."""
+    n_clean = len(set(train.episodes[train.clean & train.first]))
+    n_infected = len(set(train.episodes[train.infected]))
+    if n_clean >= MIN_REFERENCES and n_infected >= 2:
+        return None
+    return (
+        f"{n_clean} episodes begin with a clean stretch and {n_infected} hold an infected one; "
+        f"a cleanliness check takes {MIN_REFERENCES} and 2"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class CleanlinessCheck:
+    """A fitted check; see the module's docstring for what it promises.
+
+    Attributes
+    ----------
+    centre, scale : (145,) median and spread of train's statistics.
+    weights : (145,) of the regression; bias : (1,).
+    references : (n,) scores of train's clean baselines, ascending.
+    """
+
+    centre: Floats
+    scale: Floats
+    weights: Floats
+    bias: Floats
+    references: Floats
+
+    def __post_init__(self) -> None:
+        """Refuse arrays of the wrong shape or with senseless values.
+
+        Raises
+        ------
+        CalibrationError
+            Naming the array.
+        """
+        n = channel_indices(Variant.REALISTIC).size * len(STATISTICS)
+        for name, array in self.arrays().items():
+            wanted = {"bias": (1,), "references": (array.size,)}.get(name, (n,))
+            if array.shape != wanted or not np.isfinite(array).all():
+                raise CalibrationError(
+                    f"cleanliness check: {name} must be finite and have shape {wanted}, "
+                    f"got {array.shape}"
+                )
+        if not (self.scale > 0).all() or (np.diff(self.references) < 0).any():
+            raise CalibrationError(
+                "cleanliness check: scale must be positive and references ascending"
+            )
+
+    @classmethod
+    def fit(cls, train: Stretches) -> Self:
+        """Learn from stretches of train's episodes, and from nothing else.
+
+        Raises
+        ------
+        CalibrationError
+            If there are too few, as ``lacking`` says.
+        """
+        why = lacking(train)
+        if why is not None:
+            raise CalibrationError(why)
+        groups = train.hosts if len(set(train.hosts)) >= _FOLDS else train.episodes
+        fold_of = {name: i % _FOLDS for i, name in enumerate(sorted(set(groups), key=scattered))}
+        fold = np.array([fold_of[name] for name in groups])
+        compared = train.clean & train.first
+        references = [
+            cls._regression(train, fold != k)._scores(train.features[compared & (fold == k)])
+            for k in range(_FOLDS)
+        ]
+        fitted = cls._regression(train, np.ones(fold.size, dtype=np.bool_))
+        return cls(
+            fitted.centre,
+            fitted.scale,
+            fitted.weights,
+            fitted.bias,
+            np.sort(np.concatenate(references)),
+        )
+
+    @classmethod
+    def _regression(cls, train: Stretches, among: npt.NDArray[np.bool_]) -> Self:
+        from sklearn.linear_model import LogisticRegression
+
+        used = among & (train.clean | train.infected)
+        y = train.infected[used].astype(np.int64)
+        x = train.features[used].astype(np.float64)
+        known = np.where(np.isnan(x).all(axis=0), 0.0, x)
+        centre = np.nanmedian(known, axis=0)
+        filled = np.where(np.isnan(known), centre, known)
+        spread = filled.std(axis=0)
+        scale = np.where(spread > 1e-3, spread, 1.0)
+        unfitted = cls(centre, scale, np.zeros(centre.size), np.zeros(1), np.zeros(0))
+        if len(set(y)) < 2:
+            # A fold may hold every infected stretch: what is left says nothing, for or against.
+            return unfitted
+        model = LogisticRegression(C=_PENALTY, class_weight="balanced", max_iter=1000)
+        model.fit(unfitted._standard(x), y)
+        weights, bias = (np.asarray(a, dtype=np.float64) for a in (model.coef_, model.intercept_))
+        return cls(centre, scale, weights[0], bias, np.zeros(0))
+
+    def judge(self, grid: Array) -> Cleanliness | None:
+        """Judge a baseline.
+
+        Parameters
+        ----------
+        grid : (n_steps, 46) or (n_steps, 29) log1p values of the baseline, 15 s or more. Only
+            guest and netflow are looked at.
+
+        Returns
+        -------
+        None where neither of them was recorded: there is nothing to judge.
+
+        Raises
+        ------
+        CalibrationError
+            If it is shorter than 15 s.
+        """
+        starts = range(0, max(len(grid) - BASELINE_STEPS, 0) + 1, BASELINE_STEPS)
+        features = deployable_statistics(
+            np.stack([grid[start : start + BASELINE_STEPS] for start in starts])
+        )
+        if np.isnan(features).all():
+            return None
+        score = float(self._scores(features).mean())
+        n = self.references.size
+        n_as_high = n - int(np.searchsorted(self.references, score, side="left"))
+        p_value = (1 + n_as_high) / (n + 1)
+        return Cleanliness(
+            score=score,
+            p_value=p_value,
+            suspect=p_value <= LEVEL,
+            level=LEVEL,
+            n_references=n,
+            check=self.digest,
+        )
+
+    def _standard(self, features: npt.NDArray[np.floating]) -> Floats:
+        z = (features.astype(np.float64) - self.centre) / self.scale
+        standard: Floats = np.clip(np.nan_to_num(z, nan=0.0), -_FAR, _FAR)
+        return standard
+
+    def _scores(self, features: npt.NDArray[np.floating]) -> Floats:
+        scores: Floats = self._standard(features) @ self.weights + self.bias[0]
+        return scores
+
+    def arrays(self) -> dict[str, Floats]:
+        """Return what was learnt, by name, for a checkpoint."""
+        return {name: getattr(self, name) for name in _ARRAYS}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.floating]]) -> Self:
+        """Restore from what ``arrays`` gave.
+
+        Raises
+        ------
+        CalibrationError
+            If an array is missing, has the wrong shape, or is not finite.
+        """
+        if arrays.keys() != set(_ARRAYS):
+            raise CalibrationError(
+                f"cleanliness check: holds the arrays {sorted(arrays)[:10]}, wanted {list(_ARRAYS)}"
+            )
+        check = cls(*(np.asarray(arrays[name], dtype=np.float64) for name in _ARRAYS))
+        check._require_use()
+        return check
+
+    def _require_use(self) -> None:
+        """Refuse a check that can flag no baseline, or that no fit comes to.
+
+        Raises
+        ------
+        CalibrationError
+            Naming what is wrong.
+        """
+        for name, array in self.arrays().items():
+            if np.abs(array).max(initial=0.0) > _LARGEST:
+                raise CalibrationError(f"cleanliness check: {name} is beyond ±{_LARGEST:g}")
+        if self.references.size < MIN_REFERENCES or not self.weights.any():
+            raise CalibrationError(
+                f"cleanliness check: has {self.references.size} references and "
+                f"{np.count_nonzero(self.weights)} weights, wanted at least {MIN_REFERENCES} and "
+                "one: it could flag nothing"
+            )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the method, its level, and all that was learnt."""
+        total = hashlib.sha256(f"{METHOD}\n{LEVEL}\n".encode())
+        for name, array in self.arrays().items():
+            total.update(f"{name} {array.size}\n".encode())
+            total.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        return total.hexdigest()
+
+
+def checked_baselines(
+    grids: GridStore, check: CleanlinessCheck | None, episode_ids: Sequence[str]
+) -> dict[str, Cleanliness | None]:
+    """Check each episode's own first 15 s; None where there is no check or nothing to look at."""
+    found: dict[str, Cleanliness | None] = {}
+    for episode_id in dict.fromkeys(episode_ids):
+        grid = grids.grid(episode_id)[:BASELINE_STEPS]
+        found[episode_id] = check.judge(grid) if check is not None else None
+    return found

@@ -1,0 +1,203 @@
+"""A device's calibration, written down: from which telemetry, what it says, if it is sound."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.domain import Variant
+from cis490_pipeline.errors import CalibrationError, StoreError
+from cis490_pipeline.features.baseline import Baseline
+from cis490_pipeline.features.calibration.cleanliness import Cleanliness
+from cis490_pipeline.features.channels import N_CHANNELS, channel_indices, channel_names
+from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
+from cis490_pipeline.features.windows import BASELINE_S
+from cis490_pipeline.storage.files import digest, read_json, write_json
+
+RECORD_FORMAT: Final = "calibration_record"
+RECORD_VERSION: Final = 1
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telemetry:
+    """A stretch of one episode."""
+
+    episode_id: str
+    content: str
+    """SHA-256 of the archive, or the digest of an unpacked episode's content."""
+    start_ns: int
+    """Unix ns."""
+    end_ns: int
+    """Unix ns."""
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelBaseline:
+    """One channel's usual value; null where it was never known."""
+
+    name: str
+    median: float | None
+    """Of the log1p values."""
+    iqr: float | None
+    n_known: int
+    """Steps of 0.1 s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRecord:
+    """What a host's windows are measured against.
+
+    Attributes
+    ----------
+    host_id : the device it is of; other devices' windows are refused.
+    telemetry : what it was made from.
+    duration_s : seconds of telemetry, at least 15.
+    channels : all 46, in the registry's order.
+    cleanliness : what the check said; None where there was no check, and ``unchecked`` says why.
+    unchecked : why there was no check; None if there was one.
+    labelled_clean : whether the labels say that all of it was clean.
+    accepted_unclean : whether a person took it although it was not found clean.
+    schema : what the values mean (the grid's feature schema).
+    """
+
+    host_id: str
+    telemetry: tuple[Telemetry, ...]
+    duration_s: float
+    channels: tuple[ChannelBaseline, ...]
+    cleanliness: Cleanliness | None
+    unchecked: str | None
+    labelled_clean: bool
+    accepted_unclean: bool
+    schema: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Refuse a record that says nothing or contradicts itself.
+
+        Raises
+        ------
+        CalibrationError
+            Naming what is wrong.
+        """
+        names = tuple(channel.name for channel in self.channels)
+        wanted = channel_names(Variant.ORACLE)
+        problems = []
+        if names != wanted:
+            problems.append(f"channels are {len(names)} and not the registry's {N_CHANNELS}")
+        if self.duration_s < BASELINE_S:
+            problems.append(f"{self.duration_s:g} s of telemetry, wanted {BASELINE_S:g} s or more")
+        if not self.telemetry:
+            problems.append("names no telemetry")
+        if (self.cleanliness is None) == (self.unchecked is None):
+            problems.append("must say either what the check found or why there was none")
+        if problems:
+            raise CalibrationError(f"calibration of {self.host_id}: {'; '.join(problems)}")
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it is not known to be clean by its labels, or the check flags it."""
+        flagged = self.cleanliness is not None and self.cleanliness.suspect
+        return flagged or not self.labelled_clean
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 of what it says."""
+        return digest(self._content())
+
+    def _content(self) -> dict[str, Any]:
+        content: dict[str, Any] = msgspec.to_builtins(self)
+        return {**content, "format": RECORD_FORMAT, "version": RECORD_VERSION}
+
+    def arrays(self) -> tuple[Array, Array]:
+        """Median and IQR of all channels, two arrays (46,); NaN where unknown."""
+        columns = (
+            [np.nan if value is None else value for value in values]
+            for values in ([c.median for c in self.channels], [c.iqr for c in self.channels])
+        )
+        median, iqr = (np.array(column, dtype=np.float32) for column in columns)
+        return median, iqr
+
+    def of_variant(self, variant: Variant) -> tuple[Array, Array]:
+        """Median and IQR of the variant's channels, two arrays (n_channels,)."""
+        median, iqr = self.arrays()
+        channels = channel_indices(variant)
+        return median[channels], iqr[channels]
+
+
+def channel_baselines(baseline: Baseline) -> tuple[ChannelBaseline, ...]:
+    """Name the 46 channels of a baseline.
+
+    Raises
+    ------
+    CalibrationError
+        If it is not of all channels.
+    """
+    names = channel_names(Variant.ORACLE)
+    if baseline.median.shape != (len(names),):
+        raise CalibrationError(
+            f"a calibration record takes all {len(names)} channels, got {baseline.median.shape}"
+        )
+    rows = zip(names, baseline.median, baseline.iqr, baseline.n_known, strict=True)
+    return tuple(
+        ChannelBaseline(
+            name=name,
+            median=None if np.isnan(median) else float(median),
+            iqr=None if np.isnan(iqr) else float(iqr),
+            n_known=int(n_known),
+        )
+        for name, median, iqr, n_known in rows
+    )
+
+
+def write_record(path: Path, record: CalibrationRecord) -> None:
+    """Write a record as JSON, atomically."""
+    write_json(path, {**record._content(), "id": record.id})
+
+
+def read_record(path: Path) -> CalibrationRecord:
+    """Read a record, refusing one that was changed or means something else.
+
+    Raises
+    ------
+    CalibrationError
+        If it is missing, no record, of an unknown version, or not what its id says.
+    SchemaMismatchError
+        If it was made with other features; names the first difference.
+    """
+    try:
+        saved = read_json(path)
+    except StoreError as fault:
+        raise CalibrationError(f"no calibration record to read: {fault}") from fault
+    again = "make it again: cis490 calibrate"
+    if not isinstance(saved, dict) or saved.get("format") != RECORD_FORMAT:
+        raise CalibrationError(f"{path}: no calibration record; {again}")
+    if saved.get("version") != RECORD_VERSION:
+        raise CalibrationError(
+            f"{path}: version is {saved.get('version')!r}, this code reads {RECORD_VERSION}; "
+            f"{again}"
+        )
+    content = {key: value for key, value in saved.items() if key != "id"}
+    if digest(content) != saved.get("id"):
+        raise CalibrationError(
+            f"{path}: says id {saved.get('id')!s:.12}, its content has {digest(content):.12}; "
+            f"it was changed, {again}"
+        )
+    # Before the rest is read: what other features mean, this code may not even be able to name.
+    schema = FeatureSchema.from_dict(saved.get("schema") or {})
+    require_same(path, schema, grid_schema(), None, older_rules=True)
+    try:
+        fields = {k: v for k, v in content.items() if k not in ("format", "version")}
+        return msgspec.convert(fields, type=CalibrationRecord)
+    except (msgspec.ValidationError, CalibrationError) as fault:
+        raise CalibrationError(f"{path}: {fault}; {again}") from fault

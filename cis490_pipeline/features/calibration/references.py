@@ -1,0 +1,101 @@
+"""What each window is measured against: its episode's own baseline, or its host's record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.domain import Variant
+from cis490_pipeline.errors import CalibrationError
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode
+from cis490_pipeline.features.calibration.record import CalibrationRecord
+from cis490_pipeline.features.channels import channel_indices
+
+Array = npt.NDArray[np.float32]
+Records = Mapping[str, CalibrationRecord]
+"""Calibration records by host."""
+
+
+@dataclass(frozen=True, eq=False)
+class Devices:
+    """What the windows of each episode are measured against.
+
+    Attributes
+    ----------
+    row : (n_episodes,) place of the episode's device in the others.
+    median, iqr : (n_devices, n_channels).
+    ids : what each calibration is known by.
+    suspect : whether its record says that it may not be clean; None where there is no record.
+    """
+
+    row: npt.NDArray[np.intp]
+    median: Array
+    iqr: Array
+    ids: tuple[str, ...]
+    suspect: tuple[bool | None, ...]
+
+
+def devices_of(
+    episodes: pl.DataFrame,
+    baselines: npt.NDArray[np.void],
+    variant: Variant,
+    mode: CalibrationMode,
+    records: Records | None,
+) -> Devices:
+    """Find each episode's baseline: its own, or its host's where the mode says so.
+
+    Parameters
+    ----------
+    episodes : one row each: episode_id, host_id.
+    baselines : the dataset's, by episode.
+    variant : whose channels.
+    mode : by what telemetry a device is calibrated.
+    records : by host; read in mode ``host_baseline`` alone.
+
+    Raises
+    ------
+    CalibrationError
+        Naming the hosts without a record where the mode needs one.
+    """
+    if mode is CalibrationMode.HOST_BASELINE:
+        return _hosts_of(episodes, variant, records or {})
+    place = {str(episode_id): i for i, episode_id in enumerate(baselines["episode_id"])}
+    episode_ids = episodes["episode_id"].to_list()
+    chosen = baselines[[place[episode_id] for episode_id in episode_ids]]
+    channels = channel_indices(variant)
+    by_episode = mode is CalibrationMode.EPISODE_BASELINE
+    return Devices(
+        np.arange(len(episode_ids)),
+        chosen["median"][:, channels],
+        chosen["iqr"][:, channels],
+        tuple(f"episode:{name}" if by_episode else str(mode) for name in episode_ids),
+        (None,) * len(episode_ids),
+    )
+
+
+def _hosts_of(episodes: pl.DataFrame, variant: Variant, records: Records) -> Devices:
+    hosts = list(dict.fromkeys(episodes["host_id"]))
+    missing = sorted(set(hosts) - set(records))
+    if missing:
+        raise CalibrationError(
+            f"no calibration record of {', '.join(missing)}: host_baseline needs one of every "
+            "host; make it from a clean-only episode: cis490 calibrate --host HOST"
+        )
+    wrong = sorted(host for host in hosts if records[host].host_id != host)
+    if wrong:
+        raise CalibrationError(
+            f"the calibration record given for {wrong[0]} is of {records[wrong[0]].host_id}"
+        )
+    n_channels = channel_indices(variant).size
+    arrays = [records[host].of_variant(variant) for host in hosts]
+    median, iqr = (
+        np.array([pair[i] for pair in arrays], dtype=np.float32).reshape(-1, n_channels)
+        for i in (0, 1)
+    )
+    ids = tuple(records[host].id for host in hosts)
+    suspect = tuple(records[host].suspect for host in hosts)
+    place = {host: i for i, host in enumerate(hosts)}
+    row = np.array([place[host] for host in episodes["host_id"]], dtype=np.intp)
+    return Devices(row, median, iqr, ids, suspect)

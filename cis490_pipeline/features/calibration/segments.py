@@ -1,0 +1,134 @@
+"""15 s of telemetry within one phase: what a baseline may have been taken from, clean or not."""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.domain import PHASES, Phase, Variant
+from cis490_pipeline.errors import CalibrationError
+from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.grids.store import GridStore
+from cis490_pipeline.features.resample import STEP_NS
+from cis490_pipeline.features.summary import summarize
+from cis490_pipeline.features.windows import BASELINE_STEPS, STRIDE_STEPS
+
+INFECTED: Final = (Phase.INFECTING, Phase.INFECTED_RUNNING, Phase.DORMANT)
+MAX_EPISODES: Final = 1000
+"""More would not fit into memory in a lab, and would hardly move 145 weights."""
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Stretches:
+    """15 s stretches within one phase each.
+
+    Attributes
+    ----------
+    features : (n, 145) statistics of the deployable channels; NaN is unknown.
+    phases : (n,) class index.
+    first : (n,) whether it is the first 15 s of its episode.
+    episodes, hosts : (n,) names.
+    """
+
+    features: Array
+    phases: npt.NDArray[np.int64]
+    first: npt.NDArray[np.bool_]
+    episodes: npt.NDArray[np.str_]
+    hosts: npt.NDArray[np.str_]
+
+    @property
+    def clean(self) -> npt.NDArray[np.bool_]:
+        """Which were labelled clean: (n,)."""
+        clean: npt.NDArray[np.bool_] = self.phases == PHASES.index(Phase.CLEAN)
+        return clean
+
+    @property
+    def infected(self) -> npt.NDArray[np.bool_]:
+        """Which were labelled infecting, infected_running or dormant: (n,)."""
+        return np.isin(self.phases, [PHASES.index(phase) for phase in INFECTED])
+
+
+def deployable_statistics(stretches: Array) -> Array:
+    """Statistics of stretches: (n, n_steps, 46) or (n, n_steps, 29) -> (n, 145).
+
+    Raises
+    ------
+    CalibrationError
+        If they have another number of channels or are shorter than 15 s.
+    """
+    channels = channel_indices(Variant.REALISTIC)
+    n_all = channel_indices(Variant.ORACLE).size
+    if stretches.ndim != 3 or stretches.shape[2] not in (channels.size, n_all):
+        raise CalibrationError(
+            f"a cleanliness check takes (n, n_steps, {n_all}) or (n, n_steps, {channels.size}), "
+            f"got {stretches.shape}"
+        )
+    if stretches.shape[1] < BASELINE_STEPS:
+        raise CalibrationError(
+            f"a cleanliness check takes {BASELINE_STEPS} steps, got {stretches.shape[1]}"
+        )
+    seen = stretches[..., channels] if stretches.shape[2] == n_all else stretches
+    return summarize(np.ascontiguousarray(seen))
+
+
+def pure_stretches(
+    n_steps: int, label_t_ns: Sequence[int], phases: Sequence[str], t0_ns: int
+) -> Iterator[tuple[int, int]]:
+    """First step and class of each 15 s, one every 5 s, that lie within one phase."""
+    since = (np.asarray(label_t_ns, dtype=np.int64) - t0_ns) / STEP_NS
+    for start in range(0, n_steps - BASELINE_STEPS + 1, STRIDE_STEPS):
+        first = int(np.searchsorted(since, start, side="right")) - 1
+        last = int(np.searchsorted(since, start + BASELINE_STEPS, side="left")) - 1
+        held = {phases[i] for i in range(max(first, 0), last + 1)}
+        if len(held) == 1:
+            yield start, PHASES.index(Phase(held.pop()))
+
+
+def stretches_of(grids: GridStore, episodes: Collection[str]) -> Stretches:
+    """Cut the stretches of some episodes.
+
+    Parameters
+    ----------
+    grids : grids of all usable episodes.
+    episodes : ids; where there are more than 1,000, those that a fixed draw takes are cut.
+
+    Raises
+    ------
+    CalibrationError
+        If they hold no stretch of 15 s within one phase.
+    """
+    taken = sorted(episodes, key=scattered)[:MAX_EPISODES]
+    rows = grids.frame.filter(pl.col("episode_id").is_in(taken))
+    features, keys = [], []
+    for row in rows.iter_rows(named=True):
+        grid = grids.grid(row["episode_id"])
+        found = list(
+            pure_stretches(len(grid), row["label_t_wall_ns"], row["label_phase"], row["t0_wall_ns"])
+        )
+        if found:
+            cut = [grid[start : start + BASELINE_STEPS] for start, _ in found]
+            features.append(deployable_statistics(np.stack(cut)))
+            keys += [
+                (phase, start == 0, row["episode_id"], row["host_id"]) for start, phase in found
+            ]
+    if not keys:
+        raise CalibrationError(f"{len(episodes)} episodes hold no 15 s within one phase")
+    phases, first, names, hosts = zip(*keys, strict=True)
+    return Stretches(
+        np.concatenate(features),
+        np.array(phases, dtype=np.int64),
+        np.array(first, dtype=np.bool_),
+        np.array(names, dtype=np.str_),
+        np.array(hosts, dtype=np.str_),
+    )
+
+
+def scattered(name: str) -> bytes:
+    """Sort key without the order in which episodes were recorded."""
+    return hashlib.sha256(name.encode()).digest()

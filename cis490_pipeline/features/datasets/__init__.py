@@ -1,0 +1,1 @@
+"""Datasets of a recipe: written once, verified, read window by window."""

@@ -1,0 +1,361 @@
+"""Windows of a recipe's side, read from its datasets and calibrated as they are taken."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.domain import Side, Variant
+from cis490_pipeline.domain.catalogue import InputKind
+from cis490_pipeline.errors import CalibrationError, DatasetError
+from cis490_pipeline.features.calibration.calibrator import (
+    Array,
+    Batch,
+    CalibrationMode,
+    Calibrator,
+    Scaling,
+)
+from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
+from cis490_pipeline.features.calibration.references import Records, devices_of
+from cis490_pipeline.features.datasets.build import (
+    MANIFEST_FILE,
+    SCHEMA_FILE,
+    build_feature_dataset,
+    build_tensor_dataset,
+)
+from cis490_pipeline.features.datasets.raw_windows import RawWindows, key_tables, open_windows
+from cis490_pipeline.features.datasets.window_data import ArrayWindows, WindowData
+from cis490_pipeline.features.datasets.window_index import assert_no_leak, check_leaks
+from cis490_pipeline.features.datasets.window_keys import SideKeys
+from cis490_pipeline.features.schema import FeatureSchema, feature_schema, require_same
+from cis490_pipeline.storage.files import digest, file_sha256, read_object
+from cis490_pipeline.storage.parquet import scan_table
+
+__all__ = [
+    "ArrayWindows",
+    "CalibratedWindows",
+    "WindowData",
+    "assert_no_leak",
+    "build_feature_dataset",
+    "build_tensor_dataset",
+    "check_leaks",
+    "fit_calibrator",
+    "load_windows",
+    "read_manifest",
+    "window_keys",
+]
+
+FRAME_COLUMNS: Final = (
+    "episode_id",
+    "host_id",
+    "profile",
+    "sample_name",
+    "window_idx",
+    "t_start_wall_ns",
+    "t_end_wall_ns",
+    "purity",
+    "phase",
+    "split",
+    "scorable",
+    "baseline",
+)
+
+_FIT_BATCH: Final = 512
+
+T = TypeVar("T")
+
+
+class CalibratedWindows:
+    """Windows of one side, calibrated by their episodes' baselines as they are taken.
+
+    Of each window are held its class, its episode's number and its place on disk: 16 bytes; names
+    are held once per episode, and the other keys are read when they are asked for.
+
+    Attributes
+    ----------
+    calibrator : what calibrates them.
+    y : (n_windows,) class index.
+    episode_ids : (n_episodes,) in the order of their first windows.
+    episode_numbers : (n_windows,) place of each window's episode among them.
+    """
+
+    def __init__(
+        self,
+        keys: SideKeys,
+        raw: RawWindows,
+        calibrator: Calibrator,
+        baselines: npt.NDArray[np.void],
+        records: Records | None,
+        read_frame: Callable[[], pl.DataFrame],
+    ) -> None:
+        self.calibrator = calibrator
+        self.y = keys.y
+        self.episode_ids: list[str] = keys.episodes["episode_id"].to_list()
+        self.episode_numbers = keys.number
+        self._raw = raw
+        self._read_frame = read_frame
+        self._devices = devices_of(
+            keys.episodes, baselines, calibrator.variant, calibrator.mode, records
+        )
+
+    @property
+    def groups(self) -> npt.NDArray[np.str_]:
+        """(n_windows,) episode ids, 104 bytes each: made anew each time, for small sets."""
+        ids: npt.NDArray[np.str_] = np.array(self.episode_ids, dtype=np.str_)[self.episode_numbers]
+        return ids
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """Keys of the windows, in their order; read when first asked for.
+
+        Raises
+        ------
+        DatasetError
+            If the dataset was made anew since these windows were opened.
+        """
+        frame = self._read_frame()
+        ids = pl.Series(self.episode_ids, dtype=pl.String).gather(self.episode_numbers)
+        if not frame["episode_id"].equals(ids):
+            raise DatasetError(
+                "the dataset was made anew since its windows were opened; open again"
+            )
+        return frame
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self.y)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one window: (n_channels, 100) or (n_features,)."""
+        return self._raw.shape
+
+    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array:
+        """Calibrated windows at ``indices``, in that order: (n_indices, *shape); NaN is unknown."""
+        devices = self._devices
+        rows = devices.row[self.episode_numbers[indices]]
+        return self.calibrator.apply(
+            self._raw.take(indices), devices.median[rows], devices.iqr[rows]
+        )
+
+    @property
+    def calibration_ids(self) -> pl.Series:
+        """What each window was measured against: ``episode:<id>``, or the id of a record."""
+        ids = self._devices.ids
+        return pl.Series("calibration_id", self._of_each_window(ids), pl.String)
+
+    @property
+    def baseline_suspect(self) -> pl.Series:
+        """Whether each window's record says that it may not be clean; null without a record."""
+        said = self._devices.suspect
+        return pl.Series("baseline_suspect", self._of_each_window(said), pl.Boolean)
+
+    def _of_each_window(self, of_device: Sequence[T]) -> list[T]:
+        return [of_device[row] for row in self._devices.row[self.episode_numbers]]
+
+    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
+        """Have the readings at ``indices`` read from disk in the background."""
+        self._raw.read_ahead(indices)
+
+
+def load_windows(
+    folder: Path,
+    kind: InputKind,
+    variant: Variant,
+    side: Side,
+    calibrator: Calibrator,
+    *,
+    include_baseline: bool = False,
+    records: Records | None = None,
+    only: pl.Expr | None = None,
+) -> CalibratedWindows:
+    """Open one side of a dataset.
+
+    Parameters
+    ----------
+    folder : of the feature dataset ("summary") or the tensor dataset ("tensor").
+    kind, variant : what the model reads; the calibrator's.
+    side : train, val or test.
+    calibrator : fitted on this dataset's train side, or restored from a checkpoint.
+    include_baseline : also the windows that overlap the first 15 s (for replay; never for training,
+        selection or scores).
+    records : by host; read in mode ``host_baseline`` alone.
+    only : further condition on the key columns, such as the hosts.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset is missing, changed since its manifest was written, or leaks.
+    SchemaMismatchError
+        If its features mean something else than this code builds.
+    CalibrationError
+        If the calibrator is of another kind or variant, or a host has no record of its own.
+    """
+    if (calibrator.kind, calibrator.variant) != (kind, variant):
+        raise CalibrationError(
+            f"{folder}: asked for {kind} windows, {variant}, with a calibrator of "
+            f"{calibrator.kind} windows, {calibrator.variant}"
+        )
+    keys, raw, baselines = _open_side(folder, kind, variant, side, include_baseline, only)
+
+    def read_frame() -> pl.DataFrame:
+        manifest = read_manifest(folder, kind)
+        tables = key_tables(folder, manifest, kind, side)
+        return _read_keys(tables, _wanted(side, include_baseline, only))
+
+    return CalibratedWindows(keys, raw, calibrator, baselines, records, read_frame)
+
+
+def fit_calibrator(
+    folder: Path,
+    kind: InputKind,
+    variant: Variant,
+    mode: CalibrationMode,
+    *,
+    gauges: GaugeTreatment = GaugeTreatment.RECORDED,
+    scaling: Scaling = Scaling.TRAIN,
+    records: Records | None = None,
+    only: pl.Expr | None = None,
+) -> Calibrator:
+    """Fit a calibrator on the train side's windows after the baseline, and on nothing else.
+
+    Parameters
+    ----------
+    folder, kind, variant : as ``load_windows``.
+    mode : by what telemetry a device is calibrated.
+    gauges : what is left of the gauges that creep after a start.
+    scaling : by what the distance from the baseline is divided.
+    records, only : as ``load_windows``.
+
+    Raises
+    ------
+    DatasetError, SchemaMismatchError
+        As ``load_windows``.
+    CalibrationError
+        If train has no window after the baseline, or a host has no record where the mode needs one.
+    """
+    keys, raw, baselines = _open_side(
+        folder, kind, variant, Side.TRAIN, include_baseline=False, only=only
+    )
+    n_windows = len(keys.y)
+    if n_windows == 0:
+        raise CalibrationError(f"{folder}: train has no window after the baseline to fit on")
+    devices = devices_of(keys.episodes, baselines, variant, mode, records)
+
+    def batches() -> Iterator[Batch]:
+        for start in range(0, n_windows, _FIT_BATCH):
+            rows = np.arange(start, min(start + _FIT_BATCH, n_windows))
+            of = devices.row[keys.number[rows]]
+            yield raw.take(rows), devices.median[of], devices.iqr[of]
+
+    return Calibrator.fit(mode, variant, kind, devices.iqr, batches, gauges, scaling)
+
+
+def window_keys(
+    folder: Path, kind: InputKind, side: Side, *, include_baseline: bool = False
+) -> pl.DataFrame:
+    """Keys of a side's windows without their readings, in the order ``load_windows`` has them.
+
+    Raises
+    ------
+    DatasetError, SchemaMismatchError
+        As ``load_windows``.
+    """
+    names = read_manifest(folder, kind)["files"]
+    # The index of a tensor dataset is its only parquet file; a feature dataset has only shards.
+    tables = [name for name in sorted(names) if name.endswith(".parquet")]
+    return _read_keys([folder / name for name in tables], _wanted(side, include_baseline, None))
+
+
+def read_manifest(folder: Path, kind: InputKind) -> dict[str, Any]:
+    """Read and check a dataset's manifest: its own digest, its schema, its files, no leak.
+
+    Raises
+    ------
+    DatasetError
+        Naming what is missing or was changed.
+    SchemaMismatchError
+        If the features mean something else than this code builds.
+    """
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        raise DatasetError(f"{path}: no dataset here yet; extract the recipe's features first")
+    manifest = _of_form(path, read_object(path))
+    content = {k: v for k, v in manifest.items() if k not in ("digest", "grids_folder")}
+    if digest(content) != manifest.get("digest") or manifest.get("kind") != kind:
+        raise DatasetError(
+            f"{path}: kind {manifest.get('kind')!r}, wanted {kind!r}, with its own digest intact; "
+            "cut them again (cis490 extract --force)"
+        )
+    changed = [
+        name
+        for name, sha256 in sorted(manifest["files"].items())
+        if not (folder / name).is_file() or file_sha256(folder / name) != sha256
+    ]
+    if changed:
+        raise DatasetError(
+            f"{folder}: missing or changed since the manifest was written: {changed}; "
+            "cut them again (cis490 extract --force)"
+        )
+    saved = FeatureSchema.from_dict(read_object(folder / SCHEMA_FILE))
+    require_same(folder, saved, feature_schema(kind, Variant.ORACLE), None)
+    if manifest["leaks"] != 0:
+        raise DatasetError(f"{path}: {manifest['leaks']} leaks between sides; make the split again")
+    return manifest
+
+
+class _ManifestForm(msgspec.Struct):
+    """What of a dataset's manifest is read by name."""
+
+    kind: str
+    digest: str
+    files: dict[str, str]
+    leaks: int
+    split_digest: str
+
+
+def _of_form(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    try:
+        msgspec.convert(manifest, type=_ManifestForm)
+    except msgspec.ValidationError as wrong:
+        raise DatasetError(
+            f"{path}: no manifest of a dataset: {wrong}; cut it again (cis490 extract --force)"
+        ) from wrong
+    return manifest
+
+
+def _wanted(side: Side, include_baseline: bool, only: pl.Expr | None) -> pl.Expr:
+    wanted = pl.col("split") == side
+    if not include_baseline:
+        wanted &= ~pl.col("baseline")
+    return wanted if only is None else wanted & only
+
+
+def _read_keys(tables: Sequence[Path], wanted: pl.Expr) -> pl.DataFrame:
+    windows = pl.concat(scan_table(table) for table in tables).filter(wanted)
+    return windows.rename({"y": "phase"}).select(FRAME_COLUMNS).collect()
+
+
+def _open_side(
+    folder: Path,
+    kind: InputKind,
+    variant: Variant,
+    side: Side,
+    include_baseline: bool,
+    only: pl.Expr | None,
+) -> tuple[SideKeys, RawWindows, npt.NDArray[np.void]]:
+    manifest = read_manifest(folder, kind)
+    # Mapped: of a side's episodes alone is more than the name read.
+    baselines: npt.NDArray[np.void] = np.load(
+        folder / next(n for n in manifest["files"] if n.startswith("baselines-")),
+        mmap_mode="r",
+        allow_pickle=False,
+    )
+    wanted = _wanted(side, include_baseline, only)
+    keys, raw = open_windows(folder, manifest, kind, variant, side, wanted)
+    return keys, raw, baselines

@@ -1,0 +1,84 @@
+"""Summaries of a parquet shard as plain rows in a file: a cache, made again."""
+
+import hashlib
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+import polars as pl
+
+from cis490_pipeline.domain import Variant
+from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.features.grids.row_file import RowFile
+from cis490_pipeline.features.summary import summary_names
+from cis490_pipeline.storage.files import atomic_write
+from cis490_pipeline.storage.parquet import scan_table
+
+ROWS_SUFFIX: Final = ".rows"
+_PIECE_ROWS: Final = 16_384
+_PIECE_BYTES: Final = 1 << 20
+_DIGEST_BYTES: Final = hashlib.sha256().digest_size
+
+
+def row_file(shard: Path) -> RowFile:
+    """Open the summaries of one shard, writing them out as rows the first time.
+
+    The file ``<shard's stem>.rows`` holds float32, little-endian, row after row, then the SHA-256
+    of these bytes. The shard is named after its content, so rows beside it are never out of date;
+    a file that is cut short or damaged is written again.
+
+    Parameters
+    ----------
+    shard : parquet file of a feature dataset, with at least one window.
+
+    Returns
+    -------
+    n_windows rows of 230 columns in the shard's order, uncalibrated; NaN is unknown.
+
+    Raises
+    ------
+    DatasetError
+        If the rows cannot be written beside the shard.
+    """
+    names = summary_names(Variant.ORACLE)
+    n_rows = table_height(shard)
+    path = shard.with_suffix(ROWS_SUFFIX)
+    if not _is_sound(path, n_rows * len(names) * 4):
+        try:
+            atomic_write(path, lambda file: _write_rows(file, shard, n_rows))
+        except OSError as error:
+            raise DatasetError(
+                f"{path}: cannot be written ({error}); summaries larger than memory are read from "
+                "rows beside their shards, so the dataset's folder must be writable and have room"
+            ) from error
+    return RowFile(path, 0, n_rows, len(names))
+
+
+def table_height(table: Path) -> int:
+    """Rows of a parquet file, from its footer."""
+    return int(scan_table(table).select(pl.len()).collect().item())
+
+
+def _write_rows(file: BinaryIO, shard: Path, n_rows: int) -> None:
+    features = scan_table(shard).select(summary_names(Variant.ORACLE))
+    total = hashlib.sha256()
+    for start in range(0, n_rows, _PIECE_ROWS):
+        piece = features.slice(start, _PIECE_ROWS).collect().to_numpy()
+        content = np.ascontiguousarray(piece, dtype="<f4").data
+        total.update(content)
+        file.write(content)
+    file.write(total.digest())
+
+
+def _is_sound(path: Path, n_bytes: int) -> bool:
+    if not path.is_file() or path.stat().st_size != n_bytes + _DIGEST_BYTES:
+        return False
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while n_bytes:
+            piece = file.read(min(n_bytes, _PIECE_BYTES))
+            if not piece:
+                return False
+            total.update(piece)
+            n_bytes -= len(piece)
+        return file.read() == total.digest()

@@ -1,0 +1,91 @@
+"""Which windows of a dataset's side are wanted, in a few bytes each however long their names."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.domain import PHASES
+from cis490_pipeline.features.datasets.summary_rows import table_height
+from cis490_pipeline.storage.parquet import read_table, scan_table
+
+_PIECE_ROWS: Final = 65_536
+_EPISODE: Final = ("episode_id", "host_id")
+_ROW: Final = "row"
+
+
+@dataclass(frozen=True, eq=False)
+class SideKeys:
+    """Windows in the order of their tables.
+
+    Attributes
+    ----------
+    episodes : one row per episode, in the order of their first windows: episode_id, host_id, and
+        what else was asked for by episode.
+    number : (n_windows,) place of each window's episode among them.
+    y : (n_windows,) class index.
+    place : (n_windows,) what was asked for by window.
+    """
+
+    episodes: pl.DataFrame
+    number: npt.NDArray[np.int32]
+    y: npt.NDArray[np.int64]
+    place: npt.NDArray[np.integer[Any]]
+
+
+def read_side_keys(
+    tables: Sequence[Path], wanted: pl.Expr, *, of_episode: Sequence[str] = (), place: str = _ROW
+) -> SideKeys:
+    """Read the keys of wanted windows piece by piece, keeping each name once.
+
+    Parameters
+    ----------
+    tables : parquet files of a dataset.
+    wanted : on the key columns.
+    of_episode : further columns that are the same for all windows of an episode.
+    place : column that says where a window's readings lie; by default its row, counted through all
+        tables.
+    """
+    columns = [*_EPISODE, *of_episode]
+    numbers: dict[str, int] = {}
+    episodes = [read_table(tables[0], columns=columns, n_rows=0)]
+    number, y, places = [], [], []
+    class_of = {str(phase): i for i, phase in enumerate(PHASES)}
+    for piece in _pieces(tables, wanted, [*columns, "y", place]):
+        first = piece.select(columns).unique("episode_id", keep="first", maintain_order=True)
+        new = first.filter(pl.Series([name not in numbers for name in first["episode_id"]]))
+        numbers |= {name: len(numbers) + i for i, name in enumerate(new["episode_id"])}
+        episodes.append(new)
+        here = {name: numbers[name] for name in first["episode_id"]}
+        number.append(piece["episode_id"].replace_strict(here, return_dtype=pl.Int32).to_numpy())
+        y.append(piece["y"].replace_strict(class_of, return_dtype=pl.Int64).to_numpy())
+        places.append(_narrow(piece[place].to_numpy()))
+    return SideKeys(
+        pl.concat(episodes),
+        np.concatenate([np.zeros(0, np.int32), *number]),
+        np.concatenate([np.zeros(0, np.int64), *y]),
+        np.concatenate([np.zeros(0, np.uint32), *places]),
+    )
+
+
+def _pieces(
+    tables: Sequence[Path], wanted: pl.Expr, columns: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    before = 0
+    for table in tables:
+        height = table_height(table)
+        for start in range(0, height, _PIECE_ROWS):
+            rows = scan_table(table).slice(start, _PIECE_ROWS)
+            piece = rows.with_row_index(_ROW, offset=before + start).filter(wanted).select(columns)
+            if (found := piece.collect()).height:
+                yield found
+        before += height
+
+
+def _narrow(places: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
+    """Half the bytes, unless a table is longer than 32 bits can count."""
+    return places.astype(np.uint32) if places.max() <= np.iinfo(np.uint32).max else places

@@ -1,0 +1,1 @@
+"""10 Hz grids of episodes as shard files, shared by every recipe."""

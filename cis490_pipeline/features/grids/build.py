@@ -1,0 +1,292 @@
+"""Grid shards: the 10 Hz grids of all usable episodes, made once and shared by every recipe."""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cis490_pipeline.compute import Compute
+from cis490_pipeline.domain import EpisodeRef
+from cis490_pipeline.errors import DatasetError, PipelineError
+from cis490_pipeline.features.calibration.calibrator import baseline_statistics
+from cis490_pipeline.features.channels import N_CHANNELS
+from cis490_pipeline.features.grids.store import (
+    INDEX_FILE,
+    INDEX_SCHEMA,
+    MANIFEST_FILE,
+    GridStore,
+    grids_digest,
+    open_shard,
+)
+from cis490_pipeline.features.resample import episode_grid, step_count
+from cis490_pipeline.features.schema import grid_schema
+from cis490_pipeline.features.windows import BASELINE_STEPS, baseline_is_clean
+from cis490_pipeline.storage.content_addressed import write_named
+from cis490_pipeline.storage.files import file_sha256, write_json
+from cis490_pipeline.storage.parquet import read_table, write_parquet
+from cis490_pipeline.store.episode import load_episode
+from cis490_pipeline.store.receiver import IndexRow, ReceiverStore
+
+SHARD_EPISODES: Final = 256
+_EPISODES_PER_TASK: Final = 16
+"""One would cost a scheduler and this process half of what it costs a worker."""
+COMMIT_SHARDS: Final = 16
+"""Shards between two writings of the index, so that a killed run does not start over."""
+
+__all__ = ["GridIndex", "GridStore", "build_grids"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class GridIndex:
+    """What a run of ``build_grids`` left behind.
+
+    Attributes
+    ----------
+    folder : the grid folder.
+    frame : its index, one row per episode.
+    n_built, n_reused : episodes gridded now, and found already gridded.
+    failed : episodes that could not be read, with the reason; the run went on without them.
+    """
+
+    folder: Path
+    frame: pl.DataFrame
+    n_built: int
+    n_reused: int
+    failed: dict[EpisodeRef, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the episodes' contents and of what their grids mean."""
+        return grids_digest(self.frame, grid_schema())
+
+
+def build_grids(
+    store: ReceiverStore,
+    episodes: pl.DataFrame,
+    folder: Path,
+    compute: Compute,
+    progress: Progress | None = None,
+) -> GridIndex:
+    """Grid the usable episodes that are not gridded yet.
+
+    Parameters
+    ----------
+    store : where the episodes lie.
+    episodes : usable rows of the validation frame: host_id, episode_id, received_at_wall, sha256,
+        content_digest.
+    folder : of the grids; holds ``shard-<n>-<digest>.npy``, ``index.parquet`` and, written last,
+        ``manifest.json``.
+    compute : where the work is done, in tasks of a few episodes.
+    progress : told (episodes done, episodes to do).
+
+    Returns
+    -------
+    GridIndex
+        Episodes stand in the order received; a shard holds at most 256 and is never changed: the
+        last one, when it has room, is copied into a larger file. An episode whose content changed
+        is gridded anew.
+    """
+    wanted = _wanted(episodes)
+    present = _present(folder, wanted)
+    missing = wanted.join(present, on=["host_id", "episode_id", "sha256"], how="anti")
+    tasks = _tasks(store, missing)
+    writer = _ShardWriter(folder, present)
+    failed: dict[EpisodeRef, str] = {}
+    done = 0
+    for position, chunk in enumerate(_chunks(tasks, writer.room)):
+        built: dict[int, _Gridded] = {}
+        starts = range(0, len(chunk), _EPISODES_PER_TASK)
+        batches = [chunk[start : start + _EPISODES_PER_TASK] for start in starts]
+        for batch, results in compute.map(_grids_of, batches):
+            for i, result in enumerate(results, starts[batch]):
+                done += 1
+                if isinstance(result, str):
+                    failed[chunk[i].ref] = result
+                else:
+                    built[i] = result
+                if progress is not None:
+                    progress(done, len(tasks))
+        # As they were received, whatever the order they were finished in.
+        writer.append([(chunk[i], built[i]) for i in sorted(built)])
+        if position % COMMIT_SHARDS == COMMIT_SHARDS - 1:
+            writer.commit()
+    return GridIndex(
+        folder=folder,
+        frame=writer.commit(),
+        n_built=done - len(failed),
+        n_reused=present.height,
+        failed=dict(sorted(failed.items())),
+    )
+
+
+@dataclass(frozen=True)
+class _Task:
+    store: ReceiverStore
+    ref: EpisodeRef
+    row: IndexRow | None
+    content: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Gridded:
+    grid: npt.NDArray[np.float32]
+    columns: dict[str, Any]
+
+
+def _grids_of(tasks: Sequence[_Task]) -> list[_Gridded | str]:
+    return [_grid_of(task) for task in tasks]
+
+
+def _grid_of(task: _Task) -> _Gridded | str:
+    """Grid one episode, or say why not; runs in a worker process."""
+    try:
+        episode = load_episode(task.store, task.ref, task.row)
+        if episode.sha256 != task.content:
+            return f"changed since the sweep (now {episode.sha256:.12}); sweep again"
+        n_steps = step_count(episode.t0_ns, episode.end_ns)
+        grid = episode_grid(episode.columns, episode.t0_ns, n_steps)
+    except (PipelineError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+    times = [label.t_wall_ns for label in episode.labels]
+    phases = [str(label.phase) for label in episode.labels]
+    long_enough = n_steps >= BASELINE_STEPS
+    unknown = np.full(N_CHANNELS, np.nan, dtype=np.float32)
+    median, iqr = baseline_statistics(grid) if long_enough else (unknown, unknown)
+    return _Gridded(
+        grid,
+        {
+            "n_steps": n_steps,
+            "t0_wall_ns": episode.t0_ns,
+            "end_wall_ns": episode.end_ns,
+            "label_t_wall_ns": times,
+            "label_phase": phases,
+            "baseline_median": median.tolist(),
+            "baseline_iqr": iqr.tolist(),
+            "baseline_clean": long_enough and baseline_is_clean(times, phases, episode.t0_ns),
+        },
+    )
+
+
+class _ShardWriter:
+    """Appends grids to the folder's shards and keeps its index."""
+
+    def __init__(self, folder: Path, present: pl.DataFrame) -> None:
+        self._folder = folder
+        self._index = present
+        last = present["shard"].max() if present.height else None
+        self._last = str(last) if last is not None else None
+        self._n = _shard_number(self._last) + 1 if self._last else 0
+
+    @property
+    def room(self) -> int:
+        """Episodes the last shard can still take; 0 if a new one is due."""
+        if self._last is None:
+            return 0
+        return max(0, SHARD_EPISODES - self._index.filter(shard=self._last).height)
+
+    def append(self, gridded: Sequence[tuple[_Task, _Gridded]]) -> None:
+        """Put grids into the last shard if it has room, else into a new one."""
+        if not gridded:
+            return
+        parts: list[npt.NDArray[np.float32]] = []
+        grown = self._last if self.room else None
+        if grown is not None:
+            parts.append(np.asarray(open_shard(self._folder / grown)))
+            self._n -= 1
+        start = sum(len(part) for part in parts)
+        rows = []
+        for task, episode in gridded:
+            key = {
+                "episode_id": task.ref.episode_id,
+                "host_id": task.ref.host_id,
+                "sha256": task.content,
+            }
+            rows.append({**key, "row_start": start, **episode.columns})
+            parts.append(episode.grid)
+            start += len(episode.grid)
+        name = _write_shard(self._folder, self._n, np.concatenate(parts))
+        if grown is not None:
+            moved = pl.when(shard=grown).then(pl.lit(name)).otherwise("shard").alias("shard")
+            self._index = self._index.with_columns(moved)
+        new = pl.DataFrame([{**row, "shard": name} for row in rows], schema=INDEX_SCHEMA)
+        self._index = pl.concat([self._index, new])
+        self._last, self._n = name, self._n + 1
+
+    def commit(self) -> pl.DataFrame:
+        """Write the index, then the manifest; returns the index."""
+        index_path = self._folder / INDEX_FILE
+        schema = grid_schema()
+        write_parquet(index_path, self._index)
+        names = sorted(self._index["shard"].unique())
+        write_json(
+            self._folder / MANIFEST_FILE,
+            {
+                "schema": schema.to_dict(),
+                "schema_hash": schema.hash,
+                "index_sha256": file_sha256(index_path),
+                "shards": {name: file_sha256(self._folder / name) for name in names},
+                "n_episodes": self._index.height,
+                "digest": grids_digest(self._index, schema),
+            },
+        )
+        return self._index
+
+
+def _wanted(episodes: pl.DataFrame) -> pl.DataFrame:
+    """Episodes in the order received, each with what its content is known by."""
+    content = pl.coalesce("sha256", "content_digest").alias("sha256")
+    return episodes.select("host_id", "episode_id", "received_at_wall", content).sort(
+        "received_at_wall", "host_id", "episode_id"
+    )
+
+
+def _present(folder: Path, wanted: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the folder's index that still hold: same content, shard still there."""
+    index_path = folder / INDEX_FILE
+    if not index_path.is_file():
+        return pl.DataFrame(schema=INDEX_SCHEMA)
+    index = read_table(index_path)
+    if index.schema != INDEX_SCHEMA:
+        raise DatasetError(
+            f"{index_path}: columns {list(index.schema)}, wanted {list(INDEX_SCHEMA)}; "
+            f"remove {folder} to build it again"
+        )
+    there = [name for name in index["shard"].unique() if (folder / name).is_file()]
+    return index.filter(pl.col("shard").is_in(there)).join(
+        wanted, on=["host_id", "episode_id", "sha256"], how="semi", maintain_order="left"
+    )
+
+
+def _tasks(store: ReceiverStore, missing: pl.DataFrame) -> list[_Task]:
+    index_rows = store.read_index().rows
+    tasks = []
+    for host_id, episode_id, content in missing.select("host_id", "episode_id", "sha256").rows():
+        ref = EpisodeRef(host_id, episode_id)
+        tasks.append(_Task(store.only([ref]), ref, index_rows.get(ref), content))
+    return tasks
+
+
+def _chunks(tasks: Sequence[_Task], room: int) -> Iterable[Sequence[_Task]]:
+    """Fill the last shard first, then whole ones."""
+    first = room or SHARD_EPISODES
+    yield from (chunk for chunk in [tasks[:first]] if chunk)
+    for start in range(first, len(tasks), SHARD_EPISODES):
+        yield tasks[start : start + SHARD_EPISODES]
+
+
+def _write_shard(folder: Path, n: int, grids: npt.NDArray[np.float32]) -> str:
+    """Write a shard named after its number and bytes; returns the name."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(grids, dtype=np.float32), allow_pickle=False)
+    return write_named(folder, f"shard-{n:05d}", ".npy", buffer.getbuffer())
+
+
+def _shard_number(name: str) -> int:
+    return int(name.split("-")[1])

@@ -1,0 +1,1 @@
+"""Stress: recording faults, recut windows, and drift between corpora."""

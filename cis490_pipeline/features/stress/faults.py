@@ -1,0 +1,241 @@
+"""Recording faults, done to an episode's recorded rows; what was true of the device stays.
+
+Each scenario changes what it names and nothing else: a source it does not touch keeps its very
+columns. Whatever is random is drawn from a generator of the episode's own, so that an episode is
+spoilt alike whichever episodes it is spoilt with.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Phase, Source
+from cis490_pipeline.features.calibration.segments import INFECTED, pure_stretches, scattered
+from cis490_pipeline.features.resample import STEP_NS
+from cis490_pipeline.store.episode import Episode
+from cis490_pipeline.store.rows.columns import TIME, Columns
+
+GAP_S: Final = 10.0
+LOST_SHARE: Final = 0.05
+SKEW_S: Final = 2.0
+
+PERTURBATIONS_VERSION: Final = "1"
+"""Raised when a scenario does something else to an episode."""
+
+Sources = dict[Source, Columns]
+Change = Callable[[Episode, np.random.Generator], Mapping[Source, Columns]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One recording fault.
+
+    Attributes
+    ----------
+    name : as reports carry it.
+    what : in words.
+    change : gives the columns of the sources it touches, by source; the others stay.
+    infected_baseline : whether the device's baseline is taken while it is infected.
+    """
+
+    name: str
+    what: str
+    change: Change
+    infected_baseline: bool = False
+
+
+def perturbed(episode: Episode, scenario: Scenario, *, seed: int) -> Episode:
+    """Do to an episode what a scenario says; labels, phases and times of the episode stay.
+
+    Parameters
+    ----------
+    episode : as it was recorded.
+    scenario : what happens to its rows.
+    seed : of what is random, together with the episode's id.
+    """
+    of_episode = int.from_bytes(scattered(f"{scenario.name}/{episode.ref}")[:8], "big")
+    changed = scenario.change(episode, np.random.default_rng([seed, of_episode]))
+    return replace(episode, columns={**episode.columns, **changed})
+
+
+def infection_ns(episode: Episode) -> int | None:
+    """When the first phase in which the device is infected begins, Unix ns; None without one."""
+    times = [label.t_wall_ns for label in episode.labels if label.phase in INFECTED]
+    return min(times) if times else None
+
+
+def baseline_step(episode: Episode, n_steps: int, scenario: Scenario) -> int:
+    """First step of the 15 s that the device is calibrated by.
+
+    Parameters
+    ----------
+    episode : with its labels.
+    n_steps : of its grid.
+    scenario : of ``infected_baseline`` the earliest 15 s within ``infected_running``, or, without
+        any, within one other infected phase; 0 for an episode that is never infected so long.
+    """
+    if not scenario.infected_baseline:
+        return 0
+    labels = episode.labels
+    found = list(
+        pure_stretches(
+            n_steps,
+            [label.t_wall_ns for label in labels],
+            [str(label.phase) for label in labels],
+            episode.t0_ns,
+        )
+    )
+    phases = list(Phase)
+    running = [start for start, k in found if phases[k] is Phase.INFECTED_RUNNING]
+    infected = [start for start, k in found if phases[k] in INFECTED]
+    return (running or infected or [0])[0]
+
+
+def kept_rows(columns: Columns, wanted: npt.NDArray[np.bool_]) -> Columns:
+    """Rows of a source that are wanted: (n_rows,) booleans."""
+    return Columns(
+        {name: values[wanted] for name, values in columns.values.items()},
+        {name: known[wanted] for name, known in columns.known.items()},
+    )
+
+
+def _nothing(episode: Episode, rng: np.random.Generator) -> Sources:
+    return {}
+
+
+def _dead(source: Source) -> Change:
+    def change(episode: Episode, rng: np.random.Generator) -> Sources:
+        columns = episode.columns.get(source)
+        if columns is None:
+            return {}
+        return {source: kept_rows(columns, np.zeros(columns.n_rows, dtype=np.bool_))}
+
+    return change
+
+
+def _guest_dies(episode: Episode, rng: np.random.Generator) -> Sources:
+    guest, since = episode.columns.get(Source.GUEST), infection_ns(episode)
+    if guest is None or since is None:
+        return {}
+    return {Source.GUEST: kept_rows(guest, guest.times < since)}
+
+
+def _gap(source: Source, seconds: float) -> Change:
+    def change(episode: Episode, rng: np.random.Generator) -> Sources:
+        columns = episode.columns.get(source)
+        if columns is None:
+            return {}
+        since = moment_ns(episode)
+        lost = (columns.times >= since) & (columns.times < since + round(seconds * NS_PER_S))
+        return {source: kept_rows(columns, ~lost)}
+
+    return change
+
+
+def _rows_lost(episode: Episode, rng: np.random.Generator) -> Sources:
+    # In the order of the sources, whatever the order they were read in.
+    there = [source for source in Source if source in episode.columns]
+    changed = {}
+    for source in there:
+        columns = episode.columns[source]
+        n_lost = round(LOST_SHARE * columns.n_rows)
+        wanted = np.ones(columns.n_rows, dtype=np.bool_)
+        wanted[rng.choice(columns.n_rows, n_lost, replace=False)] = False
+        changed[source] = kept_rows(columns, wanted)
+    return changed
+
+
+def _skew(source: Source) -> Change:
+    def change(episode: Episode, rng: np.random.Generator) -> Sources:
+        columns = episode.columns.get(source)
+        if columns is None:
+            return {}
+        by = round(SKEW_S * NS_PER_S) * (1 if rng.integers(2) else -1)
+        return {source: Columns({**columns.values, TIME: columns.times + by}, columns.known)}
+
+    return change
+
+
+def _counter_reset(episode: Episode, rng: np.random.Generator) -> Sources:
+    at = moment_ns(episode)
+    changed = {}
+    for source, columns in episode.columns.items():
+        counters = {c.field for c in CHANNELS if c.source is source and c.kind is Kind.COUNTER}
+        counted = sorted(counters & columns.values.keys())
+        if counted:
+            reset = {name: restarted(columns, name, at) for name in counted}
+            changed[source] = Columns({**columns.values, **reset}, columns.known)
+    return changed
+
+
+def restarted(columns: Columns, name: str, at_ns: int) -> npt.NDArray[np.int64]:
+    """Return the readings of a counter that was set to zero at a time, and went on counting.
+
+    What it stood at then is read off the straight line between the readings around that time, so
+    that what it counted since the reading before is lost, as it is on a device. Should a counter
+    fall later of itself, it goes on from there as it was recorded.
+
+    Parameters
+    ----------
+    columns : of the source; without readings both before ``at_ns`` and from then on nothing falls.
+    name : of the counter.
+    at_ns : Unix ns.
+    """
+    count = columns.values[name].astype(np.int64)
+    known = columns.known.get(name, np.ones(columns.n_rows, dtype=np.bool_))
+    rows = np.flatnonzero(known)
+    t, readings = columns.times[rows], count[rows]
+    first = int(np.searchsorted(t, at_ns, side="left"))
+    if first in (0, rows.size) or readings[first] < readings[first - 1]:
+        return count
+    share = (at_ns - int(t[first - 1])) / (int(t[first]) - int(t[first - 1]))
+    stood = int(readings[first - 1]) + round(share * int(readings[first] - readings[first - 1]))
+    falls = np.flatnonzero(readings[first + 1 :] < readings[first:-1])
+    end = first + 1 + int(falls[0]) if falls.size else rows.size
+    count[rows[first:end]] -= stood
+    return count
+
+
+def moment_ns(episode: Episode) -> int:
+    """When a fault of a moment happens: as the infection begins, or halfway through a clean run."""
+    since = infection_ns(episode)
+    if since is not None:
+        return since
+    return episode.t0_ns + (episode.end_ns - episode.t0_ns) // (2 * STEP_NS) * STEP_NS
+
+
+UNPERTURBED: Final = Scenario("unperturbed", "as it was recorded", _nothing)
+
+SCENARIOS: Final[tuple[Scenario, ...]] = (
+    Scenario("guest_dies", "the guest agent dies as the infection begins", _guest_dies),
+    Scenario(
+        "qmp_gap",
+        "no QMP row for 10 s from the moment the infection begins (clean runs: from the middle)",
+        _gap(Source.QMP, GAP_S),
+    ),
+    Scenario("qmp_dead", "QMP records nothing at all", _dead(Source.QMP)),
+    Scenario("rows_lost", "5 % of the rows of each source are lost, drawn at random", _rows_lost),
+    *(
+        Scenario(
+            f"skew_{source}",
+            f"the clock of {source} is off by 2 s, ahead or behind, drawn for each episode",
+            _skew(source),
+        )
+        for source in Source
+    ),
+    Scenario(
+        "counter_reset",
+        "all counters restart from zero as the infection begins (clean runs: in the middle)",
+        _counter_reset,
+    ),
+    Scenario(
+        "infected_baseline",
+        "the 15 s that calibrate the device are the first of infected_running",
+        _nothing,
+        infected_baseline=True,
+    ),
+)
+"""In the order reports show them; each by itself, never two together."""

@@ -1,0 +1,105 @@
+"""Windows of episodes cut again from their rows, by the code the datasets are cut with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.features.baseline import baseline_statistics
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator
+from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.resample import episode_grid, step_count
+from cis490_pipeline.features.stress.faults import Scenario, baseline_step, perturbed
+from cis490_pipeline.features.summary import summarize, summary_columns
+from cis490_pipeline.features.windows import BASELINE_STEPS, STEPS, window_starts
+from cis490_pipeline.store.episode import Episode
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class RecutWindows:
+    """Uncalibrated windows of some episodes.
+
+    Attributes
+    ----------
+    windows : (n_windows, 100, 46) log1p values, time-major; NaN is unknown.
+    summaries : (n_windows, 230).
+    median, iqr : (n_windows, 46) of the 15 s that each window's episode is calibrated by.
+    """
+
+    windows: Array
+    summaries: Array
+    median: Array
+    iqr: Array
+
+    def calibrated(self, calibrator: Calibrator) -> Array:
+        """Calibrate them for a model: (n_windows, n_channels, 100) or (n_windows, n_features).
+
+        Raises
+        ------
+        DatasetError
+            If the calibrator does not go by the episode's own baseline.
+        """
+        if calibrator.mode is not CalibrationMode.EPISODE_BASELINE:
+            raise DatasetError(
+                f"episodes cut again are calibrated by their own baseline, the model's mode is "
+                f"{calibrator.mode}"
+            )
+        channels = channel_indices(calibrator.variant)
+        if calibrator.kind == "tensor":
+            X = np.ascontiguousarray(self.windows[..., channels].transpose(0, 2, 1))
+        else:
+            X = self.summaries[:, summary_columns(channels)]
+        return calibrator.apply(X, self.median[:, channels], self.iqr[:, channels])
+
+
+def recut(
+    episodes: Sequence[Episode],
+    wanted: Sequence[npt.NDArray[np.integer]],
+    scenario: Scenario,
+    *,
+    seed: int,
+) -> RecutWindows:
+    """Cut windows of perturbed episodes: rows to grid, grid to windows and baseline.
+
+    Parameters
+    ----------
+    episodes : as they were recorded.
+    wanted : window numbers of each, counted from the episode's start as ``window_idx``.
+    scenario : what happens to each episode first.
+    seed : of what is random in that.
+
+    Returns
+    -------
+    Windows of the first episode, then of the second, and so on, in the order wanted.
+
+    Raises
+    ------
+    DatasetError
+        If an episode has no such window, or none is wanted at all.
+    TelemetryError
+        If a source's time goes back.
+    """
+    windows, baselines = [], []
+    for episode, numbers in zip(episodes, wanted, strict=True):
+        spoilt = perturbed(episode, scenario, seed=seed)
+        n_steps = step_count(spoilt.t0_ns, spoilt.end_ns)
+        grid = episode_grid(spoilt.columns, spoilt.t0_ns, n_steps)
+        starts = window_starts(n_steps)
+        if numbers.size and numbers.max() >= starts.size:
+            raise DatasetError(
+                f"{episode.ref}: has {starts.size} windows, wanted number {numbers.max()}; it "
+                "changed since the dataset was cut, so extract again"
+            )
+        first = baseline_step(spoilt, n_steps, scenario)
+        median, iqr = baseline_statistics(grid[first : first + BASELINE_STEPS])
+        windows.append(grid[starts[numbers][:, None] + np.arange(STEPS)])
+        baselines += [(median, iqr)] * numbers.size
+    if not baselines:
+        raise DatasetError("no window is wanted of the episodes to be cut again; name some")
+    cut = np.concatenate(windows)
+    pairs = np.array(baselines, dtype=np.float32)
+    return RecutWindows(cut, summarize(cut), pairs[:, 0], pairs[:, 1])

@@ -1,0 +1,1 @@
+"""Clocks of live sources: offsets, order, calibration of time."""

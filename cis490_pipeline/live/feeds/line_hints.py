@@ -1,0 +1,90 @@
+"""What a line that is no row looks like: shippers wrap, prefix, batch and quote rows."""
+
+import json
+from collections.abc import Callable
+from typing import Final
+
+from cis490_pipeline.store.rows.columns import TIME
+from cis490_pipeline.store.rows.strict_json import parse_object
+
+MAX_HINTED_BYTES: Final = 1 << 16
+"""Longer lines are no single row; looking closer would cost more than it tells."""
+
+
+def line_hint(line: bytes) -> str | None:
+    """Return what a line that is no row looks like and how to get the row; None if nothing known.
+
+    Parameters
+    ----------
+    line : without its line feed.
+    """
+    if len(line) > MAX_HINTED_BYTES:
+        return None
+    for look in _LOOKS:
+        hint = look(line)
+        if hint is not None:
+            return hint
+    return None
+
+
+def _wrapped(line: bytes) -> str | None:
+    """Rows as docker's json-file driver, fluent-bit and journalctl -o json keep them."""
+    for key, value in _object(line).items():
+        inner = value if isinstance(value, dict) else _object_of_text(value)
+        if TIME in inner:
+            name = ascii(key)[1:-1][:40]
+            how = f"jq -r '.{name}'" if isinstance(value, str) else f"jq -c '.{name}'"
+            return f"the row is wrapped in the field `{name}`: take it out, for example with {how}"
+    return None
+
+
+def _as_text(line: bytes) -> str | None:
+    """Numbers as protobuf's JSON mapping writes those of 64 bits."""
+    value = _object(line).get(TIME)
+    if isinstance(value, str) and value.lstrip("-").isdecimal():
+        return "its numbers are text: write 64-bit integers as JSON numbers"
+    return None
+
+
+def _batch(line: bytes) -> str | None:
+    """Several rows as one JSON array."""
+    if not line.lstrip().startswith(b"["):
+        return None
+    try:
+        rows = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(rows, list) and rows and isinstance(rows[0], dict) and TIME in rows[0]:
+        return (
+            f"it is an array of {len(rows)} rows: send one row a line, for example with jq -c '.[]'"
+        )
+    return None
+
+
+def _prefixed(line: bytes) -> str | None:
+    """Find a row after a time, a host and a program, as logs print it, or after half of another."""
+    begin = line.find(b"{", 1)
+    if begin < 0:
+        return None
+    if not line.startswith(b"{") and TIME in _object(line[begin:]):
+        return (
+            f"text of {begin} bytes stands before the row: send the row alone, for example with "
+            "journalctl -o cat"
+        )
+    if line.startswith(b"{") and TIME in _object(line[line.rfind(b"{") :]):
+        return "a second row begins within it: its sender was stopped in the middle of a line"
+    return None
+
+
+_LOOKS: Final[tuple[Callable[[bytes], str | None], ...]] = (_wrapped, _as_text, _batch, _prefixed)
+
+
+def _object(text: bytes) -> dict[str, object]:
+    try:
+        return dict(parse_object(text))
+    except ValueError:
+        return {}
+
+
+def _object_of_text(value: object) -> dict[str, object]:
+    return _object(value.encode()) if isinstance(value, str) else {}

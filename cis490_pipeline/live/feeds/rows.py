@@ -1,0 +1,78 @@
+"""Lines that arrive, as rows: of a known source, or of the one the row itself names."""
+
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, Final
+
+from cis490_pipeline.domain import Source
+from cis490_pipeline.features.channels import source_channels
+from cis490_pipeline.store.rows.columns import TIME
+from cis490_pipeline.store.rows.repeats import row_identity
+from cis490_pipeline.store.rows.row import MAX_NAME, RowFault, row_fault
+from cis490_pipeline.store.rows.strict_json import DuplicateKeyError, parse_object
+
+Reading = int | float | None
+
+_TAGS: Final = {source.row_tag: source for source in Source}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """One row of one source."""
+
+    source: Source
+    t_wall_ns: int
+    """Unix time of the reading, ns."""
+    values: tuple[Reading, ...]
+    """Readings of the source's channels in the registry's order; None is unknown."""
+    identity: bytes = field(default=b"", compare=False)
+    """Equal for rows that are equal in every field, those that are no reading among them. Not
+    compared: rows are equal by their readings, however they came."""
+
+
+def read_line(
+    line: bytes, *, place: str, number: int, source: Source | None = None
+) -> LiveRow | RowFault:
+    """Read one line that arrived.
+
+    Parameters
+    ----------
+    line : one JSON object, without the line feed.
+    place : where it came from, for the fault: a file's name, ``stdin``, a connection.
+    number : of the line there, from 1.
+    source : whose row it is; None where each row names its source itself, in ``source``.
+
+    Returns
+    -------
+    The row, or what is wrong with the line.
+    """
+    try:
+        row = parse_object(line)
+        identity = row_identity(row)
+    except DuplicateKeyError as twice:
+        return RowFault(place, number, twice.key[:MAX_NAME], "is given twice")
+    except ValueError as wrong:
+        return RowFault(place, number, None, f"not a JSON object: {wrong}")
+    named = source or _TAGS.get(str(row.get("source")))
+    if named is None:
+        problem = f"must be one of {', '.join(_TAGS)}, got {row.get('source')!r:.60}"
+        return RowFault(place, number, "source", problem)
+    fault = row_fault(named, row, number)
+    if fault is not None:
+        return replace(fault, member=place)
+    values = tuple(_reading(row, names) for names in _names(named))
+    return LiveRow(named, row[TIME], values, identity)
+
+
+@cache
+def _names(source: Source) -> tuple[tuple[str, ...], ...]:
+    """For each channel of a source, the names it may have, the registry's first."""
+    return tuple((c.field, *c.aliases) for _, c in source_channels(source))
+
+
+def _reading(row: dict[str, Any], names: tuple[str, ...]) -> Reading:
+    for name in names:
+        reading: Reading = row.get(name)
+        if reading is not None:
+            return reading
+    return None

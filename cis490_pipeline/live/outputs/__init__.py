@@ -1,0 +1,1 @@
+"""Where a live device's windows and states go."""

@@ -1,0 +1,187 @@
+"""What a live device says, as a dashboard's events."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.domain import CHANNELS
+from cis490_pipeline.events.contract import (
+    Episode,
+    Event,
+    PhaseNow,
+    Prediction,
+    SourceState,
+    SourceWord,
+    Telemetry,
+)
+from cis490_pipeline.events.outbox import Outbox
+from cis490_pipeline.features.resample import GRID_HZ
+from cis490_pipeline.features.windows import STRIDE_S, STRIDE_STEPS, WINDOW_S
+from cis490_pipeline.live.clocks.source_time import Health
+from cis490_pipeline.live.models import Output
+from cis490_pipeline.live.outputs.line_output import SinkReport
+from cis490_pipeline.live.outputs.reports import (
+    Faults,
+    LiveState,
+    SourceReport,
+    Stage,
+    WindowReport,
+)
+
+_STATES: Final[dict[Health, tuple[SourceWord, str | None]]] = {
+    Health.ALIVE: ("ok", None),
+    Health.LATE: ("late", "its rows are older than a window waits for"),
+    Health.DEAD: ("dead", "no row for three of its intervals and 2 s"),
+    Health.AWAITED: ("dead", "no row came yet"),
+    Health.ASTRAY: ("clock_jump", "its rows do not fit the time of the other sources"),
+}
+CALIBRATION: Final = "calibration"
+CLOCK: Final = "clock"
+
+
+class Publishing:
+    """A sink that hands events to an outbox."""
+
+    def __init__(
+        self, outbox: Outbox, episode_id: str, models: list[str], lead: str, host_id: str | None
+    ) -> None:
+        """Announce the device.
+
+        Parameters
+        ----------
+        outbox : delivers, in the background.
+        episode_id : what is recorded is called so.
+        models : whose predictions are to be expected.
+        lead : the model whose phase is the device's.
+        host_id : of the device, if it is known.
+        """
+        self._outbox, self._episode_id, self._lead = outbox, episode_id, lead
+        self._host_id = host_id
+        self._t_s = 0.0
+        self._put(
+            Episode(
+                episode_id=episode_id,
+                host_id=host_id,
+                state="running",
+                origin="live",
+                models=models,
+            )
+        )
+
+    def window(self, report: WindowReport) -> None:
+        """Publish predictions, the leading model's phase, and the newest 5 s of telemetry."""
+        end_s = report.t_s + WINDOW_S
+        self._t_s = end_s
+        events: list[Event] = [
+            made for out in report.outputs if (made := self._prediction(report, out)) is not None
+        ]
+        leading = next((out for out in report.outputs if out.model == self._lead), None)
+        if leading is not None and leading.phase is not None:
+            phase = str(leading.phase)
+            events.append(PhaseNow(phase=phase, episode_id=self._episode_id, t_s=end_s))
+        # Windows overlap: of each only what is new.
+        newest = report.grid[-STRIDE_STEPS:]
+        events.append(telemetry(self._episode_id, newest, end_s - STRIDE_S))
+        self._put(*events)
+
+    def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
+        """Publish how each source, the calibration and the clock are, where that changed."""
+        if not changed:
+            return
+        for source, said in state.sources.items():
+            self._put(self._source_state(str(source), *_source_word(said)))
+        self._put(self._source_state(CALIBRATION, *_calibration_word(state)))
+        if state.n_jumps:
+            why = f"jumped {state.n_jumps} times"
+            self._put(self._source_state(CLOCK, "clock_jump", why))
+
+    def note(self, text: str) -> None:
+        """Say nothing: states tell it."""
+
+    def report(self) -> SinkReport | None:
+        """Return how many events the dashboard has not got, and will not get."""
+        dropped = self._outbox.n_dropped
+        return SinkReport(name="dashboard", trouble=None, n_waiting=0, n_lost=dropped)
+
+    def close(self) -> None:
+        """Say that it ended, and deliver what can be delivered."""
+        self._put(Episode(episode_id=self._episode_id, state="ended", origin="live"))
+        self._outbox.close()
+
+    def _put(self, *events: Event) -> None:
+        self._outbox.put(list(events))
+
+    def _prediction(self, report: WindowReport, out: Output) -> Prediction | None:
+        if out.phase is None:
+            return None
+        alarm = out.alarm
+        return Prediction(
+            episode_id=self._episode_id,
+            window_idx=report.window_idx,
+            predicted=str(out.phase),
+            actual=None,
+            model=out.model,
+            confidence=out.confidence,
+            t_start_s=report.t_s,
+            t_end_s=report.t_s + WINDOW_S,
+            alarm=None if alarm is None else alarm.alarming,
+            p_infected=None if alarm is None else min(max(alarm.infected, 0.0), 1.0),
+            host_id=self._host_id,
+        )
+
+    def _source_state(self, source: str, word: SourceWord, why: str | None) -> SourceState:
+        return SourceState(
+            episode_id=self._episode_id,
+            source=source,
+            state=word,
+            t_s=self._t_s,
+            why=why,
+        )
+
+
+def _source_word(said: SourceReport) -> tuple[SourceWord, str | None]:
+    """Say how a source is; one whose clock is off says by how much, corrected though it is."""
+    word, why = _STATES[said.health]
+    parts = [] if why is None else [why]
+    if said.offset_s:
+        word = "clock_jump" if word == "ok" else word
+        parts.append(f"its clock is {said.offset_s:+.1f} s off and corrected")
+    if said.n_astray:
+        parts.append(f"{said.n_astray} rows set aside")
+    return word, "; ".join(parts) or None
+
+
+def _calibration_word(state: LiveState) -> tuple[SourceWord, str | None]:
+    if state.baseline is not None:
+        if state.baseline.suspect:
+            return "suspect_baseline", "the baseline is not found clean"
+        return "ok", None
+    done = "" if state.calibration_s is None else f", {state.calibration_s:.0f} of 15 s"
+    return "calibrating", f"{Stage.WAITING if not done else 'under way'}{done}"
+
+
+def telemetry(
+    episode_id: str, grid: npt.NDArray[np.float32], start_s: float, every: int = GRID_HZ
+) -> Telemetry:
+    """Give readings of all channels in their own units, one a second.
+
+    Parameters
+    ----------
+    grid : (n_steps, 46) log1p values, 0.1 s each; n_steps a multiple of ``every``.
+    start_s : of the first step, seconds since the episode's start.
+    every : steps that make one reading: the mean of what is known of them.
+    """
+    values = np.expm1(grid.astype(np.float64)).reshape(-1, every, len(CHANNELS))
+    n_known = np.isfinite(values).sum(axis=1)
+    total = np.where(np.isfinite(values), values, 0.0).sum(axis=1)
+    mean = np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan)
+    ends_s = start_s + (np.arange(len(mean)) + 1) * every / GRID_HZ
+    return Telemetry(
+        episode_id=episode_id,
+        t_s=[round(float(t), 3) for t in ends_s],
+        values={
+            channel.name: [None if np.isnan(x) else float(f"{x:.6g}") for x in mean[:, i]]
+            for i, channel in enumerate(CHANNELS)
+        },
+    )

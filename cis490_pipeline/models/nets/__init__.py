@@ -1,0 +1,1 @@
+"""Neural architectures in torch."""

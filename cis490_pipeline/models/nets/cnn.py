@@ -1,0 +1,103 @@
+"""Residual convolutional network over the channels of a window (ResNet1d of Wang et al., 2017)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cis490_pipeline.domain import PHASES, Architecture
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
+from cis490_pipeline.models.nets.layers import PhaseNetwork
+from cis490_pipeline.models.nets.neural import NeuralModel, TensorTrainConfig
+from cis490_pipeline.training.config import out_of_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class CnnConfig(TensorTrainConfig):
+    """Sizes of the residual network."""
+
+    widths: tuple[int, ...] = (48, 64, 64)
+    """Filters of each block."""
+    kernels: tuple[int, ...] = (7, 5, 3)
+    """Odd lengths of the convolutions within a block, in steps."""
+    first_stride: int = 2
+    """Stride of the first block; 2 halves the cost of all that follows."""
+    dropout: float = 0.2
+
+    def problems(self) -> list[str]:
+        """Sentences on fields out of range."""
+        own = out_of_range(self, {"dropout": (0.0, 0.9), "first_stride": (1, 10)})
+        if not self.widths or min(self.widths) < 1:
+            own.append(f"widths must be positive, got {self.widths}")
+        if not self.kernels or any(k < 1 or k % 2 == 0 for k in self.kernels):
+            own.append(f"kernels must be odd and positive, got {self.kernels}")
+        return super().problems() + own
+
+
+class ResidualBlock(nn.Module):
+    """Convolutions with BatchNorm, added to a shortcut."""
+
+    def __init__(self, before: int, width: int, kernels: Sequence[int], stride: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        n_in, step = before, stride
+        for kernel in kernels:
+            layers += [
+                nn.Conv1d(n_in, width, kernel, stride=step, padding=kernel // 2, bias=False),
+                nn.BatchNorm1d(width),
+                nn.ReLU(),
+            ]
+            n_in, step = width, 1
+        self.layers = nn.Sequential(*layers[:-1])
+        self.shortcut: nn.Module = nn.Identity()
+        if before != width or stride != 1:
+            self.shortcut = nn.Sequential(
+                nn.Conv1d(before, width, 1, stride=stride, bias=False), nn.BatchNorm1d(width)
+            )
+
+    def forward(self, X: Tensor) -> Tensor:
+        """(n, before, n_steps) -> (n, width, n_steps / stride)."""
+        return torch.relu(self.layers(X) + self.shortcut(X))
+
+
+class CnnNetwork(PhaseNetwork):
+    """Residual blocks, pooled by mean and maximum over time."""
+
+    def __init__(
+        self,
+        n_channels: int,
+        sources: Sequence[slice],
+        config: CnnConfig,
+        *,
+        n_classes: int = len(PHASES),
+    ) -> None:
+        super().__init__(
+            sources, width=2 * config.widths[-1], dropout=config.dropout, n_classes=n_classes
+        )
+        befores = (n_channels + len(sources), *config.widths)
+        strides = (config.first_stride, *(1 for _ in config.widths[1:]))
+        self.blocks = nn.Sequential(
+            *(
+                ResidualBlock(before, width, config.kernels, stride)
+                for before, width, stride in zip(befores, config.widths, strides, strict=False)
+            )
+        )
+
+    def embed(self, X: Tensor) -> Tensor:
+        """(n, n_channels, n_steps) -> (n, 2 * widths[-1])."""
+        maps: Tensor = self.blocks(self.inputs(X))
+        return torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1)
+
+
+class Cnn(NeuralModel):
+    """Residual convolutional network."""
+
+    architecture = Architecture.CNN
+    ARCHITECTURE_VERSION = ARCHITECTURE_VERSIONS[Architecture.CNN]
+    input_kind = INPUT_KINDS[Architecture.CNN]
+    config_type = CnnConfig
+    config: CnnConfig
+
+    def _build(self) -> CnnNetwork:
+        return CnnNetwork(self.spec.n_columns, self.spec.source_columns, self.config)

@@ -1,0 +1,115 @@
+"""What the five networks share: building, training, and numpy in and out of torch."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cis490_pipeline.errors import CheckpointError
+from cis490_pipeline.features.datasets.window_data import WindowData
+from cis490_pipeline.models.base import BaseModel, ModelState, Probabilities
+from cis490_pipeline.models.nets.layers import PhaseNetwork
+from cis490_pipeline.training.config import TrainConfig
+from cis490_pipeline.training.history import History, Progress
+from cis490_pipeline.training.loop import reproducible, train_network
+from cis490_pipeline.training.snapshot import Snapshots
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorTrainConfig(TrainConfig):
+    """How a network that reads tensors is trained."""
+
+    shift_jitter: float = 0.6
+    """On hosts never seen worth more than any other setting tried: see docs/decisions.md."""
+
+
+class NeuralModel(BaseModel):
+    """A model that is a torch network."""
+
+    config: TrainConfig
+    network_: PhaseNetwork
+
+    @abstractmethod
+    def _build(self) -> PhaseNetwork:
+        """Return a new network with random weights."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights a network of these settings has."""
+        with reproducible(seed=self.config.seed, threads=self.config.threads):
+            return sum(weight.numel() for weight in self._build().parameters())
+
+    def _prepare(self, network: PhaseNetwork, train: WindowData) -> None:
+        """Set what is computed from the training windows rather than learnt; nothing here."""
+
+    def _fit(
+        self,
+        train: WindowData,
+        val: WindowData,
+        progress: Progress | None,
+        snapshots: Snapshots | None,
+    ) -> History:
+        with reproducible(seed=self.config.seed, threads=self.config.threads):
+            network = self._build()
+        self._prepare(network, train)
+        history = train_network(
+            network,
+            train,
+            val,
+            self.config,
+            sources=self.spec.source_columns,
+            progress=progress,
+            snapshots=snapshots,
+        )
+        self.network_ = network
+        return history
+
+    @torch.inference_mode()
+    def _predict_proba(self, X: npt.NDArray[np.float32]) -> Probabilities:
+        # In float64, so that rows sum to 1 well below any tolerance a reader would use.
+        logits = self.network_(_tensor(X)).double()
+        probabilities: Probabilities = torch.softmax(logits, dim=1).numpy()
+        return probabilities
+
+    @torch.inference_mode()
+    def _logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        logits: npt.NDArray[np.float64] = self.network_(_tensor(X)).double().numpy()
+        return logits
+
+    @torch.inference_mode()
+    def _embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        embedding: npt.NDArray[np.float32] = self.network_.embed(_tensor(X)).numpy()
+        return embedding
+
+    def _state(self) -> ModelState:
+        state = self.network_.state_dict()
+        return ModelState(arrays={name: value.numpy().copy() for name, value in state.items()})
+
+    def _restore(self, state: ModelState) -> None:
+        with reproducible(seed=self.config.seed, threads=self.config.threads):
+            network = self._build()
+        wanted = network.state_dict()
+        for name in sorted(wanted.keys() | state.arrays.keys()):
+            found = state.arrays.get(name)
+            want = (
+                f"{wanted[name].numpy().dtype} {tuple(wanted[name].shape)}"
+                if name in wanted
+                else "none"
+            )
+            have = "none" if found is None else f"{found.dtype} {tuple(found.shape)}"
+            if have != want:
+                raise CheckpointError(
+                    f"weights do not fit a {self.architecture} ({self.variant}): tensor {name!r} "
+                    f"is {have}, wanted {want}; retrain, or check out the commit that made them"
+                )
+        network.load_state_dict(
+            {name: torch.from_numpy(np.array(value)) for name, value in state.arrays.items()}
+        )
+        self.network_ = network.eval()
+
+
+def _tensor(X: npt.NDArray[np.float32]) -> torch.Tensor:
+    # A read-only memory map would make torch warn of writes that never come.
+    return torch.from_numpy(X if X.flags.writeable else X.copy())

@@ -1,0 +1,91 @@
+"""From a fitted model to a checkpoint."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.checkpoints.checkpoint import Checkpoint, Golden
+from cis490_pipeline.checkpoints.onnx.trial import note_run
+from cis490_pipeline.checkpoints.processor import computed_on
+from cis490_pipeline.checkpoints.versions import library_versions
+from cis490_pipeline.errors import CheckpointError
+from cis490_pipeline.features.calibration.calibrator import Calibrator
+from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
+from cis490_pipeline.features.schema import FeatureSchema
+from cis490_pipeline.models.base import BaseModel
+from cis490_pipeline.models.export.onnx import export_onnx
+
+
+def pack(
+    model: BaseModel,
+    *,
+    schema: FeatureSchema,
+    calibrator: Calibrator,
+    golden_windows: npt.NDArray[np.float32],
+    data_digest: str,
+    split_digest: str,
+    metrics: Mapping[str, Any],
+    commit: str | None,
+    cleanliness: CleanlinessCheck | None = None,
+    with_onnx: bool = True,
+) -> Checkpoint:
+    """Make a checkpoint of a fitted model.
+
+    Parameters
+    ----------
+    model : fitted.
+    schema : what its features mean.
+    calibrator : what its windows went through.
+    golden_windows : (n, *shape) a few calibrated windows; every load must reproduce what the
+        model says of them now.
+    data_digest, split_digest : what it was trained on.
+    metrics : scores on the validation side.
+    commit : commit of this code, if known.
+    cleanliness : what tells a baseline taken while infected; None where none could be fitted.
+    with_onnx : whether to export it too.
+
+    Raises
+    ------
+    CheckpointError
+        If schema or calibrator are of another input than the model's, or the export differs.
+    NotFittedError
+        If the model has learnt nothing yet.
+    """
+    wanted = (model.input_kind, model.variant)
+    for what, found in (
+        ("feature schema", (schema.kind, schema.variant)),
+        ("calibrator", (calibrator.kind, calibrator.variant)),
+    ):
+        if found != wanted:
+            raise CheckpointError(
+                f"a {model.architecture} model takes {' '.join(wanted)} windows, the {what} is of "
+                f"{' '.join(found)}"
+            )
+    state = model.state()
+    onnx = export_onnx(model) if with_onnx else b""
+    if onnx:
+        note_run(onnx, golden_windows)
+    return Checkpoint(
+        architecture=model.architecture,
+        architecture_version=model.ARCHITECTURE_VERSION,
+        variant=model.variant,
+        config=model.settings,
+        schema=schema,
+        calibrator=calibrator,
+        cleanliness=cleanliness,
+        seed=model.seed,
+        threads=model.config.threads,
+        data_digest=data_digest,
+        split_digest=split_digest,
+        golden=Golden(golden_windows, model.predict_proba(golden_windows)),
+        weights=state.arrays,
+        booster=state.booster,
+        onnx=onnx,
+        commit=commit,
+        versions=library_versions(),
+        computed_on=computed_on(),
+        history=model.history_,
+        metrics=metrics,
+    )

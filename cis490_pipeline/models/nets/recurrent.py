@@ -1,0 +1,113 @@
+"""Recurrent networks, GRU and LSTM: a convolution halves the steps, both directions are read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cis490_pipeline.domain import PHASES, Architecture
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
+from cis490_pipeline.models.nets.layers import AttentionPool, PhaseNetwork
+from cis490_pipeline.models.nets.neural import NeuralModel, TensorTrainConfig
+from cis490_pipeline.training.config import out_of_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentConfig(TensorTrainConfig):
+    """Sizes of a recurrent network."""
+
+    peak_lr: float = 3e-3
+    """Higher than the other networks': gradients through time are small."""
+    stem_width: int = 64
+    stem_kernel: int = 5
+    """Odd length of the first convolution, in steps; its stride is 2."""
+    hidden: int = 64
+    """Units of each direction."""
+    dropout: float = 0.2
+
+    def problems(self) -> list[str]:
+        """Sentences on fields out of range."""
+        bounds = {"stem_width": (1, 4096), "hidden": (1, 4096), "stem_kernel": (1, 99)}
+        own = out_of_range(self, {**bounds, "dropout": (0.0, 0.9)})
+        if self.stem_kernel % 2 == 0:
+            own.append(f"stem_kernel must be odd, got {self.stem_kernel}")
+        return super().problems() + own
+
+
+class RecurrentNetwork(PhaseNetwork):
+    """Convolution stem, one bidirectional recurrent layer, pooled over time."""
+
+    def __init__(
+        self,
+        layer: type[nn.GRU] | type[nn.LSTM],
+        n_channels: int,
+        sources: Sequence[slice],
+        config: RecurrentConfig,
+        *,
+        n_classes: int = len(PHASES),
+    ) -> None:
+        super().__init__(
+            sources, width=6 * config.hidden, dropout=config.dropout, n_classes=n_classes
+        )
+        self.stem = nn.Conv1d(
+            n_channels + len(sources),
+            config.stem_width,
+            config.stem_kernel,
+            stride=2,
+            padding=config.stem_kernel // 2,
+        )
+        self.recurrent = layer(
+            config.stem_width, config.hidden, batch_first=True, bidirectional=True
+        )
+        self.pool = AttentionPool(2 * config.hidden)
+        self._initialize(config.hidden)
+
+    @torch.no_grad()
+    def _initialize(self, hidden: int) -> None:
+        for name, parameter in self.recurrent.named_parameters():
+            if name.startswith("weight_hh"):
+                for gate in torch.split(parameter, hidden):
+                    nn.init.orthogonal_(gate)
+            elif name.startswith("weight_ih"):
+                for gate in torch.split(parameter, hidden):
+                    nn.init.xavier_uniform_(gate)
+            else:
+                parameter.zero_()
+                # torch orders an LSTM's gates input, forget, cell, output. Open forget gates
+                # let the first gradients reach back through the window.
+                if isinstance(self.recurrent, nn.LSTM) and name.startswith("bias_ih"):
+                    parameter[hidden : 2 * hidden] = 1.0
+
+    def embed(self, X: Tensor) -> Tensor:
+        """(n, n_channels, n_steps) -> (n, 6 * hidden)."""
+        stem = torch.relu(self.stem(self.inputs(X)))
+        sequence, _ = self.recurrent(stem.transpose(1, 2))
+        pooled: Tensor = self.pool(sequence)
+        return pooled
+
+
+class Gru(NeuralModel):
+    """Bidirectional gated recurrent unit."""
+
+    architecture = Architecture.GRU
+    ARCHITECTURE_VERSION = ARCHITECTURE_VERSIONS[Architecture.GRU]
+    input_kind = INPUT_KINDS[Architecture.GRU]
+    config_type = RecurrentConfig
+    config: RecurrentConfig
+
+    def _build(self) -> RecurrentNetwork:
+        return RecurrentNetwork(nn.GRU, self.spec.n_columns, self.spec.source_columns, self.config)
+
+
+class Lstm(NeuralModel):
+    """Bidirectional long short-term memory."""
+
+    architecture = Architecture.LSTM
+    ARCHITECTURE_VERSION = ARCHITECTURE_VERSIONS[Architecture.LSTM]
+    input_kind = INPUT_KINDS[Architecture.LSTM]
+    config_type = RecurrentConfig
+    config: RecurrentConfig
+
+    def _build(self) -> RecurrentNetwork:
+        return RecurrentNetwork(nn.LSTM, self.spec.n_columns, self.spec.source_columns, self.config)

@@ -1,0 +1,1 @@
+"""Gradient-boosted trees, and safe reading of their files."""

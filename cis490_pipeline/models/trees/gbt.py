@@ -1,0 +1,247 @@
+"""Gradient-boosted trees on summary features (XGBoost, histogram method)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import xgboost as xgb
+
+from cis490_pipeline.domain import PHASES, Architecture
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
+from cis490_pipeline.errors import CheckpointError, TrainingError
+from cis490_pipeline.evaluation.confusion import confusion, macro_f1
+from cis490_pipeline.features.datasets.window_data import WindowData
+from cis490_pipeline.models.base import BaseModel, ModelState, Probabilities
+from cis490_pipeline.models.trees.booster_check import require_sound_booster
+from cis490_pipeline.models.trees.gbt_data import WindowBatches, pages_folder
+from cis490_pipeline.training.balance import class_weights
+from cis490_pipeline.training.batches import is_held
+from cis490_pipeline.training.config import out_of_range, raise_problems
+from cis490_pipeline.training.history import EpochRecord, History, Progress
+
+if TYPE_CHECKING:
+    from cis490_pipeline.training.snapshot import Snapshots
+
+
+@dataclass(frozen=True, kw_only=True)
+class GbtConfig:
+    """How the trees are grown; a round is one tree per phase."""
+
+    max_rounds: int = 1500
+    patience_rounds: int = 40
+    """Rounds without a lower validation log loss before stopping."""
+    eta: float = 0.06
+    """Share of each tree's answer that is added."""
+    max_depth: int = 5
+    min_child_weight: float = 2.0
+    subsample: float = 0.8
+    """Share of the windows each round sees."""
+    colsample_bynode: float = 0.3
+    """Share of the features each split may choose from."""
+    class_weight_power: float = 0.5
+    """Class weights are the inverse frequency to this power; 0 turns them off."""
+    source_dropout: float = 0.1
+    """Share of the windows that enter once more without a source, for each source."""
+    threads: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises
+        ------
+        ConfigError
+            Naming all fields out of range.
+        """
+        bounds = {
+            "max_rounds": (1, 100_000),
+            "patience_rounds": (1, 100_000),
+            "eta": (1e-4, 1.0),
+            "max_depth": (1, 16),
+            "min_child_weight": (0.0, 1e6),
+            "subsample": (0.05, 1.0),
+            "colsample_bynode": (0.01, 1.0),
+            "class_weight_power": (0.0, 2.0),
+            "source_dropout": (0.0, 0.9),
+            "threads": (1, 1024),
+            "seed": (0, 2**31 - 1),
+        }
+        raise_problems(self, out_of_range(self, bounds))
+
+
+class Gbt(BaseModel):
+    """Gradient-boosted trees.
+
+    Notes
+    -----
+    XGBoost keeps one byte per value: the feature's histogram bin. Windows that are too many to be
+    held (``features.window_data.IN_MEMORY_BYTES``) leave these bytes in pages
+    on disk, which every level of every tree reads through: the same trees, some slower. What
+    remains in memory are labels, weights, gradients and margins, about 100 bytes a window. The
+    pages give the same trees to the byte wherever both ways were tried; XGBoost promises only that
+    they are those of the same bins up to rounding.
+    """
+
+    architecture = Architecture.GBT
+    ARCHITECTURE_VERSION = ARCHITECTURE_VERSIONS[Architecture.GBT]
+    input_kind = INPUT_KINDS[Architecture.GBT]
+    config_type = GbtConfig
+    config: GbtConfig
+    booster_: xgb.Booster
+
+    def _fit(
+        self,
+        train: WindowData,
+        val: WindowData,
+        progress: Progress | None,
+        snapshots: "Snapshots | None",
+    ) -> History:
+        weights = class_weights(train.y, self.config.class_weight_power)
+        if is_held(train) and is_held(val):
+            return self._boost(train, val, weights, progress, None)
+        with pages_folder(None if snapshots is None else snapshots.path) as pages:
+            return self._boost(train, val, weights, progress, pages)
+
+    def _boost(
+        self,
+        train: WindowData,
+        val: WindowData,
+        weights: npt.NDArray[np.float64],
+        progress: Progress | None,
+        pages: Path | None,
+    ) -> History:
+        config = self.config
+        train_matrix = WindowBatches(
+            train,
+            weights,
+            sources=self.spec.source_columns,
+            source_dropout=config.source_dropout,
+            seed=config.seed,
+            pages=None if pages is None else pages / "train",
+        ).matrix(None, threads=config.threads)
+        val_matrix = WindowBatches(
+            val, weights, pages=None if pages is None else pages / "val"
+        ).matrix(train_matrix, threads=config.threads)
+        recorder = _Recorder(progress, self.config.eta)
+        booster = xgb.train(
+            self._parameters(),
+            train_matrix,
+            num_boost_round=self.config.max_rounds,
+            evals=[(train_matrix, "train"), (val_matrix, "val")],
+            custom_metric=_macro_f1_of(val_matrix),
+            callbacks=[
+                recorder,
+                xgb.callback.EarlyStopping(
+                    rounds=self.config.patience_rounds, metric_name="mlogloss", data_name="val"
+                ),
+            ],
+            verbose_eval=False,
+        )
+        n_rounds = booster.best_iteration + 1
+        # Early stopping leaves the later trees in; a slice forgets them, so that no reader
+        # has to know where to stop.
+        self.booster_ = booster[:n_rounds]
+        return History(
+            epochs=tuple(recorder.records),
+            best_epoch=n_rounds,
+            best_val_macro_f1=recorder.records[n_rounds - 1].val_macro_f1,
+            stopped_early=len(recorder.records) < self.config.max_rounds,
+            n_steps=n_rounds,
+            n_train_windows=len(train),
+            n_val_windows=len(val),
+            threads=self.config.threads,
+            device="cpu",
+        )
+
+    def _parameters(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "objective": "multi:softprob",
+            "eval_metric": "mlogloss",
+            "num_class": len(PHASES),
+            "tree_method": "hist",
+            "eta": config.eta,
+            "max_depth": config.max_depth,
+            "min_child_weight": config.min_child_weight,
+            "subsample": config.subsample,
+            "colsample_bynode": config.colsample_bynode,
+            "nthread": config.threads,
+            "seed": config.seed,
+            "verbosity": 0,
+        }
+
+    def _predict_proba(self, X: npt.NDArray[np.float32]) -> Probabilities:
+        probabilities = self.booster_.inplace_predict(X, missing=np.nan).astype(np.float64)
+        normalized: Probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
+        return normalized
+
+    def _embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        margins: npt.NDArray[np.float32] = self.booster_.inplace_predict(
+            X, missing=np.nan, predict_type="margin"
+        )
+        return margins
+
+    def _logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        return self._embed(X).astype(np.float64)
+
+    def _state(self) -> ModelState:
+        return ModelState(booster=bytes(self.booster_.save_raw("ubj")))
+
+    def _restore(self, state: ModelState) -> None:
+        require_sound_booster(state.booster, n_features=self.spec.n_columns)
+        booster = xgb.Booster({"nthread": self.config.threads, "verbosity": 0})
+        try:
+            booster.load_model(bytearray(state.booster))
+        except xgb.core.XGBoostError as fault:
+            reason = str(fault).strip().splitlines()[-1] if str(fault).strip() else "unreadable"
+            raise CheckpointError(f"model.ubj is no XGBoost model: {reason}") from fault
+        if booster.num_features() != self.spec.n_columns:
+            raise CheckpointError(
+                f"model.ubj takes {booster.num_features()} features, but a {self.variant} model "
+                f"takes {self.spec.n_columns}; retrain"
+            )
+        self.booster_ = booster
+
+
+class _Recorder(xgb.callback.TrainingCallback):
+    """Keeps each round's losses, and tells of them."""
+
+    def __init__(self, progress: Progress | None, eta: float) -> None:
+        super().__init__()
+        self.progress, self.eta = progress, eta
+        self.records: list[EpochRecord] = []
+
+    def after_iteration(self, model: xgb.Booster, epoch: int, evals_log: Any) -> bool:
+        """Note one round; False lets training go on."""
+        record = EpochRecord(
+            epoch=epoch + 1,
+            train_loss=float(evals_log["train"]["mlogloss"][-1]),
+            val_loss=float(evals_log["val"]["mlogloss"][-1]),
+            val_macro_f1=float(evals_log["val"]["macro_f1"][-1]),
+            lr=self.eta,
+        )
+        if not np.isfinite(record.train_loss):
+            raise TrainingError(
+                f"training loss of round {record.epoch} is {record.train_loss}; "
+                "look for extreme values in the features"
+            )
+        self.records.append(record)
+        if self.progress is not None:
+            self.progress(record)
+        return False
+
+
+def _macro_f1_of(val_matrix: xgb.DMatrix) -> Callable[[Any, xgb.DMatrix], tuple[str, float]]:
+    """Metric for XGBoost: macro F1 of the validation windows, and nothing for the others."""
+    y_val = val_matrix.get_label().astype(np.int64)
+
+    def metric(predicted: npt.NDArray[np.float32], matrix: xgb.DMatrix) -> tuple[str, float]:
+        if matrix is not val_matrix:
+            return "macro_f1", float("nan")
+        chosen = predicted.reshape(len(y_val), -1).argmax(axis=1)
+        return "macro_f1", macro_f1(confusion(y_val, chosen))
+
+    return metric

@@ -1,0 +1,134 @@
+"""Twelve checkpoints and twelve reports from one factory, and the leaderboard over them."""
+
+import base64
+from typing import Any
+
+import dagster as dg
+import msgspec
+
+from cis490_pipeline.domain import Architecture, Recipe, Variant
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS, MODELS
+from cis490_pipeline.evaluation.report import EVALUATION_VERSION
+from cis490_pipeline.events.contract import leaderboard_events
+from cis490_pipeline.experiment.leaderboard import Leaderboard
+from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
+from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
+from cis490_pipeline.experiment.stages.make import make_stages
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.orchestration.assets.dataset import (
+    feature_shards,
+    tensor_shards,
+    validation_index,
+)
+from cis490_pipeline.orchestration.assets.partitions import OWNER, recipes
+from cis490_pipeline.orchestration.assets.recording import recorded
+from cis490_pipeline.storage.files import read_json
+
+
+def _image(title: str, png: bytes) -> dg.MetadataValue[Any]:
+    return dg.MetadataValue.md(
+        f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
+    )
+
+
+def checkpoint_key(architecture: Architecture, variant: Variant) -> dg.AssetKey:
+    """Key of a model's checkpoint asset."""
+    return dg.AssetKey(["model", str(architecture), str(variant), "checkpoint"])
+
+
+def report_key(architecture: Architecture, variant: Variant) -> dg.AssetKey:
+    """Key of a model's report asset."""
+    return dg.AssetKey(["model", str(architecture), str(variant), "eval_report"])
+
+
+def checkpoint_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefinition:
+    """Return the asset that trains one model."""
+    dataset = feature_shards if INPUT_KINDS[architecture] == "summary" else tensor_shards
+
+    @dg.asset(
+        key=checkpoint_key(architecture, variant),
+        deps=[validation_index, dataset],
+        partitions_def=recipes,
+        group_name="models",
+        owners=[OWNER],
+        kinds={"python", "xgboost" if architecture is Architecture.GBT else "pytorch"},
+        tags={"arch": str(architecture), "variant": str(variant)},
+        code_version=str(ARCHITECTURE_VERSIONS[architecture]),
+        pool="train",
+        description=f"Trained {architecture}, {variant} view: weights, calibration, ONNX, golden.",
+    )
+    def checkpoint(
+        context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    ) -> dg.MaterializeResult[None]:
+        recipe = Recipe(context.partition_key)
+        stage = TrainedCheckpoint(workspace, recipe, architecture, variant)
+        (outcome,) = make_stages((stage,), checked=False)
+        return recorded(outcome, workspace)
+
+    return checkpoint
+
+
+def report_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefinition:
+    """Return the asset that scores one model on the held-out side."""
+
+    @dg.asset(
+        key=report_key(architecture, variant),
+        deps=[checkpoint_key(architecture, variant), validation_index],
+        partitions_def=recipes,
+        group_name="models",
+        owners=[OWNER],
+        kinds={"python", "json"},
+        tags={"arch": str(architecture), "variant": str(variant)},
+        code_version=EVALUATION_VERSION,
+        description=f"Macro F1 with interval, by class, profile, host: {architecture}, {variant}.",
+    )
+    def eval_report(
+        context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    ) -> dg.MaterializeResult[None]:
+        from cis490_pipeline.reporting.figures import confusion_png
+
+        recipe = Recipe(context.partition_key)
+        stage = EvaluationReport(workspace, recipe, architecture, variant)
+        (outcome,) = make_stages((stage,), checked=False)
+        path = workspace.paths.report_json(recipe, stage.name)
+        return recorded(
+            outcome,
+            workspace,
+            confusion=_image("confusion", confusion_png(read_json(path))),
+            report=dg.MetadataValue.path(str(path)),
+        )
+
+    return eval_report
+
+
+@dg.asset(
+    key=["model", "leaderboard"],
+    deps=[report_key(*model) for model in MODELS],
+    partitions_def=recipes,
+    group_name="models",
+    owners=[OWNER],
+    kinds={"python", "html"},
+    code_version=EVALUATION_VERSION,
+)
+def leaderboard(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult[None]:
+    """All models of a split compared, probes beside them, differences tested; report.html."""
+    from cis490_pipeline.reporting.figures import leaderboard_png
+
+    recipe = Recipe(context.partition_key)
+    (outcome,) = make_stages((Leaderboard(workspace, recipe),), checked=False)
+    board = read_json(workspace.paths.leaderboard(recipe))
+    page = workspace.paths.report_html(recipe)
+    return recorded(
+        outcome,
+        workspace,
+        scores=_image("leaderboard", leaderboard_png(board)),
+        # What is published is what was true then, not what lies on the disk when it is.
+        events=dg.MetadataValue.json(msgspec.to_builtins(leaderboard_events(board))),
+        report=dg.MetadataValue.path(str(page)),
+    )
+
+
+checkpoints = [checkpoint_asset(*model) for model in MODELS]
+reports = [report_asset(*model) for model in MODELS]

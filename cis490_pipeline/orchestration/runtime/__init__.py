@@ -1,0 +1,1 @@
+"""How Dagster runs are started, preloaded and watched."""

@@ -1,0 +1,271 @@
+"""Materialize a recipe in this process, recorded where the UI reads it."""
+
+import os
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.errors import GateError, PipelineError
+from cis490_pipeline.experiment.leaderboard import Leaderboard
+from cis490_pipeline.experiment.order import corpus_stages, recipe_stages
+from cis490_pipeline.experiment.stages.make import Announce
+from cis490_pipeline.experiment.stages.stage import Stage
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.upkeep.stale import Artefact, make_again, require_sound
+from cis490_pipeline.orchestration.assets.checks import checks
+from cis490_pipeline.orchestration.definitions import corpus_assets, recipe_assets
+
+_GATE_PREFIX: Final = f"{GateError.__module__}.{GateError.__qualname__}: "
+"""What Dagster puts before the message of an error that an asset raised."""
+
+
+@contextmanager
+def instance_of(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
+    """Open Dagster's storage under the data folder, or the one DAGSTER_HOME names.
+
+    This is the storage ``dagster dev`` at the root of the project opens, so that the UI shows
+    what was materialized here.
+    """
+    from dagster._core.instance.config import is_dagster_home_set
+
+    if is_dagster_home_set():
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+        return
+    home = workspace.paths.dagster.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    with _without_query(home) as base:
+        overrides = {
+            "storage": {"sqlite": {"base_dir": str(base)}},
+            "local_artifact_storage": {
+                "module": "dagster._core.storage.root",
+                "class": "LocalArtifactStorage",
+                "config": {"base_dir": str(base)},
+            },
+            "compute_logs": {
+                "module": "dagster._core.storage.noop_compute_log_manager",
+                "class": "NoOpComputeLogManager",
+            },
+            "telemetry": {"enabled": False},
+        }
+        ref = InstanceRef.from_dir(str(base), overrides=overrides)
+        with dg.DagsterInstance.from_ref(ref) as instance:
+            yield instance
+
+
+@contextmanager
+def _storage_named(workspace: Workspace) -> Iterator[None]:
+    """Name Dagster's storage where it cannot be used: SQLite says "disk is full" and not which."""
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except DBAPIError as fault:
+        home = os.environ.get("DAGSTER_HOME") or workspace.paths.dagster
+        raise PipelineError(
+            f"{home}: Dagster's storage cannot be used: {fault.orig}; free space there, or run "
+            "with --no-dagster"
+        ) from fault
+
+
+@contextmanager
+def _without_query(folder: Path) -> Iterator[Path]:
+    """Return a path of a folder without ``?``, by a link for as long as the block runs if needed.
+
+    Dagster makes an address ``sqlite:///FOLDER/runs.db`` of it, in which a query begins there, and
+    would keep its files in another folder.
+    """
+    if "?" not in str(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="cis490-dagster-") as temporary:
+        link = Path(temporary) / "home"
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
+
+
+def materialize_recipe(
+    workspace: Workspace,
+    recipe: Recipe,
+    announce: Announce,
+    only: Collection[str] | None = None,
+) -> list[str]:
+    """Bring one recipe up to date, making only what is outdated, and record it in Dagster.
+
+    Parameters
+    ----------
+    only : keys of stages to look at; by default all of them.
+
+    Returns
+    -------
+    Keys of what was made or recorded now; empty if everything was up to date.
+
+    Raises
+    ------
+    PipelineError
+        If a step or a blocking check failed; what was finished before is kept.
+    """
+    shared, own = (
+        tuple(stage for stage in stages if only is None or stage.key in only)
+        for stages in (corpus_stages(workspace), recipe_stages(workspace, recipe))
+    )
+    with _storage_named(workspace), instance_of(workspace) as instance:
+        done = _materialize(workspace, instance, shared, corpus_assets, None, announce)
+        done += _materialize(workspace, instance, own, recipe_assets, recipe, announce)
+    require_sound(workspace, recipe)
+    return done
+
+
+def backfill_recipe(
+    workspace: Workspace, recipe: Recipe, announce: Announce, wanted: Collection[Artefact]
+) -> list[str]:
+    """Make again what a change outdated of one recipe: assets, further seeds, then the board.
+
+    Parameters
+    ----------
+    wanted : what to make, as `survey` found it.
+
+    Returns
+    -------
+    Keys of what was made or recorded now.
+
+    Raises
+    ------
+    PipelineError
+        As `materialize_recipe`.
+    """
+    further = {artefact.key for artefact in wanted if artefact.further}
+    assets = {artefact.key for artefact in wanted} - further
+    # The board is of all seeds, so that it waits for those that are no assets.
+    last = {Leaderboard.key} & assets if further else set()
+    done = materialize_recipe(workspace, recipe, announce, only=assets - last)
+    if further:
+        done += make_again(workspace, recipe, announce, only=further)
+        done += materialize_recipe(workspace, recipe, announce, only=last)
+    return done
+
+
+def _materialize(
+    workspace: Workspace,
+    instance: dg.DagsterInstance,
+    stages: tuple[Stage, ...],
+    assets: list[dg.AssetsDefinition],
+    recipe: Recipe | None,
+    announce: Announce,
+) -> list[str]:
+    wanted = _outdated(stages, instance, recipe)
+    for stage in stages:
+        announce(stage.key, wanted.get(stage.key, "up to date"))
+    if not wanted:
+        return []
+    keys = [dg.AssetKey(key.split("/")) for key in wanted]
+    selection = dg.AssetSelection.assets(*keys)
+    result = dg.materialize(
+        [*assets, *(checks if recipe else [])],
+        selection=selection | dg.AssetSelection.checks_for_assets(*keys),
+        partition_key=str(recipe) if recipe else None,
+        instance=instance,
+        resources={"workspace": dg.ResourceDefinition.hardcoded_resource(workspace)},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+    )
+    if not result.success:
+        if _interrupted(result):
+            raise KeyboardInterrupt
+        raise _fault(result)
+    return list(wanted)
+
+
+def _outdated(
+    stages: tuple[Stage, ...], instance: dg.DagsterInstance, recipe: Recipe | None
+) -> dict[str, str]:
+    """Return, in order, the stages to run and why: outdated, below one that is, or unrecorded.
+
+    A check stops only the run it is in, so a stage whose checks have not passed runs them again.
+    """
+    wanted: dict[str, str] = {}
+    for stage in stages:
+        why = stage.outdated()
+        above = next((key for key in stage.upstream if key in wanted), None)
+        if above is not None:
+            # It may turn out current once that is made; then it is recorded, not made again.
+            why = f"after {above}"
+        if why is None and not _recorded(stage, instance, recipe):
+            why = "up to date, not yet in Dagster"
+        if why is None:
+            why = _unpassed(stage, instance, recipe)
+        if why is not None:
+            wanted[stage.key] = why
+    return wanted
+
+
+def _recorded(stage: Stage, instance: dg.DagsterInstance, recipe: Recipe | None) -> bool:
+    record = stage.record()
+    newest = instance.fetch_materializations(
+        dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey(stage.key.split("/")),
+            asset_partitions=[str(recipe)] if recipe else None,
+        ),
+        limit=1,
+    ).records
+    if not newest or record is None or newest[0].asset_materialization is None:
+        return False
+    digest = newest[0].asset_materialization.metadata.get("digest")
+    return digest is not None and digest.value == record.digest
+
+
+def _unpassed(stage: Stage, instance: dg.DagsterInstance, recipe: Recipe | None) -> str | None:
+    """Return which check of a stage has not passed on what was last recorded, or None."""
+    asset = dg.AssetKey(stage.key.split("/"))
+    keys = sorted(key for check in checks for key in check.check_keys if key.asset_key == asset)
+    if not keys or recipe is None:
+        return None
+    found = instance.event_log_storage.get_asset_check_partition_info(
+        keys, partition_keys=[str(recipe)]
+    )
+    passed = {
+        info.check_key
+        for info in found
+        if info.is_current
+        and info.latest_execution_status is AssetCheckExecutionRecordStatus.SUCCEEDED
+    }
+    unpassed = [key.name for key in keys if key not in passed]
+    return f"up to date, not yet passed: {', '.join(unpassed)}" if unpassed else None
+
+
+def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a person stopped it: Dagster reports that as one more failed step."""
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    return any(e and e.cls_name == DagsterExecutionInterruptedError.__name__ for e in errors)
+
+
+def _fault(result: dg.ExecuteInProcessResult) -> PipelineError:
+    lines, held = [], []
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            cause = error.cause if error and error.cause else error
+            if cause and cause.cls_name == "DagsterAssetCheckFailedError":
+                continue  # named below, with what the check found
+            if cause and cause.cls_name == GateError.__name__:
+                held.append(cause.message.strip().removeprefix(_GATE_PREFIX))
+                continue
+            lines.append(f"{event.step_key}: {cause.message.strip() if cause else 'failed'}")
+    of_asset: dict[str, list[str]] = {}
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed:
+            key = evaluation.asset_key.to_user_string()
+            said = f"{key}: check {evaluation.check_name} failed: {evaluation.description}"
+            of_asset.setdefault(key, []).append(said)
+    # A gate holds many steps, for one and the same reason.
+    gates = list(dict.fromkeys([*("; ".join(found) for found in of_asset.values()), *held]))
+    text = "; ".join([*lines, *gates]) or f"run {result.run_id} failed"
+    return GateError(text) if gates and not lines else PipelineError(text)

@@ -1,0 +1,1 @@
+"""Draws what evaluation computed: the report page, tables, figures, LaTeX, JSON schemas."""

@@ -1,0 +1,103 @@
+"""The two pictures that a table of metadata can hold: a leaderboard and a confusion matrix."""
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cis490_pipeline.domain import Variant
+from cis490_pipeline.reporting.page.words import phase_name
+
+_DPI = 100
+_COLOURS = {Variant.REALISTIC: "#0072b2", Variant.ORACLE: "#a8430b"}
+
+
+def leaderboard_png(leaderboard: Mapping[str, Any]) -> bytes:
+    """Draw every row's macro F1 with its interval: realistic filled, oracle outlined, probes grey.
+
+    Parameters
+    ----------
+    leaderboard : what ``leaderboard`` gave.
+
+    Returns
+    -------
+    A PNG under 100 kB.
+    """
+    rows = list(reversed(leaderboard["rows"]))
+    figure = Figure(figsize=(7.2, 0.8 + 0.3 * len(rows)), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    for y, row in enumerate(rows):
+        if row["macro_f1"] is None:
+            axes.text(0.01, y, "n/a", va="center", color="#55606c")
+            continue
+        colour = _COLOURS.get(row["variant"], "#8a939d")
+        axes.barh(
+            y,
+            row["macro_f1"],
+            height=0.62,
+            color="white" if row["variant"] == Variant.ORACLE else colour,
+            edgecolor=colour,
+            linewidth=1.4,
+        )
+        if row["ci_low"] is not None:
+            reach = [[row["macro_f1"] - row["ci_low"]], [row["ci_high"] - row["macro_f1"]]]
+            axes.errorbar(row["macro_f1"], y, xerr=np.maximum(reach, 0), color="black", capsize=3)
+        axes.text(1.01, y, f"{row['macro_f1']:.3f}", va="center", fontsize=9)
+    # Names come from outside: without this a "$" in one would start mathematics.
+    axes.set_yticks(range(len(rows)), [_literal(row["model"]) for row in rows])
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("macro F1 on test, 95 % interval by episode")
+    axes.set_title(_literal(f"split {leaderboard['split']}"), loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def confusion_png(report: Mapping[str, Any]) -> bytes:
+    """Draw a report's confusion matrix, shares of the true phase with the counts inside.
+
+    Parameters
+    ----------
+    report : what ``evaluate`` gave.
+
+    Returns
+    -------
+    A PNG under 100 kB.
+    """
+    labels = [phase_name(label) for label in report["confusion"]["labels"]]
+    counts = np.asarray(report["confusion"]["counts"], dtype=np.float64)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    figure = Figure(figsize=(5.2, 4.4), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), share in np.ndenumerate(shares):
+        axes.text(
+            j,
+            i,
+            f"{share:.0%}\n{counts[i, j]:.0f}" if totals[i, 0] else "n/a",
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if share > 0.5 else "black",
+        )
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(_literal(report["model"]), loc="left", fontsize=11)
+    return _png(figure)
+
+
+def _literal(text: str) -> str:
+    return str(text).replace("$", r"\$")
+
+
+def _png(figure: Figure) -> bytes:
+    # The object interface: pyplot keeps every figure alive and picks a backend by itself.
+    FigureCanvasAgg(figure)
+    stream = BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()

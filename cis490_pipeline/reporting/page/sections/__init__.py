@@ -1,0 +1,1 @@
+"""Sections of the report page, each from an evaluation report or leaderboard."""

@@ -1,0 +1,81 @@
+"""The leaderboard: bars with whiskers, realistic beside oracle, the probes below."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cis490_pipeline.domain import CHANNELS, Architecture, Variant
+from cis490_pipeline.evaluation.probes.learn import POSITION, PROBES
+from cis490_pipeline.reporting.page.drawing import bar_of
+from cis490_pipeline.reporting.page.numbers import Board, Numbers
+from cis490_pipeline.reporting.page.sections.differences import price_rows
+from cis490_pipeline.reporting.page.words import p_value, score, signed
+
+
+def view(numbers: Numbers) -> dict[str, Any]:
+    """Return what the section of scores shows."""
+    found = probes(numbers.board)
+    return {
+        "groups": bars(numbers.board),
+        "probes": found,
+        "clock": next((p["end"] for p in found if p["row"]["model"] == POSITION), None),
+        "n_channels": {
+            "realistic": sum(channel.deployable for channel in CHANNELS),
+            "oracle": len(CHANNELS),
+        },
+        "seeded": [row for row in numbers.board["rows"] if row["seeds"]["n_seeds"] > 1],
+        "prices": price_rows(numbers.board),
+        "reports": numbers.reports,
+        "phases": [entry["phase"] for entry in numbers.chosen["per_class"]],
+    }
+
+
+def bars(board: Board) -> list[dict[str, Any]]:
+    """Rows of the bar chart, a realistic and an oracle bar for each architecture.
+
+    Ordered by the better of the two; an architecture lacks the views it was not scored in.
+    """
+    models = [row for row in board["rows"] if row["kind"] == "model"]
+    known = [str(architecture) for architecture in Architecture]
+    names = list(dict.fromkeys(row["architecture"] for row in models))
+    groups = []
+    for name in sorted(names, key=lambda n: known.index(n) if n in known else len(known)):
+        views = [
+            next((r for r in models if (r["architecture"], r["variant"]) == (name, v)), None)
+            for v in Variant
+        ]
+        best = max((row["macro_f1"] or 0.0 for row in views if row), default=0.0)
+        drawn = [_bar(row, variant) for row, variant in zip(views, Variant, strict=True)]
+        groups.append({"name": name, "best": best, "bars": drawn})
+    return sorted(groups, key=lambda group: -group["best"])
+
+
+def _bar(row: Mapping[str, Any] | None, variant: Variant) -> dict[str, Any]:
+    if row is None:
+        return {"row": None, "variant": str(variant)}
+    return {"row": row, "variant": str(variant), **bar_of(row)}
+
+
+def probes(board: Board) -> list[dict[str, Any]]:
+    """List the probes' bars, with what each of them knows."""
+    compared = {pair["b"]: pair for pair in board["best_vs_probe"]["comparisons"]}
+    return [
+        {
+            "row": row,
+            "name": row["model"].removeprefix("probe_"),
+            "what": row.get("what") or PROBES.get(row["model"], "a guess without telemetry"),
+            "pair": compared.get(row["model"]),
+            "compared": _compared(compared.get(row["model"])),
+            **bar_of(row),
+        }
+        for row in board["rows"]
+        if row["kind"] == "probe"
+    ]
+
+
+def _compared(pair: Mapping[str, Any] | None) -> str:
+    if pair is None or pair["difference"] is None:
+        return ""
+    place = "above" if pair["difference"] > 0 else "below"
+    ends = f"{signed(pair['ci_low'], 3)}, {signed(pair['ci_high'], 3)}"
+    by = score(abs(pair["difference"]), 3)
+    return f"; {pair['a']} is {by} {place} it [{ends}], {p_value(pair['p_holm'])}"

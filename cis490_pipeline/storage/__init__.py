@@ -1,0 +1,1 @@
+"""Files and folders, here and elsewhere: atomic writes, digests, remote copies, paths."""

@@ -1,0 +1,34 @@
+"""Files named after their bytes: written once, never changed."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from cis490_pipeline.storage.files import atomic_write
+
+
+def write_named(folder: Path, stem: str, suffix: str, content: bytes | memoryview) -> str:
+    """Write ``<stem>-<first 12 digits of the SHA-256><suffix>`` unless it is there.
+
+    Returns
+    -------
+    The file's name.
+    """
+    name = f"{stem}-{hashlib.sha256(content).hexdigest()[:12]}{suffix}"
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(content)
+
+    if not (folder / name).is_file():
+        atomic_write(folder / name, write)
+    return name
+
+
+def remove_superseded(folder: Path, patterns: Iterable[str], keep: Iterable[str]) -> None:
+    """Remove files of the given patterns that the manifest just written does not name."""
+    kept = set(keep)
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)

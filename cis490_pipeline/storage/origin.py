@@ -1,0 +1,176 @@
+"""Where the files of a local copy come from, told by a small file at the copy's root.
+
+What a copy lacks is fetched when somebody reads it, verified against the SHA-256 that a stage's
+record or a manifest names. A file is stored there under its name and its digest
+(``report.<sha256>.html``): no object is ever replaced, so a record and its files always fit.
+"""
+
+import hashlib
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Final, Self
+
+import msgspec
+
+from cis490_pipeline.domain import Address
+from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.storage.files import atomic_write
+from cis490_pipeline.storage.json_text import decode_json
+from cis490_pipeline.storage.remote_folder import RemoteFolder
+
+MARKER: Final = "origin.json"
+RECORDS: Final = "processed/records"
+FOLDERS: Final = ("processed", "artifacts", "reports")
+"""Folders of a data folder that stages write to."""
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_OBJECT: Final = re.compile(r"(?P<stem>.*[^/])\.(?P<sha256>[0-9a-f]{64})(?P<suffix>(\.[^./]+)?)")
+
+
+class _Marker(msgspec.Struct):
+    address: str
+
+
+class _Named(msgspec.Struct):
+    """What a record says of files; the rest of it is the stage's business."""
+
+    files: dict[str, int]
+    sha256: dict[str, str] = {}
+
+
+class Origin:
+    """A folder elsewhere and its local copy."""
+
+    def __init__(self, address: Address, root: Path) -> None:
+        self.folder = RemoteFolder(address)
+        self.root = root
+
+    @classmethod
+    def below(cls, address: Address, cache: Path) -> Self:
+        """Open the copy of an address in a cache folder, made if it is not there yet.
+
+        Raises
+        ------
+        DatasetError
+            If that folder is the copy of another address.
+        """
+        root = cache.absolute() / hashlib.sha256(str(address).encode()).hexdigest()[:16]
+        marker = root / MARKER
+        if not marker.exists():
+            text = msgspec.json.encode(_Marker(str(address)))
+            atomic_write(marker, lambda stream: stream.write(text))
+        elif _marked(marker) != str(address):
+            raise DatasetError(
+                f"{marker}: is the copy of another address than {address}; use another --cache"
+            )
+        return cls(address, root)
+
+    @classmethod
+    def of(cls, path: Path) -> Self | None:
+        """Return the origin of the copy that a file is in, or None if it is in none."""
+        for root in path.absolute().parents:
+            marker = root / MARKER
+            if marker.is_file():
+                return cls(Address.parse(_marked(marker)), root)
+        return None
+
+    def bring(self, name: str, size: int, sha256: str) -> None:
+        """Fetch a file of the copy, unless it is there.
+
+        Raises
+        ------
+        DatasetError
+            If it is not at the origin, or of another size there.
+        StoreError
+            If it has another digest.
+        OSError
+            If it cannot be fetched.
+        """
+        path = self.root / name
+        if path.exists():
+            return
+        stored = object_name(name, sha256)
+        entry = self.folder.entry(stored)
+        if entry is None or entry.size != size:
+            found = "is not there" if entry is None else f"has {entry.size} bytes"
+            raise DatasetError(
+                f"{self.folder.address}/{stored}: {found}, its record says {size} bytes. Remove "
+                f"that record ({RECORDS}/…) there, and run again to make it anew"
+            )
+        self.folder.fetch(stored, path, entry=entry, sha256=sha256)
+        # Older than any record: it was verified just now, and need not be hashed again.
+        made_ns = (self.root / MARKER).stat().st_mtime_ns
+        os.utime(path, ns=(made_ns, made_ns))
+
+
+def _marked(marker: Path) -> str:
+    """Return the address that a copy's marker names."""
+    try:
+        return decode_json(marker.read_bytes(), _Marker).address
+    except msgspec.DecodeError as wrong:
+        raise DatasetError(
+            f"{marker}: no marker of a copy: {wrong}; use another --cache, or remove this one"
+        ) from wrong
+
+
+def object_name(name: str, sha256: str) -> str:
+    """Return the name under which one version of a file is stored elsewhere."""
+    path = PurePosixPath(name)
+    return path.with_name(f"{path.stem}.{sha256}{path.suffix}").as_posix()
+
+
+def split_object_name(name: str) -> tuple[str, str] | None:
+    """Return the file and the SHA-256 that an object's name is made of, or None if of none."""
+    found = _OBJECT.fullmatch(name)
+    if found is None:
+        return None
+    file = f"{found['stem']}{found['suffix']}"
+    return (file, found["sha256"]) if is_safe_name(file) else None
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a name from a record elsewhere stays within the copy, and off its records."""
+    path = PurePosixPath(name)
+    parts = path.parts
+    return (
+        name.isprintable()
+        and "\\" not in name
+        and len(parts) > 1
+        and parts[0] in FOLDERS
+        and ".." not in parts
+        and parts[:2] != ("processed", "records")
+        # What pathlib leaves out of a name (//, /./) would make two names of one file.
+        and path.as_posix() == name
+    )
+
+
+def is_sha256(text: str) -> bool:
+    """Whether a text is a digest in lower-case hex."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def bring_file(path: Path, sha256: str) -> Path:
+    """Return a file's path once the file is there, fetched if it belongs to a copy.
+
+    Parameters
+    ----------
+    path : of the file.
+    sha256 : hex digest that its manifest gives; asked of what is fetched only.
+
+    Raises
+    ------
+    DatasetError, StoreError, OSError
+        As `Origin.bring`.
+    """
+    if path.exists() or (origin := Origin.of(path)) is None:
+        return path
+    name = path.absolute().relative_to(origin.root).as_posix()
+    for record in sorted((origin.root / RECORDS).rglob("*.json")):
+        try:
+            named = decode_json(record.read_bytes(), _Named)
+        except msgspec.DecodeError as wrong:
+            raise DatasetError(f"{record}: no record: {wrong}; remove it, and run again") from wrong
+        if named.sha256.get(name) == sha256:
+            origin.bring(name, named.files[name], sha256)
+            break
+    return path

@@ -1,0 +1,1 @@
+"""Archives of episodes: zstd-compressed tar, read within bounds."""

@@ -1,0 +1,1 @@
+"""Rows of telemetry: strict JSON to numpy columns, exactly."""

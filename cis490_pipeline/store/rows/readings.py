@@ -1,0 +1,244 @@
+"""Which readings of a source count: one rule for the validator, the grid and a live device.
+
+Rules, in this order
+--------------------
+1. A negative reading of a counter, gauge or amount is no reading.
+2. The guest's agent samples once a second. Readings that come faster are thinned to the last one in
+   each second of the episode. Which one that is, is known once the second is over: until then no
+   step may use it, or it would depend on whether another reading follows.
+3. Counter readings closer than 0.2 nominal intervals are merged.
+
+A device that runs for months cannot keep its rows. What forgotten rows leave behind for the later
+ones is a `Past` of each channel; with it the later rows count as they would have with all rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cis490_pipeline.domain import CHANNELS, NS_PER_S, Channel, Kind, Source
+from cis490_pipeline.store.rows.columns import Columns, Numbers, Past
+
+MERGE_INTERVALS: Final = 0.2
+"""Counter readings closer than this many nominal intervals are merged."""
+FAST_READINGS: Final = 3
+FAST_INTERVALS: Final = 2.0
+"""A reading is fast if the third before it is less than two nominal intervals ago: at the nominal
+rate it is not, even if that one came as late as the next."""
+THINNED: Final = frozenset({Source.GUEST})
+"""Sources whose fast readings are thinned to the last one in each second."""
+
+Times = npt.NDArray[np.int64]
+
+_OF_SOURCE: Final = {s: tuple(c for c in CHANNELS if c.source is s) for s in Source}
+_FAR: Final = 2**63 - 4 * NS_PER_S
+"""Times beyond it, on either side, have no second that fits 64 bits."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Readings:
+    """Readings that count, of channels that are known in the same rows.
+
+    Attributes
+    ----------
+    names : of the channels' columns.
+    rows : (n,) number of each reading's row; -1 for one of a forgotten row.
+    t_wall_ns : (n,) time of each, Unix ns.
+    visible_ns : (n,) from when on steps may use each; neither goes back.
+    values : (n, n_channels).
+    past : what forgotten rows left behind, by name.
+    """
+
+    names: tuple[str, ...]
+    rows: npt.NDArray[np.intp]
+    t_wall_ns: Times
+    visible_ns: Times
+    values: Numbers
+    past: Mapping[str, Past] = field(default_factory=dict)
+
+
+def nominal_ns(source: Source) -> int:
+    """Nominal time between two rows of a source, ns."""
+    return round(NS_PER_S / source.rate_hz)
+
+
+def counter_names(source: Source, columns: Columns) -> list[str]:
+    """Names of the source's counters that were recorded, in the registry's order."""
+    return [c.field for c in _of_kind(source, Kind.COUNTER) if c.field in columns.values]
+
+
+def unsteady_names(source: Source) -> frozenset[str]:
+    """Names of the source's counters of which a fall says nothing."""
+    return frozenset(c.field for c in _of_kind(source, Kind.COUNTER) if c.may_fall)
+
+
+def without_negatives(source: Source, columns: Columns) -> Columns:
+    """Make negative readings unknown; the same columns if there are none."""
+    if not columns.has_negatives:
+        return columns
+    known: dict[str, npt.NDArray[np.bool_]] = {}
+    for channel in _OF_SOURCE[source]:
+        values = columns.values.get(channel.field)
+        # NaN is no reading either, and compares false.
+        if values is None or not values.size or values.min() >= 0:
+            continue
+        there = values >= 0
+        before = columns.known.get(channel.field)
+        known[channel.field] = there if before is None else there & before
+    return replace(columns, known={**columns.known, **known}) if known else columns
+
+
+def kept_readings(t_wall_ns: Times, min_gap_ns: float) -> npt.NDArray[np.bool_]:
+    """Which readings a rate may be measured between: no two closer than ``min_gap_ns``.
+
+    Of readings too close together the first stays (of equal times the last reading): to keep the
+    last would make a step depend on whether another reading follows it.
+
+    Returns
+    -------
+    (n_rows,) True where the reading is kept.
+    """
+    keep = np.ones(t_wall_ns.size, dtype=np.bool_)
+    if (t_wall_ns[1:] - t_wall_ns[:-1] >= max(min_gap_ns, 1)).all():
+        return keep
+    keep[:-1] = np.diff(t_wall_ns) > 0
+    rows = np.flatnonzero(keep)
+    t = t_wall_ns[rows]
+    anchor_ns = 0
+    dropped_before = -1
+    for i in np.flatnonzero(np.diff(t) < min_gap_ns) + 1:
+        if dropped_before != i - 1:
+            anchor_ns = int(t[i - 1])
+        if t[i] - anchor_ns < min_gap_ns:
+            keep[rows[i]] = False
+            dropped_before = int(i)
+    return keep
+
+
+def counted_readings(
+    source: Source,
+    columns: Columns,
+    names: Sequence[str],
+    *,
+    anchor_ns: int | None,
+    min_gap_ns: float | None,
+) -> list[Readings]:
+    """Find the readings of counters or of gauges that count, by the rows they are known in.
+
+    Parameters
+    ----------
+    source : whose rows.
+    columns : without negative readings; time never goes back.
+    names : of columns of one kind.
+    anchor_ns : where a second of the episode begins, Unix ns; ``None`` thins nothing.
+    min_gap_ns : readings of counters closer than this are merged; ``None`` for gauges.
+    """
+    groups: dict[tuple[bytes, str], list[str]] = {}
+    for name in names:
+        known, past = columns.known.get(name), columns.past.get(name)
+        mask = b"" if known is None else known.tobytes()
+        since = (past.seen_ns, [reading[:2] for reading in past.counted]) if past else ""
+        groups.setdefault((mask, str(since)), []).append(name)
+    made = (_group(source, columns, tuple(g), anchor_ns, min_gap_ns) for g in groups.values())
+    return [group for group in made if group.t_wall_ns.size]
+
+
+def distinct_times(source: Source, columns: Columns, *, anchor_ns: int | None) -> Times:
+    """Find the times at which a reading is known, thinned and each once, Unix ns."""
+    masks = [columns.known.get(c.field) for c in _OF_SOURCE[source] if c.field in columns.values]
+    if not masks:
+        return columns.times[:0]
+    t = columns.times
+    if all(mask is not None for mask in masks):
+        t = t[np.logical_or.reduce([mask for mask in masks if mask is not None])]
+    if not (t[1:] > t[:-1]).all():
+        t = t[np.diff(t, append=t[-1:] + 1) > 0]
+    keep, _ = _thinned(source, t, (), anchor_ns)
+    return t if keep is None else t[keep]
+
+
+def seen_before(columns: Columns, name: str, n_rows: int) -> tuple[int, ...]:
+    """Find the times of a channel's last readings in the first rows: of three at most, Unix ns."""
+    known = columns.known.get(name)
+    t = columns.times[:n_rows] if known is None else columns.times[:n_rows][known[:n_rows]]
+    latest = t[np.diff(t, append=t[-1:] + 1) > 0][-FAST_READINGS:] if t.size else t
+    before = columns.past[name].seen_ns if name in columns.past else ()
+    return (*before, *latest.tolist())[-FAST_READINGS:]
+
+
+def _of_kind(source: Source, kind: Kind) -> list[Channel]:
+    return [channel for channel in _OF_SOURCE[source] if channel.kind is kind]
+
+
+def _group(
+    source: Source,
+    columns: Columns,
+    names: tuple[str, ...],
+    anchor_ns: int | None,
+    min_gap_ns: float | None,
+) -> Readings:
+    known = columns.known.get(names[0])
+    past = {name: columns.past[name] for name in names if name in columns.past}
+    first = past.get(names[0], Past())
+    t = columns.times
+    rows: npt.NDArray[np.intp] | None = None
+    if known is not None:
+        rows = np.flatnonzero(known)
+        t = t[rows]
+    visible = t
+    if source in THINNED and anchor_ns is not None:
+        if not (t[1:] > t[:-1]).all():
+            later = np.diff(t, append=t[-1:] + 1) > 0
+            rows, t = _chosen(rows, later), t[later]
+        keep, visible = _thinned(source, t, first.seen_ns, anchor_ns)
+        if keep is not None:
+            rows, t, visible = _chosen(rows, keep), t[keep], visible[keep]
+    values: npt.NDArray[Any] = np.stack(
+        [columns.values[n] if rows is None else columns.values[n][rows] for n in names], axis=1
+    )
+    if rows is None:
+        rows = np.arange(t.size)
+    if min_gap_ns is not None and first.counted:
+        rows = np.concatenate([np.full(len(first.counted), -1), rows])
+        t = np.concatenate([[reading.t_wall_ns for reading in first.counted], t])
+        visible = np.concatenate([[reading.visible_ns for reading in first.counted], visible])
+        counts = [[reading.value for reading in past[n].counted] for n in names]
+        values = np.concatenate([np.array(counts).T, values])
+    if min_gap_ns is not None:
+        keep = kept_readings(t, min_gap_ns)
+        if not keep.all():
+            rows, t, visible, values = rows[keep], t[keep], visible[keep], values[keep]
+    return Readings(
+        names=names, rows=rows, t_wall_ns=t, visible_ns=visible, values=values, past=past
+    )
+
+
+def _chosen(
+    rows: npt.NDArray[np.intp] | None, wanted: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.intp]:
+    return np.flatnonzero(wanted) if rows is None else rows[wanted]
+
+
+def _thinned(
+    source: Source, t: Times, seen_ns: tuple[int, ...], anchor_ns: int | None
+) -> tuple[npt.NDArray[np.bool_] | None, Times]:
+    """Which readings stay (``None``: all do), and from when on steps may use each."""
+    if source not in THINNED or anchor_ns is None:
+        return None, t
+    limit_ns = FAST_INTERVALS * nominal_ns(source)
+    together, before = t, np.array(seen_ns, dtype=np.int64)
+    if seen_ns:
+        together = np.concatenate([before, t])
+    fast = np.zeros(together.size, dtype=np.bool_)
+    fast[FAST_READINGS:] = together[FAST_READINGS:] - together[:-FAST_READINGS] < limit_ns
+    fast = fast[before.size :]
+    if not fast.any():
+        return None, t
+    phase = anchor_ns % NS_PER_S
+    second = (np.clip(t, -_FAR, _FAR) - phase - 1) // NS_PER_S
+    is_last = np.diff(second, append=second[-1:] + 1) > 0
+    ends = (second + 1) * NS_PER_S + phase
+    return ~fast | is_last, np.where(fast, np.maximum(ends, t), t)

@@ -1,0 +1,1 @@
+"""Verdicts: validation of every episode, incremental and resumable."""
