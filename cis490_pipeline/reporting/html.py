@@ -74,7 +74,7 @@ _FILTERS: Final = {
 def page_digest() -> str:
     """Digest of what draws the page: it is drawn again when this changes, the numbers are not."""
     drawing = {path.name: path.read_text(encoding="utf-8") for path in _sources(files(_PACKAGE))}
-    own = files("cis490_pipeline.evaluation") / "html.py"
+    own = files("cis490_pipeline.reporting") / "html.py"
     return digest({**drawing, "html.py": own.read_text(encoding="utf-8")})
 
 

@@ -178,7 +178,7 @@ def test_steps_are_forked_after_a_preload_and_a_run_says_how_many_at_once(job, p
         for config in ({}, said)
     )
 
-    modules = [f"cis490_pipeline.orchestration.{preload}"]
+    modules = [f"cis490_pipeline.orchestration.runtime.{preload}"]
     assert told["start_method"] == {"forkserver": {"preload_modules": modules}}
     assert (by_default["max_concurrent"], told["max_concurrent"]) == (2, 5)
 
@@ -222,7 +222,7 @@ def test_definitions_import_nothing_that_takes_long_to_load():
 
 FORKED_STEP = """
 import gc, importlib, os, signal, sys
-importlib.import_module("cis490_pipeline.orchestration." + sys.argv[1])
+importlib.import_module("cis490_pipeline.orchestration.runtime." + sys.argv[1])
 loaded = set(sys.modules)
 # Flushed, or what is still buffered is the child's as well, and may be printed twice.
 print("torch" in loaded, gc.get_freeze_count() > len(loaded), flush=True)
