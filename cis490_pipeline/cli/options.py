@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-SPLITS = [str(recipe) for recipe in Recipe]
+RECIPES = [str(recipe) for recipe in Recipe]
 
 
 def console(*, min_width: int = 0, to_stderr: bool = False) -> Console:
@@ -67,13 +67,14 @@ def workspace_options(command: Command) -> Command:
     return command
 
 
-split_option = click.option(
+recipe_option = click.option(
+    "--recipe",
     "--split",
     "recipe",
-    type=click.Choice(SPLITS),
+    type=click.Choice(RECIPES),
     default=str(Recipe.HOST),
     show_default=True,
-    help="What the test side holds out.",
+    help="How episodes are split: what the test side holds out.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 

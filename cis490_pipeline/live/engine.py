@@ -32,8 +32,8 @@ from cis490_pipeline.live.calibration import (
     shortfall,
     source_shares,
 )
-from cis490_pipeline.live.clocks.clock import DeviceClock, Placement
-from cis490_pipeline.live.clocks.source_time import Health
+from cis490_pipeline.live.clocks.clock import DeviceClock, RowVerdict
+from cis490_pipeline.live.clocks.source_clock import Health
 from cis490_pipeline.live.clocks.timeline import GRACE_NS
 from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.live.models import LiveModel, RawWindow
@@ -178,20 +178,20 @@ class LiveEngine:
             n_late=heard.n_late,
             n_out_of_order=heard.n_out_of_order,
             n_repeated=heard.n_repeated,
-            n_astray=heard.n_astray,
+            n_set_aside=heard.n_set_aside,
             n_held=heard.n_held,
         )
 
-    def _use(self, placement: Placement) -> None:
+    def _use(self, verdict: RowVerdict) -> None:
         """Take rows that have their place in time."""
-        if not placement.rows:
+        if not verdict.rows:
             return
-        first_ns = min(row.t_wall_ns for row in placement.rows)
-        if placement.jumped:
+        first_ns = min(row.t_wall_ns for row in verdict.rows)
+        if verdict.jumped:
             self._begin_again(first_ns)
         if self._anchor_ns is None:
             self._begin(first_ns)
-        for row in placement.rows:
+        for row in verdict.rows:
             if self._closed_ns is not None and row.t_wall_ns <= self._closed_ns:
                 self._clock.sources[row.source].n_late += 1
             self._buffers[row.source].add(row)

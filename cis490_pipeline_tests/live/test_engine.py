@@ -14,7 +14,7 @@ from cis490_pipeline.features.calibration.record import (
 from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.live.calibration import Baseline
-from cis490_pipeline.live.clocks.source_time import Health
+from cis490_pipeline.live.clocks.source_clock import Health
 from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.outputs.reports import Stage
 from cis490_pipeline_tests.checkpoints.made_up import make_cleanliness

@@ -228,7 +228,7 @@ def test_every_output_is_told_of_a_clock_that_is_off_and_of_rows_set_aside(tmp_p
     (told,) = {
         e.why for e in outbox.events if isinstance(e, SourceState) and e.state == "clock_jump"
     }
-    assert (last["clock_offset_s"], last["astray"], last["rows"]) == (20.0, 1, 400)
+    assert (last["clock_offset_s"], last["set_aside"], last["rows"]) == (20.0, 1, 400)
     assert told == "its clock is +20.0 s off and corrected; 1 rows set aside"
     assert "netflow alive (clock +20.0 s) (1 rows set aside)" in printed[-1]
     assert any("the clock of netflow is 20.0 s ahead of that of guest" in line for line in printed)

@@ -14,7 +14,7 @@ from cis490_pipeline.cli.options import (
     json_option,
     print_json,
     progress_bars,
-    split_option,
+    recipe_option,
     stderr,
     workspace_options,
 )
@@ -136,7 +136,7 @@ def _print_reasons(out: Console, frame: pl.DataFrame) -> None:
 
 @click.command()
 @click.argument("episode", required=False)
-@split_option
+@recipe_option
 @click.option(
     "--variant",
     type=click.Choice([str(variant) for variant in Variant]),
@@ -185,7 +185,7 @@ def extract(
 
 
 @click.command()
-@split_option
+@recipe_option
 @workspace_options
 @json_option
 def split(recipe: str, as_json: bool, **flags: Any) -> int:

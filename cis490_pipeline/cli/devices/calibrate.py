@@ -10,7 +10,7 @@ from cis490_pipeline.cli.options import (
     json_option,
     print_json,
     progress_bars,
-    split_option,
+    recipe_option,
     stderr,
     workspace_options,
 )
@@ -48,7 +48,7 @@ from cis490_pipeline.features.calibration.record import CalibrationRecord, write
     is_flag=True,
     help="Write it though it was not found clean; it and all that uses it say so.",
 )
-@split_option
+@recipe_option
 @workspace_options
 @json_option
 def calibrate(

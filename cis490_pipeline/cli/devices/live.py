@@ -14,7 +14,7 @@ from cis490_pipeline.cli.options import (
     json_option,
     model_options,
     print_json,
-    split_option,
+    recipe_option,
 )
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Variant
@@ -56,7 +56,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.command()
 @click.argument("source")
 @click.option("--bundle", "bundle_folder", type=_FOLDER, help="Folder that `bundle` made.")
-@split_option
+@recipe_option
 @model_options
 @click.option("--data", metavar="DIR", help="Data folder, where no bundle is given.")
 @click.option(
@@ -161,7 +161,7 @@ def live(
 
 @click.command()
 @click.argument("folder", type=_FOLDER)
-@split_option
+@recipe_option
 @model_options
 @click.option("--data", metavar="DIR", help="Data folder with the trained models.")
 @click.option(

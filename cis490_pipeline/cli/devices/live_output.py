@@ -108,7 +108,7 @@ def say_end(ended: Ended, *, stopped: bool) -> int:
     sources = state.sources.values()
     used = sum(source.n_used for source in sources)
     late = sum(source.n_late for source in sources)
-    aside = sum(source.n_astray for source in sources)
+    aside = sum(source.n_set_aside for source in sources)
     text = f"ended after {state.n_windows} windows; {late} rows late, {faults.n} lines left out"
     text += f", {aside} rows set aside" if aside else ""
     offsets = [f"{s} {r.offset_s:+.1f} s" for s, r in state.sources.items() if r.offset_s]

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from cis490_pipeline.cli.options import console, json_option, print_json, split_option
+from cis490_pipeline.cli.options import console, json_option, print_json, recipe_option
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.experiment.tools.compare import compare_folders
 
@@ -16,7 +16,7 @@ _RUN = click.Path(path_type=Path)
 @click.command()
 @click.argument("run_a", type=_RUN)
 @click.argument("run_b", type=_RUN)
-@split_option
+@recipe_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the resampling.")
 @json_option
 def compare(run_a: Path, run_b: Path, recipe: str, seed: int, as_json: bool) -> int:

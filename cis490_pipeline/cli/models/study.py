@@ -10,7 +10,7 @@ from cis490_pipeline.cli.options import (
     model_options,
     print_json,
     progress_bars,
-    split_option,
+    recipe_option,
     workspace_options,
 )
 from cis490_pipeline.config import Settings
@@ -24,7 +24,7 @@ from cis490_pipeline.storage.files import read_json
 
 
 @click.command()
-@split_option
+@recipe_option
 @model_options
 @click.option(
     "--only",

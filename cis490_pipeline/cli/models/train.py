@@ -11,8 +11,8 @@ from cis490_pipeline.cli.options import (
     model_options,
     print_json,
     progress_bars,
+    recipe_option,
     seeds_option,
-    split_option,
     workspace_options,
 )
 from cis490_pipeline.cli.tables import interval_text, print_leaderboard
@@ -31,7 +31,7 @@ from cis490_pipeline.storage.files import read_json
 
 
 @click.command()
-@split_option
+@recipe_option
 @model_options
 @seeds_option
 @click.option("--force", is_flag=True, help="Train even what is up to date.")
@@ -75,7 +75,7 @@ def train(
 
 
 @click.command()
-@split_option
+@recipe_option
 @model_options
 @seeds_option
 @workspace_options
@@ -120,7 +120,7 @@ def evaluate(
 
 
 @click.command()
-@split_option
+@recipe_option
 @click.option("--open", "open_report", is_flag=True, help="Open the report in a browser.")
 @workspace_options
 @json_option

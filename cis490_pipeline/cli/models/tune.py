@@ -9,7 +9,7 @@ from cis490_pipeline.cli.options import (
     json_option,
     print_json,
     progress_bars,
-    split_option,
+    recipe_option,
     workspace_options,
 )
 from cis490_pipeline.config import Settings
@@ -23,7 +23,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 @click.command()
 @click.argument("architecture", type=click.Choice([str(a) for a in Architecture]))
 @click.argument("variant", type=click.Choice([str(v) for v in Variant]))
-@split_option
+@recipe_option
 @click.option("--trials", type=click.IntRange(1, 10_000), default=30, show_default=True)
 @click.option("--minutes", type=click.FloatRange(min=0.0, min_open=True), help="Stop after these.")
 @workspace_options

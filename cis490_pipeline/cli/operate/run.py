@@ -9,7 +9,7 @@ from cis490_pipeline.cli.options import (
     json_option,
     print_json,
     progress_bars,
-    split_option,
+    recipe_option,
     stderr,
     workspace_options,
 )
@@ -24,7 +24,7 @@ from cis490_pipeline.storage.files import read_json
 
 
 @click.command()
-@split_option
+@recipe_option
 @click.option(
     "--dagster/--no-dagster",
     default=True,

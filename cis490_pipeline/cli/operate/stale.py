@@ -8,7 +8,7 @@ import click
 
 from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.cli.options import (
-    SPLITS,
+    RECIPES,
     json_option,
     print_json,
     progress_bars,
@@ -21,12 +21,13 @@ from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.stale import Artefact, make_again, require_sound, survey
 
-splits_option = click.option(
+recipes_option = click.option(
+    "--recipe",
     "--split",
     "recipes",
     multiple=True,
-    type=click.Choice(SPLITS),
-    help="Only this split; may be repeated. Without it all of them.",
+    type=click.Choice(RECIPES),
+    help="Only this recipe; may be repeated. Default: all.",
 )
 
 
@@ -35,7 +36,7 @@ def _chosen(recipes: tuple[str, ...]) -> tuple[Recipe, ...]:
 
 
 @click.command()
-@splits_option
+@recipes_option
 @workspace_options
 @json_option
 def stale(recipes: tuple[str, ...], as_json: bool, **flags: Any) -> int:
@@ -65,7 +66,7 @@ def _print(found: list[Artefact]) -> None:
 
 
 @click.command()
-@splits_option
+@recipes_option
 @click.option(
     "--url",
     metavar="URL",
@@ -137,7 +138,7 @@ def _launched(url: str, plan: list[Artefact], wait: bool) -> dict[str, Any]:
     chosen: dict[str, list[str]] = {}
     for artefact in assets:
         partitions = chosen.setdefault(artefact.key, [])
-        if artefact.scope in SPLITS:
+        if artefact.scope in RECIPES:
             partitions.append(artefact.scope)
     backfill_id = server.backfill(chosen)
     status = server.wait_for_backfill(backfill_id) if wait else "REQUESTED"

@@ -25,7 +25,7 @@ from typing import Final
 
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.live.clocks.opening import AGREE_NS, Opening
-from cis490_pipeline.live.clocks.source_time import Health, SourceTime
+from cis490_pipeline.live.clocks.source_clock import Health, SourceClock
 from cis490_pipeline.live.clocks.time_texts import (
     clock_jumped,
     clock_off,
@@ -59,7 +59,7 @@ _MAX_UNCONFIRMED: Final = 50
 
 
 @dataclass(frozen=True)
-class Placement:
+class RowVerdict:
     """What becomes of a row, and of those that were held before it.
 
     Attributes
@@ -72,7 +72,7 @@ class Placement:
     jumped: bool = False
 
 
-_NOTHING: Final = Placement()
+_NOTHING: Final = RowVerdict()
 
 
 class DeviceClock:
@@ -97,7 +97,7 @@ class DeviceClock:
         wall_ns : this machine's own clock, Unix ns, where rows arrive as they are made; it decides
             which of two sources that disagree is right. None for recordings.
         """
-        self.sources: Mapping[Source, SourceTime] = {s: SourceTime(s) for s in Source}
+        self.sources: Mapping[Source, SourceClock] = {s: SourceClock(s) for s in Source}
         self.n_jumps = 0
         self._note, self._wall_ns = note, wall_ns
         self._opening: Opening | None = Opening(wall_ns)
@@ -123,7 +123,7 @@ class DeviceClock:
             return None
         return self._agreed_ns + max(0, mono_ns - self._came_mono_ns)
 
-    def place(self, row: LiveRow, mono_ns: int) -> Placement:
+    def place(self, row: LiveRow, mono_ns: int) -> RowVerdict:
         """Place a row.
 
         Parameters
@@ -144,7 +144,7 @@ class DeviceClock:
             self._set_aside(held.row, None)
         return self._begin(first) if first is not None else self.tick(mono_ns)
 
-    def tick(self, mono_ns: int) -> Placement:
+    def tick(self, mono_ns: int) -> RowVerdict:
         """Decide what time alone decides: which source to trust where none agree."""
         if self._opening is None:
             return _NOTHING
@@ -155,9 +155,9 @@ class DeviceClock:
             self._warn(self._opening)
         return _NOTHING
 
-    def finish(self, mono_ns: int) -> Placement:
+    def finish(self, mono_ns: int) -> RowVerdict:
         """Decide about all that is held: no row will come any more."""
-        placed: list[Placement] = []
+        placed: list[RowVerdict] = []
         if self._opening is not None:
             first = self._opening.resolve(mono_ns, ended=True)
             if first is None:
@@ -180,7 +180,7 @@ class DeviceClock:
         now = self.now_ns(mono_ns)
         if now is None:
             stuck = self._opening is not None and self._opening.stuck(source) is not None
-            return Health.ASTRAY if stuck else Health.AWAITED
+            return Health.SKEWED if stuck else Health.AWAITED
         return self.sources[source].health(now)
 
     def _warn(self, opening: Opening) -> None:
@@ -192,10 +192,10 @@ class DeviceClock:
                 self._note(no_time(row))
                 return
 
-    def _known(self) -> Iterable[SourceTime]:
+    def _known(self) -> Iterable[SourceClock]:
         return (state for state in self.sources.values() if state.has_time)
 
-    def _begin(self, first: LiveRow) -> Placement:
+    def _begin(self, first: LiveRow) -> RowVerdict:
         """Begin the time at a row, and place all rows that were held."""
         assert self._opening is not None
         log, self._opening = self._opening.log, None
@@ -213,7 +213,7 @@ class DeviceClock:
                 self._set_aside(held.row, now)
         return _together(placed)
 
-    def _follow(self, held: HeldRow, now_ns: int) -> Placement:
+    def _follow(self, held: HeldRow, now_ns: int) -> RowVerdict:
         state = self.sources[held.row.source]
         state.heard_ns = now_ns
         if state.is_repeated(held.row):
@@ -227,7 +227,7 @@ class DeviceClock:
         timeline = hold(state.timelines, held)
         return self._decide(state, timeline, held.mono_ns)
 
-    def _accept(self, rows: Sequence[HeldRow], *, jumped: bool = False) -> Placement:
+    def _accept(self, rows: Sequence[HeldRow], *, jumped: bool = False) -> RowVerdict:
         """Use rows, in the order of their arrival."""
         used = []
         for held in rows:
@@ -246,7 +246,7 @@ class DeviceClock:
         for state in self.sources.values():
             for timeline in state.timelines if now is not None else ():
                 timeline.sample(now or 0)
-        return Placement(tuple(used), jumped)
+        return RowVerdict(tuple(used), jumped)
 
     def _agree(self, mono_ns: int) -> None:
         """Let the time go on to what two sources have reached."""
@@ -256,15 +256,15 @@ class DeviceClock:
             min(lead, state.newest_ns + nominal_ns(state.source))
             for state in self._known()
             # One that sends rows which are held does not go on: time does not wait for it.
-            if state.newest_ns >= lead - patience_ns(state.source) and not state.is_astray
+            if state.newest_ns >= lead - patience_ns(state.source) and not state.is_skewed
         )
         agreed = reached[-2] if len(reached) > 1 else min([*reached, lead])
         if self._agreed_ns is None or agreed > self._agreed_ns:
             self._agreed_ns, self._came_mono_ns = agreed, mono_ns
 
     def _decide(
-        self, state: SourceTime, timeline: Timeline, mono_ns: int, *, ended: bool = False
-    ) -> Placement:
+        self, state: SourceClock, timeline: Timeline, mono_ns: int, *, ended: bool = False
+    ) -> RowVerdict:
         """Use held rows once it is clear which clock was set."""
         if not timeline.confirmed:
             self._bound(state, timeline, _MAX_UNCONFIRMED)
@@ -285,8 +285,8 @@ class DeviceClock:
         return _NOTHING
 
     def _others(
-        self, state: SourceTime, timeline: Timeline, now_ns: int | None
-    ) -> list[SourceTime]:
+        self, state: SourceClock, timeline: Timeline, now_ns: int | None
+    ) -> list[SourceClock]:
         """List the other sources that were alive when a timeline began.
 
         Of a source that only begins: those that are alive still.
@@ -302,7 +302,7 @@ class DeviceClock:
             and asked - other.heard_ns <= patience_ns(other.source)
         ]
 
-    def _joined(self, timeline: Timeline, other: SourceTime) -> Timeline | None:
+    def _joined(self, timeline: Timeline, other: SourceClock) -> Timeline | None:
         """Return the timeline of another source that moved with this one."""
         newest = timeline.newest_ns - self.sources[timeline.source].offset_ns
         for candidate in other.timelines:
@@ -310,7 +310,7 @@ class DeviceClock:
                 return candidate
         return None
 
-    def _move(self, timelines: Sequence[Timeline]) -> Placement:
+    def _move(self, timelines: Sequence[Timeline]) -> RowVerdict:
         """Go on with the time of these: the device's clock jumped, or there was silence."""
         rows = in_order_of_arrival(timelines)
         states = [self.sources[timeline.source] for timeline in timelines]
@@ -334,8 +334,8 @@ class DeviceClock:
         return self._accept(rows, jumped=True)
 
     def _correct(
-        self, state: SourceTime, timeline: Timeline, others: Sequence[SourceTime]
-    ) -> Placement:
+        self, state: SourceClock, timeline: Timeline, others: Sequence[SourceClock]
+    ) -> RowVerdict:
         """Take a steady offset off the times of a source whose clock alone is off."""
         offset = timeline.offset_ns()
         if offset is None:
@@ -355,7 +355,7 @@ class DeviceClock:
         state.timelines.remove(timeline)
         return self._accept(list(timeline.rows))
 
-    def _bound(self, state: SourceTime, timeline: Timeline, most: int) -> None:
+    def _bound(self, state: SourceClock, timeline: Timeline, most: int) -> None:
         while len(timeline.rows) > most:
             held = timeline.rows.popleft()
             self._set_aside(held.row, held.now_ns)
@@ -365,7 +365,7 @@ class DeviceClock:
             for held in shortest.rows:
                 self._set_aside(held.row, held.now_ns)
 
-    def _give_up(self, state: SourceTime, now_ns: int | None) -> None:
+    def _give_up(self, state: SourceClock, now_ns: int | None) -> None:
         """Set all held rows of a source aside."""
         for timeline in state.timelines:
             for held in timeline.rows:
@@ -373,18 +373,18 @@ class DeviceClock:
         state.timelines.clear()
 
     def _set_aside(self, row: LiveRow, now_ns: int | None) -> None:
-        self.sources[row.source].n_astray += 1
+        self.sources[row.source].n_set_aside += 1
         self._n_aside += 1
         if worth_naming(self._n_aside):
             self._note(row_set_aside(row, now_ns, self._n_aside))
 
 
-def _together(placed: Sequence[Placement]) -> Placement:
+def _together(placed: Sequence[RowVerdict]) -> RowVerdict:
     """Join placements that come one after the other; only what follows the last jump counts."""
     rows: list[LiveRow] = []
     jumped = False
-    for placement in placed:
-        if placement.jumped:
+    for verdict in placed:
+        if verdict.jumped:
             rows, jumped = [], True
-        rows += placement.rows
-    return Placement(tuple(rows), jumped)
+        rows += verdict.rows
+    return RowVerdict(tuple(rows), jumped)

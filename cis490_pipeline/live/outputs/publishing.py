@@ -18,7 +18,7 @@ from cis490_pipeline.events.contract import (
 from cis490_pipeline.events.outbox import Outbox
 from cis490_pipeline.features.resample import GRID_HZ
 from cis490_pipeline.features.windows import STRIDE_S, STRIDE_STEPS, WINDOW_S
-from cis490_pipeline.live.clocks.source_time import Health
+from cis490_pipeline.live.clocks.source_clock import Health
 from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.outputs.line_output import SinkReport
 from cis490_pipeline.live.outputs.reports import (
@@ -34,7 +34,7 @@ _STATES: Final[dict[Health, tuple[SourceWord, str | None]]] = {
     Health.LATE: ("late", "its rows are older than a window waits for"),
     Health.DEAD: ("dead", "no row for three of its intervals and 2 s"),
     Health.AWAITED: ("dead", "no row came yet"),
-    Health.ASTRAY: ("clock_jump", "its rows do not fit the time of the other sources"),
+    Health.SKEWED: ("clock_jump", "its rows do not fit the time of the other sources"),
 }
 CALIBRATION: Final = "calibration"
 CLOCK: Final = "clock"
@@ -147,8 +147,8 @@ def _source_word(said: SourceReport) -> tuple[SourceWord, str | None]:
     if said.offset_s:
         word = "clock_jump" if word == "ok" else word
         parts.append(f"its clock is {said.offset_s:+.1f} s off and corrected")
-    if said.n_astray:
-        parts.append(f"{said.n_astray} rows set aside")
+    if said.n_set_aside:
+        parts.append(f"{said.n_set_aside} rows set aside")
     return word, "; ".join(parts) or None
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.live.calibration import Baseline
-from cis490_pipeline.live.clocks.source_time import Health
+from cis490_pipeline.live.clocks.source_clock import Health
 from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.outputs.line_output import SinkReport
 
@@ -80,7 +80,7 @@ class SourceReport:
     ----------
     age_s : of its newest row; None before the first.
     offset_s : how far its clock is ahead of the other sources', which is corrected; 0 if it is not.
-    n_astray : rows set aside, because they fitted no time.
+    n_set_aside : rows set aside, because they fitted no time.
     n_repeated : rows equal to an earlier one in every field; they count once.
     n_held : rows that do not fit the time and are held until more follow.
     """
@@ -91,7 +91,7 @@ class SourceReport:
     n_used: int
     n_late: int
     n_out_of_order: int
-    n_astray: int
+    n_set_aside: int
     n_held: int = 0
     n_repeated: int = 0
 
@@ -105,7 +105,7 @@ class SourceReport:
             "late": self.n_late,
             "out_of_order": self.n_out_of_order,
             "repeated": self.n_repeated,
-            "astray": self.n_astray,
+            "set_aside": self.n_set_aside,
             "held": self.n_held,
         }
 
@@ -148,7 +148,8 @@ class LiveState:
     def gist(self) -> tuple[object, ...]:
         """Return the fields whose change is reported; counters and ages are left out."""
         health = tuple(
-            (s, said.health, said.offset_s, said.n_astray > 0) for s, said in self.sources.items()
+            (s, said.health, said.offset_s, said.n_set_aside > 0)
+            for s, said in self.sources.items()
         )
         baseline = None if self.baseline is None else self.baseline.id
         sinks = tuple((sink.name, sink.trouble) for sink in self.sinks)

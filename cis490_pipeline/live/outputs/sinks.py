@@ -220,7 +220,7 @@ def words_of(state: LiveState, faults: Faults) -> str:
     sources = ", ".join(
         f"{source} {said.health}"
         + (f" (clock {said.offset_s:+.1f} s)" if said.offset_s else "")
-        + (f" ({said.n_astray} rows set aside)" if said.n_astray else "")
+        + (f" ({said.n_set_aside} rows set aside)" if said.n_set_aside else "")
         for source, said in state.sources.items()
     )
     left_out = f"; {faults.n} lines left out" if faults.n else ""

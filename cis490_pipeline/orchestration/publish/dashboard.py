@@ -1,7 +1,7 @@
-"""Scores to dashboards: an asset that publishes, and a sensor that asks for it until it has.
+"""Publish leaderboard scores: an asset that delivers events, and a sensor that requests it.
 
-Not ``@asset_sensor``: that drops events when several arrive between two ticks. This one compares
-what each dashboard acknowledged with what exists, so nothing can be missed.
+Not ``@asset_sensor``, which drops events when several arrive between two ticks. The sensor compares
+acknowledgements with what exists, so no leaderboard is missed.
 """
 
 import dagster as dg
@@ -18,7 +18,7 @@ from cis490_pipeline.orchestration.publish.drain import (
     attempts,
     events_of,
     newest_storage_id,
-    owed,
+    unacknowledged,
 )
 from cis490_pipeline.storage.files import digest
 
@@ -26,7 +26,7 @@ PUBLISHED_TO = "published_to_storage_id"
 """Metadata key: the leaderboard event up to which every dashboard acknowledged."""
 
 PENDING = "cis490/pending"
-"""Tag of a run: digest of what was owed to whom when it was asked for."""
+"""Tag of a run: digest of the unacknowledged events of each dashboard when it was requested."""
 
 MAX_BACKOFF_TICKS = 64
 
@@ -38,16 +38,16 @@ MAX_BACKOFF_TICKS = 64
     group_name="dashboard",
     kinds={"python"},
     owners=[OWNER],
-    # Two runs at once would each publish what the other is about to acknowledge.
+    # Two concurrent runs would publish the same events twice.
     pool="publish",
 )
 def model_metric_events(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[None]:
-    """Publish each leaderboard's scores to every dashboard, in order, until it acknowledged.
+    """Publish leaderboard scores to every dashboard, in order, until acknowledged.
 
-    An acknowledgement (HTTP 200) is recorded as soon as it is there, one for each dashboard; one
-    that does not answer holds up no other.
+    Each acknowledgement (HTTP 200) is recorded at once and per dashboard, so that one that does
+    not answer delays no other.
     """
     settings, instance = workspace.settings, context.instance
     partition = context.partition_key
@@ -59,12 +59,12 @@ def model_metric_events(
     for url in settings.dashboards:
         publisher = Publisher(url, settings.dashboard_token)
         last = acknowledged(instance, context.asset_key, partition, url)
-        for event in owed(instance, leaderboard.key, partition, last):
+        for event in unacknowledged(instance, leaderboard.key, partition, last):
             events = events_of(instance, leaderboard.key, partition, event)
             try:
                 delivered += publisher.publish(events) if events else 0
             except EventError as error:
-                # Later ones must not overtake this one.
+                # Stop here: later events must not overtake this one.
                 failures.append(str(error))
                 break
             n_events += len(events)
@@ -91,7 +91,7 @@ def model_metric_events(
 def unpublished_scores(
     context: dg.SensorEvaluationContext,
 ) -> dg.SensorResult | dg.SkipReason:
-    """Request a publication for each split of which some dashboard lacks a leaderboard."""
+    """Request a run for each recipe with leaderboards that a dashboard has not acknowledged."""
     dashboards = Settings.load().dashboards
     if not dashboards:
         return dg.SkipReason("CIS490_DASHBOARD_URL is not set: nothing to publish to")
@@ -103,8 +103,8 @@ def unpublished_scores(
             continue
         tags = {PENDING: digest(pending)[:16], "dagster/partition": partition}
         failures = attempts(context.instance, tags)
-        # The back-off doubles with each attempt that failed or was cancelled: 1, 2, 4 … ticks. A
-        # dashboard that acknowledged something starts it anew: what is pending is then another.
+        # Back off for 1, 2, 4 … ticks after each failed or cancelled run. An acknowledgement
+        # changes what is pending, and so its tag: the back-off starts over.
         if tick % min(2**failures, MAX_BACKOFF_TICKS):
             continue
         requests.append(
@@ -120,11 +120,13 @@ def unpublished_scores(
 def _pending(
     instance: dg.DagsterInstance, partition: str, dashboards: tuple[str, ...]
 ) -> dict[str, list[int]]:
-    """Storage ids that each dashboard has not acknowledged; without those that lack none."""
-    found = {}
+    """Return the unacknowledged storage ids of each dashboard that has any."""
+    pending = {}
     for url in dashboards:
         last = acknowledged(instance, model_metric_events.key, partition, url)
-        ids = [event.storage_id for event in owed(instance, leaderboard.key, partition, last)]
+        ids = [
+            event.storage_id for event in unacknowledged(instance, leaderboard.key, partition, last)
+        ]
         if ids:
-            found[url] = ids
-    return found
+            pending[url] = ids
+    return pending

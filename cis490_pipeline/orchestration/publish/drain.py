@@ -1,7 +1,7 @@
-"""Which leaderboards each dashboard has not acknowledged yet, read from Dagster's own event log.
+"""Leaderboards that a dashboard has not acknowledged yet, from Dagster's event log.
 
-A sensor on events drops some when several arrive between two ticks. Here nothing is kept but what
-was acknowledged, by storage id; what is owed follows from comparing that with what exists.
+An event sensor drops events when several arrive between two ticks. Only acknowledgements are
+stored, by storage id; what is still to be sent is the difference from what exists.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ ACKNOWLEDGED: Final = "acknowledged"
 DASHBOARD: Final = "dashboard"
 OVERLAP_S: Final = 600.0
 """Postgres gives ids when an event is written and shows it when it is committed: an event may turn
-up behind one that was read before. So the last ten minutes are always looked at again."""
+up behind one that was read before. So the last ten minutes are always read again."""
 MAX_READ: Final = 200
-"""Materializations published in one run; what is left is asked for again."""
+"""Materializations published in one run; the rest follows in the next run."""
 _MAX_OBSERVATIONS: Final = 1000
 
 
@@ -38,13 +38,13 @@ class Acknowledgement(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Owed:
+class Unacknowledged:
     """One materialization that a dashboard has not acknowledged."""
 
     storage_id: int
     timestamp: float
     scores: list[dict[str, Any]] | None
-    """Its events; None if it says nothing of scores, as one reported by hand."""
+    """Its events; None if it carries no scores, such as one reported by hand."""
 
 
 def newest_storage_id(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> int:
@@ -61,24 +61,24 @@ def acknowledged(
     """Return what a dashboard acknowledged last."""
     cursor = None
     while True:
-        found = instance.fetch_observations(
+        page = instance.fetch_observations(
             dg.AssetRecordsFilter(asset_key=publisher, asset_partitions=[partition]),
             limit=_MAX_OBSERVATIONS,
             cursor=cursor,
         )
-        for record in found.records:
+        for record in page.records:
             observation = record.asset_observation
             metadata = observation.metadata if observation is not None else {}
             if DASHBOARD in metadata and metadata[DASHBOARD].value == dashboard:
                 return msgspec.convert(metadata[ACKNOWLEDGED].value, type=Acknowledgement)
-        if not found.has_more:
+        if not page.has_more:
             return Acknowledgement()
-        cursor = found.cursor
+        cursor = page.cursor
 
 
-def owed(
+def unacknowledged(
     instance: dg.DagsterInstance, source: dg.AssetKey, partition: str, last: Acknowledgement
-) -> list[Owed]:
+) -> list[Unacknowledged]:
     """Return what a dashboard has not acknowledged, in the order of storage ids."""
     newer = dg.AssetRecordsFilter(
         asset_key=source, asset_partitions=[partition], after_storage_id=last.up_to
@@ -97,14 +97,14 @@ def owed(
         for record in instance.fetch_materializations(overlap, MAX_READ).records:
             if record.storage_id not in last.recent:
                 records[record.storage_id] = record
-    found = []
+    pending = []
     for storage_id, record in sorted(records.items()):
         materialization = record.asset_materialization
         scores = materialization.metadata.get(EVENTS) if materialization else None
         value = scores.value if scores is not None else None
-        told = value if isinstance(value, list) else None
-        found.append(Owed(storage_id, record.timestamp, told))
-    return found
+        events = value if isinstance(value, list) else None
+        pending.append(Unacknowledged(storage_id, record.timestamp, events))
+    return pending
 
 
 def acknowledge(
@@ -112,7 +112,7 @@ def acknowledge(
     publisher: dg.AssetKey,
     partition: str,
     dashboard: str,
-    event: Owed,
+    event: Unacknowledged,
     last: Acknowledgement,
 ) -> Acknowledgement:
     """Record at once that a dashboard acknowledged an event, whatever becomes of the run.
@@ -122,7 +122,7 @@ def acknowledge(
     What is now recorded.
     """
     at = max(last.at, event.timestamp)
-    # Ids that are out of sight of the overlap need not be remembered.
+    # Ids older than the overlap are never read again.
     recent = [*last.recent, event.storage_id]
     now = Acknowledgement(max(last.up_to, event.storage_id), at, tuple(recent[-MAX_READ:]))
     instance.report_runless_asset_event(
@@ -139,17 +139,17 @@ def acknowledge(
 
 
 def events_of(
-    instance: dg.DagsterInstance, source: dg.AssetKey, partition: str, event: Owed
+    instance: dg.DagsterInstance, source: dg.AssetKey, partition: str, event: Unacknowledged
 ) -> list[Event]:
     """Return a materialization's events, in the order of its instance's storage ids.
 
-    The identity is that of the scores themselves, as ``produce metrics`` gives it; the storage id
-    is the revision, so that what is committed or delivered late replaces nothing newer.
+    ``event_id`` identifies the scores themselves, as ``produce metrics`` does; the storage id is
+    the revision, so that an event committed or delivered late replaces nothing newer.
     """
-    # Here, as it brings SQLAlchemy, for which definitions need not wait.
+    # Imported here: it loads SQLAlchemy, which would slow the loading of definitions.
     from dagster._core.storage.runs import SqlRunStorage
 
-    # Dagster gives a storage an id of its own when it is made; two labs then differ.
+    # Each storage has its own id, so that the publishers of two labs differ.
     storage = instance.run_storage
     assert isinstance(storage, SqlRunStorage), "runs are kept in SQLite or Postgres"
     publisher = f"{storage.get_run_storage_id()}/{source.to_user_string()}/{partition}"

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.live.clocks.clock import DeviceClock
 from cis490_pipeline.live.clocks.opening import MAX_ROWS
-from cis490_pipeline.live.clocks.source_time import MAX_RECENT, Health
+from cis490_pipeline.live.clocks.source_clock import MAX_RECENT, Health
 from cis490_pipeline.live.clocks.timeline import MAX_HELD
 from cis490_pipeline.live.feeds.rows import LiveRow
 
@@ -25,9 +25,9 @@ class Device:
         self.jumps = 0
 
     def place(self, source, t_ns, mono_ns=0):
-        placement = self.clock.place(LiveRow(source, t_ns, ()), mono_ns)
-        self._keep(placement)
-        return [row.t_wall_ns for row in placement.rows]
+        verdict = self.clock.place(LiveRow(source, t_ns, ()), mono_ns)
+        self._keep(verdict)
+        return [row.t_wall_ns for row in verdict.rows]
 
     def tick(self, mono_ns):
         self._keep(self.clock.tick(mono_ns))
@@ -43,15 +43,15 @@ class Device:
                     t = T0 + tick * S // 10 + (offsets or {}).get(source, 0)
                     self.place(source, t, tick * S // 10 * pace)
 
-    def _keep(self, placement):
-        self.jumps += placement.jumped
-        self.used += [(row.source, row.t_wall_ns) for row in placement.rows]
+    def _keep(self, verdict):
+        self.jumps += verdict.jumped
+        self.used += [(row.source, row.t_wall_ns) for row in verdict.rows]
 
     def times(self, source):
         return [t for of, t in self.used if of is source]
 
-    def astray(self, source):
-        return self.clock.sources[source].n_astray
+    def set_aside(self, source):
+        return self.clock.sources[source].n_set_aside
 
 
 def every(source, start_s, end_s, offset=0):
@@ -112,7 +112,7 @@ def test_a_first_row_of_any_time_sets_no_clock(source, n, stray, pace):
 
     assert device.times(GUEST) == every(GUEST, 0, 20)
     assert device.times(FLOW) == every(FLOW, 0, 20)
-    assert device.astray(source) == n
+    assert device.set_aside(source) == n
     assert "row set aside (1 so far)" in device.notes[0]
 
 
@@ -128,7 +128,7 @@ def test_a_stray_row_in_the_middle_is_set_aside_and_moves_no_other(sources, stra
 
     for source in sources:
         assert device.times(source) == every(source, 0, 30)
-    assert device.astray(sources[0]) + device.clock.sources[sources[0]].n_out_of_order == 1
+    assert device.set_aside(sources[0]) + device.clock.sources[sources[0]].n_out_of_order == 1
     assert device.jumps == 0
 
 
@@ -174,7 +174,7 @@ def test_a_source_whose_clock_is_off_is_named_with_its_offset_and_loses_no_row(
     assert moved == offset
     assert device.times(source) == every(source, 0, 20, frame)
     assert device.times(other) == every(other, 0, 20, frame)
-    assert (device.astray(GUEST), device.astray(FLOW)) == (0, 0)
+    assert (device.set_aside(GUEST), device.set_aside(FLOW)) == (0, 0)
     (note,) = device.notes
     assert "the clock of" in note
     if abs(offset_s) < 100:
@@ -303,7 +303,7 @@ def test_rows_delivered_again_count_once_however_old_they_are(age_s):
 
     assert device.jumps == 0
     assert device.times(FLOW) == every(FLOW, 0, 210)
-    assert device.astray(FLOW) == 0
+    assert device.set_aside(FLOW) == 0
     assert device.clock.sources[FLOW].n_repeated > 0
     assert device.clock.sources[FLOW].n_out_of_order == 0
 
@@ -345,10 +345,10 @@ def test_times_in_another_unit_are_named_and_start_no_time(unit, divide):
             device.place(GUEST, (T0 + tick * S // 10) // divide, tick * S // 10)
 
     assert device.used == []
-    assert device.clock.health(FLOW, 30 * S) is Health.ASTRAY
+    assert device.clock.health(FLOW, 30 * S) is Health.SKEWED
     assert f"it looks like {unit} (2026-11-22T" in device.notes[0]
     device.finish()
-    assert device.astray(FLOW) + device.astray(GUEST) == 330
+    assert device.set_aside(FLOW) + device.set_aside(GUEST) == 330
 
 
 def test_one_source_in_milliseconds_is_set_aside_and_the_other_goes_on():
@@ -360,7 +360,7 @@ def test_one_source_in_milliseconds_is_set_aside_and_the_other_goes_on():
 
     assert device.times(GUEST) == every(GUEST, 0, 100)
     assert device.times(FLOW) == []
-    assert device.astray(FLOW) > 900
+    assert device.set_aside(FLOW) > 900
     assert "looks like milliseconds" in device.notes[0]
 
 

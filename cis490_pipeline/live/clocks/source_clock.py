@@ -1,4 +1,4 @@
-"""The times of one source: what it sent, how far its clock is off, and what it holds back."""
+"""Clock of one source: its newest row, its offset and the rows held because they do not fit."""
 
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -30,14 +30,14 @@ class Health(StrEnum):
     ALIVE = "alive"
     LATE = "late"
     """Its rows are older than a window waits for."""
-    ASTRAY = "astray"
+    SKEWED = "skewed"
     """Its rows do not fit the time, and are held or set aside."""
     DEAD = "dead"
     """No row for three of its intervals and 2 s more."""
 
 
 @dataclass
-class SourceTime:
+class SourceClock:
     """What is known of one source. Times are on the device's clock, Unix ns, unless said otherwise.
 
     Attributes
@@ -46,7 +46,7 @@ class SourceTime:
     heard_ns : when a row of it last came, used or not.
     n_late : rows used that came after a window they lie in had closed.
     n_repeated : rows equal to an earlier one in every field; they count once.
-    n_astray : rows set aside because they fitted no time.
+    n_set_aside : rows set aside because they fitted no time.
     last_good : number of the arrival of its newest row used.
     timelines : rows that are held, because they do not fit the time.
     """
@@ -58,7 +58,7 @@ class SourceTime:
     n_late: int = 0
     n_out_of_order: int = 0
     n_repeated: int = 0
-    n_astray: int = 0
+    n_set_aside: int = 0
     last_good: int = 0
     timelines: list[Timeline] = field(default_factory=list)
     _newest_ns: int | None = None
@@ -68,7 +68,7 @@ class SourceTime:
     @property
     def came(self) -> bool:
         """Whether any row of it came."""
-        return self.heard_ns is not None or self.n_used + self.n_astray > 0
+        return self.heard_ns is not None or self.n_used + self.n_set_aside > 0
 
     @property
     def n_held(self) -> int:
@@ -76,7 +76,7 @@ class SourceTime:
         return sum(len(timeline.rows) for timeline in self.timelines)
 
     @property
-    def is_astray(self) -> bool:
+    def is_skewed(self) -> bool:
         """Whether its rows are held because they do not fit the time, and it is more than one."""
         return any(len(timeline.rows) >= CONFIRM_ROWS for timeline in self.timelines)
 
@@ -166,8 +166,8 @@ class SourceTime:
         patience = patience_ns(self.source)
         if now_ns - self.heard_ns > patience:
             return Health.DEAD
-        if self.is_astray:
-            return Health.ASTRAY
+        if self.is_skewed:
+            return Health.SKEWED
         if self._newest_ns is None or now_ns - self._newest_ns > patience:
             return Health.LATE
         return Health.ALIVE
