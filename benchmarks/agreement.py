@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import stats
 from sklearn import metrics
 
+from benchmarks.bca import Method, macro_f1_ends
 from benchmarks.made_episodes import Population, draw_ease, draw_windows
 from cis490_pipeline.evaluation.confusion import (
     balanced_accuracy,
@@ -21,7 +22,6 @@ from cis490_pipeline.evaluation.confusion import (
     seen_classes,
 )
 from cis490_pipeline.evaluation.metrics.average_precision import average_precision
-from cis490_pipeline.evaluation.uncertainty.intervals import Method, episode_interval
 
 N_CASES = 2_000
 N_CORPORA = 200
@@ -134,7 +134,7 @@ def _intervals(what: str, method: Method, theirs: str, n_corpora: int) -> Agreem
             n_resamples=N_RESAMPLES,
             rng=np.random.default_rng(seed),
         ).confidence_interval
-        found = episode_interval(matrices, seed=seed, n_resamples=N_RESAMPLES, method=method)
-        farthest = max(farthest, abs(found.low - wanted.low), abs(found.high - wanted.high))
+        low, high = macro_f1_ends(matrices, method, seed=seed, n_resamples=N_RESAMPLES)
+        farthest = max(farthest, abs(low - wanted.low), abs(high - wanted.high))
     peer = "`scipy.stats.bootstrap` over episodes"
     return Agreement(what, peer, n_corpora, float(farthest), ROUNDING)

@@ -77,8 +77,6 @@ class Checkpoint:
     """Scores on the validation side; the test side is scored elsewhere."""
     classes: tuple[str, ...] = tuple(str(phase) for phase in PHASES)
     """Phases in the order of the probability columns."""
-    migrated: tuple[str, ...] = ()
-    """Changes of the schema's words since it was trained, under which it was let in."""
 
     @property
     def name(self) -> str:

@@ -22,8 +22,7 @@ def load_checkpoint(folder: Path, expected_schema: FeatureSchema | None) -> Chec
         If a file is missing, too large or changed, the version or a class is unknown, a value is
         out of bounds, or its ONNX model does not answer its golden windows as it was trained to.
     SchemaMismatchError
-        If it was trained on other features; names the first difference and what to do. Features
-        that only words tell apart, by a migration with its proof, are the same.
+        If it was trained on other features; names the first difference and what to do.
     """
     found = examine(folder, expected_schema, whole=True)
     classifiers([found])
@@ -50,5 +49,4 @@ def load_checkpoint(folder: Path, expected_schema: FeatureSchema | None) -> Chec
         history=manifest.history,
         metrics=manifest.metrics,
         classes=tuple(manifest.classes),
-        migrated=found.migrated,
     )

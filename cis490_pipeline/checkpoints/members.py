@@ -2,18 +2,20 @@
 
 import hashlib
 from collections.abc import Collection
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION
 from cis490_pipeline.checkpoints.manifest import MANIFEST, MEMBER_LIMITS, Manifest, seal_of
-from cis490_pipeline.checkpoints.migrations import migrations_between
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.features.schema import FeatureSchema, require_same
 from cis490_pipeline.storage.json_text import decode_json
+
+NameT = TypeVar("NameT", bound=StrEnum)
 
 AGAIN: Final = "copy or train it again"
 
@@ -22,12 +24,12 @@ def open_manifest(
     folder: Path,
     expected_schema: FeatureSchema | None,
     formats: Collection[int] = (FORMAT_VERSION,),
-) -> tuple[Manifest, FeatureSchema, tuple[str, ...]]:
+) -> tuple[Manifest, FeatureSchema]:
     """Read ``checkpoint.json`` and see that this code can use what it describes.
 
     Returns
     -------
-    The manifest, its feature schema, and the migrations under which that one was let in.
+    The manifest and its feature schema.
 
     Raises
     ------
@@ -52,10 +54,9 @@ def open_manifest(
             f"{path}: a {manifest.variant} model of {manifest.input_kind} windows, "
             f"but its feature schema is of {schema.variant} {schema.kind}; train it again"
         )
-    migrated = None if expected_schema is None else migrations_between(schema, expected_schema)
-    if expected_schema is not None and migrated is None:
+    if expected_schema is not None:
         require_same(folder, schema, expected_schema, manifest.commit, older_rules=True)
-    return manifest, schema, migrated or ()
+    return manifest, schema
 
 
 def read_manifest(folder: Path, formats: Collection[int] = (FORMAT_VERSION,)) -> Manifest:
@@ -81,6 +82,24 @@ def read_manifest(folder: Path, formats: Collection[int] = (FORMAT_VERSION,)) ->
         raise CheckpointError(f"{path}: {fault}; {AGAIN}") from fault
     _require_seal(path, manifest, seal_of(saved))
     return manifest
+
+
+def known_name(folder: Path, what: str, names: type[NameT], value: str) -> NameT:
+    """Return the member of an enumeration that the manifest names.
+
+    Raises
+    ------
+    CheckpointError
+        If this code has no such member: it is newer than this code, or was taken out.
+    """
+    try:
+        return names(value)
+    except ValueError as unknown:
+        known = ", ".join(sorted(names))
+        raise CheckpointError(
+            f"{folder / MANIFEST}: {what} is {value!r:.60}, this code knows {known}; "
+            "train the model again"
+        ) from unknown
 
 
 def _require_seal(path: Path, manifest: Manifest, found: str) -> None:

@@ -13,7 +13,7 @@ from cis490_pipeline.checkpoints.manifest import (
     MANIFEST,
     Manifest,
 )
-from cis490_pipeline.checkpoints.members import AGAIN, read_member
+from cis490_pipeline.checkpoints.members import AGAIN, known_name, read_member
 from cis490_pipeline.checkpoints.tensors import read_tensors
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import CalibrationError, CheckpointError
@@ -51,10 +51,12 @@ def read_calibration(
         for name in sorted(arrays)
         if name.startswith(CLEANLINESS)
     }
+    mode = known_name(folder, "mode", CalibrationMode, recorded.mode)
+    gauges = known_name(folder, "gauges", GaugeTreatment, recorded.gauges)
+    scaling = known_name(folder, "scaling", Scaling, recorded.scaling)
     try:
-        mode, gauges = CalibrationMode(recorded.mode), GaugeTreatment(recorded.gauges)
         calibrator = Calibrator.from_arrays(
-            mode, schema.variant, schema.input_kind, arrays, gauges, Scaling(recorded.scaling)
+            mode, schema.variant, schema.input_kind, arrays, gauges, scaling
         )
         check = CleanlinessCheck.from_arrays(of_check) if of_check else None
     except (CalibrationError, ValueError) as fault:

@@ -68,7 +68,7 @@ def load_runnables(
 
 def _examined(folder: Path, formats: Collection[int]) -> Examined:
     # First what is saved: then the kind and the variant are known to be some that exist.
-    _, schema, _ = open_manifest(folder, None, formats)
+    _, schema = open_manifest(folder, None, formats)
     current = feature_schema(schema.kind, schema.variant)
     return examine(folder, current, whole=False, formats=formats)
 

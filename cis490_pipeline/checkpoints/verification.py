@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from cis490_pipeline.checkpoints.manifest import (
     WEIGHTS,
     Manifest,
 )
-from cis490_pipeline.checkpoints.members import AGAIN, open_manifest, read_member
+from cis490_pipeline.checkpoints.members import AGAIN, known_name, open_manifest, read_member
 from cis490_pipeline.checkpoints.onnx.check import require_plain_onnx
 from cis490_pipeline.checkpoints.onnx.session import OnnxClassifier
 from cis490_pipeline.checkpoints.onnx.trial import require_runs
@@ -46,8 +46,6 @@ from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import FeatureSchema
 
-NameT = TypeVar("NameT", Architecture, Variant)
-
 _SCORE_TOLERANCE: Final = 0.1
 """Of a validation score against the history's: a window or two on another processor."""
 
@@ -59,7 +57,6 @@ class Examined:
     folder: Path
     manifest: Manifest
     schema: FeatureSchema
-    migrated: tuple[str, ...]
     architecture: Architecture
     variant: Variant
     calibrator: Calibrator
@@ -95,7 +92,7 @@ def examine(
     SchemaMismatchError
         If it was trained on other features; names the first difference and what to do.
     """
-    manifest, schema, migrated = open_manifest(folder, expected_schema, formats)
+    manifest, schema = open_manifest(folder, expected_schema, formats)
     architecture, variant = _names(folder, manifest, whole=whole)
     _require_files(folder, manifest, architecture, whole=whole)
     _require_scores(folder, manifest)
@@ -114,7 +111,6 @@ def examine(
         folder=folder,
         manifest=manifest,
         schema=schema,
-        migrated=migrated,
         architecture=architecture,
         variant=variant,
         calibrator=calibrator,
@@ -168,8 +164,8 @@ def _classifier(examined: Examined, threads: int) -> OnnxClassifier:
 
 
 def _names(folder: Path, manifest: Manifest, *, whole: bool) -> tuple[Architecture, Variant]:
-    architecture = _named(folder, "architecture", Architecture, manifest.architecture)
-    variant = _named(folder, "variant", Variant, manifest.variant)
+    architecture = known_name(folder, "architecture", Architecture, manifest.architecture)
+    variant = known_name(folder, "variant", Variant, manifest.variant)
     version, newest = manifest.architecture_version, ARCHITECTURE_VERSIONS[architecture]
     # An ONNX model runs without the code that built it; weights need the very version.
     if not 1 <= version <= newest or (whole and version != newest):
@@ -184,16 +180,6 @@ def _names(folder: Path, manifest: Manifest, *, whole: bool) -> tuple[Architectu
             f"one {manifest.input_kind}; {AGAIN}"
         )
     return architecture, variant
-
-
-def _named(folder: Path, what: str, names: type[NameT], value: str) -> NameT:
-    try:
-        return names(value)
-    except ValueError as unknown:
-        known = ", ".join(sorted(names))
-        raise CheckpointError(
-            f"{folder / MANIFEST}: {what} is {value!r:.60}, this code knows {known}"
-        ) from unknown
 
 
 def _require_files(

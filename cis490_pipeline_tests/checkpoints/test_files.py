@@ -230,12 +230,15 @@ def test_a_file_larger_than_any_checkpoint_needs_is_refused(folder, monkeypatch)
         ({"config": {"widths": [8]}}, "the content has digest"),
         ({"digest": "0" * 64}, "the content has digest"),
         ({"feature_schema_hash": "0" * 64}, "feature_schema has digest"),
-        ({"calibrator": CALIBRATOR | {"mode": "none"}}, "'none' is not a valid CalibrationMode"),
-        ({"calibrator": CALIBRATOR | {"gauges": "none"}}, "'none' is not a valid GaugeTreatment"),
+        ({"calibrator": CALIBRATOR | {"mode": "none"}}, "mode is 'none', this code knows episode_baseline"),
+        (
+            {"calibrator": CALIBRATOR | {"gauges": "detrended"}},
+            "gauges is 'detrended', this code knows centred, dropped, recorded; train the model",
+        ),
         ({"calibrator": CALIBRATOR}, r"the cleanliness check has digest \w+, .* says None"),
         ({"calibrator": CALIBRATOR | {"gauges": "centred"}}, "safetensors: digest"),
         ({"calibrator": CALIBRATOR | {"scaling": "device"}}, "safetensors: digest"),
-        ({"calibrator": CALIBRATOR | {"scaling": "none"}}, "'none' is not a valid Scaling"),
+        ({"calibrator": CALIBRATOR | {"scaling": "none"}}, "scaling is 'none', this code knows"),
         ({"files": {}}, "lists the files none; wanted"),
     ],
 )

@@ -2,14 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.bca import bca_ends
 from cis490_pipeline.evaluation.confusion import Counts, Floats, macro_f1_over, seen_classes
 from cis490_pipeline.evaluation.uncertainty.resampling import resample_weights
 
@@ -18,8 +17,6 @@ MIN_EPISODES_FOR_PERCENTILES: Final = 30
 interval on the resamples' standard error is not."""
 
 N_RESAMPLES: Final = 10_000
-
-Method = Literal["by number of episodes", "percentile", "bca"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +50,6 @@ def episode_interval(
     seed: int,
     n_resamples: int = N_RESAMPLES,
     level: float = 0.95,
-    method: Method = "by number of episodes",
 ) -> Interval:
     """Macro F1 over all windows, with an interval that resamples episodes.
 
@@ -63,18 +59,16 @@ def episode_interval(
     seed : of the draws.
     n_resamples : B.
     level : share of repetitions that should cover the truth, 0 to 1.
-    method : ``percentile`` and ``bca`` (Efron 1987) hold for any number of episodes from two on.
 
     Returns
     -------
-    By default percentiles of the resamples from 30 episodes on; below, estimate ± t(E − 1) × their
-    standard error, within 0…1; no interval for a single episode. Where BCa is undefined the
-    percentiles stand, and ``method`` says why.
+    Percentiles of the resamples from 30 episodes on; below, estimate ± t(E − 1) × their standard
+    error, within 0…1; no interval for a single episode.
 
     Raises
     ------
     EvaluationError
-        If the matrices are not (E, K, K), or there is no such method.
+        If the matrices are not (E, K, K).
 
     Notes
     -----
@@ -85,22 +79,14 @@ def episode_interval(
     matrices = np.asarray(matrices)
     if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2]:
         raise EvaluationError(f"matrices must be (episodes, K, K), got {matrices.shape}")
-    if method not in get_args(Method):
-        raise EvaluationError(f"no interval {method!r}; there are {', '.join(get_args(Method))}")
     n_episodes, n_windows = len(matrices), int(matrices.sum())
     pooled = matrices.sum(axis=0)
     labels = seen_classes(pooled)
     estimate = float(macro_f1_over(pooled, labels)) if labels.any() else math.nan
-    said, low, high = "none: needs two episodes", math.nan, math.nan
+    method, low, high = "none: needs two episodes", math.nan, math.nan
     if n_episodes >= 2 and labels.any():
-        resamples = _resampled(matrices, labels, seed=seed, n_resamples=n_resamples)
-        if method == "by number of episodes":
-            said, low, high = interval_of(resamples, estimate, n_episodes, level)
-        elif method == "bca":
-            left_out = macro_f1_over(pooled - matrices, labels)
-            said, low, high = _bca(resamples, estimate, left_out, level)
-        else:
-            said, low, high = _percentiles(resamples, level)
+        resamples = resampled_macro_f1(matrices, labels, seed=seed, n_resamples=n_resamples)
+        method, low, high = interval_of(resamples, estimate, n_episodes, level)
         low, high = max(0.0, low), min(1.0, high)
     return Interval(
         estimate=estimate,
@@ -109,13 +95,22 @@ def episode_interval(
         level=level,
         n_episodes=n_episodes,
         n_windows=n_windows,
-        method=said,
+        method=method,
     )
 
 
-def _resampled(
+def resampled_macro_f1(
     matrices: Counts, labels: npt.NDArray[np.bool_], *, seed: int, n_resamples: int
 ) -> Floats:
+    """(B,) macro F1 over the label set in each resample of episodes.
+
+    Parameters
+    ----------
+    matrices : (E, K, K) one confusion matrix per episode.
+    labels : (K,) the classes that are averaged over.
+    seed : of the draws.
+    n_resamples : B.
+    """
     n_episodes, n_classes = matrices.shape[:2]
     flat = matrices.reshape(n_episodes, -1).astype(np.float64)
     rng = np.random.default_rng(seed)
@@ -139,25 +134,11 @@ def interval_of(
     level : 0 to 1.
     """
     if n_episodes >= MIN_EPISODES_FOR_PERCENTILES:
-        return _percentiles(resamples, level)
+        tail = (1 - level) / 2
+        low, high = np.quantile(resamples, (tail, 1 - tail))
+        return "percentile bootstrap by episode", float(low), float(high)
     reach = float(resamples.std(ddof=1) * scipy.stats.t.ppf((1 + level) / 2, n_episodes - 1))
     return "bootstrap SE by episode, t", estimate - reach, estimate + reach
-
-
-def _percentiles(resamples: Floats, level: float) -> tuple[str, float, float]:
-    tail = (1 - level) / 2
-    low, high = np.quantile(resamples, (tail, 1 - tail))
-    return "percentile bootstrap by episode", float(low), float(high)
-
-
-def _bca(
-    resamples: Floats, estimate: float, left_out: Floats, level: float
-) -> tuple[str, float, float]:
-    ends = bca_ends(resamples, estimate, left_out, level)
-    if isinstance(ends, str):
-        said, low, high = _percentiles(resamples, level)
-        return f"{said} (no BCa: {ends})", low, high
-    return "BCa bootstrap by episode", *ends
 
 
 def finite_or_none(value: float) -> float | None:

@@ -14,9 +14,7 @@ import numpy.typing as npt
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.features.channels import channel_names
-from cis490_pipeline.features.resample import GRID_HZ
 from cis490_pipeline.features.summary import STATISTICS
-from cis490_pipeline.features.windows import STEPS
 
 Array = npt.NDArray[np.float32]
 
@@ -30,8 +28,6 @@ DRIFTING: Final = (
 )
 """The channels that creep, by name."""
 
-_SECONDS: Final = (np.arange(STEPS) - (STEPS - 1) / 2) / GRID_HZ
-
 
 class GaugeTreatment(StrEnum):
     """What a model sees of the drifting gauges."""
@@ -40,8 +36,6 @@ class GaugeTreatment(StrEnum):
     """Their level relative to the baseline, like any other channel's."""
     CENTRED = "centred"
     """Relative to the window's own mean: no level, only what happens within the 10 s."""
-    DETRENDED = "detrended"
-    """Relative to the straight line fitted to the window: neither level nor slope."""
     DROPPED = "dropped"
     """Nothing: zero wherever they are known."""
 
@@ -66,8 +60,7 @@ def treat_gauges(
 
     Returns
     -------
-    Of the same shape; unknown (NaN) stays unknown. Summaries follow as those of the treated values
-    would, but for the 95th percentile of a detrended gauge, which they cannot tell: it is zero.
+    Of the same shape; unknown (NaN) stays unknown. Summaries are those of the treated values.
     """
     channels = list(drifting_channels(variant))
     if treatment is GaugeTreatment.RECORDED or not channels:
@@ -90,17 +83,8 @@ def _treated_steps(x: Array, treatment: GaugeTreatment) -> Array:
     known = ~np.isnan(x)
     count = np.maximum(known.sum(axis=-1, keepdims=True), 1)
     values = np.where(known, x, 0).astype(np.float64)
-    centred = x - values.sum(axis=-1, keepdims=True) / count
-    if treatment is GaugeTreatment.CENTRED:
-        without_level: Array = centred.astype(np.float32)
-        return without_level
-    middle = (known * _SECONDS).sum(axis=-1, keepdims=True) / count
-    seconds = np.where(known, _SECONDS - middle, 0.0)
-    spread = np.square(seconds).sum(axis=-1, keepdims=True)
-    product = (np.where(known, centred, 0.0) * seconds).sum(axis=-1, keepdims=True)
-    slope = product / np.where(spread > 0, spread, 1.0)
-    detrended: Array = (centred - slope * seconds).astype(np.float32)
-    return detrended
+    centred: Array = (x - values.sum(axis=-1, keepdims=True) / count).astype(np.float32)
+    return centred
 
 
 def _treated_statistics(s: Array, treatment: GaugeTreatment) -> Array:
@@ -109,8 +93,4 @@ def _treated_statistics(s: Array, treatment: GaugeTreatment) -> Array:
     nothing = mean * np.float32(0)
     if treatment is GaugeTreatment.DROPPED:
         return np.stack([nothing] * len(STATISTICS), axis=-1)
-    if treatment is GaugeTreatment.CENTRED:
-        return np.stack([nothing, std, p95 - mean, slope, nothing], axis=-1)
-    explained = np.square(slope) * np.float32(np.square(_SECONDS).mean())
-    left = np.sqrt(np.maximum(np.square(std) - explained, np.float32(0)))
-    return np.stack([nothing, left, nothing, nothing, nothing], axis=-1)
+    return np.stack([nothing, std, p95 - mean, slope, nothing], axis=-1)

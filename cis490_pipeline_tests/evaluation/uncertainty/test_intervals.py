@@ -6,7 +6,6 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.bca import bca_ends
 from cis490_pipeline.evaluation.confusion import episode_confusions
 from cis490_pipeline.evaluation.uncertainty.intervals import episode_interval
 from cis490_pipeline.evaluation.uncertainty.resampling import resample_weights, swap_signs
@@ -71,7 +70,7 @@ def of_pooled(pooled):
     return (2 * hits / (pooled.sum(axis=-1) + pooled.sum(axis=-2))).mean(axis=-1)
 
 
-def scipys(matrices, method, n_resamples, seed):
+def scipys(matrices, n_resamples, seed):
     """Its bootstrap over episodes; it draws the same ones from an equal generator."""
 
     def statistic(drawn, axis):
@@ -81,64 +80,21 @@ def scipys(matrices, method, n_resamples, seed):
         (np.arange(len(matrices)),),
         statistic,
         vectorized=True,
-        method=method,
+        method="percentile",
         n_resamples=n_resamples,
         rng=np.random.default_rng(seed),
     ).confidence_interval
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("percentile", "percentile"), ("bca", "BCa")])
-@pytest.mark.parametrize("n_episodes", [6, 25, 60])
-@pytest.mark.parametrize("seed", range(5))
-def test_it_is_scipys_bootstrap_over_episodes_on_the_same_draws(ours, theirs, n_episodes, seed):
-    matrices = episode_confusions(*episodes(n_episodes, seed=seed)).counts
-
-    interval = episode_interval(matrices, seed=seed, n_resamples=500, method=ours)
-
-    wanted = scipys(matrices, theirs, 500, seed)
-    assert interval.low == pytest.approx(wanted.low, rel=0, abs=1e-12)
-    assert interval.high == pytest.approx(wanted.high, rel=0, abs=1e-12)
-
-
-def test_the_default_is_scipys_from_thirty_episodes_on():
+def test_it_is_scipys_bootstrap_over_episodes_from_thirty_on():
     matrices = episode_confusions(*episodes(30)).counts
 
     interval = episode_interval(matrices, seed=3, n_resamples=2000)
 
-    wanted = scipys(matrices, "percentile", 2000, 3)
+    wanted = scipys(matrices, 2000, 3)
     assert interval.low == pytest.approx(wanted.low, rel=0, abs=1e-12)
     assert interval.high == pytest.approx(wanted.high, rel=0, abs=1e-12)
     assert interval.method == "percentile bootstrap by episode"
-
-
-def test_bca_of_episodes_that_are_all_alike_falls_back_and_says_why():
-    matrices = np.tile(episode_confusions(*episodes(1)).counts, (30, 1, 1))
-
-    interval = episode_interval(matrices, seed=0, n_resamples=200, method="bca")
-
-    assert interval.low == pytest.approx(interval.estimate) == interval.high
-    assert interval.method == (
-        "percentile bootstrap by episode (no BCa: no episode changes the score when it is left out)"
-    )
-
-
-@pytest.mark.parametrize(
-    ("resamples", "left_out", "why"),
-    [
-        (np.full(50, 0.7), np.array([0.4, 0.5, 0.6]), "one side of the estimate"),
-        (np.linspace(0, 1, 50), np.full(3, 0.5), "no episode changes the score"),
-        (np.eye(1, 9999)[0], np.append(np.full(999, 0.5), -5.0), "acceleration is too strong"),
-    ],
-)
-def test_where_bca_is_undefined_it_says_why(resamples, left_out, why):
-    assert why in bca_ends(resamples, 0.5, left_out, 0.9999)
-
-
-def test_an_unknown_method_is_refused():
-    matrices = episode_confusions(*episodes(4)).counts
-
-    with pytest.raises(EvaluationError, match="no interval 'basic'; there are by number of epi"):
-        episode_interval(matrices, seed=0, method="basic")
 
 
 def test_windows_said_twice_make_nobody_surer():

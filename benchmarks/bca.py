@@ -1,14 +1,41 @@
-"""The bias-corrected and accelerated (BCa) bootstrap interval."""
+"""Intervals that reports do not print: percentiles and BCa at any number of episodes."""
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import scipy
 
-from cis490_pipeline.evaluation.confusion import Floats
+from cis490_pipeline.evaluation.confusion import Counts, Floats, macro_f1_over, seen_classes
+from cis490_pipeline.evaluation.uncertainty.intervals import resampled_macro_f1
+
+Method = Literal["percentile", "bca"]
 
 _SAME: Final = 1e-12
 """Leaving out an episode moves a macro F1 by more than rounding, or not at all."""
+
+
+def macro_f1_ends(
+    matrices: Counts, method: Method, *, seed: int, n_resamples: int, level: float = 0.95
+) -> tuple[float, float]:
+    """Low and high end of a macro F1, from the draws that ``episode_interval`` makes.
+
+    Parameters
+    ----------
+    matrices : (E, K, K) one confusion matrix per episode.
+    method : where BCa is undefined the percentiles stand.
+    seed, n_resamples, level : as of ``episode_interval``.
+    """
+    pooled = matrices.sum(axis=0)
+    labels = seen_classes(pooled)
+    resamples = resampled_macro_f1(matrices, labels, seed=seed, n_resamples=n_resamples)
+    if method == "bca":
+        left_out = macro_f1_over(pooled - matrices, labels)
+        ends = bca_ends(resamples, float(macro_f1_over(pooled, labels)), left_out, level)
+        if not isinstance(ends, str):
+            return ends
+    tail = (1 - level) / 2
+    low, high = np.quantile(resamples, (tail, 1 - tail))
+    return float(low), float(high)
 
 
 def bca_ends(
