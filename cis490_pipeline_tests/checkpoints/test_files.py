@@ -230,7 +230,10 @@ def test_a_file_larger_than_any_checkpoint_needs_is_refused(folder, monkeypatch)
         ({"config": {"widths": [8]}}, "the content has digest"),
         ({"digest": "0" * 64}, "the content has digest"),
         ({"feature_schema_hash": "0" * 64}, "feature_schema has digest"),
-        ({"calibrator": CALIBRATOR | {"mode": "none"}}, "mode is 'none', this code knows episode_baseline"),
+        (
+            {"calibrator": CALIBRATOR | {"mode": "none"}},
+            "mode is 'none', this code knows episode_baseline",
+        ),
         (
             {"calibrator": CALIBRATOR | {"gauges": "detrended"}},
             "gauges is 'detrended', this code knows centred, dropped, recorded; train the model",
