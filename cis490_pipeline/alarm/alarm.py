@@ -5,7 +5,7 @@ Needs numpy alone, so that a small device can run it as the report did.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,23 @@ _SUM_TOLERANCE: Final = 1e-3
 
 MAX_LOG_ODDS: Final = 6.0
 """Of an alarm's threshold, either way; an alarm beyond it would always or never stand."""
+
+
+class SavedSettings(TypedDict):
+    """Settings of an alarm as JSON carries them."""
+
+    format: Literal["alarm"]
+    version: str
+    phases: list[str]
+    transition: list[list[float]]
+    class_prior: list[float]
+    emission_power: float
+    step_s: float
+    threshold: float
+    release: float
+    hold_windows: int
+    prior_per_day: float | None
+    fitted_on: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +75,7 @@ class AlarmSettings:
         if self.hold_windows < 1:
             raise EvaluationError(f"hold_windows must be at least 1, got {self.hold_windows}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> SavedSettings:
         """As JSON carries it."""
         return {
             "format": "alarm",
