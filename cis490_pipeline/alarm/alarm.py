@@ -156,10 +156,25 @@ class Alarm:
 
     Examples
     --------
-    >>> alarm = Alarm(settings)
-    >>> alarm.update(probabilities).alarming
-    False
-    >>> alarm.update(None).rising  # a window that is missing moves no alarm
+    >>> alarm = Alarm(
+    ...     AlarmSettings(
+    ...         filter=PhaseFilter(
+    ...             transition=0.9 * np.eye(5) + 0.02,
+    ...             class_prior=np.full(5, 0.2),
+    ...             emission_power=1.0,
+    ...             step_s=5.0,
+    ...         ),
+    ...         threshold=0.8,
+    ...         release=0.5,
+    ...         hold_windows=2,
+    ...         prior_per_day=None,
+    ...         fitted_on={},
+    ...     )
+    ... )
+    >>> surely_infected = np.array([0.01, 0.01, 0.01, 0.96, 0.01])
+    >>> [alarm.update(surely_infected).alarming for _ in range(2)]
+    [False, True]
+    >>> alarm.update(None).rising  # a missing window moves no alarm
     False
     """
 
