@@ -21,6 +21,7 @@ from cis490_pipeline.evaluation.predictions import read_predictions as read_stor
 from cis490_pipeline.evaluation.report import evaluate
 from cis490_pipeline.evaluation.schema.board import Leaderboard
 from cis490_pipeline.evaluation.schema.report import EvalReport
+from cis490_pipeline.evaluation.schema.stored import read_form, read_report
 from cis490_pipeline.evaluation.uncertainty.intervals import (
     N_RESAMPLES,
     Interval,
@@ -32,9 +33,7 @@ from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.gates import require_current_passed
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.reporting.publish_schema import require_form
 from cis490_pipeline.splits.split import Split
-from cis490_pipeline.storage.files import read_json
 
 _BATCH = 512
 
@@ -283,9 +282,7 @@ def evaluate_checkpoint(
             + (f" --seeds {further + 1}" if further > 0 else "")
         )
     make_stages((stage,))
-    report: EvalReport = read_json(stage.report_path)
-    require_form(report, "eval_report", str(stage.report_path))
-    return report
+    return read_report(stage.report_path)
 
 
 def read_leaderboard(workspace: Workspace, recipe: str) -> Leaderboard:
@@ -312,6 +309,4 @@ def read_leaderboard(workspace: Workspace, recipe: str) -> Leaderboard:
         raise EvaluationError(
             f"{path}: no leaderboard of split {recipe} yet; run: cis490 run --split {recipe}"
         )
-    board: Leaderboard = read_json(path)
-    require_form(board, "leaderboard", str(path))
-    return board
+    return read_form(path, Leaderboard)
