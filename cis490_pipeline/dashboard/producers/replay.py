@@ -32,7 +32,6 @@ from cis490_pipeline.domain import Address, EpisodeRef
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import CheckpointError, EventError, PipelineError, StoreError
 from cis490_pipeline.events.contract import ModelFailure
-from cis490_pipeline.events.delivery import Delivery
 from cis490_pipeline.events.outbox import Outbox
 from cis490_pipeline.events.publisher import Publisher
 from cis490_pipeline.live.loading import LoadedModels, load_models
@@ -148,7 +147,7 @@ def play(
         If some events were not taken.
     """
     stop = stop or threading.Event()
-    outbox = Outbox(Delivery(publisher, tell), tell)
+    outbox = Outbox(publisher, tell)
     try:
         while not stop.is_set():
             _play_once(events, outbox, speed, stop, clock)
