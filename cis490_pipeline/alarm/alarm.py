@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.alarm.forward_filter import Bools, Floats, PhaseFilter, in_step
+from cis490_pipeline.alarm.forward_filter import Bools, Floats, PhaseFilter, lockstep_rows
 from cis490_pipeline.domain import PHASES, Phase
 from cis490_pipeline.errors import EvaluationError
 
@@ -230,7 +230,7 @@ def infected_probability(phases: Floats) -> Floats:
     return total
 
 
-def standing(
+def alarm_is_on(
     infected: Floats,
     present: Bools,
     lengths: npt.NDArray[np.integer[Any]],
@@ -255,7 +255,7 @@ def standing(
     stands = np.zeros((len(up), len(present)), dtype=np.bool_)
     alarming = np.zeros((len(up), len(lengths)), dtype=np.bool_)
     n_below = np.zeros(alarming.shape, dtype=np.int64)
-    for rows in in_step(lengths):
+    for rows in lockstep_rows(lengths):
         k, score, there = rows.size, infected[rows], present[rows]
         was = alarming[:, :k]
         below = np.where(was & (score < low), n_below[:, :k] + 1, 0)

@@ -42,7 +42,7 @@ from cis490_pipeline.simulation.episode import (
 )
 from cis490_pipeline.store.episode import Episode, load_episode
 from cis490_pipeline.store.manifest import SCHEMA_VERSION
-from cis490_pipeline.store.receiver import EpisodeStore, IndexRow, ReceiverStore
+from cis490_pipeline.store.receiver import IndexRow, LocalStore, ReceiverStore
 from cis490_pipeline.store.remote import open_store
 
 SIMULATED_HOST: Final = "sim-alder"
@@ -220,14 +220,14 @@ def _simulated(folder: Path, seed: int) -> Recording:
         bytes=None,
         schema_version=SCHEMA_VERSION,
     )
-    episode = load_episode(EpisodeStore(folder), draft.ref, row)
+    episode = load_episode(LocalStore(folder), draft.ref, row)
     return Recording(episode, path, True)
 
 
 def _named(store: ReceiverStore, name: str) -> EpisodeRef:
     host, _, episode_id = name.partition("/")
     ref = EpisodeRef(host, episode_id)
-    known = sorted({*store.read_index().rows, *store.on_disk()})
+    known = sorted({*store.read_index().rows, *store.listed()})
     if ref not in known:
         raise StoreError(
             f"{store.name}: no episode {name!r}; name one as HOST/ULID, such as "

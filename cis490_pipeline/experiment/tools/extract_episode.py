@@ -29,7 +29,7 @@ def named_episode(store: ReceiverStore, name: str) -> Episode:
     ref = EpisodeRef(host, episode_id)
     index = store.read_index()
     # Only names that are episodes': `..` and an empty half would be paths of something else.
-    known = ref in index.rows or ref in store.on_disk()
+    known = ref in index.rows or ref in store.listed()
     if not known or not store.has(ref):
         raise StoreError(
             f"{store.name}: no episode {name!r}; name one as HOST/EPISODE_ID, "

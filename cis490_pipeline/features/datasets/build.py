@@ -13,7 +13,7 @@ import polars as pl
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.features.channels import N_CHANNELS
-from cis490_pipeline.features.datasets.duplicates import assert_no_copies
+from cis490_pipeline.features.datasets.duplicates import assert_no_near_duplicates
 from cis490_pipeline.features.datasets.summary_rows import ROWS_SUFFIX
 from cis490_pipeline.features.datasets.window_index import (
     SIDES,
@@ -81,7 +81,7 @@ def build_feature_dataset(
     episodes = recipe_episodes(grids.frame, index)
     windows = window_rows(episodes)
     assert_no_leak(windows)
-    assert_no_copies(grids, episodes)
+    assert_no_near_duplicates(grids, episodes)
     names = []
     for side in SIDES:
         of_side = episodes.filter(side=side)
@@ -122,7 +122,7 @@ def build_tensor_dataset(
     episodes = recipe_episodes(grids.frame, index)
     windows = window_rows(episodes)
     assert_no_leak(windows)
-    assert_no_copies(grids, episodes)
+    assert_no_near_duplicates(grids, episodes)
     write_parquet(folder / INDEX_FILE, windows.select(*KEYS, "shard", "row_start"))
     baselines = _write_baselines(folder, episodes)
     write_json(folder / SCHEMA_FILE, feature_schema("tensor", Variant.ORACLE).to_dict())
