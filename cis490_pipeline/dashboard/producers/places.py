@@ -14,7 +14,7 @@ from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import ConfigError, PipelineError, SplitError, StoreError
-from cis490_pipeline.features.datasets.build import MANIFEST_FILE as DATASET
+from cis490_pipeline.features.datasets.manifest import MANIFEST_FILE as DATASET
 from cis490_pipeline.splits.persist import load_split
 from cis490_pipeline.splits.split import Split
 from cis490_pipeline.storage.data_paths import DataPaths

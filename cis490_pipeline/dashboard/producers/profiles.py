@@ -148,7 +148,7 @@ def profile_events(places: Places, channels: Sequence[str]) -> Iterator[Event]:
         raise DatasetError(f"{places.validation}: no such file; make it with cis490 run")
     index = read_table(places.validation, columns=["episode_id", "profile"])
     manifest = read_manifest(places.tensors, "tensor")
-    grids = GridStore(places.tensors / manifest["grids_folder"])
+    grids = GridStore(places.tensors / manifest.grids_folder)
     rows = grids.frame.join(index.drop_nulls("profile"), on="episode_id").sort("episode_id")
     for (profile,), of_profile in rows.group_by("profile", maintain_order=True):
         cuts = [
@@ -162,7 +162,7 @@ def profile_events(places: Places, channels: Sequence[str]) -> Iterator[Event]:
             event = _event(str(profile), channel, course_of([cut[:, place] for cut in cuts]))
             yield identified(
                 event,
-                instance=manifest["split_digest"],
+                instance=manifest.split_digest,
                 recipe=places.recipe,
                 model=f"{profile}/{channel}",
             )

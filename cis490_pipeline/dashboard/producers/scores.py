@@ -1,6 +1,6 @@
 """Predictions of every model of a split: read where they are stored, made where they are not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -182,7 +182,7 @@ class Scores:
         """Windows of a side, opened once for all models of a kind, variant and calibrator."""
         kind, variant = model.schema.input_kind, model.schema.variant
         folder = self.places.summary if kind == "summary" else self.places.tensors
-        saved = dataset(folder, kind)["split_digest"]
+        saved = dataset(folder, kind).split_digest
         if saved != self.split.digest:
             raise EvaluationError(
                 f"{folder}: cut for split {saved:.12}, the split is {self.split.digest:.12}; "
@@ -203,8 +203,8 @@ class Scores:
 
     @cached_property
     def _grids(self) -> GridStore:
-        manifest: Mapping[str, Any] = dataset(self.places.tensors, "tensor")
-        return GridStore(self.places.tensors / manifest["grids_folder"])
+        manifest = dataset(self.places.tensors, "tensor")
+        return GridStore(self.places.tensors / manifest.grids_folder)
 
     def _keys(
         self, parts: Sequence[CalibratedWindows], check: CleanlinessCheck | None

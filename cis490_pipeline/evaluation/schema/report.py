@@ -1,6 +1,6 @@
 """Form of one model's report."""
 
-from typing import Annotated, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -10,8 +10,6 @@ from cis490_pipeline.evaluation.schema.parts import (
     Count,
     Digest,
     Host,
-    Kind,
-    Plain,
     Processor,
     Score,
     Share,
@@ -64,7 +62,7 @@ class Confusion(TypedDict):
 
 
 class GroupScore(TypedDict):
-    """Score of a group of windows."""
+    """Score of the windows of one profile, one host, or one of both."""
 
     tested: bool
     macro_f1: Share | None
@@ -72,36 +70,10 @@ class GroupScore(TypedDict):
     n_episodes: Count
     n_windows: Count
     why: Why
-
-
-class Group(GroupScore):
-    """The same with its interval, which windows that were never tested lack a method of."""
-
-    ci_low: Share | None
-    ci_high: Share | None
-    ci_level: NotRequired[Share]
-    ci_method: NotRequired[str | None]
-
-
-class HostScore(Group):
-    """Score of the windows of one host."""
-
-    host_id: str
-
-
-class ProfileScore(Group):
-    """Score of the windows of one profile."""
-
-    profile: str
-
-
-class CellScore(GroupScore):
-    """Score of one profile on one host: a point, as a cell holds few episodes."""
-
-    profile: str
-    host_id: str
-    ci_low: NotRequired[None]
-    ci_high: NotRequired[None]
+    profile: NotRequired[str]
+    host_id: NotRequired[str]
+    ci_low: NotRequired[Share | None]
+    ci_high: NotRequired[Share | None]
 
 
 class Sureness(TypedDict):
@@ -132,12 +104,11 @@ class Reliability(TypedDict):
 
     temperature: Annotated[float, Meta(gt=0)] | None
     fitted_on: str
-    why: NotRequired[Why]
     n_bins: Count
     before: Sureness
-    after: Sureness | None
+    after: Sureness
     bins_before: list[Bin]
-    bins_after: list[Bin] | None
+    bins_after: list[Bin]
     aurc: Share | None
     risk_coverage: list[RiskPoint]
 
@@ -148,8 +119,6 @@ class BoundaryError(TypedDict):
     median: Amount | None
     p90: Amount | None
     n: Count
-    n_true: NotRequired[Annotated[Count, Meta(description="beginnings that could be found")]]
-    why: NotRequired[Why]
 
 
 class Segments(TypedDict):
@@ -159,7 +128,6 @@ class Segments(TypedDict):
     boundary_error_s: BoundaryError
     n_true: Count
     n_predicted: Count
-    n_found: NotRequired[Count]
 
 
 class Subset(TypedDict):
@@ -170,11 +138,9 @@ class Subset(TypedDict):
     macro_f1: Share | None
     ci_low: Share | None
     ci_high: Share | None
-    ci_level: NotRequired[Share]
     ci_method: str | None
     n_episodes: Count
     n_windows: Count
-    why: NotRequired[Why]
 
 
 class EvalReport(SideScores, Split):
@@ -183,7 +149,7 @@ class EvalReport(SideScores, Split):
     format: Literal["eval_report"]
     evaluation_version: str
     model: str
-    kind: Kind
+    kind: Literal["model", "probe"]
     architecture: str | None
     variant: str | None
     metric: Literal["macro_f1"]
@@ -194,12 +160,12 @@ class EvalReport(SideScores, Split):
     baselines: dict[str, Baselines]
     per_class: list[PhaseScores]
     confusion: Confusion
-    per_profile: list[ProfileScore]
-    per_host: list[HostScore]
+    per_profile: list[GroupScore]
+    per_host: list[GroupScore]
     host_minimum: Host | None
-    profile_host: list[CellScore]
+    profile_host: list[GroupScore]
     n_test_openings: NotRequired[Count]
-    training: NotRequired[dict[str, Plain]]
+    training: NotRequired[dict[str, Any]]
     processor: NotRequired[Processor]
     reliability: NotRequired[Reliability | None]
     segments: NotRequired[Segments | None]

@@ -10,7 +10,7 @@ from cis490_pipeline.experiment.stages.record import Record
 from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.grids.build import build_grids
-from cis490_pipeline.features.grids.store import INDEX_FILE, MANIFEST_FILE
+from cis490_pipeline.features.grids.store import INDEX_FILE, INDEX_VERSION, MANIFEST_FILE
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.storage.files import file_sha256, read_object
 from cis490_pipeline.storage.parquet import read_table, write_parquet
@@ -127,7 +127,11 @@ class GridShards(Stage):
         verdicts = ValidationSweep(self.workspace).record()
         if verdicts is None:
             return None
-        return {"validation": verdicts.digest, "grid_schema": grid_schema().hash}
+        return {
+            "validation": verdicts.digest,
+            "grid_schema": grid_schema().hash,
+            "grid_index": INDEX_VERSION,
+        }
 
     def unfinished(self) -> str | None:
         """Episodes that could not be gridded last time are tried again."""

@@ -12,6 +12,7 @@ from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSwe
 from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.load import build_feature_dataset, build_tensor_dataset
+from cis490_pipeline.features.datasets.manifest import DATASET_VERSION, DatasetManifest
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.splits.persist import load_or_make, load_split
@@ -126,7 +127,12 @@ class _WindowStage(RecipeStage):
         if index is None or grids is None:
             return None
         schema = feature_schema(self.kind, Variant.ORACLE)
-        return {"split": index.digest, "grids": grids.digest, f"{self.kind}_schema": schema.hash}
+        return {
+            "split": index.digest,
+            "grids": grids.digest,
+            f"{self.kind}_schema": schema.hash,
+            "dataset": str(DATASET_VERSION),
+        }
 
     @property
     @abstractmethod
@@ -134,7 +140,7 @@ class _WindowStage(RecipeStage):
         """Folder of the dataset version."""
 
     @abstractmethod
-    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> dict[str, Any]:
+    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> DatasetManifest:
         """Write the dataset and return its manifest."""
 
     def make(self) -> Made:
@@ -144,9 +150,9 @@ class _WindowStage(RecipeStage):
         split = ValidationIndex(self.workspace, self.recipe).placed()
         manifest = self._build(grids, index, split.digest)
         files = tuple(path for path in self.folder.iterdir() if path.is_file())
-        numbers: Numbers = {f"windows_{side}": n for side, n in manifest["n_windows"].items()}
-        numbers |= {"leaks": manifest["leaks"], "schema_hash": manifest["schema_hash"]}
-        return Made(manifest["digest"], files, numbers)
+        numbers: Numbers = {f"windows_{side}": n for side, n in manifest.n_windows.items()}
+        numbers |= {"leaks": manifest.leaks, "schema_hash": manifest.schema_hash}
+        return Made(manifest.digest, files, numbers, manifest.variants)
 
 
 class FeatureShards(_WindowStage):
@@ -160,7 +166,7 @@ class FeatureShards(_WindowStage):
         """Folder of the parquet files and the manifest."""
         return self.workspace.paths.feature_dir(self.recipe)
 
-    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> dict[str, Any]:
+    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> DatasetManifest:
         return build_feature_dataset(grids, index, self.folder, split_digest=split_digest)
 
 
@@ -175,7 +181,7 @@ class TensorShards(_WindowStage):
         """Folder of the window index and the manifest."""
         return self.workspace.paths.tensor_dir(self.recipe)
 
-    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> dict[str, Any]:
+    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> DatasetManifest:
         return build_tensor_dataset(grids, index, self.folder, split_digest=split_digest)
 
 

@@ -74,7 +74,7 @@ def _clean_windows(
     folder = probes.summaries
     clean = (pl.col("y") == Phase.CLEAN) & pl.col("scorable") & ~pl.col("baseline")
     manifest = read_manifest(folder, "summary")
-    tables = [folder / name for name in sorted(manifest["files"]) if name.endswith(".parquet")]
+    tables = [folder / name for name in sorted(manifest.files) if name.endswith(".parquet")]
     keys = pl.concat(scan_table(table) for table in tables).filter(clean)
     names = np.array(sorted(keys.select("episode_id").unique().collect()["episode_id"]))
     n_in_all = names.size

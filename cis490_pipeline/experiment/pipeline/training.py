@@ -132,7 +132,7 @@ class TrainedCheckpoint(ModelStage):
         if dataset is None or index is None:
             return None
         return {
-            "dataset": dataset.digest,
+            "dataset": dataset.parts.get(str(self.variant), ""),
             "split": index.digest,
             "feature_schema": feature_schema(self.input_kind, self.variant).hash,
             "architecture": str(ARCHITECTURE_VERSIONS[self.architecture]),
@@ -164,10 +164,11 @@ class TrainedCheckpoint(ModelStage):
         manifest = read_manifest(folder, kind)
         inputs = self.inputs()
         assert inputs is not None, "training needs a dataset"
-        if manifest["digest"] != inputs["dataset"]:
+        data_digest = manifest.variants[variant]
+        if data_digest != inputs["dataset"]:
             raise DatasetError(
-                f"{folder}: the manifest has digest {manifest['digest']:.12}, the record says "
-                f"{inputs['dataset']:.12}; build the dataset again before training on it"
+                f"{folder}: the manifest has digest {data_digest:.12} for {variant}, the record "
+                f"says {inputs['dataset']:.12}; build the dataset again before training on it"
             )
         calibrator = fit_calibrator(
             folder, kind, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING
@@ -186,7 +187,7 @@ class TrainedCheckpoint(ModelStage):
             schema=feature_schema(kind, variant),
             calibrator=calibrator,
             golden_windows=val.take(rows),
-            data_digest=manifest["digest"],
+            data_digest=data_digest,
             split_digest=inputs["split"],
             metrics=val_scores,
             commit=commit(),

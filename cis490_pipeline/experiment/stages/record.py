@@ -22,6 +22,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     sha256: dict[str, str] = {}
     """SHA-256 of the same files."""
+    parts: dict[str, str] = {}
+    """Digests of parts that other artefacts are made of, by name; a dataset's by variant."""
 
 
 def encoded(record: Record) -> bytes:

@@ -7,6 +7,7 @@ everything the artefact was made from. Dagster assets, the command line and Pyth
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ class Made:
     digest: str
     files: tuple[Path, ...]
     numbers: Numbers = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Digests of parts that others are made of, by name."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +225,7 @@ class Stage(ABC):
             digest=made.digest,
             files={name: path.stat().st_size for name, path in files.items()},
             numbers=dict(made.numbers),
+            parts=dict(made.parts),
             seconds=round(time.perf_counter() - started, 3),
             sha256={
                 name: before.sha256[name] if before and name in kept else file_sha256(path)

@@ -11,10 +11,11 @@ from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import SplitError
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
-from cis490_pipeline.experiment.stages.stage import Made, Stage
+from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.datasets.duplicates import near_duplicates
+from cis490_pipeline.features.datasets.duplicates import copies_on_two_sides
 from cis490_pipeline.features.datasets.load import build_feature_dataset, build_tensor_dataset
+from cis490_pipeline.features.datasets.manifest import DATASET_VERSION
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.splits.placement import instant
@@ -95,6 +96,7 @@ class WindowPool(Stage):
             "validation": verdicts.digest,
             "grids": grids.digest,
             f"{self.kind}_schema": schema.hash,
+            "dataset": str(DATASET_VERSION),
         }
 
     def make(self) -> Made:
@@ -105,8 +107,11 @@ class WindowPool(Stage):
         no_split = digest(sorted(index["episode_id"]))
         manifest = build(grids, index, self.folder, split_digest=no_split)
         files = tuple(path for path in self.folder.iterdir() if path.is_file())
-        numbers = {"windows": manifest["n_windows"][str(Side.TRAIN)], "episodes": index.height}
-        return Made(manifest["digest"], files, numbers)
+        numbers: Numbers = {
+            "windows": manifest.n_windows[str(Side.TRAIN)],
+            "episodes": index.height,
+        }
+        return Made(manifest.digest, files, numbers, manifest.variants)
 
 
 def pool_episodes(workspace: Workspace) -> tuple[pl.DataFrame, list[str]]:
@@ -122,7 +127,7 @@ def pool_episodes(workspace: Workspace) -> tuple[pl.DataFrame, list[str]]:
     # Which recipe is asked does not matter: the episodes are those of the last sweep.
     episodes = ValidationIndex(workspace, Recipe.HOST).episodes().filter("baseline_clean")
     apart = episodes.with_columns(side=pl.col("episode_id"))
-    found = near_duplicates(GridStore(GridShards(workspace).folder), apart)
+    found = copies_on_two_sides(GridStore(GridShards(workspace).folder), apart)
     received = dict(episodes.select("episode_id", "received_at_wall").iter_rows())
     copies: dict[str, str] = {}
     for pair in found:

@@ -85,7 +85,7 @@ class StudyRuns:
         if record is None:
             raise DatasetError(f"{self.pool.key}: not made yet; run cis490 study")
         return {
-            "dataset": record.digest,
+            "dataset": record.parts.get(str(self.variant)),
             "model": self.name,
             "architecture": ARCHITECTURE_VERSIONS[self.architecture],
             "feature_schema": feature_schema(self.kind, self.variant).hash,

@@ -16,7 +16,7 @@ from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, TensorSha
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.stage import Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.datasets.duplicates import near_duplicates
+from cis490_pipeline.features.datasets.duplicates import copies_on_two_sides
 from cis490_pipeline.features.datasets.load import (
     check_leaks,
     fit_calibrator,
@@ -106,7 +106,7 @@ def no_copies(workspace: Workspace, recipe: Recipe) -> Finding:
     """Check that no telemetry is on two sides under two ids, however its files were written."""
     index = _index(workspace, recipe)
     grids = GridStore(GridShards(workspace).folder)
-    found = near_duplicates(grids, index)
+    found = copies_on_two_sides(grids, index)
     text = "; ".join(map(str, found)) or "no telemetry is on two sides"
     return Finding(not found, text, {"copies_on_two_sides": len(found), "episodes": index.height})
 
@@ -126,7 +126,7 @@ def _digests(stage: FeatureShards | TensorShards) -> Finding:
         manifest = read_manifest(stage.folder, stage.kind)
     except PipelineError as error:
         return Finding(False, str(error))
-    n_files = len(manifest["files"])
+    n_files = len(manifest.files)
     return Finding(True, f"{n_files} files have their digests", {"files": n_files})
 
 
@@ -145,7 +145,7 @@ def finite_features(workspace: Workspace, recipe: Recipe) -> Finding:
     names = summary_names(Variant.ORACLE)
     folder = FeatureShards(workspace, recipe).folder
     # Only files that have their digests: what polars does with a damaged one is not ours to say.
-    stored = sorted(read_manifest(folder, "summary")["files"])
+    stored = sorted(read_manifest(folder, "summary").files)
     tables = (folder / name for name in stored if name.endswith(".parquet"))
     frame = pl.concat(scan_table(table) for table in tables)
     n_infinite = frame.select(

@@ -2,9 +2,9 @@
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,15 @@ import polars as pl
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.features.channels import N_CHANNELS
-from cis490_pipeline.features.datasets.duplicates import assert_no_near_duplicates
+from cis490_pipeline.features.datasets.duplicates import assert_no_copies
+from cis490_pipeline.features.datasets.manifest import (
+    DATASET_VERSION,
+    DatasetManifest,
+    VariantDigests,
+    contents_digest,
+    file_digests,
+    write_manifest,
+)
 from cis490_pipeline.features.datasets.summary_rows import ROWS_SUFFIX
 from cis490_pipeline.features.datasets.window_index import (
     SIDES,
@@ -27,11 +35,10 @@ from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.features.summary import summarize, summary_names
 from cis490_pipeline.features.windows import cut_windows, window_starts
 from cis490_pipeline.storage.content_addressed import remove_superseded, write_named
-from cis490_pipeline.storage.files import digest, file_sha256, write_json
+from cis490_pipeline.storage.files import write_json
 from cis490_pipeline.storage.parquet import write_parquet
 
 SHARD_EPISODES: Final = 2048
-MANIFEST_FILE: Final = "manifest.json"
 SCHEMA_FILE: Final = "feature_schema_v1.json"
 INDEX_FILE: Final = "index.parquet"
 
@@ -58,7 +65,7 @@ BASELINE_DTYPE: Final = np.dtype(
 
 def build_feature_dataset(
     grids: GridStore, index: pl.DataFrame, folder: Path, *, split_digest: str
-) -> dict[str, Any]:
+) -> DatasetManifest:
     """Write the 230 summary features of every window, and what they mean.
 
     Parameters
@@ -69,39 +76,37 @@ def build_feature_dataset(
         manifest; parquet files that the new manifest does not name are removed.
     split_digest : of the split the index was made with.
 
-    Returns
-    -------
-    The manifest.
-
     Raises
     ------
     DatasetError
         If the index does not fit the grids, or an episode or its telemetry is on two sides.
     """
-    episodes = recipe_episodes(grids.frame, index)
-    windows = window_rows(episodes)
-    assert_no_leak(windows)
-    assert_no_near_duplicates(grids, episodes)
+    episodes, windows = _checked_windows(grids, index)
+    baselines = _baselines(episodes)
+    digests = VariantDigests("summary", baselines)
     names = []
     for side in SIDES:
         of_side = episodes.filter(side=side)
         for n, start in enumerate(range(0, of_side.height, SHARD_EPISODES)):
             shard = of_side.slice(start, SHARD_EPISODES)
             keys = windows.join(shard.select("episode_id"), on="episode_id", how="semi")
-            names.append(_write_features(folder, f"{side}-{n:05d}", grids, shard, keys))
-    names.append(_write_baselines(folder, episodes))
-    write_json(folder / SCHEMA_FILE, feature_schema("summary", Variant.ORACLE).to_dict())
-    manifest = _write_manifest(
-        folder, "summary", grids, windows, [*names, SCHEMA_FILE], split_digest=split_digest
-    )
+            X = np.concatenate(list(_summaries(grids, shard)))
+            digests.add_keys(keys.select(KEYS))
+            digests.add_summaries(X)
+            names.append(_write_features(folder, f"{side}-{n:05d}", X, keys))
+    names.append(_write_baselines(folder, baselines))
+    manifest = _finish(folder, "summary", grids, episodes, windows, names, digests, split_digest)
     remove_superseded(folder, ("*.parquet", "baselines-*.npy", f"*{ROWS_SUFFIX}"), names)
     return manifest
 
 
 def build_tensor_dataset(
     grids: GridStore, index: pl.DataFrame, folder: Path, *, split_digest: str
-) -> dict[str, Any]:
-    """Write where each window lies in the grid shards; no reading is stored twice.
+) -> DatasetManifest:
+    """Write which windows there are; their readings stay in the grid shards.
+
+    Where an episode lies in the shards is looked up when windows are read: it depends on when the
+    episode was gridded, and what is trained must not.
 
     Parameters
     ----------
@@ -110,35 +115,34 @@ def build_tensor_dataset(
     folder : receives ``index.parquet``, the schema, the baselines and, last, the manifest.
     split_digest : of the split the index was made with.
 
-    Returns
-    -------
-    The manifest.
-
     Raises
     ------
     DatasetError
         If the index does not fit the grids, or an episode or its telemetry is on two sides.
     """
-    episodes = recipe_episodes(grids.frame, index)
-    windows = window_rows(episodes)
-    assert_no_leak(windows)
-    assert_no_near_duplicates(grids, episodes)
-    write_parquet(folder / INDEX_FILE, windows.select(*KEYS, "shard", "row_start"))
-    baselines = _write_baselines(folder, episodes)
-    write_json(folder / SCHEMA_FILE, feature_schema("tensor", Variant.ORACLE).to_dict())
-    names = [INDEX_FILE, SCHEMA_FILE, baselines]
-    used = {name: grids.shard_sha256[name] for name in sorted(windows["shard"].unique())}
-    manifest = _write_manifest(
-        folder, "tensor", grids, windows, names, split_digest=split_digest, shards=used
-    )
+    episodes, windows = _checked_windows(grids, index)
+    baselines = _baselines(episodes)
+    digests = VariantDigests("tensor", baselines)
+    keys = windows.select(KEYS)
+    digests.add_keys(keys)
+    digests.add_grids(episodes)
+    write_parquet(folder / INDEX_FILE, keys)
+    names = [INDEX_FILE, _write_baselines(folder, baselines)]
+    manifest = _finish(folder, "tensor", grids, episodes, windows, names, digests, split_digest)
     remove_superseded(folder, ("baselines-*.npy",), names)
     return manifest
 
 
-def _write_features(
-    folder: Path, stem: str, grids: GridStore, episodes: pl.DataFrame, keys: pl.DataFrame
-) -> str:
-    X = np.concatenate(list(_summaries(grids, episodes)))
+def _checked_windows(grids: GridStore, index: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Episodes and windows of a recipe, refused if the sides share any."""
+    episodes = recipe_episodes(grids.frame, index)
+    windows = window_rows(episodes)
+    assert_no_leak(windows)
+    assert_no_copies(grids, episodes)
+    return episodes, windows
+
+
+def _write_features(folder: Path, stem: str, X: npt.NDArray[np.float32], keys: pl.DataFrame) -> str:
     features = pl.DataFrame(X, schema=list(summary_names(Variant.ORACLE)))
     buffer = io.BytesIO()
     pl.concat([keys.select(KEYS), features], how="horizontal").write_parquet(
@@ -152,49 +156,48 @@ def _summaries(grids: GridStore, episodes: pl.DataFrame) -> Iterator[npt.NDArray
         yield summarize(cut_windows(grids.grid(episode_id), window_starts(n_steps)))
 
 
-def _write_baselines(folder: Path, episodes: pl.DataFrame) -> str:
+def _baselines(episodes: pl.DataFrame) -> npt.NDArray[np.void]:
     records = np.zeros(episodes.height, dtype=BASELINE_DTYPE)
     records["episode_id"] = episodes["episode_id"].to_list()
     records["median"] = episodes["baseline_median"].to_list()
     records["iqr"] = episodes["baseline_iqr"].to_list()
+    return records
+
+
+def _write_baselines(folder: Path, records: npt.NDArray[np.void]) -> str:
     buffer = io.BytesIO()
     np.save(buffer, records, allow_pickle=False)
     return write_named(folder, "baselines", ".npy", buffer.getbuffer())
 
 
-def _write_manifest(
+def _finish(
     folder: Path,
     kind: InputKind,
     grids: GridStore,
+    episodes: pl.DataFrame,
     windows: pl.DataFrame,
     names: list[str],
-    *,
+    digests: VariantDigests,
     split_digest: str,
-    shards: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Write the manifest, with which the dataset exists; nothing is read without it."""
+) -> DatasetManifest:
+    """Write the schema, then the manifest; nothing is read without it."""
     schema = feature_schema(kind, Variant.ORACLE)
-    content: dict[str, Any] = {
-        "kind": kind,
-        "schema_hash": schema.hash,
-        "grids_digest": grids.digest,
-        "split_digest": split_digest,
-        "files": {name: file_sha256(folder / name) for name in sorted(names)},
-        "n_windows": _by_side(windows),
-        "n_windows_after_baseline": _by_side(windows.filter(~pl.col("baseline"))),
-        "n_episodes": _by_side(windows.unique("episode_id")),
-        "leaks": check_leaks(windows),
-    }
-    if shards is not None:
-        content["shards"] = dict(shards)
-    manifest = {
-        **content,
-        "digest": digest(content),
-        # A place, not a meaning: moving the data folder as a whole changes no digest.
-        "grids_folder": Path(os.path.relpath(grids.folder, folder)).as_posix(),
-    }
-    write_json(folder / MANIFEST_FILE, manifest)
-    return manifest
+    write_json(folder / SCHEMA_FILE, schema.to_dict())
+    manifest = DatasetManifest(
+        version=DATASET_VERSION,
+        kind=kind,
+        schema_hash=schema.hash,
+        split_digest=split_digest,
+        contents=contents_digest(episodes),
+        variants=digests.finished(),
+        files=file_digests(folder, [*names, SCHEMA_FILE]),
+        n_windows=_by_side(windows),
+        n_windows_after_baseline=_by_side(windows.filter(~pl.col("baseline"))),
+        n_episodes=_by_side(windows.unique("episode_id")),
+        leaks=check_leaks(windows),
+        grids_folder=Path(os.path.relpath(grids.folder, folder)).as_posix(),
+    )
+    return write_manifest(folder, manifest)
 
 
 def _by_side(windows: pl.DataFrame) -> dict[str, int]:

@@ -5,7 +5,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -21,19 +20,24 @@ from cis490_pipeline.features.calibration.calibrator import (
     Scaling,
 )
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
-from cis490_pipeline.features.calibration.references import Records, calibration_references
+from cis490_pipeline.features.calibration.references import Records, devices_of
 from cis490_pipeline.features.datasets.build import (
-    MANIFEST_FILE,
     SCHEMA_FILE,
     build_feature_dataset,
     build_tensor_dataset,
 )
-from cis490_pipeline.features.datasets.raw_windows import RawWindows, key_tables, open_windows
+from cis490_pipeline.features.datasets.manifest import DatasetManifest, read_manifest_file
+from cis490_pipeline.features.datasets.raw_windows import (
+    RawWindows,
+    key_tables,
+    open_windows,
+    read_baselines,
+)
 from cis490_pipeline.features.datasets.window_data import ArrayWindows, WindowData
 from cis490_pipeline.features.datasets.window_index import assert_no_leak, check_leaks
 from cis490_pipeline.features.datasets.window_keys import SideKeys
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema, require_same
-from cis490_pipeline.storage.files import digest, file_sha256, read_object
+from cis490_pipeline.storage.files import file_sha256, read_object
 from cis490_pipeline.storage.parquet import scan_table
 
 __all__ = [
@@ -99,7 +103,7 @@ class CalibratedWindows:
         self.episode_numbers = keys.number
         self._raw = raw
         self._read_frame = read_frame
-        self._devices = calibration_references(
+        self._devices = devices_of(
             keys.episodes, baselines, calibrator.variant, calibrator.mode, records
         )
 
@@ -245,7 +249,7 @@ def fit_calibrator(
     n_windows = len(keys.y)
     if n_windows == 0:
         raise CalibrationError(f"{folder}: train has no window after the baseline to fit on")
-    devices = calibration_references(keys.episodes, baselines, variant, mode, records)
+    devices = devices_of(keys.episodes, baselines, variant, mode, records)
 
     def batches() -> Iterator[Batch]:
         for start in range(0, n_windows, _FIT_BATCH):
@@ -266,13 +270,13 @@ def window_keys(
     DatasetError, SchemaMismatchError
         As ``load_windows``.
     """
-    names = read_manifest(folder, kind)["files"]
+    names = read_manifest(folder, kind).files
     # The index of a tensor dataset is its only parquet file; a feature dataset has only shards.
     tables = [name for name in sorted(names) if name.endswith(".parquet")]
     return _read_keys([folder / name for name in tables], _wanted(side, include_baseline, None))
 
 
-def read_manifest(folder: Path, kind: InputKind) -> dict[str, Any]:
+def read_manifest(folder: Path, kind: InputKind) -> DatasetManifest:
     """Read and check a dataset's manifest: its own digest, its schema, its files, no leak.
 
     Raises
@@ -282,19 +286,10 @@ def read_manifest(folder: Path, kind: InputKind) -> dict[str, Any]:
     SchemaMismatchError
         If the features mean something else than this code builds.
     """
-    path = folder / MANIFEST_FILE
-    if not path.is_file():
-        raise DatasetError(f"{path}: no dataset here yet; extract the recipe's features first")
-    manifest = _of_form(path, read_object(path))
-    content = {k: v for k, v in manifest.items() if k not in ("digest", "grids_folder")}
-    if digest(content) != manifest.get("digest") or manifest.get("kind") != kind:
-        raise DatasetError(
-            f"{path}: kind {manifest.get('kind')!r}, wanted {kind!r}, with its own digest intact; "
-            "cut them again (cis490 extract --force)"
-        )
+    manifest = read_manifest_file(folder, kind)
     changed = [
         name
-        for name, sha256 in sorted(manifest["files"].items())
+        for name, sha256 in sorted(manifest.files.items())
         if not (folder / name).is_file() or file_sha256(folder / name) != sha256
     ]
     if changed:
@@ -304,28 +299,8 @@ def read_manifest(folder: Path, kind: InputKind) -> dict[str, Any]:
         )
     saved = FeatureSchema.from_dict(read_object(folder / SCHEMA_FILE))
     require_same(folder, saved, feature_schema(kind, Variant.ORACLE), None)
-    if manifest["leaks"] != 0:
-        raise DatasetError(f"{path}: {manifest['leaks']} leaks between sides; make the split again")
-    return manifest
-
-
-class _ManifestForm(msgspec.Struct):
-    """What of a dataset's manifest is read by name."""
-
-    kind: str
-    digest: str
-    files: dict[str, str]
-    leaks: int
-    split_digest: str
-
-
-def _of_form(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    try:
-        msgspec.convert(manifest, type=_ManifestForm)
-    except msgspec.ValidationError as wrong:
-        raise DatasetError(
-            f"{path}: no manifest of a dataset: {wrong}; cut it again (cis490 extract --force)"
-        ) from wrong
+    if manifest.leaks != 0:
+        raise DatasetError(f"{folder}: {manifest.leaks} leaks between sides; make the split again")
     return manifest
 
 
@@ -350,12 +325,7 @@ def _open_side(
     only: pl.Expr | None,
 ) -> tuple[SideKeys, RawWindows, npt.NDArray[np.void]]:
     manifest = read_manifest(folder, kind)
-    # Mapped: of a side's episodes alone is more than the name read.
-    baselines: npt.NDArray[np.void] = np.load(
-        folder / next(n for n in manifest["files"] if n.startswith("baselines-")),
-        mmap_mode="r",
-        allow_pickle=False,
-    )
+    baselines = read_baselines(folder, manifest)
     wanted = _wanted(side, include_baseline, only)
     keys, raw = open_windows(folder, manifest, kind, variant, side, wanted)
     return keys, raw, baselines

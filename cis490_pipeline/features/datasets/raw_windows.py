@@ -1,6 +1,6 @@
 """Uncalibrated windows of a dataset, taken by their place in its key frame."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -13,13 +13,14 @@ from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.datasets.build import INDEX_FILE
+from cis490_pipeline.features.datasets.manifest import DatasetManifest, contents_digest
 from cis490_pipeline.features.datasets.summary_rows import row_file, table_height
 from cis490_pipeline.features.datasets.window_data import fits_in_memory
 from cis490_pipeline.features.datasets.window_keys import SideKeys, read_side_keys
 from cis490_pipeline.features.grids.row_file import RowFile
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.summary import summary_names
-from cis490_pipeline.features.windows import STEPS
+from cis490_pipeline.features.windows import STEPS, STRIDE_STEPS
 from cis490_pipeline.storage.parquet import scan_table
 
 Array = npt.NDArray[np.float32]
@@ -53,7 +54,7 @@ class RawWindows(Protocol):
 
 def open_windows(
     folder: Path,
-    manifest: Mapping[str, Any],
+    manifest: DatasetManifest,
     kind: InputKind,
     variant: Variant,
     side: Side,
@@ -75,11 +76,11 @@ def open_windows(
     Raises
     ------
     DatasetError
-        If the side has no file, or the grid shards are not those the windows were cut from.
+        If the side has no file, or the grids are not those the windows were cut from.
     """
     tables = key_tables(folder, manifest, kind, side)
     if kind == "tensor":
-        keys = read_side_keys(tables, wanted, of_episode=("shard",), place="row_start")
+        keys = read_side_keys(tables, wanted, place="window_idx")
         return keys, InShards(_grids_of(folder, manifest), keys, channel_indices(variant))
     keys = read_side_keys(tables, wanted)
     names = summary_names(variant)
@@ -89,9 +90,7 @@ def open_windows(
     return keys, InMemory(np.ascontiguousarray(X.collect().to_numpy(), dtype=np.float32))
 
 
-def key_tables(
-    folder: Path, manifest: Mapping[str, Any], kind: InputKind, side: Side
-) -> list[Path]:
+def key_tables(folder: Path, manifest: DatasetManifest, kind: InputKind, side: Side) -> list[Path]:
     """Parquet files that the keys of a side's windows are in, in the order of the windows.
 
     Raises
@@ -102,23 +101,31 @@ def key_tables(
     if kind == "tensor":
         return [folder / INDEX_FILE]
     shards = sorted(
-        name
-        for name in manifest["files"]
-        if name.startswith(f"{side}-") and name[-8:] == ".parquet"
+        name for name in manifest.files if name.startswith(f"{side}-") and name[-8:] == ".parquet"
     )
     if not shards:
         raise DatasetError(f"{folder}: no window on side {side}")
     return [folder / name for name in shards]
 
 
-def _grids_of(folder: Path, manifest: Mapping[str, Any]) -> GridStore:
-    grids = GridStore(folder / manifest["grids_folder"])
-    lost = sorted(
-        name for name, sha in manifest["shards"].items() if grids.shard_sha256.get(name) != sha
-    )
-    if lost:
+def read_baselines(folder: Path, manifest: DatasetManifest) -> npt.NDArray[np.void]:
+    """Baselines of all episodes of a dataset, in its order, memory-mapped.
+
+    Mapped: of a side's episodes alone is more than the name read.
+    """
+    name = next(name for name in manifest.files if name.startswith("baselines-"))
+    baselines: npt.NDArray[np.void] = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+    return baselines
+
+
+def _grids_of(folder: Path, manifest: DatasetManifest) -> GridStore:
+    grids = GridStore(folder / manifest.grids_folder)
+    ids = pl.Series("episode_id", read_baselines(folder, manifest)["episode_id"], pl.String)
+    there = ids.to_frame().join(grids.frame, on="episode_id", maintain_order="left")
+    if contents_digest(there) != manifest.contents:
         raise DatasetError(
-            f"{folder}: grid shards {lost} are not those its windows were cut from; "
+            f"{folder}: the grids in {grids.folder} are not those its windows were cut from "
+            f"(of its {len(ids)} episodes they hold {there.height}, or with other telemetry); "
             "build the tensor dataset again"
         )
     return grids
@@ -207,17 +214,17 @@ class InShards:
         Parameters
         ----------
         grids : holds the shards.
-        keys : with each episode's shard and each window's first step in it.
+        keys : with each window's number in its episode.
         channels : wanted, by their place in a grid.
         """
         self._channels = channels
-        names = sorted(keys.episodes["shard"].unique())
+        places = [grids.place(name) for name in keys.episodes["episode_id"]]
+        names = sorted({shard for shard, _ in places})
         self._shards: list[RowFile] = [grids.rows(name) for name in names]
         number = {name: i for i, name in enumerate(names)}
-        self._shard_of_episode = np.array(
-            [number[name] for name in keys.episodes["shard"]], dtype=np.intp
-        )
-        self._episode, self._row_start = keys.number, keys.place
+        self._shard_of_episode = np.array([number[shard] for shard, _ in places], dtype=np.intp)
+        self._first_row = np.array([first for _, first in places], dtype=np.int64)
+        self._episode, self._window = keys.number, keys.place
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -244,8 +251,9 @@ class InShards:
         self, indices: npt.NDArray[np.integer[Any]]
     ) -> Iterator[tuple[int, npt.NDArray[np.intp], npt.NDArray[np.int64]]]:
         """Each shard's number, which of the indices are in it, and their first steps there."""
-        shard_of = self._shard_of_episode[self._episode[indices]]
-        starts = self._row_start[indices].astype(np.int64)
+        episode = self._episode[indices]
+        shard_of = self._shard_of_episode[episode]
+        starts = self._first_row[episode] + self._window[indices].astype(np.int64) * STRIDE_STEPS
         for shard in np.unique(shard_of):
             here = np.flatnonzero(shard_of == shard)
             yield int(shard), here, starts[here]

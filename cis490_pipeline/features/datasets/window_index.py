@@ -26,11 +26,11 @@ _EPISODE_COLUMNS: Final = (
 
 
 def recipe_episodes(grids: pl.DataFrame, index: pl.DataFrame) -> pl.DataFrame:
-    """Episodes that are on a side, with their place in the grid shards, in the shards' order.
+    """Episodes that are on a side, with what the grids know of them, in the order received.
 
     Parameters
     ----------
-    grids : index of the grid folder.
+    grids : index of the grid folder, which is in that order.
     index : the recipe's validation index: episode_id, host_id, profile, sample_name, side,
         scorable.
 
@@ -81,8 +81,7 @@ def window_rows(episodes: pl.DataFrame) -> pl.DataFrame:
     Returns
     -------
     One row per window: episode_id, window_idx, t_start_wall_ns, t_end_wall_ns, host_id, profile,
-    sample_name, split, y (phase name), purity, baseline (touches the first 15 s), scorable, shard,
-    row_start (first step within the shard).
+    sample_name, split, y (phase name), purity, baseline (touches the first 15 s), scorable.
     """
     frames = []
     names = [str(phase) for phase in PHASES]
@@ -106,7 +105,6 @@ def window_rows(episodes: pl.DataFrame) -> pl.DataFrame:
                     "y": pl.Series([names[i] for i in y], dtype=pl.String),
                     "purity": purity,
                     "baseline": touches_baseline(starts),
-                    "row_start": row["row_start"] + starts,
                 }
             )
         )
@@ -119,7 +117,6 @@ def window_rows(episodes: pl.DataFrame) -> pl.DataFrame:
         "sample_name",
         pl.col("side").alias("split"),
         "scorable",
-        "shard",
     )
     return pl.concat(frames).join(by_episode, on="episode_id", how="left", maintain_order="left")
 

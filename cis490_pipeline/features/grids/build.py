@@ -22,6 +22,7 @@ from cis490_pipeline.features.grids.store import (
     GridStore,
     grids_digest,
     open_shard,
+    variant_digests,
 )
 from cis490_pipeline.features.resample import episode_grid, step_count
 from cis490_pipeline.features.schema import grid_schema
@@ -89,15 +90,16 @@ def build_grids(
     Returns
     -------
     GridIndex
-        Episodes stand in the order received; a shard holds at most 256 and is never changed: the
-        last one, when it has room, is copied into a larger file. An episode whose content changed
-        is gridded anew.
+        The index is in the order received, then host and id, whatever the order in which episodes
+        were gridded: what is computed over it must not depend on which of them were away for a
+        while. A shard holds at most 256 episodes and is never changed: the last one, when it has
+        room, is copied into a larger file. An episode whose content changed is gridded again.
     """
     wanted = _wanted(episodes)
     present = _present(folder, wanted)
     missing = wanted.join(present, on=["host_id", "episode_id", "sha256"], how="anti")
     tasks = _tasks(store, missing)
-    writer = _ShardWriter(folder, present)
+    writer = _ShardWriter(folder, present, wanted)
     failed: dict[EpisodeRef, str] = {}
     done = 0
     for position, chunk in enumerate(_chunks(tasks, writer.room)):
@@ -170,6 +172,7 @@ def _grid_of(task: _Task) -> _Gridded | str:
             "baseline_median": median.tolist(),
             "baseline_iqr": iqr.tolist(),
             "baseline_clean": long_enough and baseline_is_clean(times, phases, episode.t0_ns),
+            **variant_digests(grid),
         },
     )
 
@@ -177,9 +180,10 @@ def _grid_of(task: _Task) -> _Gridded | str:
 class _ShardWriter:
     """Appends grids to the folder's shards and keeps its index."""
 
-    def __init__(self, folder: Path, present: pl.DataFrame) -> None:
+    def __init__(self, folder: Path, present: pl.DataFrame, order: pl.DataFrame) -> None:
         self._folder = folder
         self._index = present
+        self._order = order.select("host_id", "episode_id")
         last = present["shard"].max() if present.height else None
         self._last = str(last) if last is not None else None
         self._n = _shard_number(self._last) + 1 if self._last else 0
@@ -223,6 +227,9 @@ class _ShardWriter:
         """Write the index, then the manifest; returns the index."""
         index_path = self._folder / INDEX_FILE
         schema = grid_schema()
+        self._index = self._order.join(
+            self._index, on=["host_id", "episode_id"], how="inner", maintain_order="left"
+        ).select(list(INDEX_SCHEMA))
         write_parquet(index_path, self._index)
         names = sorted(self._index["shard"].unique())
         write_json(
@@ -243,7 +250,7 @@ def _wanted(episodes: pl.DataFrame) -> pl.DataFrame:
     """Episodes in the order received, each with what its content is known by."""
     content = pl.coalesce("sha256", "content_digest").alias("sha256")
     return episodes.select("host_id", "episode_id", "received_at_wall", content).sort(
-        "received_at_wall", "host_id", "episode_id"
+        "received_at_wall", "host_id", "episode_id", nulls_last=True
     )
 
 
@@ -253,15 +260,27 @@ def _present(folder: Path, wanted: pl.DataFrame) -> pl.DataFrame:
     if not index_path.is_file():
         return pl.DataFrame(schema=INDEX_SCHEMA)
     index = read_table(index_path)
-    if index.schema != INDEX_SCHEMA:
+    older = pl.Schema({k: v for k, v in INDEX_SCHEMA.items() if not k.startswith("grid_")})
+    if index.schema not in (INDEX_SCHEMA, older):
         raise DatasetError(
             f"{index_path}: columns {list(index.schema)}, wanted {list(INDEX_SCHEMA)}; "
             f"remove {folder} to build it again"
         )
     there = [name for name in index["shard"].unique() if (folder / name).is_file()]
-    return index.filter(pl.col("shard").is_in(there)).join(
+    present = index.filter(pl.col("shard").is_in(there)).join(
         wanted, on=["host_id", "episode_id", "sha256"], how="semi", maintain_order="left"
     )
+    return present if index.schema == INDEX_SCHEMA else _with_digests(folder, present)
+
+
+def _with_digests(folder: Path, older: pl.DataFrame) -> pl.DataFrame:
+    """Complete an index of version 1, whose grids need not be built again for it."""
+    digests: list[dict[str, str]] = []
+    for shard, start, n in older.select("shard", "row_start", "n_steps").iter_rows():
+        digests.append(variant_digests(open_shard(folder / shard)[start : start + n]))
+    columns = [name for name in INDEX_SCHEMA if name not in older.columns]
+    schema = dict.fromkeys(columns, pl.String())
+    return pl.concat([older, pl.DataFrame(digests, schema=schema)], how="horizontal")
 
 
 def _tasks(store: ReceiverStore, missing: pl.DataFrame) -> list[_Task]:

@@ -1,5 +1,6 @@
 """Grid shards as files: their index, their digests, and reading them memory-mapped."""
 
+import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -9,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import DatasetError
-from cis490_pipeline.features.channels import N_CHANNELS
+from cis490_pipeline.features.channels import N_CHANNELS, channel_indices
 from cis490_pipeline.features.grids.row_file import RowFile
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
 from cis490_pipeline.storage.files import digest, file_sha256, read_object
@@ -35,9 +37,17 @@ INDEX_SCHEMA: Final = pl.Schema(
         "baseline_median": pl.List(pl.Float32()),
         "baseline_iqr": pl.List(pl.Float32()),
         "baseline_clean": pl.Boolean(),
+        **{f"grid_{variant}": pl.String() for variant in Variant},
     }
 )
-"""Columns of ``index.parquet``, one row per episode; ``sha256`` is what its content is known by."""
+"""Columns of ``index.parquet``, one row per episode, in the order received (then host, id).
+
+``sha256`` is what an episode's content is known by; ``grid_<variant>`` is the SHA-256 of its grid's
+channels that the variant reads.
+"""
+
+INDEX_VERSION: Final = "2"
+"""2: rows in the order received, with digests by variant; 1: rows in the order gridded."""
 
 
 class GridStore:
@@ -99,14 +109,25 @@ class GridStore:
         DatasetError
             If there is no such episode.
         """
+        shard, row_start = self.place(episode_id)
+        n_steps = self._places[episode_id][2]
+        grid: npt.NDArray[np.float32] = self.shard(shard)[row_start : row_start + n_steps]
+        return grid
+
+    def place(self, episode_id: str) -> tuple[str, int]:
+        """Shard that holds an episode, and its first row there.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such episode.
+        """
         place = self._places.get(episode_id)
         if place is None:
             raise DatasetError(
                 f"{self.folder}: no grid of episode {episode_id!r}; build the grids again"
             )
-        shard, row_start, n_steps = place
-        grid: npt.NDArray[np.float32] = self.shard(shard)[row_start : row_start + n_steps]
-        return grid
+        return place[:2]
 
     def verify(self) -> list[str]:
         """Shards whose bytes are not the manifest's, sorted; reads every file."""
@@ -123,9 +144,19 @@ class GridStore:
         return {episode_id: (shard, start, n) for episode_id, shard, start, n in rows}
 
 
+def variant_digests(grid: npt.NDArray[np.float32]) -> dict[str, str]:
+    """SHA-256 of the channels that each variant reads of a grid, by index column."""
+    return {
+        f"grid_{variant}": hashlib.sha256(
+            np.ascontiguousarray(grid[:, channel_indices(variant)], dtype="<f4").data
+        ).hexdigest()
+        for variant in Variant
+    }
+
+
 def grids_digest(frame: pl.DataFrame, schema: FeatureSchema) -> str:
-    """Digest of what an index holds: contents and meaning, not how shards happened to be cut."""
-    keys = frame.select("host_id", "episode_id", "sha256").sort("host_id", "episode_id").rows()
+    """Digest of an index: contents in their order and meaning, not how shards happen to be cut."""
+    keys = frame.select("host_id", "episode_id", "sha256").rows()
     return digest({"schema": schema.hash, "episodes": [list(row) for row in keys]})
 
 

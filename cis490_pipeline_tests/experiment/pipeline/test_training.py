@@ -3,6 +3,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -20,6 +21,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep import checks as verify
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode
 from cis490_pipeline.features.datasets.load import fit_calibrator
+from cis490_pipeline.features.datasets.manifest import read_manifest_file, write_manifest
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.storage.files import file_sha256, read_json, write_json
 from cis490_pipeline.storage.parquet import write_parquet
@@ -196,21 +198,18 @@ def test_training_killed_while_saving_leaves_the_checkpoint_before(
 
 def test_dataset_that_is_not_the_recorded_one_is_not_trained_on(spoilt: Workspace) -> None:
     path = FeatureShards(spoilt, HOST).record_path
-    write_json(path, read_json(path) | {"digest": "another"})
+    write_json(path, read_json(path) | {"parts": {"realistic": "another"}})
 
     with pytest.raises(DatasetError, match=r"the record says another; build the dataset again"):
         gbt(spoilt).ensure()
 
 
 def test_leaking_dataset_is_not_trained_on(
-    spoilt: Workspace, monkeypatch: pytest.MonkeyPatch
+    spoilt: Workspace,
 ) -> None:
     folder = FeatureShards(spoilt, HOST).folder
-    manifest = read_json(folder / "manifest.json") | {"leaks": 2}
-    monkeypatch.setattr(
-        "cis490_pipeline.features.datasets.load.digest", lambda _: manifest["digest"]
-    )
-    write_json(folder / "manifest.json", manifest)
+    leaking = msgspec.structs.replace(read_manifest_file(folder, "summary"), leaks=2)
+    write_manifest(folder, leaking)
 
     with pytest.raises(DatasetError, match="2 leaks between sides"):
         gbt(spoilt).ensure(force=True)
@@ -219,10 +218,11 @@ def test_leaking_dataset_is_not_trained_on(
 def test_checkpoint_holds_the_digests_it_was_made_from(finished: Workspace) -> None:
     checkpoint = gbt(finished).load()
     dataset, split = (
-        stage(finished, HOST).ensure().record.digest for stage in (FeatureShards, ValidationIndex)
+        stage(finished, HOST).ensure().record for stage in (FeatureShards, ValidationIndex)
     )
 
-    assert (checkpoint.data_digest, checkpoint.split_digest) == (dataset, split)
+    assert checkpoint.data_digest == dataset.parts["realistic"]
+    assert checkpoint.split_digest == split.digest
 
 
 def test_golden_windows_are_of_validation(finished: Workspace) -> None:

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -13,6 +14,8 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep import stale as module
 from cis490_pipeline.experiment.upkeep.stale import make_again, survey, wanted_keys
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema
+from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline_tests.experiment.runs import SIX, copy_store, member, repack
 from cis490_pipeline_tests.orchestration.making import SAMPLE
 
 INDEX, FEATURES, TENSORS = (
@@ -141,6 +144,81 @@ def test_after_an_interruption_only_what_is_left_is_made(workspace, monkeypatch)
     # The rules gave the same verdicts, so that what is below them is what it was.
     assert stale(workspace) == {}
     assert make_again(workspace, Recipe.HOST, lambda *_: None) == []
+
+
+QUICK = {"gbt": {"max_rounds": 3}}
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A store of its own, with a tree model of each variant trained on it."""
+    store = copy_store(tmp_path / "store", [row.ref for row in usable_rows()])
+    workspace = Workspace(
+        Settings(store=store.root, data=tmp_path / "data", workers=1, models=QUICK)
+    )
+    make_all(workspace)
+    return workspace
+
+
+def usable_rows():
+    return list(EpisodeStore(SAMPLE).read_index().rows.values())
+
+
+def make_data(workspace):
+    for stage in (*corpus_stages(workspace), *dataset_stages(workspace, Recipe.HOST)):
+        stage.ensure()
+
+
+def make_all(workspace):
+    make_data(workspace)
+    for variant in Variant:
+        TrainedCheckpoint(workspace, Recipe.HOST, Architecture.GBT, variant).ensure()
+
+
+def bytes_of(workspace):
+    """Every file of both datasets."""
+    folders = [stage(workspace, Recipe.HOST).folder for stage in (FeatureShards, TensorShards)]
+    return {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
+
+
+def reopened(workspace):
+    # A store is listed once per workspace.
+    return Workspace(workspace.settings)
+
+
+def test_episodes_that_vanish_and_come_back_leave_everything_current(trained):
+    index = trained.store.index_path
+    whole, before = index.read_bytes(), bytes_of(trained)
+    lines = whole.splitlines(keepends=True)
+
+    index.write_bytes(b"".join(line for n, line in enumerate(lines) if n % 5))
+    make_data(reopened(trained))
+    assert bytes_of(trained) != before
+    index.write_bytes(whole)
+    make_data(reopened(trained))
+
+    assert bytes_of(trained) == before
+    assert stale(reopened(trained)) == {}
+
+
+def test_telemetry_that_only_the_lab_has_outdates_oracle_models_alone(trained):
+    def doubled(members):
+        name = member(members, "telemetry-proc.jsonl")
+        rows = [json.loads(line) for line in members[name].splitlines()]
+        for row in rows:
+            row["rss_bytes"] *= 2
+        members[name] = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+    repack(trained.store, SIX[0], doubled)
+    make_data(reopened(trained))
+
+    found = stale(reopened(trained))
+
+    key = "model/gbt/oracle/checkpoint"
+    assert set(found) == {("host", key)}
+    why, difference = found["host", key]
+    assert why == "changed: dataset"
+    assert difference.startswith("dataset was ")
 
 
 def test_a_further_seed_is_stale_with_its_model_and_made_again_with_it(workspace):

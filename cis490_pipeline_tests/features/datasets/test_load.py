@@ -6,9 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cis490_pipeline.compute import SerialCompute
 from cis490_pipeline.domain import PHASES, EpisodeRef, Side, Variant
 from cis490_pipeline.errors import CalibrationError, DatasetError, SchemaMismatchError
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode
+from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.datasets.load import (
     assert_no_leak,
     build_feature_dataset,
@@ -16,9 +18,13 @@ from cis490_pipeline.features.datasets.load import (
     check_leaks,
     fit_calibrator,
     load_windows,
+    read_manifest,
     window_keys,
 )
 from cis490_pipeline.features.extract import extract_episode
+from cis490_pipeline.features.grids import build as grids_build
+from cis490_pipeline.features.grids.build import GridStore, build_grids
+from cis490_pipeline.features.resample import episode_grid
 from cis490_pipeline.features.summary import summarize, summary_names
 from cis490_pipeline.store.episode import load_episode
 
@@ -141,7 +147,9 @@ def test_reading_ahead_asks_for_the_rows_of_the_windows_and_joins_neighbours(
 
     windows.read_ahead(np.random.default_rng(0).permutation(chosen))
 
-    for shard, start in index[chosen].select("shard", "row_start").rows():
+    for episode_id, number in index[chosen].select("episode_id", "window_idx").rows():
+        shard, start = grids.place(episode_id)
+        start += number * 50
         header = (grids.folder / shard).stat().st_size % ROW_BYTES
         first, end = header + start * ROW_BYTES, header + (start + 100) * ROW_BYTES
         here = sorted((at, at + size) for name, at, size in asked if name == shard)
@@ -150,12 +158,90 @@ def test_reading_ahead_asks_for_the_rows_of_the_windows_and_joins_neighbours(
     assert sum(size for _, _, size in asked) < chosen.size * 100 * ROW_BYTES
 
 
-def test_windows_stand_in_the_order_of_the_shards(folders):
-    index = pl.read_parquet(folders["tensor"] / "index.parquet")
+@pytest.mark.parametrize("kind", KINDS)
+def test_windows_stand_in_the_order_received(folders, episodes, kind):
+    for side in (Side.TRAIN, Side.VAL, Side.TEST):
+        keys = window_keys(folders[kind], kind, side, include_baseline=True)
+        rank = dict(zip(episodes["episode_id"], range(episodes.height), strict=True))
 
-    places = index.select("shard", "row_start").rows()
+        places = [(rank[e], n) for e, n in keys.select("episode_id", "window_idx").iter_rows()]
 
-    assert places == sorted(places)
+        assert places == sorted(places)
+
+
+def test_datasets_are_the_same_bytes_though_episodes_went_and_came_back(
+    store, episodes, index, folders, tmp_path
+):
+    history = tmp_path / "grids"
+    for there in (episodes[2:], episodes[::2], episodes):
+        build_grids(store, there, history, SerialCompute())
+    grids = GridStore(history)
+    assert grids.frame["row_start"].to_list() != sorted(grids.frame["row_start"])
+
+    build_feature_dataset(grids, index, tmp_path / "summary", split_digest="split")
+    build_tensor_dataset(grids, index, tmp_path / "tensor", split_digest="split")
+
+    for kind in KINDS:
+        there = {path.name for path in (tmp_path / kind).iterdir()}
+        assert there == {path.name for path in folders[kind].iterdir()}
+        for name in there - {"manifest.json"}:
+            assert (tmp_path / kind / name).read_bytes() == (folders[kind] / name).read_bytes()
+        # The manifest's bytes differ by where the grids lie, which is no part of its digest.
+        assert (
+            read_manifest(tmp_path / kind, kind).digest == read_manifest(folders[kind], kind).digest
+        )
+    windows = [
+        opened(of, "tensor", Variant.ORACLE, Side.TRAIN)
+        for of in ({"tensor": tmp_path / "tensor"}, folders)
+    ]
+    np.testing.assert_array_equal(*map(everything, windows))
+
+
+def test_a_tensor_dataset_over_grids_of_other_telemetry_is_refused(
+    store, episodes, index, tmp_path
+):
+    grids = tmp_path / "grids"
+    build_grids(store, episodes, grids, SerialCompute())
+    build_tensor_dataset(GridStore(grids), index, tmp_path / "tensor", split_digest="split")
+    build_grids(store, episodes.tail(-1), grids, SerialCompute())
+
+    with pytest.raises(DatasetError, match="of its 7 episodes they hold 6"):
+        fit_calibrator(tmp_path / "tensor", "tensor", Variant.ORACLE, EPISODE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("channel", ["proc.cpu_user_jiffies", "guest.cpu_user"])
+def test_a_channel_that_only_the_lab_has_is_in_the_oracles_digest_alone(
+    store, episodes, index, folders, tmp_path, monkeypatch, kind, channel
+):
+    column = channel_names(Variant.ORACLE).index(channel)
+
+    def other(*args):
+        grid = episode_grid(*args).copy()
+        grid[:, column] *= 2
+        return grid
+
+    monkeypatch.setattr(grids_build, "episode_grid", other)
+    build_grids(store, episodes, tmp_path / "grids", SerialCompute())
+    build = build_feature_dataset if kind == "summary" else build_tensor_dataset
+
+    changed = build(GridStore(tmp_path / "grids"), index, tmp_path / kind, split_digest="split")
+
+    before = read_manifest(folders[kind], kind).variants
+    differs = {variant for variant in before if changed.variants[variant] != before[variant]}
+    assert differs == {"oracle"} if channel.startswith("proc.") else {"oracle", "realistic"}
+
+
+def test_a_label_is_in_the_digest_of_every_variant(grids, index, folders, tmp_path, monkeypatch):
+    first = grids.frame.with_columns(
+        label_phase=pl.lit(["clean"]), label_t_wall_ns=pl.col("label_t_wall_ns").list.head(1)
+    )
+    monkeypatch.setattr(grids, "frame", first)
+
+    relabelled = build_tensor_dataset(grids, index, tmp_path, split_digest="split")
+
+    before = read_manifest(folders["tensor"], "tensor").variants
+    assert all(relabelled.variants[variant] != before[variant] for variant in Variant)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -220,13 +306,13 @@ def test_a_rebuilt_dataset_is_the_same_to_the_byte(folders, grids, index, tmp_pa
     manifest = build_feature_dataset(grids, index, tmp_path, split_digest="split")
 
     written = json.loads((folders["summary"] / "manifest.json").read_text())
-    assert manifest["digest"] == written["digest"]
-    assert manifest["files"] == written["files"]
-    after = manifest["n_windows_after_baseline"]
-    assert {side: n - after[side] for side, n in manifest["n_windows"].items()} == {
-        side: 3 * n for side, n in manifest["n_episodes"].items()
+    assert manifest.digest == written["digest"]
+    assert manifest.files == written["files"]
+    after = manifest.n_windows_after_baseline
+    assert {side: n - after[side] for side, n in manifest.n_windows.items()} == {
+        side: 3 * n for side, n in manifest.n_episodes.items()
     }
-    assert manifest["leaks"] == 0
+    assert manifest.leaks == 0
 
 
 def test_another_split_leaves_no_stale_shard_behind(grids, index, tmp_path):
@@ -238,8 +324,8 @@ def test_another_split_leaves_no_stale_shard_behind(grids, index, tmp_path):
     manifest = build_feature_dataset(grids, moved, tmp_path, split_digest="two")
 
     there = {p.name for p in tmp_path.iterdir()} - {"manifest.json"}
-    assert there == set(manifest["files"])
-    assert manifest["n_windows"]["val"] == 0
+    assert there == set(manifest.files)
+    assert manifest.n_windows["val"] == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

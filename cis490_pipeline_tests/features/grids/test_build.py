@@ -77,6 +77,33 @@ def test_new_episodes_are_appended_and_old_shards_never_change(
     assert grown.digest == at_once.digest
 
 
+def test_the_index_does_not_depend_on_which_episodes_were_away_for_a_while(
+    store, episodes, tmp_path, grids
+):
+    for there in (episodes[3:], episodes[:5], episodes):
+        built = build_grids(store, episodes=there, folder=tmp_path, compute=SerialCompute())
+
+    place = ["shard", "row_start"]
+    assert built.frame.drop(place).equals(grids.frame.drop(place))
+    assert built.digest == grids.digest
+    for episode_id in episodes["episode_id"]:
+        np.testing.assert_array_equal(GridStore(tmp_path).grid(episode_id), grids.grid(episode_id))
+
+
+def test_an_index_of_version_1_is_completed_without_building_a_grid(
+    store, episodes, tmp_path, grids
+):
+    build_grids(store, episodes, tmp_path, SerialCompute())
+    path = tmp_path / "index.parquet"
+    older = pl.read_parquet(path).drop("grid_realistic", "grid_oracle")
+    older.reverse().write_parquet(path)
+
+    completed = build_grids(store, episodes, tmp_path, Refusing())
+
+    assert completed.frame.equals(grids.frame)
+    assert GridStore(tmp_path).digest == grids.digest
+
+
 def test_a_night_touches_the_last_open_shard_only(store, episodes, tmp_path, monkeypatch):
     monkeypatch.setattr(grids_module, "SHARD_EPISODES", 3)
     evening = build_grids(store, episodes.head(7), tmp_path, SerialCompute()).frame
