@@ -23,7 +23,7 @@ from typing import Final
 
 from benchmarks.hostile_bytes import FRAME_CHANGES, TAR_CHANGES, sample_tar
 from cis490_pipeline.domain import EpisodeRef
-from cis490_pipeline.store.receiver import EpisodeStore, IndexRow
+from cis490_pipeline.store.receiver import IndexRow, LocalStore
 from cis490_pipeline.store.verdicts.validate import validate_episode
 
 MAX_MB: Final = 300
@@ -79,7 +79,7 @@ def measured(name: str, content: bytes, root: Path) -> Cost:
 
 
 def _stored(content: bytes, root: Path) -> IndexRow:
-    path = EpisodeStore(root).archive_path(REF)
+    path = LocalStore(root).archive_path(REF)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return IndexRow(
@@ -94,7 +94,7 @@ def _stored(content: bytes, root: Path) -> IndexRow:
 def _validated(root: Path, row: IndexRow) -> dict[str, str | float]:
     began, began_cpu = time.perf_counter(), time.process_time()
     try:
-        verdict = validate_episode(EpisodeStore(root), REF, row)
+        verdict = validate_episode(LocalStore(root), REF, row)
     except MemoryError:
         verdict = {"status": "errored", "reasons": ["(no memory left)"]}
     cpu_s, wall_s = time.process_time() - began_cpu, time.perf_counter() - began

@@ -30,7 +30,7 @@ from cis490_pipeline.features.summary import summarize
 from cis490_pipeline.features.windows import cut_windows, window_labels, window_starts
 from cis490_pipeline.store.archive.unpack import read_members
 from cis490_pipeline.store.episode import Episode, load_episode, open_episode, sound_episode
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.validate import judge_episode, validate_episode
 
 
@@ -49,7 +49,7 @@ def _extract(episode: Episode) -> None:
 class _Episodes:
     """Episodes of one store, and everything that can be done to all of them."""
 
-    def __init__(self, store: EpisodeStore, refs: list[EpisodeRef]) -> None:
+    def __init__(self, store: LocalStore, refs: list[EpisodeRef]) -> None:
         self.store = store
         self.rows = store.read_index().rows
         self.refs = refs
@@ -141,7 +141,7 @@ def measure(scratch: Path, repetitions: int) -> tuple[list[Line], dict[str, floa
 
     Figures of lab-sized episodes have names that begin with ``lab_``.
     """
-    sample = EpisodeStore(SAMPLE)
+    sample = LocalStore(SAMPLE)
     episodes = members_of(sample, sound_refs(sample)[::3])
     recorded = _Size.of("recorded", scratch / "recorded", episodes)
     lab = _Size.of("lab size", scratch / "lab", lab_sized(episodes))

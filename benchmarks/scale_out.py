@@ -17,8 +17,8 @@ from benchmarks.stores import grown_store
 from benchmarks.whole_store import N_SPINS, SPINS, Progress, pace, spin
 from cis490_pipeline.compute import Compute, DaskCluster, DaskCompute, ProcessCompute
 from cis490_pipeline.features.grids.build import build_grids
-from cis490_pipeline.store.fingerprint import StoreSight
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.fingerprint import StoreFingerprint
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.eligibility import usable_expr
 from cis490_pipeline.store.verdicts.sweep import sweep
 
@@ -48,7 +48,9 @@ def measure(scratch: Path, n_episodes: int, rounds: int) -> list[Line]:
     with _cluster(1) as one, _cluster(2) as two:
         clusters = {"one": one, "two": two}
         computes: dict[str, Compute] = {
-            name: DaskCompute(DaskCluster(address=c.scheduler_address, look=StoreSight(store)))
+            name: DaskCompute(
+                DaskCluster(address=c.scheduler_address, fingerprint=StoreFingerprint(store))
+            )
             for name, c in clusters.items()
         }
         works: dict[str, Callable[[Progress], object]] = {}
@@ -82,7 +84,7 @@ def _cluster(workers: int) -> SubprocessCluster:
 
 
 def _extraction(
-    store: EpisodeStore, usable: pl.DataFrame, folder: Path, compute: Compute
+    store: LocalStore, usable: pl.DataFrame, folder: Path, compute: Compute
 ) -> Callable[[Progress], object]:
     def work(told: Progress) -> None:
         shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,7 @@ from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import EpisodeRejectedError
 from cis490_pipeline.store.archive.unpack import META, read_members
 from cis490_pipeline.store.episode import load_episode
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -22,7 +22,7 @@ Episodes = dict[EpisodeRef, dict[str, bytes]]
 _MONO = re.compile(rb'"t_mono_ns":\d+')
 
 
-def sound_refs(store: EpisodeStore) -> list[EpisodeRef]:
+def sound_refs(store: LocalStore) -> list[EpisodeRef]:
     """Return the store's episodes that can be read, in order."""
     rows = store.read_index().rows
     sound = []
@@ -35,13 +35,13 @@ def sound_refs(store: EpisodeStore) -> list[EpisodeRef]:
     return sound
 
 
-def members_of(store: EpisodeStore, refs: list[EpisodeRef]) -> Episodes:
+def members_of(store: LocalStore, refs: list[EpisodeRef]) -> Episodes:
     """Read the members of episodes."""
     paths = {ref: store.path(ref) for ref in refs}
     return {ref: read_members(path) for ref, path in paths.items() if path is not None}
 
 
-def packed_store(root: Path, episodes: Episodes) -> EpisodeStore:
+def packed_store(root: Path, episodes: Episodes) -> LocalStore:
     """Write episodes as a receiver keeps them."""
     compressor = zstandard.ZstdCompressor(level=3)
     rows = []
@@ -52,10 +52,10 @@ def packed_store(root: Path, episodes: Episodes) -> EpisodeStore:
         path.write_bytes(archive)
         rows.append(_index_row(ref, archive, len(rows)))
     (root / "index.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return EpisodeStore(root)
+    return LocalStore(root)
 
 
-def unpacked_store(root: Path, episodes: Episodes) -> EpisodeStore:
+def unpacked_store(root: Path, episodes: Episodes) -> LocalStore:
     """Write episodes as folders, not yet shipped; the index has no digest for them."""
     rows = []
     for ref, members in episodes.items():
@@ -65,16 +65,16 @@ def unpacked_store(root: Path, episodes: Episodes) -> EpisodeStore:
             (folder / name).write_bytes(content)
         rows.append(_index_row(ref, None, len(rows)))
     (root / "index.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return EpisodeStore(root)
+    return LocalStore(root)
 
 
-def grown_store(root: Path, n_episodes: int) -> EpisodeStore:
+def grown_store(root: Path, n_episodes: int) -> LocalStore:
     """Write a store of copies, each with an id and one clock reading of its own.
 
     The reading (the first row's ``t_mono_ns``, on which nothing rests) keeps copies from being
     taken for a second shipment of the same telemetry.
     """
-    sample = EpisodeStore(SAMPLE)
+    sample = LocalStore(SAMPLE)
     originals = list(members_of(sample, sound_refs(sample)).items())
     compressor = zstandard.ZstdCompressor(level=3)
     rows = []
@@ -92,7 +92,7 @@ def grown_store(root: Path, n_episodes: int) -> EpisodeStore:
         path.write_bytes(archive)
         rows.append(_index_row(ref, archive, n))
     (root / "index.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return EpisodeStore(root)
+    return LocalStore(root)
 
 
 def _id(n: int) -> str:

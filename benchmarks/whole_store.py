@@ -15,7 +15,7 @@ from benchmarks import cold_batches
 from benchmarks.measuring import Line, at_least, at_most, ratio
 from benchmarks.stores import grown_store
 from cis490_pipeline.compute import ProcessCompute
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.sweep import sweep
 
 WORKERS = 2
@@ -28,12 +28,12 @@ _SWEEP = """
 import sys, time, polars as pl
 from pathlib import Path
 from cis490_pipeline.compute import ProcessCompute
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.sweep import sweep
 if __name__ == "__main__":
     store, made = Path(sys.argv[1]), Path(sys.argv[2])
     made.mkdir(parents=True, exist_ok=True)
-    result = sweep(EpisodeStore(store), None, ProcessCompute(2))
+    result = sweep(LocalStore(store), None, ProcessCompute(2))
     result.frame.write_parquet(made / "validation.parquet")
 """
 _EXTRACT = """
@@ -41,12 +41,12 @@ import sys, polars as pl
 from pathlib import Path
 from cis490_pipeline.compute import ProcessCompute
 from cis490_pipeline.features.grids.build import build_grids
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.eligibility import usable_expr
 if __name__ == "__main__":
     store, made = Path(sys.argv[1]), Path(sys.argv[2])
     frame = pl.read_parquet(made / "validation.parquet").filter(usable_expr())
-    build_grids(EpisodeStore(store), frame, made / "grids", ProcessCompute(2))
+    build_grids(LocalStore(store), frame, made / "grids", ProcessCompute(2))
 """
 
 
@@ -75,7 +75,7 @@ def measure(scratch: Path, n_episodes: int) -> tuple[list[Line], dict[str, float
     return lines, figures
 
 
-def _parallel(store: EpisodeStore, figures: dict[str, float]) -> list[Line]:
+def _parallel(store: LocalStore, figures: dict[str, float]) -> list[Line]:
     """Compare the pace of the same sweep with one worker process and with two.
 
     Starting workers takes most of a second, whatever the store: a short run must not count it.
@@ -125,7 +125,7 @@ def spin(times: int) -> int:
     return sum(range(times))
 
 
-def _resweep(store: EpisodeStore, made: Path, figures: dict[str, float]) -> Line:
+def _resweep(store: LocalStore, made: Path, figures: dict[str, float]) -> Line:
     """Compare CPU time of sweeping an unchanged store again with that of sweeping it first."""
     previous = pl.read_parquet(made / "validation.parquet")
     first_s = figures["sweep_wall_ms"] * previous.height / 1e3

@@ -69,6 +69,8 @@ class Settings:
     """Address that events are published to, or several with commas between them (a list in
     ``cis490.toml``); ``None`` publishes nothing."""
     dashboard_token: str | None = field(default=None, repr=False)
+    older_dashboard: bool = False
+    """Whether events go to the older dashboard: one a request, and six types alone."""
     failure_url: str | None = None
     """Address that a failed run of Dagster's is posted to, as JSON; ``None`` posts nothing."""
 
@@ -237,6 +239,14 @@ def _secret(value: object) -> str:
     return text
 
 
+def _truth(value: object) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False}
+    text = str(value).strip().lower()
+    if text not in known:
+        raise ValueError(f"must be true or false, got {value!r}")
+    return known[text]
+
+
 _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "store": _place,
     "data": _place,
@@ -253,5 +263,6 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "models": _models,
     "dashboard_url": _addresses,
     "dashboard_token": _secret,
+    "older_dashboard": _truth,
     "failure_url": _address,
 }

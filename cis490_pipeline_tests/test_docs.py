@@ -22,7 +22,7 @@ from cis490_pipeline.domain import CHANNELS, EpisodeRef, Recipe
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.store.episode import open_episode
 from cis490_pipeline.store.reasons import Reason
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from docs.make_reference.files import BLOCKS, MEASURED, made_files
 from docs.make_reference.results import result
 
@@ -347,7 +347,7 @@ def test_the_channel_table_lists_the_registry_in_order():
 def test_the_data_card_counts_the_corpus():
     card = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
     frame = pl.read_parquet(ROOT / "data" / "sample.validation.parquet")
-    store = EpisodeStore(ROOT / "data" / "sample")
+    store = LocalStore(ROOT / "data" / "sample")
     index = store.read_index()
     refs = [EpisodeRef(*row) for row in frame.select("host_id", "episode_id").rows()]
     labels = [open_episode(store, ref, index.rows[ref]).labels for ref in refs]

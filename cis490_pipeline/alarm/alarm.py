@@ -5,12 +5,12 @@ Needs numpy alone, so that a small device can run it as the report did.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.alarm.forward_filter import Bools, Floats, PhaseFilter, in_step
+from cis490_pipeline.alarm.forward_filter import Bools, Floats, PhaseFilter, lockstep_rows
 from cis490_pipeline.domain import PHASES, Phase
 from cis490_pipeline.errors import EvaluationError
 
@@ -28,6 +28,23 @@ _SUM_TOLERANCE: Final = 1e-3
 
 MAX_LOG_ODDS: Final = 6.0
 """Of an alarm's threshold, either way; an alarm beyond it would always or never stand."""
+
+
+class SavedSettings(TypedDict):
+    """Settings of an alarm as JSON carries them."""
+
+    format: Literal["alarm"]
+    version: str
+    phases: list[str]
+    transition: list[list[float]]
+    class_prior: list[float]
+    emission_power: float
+    step_s: float
+    threshold: float
+    release: float
+    hold_windows: int
+    prior_per_day: float | None
+    fitted_on: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +75,7 @@ class AlarmSettings:
         if self.hold_windows < 1:
             raise EvaluationError(f"hold_windows must be at least 1, got {self.hold_windows}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> SavedSettings:
         """As JSON carries it."""
         return {
             "format": "alarm",
@@ -139,10 +156,25 @@ class Alarm:
 
     Examples
     --------
-    >>> alarm = Alarm(settings)
-    >>> alarm.update(probabilities).alarming
-    False
-    >>> alarm.update(None).rising  # a window that is missing moves no alarm
+    >>> alarm = Alarm(
+    ...     AlarmSettings(
+    ...         filter=PhaseFilter(
+    ...             transition=0.9 * np.eye(5) + 0.02,
+    ...             class_prior=np.full(5, 0.2),
+    ...             emission_power=1.0,
+    ...             step_s=5.0,
+    ...         ),
+    ...         threshold=0.8,
+    ...         release=0.5,
+    ...         hold_windows=2,
+    ...         prior_per_day=None,
+    ...         fitted_on={},
+    ...     )
+    ... )
+    >>> surely_infected = np.array([0.01, 0.01, 0.01, 0.96, 0.01])
+    >>> [alarm.update(surely_infected).alarming for _ in range(2)]
+    [False, True]
+    >>> alarm.update(None).rising  # a missing window moves no alarm
     False
     """
 
@@ -198,7 +230,7 @@ def infected_probability(phases: Floats) -> Floats:
     return total
 
 
-def standing(
+def alarm_is_on(
     infected: Floats,
     present: Bools,
     lengths: npt.NDArray[np.integer[Any]],
@@ -223,7 +255,7 @@ def standing(
     stands = np.zeros((len(up), len(present)), dtype=np.bool_)
     alarming = np.zeros((len(up), len(lengths)), dtype=np.bool_)
     n_below = np.zeros(alarming.shape, dtype=np.int64)
-    for rows in in_step(lengths):
+    for rows in lockstep_rows(lengths):
         k, score, there = rows.size, infected[rows], present[rows]
         was = alarming[:, :k]
         below = np.where(was & (score < low), n_below[:, :k] + 1, 0)

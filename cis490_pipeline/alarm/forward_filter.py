@@ -110,7 +110,7 @@ def filter_sequences(
     """
     filtered = np.empty((len(present), _K))
     states = np.tile(PhaseFilter.start(), (len(lengths), 1))
-    for rows in in_step(lengths):
+    for rows in lockstep_rows(lengths):
         before = states[: rows.size]
         seen = model.advance(before, np.where(present[rows, None], proba[rows], 1.0))
         unseen = model.advance(before, None)
@@ -119,7 +119,7 @@ def filter_sequences(
     return filtered
 
 
-def in_step(lengths: npt.NDArray[np.integer[Any]]) -> Iterator[Ints]:
+def lockstep_rows(lengths: npt.NDArray[np.integer[Any]]) -> Iterator[Ints]:
     """Rows of each sequence's first window, then of each second one, longest sequences first."""
     lengths = np.asarray(lengths, dtype=np.int64)
     starts = np.cumsum(lengths) - lengths

@@ -1,5 +1,6 @@
 """Tables for people, on stdout."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from rich.console import Console
@@ -12,7 +13,7 @@ MIN_WIDTH: Final = 88
 """Columns: narrower, the table would break its cells."""
 
 
-def interval_text(row: dict[str, Any]) -> str:
+def interval_text(row: Mapping[str, Any]) -> str:
     """``.71 [.66, .76]``, or ``n/a`` where there is no score."""
     if row["macro_f1"] is None:
         return "n/a"
@@ -21,7 +22,7 @@ def interval_text(row: dict[str, Any]) -> str:
     return f"{row['macro_f1']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
 
 
-def print_leaderboard(board: dict[str, Any], console: Console | None = None) -> None:
+def print_leaderboard(board: Mapping[str, Any], console: Console | None = None) -> None:
     """Print models and probes with intervals, and below them what the numbers do not cover.
 
     Parameters
@@ -52,7 +53,7 @@ def print_leaderboard(board: dict[str, Any], console: Console | None = None) -> 
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def leaderboard_lines(board: dict[str, Any]) -> list[str]:
+def leaderboard_lines(board: Mapping[str, Any]) -> list[str]:
     """Return the lines below the table: seeds, untested cells, calibration, probes."""
     untested = [f"untested on {h}: {', '.join(p)}" for h, p in _sorted(board["untested_profiles"])]
     refused = board["ablation_of"].get("hosts_refused", {})
@@ -77,7 +78,7 @@ def _calibration_line(row: dict[str, Any]) -> str:
     return f"calibrated by {row['mode']} ({row['model']}, common windows): {score}{used}"
 
 
-def seed_lines(board: dict[str, Any]) -> list[str]:
+def seed_lines(board: Mapping[str, Any]) -> list[str]:
     """Mean and interval over seeds of each model that has several; one line for those with one."""
     models = [row for row in board["rows"] if row["kind"] == "model"]
     several = [row for row in models if row["seeds"]["n_seeds"] > 1]

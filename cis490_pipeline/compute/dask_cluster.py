@@ -33,7 +33,7 @@ class DaskCluster:
     """Private key of the client's certificate; for ``tls://``."""
     run: str = ""
     """Name of the run in the keys of its tasks, as Dask's pages show them."""
-    look: Callable[[], str] | None = None
+    fingerprint: Callable[[], str] | None = None
     """Says what a process sees of the files the work needs; printed, it names them. It must pickle,
     and give on each worker what it gives here."""
     patience_s: float = 60.0
@@ -135,8 +135,8 @@ class DaskCluster:
         except TimeoutError as error:
             raise no_worker(self) from error
         self.threads(client)
-        seen = self.look() if self.look is not None else ""
-        expected = Expectation(uuid.uuid4().hex, installed(), self.look, seen)
+        seen = self.fingerprint() if self.fingerprint is not None else ""
+        expected = Expectation(uuid.uuid4().hex, installed(), self.fingerprint, seen)
         answers = client.run(found_unfit, expected, on_error="return")
         for worker, answer in sorted(answers.items()):
             if isinstance(answer, str):

@@ -16,7 +16,7 @@ class Expectation:
     token: str
     """Names this expectation, so that a worker looks once and not at each task."""
     versions: dict[str, str]
-    look: Callable[[], str] | None = None
+    fingerprint: Callable[[], str] | None = None
     """Says what a process sees of the files the work needs; printed, it names them."""
     seen: str = ""
     """What the client saw there."""
@@ -27,15 +27,17 @@ class Expectation:
         for name, wanted in self.versions.items():
             if own.get(name) != wanted:
                 return f"has {name} {own.get(name)}, the client {wanted}; install the same on both"
-        if self.look is None:
+        if self.fingerprint is None:
             return None
         try:
-            seen = self.look()
+            seen = self.fingerprint()
         # Whatever went wrong there, it is this worker's answer to what it sees.
         except Exception as error:
-            return f"does not see {self.look}: {type(error).__name__}: {error}; mount it there"
+            return (
+                f"does not see {self.fingerprint}: {type(error).__name__}: {error}; mount it there"
+            )
         if seen != self.seen:
-            return f"sees something else at {self.look}; mount the same folder there"
+            return f"sees something else at {self.fingerprint}; mount the same folder there"
         return None
 
 

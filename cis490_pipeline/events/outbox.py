@@ -7,8 +7,8 @@ from typing import Final
 
 from cis490_pipeline.errors import EventError, EventRefusedError
 from cis490_pipeline.events.contract import Event
-from cis490_pipeline.events.delivery import Delivery
 from cis490_pipeline.events.identity import Stamp
+from cis490_pipeline.events.publisher import Publisher
 
 MAX_WAITING: Final = 5000
 """Single events that wait at most; of more the oldest are dropped, and counted."""
@@ -40,7 +40,7 @@ class Outbox:
 
     def __init__(
         self,
-        delivery: Delivery,
+        publisher: Publisher,
         tell: Callable[[str], None],
         *,
         first_pause_s: float = FIRST_PAUSE_S,
@@ -50,13 +50,13 @@ class Outbox:
 
         Parameters
         ----------
-        delivery : to one dashboard.
+        publisher : of one dashboard.
         tell : told, in words, when it fails for the first time and when it works again.
         first_pause_s, longest_pause_s : s.
         """
         self.n_dropped = 0
         self.n_taken = 0
-        self._delivery, self._tell = delivery, tell
+        self._publisher, self._tell = publisher, tell
         self._stamp = Stamp()
         self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
         self._queue: deque[Event] = deque()
@@ -127,7 +127,7 @@ class Outbox:
         events = [*(event for of_slot in slots.values() for event in of_slot), *queued]
         try:
             if events:
-                self._delivery.send(events)
+                self._publisher.publish(events)
         except EventRefusedError as refusal:
             if refusal.status not in _FOR_GOOD:
                 return self._failed(slots, queued, refusal)
@@ -137,7 +137,7 @@ class Outbox:
         except EventError as fault:
             return self._failed(slots, queued, fault)
         if self._failures:
-            self._tell(f"{self._delivery.url} answers again; {self.n_dropped} events were dropped")
+            self._tell(f"{self._publisher.url} answers again; {self.n_dropped} events were dropped")
         self._failures = 0
         with self._changed:
             self.n_taken += len(events)

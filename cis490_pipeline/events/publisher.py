@@ -1,19 +1,24 @@
-"""Deliver events to a dashboard over HTTP, or say why not."""
+"""Deliver events to a dashboard over HTTP, in requests of bounded size."""
 
 import http.client
 import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from cis490_pipeline.config import Settings
 from cis490_pipeline.errors import EventError, EventRefusedError
 from cis490_pipeline.events.contract import Event, encode
 from cis490_pipeline.events.older import older_form
 from cis490_pipeline.storage.json_text import decode_json
 
+MAX_EVENTS: Final = 2000
+"""Of one request."""
+_LISTS_UNREAD: Final = frozenset({400, 404, 405, 422, 500, 501})
+"""Answers, among others, of a server that cannot read a list of events."""
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
 
@@ -34,13 +39,15 @@ _OPENER = urllib.request.build_opener(_NoRedirects)
 
 @dataclass(frozen=True)
 class Publisher:
-    """One dashboard's ``/publish`` address and the token it may want."""
+    """One dashboard's ``/publish`` address, the token it may want, and the form it reads."""
 
     url: str
     token: str | None = None
+    older: bool = False
+    """Whether it is the older dashboard: one event a request, required keys alone."""
 
     def publish(self, events: list[Event]) -> int:
-        """Deliver events in order, in one request.
+        """Deliver events in order; those the older dashboard has no form for are left out.
 
         Returns
         -------
@@ -49,24 +56,17 @@ class Publisher:
         Raises
         ------
         EventRefusedError
-            If the dashboard refuses.
+            If the dashboard refuses a request; those before it were delivered.
         EventError
             If it cannot be reached, or does not answer as one.
         """
-        return self._post(encode(events))
-
-    def publish_older(self, events: list[Event]) -> int:
-        """Deliver events as the older dashboard knows them: one a request, the old keys alone.
-
-        What it has no word for is left out.
-
-        Raises
-        ------
-        EventError
-            As ``publish``, at the first event that is not taken.
-        """
-        forms = (older_form(event) for event in events)
-        return sum(self._post(msgspec.json.encode(form)) for form in forms if form is not None)
+        if self.older:
+            forms = (older_form(event) for event in events)
+            bodies = (msgspec.json.encode(form) for form in forms if form is not None)
+        else:
+            parts = (events[i : i + MAX_EVENTS] for i in range(0, len(events), MAX_EVENTS))
+            bodies = (encode(part) for part in parts)
+        return sum(map(self._post, bodies))
 
     def _post(self, body: bytes) -> int:
         address = urllib.parse.urlsplit(self.url)
@@ -84,8 +84,10 @@ class Publisher:
             # The error is the response: left open, its socket stays until the collector comes.
             with error:
                 reason = error.read(200).decode("utf-8", "replace")
+            unread = not self.older and error.code in _LISTS_UNREAD
+            hint = "; the older dashboard needs CIS490_OLDER_DASHBOARD=true" if unread else ""
             raise EventRefusedError(
-                f"{self.url} refused with HTTP {error.code}: {reason}", error.code
+                f"{self.url} refused with HTTP {error.code}: {reason}{hint}", error.code
             ) from error
         except (OSError, http.client.HTTPException) as error:
             # The latter: something listens there, but does not speak HTTP.
@@ -99,3 +101,9 @@ class Publisher:
             raise EventError(
                 f'{self.url} answered {answer[:80]!r}, not {{"delivered": N}}: is it a dashboard?'
             ) from error
+
+
+def publishers(settings: Settings) -> list[Publisher]:
+    """One for each dashboard that the settings name."""
+    token, older = settings.dashboard_token, settings.older_dashboard
+    return [Publisher(url, token, older) for url in settings.dashboards]

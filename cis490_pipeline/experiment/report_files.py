@@ -10,12 +10,14 @@ from typing import Any, Final
 from cis490_pipeline.checkpoints.describe import describe
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.schema.board import Leaderboard as Board
+from cis490_pipeline.evaluation.schema.stored import read_form, read_report
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.reporting.html import render_report
 from cis490_pipeline.reporting.latex import leaderboard_latex
 from cis490_pipeline.reporting.page.cards import card_markdown, model_card
 from cis490_pipeline.reporting.page.numbers import Numbers
-from cis490_pipeline.reporting.publish_schema import require_form, schema_files
+from cis490_pipeline.reporting.publish_schema import schema_files
 from cis490_pipeline.reporting.tables import csv_text, tables
 from cis490_pipeline.storage.data_paths import DataPaths
 from cis490_pipeline.storage.files import atomic_write, read_json
@@ -42,13 +44,8 @@ def stored_numbers(paths: DataPaths, recipe: Recipe) -> Numbers:
         If a file is not of its format.
     """
     path = paths.leaderboard(recipe)
-    board = read_json(path)
-    require_form(board, "leaderboard", str(path))
-    reports = []
-    for row in board["rows"]:
-        path = paths.report_json(recipe, row["model"])
-        reports.append(read_json(path))
-        require_form(reports[-1], "eval_report", str(path))
+    board = read_form(path, Board)
+    reports = [read_report(paths.report_json(recipe, row["model"])) for row in board["rows"]]
     path = paths.made_from(recipe)
     made_from = read_json(path)
     if not isinstance(made_from, dict) or not all(

@@ -1,10 +1,9 @@
-"""The forms as JSON Schema, and the check of what is read back."""
+"""Published JSON Schemas of reports and leaderboards."""
 
 from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.schema.board import Leaderboard
 from cis490_pipeline.evaluation.schema.report import EvalReport
 
@@ -34,25 +33,3 @@ def schema_files() -> dict[str, str]:
 def _text(schema: dict[str, Any]) -> str:
     encoded = msgspec.json.encode(schema, order="sorted")
     return msgspec.json.format(encoded, indent=1).decode() + "\n"
-
-
-def require_form(value: Any, name: Format, where: str) -> None:
-    """Refuse JSON values that are not of a format.
-
-    Parameters
-    ----------
-    value : as ``json`` gives it.
-    name : the format.
-    where : the file it was read from.
-
-    Raises
-    ------
-    EvaluationError
-        Naming the file, the first place that differs, and what is wanted there.
-    """
-    try:
-        msgspec.convert(value, _FORMS[name])
-    except msgspec.ValidationError as fault:
-        raise EvaluationError(
-            f"{where}: no {name} of this version: {fault}; make it again: cis490 report"
-        ) from fault

@@ -7,7 +7,7 @@ from cis490_pipeline.store.receiver import ReceiverStore
 
 
 @dataclass(frozen=True)
-class StoreSight:
+class StoreFingerprint:
     """Called, it says what is seen of a store; printed, it names the store. It pickles.
 
     Raises
@@ -26,7 +26,7 @@ class StoreSight:
         with self.store.index_lines() as lines:
             first = next(iter(lines), b"")
         if not first:
-            first = b"no index, " + (b"episodes" if any(self.store.on_disk()) else b"no episodes")
+            first = b"no index, " + (b"episodes" if any(self.store.listed()) else b"no episodes")
         return hashlib.sha256(first).hexdigest()
 
     def __str__(self) -> str:

@@ -27,8 +27,8 @@ from cis490_pipeline.store.receiver_index import (
 __all__ = [
     "ARCHIVE_SUFFIX",
     "INDEX_FILE",
-    "EpisodeStore",
     "IndexRow",
+    "LocalStore",
     "Reading",
     "ReceiverStore",
     "StoreIndex",
@@ -68,7 +68,7 @@ class ReceiverStore(ABC):
         """
 
     @abstractmethod
-    def on_disk(self) -> Iterator[EpisodeRef]:
+    def listed(self) -> Iterator[EpisodeRef]:
         """Yield episodes that have an archive or a folder, an episode with both once; unsorted."""
 
     @abstractmethod
@@ -146,10 +146,10 @@ class ReceiverStore(ABC):
     def episodes(self, index: StoreIndex | None = None) -> list[EpisodeRef]:
         """Return all episodes, indexed or on disk, sorted by host and id."""
         rows = (index or self.read_index()).rows
-        return sorted({*rows, *self.on_disk()})
+        return sorted({*rows, *self.listed()})
 
 
-class EpisodeStore(ReceiverStore):
+class LocalStore(ReceiverStore):
     """A receiver's store on a file system of this machine."""
 
     def __init__(self, root: Path) -> None:
@@ -205,7 +205,7 @@ class EpisodeStore(ReceiverStore):
         """Give the files where they lie."""
         yield Reading(self.path(ref))
 
-    def on_disk(self) -> Iterator[EpisodeRef]:
+    def listed(self) -> Iterator[EpisodeRef]:
         """Yield what the folder of each host holds."""
         seen: set[EpisodeRef] = set()
         for host in _entries(self._episodes):

@@ -19,7 +19,7 @@ from cis490_pipeline.store.reasons import Finding, Reason
 from cis490_pipeline.store.receiver import (
     ARCHIVE_SUFFIX,
     INDEX_FILE,
-    EpisodeStore,
+    LocalStore,
     Reading,
     ReceiverStore,
     describe_left_out,
@@ -34,7 +34,7 @@ _Files = dict[str, Entry]
 
 def open_store(place: Path | Address) -> ReceiverStore:
     """Return the store at a place."""
-    return RemoteStore(place) if isinstance(place, Address) else EpisodeStore(place)
+    return RemoteStore(place) if isinstance(place, Address) else LocalStore(place)
 
 
 class RemoteStore(ReceiverStore):
@@ -109,7 +109,7 @@ class RemoteStore(ReceiverStore):
             with copy.open("rb") as stream:
                 yield bounded_lines(stream)
 
-    def on_disk(self) -> Iterator[EpisodeRef]:
+    def listed(self) -> Iterator[EpisodeRef]:
         """Yield what was listed."""
         yield from self._files
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from cis490_pipeline.alarm.alarm import (
     Alarm,
     AlarmSettings,
+    alarm_is_on,
     infected_probability,
-    standing,
 )
 from cis490_pipeline.alarm.forward_filter import filter_sequences
 from cis490_pipeline.errors import EvaluationError
@@ -21,7 +21,7 @@ from cis490_pipeline_tests.evaluation.alarms import any_filter, any_proba, setti
 def stands(scores, present=None, *, threshold=0.8, release=0.4, hold_windows=2):
     scores = np.asarray(scores, dtype=float)
     there = np.ones(scores.size, bool) if present is None else np.asarray(present, bool)
-    found = standing(
+    found = alarm_is_on(
         scores,
         there,
         np.array([scores.size]),
@@ -43,7 +43,7 @@ def test_one_window_at_a_time_gives_the_numbers_of_the_batch(seed, n, hold):
 
     states = filter_sequences(model, proba, present, np.array([n]))
     infected = infected_probability(states)
-    batch = standing(
+    batch = alarm_is_on(
         infected, present, np.array([n]), threshold=0.6, release=0.4, hold_windows=hold
     )[0]
     np.testing.assert_allclose([state.phases for state in live], states, rtol=1e-12)
@@ -81,10 +81,10 @@ def test_many_settings_at_once_are_each_alone():
     present = rng.random(30) < 0.8
     up, low, hold = np.array([0.9, 0.6, 0.5]), np.array([0.2, 0.6, 0.3]), np.array([1, 2, 3])
 
-    together = standing(scores, present, lengths, threshold=up, release=low, hold_windows=hold)
+    together = alarm_is_on(scores, present, lengths, threshold=up, release=low, hold_windows=hold)
 
     for k in range(3):
-        alone = standing(
+        alone = alarm_is_on(
             scores, present, lengths, threshold=up[k], release=low[k], hold_windows=hold[k]
         )
         np.testing.assert_array_equal(together[k], alone[0])

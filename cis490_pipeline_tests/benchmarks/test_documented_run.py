@@ -5,7 +5,8 @@ import json
 import pytest
 
 from benchmarks import documented_run, processors
-from cis490_pipeline.reporting.publish_schema import require_form
+from cis490_pipeline.evaluation.schema.board import Leaderboard
+from cis490_pipeline.evaluation.schema.stored import checked_form
 from docs.make_reference.results import result
 
 
@@ -50,7 +51,7 @@ def test_nothing_is_written_of_a_checkout_whose_files_differ(monkeypatch, tmp_pa
 
 
 def test_the_committed_board_has_the_form_of_a_leaderboard():
-    require_form(result("run")["board"], "leaderboard", "run.json")
+    checked_form(result("run")["board"], Leaderboard, "run.json")
 
 
 def test_every_row_of_the_committed_board_has_its_report():

@@ -191,7 +191,7 @@ class Sight:
 
 
 def test_worker_that_does_not_see_the_files_is_named_with_them(cluster: DaskCluster) -> None:
-    blind = DaskCompute(replace(cluster, look=Sight(None)))
+    blind = DaskCompute(replace(cluster, fingerprint=Sight(None)))
 
     with pytest.raises(
         ClusterError,
@@ -203,9 +203,11 @@ def test_worker_that_does_not_see_the_files_is_named_with_them(cluster: DaskClus
 
 def test_worker_that_sees_another_folder_is_refused(cluster: DaskCluster) -> None:
     with pytest.raises(ClusterError, match="sees something else at the-shared-store"):
-        next(DaskCompute(replace(cluster, look=Sight("another"))).map(square, [1]))
+        next(DaskCompute(replace(cluster, fingerprint=Sight("another"))).map(square, [1]))
 
-    assert dict(DaskCompute(replace(cluster, look=Sight("store"))).map(square, [2])) == {0: 4}
+    assert dict(DaskCompute(replace(cluster, fingerprint=Sight("store"))).map(square, [2])) == {
+        0: 4
+    }
 
 
 def test_first_differing_version_is_told_with_worker(

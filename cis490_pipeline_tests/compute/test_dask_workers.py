@@ -24,8 +24,8 @@ from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import ClusterError, WorkerDiedError
 from cis490_pipeline.features.grids.build import build_grids
 from cis490_pipeline.storage.parquet import write_parquet
-from cis490_pipeline.store.fingerprint import StoreSight
-from cis490_pipeline.store.receiver import EpisodeStore, Reading
+from cis490_pipeline.store.fingerprint import StoreFingerprint
+from cis490_pipeline.store.receiver import LocalStore, Reading
 from cis490_pipeline.store.verdicts.eligibility import usable_expr
 from cis490_pipeline.store.verdicts.sweep import comparable, sweep
 from cis490_pipeline_tests.compute.dask_processes import PROJECT, DaskProcesses
@@ -51,7 +51,7 @@ def dask(tmp_path: Path) -> Iterator[DaskProcesses]:
 
 def corpus(folder: Path, compute: Compute, told: Told | None = None) -> dict[str, bytes]:
     """Sweep and grid the recorded sample; the bytes of every file made."""
-    store = EpisodeStore(SAMPLE)
+    store = LocalStore(SAMPLE)
     frame = sweep(store, None, compute, told, checked_at=NOON).frame
     write_parquet(folder / "validation.parquet", frame)
     build_grids(store, frame.filter(usable_expr()), folder, compute, told)
@@ -80,7 +80,7 @@ def test_two_workers_of_which_one_is_killed_make_the_bytes_of_one_process(
             totals.append(total)
         return totals.index(total)
 
-    cluster = dask.cluster(look=StoreSight(EpisodeStore(SAMPLE)))
+    cluster = dask.cluster(fingerprint=StoreFingerprint(LocalStore(SAMPLE)))
     many = corpus(tmp_path / "many", DaskCompute(cluster), kill_one_halfway)
 
     assert killed == list(before.values())
@@ -137,7 +137,7 @@ def test_task_that_kills_every_worker_is_named(tmp_path: Path) -> None:
         processes.close()
 
 
-class DeadlyStore(EpisodeStore):
+class DeadlyStore(LocalStore):
     """A store of which one episode ends the process that reads it."""
 
     victim = EpisodeRef("elliott-thinkpad", "")
@@ -153,7 +153,7 @@ class DeadlyStore(EpisodeStore):
 def test_episode_that_kills_every_worker_is_errored_and_all_others_get_their_verdict(
     tmp_path: Path,
 ) -> None:
-    sound = sweep(EpisodeStore(SAMPLE), None, SerialCompute(), checked_at=NOON).frame
+    sound = sweep(LocalStore(SAMPLE), None, SerialCompute(), checked_at=NOON).frame
     store = DeadlyStore(SAMPLE)
     store.victim = EpisodeRef(*sound.select("host_id", "episode_id").row(20))
     processes = DaskProcesses(tmp_path / "dask", allowed_failures=0)

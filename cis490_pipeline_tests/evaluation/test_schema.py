@@ -5,13 +5,19 @@ import json
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import pytest
 
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.reporting.publish_schema import json_schema, require_form, schema_files
+from cis490_pipeline.evaluation.schema.board import Leaderboard
+from cis490_pipeline.evaluation.schema.report import EvalReport
+from cis490_pipeline.evaluation.schema.stored import checked_form, read_report
+from cis490_pipeline.reporting.publish_schema import json_schema, schema_files
+from cis490_pipeline.storage.files import write_json
 from cis490_pipeline_tests.evaluation.boards import board_of
 from cis490_pipeline_tests.evaluation.measured import measured, older
 
+STORED = sorted((Path(__file__).parent / "stored").glob("*.json"))
 DOCS = Path(__file__).parents[2] / "docs" / "schema"
 
 
@@ -44,10 +50,10 @@ def test_reports_and_boards_are_of_their_form(which, request):
     board, reports, probes = as_written(request.getfixturevalue(which))
 
     validator("leaderboard").validate(board)
-    require_form(board, "leaderboard", "board")
+    checked_form(board, Leaderboard, "board")
     for report in (*reports, *probes):
         validator("eval_report").validate(report)
-        require_form(report, "eval_report", report["model"])
+        checked_form(report, EvalReport, report["model"])
 
 
 FAULTS = {
@@ -67,8 +73,8 @@ def test_the_schema_and_the_check_refuse_the_same(made, fault):
     wrong = {**as_written(made[1][0]), name: value}
 
     assert not validator("eval_report").is_valid(wrong)
-    with pytest.raises(EvaluationError, match=r"^a\.json: no eval_report of this version: .+"):
-        require_form(wrong, "eval_report", "a.json")
+    with pytest.raises(EvaluationError, match=r"^a\.json: no EvalReport of this version: .+"):
+        checked_form(wrong, EvalReport, "a.json")
 
 
 @pytest.mark.parametrize("key", ["macro_f1", "untested_profiles", "val", "profile_host"])
@@ -78,7 +84,7 @@ def test_what_is_wanted_may_not_be_missing(made, key):
 
     assert not validator("eval_report").is_valid(lacking)
     with pytest.raises(EvaluationError, match=f"missing required field `{key}`"):
-        require_form(lacking, "eval_report", "a.json")
+        checked_form(lacking, EvalReport, "a.json")
 
 
 def test_a_later_version_may_say_more(made):
@@ -89,3 +95,39 @@ def test_the_published_files_are_those_of_the_code():
     assert {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("*.json")} == (
         schema_files()
     ), "run: python -m docs.make_reference"
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_the_form_names_every_key_of_a_stored_report(path, tmp_path):
+    """`msgspec.convert` drops keys without a name and may turn 1 into 1.0; neither happens."""
+    write_json(tmp_path / "again.json", msgspec.convert(read_report(path), EvalReport))
+
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"macro_f1": 1.5}, "`$.macro_f1` is 1.5. Expected `float` <= 1.0."),
+        ({"confusion": {}}, "`$.confusion` is an object of nothing. Object missing required field"),
+        ({"per_class": [3]}, "`$.per_class[0]` is 3. Expected `object`, got `int`."),
+        ({"counts": {"test": "x"}}, "`$.counts[...]` is an object of test. Expected `int`"),
+        ({"reliability": [1, 2]}, "`$.reliability` is a list of 2. Expected `object | null`"),
+    ],
+)
+def test_a_stored_report_that_does_not_fit_says_file_field_found_wanted_and_remedy(
+    made, tmp_path, change, fault
+):
+    path = tmp_path / "a.json"
+    write_json(path, {**made[1][0], **change})
+
+    with pytest.raises(EvaluationError) as refused:
+        read_report(path)
+
+    assert str(refused.value).startswith(f"{path}: no EvalReport of this version: {fault}")
+    assert str(refused.value).endswith("Make it again: cis490 report")
+
+
+def test_what_is_no_object_is_refused_as_a_whole():
+    with pytest.raises(EvaluationError, match=r"`\$` is 3\. Expected `object`, got `int`"):
+        checked_form(3, EvalReport, "a.json")

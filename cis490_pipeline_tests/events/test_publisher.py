@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cis490_pipeline.errors import EventError
-from cis490_pipeline.events.contract import ModelMetric
-from cis490_pipeline.events.publisher import Publisher
+from cis490_pipeline.errors import EventError, EventRefusedError
+from cis490_pipeline.events.contract import Confusion, ModelMetric
+from cis490_pipeline.events.publisher import MAX_EVENTS, Publisher
 from cis490_pipeline_tests.events.endpoint import Dashboard
 
 EVENTS = [ModelMetric(model="gbt_realistic", accuracy=0.5), ModelMetric(model="mlp", accuracy=0.4)]
@@ -109,3 +109,31 @@ def test_redirect_is_a_refusal_and_takes_the_token_nowhere(dashboard: Dashboard)
     with pytest.raises(EventError, match="refused with HTTP 302"):
         Publisher(dashboard.url, "secret").publish(EVENTS)
     assert len(dashboard.received) == 1
+
+
+def test_the_older_dashboard_gets_single_events_with_old_keys(dashboard: Dashboard) -> None:
+    dashboard.older = True
+    confusion = Confusion(model="m", labels=["clean"], counts=[[1]])
+
+    Publisher(dashboard.url, older=True).publish([EVENTS[0], confusion, EVENTS[1]])
+
+    assert dashboard.events == [
+        {"type": "model_metric", "model": "gbt_realistic", "accuracy": 0.5},
+        {"type": "model_metric", "model": "mlp", "accuracy": 0.4},
+    ]
+
+
+def test_the_older_dashboard_is_not_guessed_but_the_refusal_says_how_to_name_it(
+    dashboard: Dashboard,
+) -> None:
+    dashboard.older = True
+
+    with pytest.raises(EventRefusedError, match="needs CIS490_OLDER_DASHBOARD=true"):
+        Publisher(dashboard.url).publish(EVENTS)
+    assert dashboard.events == []
+
+
+def test_many_events_go_out_in_requests_of_bounded_size(dashboard: Dashboard) -> None:
+    Publisher(dashboard.url).publish(EVENTS * (MAX_EVENTS // 2) + EVENTS[:1])
+
+    assert [len(body) for _, _, body in dashboard.received] == [MAX_EVENTS, 1]

@@ -21,7 +21,7 @@ from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.stage import Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 FAST = tuple((a, v) for a in (Architecture.GBT, Architecture.MLP) for v in Variant)
@@ -58,9 +58,9 @@ def copy_of(workspace: Workspace, folder: Path) -> Workspace:
     return Workspace(replace(workspace.settings, data=data))
 
 
-def copy_store(root: Path, refs: Sequence[EpisodeRef] = SIX) -> EpisodeStore:
+def copy_store(root: Path, refs: Sequence[EpisodeRef] = SIX) -> LocalStore:
     """Copy some of the recorded episodes, index rows and all."""
-    sample, store = EpisodeStore(SAMPLE), EpisodeStore(root)
+    sample, store = LocalStore(SAMPLE), LocalStore(root)
     root.mkdir(parents=True, exist_ok=True)
     for ref in refs:
         store.archive_path(ref).parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(content)
 
 
-def members_of(store: EpisodeStore, ref: EpisodeRef) -> Members:
+def members_of(store: LocalStore, ref: EpisodeRef) -> Members:
     """Contents of an archive by their names in it."""
     packed = store.archive_path(ref).read_bytes()
     raw = zstandard.ZstdDecompressor().decompressobj().decompress(packed)
@@ -97,7 +97,7 @@ def members_of(store: EpisodeStore, ref: EpisodeRef) -> Members:
     return members
 
 
-def repack(store: EpisodeStore, ref: EpisodeRef, change: Callable[[Members], None]) -> None:
+def repack(store: LocalStore, ref: EpisodeRef, change: Callable[[Members], None]) -> None:
     """Change an archive's members and ship it again, with its true digest in the index."""
     path, members = store.archive_path(ref), members_of(store, ref)
     change(members)

@@ -6,7 +6,7 @@ import pytest
 from cis490_pipeline.compute import SerialCompute
 from cis490_pipeline.features.datasets.load import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.grids.build import GridStore, build_grids
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 UNUSABLE = ("01M819XFB9FGEK1F80RPN4B4AM", "01M819VPN8Y0F8YKF0RHD4310Y")
@@ -16,7 +16,7 @@ DEAD_GUEST_AT = 6
 
 @pytest.fixture(scope="session")
 def store():
-    return EpisodeStore(SAMPLE)
+    return LocalStore(SAMPLE)
 
 
 @pytest.fixture(scope="session")

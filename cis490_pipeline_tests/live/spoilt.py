@@ -10,7 +10,7 @@ import numpy as np
 import zstandard
 
 from cis490_pipeline.domain import CHANNELS, Kind, Source
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 
 
 def delivered_again(folder, store, ref):
@@ -86,7 +86,7 @@ def _packed(folder, store, ref, change):
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     blob = zstandard.ZstdCompressor().compress(buffer.getvalue())
-    path = EpisodeStore(folder).archive_path(ref)
+    path = LocalStore(folder).archive_path(ref)
     path.parent.mkdir(parents=True)
     path.write_bytes(blob)
     row = {
@@ -98,4 +98,4 @@ def _packed(folder, store, ref, change):
         "schema_version": 1,
     }
     (folder / "index.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-    return EpisodeStore(folder), ref
+    return LocalStore(folder), ref

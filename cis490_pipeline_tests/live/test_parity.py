@@ -13,7 +13,7 @@ from cis490_pipeline.live.feeds.folder import ArchiveFeed
 from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.live.loading import load_models
 from cis490_pipeline.store.episode import load_episode
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.experiment.runs import FAST, SAMPLE
 from cis490_pipeline_tests.live import spoilt
 from cis490_pipeline_tests.live.made_up import all_models, make_alarm, make_model
@@ -24,7 +24,7 @@ RECORDED = (
     EpisodeRef("k-gamingcom", "01M819M3JEVJAEQKG2H7412VH0"),
     EpisodeRef("lab-nuc", "01M818ZEBE97BCH8SYXVWYQWYW"),
 )
-STORE = EpisodeStore(SAMPLE)
+STORE = LocalStore(SAMPLE)
 
 
 def replayed(ref, models, check=None, store=STORE):

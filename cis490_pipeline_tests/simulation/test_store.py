@@ -13,7 +13,7 @@ from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
 from cis490_pipeline.simulation.store import SimulationConfig, simulate_store
 from cis490_pipeline.store.archive import unpack as archive
 from cis490_pipeline.store.reasons import Reason
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.eligibility import usable_expr
 from cis490_pipeline.store.verdicts.sweep import SweepResult, sweep, verdict_counts
 
@@ -29,7 +29,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def swept(faulty: Path) -> SweepResult:
-    return sweep(EpisodeStore(faulty), None, SerialCompute())
+    return sweep(LocalStore(faulty), None, SerialCompute())
 
 
 def files_of(root: Path) -> dict[str, bytes]:
@@ -77,7 +77,7 @@ def test_usable_episodes_can_be_gridded_and_begin_clean(
 ) -> None:
     usable = swept.frame.filter(usable_expr()).head(30)
 
-    grids = build_grids(EpisodeStore(faulty), usable, tmp_path, SerialCompute())
+    grids = build_grids(LocalStore(faulty), usable, tmp_path, SerialCompute())
 
     assert not grids.failed
     assert grids.frame["baseline_clean"].all()
@@ -184,5 +184,5 @@ def test_the_command_prints_what_validate_must_find(tmp_path: Path) -> None:
     printed = json.loads(done.stdout)
     assert sum(printed["counts"].values()) == 6
     assert printed["hosts"] == ["a", "b"]
-    found = sweep(EpisodeStore(tmp_path / "store"), None, SerialCompute()).frame
+    found = sweep(LocalStore(tmp_path / "store"), None, SerialCompute()).frame
     assert found.filter(pl.col("reasons").list.len() > 0).height == 3

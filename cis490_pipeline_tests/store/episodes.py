@@ -12,7 +12,7 @@ from typing import Any
 import zstandard
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, EpisodeRef, Kind, Source
-from cis490_pipeline.store.receiver import EpisodeStore, IndexRow
+from cis490_pipeline.store.receiver import IndexRow, LocalStore
 
 REF = EpisodeRef("lab-nuc", "01M81BARRCN7QZCM8VAFDHK0QX")
 OTHER_REF = EpisodeRef("lab-nuc", "01M81BARRCN7QZCM8VAFDHK0QY")
@@ -165,7 +165,7 @@ class MadeEpisode:
     def write(self, root: Path) -> IndexRow:
         """Write the archive into a store; return the row its index would have."""
         content = self.archive()
-        path = EpisodeStore(root).archive_path(self.ref)
+        path = LocalStore(root).archive_path(self.ref)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         return index_row(self.ref, content)

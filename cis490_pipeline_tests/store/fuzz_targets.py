@@ -106,7 +106,7 @@ class Targets:
         assert len(events) + len(findings) <= content.count(b"\n") + 1
 
     def _read_index(self, content: bytes) -> None:
-        store = layout.EpisodeStore(self._scratch)
+        store = layout.LocalStore(self._scratch)
         store.index_path.write_bytes(content)
         index = store.read_index()
         assert len(index.rows) + index.skipped.n <= content.count(b"\n") + 1

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cis490_pipeline.compute import ProcessCompute, SerialCompute
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.store.archive.unpack import unpack
-from cis490_pipeline.store.receiver import EpisodeStore, IndexRow, ReceiverStore
+from cis490_pipeline.store.receiver import IndexRow, LocalStore, ReceiverStore
 from cis490_pipeline.store.rows.strict_json import parse_object
 from cis490_pipeline.store.verdicts import sweep as sweep_module
 from cis490_pipeline.store.verdicts.sweep import sweep
@@ -40,14 +40,14 @@ MAX_MIB = 300
 def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Validate every hostile archive in one process of its own, which measures itself."""
     root = tmp_path_factory.mktemp("hostile")
-    folder = EpisodeStore(root).archive_path(REF).parent
+    folder = LocalStore(root).archive_path(REF).parent
     folder.mkdir(parents=True)
     for number, (make, _) in enumerate(HOSTILE.values()):
         (folder / f"{number}.tar.zst").write_bytes(make())
     script = textwrap.dedent(
         f"""
         import json, os, pathlib, re, time
-        from cis490_pipeline.store.receiver import EpisodeStore
+        from cis490_pipeline.store.receiver import LocalStore
         from cis490_pipeline.store.verdicts.sweep import _validate_one
         from cis490_pipeline_tests.store.episodes import REF, index_row
         folder = pathlib.Path({str(folder)!r})
@@ -57,7 +57,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             os.replace(folder / f"{{number}}.tar.zst", target)
             row = index_row(REF, target.read_bytes())
             began = time.process_time()
-            verdict = _validate_one(EpisodeStore(pathlib.Path({str(root)!r})), REF, row)
+            verdict = _validate_one(LocalStore(pathlib.Path({str(root)!r})), REF, row)
             told.append([verdict, time.process_time() - began])
         # Not getrusage: its peak survives exec, so that a large parent would be measured.
         status = pathlib.Path("/proc/self/status").read_text()
@@ -112,18 +112,18 @@ def break_on(ref: EpisodeRef, how: str) -> Any:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> EpisodeStore:
+def pair(tmp_path: Path) -> LocalStore:
     rows = [
         MadeEpisode(ref, meta=make_meta(ref), raw={"stderr.log": ref.episode_id.encode()})
         for ref in (REF, OTHER_REF)
     ]
     write_index(tmp_path, [episode.write(tmp_path) for episode in rows])
-    return EpisodeStore(tmp_path)
+    return LocalStore(tmp_path)
 
 
 @pytest.mark.parametrize("how", ["memory", "mistake"])
 def test_episode_the_code_fails_on_is_errored_and_the_other_is_judged(
-    pair: EpisodeStore, monkeypatch: pytest.MonkeyPatch, how: str
+    pair: LocalStore, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr(sweep_module, "validate_episode", break_on(REF, how))
 
@@ -150,7 +150,7 @@ def test_episode_that_kills_its_worker_is_errored_and_all_others_are_judged(
     others = [EpisodeRef("lab-nuc", f"01M81BARRCN7QZCM8VAFDHK{k:03d}") for k in range(10)]
     rows = []
     for ref in [REF, *others]:
-        path = EpisodeStore(tmp_path).archive_path(ref)
+        path = LocalStore(tmp_path).archive_path(ref)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         rows.append(index_row(ref, content))
@@ -158,7 +158,7 @@ def test_episode_that_kills_its_worker_is_errored_and_all_others_are_judged(
     monkeypatch.setattr(sweep_module, "_validate_batch", dies_on_one)
     monkeypatch.setattr(sweep_module, "_EPISODES_PER_TASK", 4)
 
-    frame = sweep(EpisodeStore(tmp_path), None, ProcessCompute(2)).frame
+    frame = sweep(LocalStore(tmp_path), None, ProcessCompute(2)).frame
 
     errored = frame.filter(status="errored")
     assert frame.height == 11
@@ -172,7 +172,7 @@ def test_archive_replaced_while_it_is_read_is_errored_not_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = MadeEpisode().write(tmp_path)
-    path = EpisodeStore(tmp_path).archive_path(REF)
+    path = LocalStore(tmp_path).archive_path(REF)
 
     def replace_after_hashing(_: BinaryIO) -> str | None:
         path.rename(path.with_suffix(".old"))
@@ -180,7 +180,7 @@ def test_archive_replaced_while_it_is_read_is_errored_not_judged(
         return row.sha256
 
     monkeypatch.setattr("cis490_pipeline.store.archive.unpack.stream_sha256", replace_after_hashing)
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
+    verdict = validate_episode(LocalStore(tmp_path), REF, row)
 
     assert (verdict["status"], verdict["reasons"]) == ("errored", [])
     assert "was replaced while it was being read" in verdict["details"][0]
@@ -202,7 +202,7 @@ def test_folder_member_with_bytes_for_a_name_does_not_stop_the_sweep(tmp_path: P
     (Path(os.fsdecode(bytes(folder) + b"/st\xff.log"))).write_bytes(b"")
     write_index(tmp_path, [row])
 
-    frame = sweep(EpisodeStore(tmp_path), None, SerialCompute()).frame
+    frame = sweep(LocalStore(tmp_path), None, SerialCompute()).frame
 
     assert frame["reasons"].to_list() == [["unsafe_member", "unsealed"]]
 
@@ -225,10 +225,10 @@ def mutated(data: st.DataObject, content: bytes) -> bytes:
 
 
 def verdict_on(folder: Path, content: bytes) -> dict[str, Any]:
-    path = EpisodeStore(folder).archive_path(REF)
+    path = LocalStore(folder).archive_path(REF)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    return validate_episode(EpisodeStore(folder), REF, index_row(REF, content))
+    return validate_episode(LocalStore(folder), REF, index_row(REF, content))
 
 
 def fuzz_tar(folder: Path, data: st.DataObject) -> None:

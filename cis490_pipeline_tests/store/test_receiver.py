@@ -8,7 +8,7 @@ import pytest
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import StoreError
 from cis490_pipeline.storage.data_paths import DataPaths
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.store.episodes import (
     OTHER_REF,
     REF,
@@ -23,7 +23,7 @@ def test_last_row_of_an_episode_counts_and_the_first_receipt_stays(tmp_path: Pat
     again = index_row(REF, b"again", "2026-11-23T10:00:00.5Z")
     write_index(tmp_path, [first, again])
 
-    row = EpisodeStore(tmp_path).read_index().rows[REF]
+    row = LocalStore(tmp_path).read_index().rows[REF]
 
     assert row.sha256 == again.sha256
     assert row.received_at_wall == "2026-11-22T10:00:00.000000Z"
@@ -78,7 +78,7 @@ SOUND_LINE: dict[str, object] = {
 def test_line_that_is_no_index_row_is_skipped_with_its_number(tmp_path: Path, line: str) -> None:
     write_index(tmp_path, [index_row(REF, b"")], extra=line + "\n")
 
-    index = EpisodeStore(tmp_path).read_index()
+    index = LocalStore(tmp_path).read_index()
 
     assert list(index.rows) == [REF]
     assert [text.split(":")[0] for text in index.skipped.first] == ["index.jsonl line 2"]
@@ -89,19 +89,19 @@ def test_receipts_sort_as_text_as_they_do_in_time(tmp_path: Path) -> None:
     rows += [index_row(OTHER_REF, b"", "2026-11-22T10:00:00.5Z")]
     write_index(tmp_path, rows)
 
-    read = EpisodeStore(tmp_path).read_index().rows
+    read = LocalStore(tmp_path).read_index().rows
 
     assert read[REF].received_at_wall < read[OTHER_REF].received_at_wall
 
 
 def test_missing_store_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"nowhere: no such store; set CIS490_STORE"):
-        EpisodeStore(tmp_path / "nowhere").read_index()
+        LocalStore(tmp_path / "nowhere").read_index()
 
 
 def test_a_lab_hosts_own_folder_needs_no_index(tmp_path: Path) -> None:
     MadeEpisode().write_folder(tmp_path)
-    store = EpisodeStore(tmp_path)
+    store = LocalStore(tmp_path)
 
     assert store.read_index().rows == {}
     assert store.episodes() == [REF]
@@ -114,11 +114,11 @@ def test_episodes_are_those_indexed_and_those_on_disk_once_each(tmp_path: Path) 
     (tmp_path / "episodes" / "müller-pi").mkdir()
     write_index(tmp_path, [index_row(OTHER_REF, b"")])
 
-    assert EpisodeStore(tmp_path).episodes() == [REF, OTHER_REF]
+    assert LocalStore(tmp_path).episodes() == [REF, OTHER_REF]
 
 
 def test_archive_wins_over_folder(tmp_path: Path) -> None:
-    store = EpisodeStore(tmp_path)
+    store = LocalStore(tmp_path)
     MadeEpisode().write_folder(tmp_path)
     folder = store.path(REF)
     MadeEpisode().write(tmp_path)
@@ -167,7 +167,7 @@ def test_byte_order_mark_and_capitals_in_a_digest_are_read(tmp_path: Path) -> No
     line = json.dumps(SOUND_LINE | {"sha256": "AB" * 32}).encode()
     (tmp_path / "index.jsonl").write_bytes(b"\xef\xbb\xbf" + line + b"\r\n")
 
-    index = EpisodeStore(tmp_path).read_index()
+    index = LocalStore(tmp_path).read_index()
 
     assert [row.sha256 for row in index.rows.values()] == ["ab" * 32]
     assert index.skipped.n == 0
@@ -177,7 +177,7 @@ def test_digests_of_earlier_rows_are_known(tmp_path: Path) -> None:
     shipped = [index_row(REF, content) for content in (b"1", b"2", b"1", b"3")]
     write_index(tmp_path, shipped)
 
-    row = EpisodeStore(tmp_path).read_index().rows[REF]
+    row = LocalStore(tmp_path).read_index().rows[REF]
 
     assert row.sha256 == shipped[3].sha256
     assert set(row.earlier_sha256) == {shipped[0].sha256, shipped[1].sha256}
@@ -186,7 +186,7 @@ def test_digests_of_earlier_rows_are_known(tmp_path: Path) -> None:
 def test_line_without_end_is_one_line_that_is_no_row(tmp_path: Path) -> None:
     write_index(tmp_path, [index_row(REF, b"")], extra="x" * 5_000_000)
 
-    index = EpisodeStore(tmp_path).read_index()
+    index = LocalStore(tmp_path).read_index()
 
     assert (list(index.rows), index.skipped.n) == ([REF], 1)
     assert index.skipped.first == ["index.jsonl line 2: has over 65536 bytes"]
@@ -197,7 +197,7 @@ def test_of_many_lines_that_are_no_rows_a_thousand_are_named_and_all_counted(
 ) -> None:
     (tmp_path / "index.jsonl").write_bytes(b"{}\n" * 5000)
 
-    skipped = EpisodeStore(tmp_path).read_index().skipped
+    skipped = LocalStore(tmp_path).read_index().skipped
 
     assert (skipped.n, len(skipped.first)) == (5000, 1000)
 
@@ -208,7 +208,7 @@ def test_index_that_is_no_regular_file_is_refused_and_not_waited_for(
 ) -> None:
     MadeEpisode().write(tmp_path)
     make(tmp_path / "index.jsonl")
-    store = EpisodeStore(tmp_path)
+    store = LocalStore(tmp_path)
 
     told = r"index.jsonl: cannot be read: is a (pipe|device|folder), not a regular file"
     with pytest.raises(StoreError, match=told):
@@ -222,4 +222,4 @@ def test_index_over_its_limit_is_refused(tmp_path: Path) -> None:
         sparse.truncate(8 << 30)
 
     with pytest.raises(StoreError, match="has 8589934592 bytes, at most 1073741824 are read"):
-        EpisodeStore(tmp_path).listing_digest()
+        LocalStore(tmp_path).listing_digest()

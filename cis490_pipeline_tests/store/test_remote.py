@@ -13,7 +13,7 @@ from cis490_pipeline.compute import SerialCompute
 from cis490_pipeline.domain import Address, EpisodeRef
 from cis490_pipeline.errors import StoreError
 from cis490_pipeline.storage.remote_folder import Entry, RemoteFolder
-from cis490_pipeline.store.receiver import EpisodeStore, ReceiverStore
+from cis490_pipeline.store.receiver import LocalStore, ReceiverStore
 from cis490_pipeline.store.receiver_index import LeftOut
 from cis490_pipeline.store.remote import RemoteStore, open_store
 from cis490_pipeline.store.verdicts.sweep import SweepResult, comparable, sweep
@@ -41,7 +41,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> EpisodeStore:
+def local(tmp_path: Path) -> LocalStore:
     """A sealed archive, an unpacked folder with a folder in it, one that is gone, one not known."""
     root = tmp_path / "store"
     folder = MadeEpisode(OTHER_REF, meta=make_meta(OTHER_REF))
@@ -49,7 +49,7 @@ def local(tmp_path: Path) -> EpisodeStore:
     gone, unknown = EpisodeRef("lab-nuc", f"{ULID}Q"), EpisodeRef("lab-nuc", f"{ULID}R")
     lost = MadeEpisode(gone, meta=make_meta(gone))
     rows = [MadeEpisode().write(root), folder.write_folder(root), lost.write(root)]
-    EpisodeStore(root).archive_path(gone).unlink()
+    LocalStore(root).archive_path(gone).unlink()
     nested = root / "episodes" / OTHER_REF.host_id / OTHER_REF.episode_id / "more"
     nested.mkdir()
     (nested / "inside").write_bytes(b"1")
@@ -57,11 +57,11 @@ def local(tmp_path: Path) -> EpisodeStore:
     (root / "episodes" / "lab-nuc" / f"{ULID}S").write_bytes(b"neither archive nor folder")
     (root / "episodes" / "lab-nuc" / "README").write_bytes(b"no episode")
     write_index(root, rows, extra="no index row\n")
-    return EpisodeStore(root)
+    return LocalStore(root)
 
 
 @pytest.fixture
-def memory_store(local: EpisodeStore, memory_place: Address) -> RemoteStore:
+def memory_store(local: LocalStore, memory_place: Address) -> RemoteStore:
     upload(local.root, memory_place)
     return RemoteStore(memory_place)
 
@@ -79,14 +79,14 @@ def listed(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, int]) -> None:
 
 
 def test_a_place_is_opened_as_what_it_is(tmp_path: Path) -> None:
-    assert isinstance(open_store(tmp_path), EpisodeStore)
+    assert isinstance(open_store(tmp_path), LocalStore)
     store = open_store(Address("s3", "lab/store"))
     assert isinstance(store, RemoteStore)
     assert store.name == "s3://lab/store"
 
 
 def test_a_store_elsewhere_gets_the_verdicts_of_the_same_store_here(
-    local: EpisodeStore, memory_store: RemoteStore, scratch: Path
+    local: LocalStore, memory_store: RemoteStore, scratch: Path
 ) -> None:
     here, there = swept(local), swept(memory_store)
 
@@ -133,7 +133,7 @@ def test_an_unchanged_store_in_s3_is_listed_and_not_read(
 
 
 def test_only_what_changed_is_read_again(
-    local: EpisodeStore, memory_store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+    local: LocalStore, memory_store: RemoteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = swept(memory_store)
     name = f"episodes/{REF.host_id}/{REF.episode_id}.tar.zst"
@@ -224,7 +224,7 @@ def test_no_name_of_an_object_leaves_the_temporary_folder(
         inside = {path.name for path in reading.path.iterdir()}
         assert set(made) == {reading.path.parent, reading.path, *reading.path.iterdir()}
     assert inside == {"sub", "notes\x1b[31m"}
-    assert list(store.on_disk()) == [REF]
+    assert list(store.listed()) == [REF]
     verdict = validate_episode(store, REF, None)
 
     assert "unsafe_member" in verdict["reasons"]
@@ -244,7 +244,7 @@ def test_an_endless_line_of_the_index_is_skipped(memory_store: RemoteStore) -> N
 
 
 def test_a_store_without_an_index_has_no_rows_and_none_at_all_is_refused(
-    memory_place: Address, local: EpisodeStore
+    memory_place: Address, local: LocalStore
 ) -> None:
     with pytest.raises(StoreError, match=f"{memory_place}: no such store"):
         RemoteStore(memory_place).read_index()
@@ -259,6 +259,6 @@ def test_a_store_without_an_index_has_no_rows_and_none_at_all_is_refused(
 def test_who_needs_some_episodes_is_sent_their_listing_alone(memory_store: RemoteStore) -> None:
     part = pickle.loads(pickle.dumps(memory_store.only([REF])))
 
-    assert list(part.on_disk()) == [REF]
+    assert list(part.listed()) == [REF]
     assert part.stamps(REF) == memory_store.stamps(REF)
     assert len(pickle.dumps(memory_store)) < 500

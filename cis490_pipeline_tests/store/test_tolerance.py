@@ -9,7 +9,7 @@ import pytest
 from cis490_pipeline.compute import SerialCompute
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Source
 from cis490_pipeline.store.episode import load_episode
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.overview import unknown_field_counts
 from cis490_pipeline.store.verdicts.sweep import sweep
 from cis490_pipeline.store.verdicts.validate import validate_episode
@@ -33,7 +33,7 @@ def with_aliases(row: Row, source: Source) -> Row:
 
 
 def judged(tmp_path: Path, episode: MadeEpisode) -> dict[str, Any]:
-    return validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+    return validate_episode(LocalStore(tmp_path), REF, episode.write(tmp_path))
 
 
 def test_other_recorders_names_give_the_same_episode(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_other_recorders_names_give_the_same_episode(tmp_path: Path) -> None:
     for source in Source:
         theirs.rows[source] = [with_aliases(row, source) for row in theirs.rows[source]]
     rows = [ours.write(tmp_path), theirs.write(tmp_path)]
-    store = EpisodeStore(tmp_path)
+    store = LocalStore(tmp_path)
     write_index(tmp_path, rows)
 
     frame = sweep(store, None, SerialCompute()).frame
@@ -58,9 +58,9 @@ def test_recorder_that_changes_a_name_midway_is_read_through(tmp_path: Path) -> 
     episode.rows[Source.PROC] = rows[:100] + [with_aliases(r, Source.PROC) for r in rows[100:]]
 
     row = episode.write(tmp_path)
-    loaded = load_episode(EpisodeStore(tmp_path), REF, row).rows[Source.PROC]
+    loaded = load_episode(LocalStore(tmp_path), REF, row).rows[Source.PROC]
 
-    assert validate_episode(EpisodeStore(tmp_path), REF, row)["status"] == "accepted"
+    assert validate_episode(LocalStore(tmp_path), REF, row)["status"] == "accepted"
     assert loaded["cpu_user_jiffies"].to_list() == [r["cpu_user_jiffies"] for r in rows]
 
 
@@ -94,7 +94,7 @@ def test_unknown_fields_are_told_once_a_store_with_how_many_episodes_have_them(
         rows.append(episode.write(tmp_path))
     write_index(tmp_path, rows)
 
-    frame = sweep(EpisodeStore(tmp_path), None, SerialCompute()).frame
+    frame = sweep(LocalStore(tmp_path), None, SerialCompute()).frame
 
     assert unknown_field_counts(frame) == {"guest.mood": 2, "guest.tempo": 1}
 

@@ -13,7 +13,7 @@ from cis490_pipeline.domain import PHASES, EpisodeRef, Verdict
 from cis490_pipeline.features.resample import step_count
 from cis490_pipeline.features.windows import touches_baseline, window_labels, window_starts
 from cis490_pipeline.store.episode import load_episode, open_episode
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.sweep import sweep
 from docs.make_reference.markdown import code, table
 
@@ -22,9 +22,9 @@ CLEAN_ONLY = "clean-only"
 
 
 @cache
-def swept() -> tuple[pl.DataFrame, EpisodeStore]:
+def swept() -> tuple[pl.DataFrame, LocalStore]:
     """Verdicts on the sample corpus, made now from its files."""
-    store = EpisodeStore(ROOT / "data" / "sample")
+    store = LocalStore(ROOT / "data" / "sample")
     return sweep(store, None, SerialCompute()).frame, store
 
 

@@ -8,6 +8,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from cis490_pipeline.api.data import validate_store
 from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.cli.options import (
     console,
@@ -20,15 +21,15 @@ from cis490_pipeline.cli.options import (
 )
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe, Variant, Verdict
-from cis490_pipeline.experiment.pipeline.corpus import ValidationSweep, corpus_stages
+from cis490_pipeline.experiment.pipeline.corpus import corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex, dataset_stages
 from cis490_pipeline.experiment.stages.gates import require_passed
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.tools.extract_episode import extract_single
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.storage.parquet import read_table, write_parquet
+from cis490_pipeline.storage.parquet import write_parquet
 from cis490_pipeline.store.verdicts.overview import counts_by_host, unknown_field_counts
-from cis490_pipeline.store.verdicts.sweep import comparable, verdict_counts
+from cis490_pipeline.store.verdicts.sweep import comparable
 
 _MAX_SHOWN: Final = 200
 """Episodes told one by one; all are in the parquet."""
@@ -54,31 +55,23 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
         flags["store"] = store_path
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
-        stage = ValidationSweep(workspace)
-        (outcome,) = make_stages((stage,))
-    frame = read_table(workspace.paths.validation)
-    left_out = {
-        "skipped_index_rows": int(outcome.numbers.get("index_rows_skipped") or 0),
-        "left_out_entries": int(outcome.numbers.get("entries_left_out") or 0),
-    }
-    named = str(outcome.numbers.get("left_out") or "").splitlines()
-    counts = {**verdict_counts(frame), **left_out, "left_out": named}
+        verdicts = validate_store(workspace)
+    frame = verdicts.frame
     if export is not None:
         write_parquet(export, comparable(frame))
-    findings = frame.filter(pl.col("status").is_in([Verdict.REJECTED, Verdict.ERRORED]))
     if as_json:
         read = {
-            "archives_read": outcome.numbers["archives_read"],
+            "archives_read": verdicts.n_read,
             "path": str(workspace.paths.validation),
             "hosts": _by_host(frame),
             "unknown_field_episodes": unknown_field_counts(frame),
         }
-        print_json({**counts, **read})
+        print_json({**verdicts.counts, **read})
     else:
         _print_verdicts(frame)
-        _print_left_out(sum(left_out.values()), named)
-        stderr.print(f"{outcome.why}; verdicts are in {workspace.paths.validation}", soft_wrap=True)
-    return EXIT_FINDINGS if findings.height or any(left_out.values()) else 0
+        _print_left_out(verdicts.n_left_out, verdicts.counts["left_out"])
+        stderr.print(f"{verdicts.why}; verdicts are in {workspace.paths.validation}", soft_wrap=True)
+    return 0 if verdicts.sound else EXIT_FINDINGS
 
 
 def _print_left_out(n: int, named: list[str]) -> None:

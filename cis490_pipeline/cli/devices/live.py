@@ -20,9 +20,8 @@ from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import CheckpointError, ConfigError
-from cis490_pipeline.events.delivery import Delivery
 from cis490_pipeline.events.outbox import Outbox
-from cis490_pipeline.events.publisher import Publisher
+from cis490_pipeline.events.publisher import publishers
 from cis490_pipeline.features.calibration.record import CalibrationRecord, read_record
 from cis490_pipeline.live.bundle import load_bundle, write_bundle
 from cis490_pipeline.live.calibration import Baseline
@@ -263,9 +262,10 @@ def _sinks(
     sinks: list[Sink] = [] if out is None else [JsonLines(out, wait_s=wait_s)]
     names = [model.name for model in loaded.models]
     host = None if record is None else record.host_id
-    for url in settings.dashboards:
-        outbox = Outbox(Delivery(Publisher(url, settings.dashboard_token), say), say)
-        sinks.append(Publishing(outbox, feed.name, names, lead, host))
+    sinks.extend(
+        Publishing(Outbox(publisher, say), feed.name, names, lead, host)
+        for publisher in publishers(settings)
+    )
     # Last: what follows it is drawn over.
     console = Console()
     if as_json:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from cis490_pipeline.api.models import evaluate_checkpoint, read_leaderboard
 from cis490_pipeline.cli.options import (
     chosen_models,
     json_option,
@@ -27,7 +28,6 @@ from cis490_pipeline.experiment.report_files import draw_report
 from cis490_pipeline.experiment.stages.gates import require_current_passed
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.storage.files import read_json
 
 
 @click.command()
@@ -92,22 +92,10 @@ def evaluate(
     results = {}
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
-        # What a gate holds cannot be trained first either.
-        require_current_passed(dataset_stages(workspace, Recipe(recipe)))
         for model, seed in product(chosen_models(architectures, variants), range(seeds)):
-            stage = EvaluationReport(
-                workspace, Recipe(recipe), *model, seed=workspace.settings.seed + seed
-            )
-            if stage.checkpoint.current() is None:
-                if stage.checkpoint.record() is not None:
-                    stage.checkpoint.load()  # refuses by name what was trained on other features
-                raise EvaluationError(
-                    f"{stage.full_name} on split {recipe}: {stage.checkpoint.outdated()}; train it "
-                    f"first: cis490 train --split {recipe} --model {stage.architecture}"
-                    + (f" --seeds {seeds}" if seeds > 1 else "")
-                )
-            make_stages((stage,))
-            results[stage.full_name] = read_json(stage.report_path)
+            of = (workspace, Recipe(recipe), *model)
+            name = EvaluationReport(*of, seed=workspace.settings.seed + seed).full_name
+            results[name] = evaluate_checkpoint(*of, seed=workspace.settings.seed + seed)
     if as_json:
         print_json(results)
         return 0
@@ -143,7 +131,7 @@ def report(recipe: str, open_report: bool, as_json: bool, **flags: Any) -> int:
                 f"no model of split {recipe} is evaluated and up to date; "
                 f"run: cis490 run --split {recipe}"
             )
-    board = read_json(workspace.paths.leaderboard(recipe))
+    board = read_leaderboard(workspace, recipe)
     page = workspace.paths.report_html(recipe)
     if as_json:
         print_json({"leaderboard": board, "report": str(page)})

@@ -14,7 +14,7 @@ from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.ticks import DEFAULT_URL
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import ConfigError, PipelineError
-from cis490_pipeline.events.publisher import Publisher
+from cis490_pipeline.events.publisher import Publisher, publishers
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 TRAIN_HOSTS: Final = "--train-hosts"
@@ -177,7 +177,8 @@ def publisher_of(url: str | None) -> Publisher:
             f"a producer feeds one dashboard, but {len(settings.dashboards)} are set: "
             f"{settings.dashboard_url}; start one for each, with --publish-url"
         )
-    return Publisher(settings.dashboard_url or DEFAULT_URL, settings.dashboard_token)
+    default = Publisher(DEFAULT_URL, settings.dashboard_token, settings.older_dashboard)
+    return next(iter(publishers(settings)), default)
 
 
 def run_alone(command: click.Command) -> None:

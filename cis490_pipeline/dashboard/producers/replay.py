@@ -32,7 +32,6 @@ from cis490_pipeline.domain import Address, EpisodeRef
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import CheckpointError, EventError, PipelineError, StoreError
 from cis490_pipeline.events.contract import ModelFailure
-from cis490_pipeline.events.delivery import Delivery
 from cis490_pipeline.events.outbox import Outbox
 from cis490_pipeline.events.publisher import Publisher
 from cis490_pipeline.live.loading import LoadedModels, load_models
@@ -43,7 +42,7 @@ from cis490_pipeline.simulation.episode import (
 )
 from cis490_pipeline.store.episode import Episode, load_episode
 from cis490_pipeline.store.manifest import SCHEMA_VERSION
-from cis490_pipeline.store.receiver import EpisodeStore, IndexRow, ReceiverStore
+from cis490_pipeline.store.receiver import IndexRow, LocalStore, ReceiverStore
 from cis490_pipeline.store.remote import open_store
 
 SIMULATED_HOST: Final = "sim-alder"
@@ -148,7 +147,7 @@ def play(
         If some events were not taken.
     """
     stop = stop or threading.Event()
-    outbox = Outbox(Delivery(publisher, tell), tell)
+    outbox = Outbox(publisher, tell)
     try:
         while not stop.is_set():
             _play_once(events, outbox, speed, stop, clock)
@@ -221,14 +220,14 @@ def _simulated(folder: Path, seed: int) -> Recording:
         bytes=None,
         schema_version=SCHEMA_VERSION,
     )
-    episode = load_episode(EpisodeStore(folder), draft.ref, row)
+    episode = load_episode(LocalStore(folder), draft.ref, row)
     return Recording(episode, path, True)
 
 
 def _named(store: ReceiverStore, name: str) -> EpisodeRef:
     host, _, episode_id = name.partition("/")
     ref = EpisodeRef(host, episode_id)
-    known = sorted({*store.read_index().rows, *store.on_disk()})
+    known = sorted({*store.read_index().rows, *store.listed()})
     if ref not in known:
         raise StoreError(
             f"{store.name}: no episode {name!r}; name one as HOST/ULID, such as "

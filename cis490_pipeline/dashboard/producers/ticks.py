@@ -9,7 +9,6 @@ import msgspec
 
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.events.contract import Event
-from cis490_pipeline.events.delivery import Delivery
 from cis490_pipeline.events.identity import Stamp
 from cis490_pipeline.events.outbox import Outbox
 from cis490_pipeline.events.publisher import Publisher
@@ -55,13 +54,12 @@ def publish_on_ticks(
         If events are published once and the dashboard does not take them. On ticks it is told, and
         tried again: of what is newest nothing is lost.
     """
-    delivery = Delivery(publisher, tell)
     if not interval_s:
-        delivered = delivery.send(events := Stamp().stamped(make()))
+        delivered = publisher.publish(events := Stamp().stamped(make()))
         tell(f"{len(events)} events taken, {delivered} passed on to browsers")
         return
     stop = stop or threading.Event()
-    outbox = Outbox(delivery, tell, first_pause_s=first_pause_s)
+    outbox = Outbox(publisher, tell, first_pause_s=first_pause_s)
     try:
         outbox.put(make(), slot=_SLOT)
         while not stop.wait(interval_s):

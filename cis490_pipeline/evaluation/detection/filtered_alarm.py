@@ -9,8 +9,8 @@ import polars as pl
 from cis490_pipeline.alarm.alarm import (
     ALARM_PHASES,
     AlarmSettings,
+    alarm_is_on,
     infected_probability,
-    standing,
 )
 from cis490_pipeline.alarm.forward_filter import Bools, filter_sequences
 from cis490_pipeline.domain import Side
@@ -19,7 +19,7 @@ from cis490_pipeline.evaluation.detection.fit import (
     ALLOWED_PER_DAY,
     PRIOR_PER_DAY,
     LabelSequences,
-    try_on,
+    evaluate_candidates,
 )
 from cis490_pipeline.evaluation.detection.windows import alarm_windows
 
@@ -61,7 +61,7 @@ class FilteredAlarm:
         states = filter_sequences(
             self.settings.filter, windows.proba, windows.present, windows.lengths
         )
-        stands = standing(
+        stands = alarm_is_on(
             infected_probability(states),
             windows.present,
             windows.lengths,
@@ -107,7 +107,7 @@ def fit_filtered_alarm(
         raise EvaluationError(f"a threshold is fixed on val alone, got windows of {strange}")
     if val.is_empty():
         raise EvaluationError("no window of val to fix a threshold on")
-    trial = try_on(alarm_windows(val, truth), sequences, PRIOR_PER_DAY)
+    trial = evaluate_candidates(alarm_windows(val, truth), sequences, PRIOR_PER_DAY)
     return FilteredAlarm(
         settings=trial.settings(trial.best()),
         truth=truth,

@@ -10,8 +10,8 @@ import polars as pl
 from cis490_pipeline.alarm.alarm import (
     MAX_LOG_ODDS,
     AlarmSettings,
+    alarm_is_on,
     infected_probability,
-    standing,
 )
 from cis490_pipeline.alarm.forward_filter import Floats, Ints, PhaseFilter, filter_sequences
 from cis490_pipeline.domain import PHASES
@@ -185,7 +185,9 @@ class Trial:
         )
 
 
-def try_on(windows: AlarmWindows, sequences: LabelSequences, prior_per_day: float | None) -> Trial:
+def evaluate_candidates(
+    windows: AlarmWindows, sequences: LabelSequences, prior_per_day: float | None
+) -> Trial:
     """Try every candidate on the windows of validation.
 
     Parameters
@@ -196,7 +198,7 @@ def try_on(windows: AlarmWindows, sequences: LabelSequences, prior_per_day: floa
     """
     model = phase_filter(sequences, prior_per_day)
     candidates = Candidates.grid()
-    stands = standing(
+    stands = alarm_is_on(
         infected_probability(
             filter_sequences(model, windows.proba, windows.present, windows.lengths)
         ),

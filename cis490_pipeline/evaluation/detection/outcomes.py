@@ -61,7 +61,7 @@ def outcomes(windows: AlarmWindows, stands: Bools) -> Outcomes:
     Parameters
     ----------
     windows : E episodes of n windows in all.
-    stands : (C, n) of ``alarm.standing``.
+    stands : (C, n) of ``alarm.alarm_is_on``.
     """
     first = np.zeros(windows.present.size, dtype=np.bool_)
     first[windows.starts] = True

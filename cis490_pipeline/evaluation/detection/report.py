@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from cis490_pipeline.alarm.alarm import AlarmSettings, infected_probability, standing
+from cis490_pipeline.alarm.alarm import AlarmSettings, alarm_is_on, infected_probability
 from cis490_pipeline.alarm.forward_filter import Floats, filter_sequences
 from cis490_pipeline.domain import PHASES, Side
 from cis490_pipeline.evaluation.confusion import episode_confusions
@@ -18,7 +18,7 @@ from cis490_pipeline.evaluation.detection.fit import (
     PRIOR_PER_DAY,
     LabelSequences,
     Trial,
-    try_on,
+    evaluate_candidates,
 )
 from cis490_pipeline.evaluation.detection.outcomes import Outcomes, outcomes
 from cis490_pipeline.evaluation.detection.tables import (
@@ -91,7 +91,7 @@ def detection_report(
         alarm_windows(frame.filter(pl.col("split") == side), inputs.truth)
         for side in (Side.VAL, Side.TEST)
     )
-    trial = try_on(val, inputs.sequences, PRIOR_PER_DAY)
+    trial = evaluate_candidates(val, inputs.sequences, PRIOR_PER_DAY)
     chosen = trial.best()
     settings = trial.settings(chosen)
     judged = _judge(test, settings)
@@ -112,7 +112,7 @@ def detection_report(
 
 def _judge(windows: AlarmWindows, settings: AlarmSettings) -> _Judged:
     states = filter_sequences(settings.filter, windows.proba, windows.present, windows.lengths)
-    stands = standing(
+    stands = alarm_is_on(
         infected_probability(states),
         windows.present,
         windows.lengths,
@@ -181,8 +181,8 @@ def _ablation(
     what: str,
 ) -> dict[str, Any]:
     if constant:
-        val, test = (side.told_nothing(sequences.class_prior) for side in (val, test))
-    trial = try_on(val, sequences, prior_per_day)
+        val, test = (side.with_constant_emissions(sequences.class_prior) for side in (val, test))
+    trial = evaluate_candidates(val, sequences, prior_per_day)
     settings = trial.settings(trial.best())
     on_test = _judge(test, settings).on_test
     times = time_to_detection(on_test)

@@ -68,7 +68,7 @@ class AlarmWindows:
         """(n,) number of each row's episode."""
         return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
 
-    def told_nothing(self, class_prior: Floats) -> "AlarmWindows":
+    def with_constant_emissions(self, class_prior: Floats) -> "AlarmWindows":
         """Return the same windows with the class prior for all that was predicted."""
         return replace(self, proba=np.tile(class_prior, (self.present.size, 1)))
 

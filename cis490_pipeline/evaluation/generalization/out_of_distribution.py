@@ -10,7 +10,7 @@ from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.uncertainty.intervals import finite_or_none, interval_of
 from cis490_pipeline.evaluation.uncertainty.rates import share_dict
 from cis490_pipeline.evaluation.uncertainty.resampling import resample_weights
-from cis490_pipeline.features.calibration.segments import scattered
+from cis490_pipeline.features.calibration.segments import hash_order
 
 N_RESAMPLES: Final = 2000
 MAX_EPISODES: Final = 1000
@@ -145,7 +145,7 @@ def _by_episode(what: str, scores: Floats, episodes: Names) -> list[Floats]:
         first = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise EvaluationError(f"{what}: the score of window {first} is {scores[first]}")
     names, number = np.unique(episodes, return_inverse=True)
-    taken = sorted(range(names.size), key=lambda i: scattered(str(names[i])))[:MAX_EPISODES]
+    taken = sorted(range(names.size), key=lambda i: hash_order(str(names[i])))[:MAX_EPISODES]
     return [scores[number == i] for i in sorted(taken)]
 
 

@@ -1,10 +1,20 @@
 """Form of the account of the alarm."""
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from cis490_pipeline.evaluation.schema.parts import Amount, Count, Found, Share, Why
+from cis490_pipeline.alarm.alarm import SavedSettings
+from cis490_pipeline.evaluation.schema.parts import Amount, Count, Found, Score, Share, Why
+
+
+class OnValidation(TypedDict):
+    """What the chosen thresholds did on the side they were chosen on."""
+
+    n_infected: Count
+    n_detected: Count
+    n_false_alarms: Count
+    device_days: Amount
 
 
 class Alarm(TypedDict):
@@ -15,6 +25,9 @@ class Alarm(TypedDict):
     hold_windows: Count | None
     prior_per_day: Amount | None
     fitted_on: str
+    rule: NotRequired[Annotated[str, Meta(description="how thresholds were chosen")]]
+    val: NotRequired[OnValidation]
+    settings: NotRequired[SavedSettings]
 
 
 class CurvePoint(TypedDict):
@@ -22,6 +35,8 @@ class CurvePoint(TypedDict):
 
     t_s: Annotated[float, Meta(ge=0, description="seconds since the infection began")]
     share: Share
+    low: NotRequired[Share | None]
+    high: NotRequired[Share | None]
 
 
 class Times(TypedDict):
@@ -37,6 +52,11 @@ class Times(TypedDict):
     share_low: Share | None
     share_high: Share | None
     curve: NotRequired[list[CurvePoint]]
+    median_low_s: NotRequired[Amount | None]
+    median_high_s: NotRequired[Amount | None]
+    p90_low_s: NotRequired[Amount | None]
+    p90_high_s: NotRequired[Amount | None]
+    why: NotRequired[Why]
 
 
 class ProfileTimes(Times):
@@ -62,6 +82,8 @@ class AtRate(TypedDict):
     per_day: Amount
     threshold: Share | None
     share_detected: Share | None
+    share_low: NotRequired[Share | None]
+    share_high: NotRequired[Share | None]
     median_s: Amount | None
     why: Why
 
@@ -70,6 +92,7 @@ class PredictiveValue(TypedDict):
     """Probability of infection given an alarm, at a prior."""
 
     prior: Share
+    per: NotRequired[Annotated[str, Meta(description="what the prior counts infections by")]]
     ppv: Share | None
     low: Share | None
     high: Share | None
@@ -92,6 +115,25 @@ class ElapsedAlarms(TypedDict):
     device_hours: Amount
 
 
+class Filtered(Score):
+    """Score of the phases that the alarm's filter finds likeliest."""
+
+    what: str
+
+
+class AlarmAblation(TypedDict):
+    """The alarm with one thing changed, fitted like it."""
+
+    name: str
+    what: str
+    threshold: Share
+    release: Share
+    hold_windows: Count
+    fitted_on: str
+    time_to_detection: Times
+    false_alarms: FalseAlarms
+
+
 class Detection(TypedDict):
     """What the alarm is worth on the test side."""
 
@@ -103,4 +145,6 @@ class Detection(TypedDict):
     ppv: list[PredictiveValue]
     episodes: dict[str, AlarmedEpisodes]
     by_elapsed: list[ElapsedAlarms]
-    ablations: NotRequired[list[dict[str, Any]]]
+    armed_alarms: NotRequired[Annotated[Count, Meta(description="alarms that rose while armed")]]
+    filtered: NotRequired[Filtered]
+    ablations: NotRequired[list[AlarmAblation]]

@@ -12,24 +12,11 @@ from cis490_pipeline.evaluation.schema.parts import (
     Pair,
     Processor,
     Score,
+    Seeds,
     Share,
     Split,
     Why,
 )
-
-
-class Seeds(TypedDict):
-    """One model trained with several seeds, and the t interval over them."""
-
-    n_seeds: Count
-    seeds: list[int]
-    macro_f1: list[Share | None]
-    mean: Share | None
-    sd: float | None
-    ci_low: float | None
-    ci_high: float | None
-    ci_level: Share
-    ci_method: str
 
 
 class Row(Score):

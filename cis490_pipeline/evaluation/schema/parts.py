@@ -1,6 +1,6 @@
 """Forms that reports and leaderboards share."""
 
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -13,6 +13,8 @@ Processor = Annotated[
     dict[str, str],
     Meta(description="what the numbers were computed on: name, model, instructions, caches"),
 ]
+Kind = Literal["model", "probe"]
+Plain = str | int | float | bool | None
 ProfilesByHost = Annotated[
     dict[str, list[str]], Meta(description="profiles a test host never ran, by host")
 ]
@@ -35,6 +37,18 @@ class Host(TypedDict):
 
     host_id: str
     macro_f1: Share
+    ci_low: NotRequired[Share | None]
+    ci_high: NotRequired[Share | None]
+    ci_method: NotRequired[str | None]
+    n_episodes: NotRequired[Count]
+    n_windows: NotRequired[Count]
+
+
+class Ends(TypedDict):
+    """Ends of a confidence interval, as every score and difference has them."""
+
+    ci_low: float | None
+    ci_high: float | None
 
 
 class Difference(TypedDict):
@@ -46,13 +60,18 @@ class Difference(TypedDict):
     n_episodes: Count
 
 
-class Pair(Difference):
+class Tested(Difference):
+    """A difference with its p-value."""
+
+    p_value: Annotated[Share | None, Meta(description="two-sided, by swapping episodes")]
+
+
+class Pair(Tested):
     """A tested difference, ``a`` minus ``b``."""
 
     a: str
     b: str
     family: Annotated[str, Meta(description="comparisons corrected together")]
-    p_value: Annotated[Share | None, Meta(description="two-sided, by swapping episodes")]
     p_holm: Annotated[Share | None, Meta(description="corrected by Holm over the family")]
 
 
@@ -70,9 +89,24 @@ class Split(TypedDict):
     excluded: Annotated[dict[str, Count], Meta(description="episodes by why they are excluded")]
 
 
+class Seeds(TypedDict):
+    """One model trained with several seeds, and the t interval over them."""
+
+    n_seeds: Count
+    seeds: list[int]
+    macro_f1: list[Share | None]
+    mean: Share | None
+    sd: float | None
+    ci_low: float | None
+    ci_high: float | None
+    ci_level: Share
+    ci_method: str
+
+
 class Found(TypedDict):
     """A share with its 95 % interval."""
 
     share: Share | None
     low: NotRequired[Share | None]
     high: NotRequired[Share | None]
+    why: NotRequired[Why]

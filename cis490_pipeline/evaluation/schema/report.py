@@ -1,6 +1,6 @@
 """Form of one model's report."""
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -10,6 +10,8 @@ from cis490_pipeline.evaluation.schema.parts import (
     Count,
     Digest,
     Host,
+    Kind,
+    Plain,
     Processor,
     Score,
     Share,
@@ -62,7 +64,7 @@ class Confusion(TypedDict):
 
 
 class GroupScore(TypedDict):
-    """Score of the windows of one profile, one host, or one of both."""
+    """Score of a group of windows."""
 
     tested: bool
     macro_f1: Share | None
@@ -70,10 +72,36 @@ class GroupScore(TypedDict):
     n_episodes: Count
     n_windows: Count
     why: Why
-    profile: NotRequired[str]
-    host_id: NotRequired[str]
-    ci_low: NotRequired[Share | None]
-    ci_high: NotRequired[Share | None]
+
+
+class Group(GroupScore):
+    """The same with its interval, which windows that were never tested lack a method of."""
+
+    ci_low: Share | None
+    ci_high: Share | None
+    ci_level: NotRequired[Share]
+    ci_method: NotRequired[str | None]
+
+
+class HostScore(Group):
+    """Score of the windows of one host."""
+
+    host_id: str
+
+
+class ProfileScore(Group):
+    """Score of the windows of one profile."""
+
+    profile: str
+
+
+class CellScore(GroupScore):
+    """Score of one profile on one host: a point, as a cell holds few episodes."""
+
+    profile: str
+    host_id: str
+    ci_low: NotRequired[None]
+    ci_high: NotRequired[None]
 
 
 class Sureness(TypedDict):
@@ -104,11 +132,12 @@ class Reliability(TypedDict):
 
     temperature: Annotated[float, Meta(gt=0)] | None
     fitted_on: str
+    why: NotRequired[Why]
     n_bins: Count
     before: Sureness
-    after: Sureness
+    after: Sureness | None
     bins_before: list[Bin]
-    bins_after: list[Bin]
+    bins_after: list[Bin] | None
     aurc: Share | None
     risk_coverage: list[RiskPoint]
 
@@ -119,6 +148,8 @@ class BoundaryError(TypedDict):
     median: Amount | None
     p90: Amount | None
     n: Count
+    n_true: NotRequired[Annotated[Count, Meta(description="beginnings that could be found")]]
+    why: NotRequired[Why]
 
 
 class Segments(TypedDict):
@@ -128,6 +159,7 @@ class Segments(TypedDict):
     boundary_error_s: BoundaryError
     n_true: Count
     n_predicted: Count
+    n_found: NotRequired[Count]
 
 
 class Subset(TypedDict):
@@ -138,9 +170,11 @@ class Subset(TypedDict):
     macro_f1: Share | None
     ci_low: Share | None
     ci_high: Share | None
+    ci_level: NotRequired[Share]
     ci_method: str | None
     n_episodes: Count
     n_windows: Count
+    why: NotRequired[Why]
 
 
 class EvalReport(SideScores, Split):
@@ -149,7 +183,7 @@ class EvalReport(SideScores, Split):
     format: Literal["eval_report"]
     evaluation_version: str
     model: str
-    kind: Literal["model", "probe"]
+    kind: Kind
     architecture: str | None
     variant: str | None
     metric: Literal["macro_f1"]
@@ -160,12 +194,12 @@ class EvalReport(SideScores, Split):
     baselines: dict[str, Baselines]
     per_class: list[PhaseScores]
     confusion: Confusion
-    per_profile: list[GroupScore]
-    per_host: list[GroupScore]
+    per_profile: list[ProfileScore]
+    per_host: list[HostScore]
     host_minimum: Host | None
-    profile_host: list[GroupScore]
+    profile_host: list[CellScore]
     n_test_openings: NotRequired[Count]
-    training: NotRequired[dict[str, Any]]
+    training: NotRequired[dict[str, Plain]]
     processor: NotRequired[Processor]
     reliability: NotRequired[Reliability | None]
     segments: NotRequired[Segments | None]

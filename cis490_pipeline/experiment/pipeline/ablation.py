@@ -18,7 +18,7 @@ from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SC
 from cis490_pipeline.experiment.stages.stage import Made, Stage
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
-from cis490_pipeline.features.calibration.segments import scattered
+from cis490_pipeline.features.calibration.segments import hash_order
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, window_keys
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.storage.files import digest, write_json
@@ -144,7 +144,7 @@ class CalibrationAblation(RecipeStage):
 
     def _drawn(self, train: pl.DataFrame) -> pl.Expr:
         """At most 2,000 episodes of train, by a fixed draw; the other sides whole."""
-        drawn = sorted(set(train["episode_id"]), key=scattered)[:MAX_TRAIN_EPISODES]
+        drawn = sorted(set(train["episode_id"]), key=hash_order)[:MAX_TRAIN_EPISODES]
         return (pl.col("split") != Side.TRAIN) | pl.col("episode_id").is_in(drawn)
 
     def _predictions(self, setting: Setting, records: HostRecords, only: pl.Expr) -> pl.DataFrame:

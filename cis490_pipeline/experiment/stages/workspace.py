@@ -11,7 +11,7 @@ from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Address
 from cis490_pipeline.experiment.stages.shared import SharedData
 from cis490_pipeline.storage.data_paths import DataPaths
-from cis490_pipeline.store.fingerprint import StoreSight
+from cis490_pipeline.store.fingerprint import StoreFingerprint
 from cis490_pipeline.store.receiver import ReceiverStore
 from cis490_pipeline.store.remote import open_store
 
@@ -75,7 +75,7 @@ class Workspace:
                 certificate=settings.dask_tls_certificate,
                 key=settings.dask_tls_key,
                 run=self.run,
-                look=StoreSight(self.store),
+                fingerprint=StoreFingerprint(self.store),
             )
         )
 

@@ -13,7 +13,7 @@ from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSwe
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.datasets.duplicates import copies_on_two_sides
+from cis490_pipeline.features.datasets.duplicates import near_duplicates
 from cis490_pipeline.features.datasets.load import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.manifest import DATASET_VERSION
 from cis490_pipeline.features.grids.store import GridStore
@@ -127,7 +127,7 @@ def pool_episodes(workspace: Workspace) -> tuple[pl.DataFrame, list[str]]:
     # Which recipe is asked does not matter: the episodes are those of the last sweep.
     episodes = ValidationIndex(workspace, Recipe.HOST).episodes().filter("baseline_clean")
     apart = episodes.with_columns(side=pl.col("episode_id"))
-    found = copies_on_two_sides(GridStore(GridShards(workspace).folder), apart)
+    found = near_duplicates(GridStore(GridShards(workspace).folder), apart)
     received = dict(episodes.select("episode_id", "received_at_wall").iter_rows())
     copies: dict[str, str] = {}
     for pair in found:

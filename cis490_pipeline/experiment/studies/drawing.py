@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from cis490_pipeline.features.calibration.segments import scattered
+from cis490_pipeline.features.calibration.segments import hash_order
 
 MAX_TRAIN_EPISODES: Final = 2000
 """Of a training; a lab's store holds 76,660, and a study trains dozens of models."""
@@ -19,7 +19,7 @@ def ids_of(episodes: pl.DataFrame) -> tuple[str, ...]:
 
 def drawn(episode_ids: Iterable[str], most: int = MAX_TRAIN_EPISODES) -> tuple[str, ...]:
     """At most so many of the episodes, always the same ones, sorted."""
-    return tuple(sorted(sorted(episode_ids, key=scattered)[:most]))
+    return tuple(sorted(sorted(episode_ids, key=hash_order)[:most]))
 
 
 def train_and_val(episodes: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -33,7 +33,7 @@ def train_and_val(episodes: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, .
     """
     val: list[str] = []
     for _, members in episodes.group_by("profile"):
-        candidates = sorted(members.filter(pl.col("scorable"))["episode_id"], key=scattered)
+        candidates = sorted(members.filter(pl.col("scorable"))["episode_id"], key=hash_order)
         wanted = min(max(1, int(VAL_SHARE * members.height + 0.5)), members.height - 1)
         val += candidates[:wanted]
     train = drawn(set(episodes["episode_id"]) - set(val))
@@ -50,7 +50,7 @@ def folds(episodes: pl.DataFrame, n_folds: int) -> list[tuple[str, ...]]:
     """
     ordered = sorted(
         episodes.select("episode_id", "profile").rows(),
-        key=lambda row: (row[1] or "", scattered(row[0])),
+        key=lambda row: (row[1] or "", hash_order(row[0])),
     )
     dealt = [tuple(sorted(row[0] for row in ordered[k::n_folds])) for k in range(n_folds)]
     return [fold for fold in dealt if fold]

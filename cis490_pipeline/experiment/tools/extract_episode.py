@@ -13,7 +13,29 @@ from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.extract import extract_episode, extract_last
 from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.storage.files import atomic_write
-from cis490_pipeline.store.episode import load_episode
+from cis490_pipeline.store.episode import Episode, load_episode
+from cis490_pipeline.store.receiver import ReceiverStore
+
+
+def named_episode(store: ReceiverStore, name: str) -> Episode:
+    """Load the episode ``host/episode`` of a store.
+
+    Raises
+    ------
+    StoreError
+        If the store has no such episode or it cannot be read.
+    """
+    host, _, episode_id = name.partition("/")
+    ref = EpisodeRef(host, episode_id)
+    index = store.read_index()
+    # Only names that are episodes': `..` and an empty half would be paths of something else.
+    known = ref in index.rows or ref in store.listed()
+    if not known or not store.has(ref):
+        raise StoreError(
+            f"{store.name}: no episode {name!r}; name one as HOST/EPISODE_ID, "
+            f"such as {next(iter(sorted(index.rows)), 'none: the store is empty')}"
+        )
+    return load_episode(store, ref, index.rows.get(ref))
 
 
 def extract_single(
@@ -32,17 +54,7 @@ def extract_single(
     StoreError
         If the store has no such episode or it cannot be read.
     """
-    host, _, episode_id = name.partition("/")
-    ref = EpisodeRef(host, episode_id)
-    index = workspace.store.read_index()
-    # Only names that are episodes': `..` and an empty half would be paths of something else.
-    known = ref in index.rows or ref in workspace.store.on_disk()
-    if not known or not workspace.store.has(ref):
-        raise StoreError(
-            f"{workspace.store.name}: no episode {name!r}; name one as HOST/EPISODE_ID, "
-            f"such as {next(iter(sorted(index.rows)), 'none: the store is empty')}"
-        )
-    episode = load_episode(workspace.store, ref, index.rows.get(ref))
+    episode = named_episode(workspace.store, name)
     arrays: dict[str, Any] = {
         "channel_names": np.array(channel_names(variant)),
         "summary_names": np.array(summary_names(variant)),

@@ -16,7 +16,7 @@ from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, TensorSha
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.stage import Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.datasets.duplicates import copies_on_two_sides
+from cis490_pipeline.features.datasets.duplicates import near_duplicates
 from cis490_pipeline.features.datasets.load import (
     check_leaks,
     fit_calibrator,
@@ -106,7 +106,7 @@ def no_copies(workspace: Workspace, recipe: Recipe) -> Finding:
     """Check that no telemetry is on two sides under two ids, however its files were written."""
     index = _index(workspace, recipe)
     grids = GridStore(GridShards(workspace).folder)
-    found = copies_on_two_sides(grids, index)
+    found = near_duplicates(grids, index)
     text = "; ".join(map(str, found)) or "no telemetry is on two sides"
     return Finding(not found, text, {"copies_on_two_sides": len(found), "episodes": index.height})
 

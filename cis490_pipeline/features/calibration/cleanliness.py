@@ -23,7 +23,7 @@ from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features.calibration.segments import (
     Stretches,
     deployable_statistics,
-    scattered,
+    hash_order,
 )
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.grids.store import GridStore
@@ -136,7 +136,7 @@ class CleanlinessCheck:
         if why is not None:
             raise CalibrationError(why)
         groups = train.hosts if len(set(train.hosts)) >= _FOLDS else train.episodes
-        fold_of = {name: i % _FOLDS for i, name in enumerate(sorted(set(groups), key=scattered))}
+        fold_of = {name: i % _FOLDS for i, name in enumerate(sorted(set(groups), key=hash_order))}
         fold = np.array([fold_of[name] for name in groups])
         compared = train.clean & train.first
         references = [

@@ -19,7 +19,7 @@ Records = Mapping[str, CalibrationRecord]
 
 
 @dataclass(frozen=True, eq=False)
-class Devices:
+class CalibrationReferences:
     """What the windows of each episode are measured against.
 
     Attributes
@@ -37,13 +37,13 @@ class Devices:
     suspect: tuple[bool | None, ...]
 
 
-def devices_of(
+def calibration_references(
     episodes: pl.DataFrame,
     baselines: npt.NDArray[np.void],
     variant: Variant,
     mode: CalibrationMode,
     records: Records | None,
-) -> Devices:
+) -> CalibrationReferences:
     """Find each episode's baseline: its own, or its host's where the mode says so.
 
     Parameters
@@ -66,7 +66,7 @@ def devices_of(
     chosen = baselines[[place[episode_id] for episode_id in episode_ids]]
     channels = channel_indices(variant)
     by_episode = mode is CalibrationMode.EPISODE_BASELINE
-    return Devices(
+    return CalibrationReferences(
         np.arange(len(episode_ids)),
         chosen["median"][:, channels],
         chosen["iqr"][:, channels],
@@ -75,7 +75,7 @@ def devices_of(
     )
 
 
-def _hosts_of(episodes: pl.DataFrame, variant: Variant, records: Records) -> Devices:
+def _hosts_of(episodes: pl.DataFrame, variant: Variant, records: Records) -> CalibrationReferences:
     hosts = list(dict.fromkeys(episodes["host_id"]))
     missing = sorted(set(hosts) - set(records))
     if missing:
@@ -98,4 +98,4 @@ def _hosts_of(episodes: pl.DataFrame, variant: Variant, records: Records) -> Dev
     suspect = tuple(records[host].suspect for host in hosts)
     place = {host: i for i, host in enumerate(hosts)}
     row = np.array([place[host] for host in episodes["host_id"]], dtype=np.intp)
-    return Devices(row, median, iqr, ids, suspect)
+    return CalibrationReferences(row, median, iqr, ids, suspect)

@@ -103,7 +103,7 @@ def stretches_of(grids: GridStore, episodes: Collection[str]) -> Stretches:
     CalibrationError
         If they hold no stretch of 15 s within one phase.
     """
-    taken = sorted(episodes, key=scattered)[:MAX_EPISODES]
+    taken = sorted(episodes, key=hash_order)[:MAX_EPISODES]
     rows = grids.frame.filter(pl.col("episode_id").is_in(taken))
     features, keys = [], []
     for row in rows.iter_rows(named=True):
@@ -129,6 +129,6 @@ def stretches_of(grids: GridStore, episodes: Collection[str]) -> Stretches:
     )
 
 
-def scattered(name: str) -> bytes:
+def hash_order(name: str) -> bytes:
     """Sort key without the order in which episodes were recorded."""
     return hashlib.sha256(name.encode()).digest()

@@ -13,7 +13,7 @@ import polars as pl
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.features.channels import N_CHANNELS
-from cis490_pipeline.features.datasets.duplicates import assert_no_copies
+from cis490_pipeline.features.datasets.duplicates import assert_no_near_duplicates
 from cis490_pipeline.features.datasets.manifest import (
     DATASET_VERSION,
     DatasetManifest,
@@ -138,7 +138,7 @@ def _checked_windows(grids: GridStore, index: pl.DataFrame) -> tuple[pl.DataFram
     episodes = recipe_episodes(grids.frame, index)
     windows = window_rows(episodes)
     assert_no_leak(windows)
-    assert_no_copies(grids, episodes)
+    assert_no_near_duplicates(grids, episodes)
     return episodes, windows
 
 

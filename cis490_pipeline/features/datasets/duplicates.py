@@ -33,7 +33,7 @@ Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, order=True)
-class Copy:
+class NearDuplicate:
     """Two episodes on different sides that hold the same telemetry."""
 
     first: str
@@ -54,7 +54,7 @@ class Copy:
         )
 
 
-def copies_on_two_sides(grids: GridStore, episodes: pl.DataFrame) -> list[Copy]:
+def near_duplicates(grids: GridStore, episodes: pl.DataFrame) -> list[NearDuplicate]:
     """Find telemetry that stands on two sides under two ids.
 
     Parameters
@@ -83,23 +83,25 @@ def copies_on_two_sides(grids: GridStore, episodes: pl.DataFrame) -> list[Copy]:
         )
         if share >= MIN_EQUAL:
             x, y = sorted((first, second))
-            found.append(Copy(names[x], names[y], sides[x], sides[y], n_steps=n_steps, share=share))
+            found.append(
+                NearDuplicate(names[x], names[y], sides[x], sides[y], n_steps=n_steps, share=share)
+            )
     return sorted(found)
 
 
-def assert_no_copies(grids: GridStore, episodes: pl.DataFrame) -> None:
+def assert_no_near_duplicates(grids: GridStore, episodes: pl.DataFrame) -> None:
     """Refuse the same telemetry on two sides.
 
     Parameters
     ----------
-    grids, episodes : as ``copies_on_two_sides``.
+    grids, episodes : as ``near_duplicates``.
 
     Raises
     ------
     DatasetError
         Naming the episodes.
     """
-    found = copies_on_two_sides(grids, episodes)
+    found = near_duplicates(grids, episodes)
     if found:
         told = "; ".join(str(copy) for copy in found[:5])
         more = f", and {len(found) - 5} more pairs" if len(found) > 5 else ""

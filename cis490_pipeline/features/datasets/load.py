@@ -20,7 +20,7 @@ from cis490_pipeline.features.calibration.calibrator import (
     Scaling,
 )
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
-from cis490_pipeline.features.calibration.references import Records, devices_of
+from cis490_pipeline.features.calibration.references import Records, calibration_references
 from cis490_pipeline.features.datasets.build import (
     SCHEMA_FILE,
     build_feature_dataset,
@@ -103,7 +103,7 @@ class CalibratedWindows:
         self.episode_numbers = keys.number
         self._raw = raw
         self._read_frame = read_frame
-        self._devices = devices_of(
+        self._devices = calibration_references(
             keys.episodes, baselines, calibrator.variant, calibrator.mode, records
         )
 
@@ -249,7 +249,7 @@ def fit_calibrator(
     n_windows = len(keys.y)
     if n_windows == 0:
         raise CalibrationError(f"{folder}: train has no window after the baseline to fit on")
-    devices = devices_of(keys.episodes, baselines, variant, mode, records)
+    devices = calibration_references(keys.episodes, baselines, variant, mode, records)
 
     def batches() -> Iterator[Batch]:
         for start in range(0, n_windows, _FIT_BATCH):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Phase, Source
-from cis490_pipeline.features.calibration.segments import INFECTED, pure_stretches, scattered
+from cis490_pipeline.features.calibration.segments import INFECTED, hash_order, pure_stretches
 from cis490_pipeline.features.resample import STEP_NS
 from cis490_pipeline.store.episode import Episode
 from cis490_pipeline.store.rows.columns import TIME, Columns
@@ -56,7 +56,7 @@ def perturbed(episode: Episode, scenario: Scenario, *, seed: int) -> Episode:
     scenario : what happens to its rows.
     seed : of what is random, together with the episode's id.
     """
-    of_episode = int.from_bytes(scattered(f"{scenario.name}/{episode.ref}")[:8], "big")
+    of_episode = int.from_bytes(hash_order(f"{scenario.name}/{episode.ref}")[:8], "big")
     changed = scenario.change(episode, np.random.default_rng([seed, of_episode]))
     return replace(episode, columns={**episode.columns, **changed})
 

@@ -8,7 +8,7 @@ import dagster as dg
 
 from cis490_pipeline.config import Settings
 from cis490_pipeline.errors import EventError
-from cis490_pipeline.events.publisher import Publisher
+from cis490_pipeline.events.publisher import publishers
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.orchestration.assets.models import leaderboard
 from cis490_pipeline.orchestration.assets.partitions import OWNER, recipes
@@ -56,8 +56,8 @@ def model_metric_events(
             "no dashboard to publish to: set CIS490_DASHBOARD_URL", allow_retries=False
         )
     delivered, n_events, without, failures = 0, 0, 0, []
-    for url in settings.dashboards:
-        publisher = Publisher(url, settings.dashboard_token)
+    for publisher in publishers(settings):
+        url = publisher.url
         last = acknowledged(instance, context.asset_key, partition, url)
         for event in unacknowledged(instance, leaderboard.key, partition, last):
             events = events_of(instance, leaderboard.key, partition, event)

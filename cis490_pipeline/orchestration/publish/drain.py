@@ -12,6 +12,7 @@ import dagster as dg
 import msgspec
 
 from cis490_pipeline.events.contract import Event, ModelMetric
+from cis490_pipeline.orchestration.dagster_internals import run_storage_id
 
 EVENTS: Final = "events"
 """Metadata key of a leaderboard's materialization: its events, as they were then."""
@@ -146,13 +147,8 @@ def events_of(
     ``event_id`` identifies the scores themselves, as ``produce metrics`` does; the storage id is
     the revision, so that an event committed or delivered late replaces nothing newer.
     """
-    # Imported here: it loads SQLAlchemy, which would slow the loading of definitions.
-    from dagster._core.storage.runs import SqlRunStorage
-
     # Each storage has its own id, so that the publishers of two labs differ.
-    storage = instance.run_storage
-    assert isinstance(storage, SqlRunStorage), "runs are kept in SQLite or Postgres"
-    publisher = f"{storage.get_run_storage_id()}/{source.to_user_string()}/{partition}"
+    publisher = f"{run_storage_id(instance)}/{source.to_user_string()}/{partition}"
     events = msgspec.convert(event.scores or [], type=list[ModelMetric])
     return [
         msgspec.structs.replace(scored, publisher=publisher, revision=event.storage_id)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import dagster as dg
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import InstigatorStatus
 from sqlalchemy.exc import SQLAlchemyError
 
 from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.orchestration.dagster_internals import InstigatorStatus, InstigatorType
 from cis490_pipeline.orchestration.runtime.materialize import instance_of
 
 POOL: Final = "train"

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Final
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.instance.ref import InstanceRef
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import GateError, PipelineError
@@ -21,6 +18,15 @@ from cis490_pipeline.experiment.stages.stage import Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.stale import Artefact, make_again, require_sound
 from cis490_pipeline.orchestration.assets.checks import checks
+from cis490_pipeline.orchestration.dagster_internals import (
+    ARTIFACT_STORAGE,
+    ASSET_CHECK_FAILED,
+    NO_COMPUTE_LOGS,
+    AssetCheckExecutionRecordStatus,
+    DagsterExecutionInterruptedError,
+    InstanceRef,
+    is_dagster_home_set,
+)
 from cis490_pipeline.orchestration.definitions import corpus_assets, recipe_assets
 
 _GATE_PREFIX: Final = f"{GateError.__module__}.{GateError.__qualname__}: "
@@ -34,8 +40,6 @@ def instance_of(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
     This is the storage ``dagster dev`` at the root of the project opens, so that the UI shows
     what was materialized here.
     """
-    from dagster._core.instance.config import is_dagster_home_set
-
     if is_dagster_home_set():
         with dg.DagsterInstance.get() as instance:
             yield instance
@@ -45,15 +49,8 @@ def instance_of(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
     with _without_query(home) as base:
         overrides = {
             "storage": {"sqlite": {"base_dir": str(base)}},
-            "local_artifact_storage": {
-                "module": "dagster._core.storage.root",
-                "class": "LocalArtifactStorage",
-                "config": {"base_dir": str(base)},
-            },
-            "compute_logs": {
-                "module": "dagster._core.storage.noop_compute_log_manager",
-                "class": "NoOpComputeLogManager",
-            },
+            "local_artifact_storage": {**ARTIFACT_STORAGE, "config": {"base_dir": str(base)}},
+            "compute_logs": NO_COMPUTE_LOGS,
             "telemetry": {"enabled": False},
         }
         ref = InstanceRef.from_dir(str(base), overrides=overrides)
@@ -253,7 +250,7 @@ def _fault(result: dg.ExecuteInProcessResult) -> PipelineError:
         if event.is_step_failure:
             error = event.step_failure_data.error
             cause = error.cause if error and error.cause else error
-            if cause and cause.cls_name == "DagsterAssetCheckFailedError":
+            if cause and cause.cls_name == ASSET_CHECK_FAILED:
                 continue  # named below, with what the check found
             if cause and cause.cls_name == GateError.__name__:
                 held.append(cause.message.strip().removeprefix(_GATE_PREFIX))

@@ -6,17 +6,17 @@ step loads those anew, in a tenth of a second once all they import is here.
 """
 
 import gc
-
-import dagster._core.executor.multiprocess
-import dagster._core.storage.local_compute_log_manager
-import dagster._core.storage.sqlite_storage
-import dagster._daemon
+import importlib
 
 import cis490_pipeline.events.contract
 import cis490_pipeline.events.publisher
 import cis490_pipeline.experiment.order
 import cis490_pipeline.experiment.upkeep.checks
 import cis490_pipeline.experiment.upkeep.warnings
+from cis490_pipeline.orchestration.dagster_internals import FORKSERVER_PRELOADS
+
+for module in FORKSERVER_PRELOADS:
+    importlib.import_module(module)
 
 # What is loaded stays: without this the first full collection of each step visits, and thereby
 # copies, every page it shares with its siblings, for half a second.

@@ -8,7 +8,7 @@ from polars.testing import assert_frame_equal
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.cli.runs import Cli
 from cis490_pipeline_tests.experiment.runs import SAMPLE, SIX, arrays_in, copy_store, flip_a_byte
 
@@ -51,7 +51,7 @@ def test_validate_again_reads_no_archive(cli_on_small_store: Cli) -> None:
 def test_validate_exits_1_after_a_byte_was_flipped_and_keeps_the_others(
     cli_on_small_store: Cli, small_store: Path
 ) -> None:
-    flip_a_byte(EpisodeStore(small_store).archive_path(SIX[0]))
+    flip_a_byte(LocalStore(small_store).archive_path(SIX[0]))
 
     done = cli_on_small_store("validate", "--json")
 

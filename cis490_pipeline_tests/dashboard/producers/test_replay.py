@@ -25,7 +25,7 @@ from cis490_pipeline.events.contract import (
 from cis490_pipeline.events.publisher import Publisher
 from cis490_pipeline.features.datasets.load import load_windows
 from cis490_pipeline.models.export.onnx import export_onnx
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.events.endpoint import Dashboard, serving
 from cis490_pipeline_tests.experiment.runs import SAMPLE
 from cis490_pipeline_tests.models.conftest import fitted_model
@@ -39,7 +39,7 @@ def unfolded(finished):
     from cis490_pipeline.dashboard.producers.options import Places
 
     places = Places.of("host", data_folder=finished.paths.root)
-    with recording(EpisodeStore(SAMPLE), NAME, None) as chosen:
+    with recording(LocalStore(SAMPLE), NAME, None) as chosen:
         return chosen.episode, replayed(places, chosen, 2.0)
 
 
@@ -208,7 +208,7 @@ def test_an_episode_made_on_the_fly_is_replayed_and_says_that_it_is(places, monk
 def test_a_damaged_model_is_published_as_failed_and_the_others_replay(copied, capsys):
     (copied.artifacts / "gbt_oracle" / "model.onnx").write_bytes(b"damaged")
 
-    with recording(EpisodeStore(SAMPLE), NAME, None) as chosen:
+    with recording(LocalStore(SAMPLE), NAME, None) as chosen:
         events = [timed.event for timed in replayed(copied, chosen, 1.0)]
 
     (failure,) = [event for event in events if isinstance(event, ModelFailure)]
@@ -222,6 +222,6 @@ def test_a_damaged_model_is_published_as_failed_and_the_others_replay(copied, ca
 def test_an_episode_that_is_not_there_is_named_with_one_that_is():
     with (
         pytest.raises(StoreError, match=r"no episode 'lab-nuc/\.\.'; name one as HOST/ULID, such"),
-        recording(EpisodeStore(SAMPLE), "lab-nuc/..", None),
+        recording(LocalStore(SAMPLE), "lab-nuc/..", None),
     ):
         pass

@@ -5,9 +5,9 @@ import pytest
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.detection.fit import (
     Candidates,
+    evaluate_candidates,
     label_sequences,
     transition_matrix,
-    try_on,
 )
 from cis490_pipeline.evaluation.detection.windows import alarm_windows
 from cis490_pipeline_tests.evaluation.alarms import labels_of
@@ -76,7 +76,7 @@ def test_candidates_begin_at_even_odds_with_hysteresis():
 
 
 def test_a_model_that_is_right_needs_no_other_threshold_than_even_odds():
-    trial = try_on(val_windows(skill=9), label_sequences(train_windows()), 1.0)
+    trial = evaluate_candidates(val_windows(skill=9), label_sequences(train_windows()), 1.0)
 
     assert trial.best() == 0
 
@@ -94,7 +94,9 @@ def brute_force(trial, allowed):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_choice_is_the_rules(seed):
-    trial = try_on(val_windows(skill=1.0, seed=seed), label_sequences(train_windows()), None)
+    trial = evaluate_candidates(
+        val_windows(skill=1.0, seed=seed), label_sequences(train_windows()), None
+    )
 
     assert trial.best() == brute_force(trial, allowed=0)
     per_day = 1.5 / trial.on_val.clean_days
@@ -102,7 +104,9 @@ def test_the_choice_is_the_rules(seed):
 
 
 def test_more_false_alarms_allowed_find_no_fewer_infections():
-    trial = try_on(val_windows(skill=0.7, n=12), label_sequences(train_windows()), None)
+    trial = evaluate_candidates(
+        val_windows(skill=0.7, n=12), label_sequences(train_windows()), None
+    )
     found = [
         int(trial.on_val.detected[trial.best(k / trial.on_val.clean_days)].sum()) for k in range(8)
     ]
@@ -115,7 +119,7 @@ def test_without_validation_the_filters_own_threshold_stands():
         predictions(windows(n_test=1, n_val=0), skill=1).clear(), labels_of({"a": RUN})
     )
 
-    trial = try_on(empty, label_sequences(train_windows()), 1.0)
+    trial = evaluate_candidates(empty, label_sequences(train_windows()), 1.0)
 
     assert trial.settings(trial.best()).threshold == 0.5
 
@@ -123,7 +127,7 @@ def test_without_validation_the_filters_own_threshold_stands():
 def test_settings_name_what_they_were_fitted_on():
     sequences, val = label_sequences(train_windows()), val_windows(skill=1.0)
 
-    fitted_on = try_on(val, sequences, 1.0).settings(0).fitted_on
+    fitted_on = evaluate_candidates(val, sequences, 1.0).settings(0).fitted_on
 
     assert fitted_on["val_digest"] == val.digest
     assert fitted_on["train_digest"] == sequences.digest

@@ -13,7 +13,7 @@ from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSwe
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.storage.parquet import write_parquet
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts import validate
 from cis490_pipeline.store.verdicts.sweep import comparable
 from cis490_pipeline_tests.experiment.runs import (
@@ -124,7 +124,7 @@ def test_episode_that_could_not_be_checked_is_tried_again(
 ) -> None:
     open_episode = validate.open_episode
 
-    def fail_on_the_first(store: EpisodeStore, ref: EpisodeRef, row: object) -> object:
+    def fail_on_the_first(store: LocalStore, ref: EpisodeRef, row: object) -> object:
         if ref == SIX[0]:
             raise OSError("the disk went away")
         return open_episode(store, ref, row)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.load import load_windows
 from cis490_pipeline.models.registry import restore
 from cis490_pipeline.storage.files import read_json
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.experiment.runs import FAST, SAMPLE, copy_of, member, members_of
 
 LABELS = [str(phase) for phase in PHASES]
@@ -247,7 +247,7 @@ def test_an_infection_begins_with_its_row_in_the_labels(stage: EvaluationReport)
     windows = alarm_windows(test, inputs.truth)
     began = {}
     for host, name in test.select("host_id", "episode_id").unique().rows():
-        members = members_of(EpisodeStore(SAMPLE), EpisodeRef(host, name))
+        members = members_of(LocalStore(SAMPLE), EpisodeRef(host, name))
         lines = members[member(members, "labels.jsonl")].splitlines()
         labels = [json.loads(line) for line in lines]
         times = [row["t_wall_ns"] for row in labels if row["phase"] == "infecting"]

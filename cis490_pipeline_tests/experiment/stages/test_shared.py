@@ -27,7 +27,7 @@ from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.storage.files import atomic_write, digest, file_sha256
 from cis490_pipeline.storage.origin import object_name
 from cis490_pipeline.storage.remote_folder import RemoteFolder
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.experiment.runs import SAMPLE, copy_store
 from cis490_pipeline_tests.remotes import contents, counted_requests, replace, upload
 
@@ -386,7 +386,7 @@ def test_a_night_later_only_what_is_new_is_sent_and_fetched_and_no_side_moves(
     memory_place: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grids_module, "SHARD_EPISODES", 12)
-    recorded = list(EpisodeStore(SAMPLE).read_index().rows)
+    recorded = list(LocalStore(SAMPLE).read_index().rows)
     early, late = recorded[:32], recorded[32:34]
     place = Address("memory", f"{memory_place.path}/data")
     store = copy_store(tmp_path / "store", early)

@@ -5,7 +5,7 @@ import pytest
 from cis490_pipeline.compute import DaskCompute, ProcessCompute, SerialCompute
 from cis490_pipeline.config import Settings
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 
 
 def test_one_worker_needs_no_process() -> None:
@@ -28,8 +28,8 @@ def test_a_dask_address_wins_over_processes(monkeypatch: pytest.MonkeyPatch) -> 
     assert compute.cluster.key == Path("certs/key.pem")
     assert compute.cluster.run == "nightly"
     # Its workers have working folders of their own.
-    assert str(compute.cluster.look) == str(Path("data/sample").resolve())
-    assert isinstance(workspace.store, EpisodeStore)
+    assert str(compute.cluster.fingerprint) == str(Path("data/sample").resolve())
+    assert isinstance(workspace.store, LocalStore)
     assert workspace.store.root.is_absolute()
 
 

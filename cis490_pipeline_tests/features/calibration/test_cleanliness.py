@@ -21,7 +21,7 @@ from cis490_pipeline.features.calibration.segments import (
 from cis490_pipeline.features.grids.build import GridStore, build_grids
 from cis490_pipeline.features.resample import STEP_NS
 from cis490_pipeline.simulation.store import SimulationConfig, simulate_store
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.sweep import sweep
 
 SEED = 800_100
@@ -36,7 +36,7 @@ def grids(tmp_path_factory):
     root = tmp_path_factory.mktemp("simulated")
     config = SimulationConfig(episodes=320, seed=SEED, hosts=HOSTS)
     simulate_store(root / "store", config, SerialCompute())
-    store = EpisodeStore(root / "store")
+    store = LocalStore(root / "store")
     verdicts = sweep(store, None, SerialCompute()).frame
     build_grids(store, verdicts, root / "grids", SerialCompute())
     return GridStore(root / "grids")

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
-from cis490_pipeline.features.datasets.duplicates import assert_no_copies, copies_on_two_sides
+from cis490_pipeline.features.datasets.duplicates import assert_no_near_duplicates, near_duplicates
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.resample import episode_grid
 from cis490_pipeline.store.episode import load_episode
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.experiment.runs import SAMPLE, SIX
 
 
@@ -39,7 +39,7 @@ def test_a_copy_is_found_by_name():
     grid = recording(0)
     grids = store_of(("a", grid), ("b", recording(1)), ("c", grid.copy()))
 
-    found = copies_on_two_sides(grids, sides("train", "train", "test"))
+    found = near_duplicates(grids, sides("train", "train", "test"))
 
     assert [(c.first, c.second, c.first_side, c.second_side) for c in found] == [
         ("a", "c", "train", "test")
@@ -53,7 +53,7 @@ def test_windows_that_overlap_are_found_wherever_they_were_cut(cut, keep):
     grid = recording(0)
     grids = store_of(("a", grid), ("b", grid[cut:][:keep]))
 
-    found = copies_on_two_sides(grids, sides("train", "test"))
+    found = near_duplicates(grids, sides("train", "test"))
 
     assert [(c.first, c.second) for c in found] == [("a", "b")]
     assert found[0].n_steps == min(keep, 600 - cut)
@@ -62,20 +62,20 @@ def test_windows_that_overlap_are_found_wherever_they_were_cut(cut, keep):
 def test_recordings_of_their_own_are_not_copies():
     grids = store_of(*((name, recording(i)) for i, name in enumerate("abcd")))
 
-    assert copies_on_two_sides(grids, sides("train", "val", "test", "test")) == []
+    assert near_duplicates(grids, sides("train", "val", "test", "test")) == []
 
 
 def test_two_idle_devices_are_not_copies():
     idle = np.zeros((600, 46), dtype=np.float32)
 
-    assert copies_on_two_sides(store_of(("a", idle), ("b", idle)), sides("val", "test")) == []
+    assert near_duplicates(store_of(("a", idle), ("b", idle)), sides("val", "test")) == []
 
 
 @pytest.mark.parametrize("names", [("train", "train"), ("train", "excluded")])
 def test_a_copy_on_the_same_side_or_on_none_is_no_leak(names):
     grid = recording(0)
 
-    assert copies_on_two_sides(store_of(("a", grid), ("b", grid)), sides(*names)) == []
+    assert near_duplicates(store_of(("a", grid), ("b", grid)), sides(*names)) == []
 
 
 def test_the_error_names_both_and_says_what_to_do():
@@ -85,7 +85,7 @@ def test_the_error_names_both_and_says_what_to_do():
         DatasetError,
         match=r"a \(train\) and b \(test\) hold the same telemetry: 100% .*index.jsonl",
     ):
-        assert_no_copies(store_of(("a", grid), ("b", grid)), sides("train", "test"))
+        assert_no_near_duplicates(store_of(("a", grid), ("b", grid)), sides("train", "test"))
 
 
 @pytest.mark.parametrize("dead", [slice(0, 12), slice(17, 36)])
@@ -94,7 +94,7 @@ def test_a_copy_that_lost_a_source_is_found(dead):
     copied = grid.copy()
     copied[:, dead] = np.nan
 
-    found = copies_on_two_sides(store_of(("a", grid), ("b", copied)), sides("train", "test"))
+    found = near_duplicates(store_of(("a", grid), ("b", copied)), sides("train", "test"))
 
     assert [(c.first, c.second, c.share) for c in found] == [("a", "b", 1.0)]
 
@@ -103,7 +103,7 @@ def test_each_of_many_copies_is_named():
     grid = recording(0)
     names = "abcdefgh"
 
-    found = copies_on_two_sides(
+    found = near_duplicates(
         store_of(*((name, grid) for name in names)), sides(*["train", "test"] * 4)
     )
 
@@ -112,12 +112,12 @@ def test_each_of_many_copies_is_named():
 
 @pytest.mark.parametrize("later_ms", [3, 37, 50, 98, 2537, 10_063])
 def test_a_copy_whose_grid_begins_between_two_steps_is_found(later_ms):
-    store = EpisodeStore(SAMPLE)
+    store = LocalStore(SAMPLE)
     episode = load_episode(store, SIX[0], store.read_index().rows[SIX[0]])
     grid = episode_grid(episode.columns, episode.t0_ns, 600)
     copied = episode_grid(episode.columns, episode.t0_ns + later_ms * 10**6, 500)
 
-    found = copies_on_two_sides(store_of(("a", grid), ("b", copied)), sides("train", "test"))
+    found = near_duplicates(store_of(("a", grid), ("b", copied)), sides("train", "test"))
 
     assert [(c.first, c.second) for c in found] == [("a", "b")]
 
@@ -126,4 +126,4 @@ def test_no_two_recorded_episodes_are_copies(finished):
     grids = GridStore(GridShards(finished).folder)
     every = grids.frame.select("episode_id", side=pl.col("episode_id"))
 
-    assert copies_on_two_sides(grids, every) == []
+    assert near_duplicates(grids, every) == []

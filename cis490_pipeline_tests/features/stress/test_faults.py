@@ -20,7 +20,7 @@ from cis490_pipeline.features.stress.faults import (
 from cis490_pipeline.features.stress.recut import recut
 from cis490_pipeline.features.windows import BASELINE_STEPS, window_starts
 from cis490_pipeline.store.episode import load_episode
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.rows.columns import TIME, Columns
 from cis490_pipeline_tests.experiment.runs import SAMPLE, SIX
 
@@ -30,7 +30,7 @@ RESET = 4
 
 @pytest.fixture(scope="module")
 def recorded():
-    store = EpisodeStore(SAMPLE)
+    store = LocalStore(SAMPLE)
     rows = store.read_index().rows
     return [load_episode(store, ref, rows[ref]) for ref in SIX]
 

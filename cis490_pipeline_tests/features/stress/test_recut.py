@@ -10,13 +10,13 @@ from cis490_pipeline.features.extract import extract_episode
 from cis490_pipeline.features.stress.faults import UNPERTURBED
 from cis490_pipeline.features.stress.recut import recut
 from cis490_pipeline.store.episode import load_episode
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.experiment.runs import SAMPLE, SIX
 
 
 @pytest.fixture(scope="module")
 def two():
-    store = EpisodeStore(SAMPLE)
+    store = LocalStore(SAMPLE)
     rows = store.read_index().rows
     return [load_episode(store, ref, rows[ref]) for ref in SIX[:2]]
 

@@ -17,7 +17,7 @@ import pytest
 from cis490_pipeline.compute import ProcessCompute, SerialCompute
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.storage.parquet import write_parquet
-from cis490_pipeline.store.receiver import EpisodeStore, IndexRow
+from cis490_pipeline.store.receiver import IndexRow, LocalStore
 from cis490_pipeline.store.verdicts import sweep as sweep_module
 from cis490_pipeline.store.verdicts.journal import SweepJournal
 from cis490_pipeline.store.verdicts.sweep import sweep
@@ -34,7 +34,7 @@ def refs(n: int) -> list[EpisodeRef]:
     return [EpisodeRef("lab-nuc", f"01M81BARRCN7QZCM8VAFDHK{k:03d}") for k in range(n)]
 
 
-def copies(root: Path, n: int) -> EpisodeStore:
+def copies(root: Path, n: int) -> LocalStore:
     """Write a store of the same archive under many names: quick to make, and quick to reject."""
     content = MadeEpisode().archive()
     folder = root / "episodes" / "lab-nuc"
@@ -44,11 +44,11 @@ def copies(root: Path, n: int) -> EpisodeStore:
         (folder / f"{ref.episode_id}.tar.zst").write_bytes(content)
         rows.append(index_row(ref, content))
     write_index(root, rows)
-    return EpisodeStore(root)
+    return LocalStore(root)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> EpisodeStore:
+def store(tmp_path: Path) -> LocalStore:
     return copies(tmp_path / "store", N_EPISODES)
 
 
@@ -65,12 +65,12 @@ class CutOff(SerialCompute):
             yield position, result
 
 
-def cut_off(store: EpisodeStore, journal: Path, n_tasks: int = 1) -> None:
+def cut_off(store: LocalStore, journal: Path, n_tasks: int = 1) -> None:
     with pytest.raises(KeyboardInterrupt):
         sweep(store, None, CutOff(n_tasks), journal=journal, checked_at=NOON)
 
 
-def test_sweep_goes_on_where_it_was_cut_off(store: EpisodeStore, tmp_path: Path) -> None:
+def test_sweep_goes_on_where_it_was_cut_off(store: LocalStore, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     cut_off(store, journal, n_tasks=2)
 
@@ -81,7 +81,7 @@ def test_sweep_goes_on_where_it_was_cut_off(store: EpisodeStore, tmp_path: Path)
 
 @pytest.mark.parametrize("n_tasks", [0, 1, 2])
 def test_resumed_sweep_makes_the_same_bytes_as_one_never_cut_off(
-    store: EpisodeStore, tmp_path: Path, n_tasks: int
+    store: LocalStore, tmp_path: Path, n_tasks: int
 ) -> None:
     whole = sweep(store, None, SerialCompute(), checked_at=NOON)
     cut_off(store, tmp_path / "journal", n_tasks)
@@ -95,7 +95,7 @@ def test_resumed_sweep_makes_the_same_bytes_as_one_never_cut_off(
 
 @pytest.mark.parametrize("n_bytes", [1, 100, 5000])
 def test_torn_end_of_a_journal_is_cut_off_and_only_that_is_read_again(
-    store: EpisodeStore, tmp_path: Path, n_bytes: int
+    store: LocalStore, tmp_path: Path, n_bytes: int
 ) -> None:
     journal = tmp_path / "journal"
     cut_off(store, journal)
@@ -111,7 +111,7 @@ def test_torn_end_of_a_journal_is_cut_off_and_only_that_is_read_again(
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\0" * 100, b"{}\n", b"[1]\nx"])
 def test_what_is_no_journal_is_begun_anew(
-    store: EpisodeStore, tmp_path: Path, content: bytes
+    store: LocalStore, tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "journal").write_bytes(content)
 
@@ -120,7 +120,7 @@ def test_what_is_no_journal_is_begun_anew(
     assert result.n_read == N_EPISODES
 
 
-def test_row_that_fits_no_column_is_read_again(store: EpisodeStore, tmp_path: Path) -> None:
+def test_row_that_fits_no_column_is_read_again(store: LocalStore, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     cut_off(store, journal)
     lines = journal.read_bytes().splitlines(keepends=True)
@@ -134,11 +134,11 @@ def test_row_that_fits_no_column_is_read_again(store: EpisodeStore, tmp_path: Pa
 
 
 def test_journal_of_another_store_or_other_rules_is_not_believed(
-    store: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = tmp_path / "journal"
     cut_off(store, journal)
-    elsewhere = EpisodeStore(store.root.rename(tmp_path / "elsewhere"))
+    elsewhere = LocalStore(store.root.rename(tmp_path / "elsewhere"))
 
     moved = sweep(elsewhere, None, CutOff(9), journal=journal)
     monkeypatch.setattr(sweep_module, "RULES_VERSION", "other")
@@ -147,9 +147,7 @@ def test_journal_of_another_store_or_other_rules_is_not_believed(
     assert (moved.n_reused, ruled.n_reused) == (0, 0)
 
 
-def test_what_changed_between_two_attempts_is_read_again(
-    store: EpisodeStore, tmp_path: Path
-) -> None:
+def test_what_changed_between_two_attempts_is_read_again(store: LocalStore, tmp_path: Path) -> None:
     cut_off(store, tmp_path / "journal")
     path = store.archive_path(refs(1)[0])
     path.write_bytes(path.read_bytes()[:-1])
@@ -270,7 +268,7 @@ def test_two_sweeps_at_once_take_turns(tmp_path: Path) -> None:
 
 
 def test_store_that_changes_under_a_sweep_is_swept_right_the_next_time(
-    store: EpisodeStore,
+    store: LocalStore,
 ) -> None:
     """Meanwhile one archive goes, one comes, one is replaced, and the index is half written."""
     gone, replaced = refs(2)
@@ -297,7 +295,7 @@ def test_store_that_changes_under_a_sweep_is_swept_right_the_next_time(
     assert after.skipped_index_rows.n == 1
 
 
-def test_journal_rows_have_the_columns_of_the_index(store: EpisodeStore, tmp_path: Path) -> None:
+def test_journal_rows_have_the_columns_of_the_index(store: LocalStore, tmp_path: Path) -> None:
     cut_off(store, tmp_path / "journal")
     about = {"rules": sweep_module.RULES_VERSION, "store": str(store.root.resolve())}
 
@@ -309,7 +307,7 @@ def test_journal_rows_have_the_columns_of_the_index(store: EpisodeStore, tmp_pat
 
 
 def test_first_shipment_time_is_the_indexs_not_the_journals(
-    store: EpisodeStore, tmp_path: Path
+    store: LocalStore, tmp_path: Path
 ) -> None:
     cut_off(store, tmp_path / "journal")
     rows = store.read_index().rows.values()

@@ -10,7 +10,7 @@ from cis490_pipeline.cli.options import _PlainProgress
 from cis490_pipeline.compute import SerialCompute
 from cis490_pipeline.domain import EpisodeRef, Source
 from cis490_pipeline.store.reasons import Reason
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.overview import Overview, counts_by_host, overview
 from cis490_pipeline.store.verdicts.sweep import sweep
 from cis490_pipeline_tests.store.episodes import (
@@ -38,7 +38,7 @@ def frame(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     keep_rows(Source.GUEST, lambda _t_s: False)(clean)
     clean.rows[Source.QMP] = [row | {"mood": 1} for row in clean.rows[Source.QMP]]
     write_index(root, [episode.write(root) for episode in (good, failed, clean)])
-    return sweep(EpisodeStore(root), None, SerialCompute()).frame
+    return sweep(LocalStore(root), None, SerialCompute()).frame
 
 
 @pytest.fixture
@@ -128,16 +128,16 @@ def test_progress_without_a_terminal_says_rate_and_time_left(
 
 def test_listing_digest_sees_what_a_sweep_would_read_again(tmp_path: Path) -> None:
     write_index(tmp_path, [MadeEpisode().write(tmp_path)])
-    digests = [EpisodeStore(tmp_path).listing_digest()]
+    digests = [LocalStore(tmp_path).listing_digest()]
 
     MadeEpisode(OTHER_REF, meta=make_meta(OTHER_REF)).write_folder(tmp_path)
-    digests.append(EpisodeStore(tmp_path).listing_digest())
+    digests.append(LocalStore(tmp_path).listing_digest())
     folder = tmp_path / "episodes" / OTHER_REF.host_id / OTHER_REF.episode_id
     (folder / "done.marker").write_bytes(b"x")
-    digests.append(EpisodeStore(tmp_path).listing_digest())
+    digests.append(LocalStore(tmp_path).listing_digest())
     write_index(tmp_path, [])
-    digests.append(EpisodeStore(tmp_path).listing_digest())
+    digests.append(LocalStore(tmp_path).listing_digest())
 
     assert len(set(digests)) == 4
-    assert EpisodeStore(tmp_path).listing_digest() == digests[-1]
-    assert EpisodeStore(tmp_path / "none").listing_digest()
+    assert LocalStore(tmp_path).listing_digest() == digests[-1]
+    assert LocalStore(tmp_path / "none").listing_digest()

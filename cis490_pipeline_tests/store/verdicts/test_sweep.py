@@ -12,7 +12,7 @@ from cis490_pipeline.compute import ProcessCompute, SerialCompute
 from cis490_pipeline.domain import EpisodeRef, Source
 from cis490_pipeline.errors import StoreError
 from cis490_pipeline.storage.parquet import write_parquet
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts import sweep as sweep_module
 from cis490_pipeline.store.verdicts.eligibility import scorable_expr, usable_expr
 from cis490_pipeline.store.verdicts.sweep import SweepResult, sweep, sweep_digest, verdict_counts
@@ -30,17 +30,17 @@ SAMPLE = Path(__file__).parents[3] / "data" / "sample"
 
 @pytest.fixture(scope="module")
 def recorded() -> SweepResult:
-    return sweep(EpisodeStore(SAMPLE), None, SerialCompute())
+    return sweep(LocalStore(SAMPLE), None, SerialCompute())
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> EpisodeStore:
+def store(tmp_path: Path) -> LocalStore:
     """Two episodes with the same telemetry; the one of the larger id came first."""
     later = MadeEpisode().write(tmp_path)
     earlier = MadeEpisode(OTHER_REF, meta=make_meta(OTHER_REF)).write(tmp_path)
     earlier = dataclasses.replace(earlier, received_at_wall="2026-11-21T10:00:00Z")
     write_index(tmp_path, [later, earlier])
-    return EpisodeStore(tmp_path)
+    return LocalStore(tmp_path)
 
 
 def reasons(result: SweepResult) -> dict[str, list[str]]:
@@ -92,15 +92,13 @@ def test_second_sweep_reads_nothing_and_says_the_same(
 ) -> None:
     write_parquet(tmp_path / "index.parquet", recorded.frame)
 
-    again = sweep(
-        EpisodeStore(SAMPLE), pl.read_parquet(tmp_path / "index.parquet"), SerialCompute()
-    )
+    again = sweep(LocalStore(SAMPLE), pl.read_parquet(tmp_path / "index.parquet"), SerialCompute())
 
     assert (again.n_read, again.n_reused) == (0, 66)
     assert again.frame.equals(recorded.frame)
 
 
-def test_verdicts_do_not_depend_on_where_they_are_made(store: EpisodeStore) -> None:
+def test_verdicts_do_not_depend_on_where_they_are_made(store: LocalStore) -> None:
     here = sweep(store, None, SerialCompute())
     elsewhere = sweep(store, None, ProcessCompute(2))
 
@@ -116,7 +114,7 @@ def test_digest_forgets_when_but_not_what(recorded: SweepResult) -> None:
     assert sweep_digest(other) != sweep_digest(frame)
 
 
-def test_only_the_earliest_received_copy_is_used(store: EpisodeStore) -> None:
+def test_only_the_earliest_received_copy_is_used(store: LocalStore) -> None:
     result = sweep(store, None, SerialCompute())
 
     assert reasons(result) == {OTHER_REF.episode_id: [], REF.episode_id: ["duplicate_content"]}
@@ -124,7 +122,7 @@ def test_only_the_earliest_received_copy_is_used(store: EpisodeStore) -> None:
     assert result.frame["episode_id"].to_list() == [OTHER_REF.episode_id, REF.episode_id]
 
 
-def test_copy_is_no_copy_once_the_original_is_gone(store: EpisodeStore) -> None:
+def test_copy_is_no_copy_once_the_original_is_gone(store: LocalStore) -> None:
     before = sweep(store, None, SerialCompute())
     store.archive_path(OTHER_REF).unlink()
 
@@ -134,7 +132,7 @@ def test_copy_is_no_copy_once_the_original_is_gone(store: EpisodeStore) -> None:
     assert (after.n_read, after.n_reused) == (1, 1)
 
 
-def test_rejected_original_leaves_its_copy_usable(store: EpisodeStore) -> None:
+def test_rejected_original_leaves_its_copy_usable(store: LocalStore) -> None:
     broken = MadeEpisode(OTHER_REF, meta=make_meta(OTHER_REF), labels=[])
     write_index(store.root, [MadeEpisode().write(store.root), broken.write(store.root)])
 
@@ -143,7 +141,7 @@ def test_rejected_original_leaves_its_copy_usable(store: EpisodeStore) -> None:
 
 @pytest.mark.parametrize("change", ["touched", "shipped again", "other rules"])
 def test_what_changed_is_read_again(
-    store: EpisodeStore, change: str, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sweep(store, None, SerialCompute())
     if change == "touched":
@@ -159,9 +157,7 @@ def test_what_changed_is_read_again(
     assert after.n_read == (2 if change == "other rules" else 1)
 
 
-def test_errored_episode_is_tried_again(
-    store: EpisodeStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errored_episode_is_tried_again(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> str:
         raise PermissionError(13, "Permission denied")
 
@@ -175,7 +171,7 @@ def test_errored_episode_is_tried_again(
     assert verdict_counts(mended.frame)["counts"]["errored"] == 0
 
 
-def test_frame_of_another_layout_is_not_reused(store: EpisodeStore) -> None:
+def test_frame_of_another_layout_is_not_reused(store: LocalStore) -> None:
     before = sweep(store, None, SerialCompute())
 
     assert sweep(store, before.frame.drop("input_key"), SerialCompute()).n_reused == 0
@@ -187,7 +183,7 @@ def test_skipped_lines_unindexed_files_and_progress_are_reported(tmp_path: Path)
     seen: list[tuple[int, int]] = []
 
     result = sweep(
-        EpisodeStore(tmp_path),
+        LocalStore(tmp_path),
         None,
         SerialCompute(),
         lambda done, total: seen.append((done, total)),
@@ -201,7 +197,7 @@ def test_skipped_lines_unindexed_files_and_progress_are_reported(tmp_path: Path)
 
 def test_unpacked_folder_is_reused_until_a_member_changes(tmp_path: Path) -> None:
     write_index(tmp_path, [MadeEpisode().write_folder(tmp_path)])
-    store = EpisodeStore(tmp_path)
+    store = LocalStore(tmp_path)
     before = sweep(store, None, SerialCompute())
     folder = store.path(REF)
     assert folder is not None
@@ -215,10 +211,10 @@ def test_unpacked_folder_is_reused_until_a_member_changes(tmp_path: Path) -> Non
 
 def test_empty_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no episode is there; is it mounted"):
-        sweep(EpisodeStore(tmp_path), None, SerialCompute())
+        sweep(LocalStore(tmp_path), None, SerialCompute())
 
 
-def test_store_whose_episodes_are_not_mounted_is_refused(store: EpisodeStore) -> None:
+def test_store_whose_episodes_are_not_mounted_is_refused(store: LocalStore) -> None:
     shutil.rmtree(store.root / "episodes")
 
     with pytest.raises(StoreError, match=r"index.jsonl names 2 episodes, but episodes/ is empty"):
@@ -233,14 +229,14 @@ def test_folder_beside_a_store_is_refused_and_the_store_is_named(
     write_index(root, [MadeEpisode().write(root)])
 
     with pytest.raises(StoreError, match=f"did you mean the store in .*{re.escape(str(root))}"):
-        sweep(EpisodeStore(root / place), None, SerialCompute())
+        sweep(LocalStore(root / place), None, SerialCompute())
 
 
 def test_store_of_no_readable_name_is_refused_with_what_was_left_out(tmp_path: Path) -> None:
     (tmp_path / "episodes" / "müller-pi").mkdir(parents=True)
 
     with pytest.raises(StoreError, match=r"no episode is there \(episodes/müller-pi: no host"):
-        sweep(EpisodeStore(tmp_path), None, SerialCompute())
+        sweep(LocalStore(tmp_path), None, SerialCompute())
 
 
 def test_what_is_no_episode_is_named_and_left_out(tmp_path: Path) -> None:
@@ -252,7 +248,7 @@ def test_what_is_no_episode_is_named_and_left_out(tmp_path: Path) -> None:
     (episodes / REF.host_id / f"{REF.episode_id.lower()}.tar.zst").touch()
     (episodes / REF.host_id / ".arriving.tmp").touch()
 
-    left_out = sweep(EpisodeStore(tmp_path), None, SerialCompute()).left_out
+    left_out = sweep(LocalStore(tmp_path), None, SerialCompute()).left_out
 
     assert [text.split(": ")[0] for text in left_out.first] == [
         f"episodes/{REF.host_id}/{REF.episode_id.lower()}.tar.zst",
@@ -265,7 +261,7 @@ def test_what_is_no_episode_is_named_and_left_out(tmp_path: Path) -> None:
 PI_REF = EpisodeRef("garage-pi", REF.episode_id)
 
 
-def two_hosts(root: Path, *, received: tuple[str, str], same: bool = False) -> EpisodeStore:
+def two_hosts(root: Path, *, received: tuple[str, str], same: bool = False) -> LocalStore:
     """Write one id under two hosts, each of another content unless it is to be the same."""
     rows = []
     for ref, when in zip((REF, PI_REF), received, strict=True):
@@ -278,7 +274,7 @@ def two_hosts(root: Path, *, received: tuple[str, str], same: bool = False) -> E
         )
         rows.append(dataclasses.replace(made.write(root), received_at_wall=when))
     write_index(root, rows)
-    return EpisodeStore(root)
+    return LocalStore(root)
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -335,18 +331,18 @@ def test_mismatch_names_an_earlier_row_that_has_the_digest(tmp_path: Path) -> No
     row = MadeEpisode().write(tmp_path)
     write_index(tmp_path, [row, dataclasses.replace(row, sha256="0" * 64)])
 
-    (told,) = sweep(EpisodeStore(tmp_path), None, SerialCompute()).frame["details"].to_list()[0]
+    (told,) = sweep(LocalStore(tmp_path), None, SerialCompute()).frame["details"].to_list()[0]
 
     assert told.startswith("sha256_mismatch: ")
     assert "an earlier row of the index has the archive's digest" in told
 
 
-def test_moved_store_keeps_its_digest(store: EpisodeStore, tmp_path: Path) -> None:
+def test_moved_store_keeps_its_digest(store: LocalStore, tmp_path: Path) -> None:
     other = tmp_path / "moved"
     shutil.copytree(store.root / "episodes", other / "episodes")
     shutil.copy(store.index_path, other / "index.jsonl")
 
-    here, there = (sweep(EpisodeStore(root), None, SerialCompute()) for root in (store.root, other))
+    here, there = (sweep(LocalStore(root), None, SerialCompute()) for root in (store.root, other))
 
     assert sweep_digest(here.frame) == sweep_digest(there.frame)
 
@@ -355,7 +351,7 @@ def test_episode_under_another_host_is_missing_there_and_not_indexed_here(tmp_pa
     row = MadeEpisode().write(tmp_path)
     write_index(tmp_path, [dataclasses.replace(row, ref=EpisodeRef("garage-pi", REF.episode_id))])
 
-    result = sweep(EpisodeStore(tmp_path), None, SerialCompute())
+    result = sweep(LocalStore(tmp_path), None, SerialCompute())
 
     assert dict(result.frame.select("host_id", "reasons").iter_rows()) == {
         "garage-pi": ["missing_member"],

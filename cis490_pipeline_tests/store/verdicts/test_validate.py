@@ -7,7 +7,7 @@ import pytest
 
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.store.reasons import Reason
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.validate import VALIDATION_SCHEMA, validate_episode
 from cis490_pipeline_tests.store.episodes import REF, T0_NS, MadeEpisode, jsonl
 from cis490_pipeline_tests.store.faults import (
@@ -35,7 +35,7 @@ def test_each_fault_gets_exactly_its_reason(tmp_path: Path, reason: str, fault: 
     fault(episode)
     row = episode.write(tmp_path)
 
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
+    verdict = validate_episode(LocalStore(tmp_path), REF, row)
 
     assert verdict["reasons"] == [reason], verdict["details"]
     assert verdict["status"] == Reason(reason).verdict
@@ -48,7 +48,7 @@ def test_what_the_format_allows_is_accepted(tmp_path: Path, change: Fault) -> No
     change(episode)
     row = episode.write(tmp_path)
 
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
+    verdict = validate_episode(LocalStore(tmp_path), REF, row)
 
     assert (verdict["status"], verdict["details"]) == ("accepted", [])
 
@@ -57,7 +57,7 @@ def test_another_folder_prefix_makes_every_member_unsafe(tmp_path: Path) -> None
     episode = MadeEpisode()
     has_other_prefix(episode)
 
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+    verdict = validate_episode(LocalStore(tmp_path), REF, episode.write(tmp_path))
 
     assert "unsafe_member" in verdict["reasons"]
     assert verdict["status"] == "rejected"
@@ -66,15 +66,15 @@ def test_another_folder_prefix_makes_every_member_unsafe(tmp_path: Path) -> None
 def test_wrong_digest_ends_the_check(tmp_path: Path) -> None:
     row = dataclasses.replace(MadeEpisode(labels=[]).write(tmp_path), sha256="0" * 64)
 
-    assert validate_episode(EpisodeStore(tmp_path), REF, row)["reasons"] == ["sha256_mismatch"]
+    assert validate_episode(LocalStore(tmp_path), REF, row)["reasons"] == ["sha256_mismatch"]
 
 
 def test_cut_archive_ends_the_check(tmp_path: Path) -> None:
     row = dataclasses.replace(MadeEpisode(labels=[]).write(tmp_path), sha256=None)
-    path = EpisodeStore(tmp_path).archive_path(REF)
+    path = LocalStore(tmp_path).archive_path(REF)
     path.write_bytes(path.read_bytes()[:-200])
 
-    assert set(validate_episode(EpisodeStore(tmp_path), REF, row)["reasons"]) == {
+    assert set(validate_episode(LocalStore(tmp_path), REF, row)["reasons"]) == {
         "archive_corrupt",
         "unsealed",
     }
@@ -85,7 +85,7 @@ def test_faults_of_several_kinds_accumulate(tmp_path: Path) -> None:
     for fault in (restarts, has_late_event, meta_says("schema_version", 2), rows_go_back, links):
         fault(episode)
 
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+    verdict = validate_episode(LocalStore(tmp_path), REF, episode.write(tmp_path))
 
     # The counter's fall is not judged: in rows out of order it means nothing.
     assert verdict["reasons"] == [
@@ -112,7 +112,7 @@ def test_an_episode_without_a_whole_window_of_proc_rows_is_also_too_short(
     episode = MadeEpisode()
     stops(Source.PROC, seconds)(episode)
 
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+    verdict = validate_episode(LocalStore(tmp_path), REF, episode.write(tmp_path))
 
     assert verdict["reasons"] == reasons
     assert verdict["status"] == "rejected"
@@ -125,7 +125,7 @@ def test_a_fall_names_field_time_and_size(tmp_path: Path) -> None:
     before, after = rows[9]["cpu_user"], rows[10]["cpu_user"]
     at_s = (rows[10]["t_wall_ns"] - T0_NS) / NS_PER_S
 
-    (detail,) = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))["details"]
+    (detail,) = validate_episode(LocalStore(tmp_path), REF, episode.write(tmp_path))["details"]
 
     assert detail == (
         f"counter_fell: guest: cpu_user fell by {before - after} at {at_s:.1f} s "
@@ -141,7 +141,7 @@ def test_times_in_another_unit_are_named(tmp_path: Path, unit_ns: int, name: str
     episode = MadeEpisode()
     is_in(Source.NETFLOW, unit_ns)(episode)
 
-    (detail,) = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))["details"]
+    (detail,) = validate_episode(LocalStore(tmp_path), REF, episode.write(tmp_path))["details"]
 
     assert detail.startswith(f"clock_skew: netflow: t_wall_ns looks like {name}: ")
 
@@ -158,7 +158,7 @@ def test_readings_that_are_thinned_or_negative_are_noted_and_no_fault(tmp_path: 
     episode.meta["result"]["rows_guest"] = len(episode.rows[Source.GUEST])
     episode.rows[Source.NETFLOW][7]["udp_pkts"] = -1
 
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+    verdict = validate_episode(LocalStore(tmp_path), REF, episode.write(tmp_path))
 
     assert verdict["status"] == "accepted"
     negative, thinned = verdict["details"]
@@ -170,7 +170,7 @@ def test_readings_that_are_thinned_or_negative_are_noted_and_no_fault(tmp_path: 
 def test_an_unfinished_run_lacks_members_and_no_source(tmp_path: Path) -> None:
     episode = MadeEpisode(raw={"done.marker": None, "netflow.jsonl": None})
 
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+    verdict = validate_episode(LocalStore(tmp_path), REF, episode.write(tmp_path))
 
     assert verdict["reasons"] == ["missing_member", "unfinished"]
 
@@ -178,26 +178,26 @@ def test_an_unfinished_run_lacks_members_and_no_source(tmp_path: Path) -> None:
 def test_archive_without_an_index_row_is_not_indexed(tmp_path: Path) -> None:
     MadeEpisode().write(tmp_path)
 
-    assert validate_episode(EpisodeStore(tmp_path), REF, None)["reasons"] == ["not_indexed"]
+    assert validate_episode(LocalStore(tmp_path), REF, None)["reasons"] == ["not_indexed"]
 
 
 def test_index_row_without_a_file_is_missing_member(tmp_path: Path) -> None:
     row = MadeEpisode().write(tmp_path)
-    EpisodeStore(tmp_path).archive_path(REF).unlink()
+    LocalStore(tmp_path).archive_path(REF).unlink()
 
-    assert validate_episode(EpisodeStore(tmp_path), REF, row)["reasons"] == ["missing_member"]
+    assert validate_episode(LocalStore(tmp_path), REF, row)["reasons"] == ["missing_member"]
 
 
 def test_index_row_of_another_format_is_schema_version(tmp_path: Path) -> None:
     row = dataclasses.replace(MadeEpisode().write(tmp_path), schema_version=2)
 
-    assert validate_episode(EpisodeStore(tmp_path), REF, row)["reasons"] == ["schema_version"]
+    assert validate_episode(LocalStore(tmp_path), REF, row)["reasons"] == ["schema_version"]
 
 
 def test_unpacked_folder_is_unsealed_and_nothing_else(tmp_path: Path) -> None:
     row = MadeEpisode().write_folder(tmp_path)
 
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
+    verdict = validate_episode(LocalStore(tmp_path), REF, row)
 
     assert (verdict["status"], verdict["reasons"]) == ("degraded", ["unsealed"])
 
@@ -208,7 +208,7 @@ def test_link_in_a_folder_is_not_followed(tmp_path: Path) -> None:
     labels.rename(tmp_path / "elsewhere")
     labels.symlink_to(tmp_path / "elsewhere")
 
-    reasons = validate_episode(EpisodeStore(tmp_path), REF, row)["reasons"]
+    reasons = validate_episode(LocalStore(tmp_path), REF, row)["reasons"]
 
     assert reasons == ["missing_member", "unsafe_member", "unsealed"]
 
@@ -222,7 +222,7 @@ def test_an_error_of_the_file_system_says_nothing_of_the_episode(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("cis490_pipeline.store.archive.unpack.stream_sha256", fail)
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, row)
+    verdict = validate_episode(LocalStore(tmp_path), REF, row)
 
     assert (verdict["status"], verdict["reasons"]) == ("errored", [])
     assert verdict["details"] == ["OSError: [Errno 5] Input/output error"]
@@ -234,7 +234,7 @@ def test_clean_only_episode_has_neither_profile_nor_flat_source(tmp_path: Path) 
     episode.meta["sample"] = None
     is_flat(episode)
 
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+    verdict = validate_episode(LocalStore(tmp_path), REF, episode.write(tmp_path))
 
     assert (verdict["status"], verdict["details"]) == ("accepted", [])
     assert verdict["profile"] is verdict["sample_name"] is None
@@ -247,7 +247,7 @@ def test_early_end_of_a_source_that_began_early_is_no_skew(tmp_path: Path) -> No
     episode.rows[Source.GUEST].insert(0, early | {"t_wall_ns": T0_NS - 3 * NS_PER_S})
     episode.meta["result"]["rows_guest"] += 1
 
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+    verdict = validate_episode(LocalStore(tmp_path), REF, episode.write(tmp_path))
 
     assert verdict["reasons"] == ["source_short"]
 
@@ -258,7 +258,7 @@ def test_unknown_fields_are_reported_and_aliases_are_not(tmp_path: Path) -> None
         row["threads"] = row.pop("num_threads")
         row["mood"] = "fine"
 
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+    verdict = validate_episode(LocalStore(tmp_path), REF, episode.write(tmp_path))
 
     assert (verdict["status"], verdict["unknown_fields"]) == ("accepted", ["proc.mood"])
 
@@ -277,14 +277,14 @@ def test_row_fault_is_named_by_file_line_and_field(tmp_path: Path) -> None:
     episode = MadeEpisode()
     episode.raw = {"netflow.jsonl": jsonl(episode.rows[Source.NETFLOW][:2]) + b'{"t_wall_ns": "x"}'}
 
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, episode.write(tmp_path))
+    verdict = validate_episode(LocalStore(tmp_path), REF, episode.write(tmp_path))
 
     wanted = "row_schema: netflow.jsonl line 3: t_wall_ns: must be an integer, got 'x'"
     assert wanted in verdict["details"]
 
 
 def test_a_verdict_has_the_columns_of_the_index(tmp_path: Path) -> None:
-    verdict = validate_episode(EpisodeStore(tmp_path), REF, MadeEpisode().write(tmp_path))
+    verdict = validate_episode(LocalStore(tmp_path), REF, MadeEpisode().write(tmp_path))
 
     assert verdict.keys() == VALIDATION_SCHEMA.keys()
     assert verdict["duration_s"] == 20.0

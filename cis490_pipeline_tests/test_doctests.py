@@ -1,0 +1,49 @@
+"""Examples in docstrings print what they show, in a folder like that of a user."""
+
+import doctest
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+import cis490_pipeline
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = Path(cis490_pipeline.__file__).parent
+WITH_EXAMPLES = [
+    path.relative_to(ROOT).as_posix()
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "\n    >>> " in path.read_text(encoding="utf-8")
+]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with the recorded sample and the committed board, nothing else made yet."""
+    folder = tmp_path_factory.mktemp("checkout")
+    reports = folder / "data" / "reports" / "host"
+    reports.mkdir(parents=True)
+    (folder / "data" / "sample").symlink_to(ROOT / "data" / "sample")
+    run = json.loads((ROOT / "benchmarks" / "results" / "run.json").read_text(encoding="utf-8"))
+    (reports / "leaderboard.json").write_text(json.dumps(run["board"]), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_print_what_they_show(
+    name: str, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    monkeypatch.setenv("CIS490_WORKERS", "1")
+    module = importlib.import_module(name.removesuffix(".py").replace("/", "."))
+
+    failed, attempted = doctest.testmod(module, optionflags=FLAGS)
+
+    assert attempted > 0
+    assert failed == 0
+
+
+def test_the_public_api_has_examples() -> None:
+    assert {"cis490_pipeline/api/data.py", "cis490_pipeline/api/models.py"} <= set(WITH_EXAMPLES)
