@@ -1,7 +1,6 @@
 """Models of the public API: training, prediction, evaluation with intervals, the leaderboard."""
 
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -227,7 +226,7 @@ def evaluate_predictions(
     EvaluationError
         If the table cannot be scored or holds no test window.
     """
-    report = evaluate(
+    return evaluate(
         predictions,
         model=model,
         architecture=None,
@@ -237,7 +236,6 @@ def evaluate_predictions(
         seed=seed,
         n_resamples=n_resamples,
     )
-    return cast(EvalReport, report)
 
 
 def evaluate_checkpoint(

@@ -1,8 +1,8 @@
-"""Two runs against each other: what each says of the same windows, and what was made otherwise."""
+"""Comparison of two runs on identical windows, and of what their models were made of."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import polars as pl
 
@@ -10,6 +10,7 @@ from cis490_pipeline.domain import Side
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.confusion import macro_f1
 from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.evaluation.schema.parts import Tested
 from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, finite_or_none
 from cis490_pipeline.evaluation.uncertainty.paired import compare, holm
 
@@ -18,12 +19,37 @@ _MADE_BY: Final = ("model", "settings", "data", "split", "features", "code")
 """What makes a model besides its seed."""
 
 
+Changed = dict[str, list[str | None]]
+"""What two models were made of that differs, with both values, by name."""
+
+
+class RunDifference(Tested):
+    """One model in both runs; the difference is second minus first."""
+
+    model: str
+    first: float | None
+    second: float | None
+    n_windows: int
+    changed: Changed
+    why: str | None
+    p_holm: float | None
+    verdict: str
+
+
+class RunComparison(TypedDict):
+    """All models that two runs have in common."""
+
+    metric: str
+    side: str
+    rows: list[RunDifference]
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What one run says of a model."""
+    """One run's predictions of a model."""
 
     name: str
-    """How to call it, such as the folder it lies in."""
+    """Shown name, such as the folder it lies in."""
     frame: pl.DataFrame
     """Rows of ``PREDICTION_SCHEMA``."""
     made_of: Mapping[str, str]
@@ -32,7 +58,7 @@ class Run:
 
 def compare_runs(
     pairs: Mapping[str, tuple[Run, Run]], *, seed: int, n_resamples: int = N_RESAMPLES
-) -> dict[str, Any]:
+) -> RunComparison:
     """Compare models of two runs, paired by episode on identical windows of the test side.
 
     Parameters
@@ -43,7 +69,7 @@ def compare_runs(
 
     Returns
     -------
-    JSON values: ``rows`` with ``difference`` (second minus first), its interval, ``p_value`` and
+    ``rows`` with ``difference`` (second minus first), its interval, ``p_value`` and
     ``p_holm`` (over all rows), and ``changed``: what the two were made of that differs, ``seed``
     among it. ``why`` says why a number is null.
 
@@ -54,31 +80,34 @@ def compare_runs(
     """
     if not pairs:
         raise EvaluationError("there is no model to compare in both runs")
-    rows = []
-    for name, (first, second) in pairs.items():
-        one, other = _on_same_windows(name, first, second)
-        counts = [matrices_of(frame).counts for frame in (one, other)]
-        found = compare(counts[1], counts[0], seed=seed, n_resamples=n_resamples)
-        scores = [finite_or_none(macro_f1(of.sum(axis=0))) for of in counts]
+    frames = {name: _on_same_windows(name, *runs) for name, runs in pairs.items()}
+    counts = {name: [matrices_of(frame).counts for frame in of] for name, of in frames.items()}
+    found = {
+        name: compare(second, first, seed=seed, n_resamples=n_resamples)
+        for name, (first, second) in counts.items()
+    }
+    adjusted = holm([pair.p_value for pair in found.values()])
+    rows: list[RunDifference] = []
+    for (name, pair), p_holm in zip(found.items(), adjusted, strict=True):
+        first, second = (finite_or_none(macro_f1(of.sum(axis=0))) for of in counts[name])
+        differs = changed(*(run.made_of for run in pairs[name]))
         rows.append(
             {
                 "model": name,
-                "first": scores[0],
-                "second": scores[1],
-                **found.to_dict(),
-                "n_windows": one.height,
-                "changed": changed(first.made_of, second.made_of),
-                "why": None if found.n_episodes > 1 else "an interval needs two episodes",
+                "first": first,
+                "second": second,
+                **pair.to_dict(),
+                "p_holm": finite_or_none(p_holm),
+                "n_windows": frames[name][0].height,
+                "changed": differs,
+                "verdict": in_words(differs),
+                "why": None if pair.n_episodes > 1 else "an interval needs two episodes",
             }
         )
-    nan = float("nan")
-    adjusted = holm([nan if row["p_value"] is None else row["p_value"] for row in rows])
-    for row, p in zip(rows, adjusted, strict=True):
-        row["p_holm"] = finite_or_none(p)
     return {"metric": "macro_f1", "side": str(Side.TEST), "rows": rows}
 
 
-def changed(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, list[str | None]]:
+def changed(first: Mapping[str, str], second: Mapping[str, str]) -> Changed:
     """Return what two models were made of that differs, with both values; empty if nothing does."""
     return {
         name: [first.get(name), second.get(name)]
@@ -87,8 +116,8 @@ def changed(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, li
     }
 
 
-def in_words(found: Mapping[str, Any]) -> str:
-    """Say what ``changed`` found: nothing, the seed alone, or what else."""
+def in_words(found: Changed) -> str:
+    """Summarize what ``changed`` found: nothing, the seed alone, or what else."""
     if not found:
         return "made alike"
     if list(found) == ["seed"]:

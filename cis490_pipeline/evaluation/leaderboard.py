@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import polars as pl
 
@@ -10,6 +10,7 @@ from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import matrices_of, require_scored
 from cis490_pipeline.evaluation.probes.verdict import against_probes
+from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, finite_or_none
 from cis490_pipeline.evaluation.uncertainty.paired import compare, holm, require_identical_windows
 from cis490_pipeline.evaluation.uncertainty.seeds import seed_summary
@@ -150,7 +151,9 @@ def leaderboard(
             **{name: report[name] for name in _ROW_FIELDS},
             "val_macro_f1": report["val"]["macro_f1"],
             "selected": report["model"] in selected.values(),
-            "seeds": dict((seeds or {}).get(report["model"]) or seed_summary([report])),
+            "seeds": dict(
+                (seeds or {}).get(report["model"]) or seed_summary([cast("EvalReport", report)])
+            ),
         }
         for group in (reports, probe_reports)
         for report in sorted(group, key=_by_test_score)

@@ -1,12 +1,13 @@
-"""One model's report: its headline with an interval, and where it holds and where it does not."""
+"""Evaluation report of one model: scores with intervals, by phase, host, profile and time."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 
 from cis490_pipeline.domain import PHASES, Side
+from cis490_pipeline.domain.split_summary import SplitSummary
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.confusion import (
     accuracy,
@@ -26,6 +27,19 @@ from cis490_pipeline.evaluation.predictions import (
     probabilities,
     require_scored,
     true_classes,
+)
+from cis490_pipeline.evaluation.schema.parts import Host, Kind
+from cis490_pipeline.evaluation.schema.report import (
+    Baselines,
+    CellScore,
+    Confusion,
+    EvalReport,
+    Extra,
+    Group,
+    HostScore,
+    PhaseScores,
+    ProfileScore,
+    SideScores,
 )
 from cis490_pipeline.evaluation.subsets import subset_scores
 from cis490_pipeline.evaluation.uncertainty.intervals import (
@@ -57,15 +71,15 @@ def evaluate(
     model: str,
     architecture: str | None,
     variant: str | None,
-    split: Mapping[str, Any],
+    split: SplitSummary,
     checkpoint_digest: str | None,
     seed: int,
-    kind: str = "model",
+    kind: Kind = "model",
     n_resamples: int = N_RESAMPLES,
     alarm: AlarmInputs | None = None,
     baseline_windows: pl.DataFrame | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    extra: Extra | None = None,
+) -> EvalReport:
     """Score the predictions of one model or probe.
 
     Parameters
@@ -78,13 +92,13 @@ def evaluate(
     seed : of the resamples.
     kind : ``model`` or ``probe``.
     n_resamples : of every interval.
-    alarm : what the account of the alarm needs; without it ``detection`` is null.
+    alarm : inputs of the detection report; without them ``detection`` is null.
     baseline_windows : predictions of windows that touch the baseline, read by ``subsets`` alone.
-    extra : further JSON values to carry, such as the number of test openings.
+    extra : test openings, training and processor, as far as the caller knows them.
 
     Returns
     -------
-    JSON values only; what is undefined is null and says why.
+    JSON values; what is undefined is null and says why.
 
     Raises
     ------
@@ -101,9 +115,15 @@ def evaluate(
     test = sides[Side.TEST]
     if not test.height:
         raise EvaluationError(f"{model}: no window of the {split['recipe']} split's test side")
-    untested: Mapping[str, Sequence[str]] = split["untested_profiles"]
-    profiles = [*_groups(test, "profile", seed, n_resamples), *_never_tested(test, untested)]
-    hosts = list(_groups(test, "host_id", seed, n_resamples))
+    untested = split["untested_profiles"]
+    hosts = [
+        HostScore(host_id=host, **scores)
+        for host, scores in _groups(test, "host_id", seed, n_resamples)
+    ]
+    profiles = [
+        ProfileScore(profile=profile, **scores)
+        for profile, scores in _groups(test, "profile", seed, n_resamples)
+    ]
     return {
         "format": "eval_report",
         "evaluation_version": EVALUATION_VERSION,
@@ -116,7 +136,12 @@ def evaluate(
         "seed": seed,
         "split": split["recipe"],
         "split_digest": split["digest"],
-        **{name: split[name] for name in _SPLIT_FIELDS if name not in ("recipe", "digest")},
+        "version": split["version"],
+        "selected_on": split["selected_on"],
+        "untested_profiles": untested,
+        "shared": split["shared"],
+        "counts": split["counts"],
+        "excluded": split["excluded"],
         **_side(test, seed, n_resamples),
         "val": _side(sides[Side.VAL], seed, n_resamples),
         "baselines": {str(side): _baselines(rows) for side, rows in sides.items()},
@@ -127,7 +152,7 @@ def evaluate(
         ),
         "per_class": _per_class(test),
         "confusion": _confusion(test),
-        "per_profile": profiles,
+        "per_profile": [*profiles, *_never_tested(test, untested)],
         "per_host": hosts,
         "host_minimum": _minimum(hosts),
         "profile_host": _profile_by_host(test, untested),
@@ -138,24 +163,25 @@ def evaluate(
     }
 
 
-def _side(frame: pl.DataFrame, seed: int, n_resamples: int) -> dict[str, Any]:
+def _side(frame: pl.DataFrame, seed: int, n_resamples: int) -> SideScores:
     matrices = matrices_of(frame)
     pooled, proba, y_true = matrices.pooled, probabilities(frame), true_classes(frame)
-    scores = {
-        "accuracy": accuracy(pooled),
-        "balanced_accuracy": balanced_accuracy(pooled),
-        "matthews": matthews(pooled),
-        "mean_confidence": proba.max(axis=1).mean() if frame.height else float("nan"),
-        "brier": brier(y_true, proba),
-        "log_loss": log_loss(y_true, proba),
-        "calibration_error": calibration_error(y_true, proba),
-    }
+    confidence = proba.max(axis=1).mean() if frame.height else float("nan")
     interval = episode_interval(matrices.counts, seed=seed, n_resamples=n_resamples)
-    return {**interval.to_dict(), **{k: finite_or_none(v) for k, v in scores.items()}}
+    return {
+        **interval.to_dict(),
+        "accuracy": finite_or_none(accuracy(pooled)),
+        "balanced_accuracy": finite_or_none(balanced_accuracy(pooled)),
+        "matthews": finite_or_none(matthews(pooled)),
+        "mean_confidence": finite_or_none(confidence),
+        "brier": finite_or_none(brier(y_true, proba)),
+        "log_loss": finite_or_none(log_loss(y_true, proba)),
+        "calibration_error": finite_or_none(calibration_error(y_true, proba)),
+    }
 
 
-def _baselines(frame: pl.DataFrame) -> dict[str, Any]:
-    """Say of how many episodes the baseline was checked, and which were flagged."""
+def _baselines(frame: pl.DataFrame) -> Baselines:
+    """Count the episodes whose baseline was checked, and list those flagged."""
     by_episode = frame.group_by("episode_id").agg(
         pl.col("baseline_suspect").any(ignore_nulls=False)
     )
@@ -174,7 +200,7 @@ def _on_test(windows: pl.DataFrame | None) -> pl.DataFrame | None:
     return checked_predictions(windows).filter(pl.col("split") == Side.TEST)
 
 
-def _per_class(frame: pl.DataFrame) -> list[dict[str, Any]]:
+def _per_class(frame: pl.DataFrame) -> list[PhaseScores]:
     scores = class_scores(matrices_of(frame).pooled)
     y_true, proba = true_classes(frame), probabilities(frame)
     return [
@@ -192,7 +218,7 @@ def _per_class(frame: pl.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _confusion(frame: pl.DataFrame) -> dict[str, Any]:
+def _confusion(frame: pl.DataFrame) -> Confusion:
     pooled = matrices_of(frame).pooled
     seen = np.flatnonzero(seen_classes(pooled))
     return {
@@ -203,73 +229,98 @@ def _confusion(frame: pl.DataFrame) -> dict[str, Any]:
 
 def _groups(
     frame: pl.DataFrame, column: str, seed: int, n_resamples: int
-) -> Iterator[dict[str, Any]]:
-    name = "host_id" if column == "host_id" else "profile"
+) -> Iterator[tuple[str, Group]]:
     keyed = frame.with_columns(pl.col("profile").fill_null(CLEAN_ONLY))
     for (group,), rows in sorted(keyed.group_by(column), key=lambda item: str(item[0][0])):
-        yield {name: str(group), "tested": True, **_group_scores(rows, seed, n_resamples)}
+        yield str(group), _group_scores(rows, seed, n_resamples)
 
 
-def _group_scores(rows: pl.DataFrame, seed: int, n_resamples: int) -> dict[str, Any]:
+def _group_scores(rows: pl.DataFrame, seed: int, n_resamples: int) -> Group:
     matrices = matrices_of(rows)
-    n_true = int((matrices.pooled.sum(axis=1) > 0).sum())
-    scores = episode_interval(matrices.counts, seed=seed, n_resamples=n_resamples).to_dict()
-    why = None
-    if n_true < 2:
+    interval = episode_interval(matrices.counts, seed=seed, n_resamples=n_resamples).to_dict()
+    scores: Group = {
+        **interval,
+        "tested": True,
+        "accuracy": finite_or_none(accuracy(matrices.pooled)),
+        "why": None,
+    }
+    if int((matrices.pooled.sum(axis=1) > 0).sum()) < 2:
         # With one true phase a macro average is that phase's F1 and zeros for each false alarm.
-        why = f"one true phase only ({rows['y_true'][0]}): see accuracy"
-        scores |= {"macro_f1": None, "ci_low": None, "ci_high": None, "ci_method": None}
-    return {**scores, "accuracy": finite_or_none(accuracy(matrices.pooled)), "why": why}
+        scores["why"] = f"one true phase only ({rows['y_true'][0]}): see accuracy"
+        scores["macro_f1"] = scores["ci_low"] = scores["ci_high"] = scores["ci_method"] = None
+    return scores
 
 
 def _never_tested(
     test: pl.DataFrame, untested: Mapping[str, Sequence[str]]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[ProfileScore]:
     named = {profile for profiles in untested.values() for profile in profiles}
     for profile in sorted(named - set(test["profile"].drop_nulls())):
-        yield {"profile": profile, **_nothing("untested: no test host ran it")}
+        yield {
+            "profile": profile,
+            "tested": False,
+            "macro_f1": None,
+            "ci_low": None,
+            "ci_high": None,
+            "accuracy": None,
+            "n_episodes": 0,
+            "n_windows": 0,
+            "why": "untested: no test host ran it",
+        }
 
 
-def _nothing(why: str) -> dict[str, Any]:
+def _minimum(hosts: Sequence[HostScore]) -> Host | None:
+    scored = [(host["macro_f1"], host["host_id"], host) for host in hosts]
+    known = [(score, name, host) for score, name, host in scored if score is not None]
+    if not known:
+        return None
+    score, name, host = min(known, key=lambda entry: entry[:2])
     return {
-        "tested": False,
-        "macro_f1": None,
-        "ci_low": None,
-        "ci_high": None,
-        "accuracy": None,
-        "n_episodes": 0,
-        "n_windows": 0,
-        "why": why,
+        "host_id": name,
+        "macro_f1": score,
+        "ci_low": host["ci_low"],
+        "ci_high": host["ci_high"],
+        "ci_method": host["ci_method"],
+        "n_episodes": host["n_episodes"],
+        "n_windows": host["n_windows"],
     }
 
 
-def _minimum(hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    scored = [host for host in hosts if host["macro_f1"] is not None]
-    if not scored:
-        return None
-    worst = min(scored, key=lambda host: (host["macro_f1"], host["host_id"]))
-    kept = ("host_id", "macro_f1", "ci_low", "ci_high", "ci_method", "n_episodes", "n_windows")
-    return {name: worst[name] for name in kept}
-
-
-def _profile_by_host(
-    test: pl.DataFrame, untested: Mapping[str, Sequence[str]]
-) -> list[dict[str, Any]]:
+def _profile_by_host(test: pl.DataFrame, untested: Mapping[str, Sequence[str]]) -> list[CellScore]:
     keyed = test.with_columns(pl.col("profile").fill_null(CLEAN_ONLY))
     hosts = sorted(set(keyed["host_id"]))
     named = {profile for profiles in untested.values() for profile in profiles}
     cells = {(p, h): rows for (p, h), rows in keyed.group_by("profile", "host_id")}
     return [
-        {"profile": profile, "host_id": host, **_cell(cells.get((profile, host)))}
+        _cell(profile, host, cells.get((profile, host)))
         for profile in sorted(set(keyed["profile"]) | named, key=lambda p: (p == CLEAN_ONLY, p))
         for host in hosts
     ]
 
 
-def _cell(rows: pl.DataFrame | None) -> dict[str, Any]:
+def _cell(profile: str, host: str, rows: pl.DataFrame | None) -> CellScore:
     if rows is None:
-        return _nothing("untested: this host did not run it")
+        return {
+            "profile": profile,
+            "host_id": host,
+            "tested": False,
+            "macro_f1": None,
+            "ci_low": None,
+            "ci_high": None,
+            "accuracy": None,
+            "n_episodes": 0,
+            "n_windows": 0,
+            "why": "untested: this host did not run it",
+        }
     # Cells hold a few episodes; a point with its n is all they can bear.
     point = _group_scores(rows, seed=0, n_resamples=2)
-    kept = ("macro_f1", "accuracy", "n_episodes", "n_windows", "why")
-    return {"tested": True, **{name: point[name] for name in kept}}
+    return {
+        "profile": profile,
+        "host_id": host,
+        "tested": True,
+        "macro_f1": point["macro_f1"],
+        "accuracy": point["accuracy"],
+        "n_episodes": point["n_episodes"],
+        "n_windows": point["n_windows"],
+        "why": point["why"],
+    }

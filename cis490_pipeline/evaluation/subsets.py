@@ -1,11 +1,12 @@
-"""The headline again over more windows and over fewer, to see whether it hangs on the choice."""
+"""Macro F1 over more and over fewer windows: how much the score depends on their choice."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
 from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.evaluation.schema.report import Subset
 from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, episode_interval
 
 _WHOLE: Final = 1 - 1e-9
@@ -26,26 +27,26 @@ def subset_scores(
     *,
     seed: int,
     n_resamples: int = N_RESAMPLES,
-) -> list[dict[str, Any]]:
+) -> list[Subset]:
     """Macro F1 of the test side over each subset of ``SUBSETS``.
 
     Parameters
     ----------
     test : rows of ``PREDICTION_SCHEMA`` of the test side, of windows that may be scored.
-    baseline_windows : those that touch the baseline; None if nobody asked what they are.
+    baseline_windows : those that touch the baseline; None if they were not predicted.
     seed : of the resamples.
     n_resamples : of every interval.
 
     Returns
     -------
-    JSON values, a row each; one that cannot be had is null and says why.
+    A row each; one without windows is null and says why.
     """
     return list(_rows(test, baseline_windows, seed, n_resamples))
 
 
 def _rows(
     test: pl.DataFrame, baseline_windows: pl.DataFrame | None, seed: int, n_resamples: int
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Subset]:
     frames = {
         SCORED: test,
         WITH_BASELINE: None if baseline_windows is None else pl.concat([test, baseline_windows]),

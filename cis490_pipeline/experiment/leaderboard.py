@@ -9,10 +9,12 @@ import polars as pl
 from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.domain.catalogue import MODELS
+from cis490_pipeline.domain.split_summary import SplitSummary
 from cis490_pipeline.evaluation.generalization.robustness import ROBUSTNESS_VERSION
 from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard
 from cis490_pipeline.evaluation.probes.learn import PROBES_VERSION
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
+from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.uncertainty.seeds import seed_summary
 from cis490_pipeline.experiment.pipeline.ablation import CalibrationAblation
 from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
@@ -156,7 +158,9 @@ class Leaderboard(RecipeStage):
             "provenance": self.provenance(),
             "checkpoints": {stage.name: checkpoint_summary(stage) for stage in stages},
         }
-        written = {paths.report_json(self.recipe, r["model"]): r for r in probe_reports}
+        written: dict[Path, Any] = {
+            paths.report_json(self.recipe, r["model"]): r for r in probe_reports
+        }
         written |= {
             paths.made_from(self.recipe): made_from,
             paths.leaderboard(self.recipe): board,
@@ -171,11 +175,11 @@ class Leaderboard(RecipeStage):
         found: dict[str, Any] = read_json(self.workspace.paths.robustness(self.recipe))
         return {**found, "rows": [row for row in found["rows"] if row["model"] in models]}
 
-    def split_summary(self) -> dict[str, Any]:
+    def split_summary(self) -> SplitSummary:
         """Return the split as a report prints it."""
         return ValidationIndex(self.workspace, self.recipe).placed().summary()
 
-    def _probe_report(self, name: str, frame: pl.DataFrame) -> dict[str, Any]:
+    def _probe_report(self, name: str, frame: pl.DataFrame) -> EvalReport:
         return evaluate(
             frame,
             model=name,

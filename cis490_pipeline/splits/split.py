@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side
+from cis490_pipeline.domain.split_summary import SplitSummary
 from cis490_pipeline.errors import SplitError
 from cis490_pipeline.storage.files import digest
 
@@ -126,7 +127,7 @@ class Split:
             selected_on=self.selected_on,
         )
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> SplitSummary:
         """All but the assignment, as JSON values: what a report prints of its split."""
         return {
             "recipe": str(self.recipe),

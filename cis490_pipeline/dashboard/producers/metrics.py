@@ -1,7 +1,5 @@
 """Scores of all models of a split: ``python -m cis490_pipeline.dashboard.producers.metrics``."""
 
-from typing import Any
-
 import click
 
 from cis490_pipeline.dashboard.producers.options import (
@@ -15,6 +13,7 @@ from cis490_pipeline.dashboard.producers.places import MODELS, Places
 from cis490_pipeline.dashboard.producers.scores import MAX_WHY, Failed, Scores
 from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
 from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.events.contract import (
     Confusion,
     Event,
@@ -86,20 +85,28 @@ class MetricEvents:
         return events
 
 
-def events_of(report: dict[str, Any]) -> list[Event]:
+def events_of(report: EvalReport) -> list[Event]:
     """Return the events of one model's report: score, confusion, profile by host.
 
     Parameters
     ----------
     report : what ``evaluate`` returns.
     """
-    named = {"model": report["model"], "split": report["split"], "variant": report["variant"]}
+    model, split, variant = report["model"], report["split"], report["variant"]
     confusion = report["confusion"]
     details: list[Event] = [
-        Confusion(**named, labels=confusion["labels"], counts=confusion["counts"]),
+        Confusion(
+            model=model,
+            split=split,
+            variant=variant,
+            labels=confusion["labels"],
+            counts=confusion["counts"],
+        ),
         *(
             GroupMetric(
-                **named,
+                model=model,
+                split=split,
+                variant=variant,
                 profile=cell["profile"],
                 host_id=cell["host_id"],
                 macro_f1=cell["macro_f1"],
@@ -112,15 +119,15 @@ def events_of(report: dict[str, Any]) -> list[Event]:
     ]
     if report["macro_f1"] is None:
         why = "no macro F1 can be told of its test windows"
-        details.insert(0, ModelFailure(**named, why=why))
-    identity = {"instance": report["split_digest"], "recipe": report["split"]}
-    events = [identified(event, **identity, model=report["model"]) for event in details]
+        details.insert(0, ModelFailure(model=model, split=split, variant=variant, why=why))
+    identity = {"instance": report["split_digest"], "recipe": split}
+    events = [identified(event, **identity, model=model) for event in details]
     if report["macro_f1"] is None:
         return events
     score = model_metric(
         report,
-        split=report["split"],
-        variant=report["variant"],
+        split=split,
+        variant=variant,
         untested_profiles=report["untested_profiles"],
         split_digest=report["split_digest"],
     )

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,6 +22,7 @@ from cis490_pipeline.evaluation.predictions import (
     write_predictions,
 )
 from cis490_pipeline.evaluation.report import evaluate
+from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck, checked_baselines
 from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
 from cis490_pipeline.features.datasets.load import read_manifest as dataset
@@ -57,7 +57,7 @@ class Scores:
         self._windows: dict[tuple[str, Variant, str, Side, bool], CalibratedWindows] = {}
         self._stamps: list[list[int] | None] | None = None
         self._whole: dict[str, list[list[int] | None]] = {}
-        self._reports: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._reports: dict[str, tuple[str, EvalReport]] = {}
 
     @cached_property
     def split(self) -> Split:
@@ -78,10 +78,10 @@ class Scores:
         except SplitError:
             return ""
 
-    def reports(self) -> dict[str, dict[str, Any] | Failed]:
+    def reports(self) -> dict[str, EvalReport | Failed]:
         """Report on every model: as evaluation does, or why it cannot be told."""
         self._look_again()
-        found: dict[str, dict[str, Any] | Failed] = {}
+        found: dict[str, EvalReport | Failed] = {}
         for architecture, variant in MODELS:
             name = model_name(architecture, variant)
             try:
@@ -105,7 +105,7 @@ class Scores:
                 self.__dict__.pop(name, None)
         self._stamps = stamps
 
-    def _report(self, name: str, architecture: Architecture, variant: Variant) -> dict[str, Any]:
+    def _report(self, name: str, architecture: Architecture, variant: Variant) -> EvalReport:
         folder = self.places.artifacts / name
         if not folder.is_dir():
             raise CheckpointError(f"{folder}: not trained yet")

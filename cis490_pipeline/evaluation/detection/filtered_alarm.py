@@ -1,7 +1,7 @@
 """The alarm of a filtered phase model over a whole prediction frame, window by window."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import numpy as np
 import polars as pl
@@ -27,6 +27,18 @@ RULE: Final = (
     "the report's own alarm, transitions from the labels trained on, thresholds from validation: "
     f"the most infections found with at most {ALLOWED_PER_DAY:g} false alarms per clean device-day"
 )
+
+
+class FixedAlarm(TypedDict):
+    """An alarm's thresholds and what they were fixed on."""
+
+    threshold: float
+    release: float
+    hold_windows: int
+    n_windows: int
+    n_episodes: int
+    fitted_on: str
+    rule: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,8 +86,8 @@ class FilteredAlarm:
         fires[order] = stands[windows.present]
         return fires
 
-    def to_dict(self) -> dict[str, Any]:
-        """As a report carries it."""
+    def to_dict(self) -> FixedAlarm:
+        """Return it as a report carries it."""
         return {
             "threshold": self.settings.threshold,
             "release": self.settings.release,

@@ -1,4 +1,4 @@
-"""What an alarm did in each episode: when it found the infection, and when it rose for nothing."""
+"""Outcome of an alarm in each episode: detections with their delay, and false alarms."""
 
 from dataclasses import dataclass
 

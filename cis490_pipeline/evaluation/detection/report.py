@@ -1,10 +1,10 @@
-"""What the phases are worth as an alarm: how soon, how often for nothing, and how far to trust it.
+"""Detection report: delay of an alarm, its false-alarm rate, and its predictive value.
 
 Thresholds come from validation; the test side is only judged.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -30,6 +30,13 @@ from cis490_pipeline.evaluation.detection.tables import (
     time_to_detection,
 )
 from cis490_pipeline.evaluation.detection.windows import AlarmWindows, alarm_windows
+from cis490_pipeline.evaluation.schema.alarm import (
+    Alarm,
+    AlarmAblation,
+    AtRate,
+    Detection,
+    Filtered,
+)
 from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, episode_interval
 from cis490_pipeline.evaluation.uncertainty.rates import FEWEST_EVENTS
 
@@ -67,7 +74,7 @@ class _Judged:
 
 def detection_report(
     frame: pl.DataFrame, inputs: AlarmInputs, *, seed: int, n_resamples: int = N_RESAMPLES
-) -> dict[str, Any]:
+) -> Detection:
     """Fit an alarm on validation and judge it on test.
 
     Parameters
@@ -79,8 +86,8 @@ def detection_report(
 
     Returns
     -------
-    JSON values only; what is undefined is null and says why. ``alarm.settings`` is what
-    ``AlarmSettings.from_dict`` reads.
+    What is undefined is null and says why. ``alarm.settings`` is what ``AlarmSettings.from_dict``
+    reads.
 
     Raises
     ------
@@ -123,7 +130,7 @@ def _judge(windows: AlarmWindows, settings: AlarmSettings) -> _Judged:
     return _Judged(states, outcomes(windows, stands))
 
 
-def _alarm(trial: Trial, chosen: int) -> dict[str, Any]:
+def _alarm(trial: Trial, chosen: int) -> Alarm:
     settings, on_val = trial.settings(chosen), trial.on_val
     return {
         "threshold": settings.threshold,
@@ -143,23 +150,41 @@ def _alarm(trial: Trial, chosen: int) -> dict[str, Any]:
     }
 
 
-def _at_rate(trial: Trial, test: AlarmWindows, rate: float) -> dict[str, Any]:
+def _at_rate(trial: Trial, test: AlarmWindows, rate: float) -> AtRate:
     wanted, found = FEWEST_EVENTS / rate, trial.on_val.clean_days
-    entry = {"per_day": rate, "threshold": None, "share_detected": None, "median_s": None}
     if found < wanted:
-        why = f"n/a: {found:.4f} clean device-days of val, {wanted:g} are needed to set this rate"
-        return {**entry, "share_low": None, "share_high": None, "why": why}
+        return _no_rate(
+            rate, f"{found:.4f} clean device-days of val, {wanted:g} are needed to set this rate"
+        )
     chosen = trial.best(rate)
     if trial.on_val.n_false[chosen] > rate * found:
-        why = "n/a: on val every threshold raises more false alarms"
-        return {**entry, "share_low": None, "share_high": None, "why": why}
+        return _no_rate(rate, "on val every threshold raises more false alarms")
     settings = trial.settings(chosen)
     times = time_to_detection(_judge(test, settings).on_test)
-    kept = ("share_detected", "share_low", "share_high", "median_s", "why")
-    return {**entry, "threshold": settings.threshold, **{name: times[name] for name in kept}}
+    return {
+        "per_day": rate,
+        "threshold": settings.threshold,
+        "share_detected": times["share_detected"],
+        "share_low": times["share_low"],
+        "share_high": times["share_high"],
+        "median_s": times["median_s"],
+        "why": times["why"],
+    }
 
 
-def _filtered(states: Floats, windows: AlarmWindows, seed: int, n_resamples: int) -> dict[str, Any]:
+def _no_rate(rate: float, why: str) -> AtRate:
+    return {
+        "per_day": rate,
+        "threshold": None,
+        "share_detected": None,
+        "share_low": None,
+        "share_high": None,
+        "median_s": None,
+        "why": f"n/a: {why}",
+    }
+
+
+def _filtered(states: Floats, windows: AlarmWindows, seed: int, n_resamples: int) -> Filtered:
     there = windows.present
     matrices = episode_confusions(
         windows.y_true[there],
@@ -179,13 +204,14 @@ def _ablation(
     prior_per_day: float | None,
     constant: bool,
     what: str,
-) -> dict[str, Any]:
+) -> AlarmAblation:
     if constant:
         val, test = (side.with_constant_emissions(sequences.class_prior) for side in (val, test))
     trial = evaluate_candidates(val, sequences, prior_per_day)
     settings = trial.settings(trial.best())
     on_test = _judge(test, settings).on_test
     times = time_to_detection(on_test)
+    del times["curve"]
     return {
         "name": name,
         "what": what,
@@ -193,6 +219,6 @@ def _ablation(
         "release": settings.release,
         "hold_windows": settings.hold_windows,
         "fitted_on": "val",
-        "time_to_detection": {key: value for key, value in times.items() if key != "curve"},
+        "time_to_detection": times,
         "false_alarms": false_alarms(on_test),
     }

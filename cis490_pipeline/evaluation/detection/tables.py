@@ -1,6 +1,6 @@
-"""Parts of the account of an alarm; each reads the outcomes of one setting, the first of them."""
+"""Detection tables: delays, rates and predictive values of the first setting of the outcomes."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +8,14 @@ import numpy.typing as npt
 from cis490_pipeline.alarm.forward_filter import Bools
 from cis490_pipeline.evaluation.detection.outcomes import Outcomes
 from cis490_pipeline.evaluation.detection.windows import AlarmWindows
+from cis490_pipeline.evaluation.schema.alarm import (
+    AlarmedEpisodes,
+    ElapsedAlarms,
+    FalseAlarms,
+    PredictiveValue,
+    ProfileTimes,
+    Times,
+)
 from cis490_pipeline.evaluation.uncertainty.rates import (
     LEVEL,
     poisson_bounds,
@@ -27,7 +35,7 @@ _MOST_BINS: Final = 12
 _HOUR_S: Final = 3_600.0
 
 
-def time_to_detection(found: Outcomes, chosen: Bools | None = None) -> dict[str, Any]:
+def time_to_detection(found: Outcomes, chosen: Bools | None = None) -> Times:
     """How soon an alarm found the infections, and how many it found.
 
     Parameters
@@ -48,7 +56,12 @@ def time_to_detection(found: Outcomes, chosen: Bools | None = None) -> dict[str,
     )
     n, n_detected, n_already = int(infected.sum()), int(detected.sum()), int(already.sum())
     share = share_dict(n_detected, n)
-    result: dict[str, Any] = {
+    quantiles = {name: curve.quantile(q) for name, q in (("median", 0.5), ("p90", 0.9))}
+    unreached = [name for name, value in quantiles.items() if value is None]
+    why = "n/a: no infection" if not n else f"{' and '.join(unreached)} n/a: too few were found"
+    median_low, median_high = curve.quantile_bounds(0.5)
+    p90_low, p90_high = curve.quantile_bounds(0.9)
+    return {
         "n_infected": n,
         "n_detected": n_detected,
         "n_missed": n - n_detected - n_already,
@@ -57,18 +70,17 @@ def time_to_detection(found: Outcomes, chosen: Bools | None = None) -> dict[str,
         "share_low": share["low"],
         "share_high": share["high"],
         "curve": curve.points(),
+        "median_s": quantiles["median"],
+        "median_low_s": median_low,
+        "median_high_s": median_high,
+        "p90_s": quantiles["p90"],
+        "p90_low_s": p90_low,
+        "p90_high_s": p90_high,
+        "why": why if unreached else None,
     }
-    unreached = []
-    for name, q in (("median", 0.5), ("p90", 0.9)):
-        result[f"{name}_s"] = value = curve.quantile(q)
-        result[f"{name}_low_s"], result[f"{name}_high_s"] = curve.quantile_bounds(q)
-        if value is None:
-            unreached.append(name)
-    why = "n/a: no infection" if not n else f"{' and '.join(unreached)} n/a: too few were found"
-    return {**result, "why": why if unreached else None}
 
 
-def by_profile(found: Outcomes, windows: AlarmWindows) -> list[dict[str, Any]]:
+def by_profile(found: Outcomes, windows: AlarmWindows) -> list[ProfileTimes]:
     """``time_to_detection`` of each profile that infected."""
     profiles = np.array([profile or "" for profile in windows.profiles], dtype=np.str_)
     return [
@@ -77,12 +89,12 @@ def by_profile(found: Outcomes, windows: AlarmWindows) -> list[dict[str, Any]]:
     ]
 
 
-def false_alarms(found: Outcomes) -> dict[str, Any]:
+def false_alarms(found: Outcomes) -> FalseAlarms:
     """Alarms that rose in clean time, per clean device-day, with exact bounds."""
     return rate_dict(int(found.n_false[0]), found.clean_days)
 
 
-def predictive_values(found: Outcomes) -> list[dict[str, Any]]:
+def predictive_values(found: Outcomes) -> list[PredictiveValue]:
     """Share of alarms that would be true where infections are as rare as stated.
 
     The ends combine intervals of the share found and of the rate of false alarms, at 97.5 % each:
@@ -91,8 +103,10 @@ def predictive_values(found: Outcomes) -> list[dict[str, Any]]:
     n, days, n_false = int(found.infected.sum()), found.clean_days, int(found.n_false[0])
     if not n or not days > 0:
         why = f"n/a: {n} infections and {days:.4f} clean device-days"
-        empty = {"ppv": None, "low": None, "high": None, "why": why}
-        return [{"prior": prior, "per": "device-day", **empty} for prior in PPV_PRIORS]
+        return [
+            {"prior": p, "per": "device-day", "ppv": None, "low": None, "high": None, "why": why}
+            for p in PPV_PRIORS
+        ]
     n_detected = int(found.detected[0].sum())
     level = 1 - (1 - LEVEL) / 2
     share, rate = wilson(n_detected, n, level), poisson_bounds(n_false, days, level)
@@ -112,7 +126,7 @@ def predictive_values(found: Outcomes) -> list[dict[str, Any]]:
     ]
 
 
-def episode_shares(found: Outcomes, windows: AlarmWindows) -> dict[str, Any]:
+def episode_shares(found: Outcomes, windows: AlarmWindows) -> dict[str, AlarmedEpisodes]:
     """Episodes with an alarm at any time, by what they were; Wilson's interval.
 
     ``called_off`` are those that left ``clean`` and never came to an infection.
@@ -122,14 +136,14 @@ def episode_shares(found: Outcomes, windows: AlarmWindows) -> dict[str, Any]:
         "clean": windows.clean_only,
         "called_off": ~windows.clean_only & ~np.isfinite(windows.onset_s),
     }
-    shares = {}
+    shares: dict[str, AlarmedEpisodes] = {}
     for name, kind in kinds.items():
         n, alarmed = int(kind.sum()), int((found.alarmed[0] & kind).sum())
         shares[name] = {"n": n, "alarmed": alarmed, **share_dict(alarmed, n)}
     return shares
 
 
-def by_elapsed(found: Outcomes, windows: AlarmWindows) -> list[dict[str, Any]]:
+def by_elapsed(found: Outcomes, windows: AlarmWindows) -> list[ElapsedAlarms]:
     """Count false alarms of clean-only episodes by the time since their first label.
 
     Drift since the baseline is a clock: an alarm that rises ever more often shows it.

@@ -1,13 +1,12 @@
-"""Windows of a side as an alarm meets them: in order, gaps included, with the truth beside them."""
+"""Windows of a side in the order an alarm sees them, gaps filled, with their true phases."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.alarm.alarm import ALARM_PHASES
@@ -34,7 +33,7 @@ class AlarmWindows:
     present : (n,) False where the window is missing.
     lengths : (E,) rows of each episode.
     end_s : (n,) end of each window, s since the episode's first label.
-    phase_at_end : (n,) true class at the end of the window: when the alarm speaks.
+    phase_at_end : (n,) true class at the end of the window, which the alarm is judged by.
     y_true : (n,) true class at the window's centre; −1 where it is missing.
     onset_s : (E,) when the infection began (first label of ``ALARM_PHASES``), s since the first
         label; NaN in an episode without one.
@@ -133,7 +132,7 @@ def _episode(
     y_true: Ints,
     label_t_ns: Ints,
     label_phases: Sequence[str],
-) -> dict[str, Any]:
+) -> AlarmWindows:
     index = keys["window_idx"].to_numpy()
     place = index - index[0]
     n_rows = int(place[-1]) + 1
@@ -147,38 +146,46 @@ def _episode(
     present[place] = True
     true = np.full(n_rows, -1, dtype=np.int64)
     true[place] = y_true
-    return {
-        "proba": filled,
-        "present": present,
-        "lengths": n_rows,
-        "end_s": (end_ns - label_t_ns[0]) / NS_PER_S,
-        "phase_at_end": classes[np.searchsorted(label_t_ns, end_ns, side="right") - 1],
-        "y_true": true,
-        "onset_s": (began[0] - label_t_ns[0]) / NS_PER_S if began else np.nan,
-        "clean_only": set(label_phases) == {Phase.CLEAN},
-        "episode_ids": keys["episode_id"][0],
-        "profiles": keys["profile"][0],
-    }
-
-
-def _joined(parts: Sequence[Mapping[str, Any]]) -> AlarmWindows:
-    def rows(name: str, dtype: npt.DTypeLike, *shape: int) -> npt.NDArray[Any]:
-        empty = np.zeros((0, *shape), dtype=dtype)
-        joined: npt.NDArray[Any] = np.concatenate([empty, *(part[name] for part in parts)])
-        return joined.astype(dtype)
-
-    def each(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        return np.array([part[name] for part in parts], dtype=dtype)
-
     return AlarmWindows(
-        proba=rows("proba", np.float64, _K),
-        present=rows("present", np.bool_),
-        lengths=each("lengths", np.int64),
-        end_s=rows("end_s", np.float64),
-        phase_at_end=rows("phase_at_end", np.int64),
-        y_true=rows("y_true", np.int64),
-        onset_s=each("onset_s", np.float64),
-        clean_only=each("clean_only", np.bool_),
-        episode_ids=tuple(part["episode_ids"] for part in parts),
-        profiles=tuple(part["profiles"] for part in parts),
+        proba=filled,
+        present=present,
+        lengths=np.array([n_rows], dtype=np.int64),
+        end_s=(end_ns - label_t_ns[0]) / NS_PER_S,
+        phase_at_end=classes[np.searchsorted(label_t_ns, end_ns, side="right") - 1],
+        y_true=true,
+        onset_s=np.array([(began[0] - label_t_ns[0]) / NS_PER_S if began else np.nan]),
+        clean_only=np.array([set(label_phases) == {Phase.CLEAN}]),
+        episode_ids=(keys["episode_id"][0],),
+        profiles=(keys["profile"][0],),
+    )
+
+
+_NONE: Final = AlarmWindows(
+    proba=np.zeros((0, _K)),
+    present=np.zeros(0, dtype=np.bool_),
+    lengths=np.zeros(0, dtype=np.int64),
+    end_s=np.zeros(0),
+    phase_at_end=np.zeros(0, dtype=np.int64),
+    y_true=np.zeros(0, dtype=np.int64),
+    onset_s=np.zeros(0),
+    clean_only=np.zeros(0, dtype=np.bool_),
+    episode_ids=(),
+    profiles=(),
+)
+
+
+def _joined(episodes: Sequence[AlarmWindows]) -> AlarmWindows:
+    # Of no episode every array still has its type and number of columns.
+    parts = [_NONE, *episodes]
+    return AlarmWindows(
+        proba=np.concatenate([part.proba for part in parts]),
+        present=np.concatenate([part.present for part in parts]),
+        lengths=np.concatenate([part.lengths for part in parts]),
+        end_s=np.concatenate([part.end_s for part in parts]),
+        phase_at_end=np.concatenate([part.phase_at_end for part in parts]),
+        y_true=np.concatenate([part.y_true for part in parts]),
+        onset_s=np.concatenate([part.onset_s for part in parts]),
+        clean_only=np.concatenate([part.clean_only for part in parts]),
+        episode_ids=tuple(name for part in parts for name in part.episode_ids),
+        profiles=tuple(name for part in parts for name in part.profiles),
     )

@@ -75,8 +75,8 @@ def decay(
     counted = {name: sum(row[name] for row in rows) for name in ("n_episodes", "n_windows")}
     found: dict[str, Any] = {"slots": rows, "aut": None, "ci_low": None, "ci_high": None}
     found |= {"ci_level": level, "ci_method": None, **counted}
-    scores = [row["macro_f1"] for row in rows]
-    if len(rows) < 2 or None in scores:
+    scores = [row["macro_f1"] for row in rows if row["macro_f1"] is not None]
+    if len(rows) < 2 or len(scores) < len(rows):
         return {**found, "why": "an area over time needs two slots, each with a scored window"}
     estimate = float(area_under_time(scores))
     fewest = min(row["n_episodes"] for row in rows)

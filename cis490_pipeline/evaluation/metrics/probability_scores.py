@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: Brier score, calibration error, log loss."""
+"""Scores of probabilities: Brier score, log loss, expected calibration error."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,7 +1,4 @@
-"""How far a model's probabilities can be believed, before and after one temperature."""
-
-from dataclasses import asdict
-from typing import Any
+"""Calibration of probabilities on test, before and after a temperature fitted on validation."""
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +15,11 @@ from cis490_pipeline.evaluation.metrics.probability_scores import (
 from cis490_pipeline.evaluation.metrics.risk_coverage import risk_coverage
 from cis490_pipeline.evaluation.metrics.temperature import fit_temperature, tempered
 from cis490_pipeline.evaluation.predictions import probabilities, true_classes
+from cis490_pipeline.evaluation.schema.report import Bin, Reliability, Sureness
 from cis490_pipeline.evaluation.uncertainty.intervals import finite_or_none
 
 
-def reliability(val: pl.DataFrame, test: pl.DataFrame) -> dict[str, Any]:
+def reliability(val: pl.DataFrame, test: pl.DataFrame) -> Reliability:
     """Describe the probabilities of the test side, with a temperature fitted on validation.
 
     Parameters
@@ -30,7 +28,7 @@ def reliability(val: pl.DataFrame, test: pl.DataFrame) -> dict[str, Any]:
 
     Returns
     -------
-    JSON values. ``before`` and ``after`` are of the test side; without any validation window there
+    ``before`` and ``after`` are of the test side; without any validation window there
     is no temperature, ``after`` is null and ``why`` says so. ``aurc`` and ``risk_coverage`` are of
     the probabilities as the model gave them.
     """
@@ -56,7 +54,7 @@ def reliability(val: pl.DataFrame, test: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _scores(y_true: npt.NDArray[np.int64], proba: Floats) -> dict[str, float | None]:
+def _scores(y_true: npt.NDArray[np.int64], proba: Floats) -> Sureness:
     return {
         "brier": finite_or_none(brier(y_true, proba)),
         "log_loss": finite_or_none(log_loss(y_true, proba)),
@@ -64,5 +62,8 @@ def _scores(y_true: npt.NDArray[np.int64], proba: Floats) -> dict[str, float | N
     }
 
 
-def _bins(y_true: npt.NDArray[np.int64], proba: Floats) -> list[dict[str, Any]]:
-    return [asdict(found) for found in reliability_bins(y_true, proba)]
+def _bins(y_true: npt.NDArray[np.int64], proba: Floats) -> list[Bin]:
+    return [
+        {"confidence": found.confidence, "accuracy": found.accuracy, "n": found.n}
+        for found in reliability_bins(y_true, proba)
+    ]

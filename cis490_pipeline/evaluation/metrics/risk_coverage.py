@@ -1,4 +1,4 @@
-"""What a model would be worth if it could stay silent where it is unsure."""
+"""Selective prediction: risk–coverage curve and its area (AURC)."""
 
 from dataclasses import dataclass
 from typing import Final

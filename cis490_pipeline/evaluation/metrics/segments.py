@@ -1,15 +1,16 @@
-"""Phases as stretches of time: are they found as such, and how far off do they begin."""
+"""Segment-level scores: F1@50 of phases as stretches of time, and the error of their onsets."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.evaluation.predictions import predicted_classes, true_classes
+from cis490_pipeline.evaluation.schema.report import Segments
 from cis490_pipeline.features.windows import STRIDE_S
 
 MIN_OVERLAP: Final = 0.5
@@ -91,7 +92,7 @@ def match_segments(y_true: Classes, y_pred: Classes) -> SegmentMatch:
     )
 
 
-def segment_scores(frame: pl.DataFrame) -> dict[str, Any]:
+def segment_scores(frame: pl.DataFrame) -> Segments:
     """Segment-level F1@50 and the error of phase boundaries.
 
     Parameters
@@ -100,7 +101,7 @@ def segment_scores(frame: pl.DataFrame) -> dict[str, Any]:
 
     Returns
     -------
-    JSON values. ``f1_50`` pools the segments of all episodes and phases. ``boundary_error_s`` is
+    ``f1_50`` pools the segments of all episodes and phases. ``boundary_error_s`` is
     the distance between the true and the predicted beginning of each segment that was found and
     does not begin with its time line, in whole strides of 5 s: ``n`` of ``n_true`` such beginnings;
     ``p90`` is the smallest error that nine in ten do not exceed.

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number, fitted on validation, that makes probabilities honest."""
+"""Temperature scaling: one number, fitted on validation, that calibrates probabilities."""
 
 from typing import Final
 
@@ -43,7 +43,7 @@ def fit_temperature(y_true: npt.NDArray[np.int64], proba: Floats) -> float:
     Parameters
     ----------
     y_true : (n_windows,) class indices of validation windows; of no test window ever.
-    proba : (n_windows, K) what the model said of them.
+    proba : (n_windows, K) the model's probabilities of them.
 
     Returns
     -------

@@ -177,7 +177,15 @@ class Subset(TypedDict):
     why: NotRequired[Why]
 
 
-class EvalReport(SideScores, Split):
+class Extra(TypedDict, total=False):
+    """What a caller of ``evaluate`` may know besides."""
+
+    n_test_openings: Count
+    training: dict[str, Plain]
+    processor: Processor
+
+
+class EvalReport(SideScores, Split, Extra):
     """What one model or probe is worth; scores without a side are of the test side."""
 
     format: Literal["eval_report"]
@@ -198,9 +206,6 @@ class EvalReport(SideScores, Split):
     per_host: list[HostScore]
     host_minimum: Host | None
     profile_host: list[CellScore]
-    n_test_openings: NotRequired[Count]
-    training: NotRequired[dict[str, Plain]]
-    processor: NotRequired[Processor]
     reliability: NotRequired[Reliability | None]
     segments: NotRequired[Segments | None]
     subsets: NotRequired[list[Subset] | None]

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import scipy
 
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.confusion import Counts, Floats, macro_f1_over, seen_classes
+from cis490_pipeline.evaluation.schema.parts import Score
 from cis490_pipeline.evaluation.uncertainty.resampling import resample_weights
 
 MIN_EPISODES_FOR_PERCENTILES: Final = 30
@@ -31,8 +32,8 @@ class Interval:
     n_windows: int
     method: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """As a report carries it; what is undefined is null."""
+    def to_dict(self) -> Score:
+        """Return it as a report carries it; what is undefined is null."""
         return {
             "macro_f1": finite_or_none(self.estimate),
             "ci_low": finite_or_none(self.low),

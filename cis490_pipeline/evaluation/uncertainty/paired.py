@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +9,7 @@ import polars as pl
 
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.confusion import Counts, Floats, macro_f1_over, seen_classes
+from cis490_pipeline.evaluation.schema.parts import Tested
 from cis490_pipeline.evaluation.uncertainty.intervals import (
     N_RESAMPLES,
     finite_or_none,
@@ -31,8 +31,8 @@ class Paired:
     p_value: float
     n_episodes: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """As a leaderboard carries it; what is undefined is null."""
+    def to_dict(self) -> Tested:
+        """Return it as a leaderboard carries it; what is undefined is null."""
         return {
             "difference": finite_or_none(self.difference),
             "ci_low": finite_or_none(self.low),

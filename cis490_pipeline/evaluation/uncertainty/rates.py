@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import scipy
 
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.schema.alarm import FalseAlarms
+from cis490_pipeline.evaluation.schema.parts import Found
 
 LEVEL: Final = 0.95
 
@@ -54,7 +56,7 @@ def poisson_bounds(n_events: int, exposure: float, level: float = LEVEL) -> Boun
     return Bounds(float(low / exposure), float(high / exposure))
 
 
-def share_dict(n_hits: int, n: int) -> dict[str, Any]:
+def share_dict(n_hits: int, n: int) -> Found:
     """Share of ``n`` with its Wilson interval; null, with a reason, of nothing."""
     if not n:
         return {"share": None, "low": None, "high": None, "why": "there is none"}
@@ -62,7 +64,7 @@ def share_dict(n_hits: int, n: int) -> dict[str, Any]:
     return {"share": n_hits / n, "low": bounds.low, "high": bounds.high, "why": None}
 
 
-def rate_dict(n_events: int, days: float) -> dict[str, Any]:
+def rate_dict(n_events: int, days: float) -> FalseAlarms:
     """Events per day with exact bounds; the rate itself is null where so little time shows none.
 
     Parameters
@@ -70,15 +72,21 @@ def rate_dict(n_events: int, days: float) -> dict[str, Any]:
     n_events : counted.
     days : device-days in which they could have been counted.
     """
-    found: dict[str, Any] = {"n": n_events, "device_days": days}
     if not days > 0:
-        why = "n/a: no clean device-time was watched"
-        return {**found, "per_day": None, "low": None, "high": None, "why": why}
+        return {
+            "n": n_events,
+            "device_days": days,
+            "per_day": None,
+            "low": None,
+            "high": None,
+            "why": "n/a: no clean device-time was watched",
+        }
     bounds = poisson_bounds(n_events, days)
     few = n_events < FEWEST_EVENTS
     why = f"n/a: {n_events} in {days:.4f} device-days; a rate needs {FEWEST_EVENTS} or more"
     return {
-        **found,
+        "n": n_events,
+        "device_days": days,
         "per_day": None if few else n_events / days,
         "low": bounds.low,
         "high": bounds.high,

@@ -1,16 +1,17 @@
 """What the seed of a training alone does to a score: one model trained several times."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import scipy
 
+from cis490_pipeline.evaluation.schema.parts import Seeds
+from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.uncertainty.intervals import finite_or_none
 
 
-def seed_summary(reports: Sequence[Mapping[str, Any]], *, level: float = 0.95) -> dict[str, Any]:
+def seed_summary(reports: Sequence[EvalReport], *, level: float = 0.95) -> Seeds:
     """Mean macro F1 over the seeds of one model, with its interval.
 
     Parameters
@@ -20,7 +21,7 @@ def seed_summary(reports: Sequence[Mapping[str, Any]], *, level: float = 0.95) -
 
     Returns
     -------
-    JSON values: ``seeds``, each one's ``macro_f1``, their ``mean``, ``sd``, and the t interval
+    ``seeds``, each one's ``macro_f1``, their ``mean``, ``sd``, and the t interval
     mean ± t(k − 1) SD / √k. One seed has neither spread nor interval.
 
     Notes

@@ -1,16 +1,17 @@
-"""Times to an event that not everybody lives to see: Kaplan and Meier's curve."""
+"""Kaplan–Meier curve: times to an event that some cases are not watched long enough to have."""
 
 import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.schema.alarm import CurvePoint
 
 Floats = npt.NDArray[np.float64]
 
@@ -19,7 +20,7 @@ _MOST_POINTS: Final = 50
 
 @dataclass(frozen=True, eq=False)
 class TimeToEvent:
-    """Estimate of the share to whom the event has happened by each time.
+    """Estimated share of cases that had the event by each time.
 
     Attributes
     ----------
@@ -45,7 +46,7 @@ class TimeToEvent:
         """
         return _first(self.t, self.high >= q), _first(self.t, self.low >= q)
 
-    def points(self) -> list[dict[str, Any]]:
+    def points(self) -> list[CurvePoint]:
         """At most 50 points of the curve, the first and last among them."""
         kept = np.unique(np.linspace(0, self.t.size - 1, min(_MOST_POINTS, self.t.size)).round())
         return [

@@ -18,11 +18,13 @@ from cis490_pipeline.evaluation.predictions import (
     write_predictions,
 )
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
+from cis490_pipeline.evaluation.schema.alarm import Times
+from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import ModelStage, TrainedCheckpoint
-from cis490_pipeline.experiment.stages.stage import Made, Stage
+from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck, checked_baselines
 from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
@@ -30,16 +32,6 @@ from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.storage.files import digest, read_object, write_json
 
 SCORED_SIDES = (Side.VAL, Side.TEST)
-_DETECTION = (
-    "share_detected",
-    "share_low",
-    "share_high",
-    "n_infected",
-    "median_s",
-    "median_low_s",
-    "median_high_s",
-)
-"""What the record shows of the time to detection: no number without its interval."""
 
 
 class EvaluationReport(ModelStage):
@@ -183,26 +175,40 @@ class EvaluationReport(ModelStage):
         )
         path = self.report_path
         write_json(path, report)
-        alarm_path = write_alarm(self.checkpoint.folder, report["detection"]["alarm"]["settings"])
-        numbers = {
-            name: report[name]
-            for name in ("macro_f1", "ci_low", "ci_high", "n_episodes", "n_windows", "accuracy")
-        }
-        numbers |= {
-            "val_macro_f1": report["val"]["macro_f1"],
-            "selected_on": report["selected_on"],
-            "untested_profiles": _named(report["untested_profiles"]),
-            "n_test_openings": opened,
-            "suspect_baselines": report["baselines"]["test"]["n_suspect"],
-            "checked_baselines": report["baselines"]["test"]["n_checked"],
-        }
-        times = report["detection"]["time_to_detection"]
-        numbers |= {name: times[name] for name in _DETECTION}
-        numbers |= {f"f1_{row['phase']}": row["f1"] for row in report["per_class"]}
+        detection = report["detection"]
+        assert detection is not None, "an alarm was fitted"
+        alarm_path = write_alarm(self.checkpoint.folder, detection["alarm"]["settings"])
         folder = self.checkpoint.folder
         predictions = (folder / "predictions.parquet", folder / "predictions.json")
         files = (path, *predictions, alarm_path)
-        return Made(digest(report), files, numbers)
+        return Made(digest(report), files, _numbers(report, detection["time_to_detection"]))
+
+
+def _numbers(report: EvalReport, times: Times) -> Numbers:
+    """Select what the record shows of a report: no number without its interval."""
+    baselines = report["baselines"]["test"]
+    return {
+        "macro_f1": report["macro_f1"],
+        "ci_low": report["ci_low"],
+        "ci_high": report["ci_high"],
+        "n_episodes": report["n_episodes"],
+        "n_windows": report["n_windows"],
+        "accuracy": report["accuracy"],
+        "val_macro_f1": report["val"]["macro_f1"],
+        "selected_on": report["selected_on"],
+        "untested_profiles": _named(report["untested_profiles"]),
+        "n_test_openings": report["n_test_openings"],
+        "suspect_baselines": baselines["n_suspect"],
+        "checked_baselines": baselines["n_checked"],
+        "share_detected": times["share_detected"],
+        "share_low": times["share_low"],
+        "share_high": times["share_high"],
+        "n_infected": times["n_infected"],
+        "median_s": times["median_s"],
+        "median_low_s": times["median_low_s"],
+        "median_high_s": times["median_high_s"],
+        **{f"f1_{row['phase']}": row["f1"] for row in report["per_class"]},
+    }
 
 
 def _named(untested: dict[str, list[str]]) -> str:

@@ -8,7 +8,7 @@ from cis490_pipeline.checkpoints.describe import describe
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.compare_runs import Run, compare_runs, in_words
+from cis490_pipeline.evaluation.compare_runs import Run, compare_runs
 from cis490_pipeline.evaluation.predictions import read_predictions
 from cis490_pipeline.experiment.pipeline.training import FURTHER
 from cis490_pipeline.storage.data_paths import DataPaths
@@ -69,8 +69,6 @@ def compare_folders(first: Path, second: Path, recipe: Recipe, *, seed: int = 0)
         }
     )
     found = compare_runs(runs, seed=seed)
-    for row in found["rows"]:
-        row["verdict"] = in_words(row["changed"])
     return {"first_run": str(first), "second_run": str(second), "only_in": only, **found}
 
 
