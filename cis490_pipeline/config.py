@@ -2,11 +2,14 @@
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self, get_type_hints
 from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
 
 from cis490_pipeline.domain import Address, Architecture
 from cis490_pipeline.domain.cluster_address import cluster_address
@@ -15,8 +18,6 @@ from cis490_pipeline.errors import ConfigError
 FILE_NAME: Final = "cis490.toml"
 FILE_ONLY: Final = frozenset({"models"})
 """Settings that are tables, which only the file can hold."""
-# The smallest of the ranges that numpy, torch and XGBoost accept.
-_MAX_SEED: Final = 2**31 - 1
 
 
 def available_processors() -> int:
@@ -31,125 +32,6 @@ def default_cache() -> Path:
     told = os.environ.get("XDG_CACHE_HOME", "")
     # As its specification says, a relative path there is to be ignored.
     return (Path(told) if Path(told).is_absolute() else Path("~/.cache").expanduser()) / "cis490"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What every command and asset is told."""
-
-    store: Path | Address = Path("data/sample")
-    """Receiver store that episodes are read from: a folder, or an address such as `s3://lab/store`."""
-    data: Path | Address = Path("data")
-    """Where all files made go to: a folder, or an address."""
-    cache: Path = field(default_factory=default_cache)
-    """Folder for local copies of what lies at an address."""
-    seed: int = 0
-    """Of training and resampling."""
-    split_seed: int = 0
-    """Of dealing episodes to sides; apart from ``seed``, so that further seeds share one split."""
-    train_hosts: tuple[str, ...] = ("elliott-thinkpad",)
-    """Hosts the host split trains on; all others are held out."""
-    workers: int = field(default_factory=available_processors)
-    """Processes for work by episode."""
-    dask_address: str | None = None
-    """Dask scheduler that work by episode is sent to: ``tls://HOST:PORT``, or ``tcp://`` on
-    loopback; ``None`` uses processes of this machine."""
-    dask_tls_ca: Path | None = None
-    """Certificate (PEM) of the authority of the Dask cluster; needed for ``tls://``."""
-    dask_tls_certificate: Path | None = None
-    """Certificate (PEM) that the Dask cluster knows this client by; needed for ``tls://``."""
-    dask_tls_key: Path | None = None
-    """Private key (PEM) of that certificate; needed for ``tls://``."""
-    threads: int = 1
-    """Threads of each numeric library in training; results depend on it."""
-    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Settings of architectures that differ from their defaults, by architecture and name; in
-    ``cis490.toml`` a table ``[models.gru]``."""
-    dashboard_url: str | None = None
-    """Address that events are published to, or several with commas between them (a list in
-    ``cis490.toml``); ``None`` publishes nothing."""
-    dashboard_token: str | None = field(default=None, repr=False)
-    older_dashboard: bool = False
-    """Whether events go to the older dashboard: one a request, and six types alone."""
-    failure_url: str | None = None
-    """Address that a failed run of Dagster's is posted to, as JSON; ``None`` posts nothing."""
-
-    @property
-    def dashboards(self) -> tuple[str, ...]:
-        """Every address that events are published to, in the order given."""
-        return tuple(self.dashboard_url.split(",")) if self.dashboard_url else ()
-
-    @classmethod
-    def load(cls, **flags: Any) -> Self:
-        """Gather the settings from everywhere they can be given.
-
-        Parameters
-        ----------
-        **flags : by field name; ``None`` is not given. They win over ``CIS490_<NAME>`` in the
-            environment (empty is not given), which wins over ``cis490.toml`` in the working
-            folder, which wins over the defaults.
-
-        Raises
-        ------
-        ConfigError
-            Naming every value that is wrong, and where it came from.
-        """
-        problems: list[str] = []
-        given = _from_file(Path(FILE_NAME), problems)
-        given |= _from_environment(os.environ)
-        given |= _from_flags(flags, problems)
-        values: dict[str, Any] = {}
-        for name, (value, origin) in given.items():
-            try:
-                values[name] = _READERS[name](value)
-            except ValueError as wrong:
-                problems.append(f"{origin}: {wrong}")
-        if problems:
-            raise ConfigError("; ".join(problems))
-        return cls(**values)
-
-
-_Given = dict[str, tuple[Any, str]]
-"""Values by field name, each with where it came from."""
-
-
-def _from_file(path: Path, problems: list[str]) -> _Given:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as wrong:
-        problems.append(f"{path}: {wrong}")
-        return {}
-    except RecursionError:
-        problems.append(f"{path}: nested too deep")
-        return {}
-    problems.extend(
-        f"{path}: {name} is no setting; there are {', '.join(_READERS)}"
-        for name in sorted(table.keys() - _READERS.keys())
-    )
-    return {name: (table[name], f"{path}: {name}") for name in table if name in _READERS}
-
-
-def _from_environment(environment: Mapping[str, str]) -> _Given:
-    variables = {name: f"CIS490_{name.upper()}" for name in _READERS if name not in FILE_ONLY}
-    return {
-        name: (environment[variable], variable)
-        for name, variable in variables.items()
-        if environment.get(variable, "").strip()
-    }
-
-
-def _from_flags(flags: Mapping[str, Any], problems: list[str]) -> _Given:
-    problems.extend(
-        f"{name} is no setting; there are {', '.join(_READERS)}"
-        for name in sorted(flags.keys() - _READERS.keys())
-    )
-    return {
-        name: (value, f"--{name.replace('_', '-')}")
-        for name, value in flags.items()
-        if value is not None and name in _READERS
-    }
 
 
 def _path(value: object) -> Path:
@@ -171,20 +53,6 @@ def _place(value: object) -> Path | Address:
     if isinstance(value, Address):
         return value
     return Address.parse(value) if isinstance(value, str) and "://" in value else _path(value)
-
-
-def _whole_number(low: int, high: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        text = str(value).strip()
-        # A TOML boolean is an int to Python, and 1.0 a number, but neither was meant.
-        if isinstance(value, bool) or not text.isascii() or not text.isdecimal():
-            raise ValueError(f"must be a whole number of at least {low}, got {value!r}")
-        number = int(text) if len(text) < 20 else high + 1
-        if not low <= number <= high:
-            raise ValueError(f"must be from {low} to {high}, got {text}")
-        return number
-
-    return read
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -239,30 +107,125 @@ def _secret(value: object) -> str:
     return text
 
 
-def _truth(value: object) -> bool:
-    known = {"true": True, "1": True, "false": False, "0": False}
-    text = str(value).strip().lower()
-    if text not in known:
-        raise ValueError(f"must be true or false, got {value!r}")
-    return known[text]
+Place = Annotated[Path | Address, _place]
+Folder = Annotated[Path, _path]
+# The smallest of the ranges that numpy, torch and XGBoost accept.
+Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Meta(ge=1, le=1024)]
 
 
-_READERS: Final[dict[str, Callable[[object], Any]]] = {
-    "store": _place,
-    "data": _place,
-    "cache": _path,
-    "seed": _whole_number(0, _MAX_SEED),
-    "split_seed": _whole_number(0, _MAX_SEED),
-    "train_hosts": _names,
-    "workers": _whole_number(1, 1024),
-    "dask_address": _cluster,
-    "dask_tls_ca": _path,
-    "dask_tls_certificate": _path,
-    "dask_tls_key": _path,
-    "threads": _whole_number(1, 1024),
-    "models": _models,
-    "dashboard_url": _addresses,
-    "dashboard_token": _secret,
-    "older_dashboard": _truth,
-    "failure_url": _address,
-}
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every command and asset is told."""
+
+    store: Place = Path("data/sample")
+    """Receiver store that episodes are read from: a folder, or an address such as `s3://lab/store`."""
+    data: Place = Path("data")
+    """Where all files made go to: a folder, or an address."""
+    cache: Folder = field(default_factory=default_cache)
+    """Folder for local copies of what lies at an address."""
+    seed: Seed = 0
+    """Of training and resampling."""
+    split_seed: Seed = 0
+    """Of dealing episodes to sides; apart from ``seed``, so that further seeds share one split."""
+    train_hosts: Annotated[tuple[str, ...], _names] = ("elliott-thinkpad",)
+    """Hosts the host split trains on; all others are held out."""
+    workers: Count = field(default_factory=available_processors)
+    """Processes for work by episode."""
+    dask_address: Annotated[str | None, _cluster] = None
+    """Dask scheduler that work by episode is sent to: ``tls://HOST:PORT``, or ``tcp://`` on
+    loopback; ``None`` uses processes of this machine."""
+    dask_tls_ca: Annotated[Path | None, _path] = None
+    """Certificate (PEM) of the authority of the Dask cluster; needed for ``tls://``."""
+    dask_tls_certificate: Annotated[Path | None, _path] = None
+    """Certificate (PEM) that the Dask cluster knows this client by; needed for ``tls://``."""
+    dask_tls_key: Annotated[Path | None, _path] = None
+    """Private key (PEM) of that certificate; needed for ``tls://``."""
+    threads: Count = 1
+    """Threads of each numeric library in training; results depend on it."""
+    models: Annotated[Mapping[str, Mapping[str, Any]], _models] = field(default_factory=dict)
+    """Settings of architectures that differ from their defaults, by architecture and name; in
+    ``cis490.toml`` a table ``[models.gru]``."""
+    dashboard_url: Annotated[str | None, _addresses] = None
+    """Address that events are published to, or several with commas between them (a list in
+    ``cis490.toml``); ``None`` publishes nothing."""
+    dashboard_token: Annotated[str | None, _secret] = field(default=None, repr=False)
+    older_dashboard: bool = False
+    """Whether events go to the older dashboard: one a request, and six types alone."""
+    failure_url: Annotated[str | None, _address] = None
+    """Address that a failed run of Dagster's is posted to, as JSON; ``None`` posts nothing."""
+
+    @property
+    def dashboards(self) -> tuple[str, ...]:
+        """Every address that events are published to, in the order given."""
+        return tuple(self.dashboard_url.split(",")) if self.dashboard_url else ()
+
+    @classmethod
+    def load(cls, **flags: Any) -> Self:
+        """Gather the settings from everywhere they can be given.
+
+        Parameters
+        ----------
+        **flags : by field name; ``None`` is not given. They win over ``CIS490_<NAME>`` in the
+            environment (empty is not given), which wins over ``cis490.toml`` in the working
+            folder, which wins over the defaults.
+
+        Raises
+        ------
+        ConfigError
+            Naming every value that is wrong, and where it came from.
+        """
+        problems: list[str] = []
+        kinds = get_type_hints(cls, include_extras=True)
+        table = _table(Path(FILE_NAME), problems)
+        given = {name: (value, f"{FILE_NAME}: {name}") for name, value in table.items()}
+        for name in kinds.keys() - FILE_ONLY:
+            variable = f"CIS490_{name.upper()}"
+            if (text := os.environ.get(variable, "")).strip():
+                given[name] = text, variable
+        given |= {
+            name: (value, f"--{name.replace('_', '-')}")
+            for name, value in flags.items()
+            if value is not None
+        }
+        values: dict[str, Any] = {}
+        for name, (value, origin) in given.items():
+            if name not in kinds:
+                known = ", ".join(kinds)
+                problems.append(f"{origin} is no setting; there are {known}")
+                continue
+            try:
+                values[name] = _read(kinds[name], value)
+            except ValueError as wrong:
+                problems.append(f"{origin}: {wrong}")
+        if problems:
+            raise ConfigError("; ".join(problems))
+        return cls(**values)
+
+
+def _table(path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as wrong:
+        problems.append(f"{path}: {wrong}")
+    except RecursionError:
+        problems.append(f"{path}: nested too deep")
+    return {}
+
+
+def _read(kind: Any, value: object) -> Any:
+    """Return a value as its annotation says: by the function in it, or by its type and bounds."""
+    first = next(iter(getattr(kind, "__metadata__", ())), None)
+    if callable(first):
+        return first(value)
+    try:
+        return msgspec.convert(
+            msgspec.json.decode(value) if isinstance(value, str) else value, kind
+        )
+    except msgspec.DecodeError:
+        wanted = "true or false"
+        if isinstance(first, Meta):
+            wanted = f"a whole number from {first.ge} to {first.le}"
+        raise ValueError(f"must be {wanted}, got {value!r:.60}") from None

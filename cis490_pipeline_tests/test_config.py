@@ -29,6 +29,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "DASK_TLS_KEY",
         "DASHBOARD_URL",
         "DASHBOARD_TOKEN",
+        "OLDER_DASHBOARD",
     ):
         monkeypatch.delenv(f"CIS490_{name}", raising=False)
     return tmp_path
@@ -84,19 +85,32 @@ def test_every_fault_is_told_with_where_it_came_from(
         Settings.load(threads=0, store="s3://me:hunter2@lab", cache="s3://lab", colour="red")
 
     for told in (
-        "cis490.toml: workers: must be a whole number of at least 1, got True",
+        "cis490.toml: workers: must be a whole number from 1 to 1024, got True",
         "cis490.toml: sped is no setting",
         "cis490.toml: data: must be a path",
-        "CIS490_SEED: must be a whole number of at least 0, got '-1'",
+        "CIS490_SEED: must be a whole number from 0 to 2147483647, got '-1'",
         "CIS490_DASHBOARD_URL: must be an http:// or https:// address, got 'dashboard:8447'",
         "CIS490_DASK_ADDRESS: must be tls://HOST:PORT, or tcp://HOST:PORT on loopback",
-        "--threads: must be from 1 to 1024, got 0",
+        "--threads: must be a whole number from 1 to 1024, got 0",
         "--store: s3:// must name a place alone",
         "--cache: must be a folder of this machine, got an address",
         "colour is no setting",
     ):
         assert told in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+def test_whether_the_dashboard_is_the_older_one_is_true_or_false(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare / "cis490.toml").write_text("older_dashboard = true\n")
+
+    assert Settings.load().older_dashboard
+    monkeypatch.setenv("CIS490_OLDER_DASHBOARD", "false")
+    assert not Settings.load().older_dashboard
+    monkeypatch.setenv("CIS490_OLDER_DASHBOARD", "maybe")
+    with pytest.raises(ConfigError, match="CIS490_OLDER_DASHBOARD: must be true or false, got"):
+        Settings.load()
 
 
 @pytest.mark.parametrize("content", [b"seed = ", b"\xff"])

@@ -70,8 +70,8 @@ def test_unknown_flag_is_a_fault_of_usage(plain: Cli) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--seed", "-1"], "--seed: must be a whole number of at least 0, got -1"),
-        (["--workers", "0"], "--workers: must be from 1 to 1024, got 0"),
+        (["--seed", "-1"], "--seed: must be a whole number from 0 to 2147483647, got -1"),
+        (["--workers", "0"], "--workers: must be a whole number from 1 to 1024, got 0"),
         (["--train-hosts", ","], "--train-hosts: must name at least one host"),
         (["--store", "s3://me:hunter2@lab"], "--store: s3:// must name a place alone"),
     ],

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
 from cis490_pipeline.domain import PHASES, Architecture
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.nets.layers import PhaseNetwork
 from cis490_pipeline.models.nets.neural import NeuralModel, TensorTrainConfig
-from cis490_pipeline.training.config import out_of_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,18 +22,18 @@ class CnnConfig(TensorTrainConfig):
     """Filters of each block."""
     kernels: tuple[int, ...] = (7, 5, 3)
     """Odd lengths of the convolutions within a block, in steps."""
-    first_stride: int = 2
+    first_stride: Annotated[int, Meta(ge=1, le=10)] = 2
     """Stride of the first block; 2 halves the cost of all that follows."""
-    dropout: float = 0.2
+    dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.2
 
     def problems(self) -> list[str]:
         """Sentences on fields out of range."""
-        own = out_of_range(self, {"dropout": (0.0, 0.9), "first_stride": (1, 10)})
+        problems = super().problems()
         if not self.widths or min(self.widths) < 1:
-            own.append(f"widths must be positive, got {self.widths}")
+            problems.append(f"widths must be positive, got {self.widths}")
         if not self.kernels or any(k < 1 or k % 2 == 0 for k in self.kernels):
-            own.append(f"kernels must be odd and positive, got {self.kernels}")
-        return super().problems() + own
+            problems.append(f"kernels must be odd and positive, got {self.kernels}")
+        return problems
 
 
 class ResidualBlock(nn.Module):

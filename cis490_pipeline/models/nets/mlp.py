@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
 from cis490_pipeline.domain import PHASES, Architecture
@@ -14,7 +15,7 @@ from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.models.nets.layers import PhaseNetwork
 from cis490_pipeline.models.nets.neural import NeuralModel
-from cis490_pipeline.training.config import TrainConfig, out_of_range
+from cis490_pipeline.training.config import TrainConfig
 
 NORMAL_5_TO_95: Final = 3.29
 """Distance between the 5th and 95th percentile of a normal variable, in standard deviations."""
@@ -30,14 +31,14 @@ class MlpConfig(TrainConfig):
 
     widths: tuple[int, ...] = (256, 256)
     """Units of each hidden layer."""
-    dropout: float = 0.2
+    dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.2
 
     def problems(self) -> list[str]:
         """Sentences on fields out of range."""
-        own = out_of_range(self, {"dropout": (0.0, 0.9)})
+        problems = super().problems()
         if not self.widths or min(self.widths) < 1:
-            own.append(f"widths must be positive, got {self.widths}")
-        return super().problems() + own
+            problems.append(f"widths must be positive, got {self.widths}")
+        return problems
 
 
 class MlpNetwork(PhaseNetwork):

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
 from cis490_pipeline.domain import PHASES, Architecture
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.nets.layers import AttentionPool, PhaseNetwork
 from cis490_pipeline.models.nets.neural import NeuralModel, TensorTrainConfig
-from cis490_pipeline.training.config import out_of_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,20 +20,19 @@ class RecurrentConfig(TensorTrainConfig):
 
     peak_lr: float = 3e-3
     """Higher than the other networks': gradients through time are small."""
-    stem_width: int = 64
-    stem_kernel: int = 5
+    stem_width: Annotated[int, Meta(ge=1, le=4096)] = 64
+    stem_kernel: Annotated[int, Meta(ge=1, le=99)] = 5
     """Odd length of the first convolution, in steps; its stride is 2."""
-    hidden: int = 64
+    hidden: Annotated[int, Meta(ge=1, le=4096)] = 64
     """Units of each direction."""
-    dropout: float = 0.2
+    dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.2
 
     def problems(self) -> list[str]:
         """Sentences on fields out of range."""
-        bounds = {"stem_width": (1, 4096), "hidden": (1, 4096), "stem_kernel": (1, 99)}
-        own = out_of_range(self, {**bounds, "dropout": (0.0, 0.9)})
+        problems = super().problems()
         if self.stem_kernel % 2 == 0:
-            own.append(f"stem_kernel must be odd, got {self.stem_kernel}")
-        return super().problems() + own
+            problems.append(f"stem_kernel must be odd, got {self.stem_kernel}")
+        return problems
 
 
 class RecurrentNetwork(PhaseNetwork):

@@ -2,43 +2,43 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
 from cis490_pipeline.domain import PHASES, Architecture
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.nets.layers import AttentionPool, PhaseNetwork
 from cis490_pipeline.models.nets.neural import NeuralModel, TensorTrainConfig
-from cis490_pipeline.training.config import out_of_range
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig(TensorTrainConfig):
     """Sizes of the transformer."""
 
-    width: int = 64
-    n_heads: int = 4
-    n_blocks: int = 2
-    feedforward: int = 128
+    width: Annotated[int, Meta(ge=1, le=4096)] = 64
+    n_heads: Annotated[int, Meta(ge=1, le=4096)] = 4
+    n_blocks: Annotated[int, Meta(ge=1, le=4096)] = 2
+    feedforward: Annotated[int, Meta(ge=1, le=4096)] = 128
     """Units of the layer between two blocks' attentions."""
-    stem_kernel: int = 7
+    stem_kernel: Annotated[int, Meta(ge=1, le=4096)] = 7
     """Odd length of the first convolution, in steps."""
-    patch: int = 5
+    patch: Annotated[int, Meta(ge=1, le=50)] = 5
     """Steps that become one token."""
-    dropout: float = 0.1
+    dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.1
 
     def problems(self) -> list[str]:
         """Sentences on fields out of range."""
-        sizes = dict.fromkeys(
-            ("width", "n_heads", "n_blocks", "feedforward", "stem_kernel"), (1.0, 4096.0)
-        )
-        own = out_of_range(self, {**sizes, "patch": (1, 50), "dropout": (0.0, 0.9)})
-        if not own and self.width % self.n_heads:
-            own.append(f"width must be a multiple of n_heads, got {self.width}, {self.n_heads}")
+        problems = super().problems()
+        if self.n_heads >= 1 and self.width % self.n_heads:
+            problems.append(
+                f"width must be a multiple of n_heads, got {self.width}, {self.n_heads}"
+            )
         if self.stem_kernel % 2 == 0:
-            own.append(f"stem_kernel must be odd, got {self.stem_kernel}")
-        return super().problems() + own
+            problems.append(f"stem_kernel must be odd, got {self.stem_kernel}")
+        return problems
 
 
 class RelativeAttention(nn.Module):

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
+from msgspec import Meta
 
 from cis490_pipeline.domain import PHASES, Architecture
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
@@ -30,23 +31,23 @@ if TYPE_CHECKING:
 class GbtConfig:
     """How the trees are grown; a round is one tree per phase."""
 
-    max_rounds: int = 1500
-    patience_rounds: int = 40
+    max_rounds: Annotated[int, Meta(ge=1, le=100_000)] = 1500
+    patience_rounds: Annotated[int, Meta(ge=1, le=100_000)] = 40
     """Rounds without a lower validation log loss before stopping."""
-    eta: float = 0.06
+    eta: Annotated[float, Meta(ge=1e-4, le=1.0)] = 0.06
     """Share of each tree's answer that is added."""
-    max_depth: int = 5
-    min_child_weight: float = 2.0
-    subsample: float = 0.8
+    max_depth: Annotated[int, Meta(ge=1, le=16)] = 5
+    min_child_weight: Annotated[float, Meta(ge=0.0, le=1e6)] = 2.0
+    subsample: Annotated[float, Meta(ge=0.05, le=1.0)] = 0.8
     """Share of the windows each round sees."""
-    colsample_bynode: float = 0.3
+    colsample_bynode: Annotated[float, Meta(ge=0.01, le=1.0)] = 0.3
     """Share of the features each split may choose from."""
-    class_weight_power: float = 0.5
+    class_weight_power: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.5
     """Class weights are the inverse frequency to this power; 0 turns them off."""
-    source_dropout: float = 0.1
+    source_dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.1
     """Share of the windows that enter once more without a source, for each source."""
-    threads: int = 1
-    seed: int = 0
+    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -56,20 +57,7 @@ class GbtConfig:
         ConfigError
             Naming all fields out of range.
         """
-        bounds = {
-            "max_rounds": (1, 100_000),
-            "patience_rounds": (1, 100_000),
-            "eta": (1e-4, 1.0),
-            "max_depth": (1, 16),
-            "min_child_weight": (0.0, 1e6),
-            "subsample": (0.05, 1.0),
-            "colsample_bynode": (0.01, 1.0),
-            "class_weight_power": (0.0, 2.0),
-            "source_dropout": (0.0, 0.9),
-            "threads": (1, 1024),
-            "seed": (0, 2**31 - 1),
-        }
-        raise_problems(self, out_of_range(self, bounds))
+        raise_problems(self, out_of_range(self))
 
 
 class Gbt(BaseModel):
