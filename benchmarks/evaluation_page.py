@@ -146,7 +146,7 @@ gets by taking windows for independent.
 
 ## {_TYPE_I}
 
-Two models of the same true macro F1, told apart by the paired test with
+Two models of the same true macro F1, distinguished by the paired test with
 {result["n_permutations"]:,} swaps. Half of the episodes are as hard for one as for the other. Rows
 with two ICCs hold models that err as often but not alike: one is steady, the other good in some
 episodes and bad in others. The test by window was tried on the first

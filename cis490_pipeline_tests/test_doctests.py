@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,31 @@ def test_examples_print_what_they_show(
 
     assert attempted > 0
     assert failed == 0
+
+
+def test_the_tour_of_the_python_page_prints_what_it_shows(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    monkeypatch.setenv("CIS490_WORKERS", "1")
+    page = ROOT / "docs" / "how-to" / "python.md"
+    text = page.read_text(encoding="utf-8")
+    tour = "".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    test = doctest.DocTestParser().get_doctest(tour, {}, page.name, str(page), 0)
+
+    failed, attempted = doctest.DocTestRunner(optionflags=FLAGS).run(test)
+
+    assert attempted > 20
+    assert failed == 0
+
+
+def test_the_python_page_names_every_public_name() -> None:
+    page = (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8")
+    table = "".join(line for line in page.splitlines() if line.startswith("| `"))
+
+    assert sorted(re.findall(r"`(\w+)`", table.replace("`X`, `y` and `keys`", ""))) == sorted(
+        cis490_pipeline.__all__
+    )
 
 
 def test_the_public_api_has_examples() -> None:

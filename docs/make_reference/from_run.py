@@ -108,14 +108,14 @@ def _oracle() -> str:
     shown.sort(key=lambda pair: -pair["difference"])
     if not shown:
         return f"That it helps is shown for none of {count(len(pairs))} architectures."
-    told = listed(
+    named = listed(
         f"{code(pair['a'].removesuffix('_oracle'))} ({signed(pair['difference'])}, "
         f"{p_value(pair['p_holm'])})"
         for pair in shown
     )
     rest = len(pairs) - len(shown)
     others = f"; for the other {count(rest)} nothing is shown" if rest else ""
-    return f"Here a difference is shown for {told}{others}."
+    return f"Here a difference is shown for {named}{others}."
 
 
 def _cleared() -> str:
@@ -142,13 +142,13 @@ def _selected_on() -> str:
 def _calibrated() -> str:
     """Give the modes of calibration, all treated as the one in use is."""
     used, *others = modes_as_used(result("run")["board"])
-    told = [f"{code(used['mode'])}, in use, {scored(used['test'])}"]
-    told += [
+    named = [f"{code(used['mode'])}, in use, {scored(used['test'])}"]
+    named += [
         f"{code(other['mode'])} " + ("n/a" if other["test"] is None else scored(other["test"]))
         for other in others
     ]
     return (
         "ways of calibration by trees of coarser steps, on the windows that all ways share: "
-        f"{'; '.join(told)}. The way in use was chosen on validation and simulated hosts; nothing "
+        f"{'; '.join(named)}. The way in use was chosen on validation and simulated hosts; nothing "
         "is chosen by these lines ([calibration](docs/concepts/calibration.md))."
     )

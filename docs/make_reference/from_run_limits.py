@@ -85,10 +85,10 @@ def _weak_phases() -> str:
         ),
         reverse=True,
     )
-    told = [f"{percent(s)} of {code(t)} windows are called {code(o)}" for s, t, o in mistaken[:3]]
+    named = [f"{percent(s)} of {code(t)} windows are called {code(o)}" for s, t, o in mistaken[:3]]
     return (
         f"**Weak phases.** {code(weakest['phase'])} is found worst (F1 {score(weakest['f1'])}, "
-        f"recall {score(weakest['recall'])}); {told[0]}, {listed(told[1:])}."
+        f"recall {score(weakest['recall'])}); {named[0]}, {listed(named[1:])}."
     )
 
 

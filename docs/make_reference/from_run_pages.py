@@ -146,16 +146,17 @@ def _against() -> str:
 
 
 def identity() -> str:
-    """Say how well the host is told from a clean window."""
+    """Say how well the host is recognized in a clean window."""
     found = result("run")["board"]["host_identity"]
-    told = listed(
+    named = listed(
         f"{entry['accuracy']:.2f} "
         f"[{entry['accuracy_low']:.2f}, {entry['accuracy_high']:.2f}] {entry['features']}"
         for entry in found["rows"]
     )
     return prose(
-        f"The host is told from a clean window with an accuracy of {told} ({found['n_windows']} "
-        f"windows, {found['n_episodes']} episodes, {count(found['n_hosts'])} hosts; the largest "
+        f"The host is recognized in a clean window with an accuracy of {named} "
+        f"({found['n_windows']} windows, {found['n_episodes']} episodes, "
+        f"{count(found['n_hosts'])} hosts; the largest "
         f"has {percent(found['largest_host']['share'])} of the windows)."
     )
 
@@ -216,7 +217,7 @@ def _profiles(found: Mapping[str, Any]) -> str:
     doubted = [
         p for p, area in energy.items() if area["ci_low"] is not None and area["ci_low"] > 0.5
     ]
-    told = (
+    named = (
         listed(
             f"{code(p)} ({energy[p]['auroc']:.2f} "
             f"[{energy[p]['ci_low']:.2f}, {energy[p]['ci_high']:.2f}])"
@@ -229,8 +230,8 @@ def _profiles(found: Mapping[str, Any]) -> str:
         f"The alarm stands in {any_} of {total} infected test episodes of profiles left out. It "
         f"was raised by the infection in {new}, and in {trained} where the profile was trained on; "
         f"it stands in {percent(min(quiet))} to {percent(max(quiet))} of the test side's clean and "
-        f"armed windows. Of the {len(energy)} profiles the model's doubt (energy) tells {told} "
-        "from what it knows."
+        f"armed windows. Of the {len(energy)} profiles the model's doubt (energy) separates "
+        f"{named} from what it knows."
     )
 
 

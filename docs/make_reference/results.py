@@ -95,7 +95,7 @@ def count(n: int) -> str:
 
 
 def processor(of: Mapping[str, str]) -> str:
-    """Name a processor so that others of its name are told apart."""
+    """Name a processor so that others of its name differ."""
     model = of.get("model", "").replace("vendor_id ", "")
     instructions = of.get("instructions", "").split()
     best = [name for name in ("avx512f", "avx2", "avx", "sve", "asimd") if name in instructions]
