@@ -1,8 +1,8 @@
-"""The events a dashboard understands. One definition; JSON Schema is made from it.
+"""Event contract: every type a dashboard accepts. The JSON Schema is generated from it.
 
-Six types are the older dashboard's. Of these the required keys are exactly the older ones, so that
-either side can be replaced; every other key is optional and left out when unknown. The others are
-extensions under names of their own, which an older dashboard does not know.
+Six types are those of the older dashboard, with exactly its required keys, so that either side can
+be replaced; every other key is optional and omitted when unknown. The remaining types are
+extensions under names that an older dashboard does not know.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from cis490_pipeline.events.values import (
 )
 
 MAX_EVENTS = 20_000
-"""Of one published body."""
+"""Events in one published body, at most."""
 
 
 class ModelMetric(Published, tag="model_metric", omit_defaults=True, kw_only=True):
@@ -37,7 +37,7 @@ class ModelMetric(Published, tag="model_metric", omit_defaults=True, kw_only=Tru
 
     model: Name
     accuracy: Share
-    """Macro F1, under the name the older dashboard's bars read."""
+    """Macro F1, under the key that the older dashboard's bars read."""
     metric: Name | None = None
     ci_low: Share | None = None
     ci_high: Share | None = None
@@ -52,13 +52,13 @@ class ModelMetric(Published, tag="model_metric", omit_defaults=True, kw_only=Tru
 
 
 class ModelPerf(Published, tag="model_perf", omit_defaults=True, kw_only=True):
-    """How fast one model answers on the device that measured it, one window at a time."""
+    """Inference latency of one model, one window at a time, on the device that measured it."""
 
     model: Name
     latency_us: Positive
-    """Median time of one window, µs."""
+    """Median latency per window, µs."""
     accuracy: Share | None
-    """Macro F1; null where none is known."""
+    """Macro F1; null if unknown."""
     p50_us: Positive | None = None
     p95_us: Positive | None = None
     p99_us: Positive | None = None
@@ -66,17 +66,17 @@ class ModelPerf(Published, tag="model_perf", omit_defaults=True, kw_only=True):
     device: Text | None = None
     variant: Name | None = None
     n_windows: Count | None = None
-    """How many windows were timed."""
+    """Number of windows timed."""
 
 
 class Prediction(Published, tag="prediction", omit_defaults=True, kw_only=True):
-    """What a model says of one window, beside the truth."""
+    """Predicted phase of one window, with the true phase if it is known."""
 
     episode_id: Identity
     window_idx: Count
     predicted: Name
     actual: Name | None
-    """True phase; null where nobody knows it, as on a device at work."""
+    """True phase; null where there are no labels, as on a live device."""
     model: Name | None = None
     confidence: Share | None = None
     """Probability of the predicted phase."""
@@ -84,18 +84,18 @@ class Prediction(Published, tag="prediction", omit_defaults=True, kw_only=True):
     """Start of the window, seconds since the episode's start."""
     t_end_s: Seconds | None = None
     alarm: bool | None = None
-    """Whether this model's alarm stands at the window's end."""
+    """Whether this model's alarm is on at the window's end."""
     p_infected: Share | None = None
     """Filtered probability of the phases that raise the alarm."""
     host_id: Name | None = None
 
 
 class AttackProfile(Published, tag="attack_profile", omit_defaults=True, kw_only=True):
-    """Course of a channel over one attack profile's episodes, aligned at a phase."""
+    """Median trajectory of a channel over one attack profile's episodes, aligned at a phase."""
 
     name: Name
     shape: Name | Curve
-    """What kind of course it is, in a word or as a curve of its own."""
+    """Kind of trajectory, as a word or as a curve of its own."""
     curve: Annotated[list[Number | Point | None], Meta(max_length=2000)]
     """Median over episodes, at equal steps or as pairs of time and value."""
     low: Curve | None = None
@@ -103,7 +103,7 @@ class AttackProfile(Published, tag="attack_profile", omit_defaults=True, kw_only
     high: Curve | None = None
     """Upper quartile."""
     t_start_s: Seconds | None = None
-    """Time of the first value, seconds since the aligning phase began."""
+    """Time of the first value, seconds from the start of the aligning phase."""
     step_s: Positive | None = None
     channel: Name | None = None
     unit: Name | None = None
@@ -113,7 +113,7 @@ class AttackProfile(Published, tag="attack_profile", omit_defaults=True, kw_only
 
 
 class Embedding(Published, tag="embedding", omit_defaults=True, kw_only=True):
-    """One window as a point of a model's inner representation, 0 to 1."""
+    """One window as a point of a model's hidden representation, scaled to 0 to 1."""
 
     x: Number
     y: Number
@@ -126,27 +126,27 @@ class Embedding(Published, tag="embedding", omit_defaults=True, kw_only=True):
 
 
 class PhaseNow(Published, tag="phase", omit_defaults=True, kw_only=True):
-    """The phase an episode is in now."""
+    """Current phase of an episode."""
 
     phase: Name
     episode_id: Identity | None = None
     t_s: Seconds | None = None
-    """When it began, seconds since the episode's start."""
+    """Start of the phase, seconds since the episode's start."""
 
 
 class ModelFailure(Published, tag="model_failure", omit_defaults=True, kw_only=True):
-    """A model that has no score, or that a device cannot run, and why: shown as failed."""
+    """A model without a score, or one that a device cannot run, and the reason; shown as failed."""
 
     model: Name
     why: Text
     split: Name | None = None
     variant: Name | None = None
     device: Text | None = None
-    """Device that cannot run it; without one, it is the score that is missing."""
+    """Device that cannot run it; absent if the score is what is missing."""
 
 
 class Confusion(Published, tag="confusion", omit_defaults=True, kw_only=True):
-    """Windows of one model by true (row) and predicted (column) phase."""
+    """Confusion matrix of one model: windows by true (row) and predicted (column) phase."""
 
     model: Name
     labels: Annotated[list[Name], Meta(min_length=1, max_length=16)]
@@ -168,7 +168,7 @@ class GroupMetric(Published, tag="group_metric", omit_defaults=True, kw_only=Tru
     profile: Name
     host_id: Name
     macro_f1: Share | None
-    """Null where it was not tested; ``why`` then says so."""
+    """Null if it was not tested; ``why`` then gives the reason."""
     why: Text | None = None
     ci_low: Share | None = None
     ci_high: Share | None = None
@@ -179,7 +179,7 @@ class GroupMetric(Published, tag="group_metric", omit_defaults=True, kw_only=Tru
 
 
 class PhaseSpan(msgspec.Struct, kw_only=True):
-    """One stretch of an episode's true phases."""
+    """Interval of one true phase in an episode."""
 
     phase: Name
     start_s: Seconds
@@ -187,9 +187,9 @@ class PhaseSpan(msgspec.Struct, kw_only=True):
 
 
 class Episode(Published, tag="episode", omit_defaults=True, kw_only=True):
-    """What is being replayed or watched, with its true phases if they are known.
+    """Episode being replayed or watched, with its true phases if they are known.
 
-    A newer one of the same episode takes the place of the older whole: repeat what is still true.
+    A newer event replaces the older one of the same episode entirely: repeat what is still true.
     """
 
     episode_id: Identity
@@ -199,25 +199,25 @@ class Episode(Published, tag="episode", omit_defaults=True, kw_only=True):
     duration_s: Positive | None = None
     phases: Annotated[list[PhaseSpan], Meta(max_length=64)] | None = None
     infection_s: Seconds | None = None
-    """When the first infecting phase begins; null if none does."""
+    """Start of the first infected phase; null if there is none."""
     state: Literal["running", "ended"] | None = None
     origin: Literal["replay", "live", "simulated"] | None = None
     speed: Positive | None = None
-    """Seconds of the episode for each second of the clock."""
+    """Replay speed: seconds of the episode per second of real time."""
     models: Names | None = None
-    """Models whose predictions are to be expected."""
+    """Models whose predictions will follow."""
 
 
 class Telemetry(Published, tag="telemetry", omit_defaults=True, kw_only=True):
-    """Readings of an episode's channels at some times."""
+    """Channel readings of an episode at given times."""
 
     episode_id: Identity
     t_s: Times
-    """Seconds since the episode's start, never going back."""
+    """Seconds since the episode's start, non-decreasing."""
     values: Channels
 
     def __post_init__(self) -> None:
-        """Refuse columns that do not fit the times."""
+        """Refuse columns whose length differs from that of the times."""
         n = len(self.t_s)
         for channel, readings in self.values.items():
             if len(readings) != n:
@@ -232,11 +232,11 @@ SourceWord = Literal["ok", "late", "dead", "clock_jump", "calibrating", "suspect
 
 
 class SourceState(Published, tag="source_state", omit_defaults=True, kw_only=True):
-    """How a source of a live episode is doing."""
+    """State of one telemetry source of a live episode."""
 
     episode_id: Identity
     source: Name
-    """Where rows are recorded, such as ``guest`` or ``netflow``; ``clock`` for the clock itself."""
+    """Telemetry source, such as ``guest`` or ``netflow``; ``clock`` for the clock itself."""
     state: SourceWord
     t_s: Seconds | None = None
     why: Text | None = None
@@ -262,27 +262,27 @@ _DECODER: msgspec.json.Decoder[Event | list[Event]] = msgspec.json.Decoder(Body)
 
 
 def encode(events: list[Event]) -> bytes:
-    """Return the body of ``POST /publish`` for some events: a JSON list."""
+    """Encode events as the body of ``POST /publish``: a JSON list."""
     return msgspec.json.encode(events)
 
 
 def decode(body: bytes) -> list[Event]:
-    """Return the events of a published body, which is one event or a list of them.
+    """Decode a published body: one event or a list of events.
 
     Raises
     ------
     msgspec.DecodeError
         If it is not JSON.
     msgspec.ValidationError
-        Naming the first key that breaks the contract; a list with one such event is refused whole.
+        Naming the first key that breaks the contract; one such event refuses the whole list.
     """
     try:
-        found = _DECODER.decode(body)
+        events = _DECODER.decode(body)
     except RecursionError:
         raise msgspec.DecodeError("nested too deep") from None
     except UnicodeDecodeError as wrong:
         raise msgspec.DecodeError(f"not UTF-8: {wrong}") from None
-    return found if isinstance(found, list) else [found]
+    return events if isinstance(events, list) else [events]
 
 
 def json_schema() -> dict[str, Any]:
@@ -298,12 +298,12 @@ def model_metric(
     untested_profiles: dict[str, list[str]],
     split_digest: str,
 ) -> ModelMetric:
-    """Return the event of a model's macro F1.
+    """Build the event of a model's macro F1.
 
     Parameters
     ----------
     scores : a report, or a row of a leaderboard; its macro F1 is known.
-    split_digest : of the split that it was scored on.
+    split_digest : digest of the split that it was scored on.
     """
     event = ModelMetric(
         model=scores["model"],
@@ -321,11 +321,11 @@ def model_metric(
 
 
 def leaderboard_events(leaderboard: dict[str, Any]) -> list[Event]:
-    """Return one event per model of a leaderboard that has a score.
+    """Build one event for each scored model of a leaderboard.
 
     Parameters
     ----------
-    leaderboard : what ``leaderboard.json`` holds.
+    leaderboard : content of ``leaderboard.json``.
     """
     return [
         model_metric(

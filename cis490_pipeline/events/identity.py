@@ -1,6 +1,6 @@
-"""Identity and order of events: which state an event describes, and which of two is the newer.
+"""Identity and order of events: which state an event describes, and which of two is newer.
 
-A dashboard keeps one event of each key: the current state. Two optional marks tell it whether an
+A dashboard keeps one event per key: the current state. Two optional fields decide whether an
 arriving event changes that state:
 
 - ``event_id`` names the state itself. Two publishers of the same state give the same identity, so
@@ -23,20 +23,20 @@ import msgspec
 from cis490_pipeline.events.values import Count, Identity, Name
 
 _DIGITS: Final = 12
-"""Of a digest, in an identity."""
+"""Digits of each digest in an identity."""
 
 
 class Published(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What every event may carry."""
+    """Optional fields of every event: its identity and its place in a publisher's order."""
 
     event_id: Identity | None = None
-    """Identity of the described state. While that state is the current one of its key, an event
-    of the same identity counts as a duplicate; once another state replaced it, it is shown."""
+    """Identity of the described state. While that state is current for its key, an event with the
+    same identity is a duplicate; after another state replaced it, it is shown."""
     publisher: Name | None = None
-    """Whose order ``revision`` belongs to; absent, all such events share one order."""
+    """Publisher whose order ``revision`` belongs to; events without one share one order."""
     revision: Count | None = None
-    """Grows with each event of a publisher. One that is not above the highest revision that
-    arrived from its publisher for the same key counts as a duplicate."""
+    """Increases with each event of a publisher. An event whose revision is not above the highest
+    received from its publisher for the same key is a duplicate."""
 
 
 Event = TypeVar("Event", bound=Published)
@@ -47,9 +47,9 @@ def identified(event: Event, *, instance: str, recipe: str, model: str) -> Event
 
     Parameters
     ----------
-    instance : digest of the split, that is of the episodes on each side; empty if it is unknown.
-    recipe : of the split.
-    model : or what else the event describes.
+    instance : digest of the split (the episodes of each side); empty if unknown.
+    recipe : split recipe.
+    model : model or other subject of the event.
 
     Returns
     -------
@@ -64,23 +64,23 @@ def identified(event: Event, *, instance: str, recipe: str, model: str) -> Event
 
 
 class Stamp:
-    """Gives the events of one process their order, under a publisher's name of its own.
+    """Numbers the events of one process, under a publisher name of its own.
 
-    A count and not a clock: a clock that was ahead once would hide all that follows.
+    A counter, not a clock: a clock that was once ahead would hide every later event.
     """
 
     def __init__(self, publisher: str | None = None) -> None:
-        """Begin at zero.
+        """Start at revision zero.
 
         Parameters
         ----------
-        publisher : a name that no other process ever bears; by default a random one.
+        publisher : name that no other process uses; random by default.
         """
         self._publisher = publisher or secrets.token_hex(8)
         self._revisions = itertools.count()
 
     def stamped(self, events: Iterable[Event]) -> list[Event]:
-        """Return events with the next revisions, in order; those that have one keep it."""
+        """Return events with the next revisions, in order; existing revisions are kept."""
         return [
             event
             if event.revision is not None

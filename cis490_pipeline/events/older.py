@@ -1,4 +1,4 @@
-"""Events as the older dashboard knows them: six types, and of each the required keys alone."""
+"""Older form of events: the six types of the older dashboard, with their required keys only."""
 
 from typing import Any, Final
 
@@ -15,14 +15,14 @@ from cis490_pipeline.events.contract import (
 )
 
 OLDER_TYPES: Final = (ModelMetric, ModelPerf, Prediction, AttackProfile, Embedding, PhaseNow)
-"""What the older dashboard shows."""
+"""Event types that the older dashboard shows."""
 
 
 def older_form(event: Event) -> dict[str, Any] | None:
-    """Return an event in the older dashboard's words; None if it has none for it.
+    """Convert an event to the older dashboard's form; None if it has no such form.
 
-    That is so for the extensions, and where a required value is unknown: the older dashboard would
-    show a null as zero.
+    Extensions have none, nor do events with an unknown required value: the older dashboard would
+    show null as zero.
     """
     if not isinstance(event, OLDER_TYPES):
         return None

@@ -1,4 +1,4 @@
-"""Events delivered in the background: a dashboard that is down or slow holds nobody up."""
+"""Background delivery of events: a dashboard that is down or slow never blocks the caller."""
 
 import threading
 from collections import deque
@@ -11,52 +11,51 @@ from cis490_pipeline.events.identity import Stamp
 from cis490_pipeline.events.publisher import Publisher
 
 MAX_WAITING: Final = 5000
-"""Single events that wait at most; of more the oldest are dropped, and counted."""
+"""Queued events, at most; beyond it the oldest are dropped and counted."""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-"""Pauses between attempts double from the one to the other."""
+"""Pauses between attempts double from FIRST_PAUSE_S up to this."""
 _FOR_GOOD: Final = frozenset({400, 404, 405, 413, 415, 422})
-"""Answers to events that would be refused again, however often they are sent."""
+"""HTTP statuses that a retry cannot change: the events themselves are refused."""
 
 
 class Outbox:
-    """Holds events until the dashboard took them.
+    """Queue of events that a background thread delivers, retrying until the dashboard accepts them.
 
-    Events in a *slot* replace those that still wait in it: of what is published again and again
-    only the latest matters, and it is never lost. Events without a slot wait in a queue of bounded
-    length.
+    Events put into a *slot* replace those still waiting in it: of what is published repeatedly only
+    the latest matters, and it is never dropped. Events without a slot wait in a bounded queue.
 
-    Each event is stamped with a publisher and a revision as it is handed over: a request that
-    arrives again, or after a later one, then changes nothing.
+    Each event gets a publisher and a revision when it is put, so that a request that arrives twice
+    or out of order changes nothing.
 
-    What a dashboard refuses as wrong is dropped and told of: it would stand in the way of all that
-    follows. A refusal for other reasons (a missing token, too many requests) is tried again.
+    Events that the dashboard refuses as invalid are dropped and reported, since they would block
+    all later ones. Other refusals (missing token, too many requests) are retried.
 
     Attributes
     ----------
-    n_dropped : events dropped because too many waited, or because they were refused as wrong.
-    n_taken : events that the dashboard took.
+    n_dropped : events dropped because the queue was full, or refused as invalid.
+    n_taken : events that the dashboard accepted.
     """
 
     def __init__(
         self,
         publisher: Publisher,
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
         *,
         first_pause_s: float = FIRST_PAUSE_S,
         longest_pause_s: float = LONGEST_PAUSE_S,
     ) -> None:
-        """Start the thread that delivers.
+        """Start the delivery thread.
 
         Parameters
         ----------
-        publisher : of one dashboard.
-        tell : told, in words, when it fails for the first time and when it works again.
-        first_pause_s, longest_pause_s : s.
+        publisher : sends to one dashboard.
+        notify : receives a message when delivery starts to fail and when it recovers.
+        first_pause_s, longest_pause_s : shortest and longest pause between attempts, s.
         """
         self.n_dropped = 0
         self.n_taken = 0
-        self._publisher, self._tell = publisher, tell
+        self._publisher, self._notify = publisher, notify
         self._stamp = Stamp()
         self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
         self._queue: deque[Event] = deque()
@@ -69,12 +68,12 @@ class Outbox:
         self._thread.start()
 
     def put(self, events: list[Event], *, slot: str | None = None) -> None:
-        """Hand over events; returns at once.
+        """Enqueue events without waiting for delivery.
 
         Parameters
         ----------
-        events : to be delivered in order.
-        slot : what they replace, if that still waits; None replaces nothing.
+        events : delivered in order.
+        slot : waiting events of the same slot are replaced; None replaces nothing.
         """
         with self._changed:
             stamped = self._stamp.stamped(events)
@@ -88,16 +87,16 @@ class Outbox:
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until everything was taken; False if it was not within the time."""
+        """Wait until everything is delivered; False on timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
 
     def close(self, timeout_s: float = 2.0) -> int:
-        """Deliver what can be delivered in this time, and stop.
+        """Deliver what can be delivered within the timeout, then stop.
 
         Returns
         -------
-        How many events were not taken.
+        Number of events not delivered.
         """
         self.flush(timeout_s)
         self._closing.set()
@@ -132,12 +131,13 @@ class Outbox:
             if refusal.status not in _FOR_GOOD:
                 return self._failed(slots, queued, refusal)
             self.n_dropped += len(events)
-            self._tell(f"{refusal}; {len(events)} events dropped")
+            self._notify(f"{refusal}; {len(events)} events dropped")
             events = []
         except EventError as fault:
             return self._failed(slots, queued, fault)
         if self._failures:
-            self._tell(f"{self._publisher.url} answers again; {self.n_dropped} events were dropped")
+            url = self._publisher.url
+            self._notify(f"{url} answers again; {self.n_dropped} events were dropped")
         self._failures = 0
         with self._changed:
             self.n_taken += len(events)
@@ -151,7 +151,7 @@ class Outbox:
         self._put_back(slots, queued)
         self._failures += 1
         if self._failures == 1:
-            self._tell(f"{fault}; trying again, what is newest is kept")
+            self._notify(f"{fault}; retrying, the newest events are kept")
         return False
 
     def _put_back(self, slots: dict[str, list[Event]], queued: list[Event]) -> None:

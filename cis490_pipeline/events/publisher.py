@@ -1,4 +1,4 @@
-"""Deliver events to a dashboard over HTTP, in requests of bounded size."""
+"""HTTP client for a dashboard's ``POST /publish``, in requests of bounded size."""
 
 import http.client
 import urllib.error
@@ -16,9 +16,9 @@ from cis490_pipeline.events.older import older_form
 from cis490_pipeline.storage.json_text import decode_json
 
 MAX_EVENTS: Final = 2000
-"""Of one request."""
+"""Events per request, at most."""
 _LISTS_UNREAD: Final = frozenset({400, 404, 405, 422, 500, 501})
-"""Answers, among others, of a server that cannot read a list of events."""
+"""HTTP statuses that a server unable to read a list may answer, among others."""
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
 
@@ -28,10 +28,10 @@ class _Answer(msgspec.Struct):
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Following one would hand the token to another server and lose the events on the way."""
+    """Refuses redirects: following one would give the token to another server."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Refuse: the answer counts as the error it then is."""
+        """Return no request, so that the redirect is raised as an HTTP error."""
 
 
 _OPENER = urllib.request.build_opener(_NoRedirects)
@@ -39,19 +39,19 @@ _OPENER = urllib.request.build_opener(_NoRedirects)
 
 @dataclass(frozen=True)
 class Publisher:
-    """One dashboard's ``/publish`` address, the token it may want, and the form it reads."""
+    """``/publish`` address of one dashboard, its token if it wants one, and the form it accepts."""
 
     url: str
     token: str | None = None
     older: bool = False
-    """Whether it is the older dashboard: one event a request, required keys alone."""
+    """Whether it is the older dashboard: one event per request, required keys only."""
 
     def publish(self, events: list[Event]) -> int:
-        """Deliver events in order; those the older dashboard has no form for are left out.
+        """Deliver events in order; those without an older form are skipped if ``older``.
 
         Returns
         -------
-        How many the dashboard says it passed on to browsers. HTTP 200 is the acknowledgement.
+        Number of deliveries to browsers that the dashboard reports. HTTP 200 acknowledges all.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class Publisher:
             with _OPENER.open(request, timeout=TIMEOUT_S) as response:
                 answer = response.read(MAX_ANSWER_BYTES)
         except urllib.error.HTTPError as error:
-            # The error is the response: left open, its socket stays until the collector comes.
+            # Unclosed, the response keeps its socket open until garbage collection.
             with error:
                 reason = error.read(200).decode("utf-8", "replace")
             unread = not self.older and error.code in _LISTS_UNREAD
@@ -90,7 +90,7 @@ class Publisher:
                 f"{self.url} refused with HTTP {error.code}: {reason}{hint}", error.code
             ) from error
         except (OSError, http.client.HTTPException) as error:
-            # The latter: something listens there, but does not speak HTTP.
+            # HTTPException: something listens there that does not speak HTTP.
             raise EventError(
                 f"{self.url} cannot be reached ({error}); start a dashboard there, "
                 "or set CIS490_DASHBOARD_URL to where one runs"

@@ -1,7 +1,7 @@
-"""Kinds of values that events may hold, each with the bound a dashboard holds it to.
+"""Value types of events, each with the bound that a dashboard enforces.
 
-A bound is part of the contract and of the JSON Schema: whoever receives events can then keep a
-known number of them in a known amount of memory.
+Bounds are part of the contract and of the JSON Schema, so that a receiver can hold a known number
+of events in a known amount of memory.
 """
 
 from typing import Annotated
@@ -11,15 +11,15 @@ from msgspec import Meta
 Name = Annotated[str, Meta(max_length=128)]
 """A model, host, profile, phase, channel or label."""
 Text = Annotated[str, Meta(max_length=400)]
-"""Words for a person."""
+"""Free text for a reader."""
 Identity = Annotated[str, Meta(max_length=256)]
-"""What tells an event or an episode from every other."""
+"""Identifier of an event or an episode."""
 # A bound makes a number finite as well: JSON has no NaN, and 1e999 is out of range.
 Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
 Seconds = Annotated[float, Meta(ge=-1e9, le=1e9)]
 Positive = Annotated[float, Meta(ge=0, le=1e18)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-# The largest whole number that every JSON reader, a browser's included, reads exactly.
+# Largest integer that every JSON reader, including browsers, reads exactly.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 Names = Annotated[list[Name], Meta(max_length=64)]
@@ -27,8 +27,8 @@ Curve = Annotated[list[Number | None], Meta(max_length=2000)]
 Readings = Annotated[list[Number | None], Meta(max_length=600)]
 Times = Annotated[list[Seconds], Meta(min_length=1, max_length=600)]
 Channels = Annotated[dict[Name, Readings], Meta(max_length=64)]
-"""Readings by the channel's name."""
-# Not tuple[Number, Number]: beside a bounded number in a union, msgspec 0.22 reads past the end of
-# its own tables and the process crashes.
+"""Readings by channel name."""
+# Not tuple[Number, Number]: in a union with a bounded number, msgspec 0.22 reads past the end of
+# its tables and crashes.
 Point = Annotated[list[Number], Meta(min_length=2, max_length=2)]
 """A time and a value."""

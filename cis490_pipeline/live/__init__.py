@@ -1,1 +1,1 @@
-"""Phases of a device as its rows arrive: ONNX models, calibration, alarm; no torch, no XGBoost."""
+"""Live inference on a device's rows: ONNX models, calibration, alarm; without torch or XGBoost."""

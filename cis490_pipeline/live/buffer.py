@@ -1,4 +1,4 @@
-"""The last rows of one source: as few as give the same features as all of them would."""
+"""Bounded row buffer of one source: the fewest rows that give the same features as all rows."""
 
 from itertools import islice
 from typing import Final
@@ -13,15 +13,15 @@ from cis490_pipeline.store.rows.columns import TIME, Columns, Numbers, Past
 from cis490_pipeline.store.rows.counters import forgotten
 
 MAX_ROWS: Final = 8192
-"""Rows of one source that are held at most: 30 s at 270 Hz, which no recorder of the format has."""
+"""Rows held per source, at most: 30 s at 270 Hz, beyond any recorder of the format."""
 
 
 class SourceBuffer:
-    """Rows of one source in the order of time, forgotten once no later window can need them.
+    """Rows of one source in order of time, dropped once no later window can need them.
 
     Attributes
     ----------
-    overrun : rows forgotten although a window might have needed them, because there were too many.
+    overrun : rows dropped although a window might have needed them, because the buffer was full.
     """
 
     def __init__(self, source: Source) -> None:
@@ -32,25 +32,25 @@ class SourceBuffer:
         self._past: dict[str, Past] = {}
 
     def __len__(self) -> int:
-        """Return how many rows are held."""
+        """Return the number of held rows."""
         return len(self._times)
 
     def add(self, row: LiveRow) -> None:
-        """Take a row; not older than the one before it."""
-        assert not self._times or row.t_wall_ns >= self._times[-1], "rows come in the order of time"
+        """Append a row; its time must not be before the last one's."""
+        assert not self._times or row.t_wall_ns >= self._times[-1], "rows come in order of time"
         if len(self._times) >= MAX_ROWS:
             half = MAX_ROWS // 2
             self.overrun += half
-            self._forget(half, None)
+            self._drop(half, None)
         self._times.append(row.t_wall_ns)
         self._rows.append(row.values)
 
     def clear(self) -> None:
-        """Forget all rows."""
+        """Drop all rows."""
         self._times, self._rows, self._past = [], [], {}
 
     def columns(self) -> Columns:
-        """Give the rows as the resampler takes them."""
+        """Return the rows as columns for the resampler."""
         values: dict[str, Numbers] = {TIME: np.array(self._times, dtype=np.int64)}
         known: dict[str, npt.NDArray[np.bool_]] = {}
         columns = zip(*self._rows, strict=True) if self._rows else iter(())
@@ -66,18 +66,18 @@ class SourceBuffer:
         return Columns(values, known, self._past)
 
     def trim(self, horizon_ns: int) -> None:
-        """Forget rows from before a time; what they leave behind stays.
+        """Drop rows before a time; the counter state they leave behind is kept.
 
         Parameters
         ----------
-        horizon_ns : where a second of the episode begins, Unix ns. Windows that start 5 s after it
-            or later have the same features with the rows that stay as with all rows.
+        horizon_ns : start of a second of the episode, Unix ns. Windows that start at least 5 s
+            after it have the same features with the remaining rows as with all rows.
         """
         n_old = int(np.searchsorted(np.array(self._times, dtype=np.int64), horizon_ns))
         if n_old:
-            self._forget(n_old, horizon_ns)
+            self._drop(n_old, horizon_ns)
 
-    def _forget(self, n_rows: int, anchor_ns: int | None) -> None:
+    def _drop(self, n_rows: int, anchor_ns: int | None) -> None:
         self._past = forgotten(self.source, self.columns(), n_rows, anchor_ns=anchor_ns)
         self._times = list(islice(self._times, n_rows, None))
         self._rows = list(islice(self._rows, n_rows, None))

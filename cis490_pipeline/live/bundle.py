@@ -1,4 +1,4 @@
-"""One folder for a device: models, calibration, alarm settings, and the digest of each file."""
+"""Live bundle: one folder with models, calibration, alarm settings and a digest of each file."""
 
 import hashlib
 import shutil
@@ -31,20 +31,20 @@ from cis490_pipeline.storage.json_text import decode_json
 MANIFEST: Final = "bundle.json"
 FORMAT: Final = "live_bundle"
 VERSION: Final = 2
-"""From 2 on it names the models that have no alarm, and an alarm names its model."""
+"""Since version 2 it lists the models without an alarm, and an alarm names its model."""
 _READ: Final = {1: (2, 3), 2: (FORMAT_VERSION,)}
-"""Versions that are read, with the formats of the checkpoints in them."""
+"""Readable versions, with the checkpoint formats in them."""
 RECORD: Final = "calibration.json"
 _MODELS: Final = "models"
 _MAX_FILE: Final = 256 << 20
 _MAX_MANIFEST: Final = 4 << 20
 _FILES_OF_MODEL: Final = (*RUNNABLE_FILES, ALARM_FILE)
 _NAMES: Final = frozenset(model_name(a, v) for a in Architecture for v in Variant)
-_AGAIN: Final = "copy the bundle again, or make it again: cis490 bundle"
+_REMEDY: Final = "copy the bundle again, or rebuild it: cis490 bundle"
 
 
 class BundledFile(msgspec.Struct, forbid_unknown_fields=True):
-    """One file of a bundle."""
+    """Size and digest of one file of a bundle."""
 
     bytes: Annotated[int, msgspec.Meta(ge=0)]
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -56,21 +56,21 @@ class BundleManifest(msgspec.Struct, forbid_unknown_fields=True):
     format: str
     version: int
     models: dict[str, str]
-    """Name of each model, and the digest of its checkpoint."""
+    """Checkpoint digest by model name."""
     feature_schema: dict[str, Any]
-    """Of the grid that all features are made from."""
+    """Schema of the grid that all features are computed from."""
     calibration: str | None
-    """Id of the device's calibration record; null takes the first 15 s."""
+    """Id of the device's calibration record; null calibrates by the first 15 s."""
     versions: dict[str, str]
-    """Libraries where it was made."""
+    """Library versions where it was built."""
     files: dict[str, BundledFile]
     digest: str
-    """Of all the rest."""
+    """Digest of all other fields."""
     without_alarm: list[str] | None = None
-    """Models that were not evaluated; from version 2 on."""
+    """Models that were not evaluated; since version 2."""
 
     def content_digest(self) -> str:
-        """SHA-256 of what it says, the digest apart."""
+        """SHA-256 of all fields but ``digest``."""
         content = msgspec.to_builtins(self)
         if self.without_alarm is None:
             del content["without_alarm"]
@@ -79,7 +79,7 @@ class BundleManifest(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A verified bundle."""
+    """Verified content of a bundle."""
 
     manifest: BundleManifest
     loaded: LoadedModels
@@ -89,24 +89,24 @@ class Bundle:
 def write_bundle(
     out: Path, checkpoints: Sequence[Path], record: CalibrationRecord | None = None
 ) -> BundleManifest:
-    """Make a bundle, and read it back before it appears.
+    """Build a bundle, and load it once before it replaces ``out``.
 
     Parameters
     ----------
-    out : its folder; made, or replaced if it is a bundle.
-    checkpoints : folders of the models, each with its ``alarm.json`` if it was evaluated.
-    record : calibration of the device it is for; None calibrates by its first 15 s.
+    out : folder to create, or to replace if it is a bundle.
+    checkpoints : model folders, each with its ``alarm.json`` if it was evaluated.
+    record : calibration of the target device; None calibrates by its first 15 s.
 
     Raises
     ------
     CheckpointError
-        If ``out`` holds something else, or a checkpoint cannot be run without its weights.
+        If ``out`` holds something else, or a checkpoint cannot run without its weights.
     SchemaMismatchError
         If a checkpoint was trained on other features than this code builds.
     """
     out = out.resolve()
     if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
-        raise CheckpointError(f"{out}: is there and is no bundle; choose another folder")
+        raise CheckpointError(f"{out}: exists and is no bundle; choose another folder")
     fresh = out.with_name(f".{out.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
@@ -119,14 +119,14 @@ def write_bundle(
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Open a bundle that is whole, unchanged, and made for the features this code builds.
+    """Open a bundle after verifying its files, its digests and its feature schema.
 
     Raises
     ------
     CheckpointError
-        Naming the first file that is missing or changed, or what of ``bundle.json`` is wrong.
+        Naming the first file that is missing or changed, or the fault in ``bundle.json``.
     SchemaMismatchError
-        If it was made for other features; names the first difference.
+        If it was built for other features; names the first difference.
     CalibrationError
         If its calibration record is damaged.
     """
@@ -146,13 +146,13 @@ def load_bundle(folder: Path) -> Bundle:
             raise CheckpointError(
                 f"{folder}: {_MODELS}/{place} holds {model.name} with digest "
                 f"{model.manifest.digest:.12}, {MANIFEST} says {manifest.models[place]:.12}; "
-                f"{_AGAIN}"
+                f"{_REMEDY}"
             )
     record = None if manifest.calibration is None else read_record(folder / RECORD)
     if record is not None and record.id != manifest.calibration:
         raise CheckpointError(
             f"{folder / RECORD}: is the record {record.id:.12}, {MANIFEST} says "
-            f"{manifest.calibration!s:.12}; {_AGAIN}"
+            f"{manifest.calibration!s:.12}; {_REMEDY}"
         )
     if manifest.version != VERSION:
         loaded = replace(loaded, of_bundle=_notice(manifest))
@@ -161,13 +161,13 @@ def load_bundle(folder: Path) -> Bundle:
 
 def _notice(manifest: BundleManifest) -> str:
     return (
-        f"a bundle of version {manifest.version}, in which nothing says which model an alarm is "
-        "of, and nothing binds scores and settings to a network; make it again: cis490 bundle"
+        f"a bundle of version {manifest.version}, in which nothing binds an alarm to its model, "
+        "nor scores and settings to a network; rebuild it: cis490 bundle"
     )
 
 
 def _alarm_of(manifest: BundleManifest) -> Callable[[Path, RunnableModel], AlarmSettings | None]:
-    """Return what reads an alarm: the file that the manifest names, and no other."""
+    """Return a reader of alarms that opens only files the manifest names."""
 
     def read(folder: Path, model: RunnableModel) -> AlarmSettings | None:
         if f"{_MODELS}/{folder.name}/{ALARM_FILE}" not in manifest.files:
@@ -180,12 +180,12 @@ def _alarm_of(manifest: BundleManifest) -> Callable[[Path, RunnableModel], Alarm
 
 
 def _require_no_more(folder: Path, manifest: BundleManifest) -> None:
-    """Refuse files that would be read if the manifest named them."""
+    """Refuse unlisted files with a name that is read."""
     possible = {f"{_MODELS}/{name}/{file}" for name in manifest.models for file in _FILES_OF_MODEL}
     for name in sorted(({RECORD} | possible) - manifest.files.keys()):
         path = folder / name
         if path.is_symlink() or path.exists():
-            raise CheckpointError(f"{path}: {MANIFEST} does not name it; remove it, or {_AGAIN}")
+            raise CheckpointError(f"{path}: {MANIFEST} does not list it; remove it, or {_REMEDY}")
 
 
 def _write(
@@ -219,7 +219,7 @@ def _write(
         ),
     )
     manifest.digest = manifest.content_digest()
-    # Last: a folder without it is no bundle.
+    # Written last: a folder without it is no bundle.
     write_json(folder / MANIFEST, msgspec.to_builtins(manifest))
     return manifest
 
@@ -248,70 +248,70 @@ def _manifest(folder: Path) -> BundleManifest:
     path = folder / MANIFEST
     content = _content(path, _MAX_MANIFEST)
     try:
-        told = decode_json(content, dict[str, Any])
-        version = told.get("version")
-        if told.get("format") != FORMAT or type(version) is not int or version not in _READ:
+        fields = decode_json(content, dict[str, Any])
+        version = fields.get("version")
+        if fields.get("format") != FORMAT or type(version) is not int or version not in _READ:
             raise CheckpointError(
-                f"{path}: format {told.get('format')!r:.40}, version {version!r:.40}; this "
-                f"code reads {FORMAT!r}, version {VERSION}; make the bundle again"
+                f"{path}: format {fields.get('format')!r:.40}, version {version!r:.40}; this "
+                f"code reads {FORMAT!r}, version {VERSION}; rebuild the bundle"
             )
-        manifest = msgspec.convert(told, type=BundleManifest)
+        manifest = msgspec.convert(fields, type=BundleManifest)
     except msgspec.DecodeError as fault:
-        raise CheckpointError(f"{path}: {fault}; {_AGAIN}") from fault
+        raise CheckpointError(f"{path}: {fault}; {_REMEDY}") from fault
     if manifest.content_digest() != manifest.digest:
         raise CheckpointError(
             f"{path}: says digest {manifest.digest:.12}, its content has "
-            f"{manifest.content_digest():.12}; it was changed, {_AGAIN}"
+            f"{manifest.content_digest():.12}; it was changed, {_REMEDY}"
         )
     _require_names(path, manifest)
     return manifest
 
 
 def _require_names(path: Path, manifest: BundleManifest) -> None:
-    """Refuse models nobody knows, and files that are none of theirs: a name is part of a path."""
+    """Refuse unknown models and files of no listed model: names become parts of paths."""
     unknown = sorted(manifest.models.keys() - _NAMES)
     if unknown or not manifest.models:
-        raise CheckpointError(f"{path}: names the models {unknown}, which this code does not know")
+        raise CheckpointError(f"{path}: lists the models {unknown}, which this code does not know")
     possible = {f"{_MODELS}/{name}/{file}" for name in manifest.models for file in _FILES_OF_MODEL}
     possible |= {RECORD} if manifest.calibration is not None else set()
     needed = possible - _alarms_lacking(path, manifest)
     strange = sorted(manifest.files.keys() - possible)
     absent = sorted(needed - manifest.files.keys())
     if strange or absent:
-        raise CheckpointError(f"{path}: lists {strange} and does not list {absent}; {_AGAIN}")
+        raise CheckpointError(f"{path}: lists {strange} and does not list {absent}; {_REMEDY}")
 
 
 def _alarms_lacking(path: Path, manifest: BundleManifest) -> set[str]:
-    """Names of alarms that a bundle need not have: of models it says were not evaluated."""
+    """Alarm files that a bundle may lack: those of models listed as not evaluated."""
     models = set(manifest.models)
     if manifest.version == 1:
         return {f"{_MODELS}/{name}/{ALARM_FILE}" for name in models}
     if manifest.without_alarm is None or not models >= set(manifest.without_alarm):
-        raise CheckpointError(f"{path}: does not say which of its models have an alarm; {_AGAIN}")
+        raise CheckpointError(f"{path}: does not list which of its models have an alarm; {_REMEDY}")
     lacking = {f"{_MODELS}/{name}/{ALARM_FILE}" for name in manifest.without_alarm}
     named = sorted(lacking & manifest.files.keys())
     if named:
-        raise CheckpointError(f"{path}: names {named[0]} and says it has none; {_AGAIN}")
+        raise CheckpointError(f"{path}: lists {named[0]} of a model without an alarm; {_REMEDY}")
     return lacking
 
 
 def _verify(path: Path, file: BundledFile) -> None:
     content = _content(path, _MAX_FILE)
-    found = hashlib.sha256(content).hexdigest()
-    if found != file.sha256 or len(content) != file.bytes:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != file.sha256 or len(content) != file.bytes:
         raise CheckpointError(
-            f"{path}: sha256 is {found:.12}, {MANIFEST} says {file.sha256:.12} "
-            f"({len(content)} and {file.bytes} bytes); {_AGAIN}"
+            f"{path}: sha256 is {actual:.12}, {MANIFEST} says {file.sha256:.12} "
+            f"({len(content)} and {file.bytes} bytes); {_REMEDY}"
         )
 
 
 def _content(path: Path, limit: int) -> bytes:
     if path.is_symlink() or not path.is_file():
-        raise CheckpointError(f"{path}: no such file; {_AGAIN}")
+        raise CheckpointError(f"{path}: no such file; {_REMEDY}")
     with path.open("rb") as stream:
         content = stream.read(limit + 1)
     if len(content) > limit:
-        raise CheckpointError(f"{path}: larger than {limit} bytes, which no bundle needs")
+        raise CheckpointError(f"{path}: larger than {limit} bytes, the most in a bundle; {_REMEDY}")
     return content
 
 

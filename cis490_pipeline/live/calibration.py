@@ -1,4 +1,4 @@
-"""What a live device is measured against: its own first 15 seconds, or a record of it."""
+"""Baseline of a live device: its first 15 seconds, or its calibration record."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -26,14 +26,14 @@ JUDGED_SHARE: Final = 0.5
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Baseline:
-    """A device's usual values, and what is known of the telemetry they were taken from.
+    """Median and IQR of a device's channels, and whether the telemetry behind them was clean.
 
     Attributes
     ----------
     median, iqr : (46,) of the log1p values; NaN where a channel was never known.
-    id : what predictions name it by: ``episode:<id>``, or a record's id.
-    cleanliness : what the check said; None where there was none to ask or nothing to look at.
-    labelled_clean : whether labels say it was clean; None where nobody labelled it.
+    id : id in predictions: ``episode:<id>``, or a record's id.
+    cleanliness : verdict of the check; None without a check or with too little known.
+    labelled_clean : whether labels say it was clean; None without labels.
     """
 
     median: Array
@@ -44,7 +44,7 @@ class Baseline:
 
     @classmethod
     def of_record(cls, record: CalibrationRecord) -> Self:
-        """Take a host's calibration record."""
+        """Baseline of a host's calibration record."""
         median, iqr = record.arrays()
         return cls(
             median=median,
@@ -56,15 +56,15 @@ class Baseline:
 
     @classmethod
     def of_grid(cls, grid: Array, check: CleanlinessCheck | None, name: str) -> Self:
-        """Take the first 15 s of telemetry, which nothing vouches for but the check.
+        """Baseline of the first 15 s of telemetry, which only the check can call clean.
 
-        A channel known in less than most of them stays unknown: one reading is no baseline.
+        A channel known in at most half of them stays unknown: one reading is no baseline.
 
         Parameters
         ----------
         grid : (150, 46) log1p values.
-        check : tells a baseline taken while infected, as well as it can.
-        name : of what was recorded, for the id.
+        check : detects a baseline taken while infected, with a known error rate.
+        name : name of the recording, for the id.
         """
         enough = known_shares(grid) > MOST
         known = np.where(enough, grid, np.float32(np.nan))
@@ -80,18 +80,18 @@ class Baseline:
 
     @property
     def suspect(self) -> bool:
-        """Whether the check flags it, or labels say that it was not clean."""
+        """Whether the check flags it or labels call it infected."""
         flagged = self.cleanliness is not None and self.cleanliness.suspect
         return flagged or self.labelled_clean is False
 
     @property
     def unknown_sources(self) -> tuple[Source, ...]:
-        """Sources of which no channel was known: what they send later cannot be compared."""
+        """Sources without a known channel, whose later rows have nothing to be compared with."""
         of_source = source_slices(Variant.ORACLE)
         return tuple(s for s, place in of_source.items() if np.isnan(self.median[place]).all())
 
     def with_source(self, source: Source, grid: Array) -> "Baseline":
-        """Take a source that came later from its own first 15 s; the rest stays.
+        """Add a late source by its own first 15 s; the other sources are unchanged.
 
         Parameters
         ----------
@@ -110,13 +110,13 @@ class Baseline:
         return self.median[channels], self.iqr[channels]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON carries it, without the values."""
-        found = self.cleanliness
+        """As a JSON object, without the values."""
+        verdict = self.cleanliness
         return {
             "id": self.id,
             "suspect": self.suspect,
-            "p_value": None if found is None else found.p_value,
-            "why": "not checked: no check, or too little is known" if found is None else None,
+            "p_value": None if verdict is None else verdict.p_value,
+            "why": "not checked: no check, or too little is known" if verdict is None else None,
             "unknown_sources": [str(source) for source in self.unknown_sources],
         }
 
@@ -136,33 +136,33 @@ def source_shares(grid: Array) -> dict[Source, float]:
 
 @dataclass(frozen=True)
 class CalibrationProgress:
-    """A calibration by the first 15 s, under way.
+    """Running calibration by the first 15 s.
 
     Attributes
     ----------
-    start_ns : where the 15 s begin, Unix ns on the device.
+    start_ns : start of the 15 s, device time, Unix ns.
     """
 
     start_ns: int
 
     @property
     def end_ns(self) -> int:
-        """Where they end, Unix ns on the device."""
+        """End of the 15 s, device time, Unix ns."""
         return self.start_ns + BASELINE_NS
 
     def seconds(self, now_ns: int) -> float:
-        """How much of the 15 s has passed, s."""
+        """Part of the 15 s that has passed, s."""
         return min(max((now_ns - self.start_ns) / NS_PER_S, 0.0), BASELINE_S)
 
 
 def shortfall(grid: Array, read: Collection[Source], alive: Collection[Source]) -> str | None:
-    """Return why a span is no baseline and the next one may be, if it is none.
+    """Return why a span cannot be the baseline, so that the next is tried; None if it can.
 
     Parameters
     ----------
     grid : (150, 46) log1p values.
     read : sources that a model reads.
-    alive : sources that send rows now.
+    alive : sources that are sending rows now.
     """
     shares = {source: share for source, share in source_shares(grid).items() if source in read}
     if not any(shares.values()):
@@ -178,17 +178,17 @@ def shortfall(grid: Array, read: Collection[Source], alive: Collection[Source]) 
 
 
 def calibrated_text(baseline: Baseline, read: Collection[Source]) -> str:
-    """Say what a baseline was taken from, what the check found, and which sources it lacks."""
-    found = baseline.cleanliness
-    said = "calibrated by the first 15 s"
-    if found is None:
-        said += ", not checked"
-    elif found.suspect:
-        said += f", which look INFECTED (p = {found.p_value:.3f}): take the device's record instead"
+    """Describe a new baseline: the verdict of the check, and the sources it lacks."""
+    verdict = baseline.cleanliness
+    text = "calibrated by the first 15 s"
+    if verdict is None:
+        text += ", not checked"
+    elif verdict.suspect:
+        text += f", which look INFECTED (p = {verdict.p_value:.3f}): use the device's record"
     else:
-        said += f" (cleanliness p = {found.p_value:.3f})"
+        text += f" (cleanliness p = {verdict.p_value:.3f})"
     missing = [source for source in baseline.unknown_sources if source in read]
     if missing:
         names = ", ".join(map(str, missing))
-        said += f"; too little was known of {names}, which stay unknown unless they come soon"
-    return said
+        text += f"; too little was known of {names}: unknown unless they start within 5 minutes"
+    return text

@@ -1,17 +1,17 @@
-"""Rows in, windows out: the batch code's features at the pace at which rows arrive.
+"""Online inference: rows in, window reports out, with the batch code's features.
 
 Rules
 -----
-- The first row that has a time (``clock``) starts it, or the start that is given if it is within a
-  minute of it. With a calibration record windows begin there; without one the first 15 s are the
-  baseline, and windows begin after them.
-- A window closes 2 s after its end. Rows that come later are unknown to it, and counted.
-- Windows that began before the clock jumped are given up; the next begins at the jump. A
-  calibration under way begins again; a finished one stays, and so does the alarm.
-- A calibration takes sources that are known in most of it. It begins again if there is none, and
-  twice at most for a source that sends by now; a source that comes within 5 minutes is calibrated
-  by its own first 15 s.
-- A window of which a model is given nothing gets no prediction, and moves no alarm.
+- The first row with a device time (``clock``) is the start, or the given start if it is within a
+  minute of it. With a calibration record windows start there; without one the first 15 s are the
+  baseline, and windows start after them.
+- A window closes 2 s after its end. Later rows are not in it; they are counted as late.
+- A clock jump discards open windows; the next starts at the jump. A running calibration starts
+  again; a finished one stays, and so does the alarm.
+- A calibration takes the sources that are known in over half of it. It starts again if there is
+  none, and at most twice for a source that has started to send; a source that starts within
+  5 minutes is calibrated by its own first 15 s.
+- A window without any known value for a model gets no prediction and moves no alarm.
 """
 
 import time
@@ -49,25 +49,26 @@ from cis490_pipeline.store.rows.columns import Columns
 STRIDE_NS: Final = STRIDE_STEPS * STEP_NS
 WINDOW_NS: Final = STEPS * STEP_NS
 _HISTORY_NS: Final = 5 * NS_PER_S
-"""Before a window rows count too: rates are held for up to 3 s."""
+"""History needed before a window: rates are held for up to 3 s."""
 _START_NS: Final = 60 * NS_PER_S
 _FIRST_INDEX: Final = BASELINE_STEPS // STRIDE_STEPS
 _NOTES: Final = 100
 _MAX_AGAIN: Final = 2
-"""Times that a calibration begins again for a source that sent in less than most of it."""
+"""Restarts of a calibration, at most, for a source that was silent in half of it."""
 _LATE_NS: Final = 300 * NS_PER_S
-"""After the calibration: a source that begins later stays unknown; the device may be infected."""
+"""Time after the calibration in which a new source is still calibrated; later the device may be
+infected already."""
 _LATE_SHARE: Final = 0.8
-"""Share of its first 15 s in which a source that came later must be known."""
+"""Share of its first 15 s in which a late source must be known."""
 
 
 class LiveEngine:
-    """Phases of one device from its rows; holds a fixed amount however long it runs.
+    """Online inference for one device: rows in, window reports out, in bounded memory.
 
     Attributes
     ----------
-    name : of what is recorded.
-    notes : what happened, in words, the newest last; whoever tells them takes them away.
+    name : name of the recording.
+    notes : messages, newest last; the reader removes those it has reported.
     """
 
     def __init__(
@@ -81,18 +82,18 @@ class LiveEngine:
         timer: Callable[[], float] = time.perf_counter,
         wall_ns: Callable[[], int] | None = None,
     ) -> None:
-        """Begin to wait for rows.
+        """Create an engine that waits for rows.
 
         Parameters
         ----------
-        models : all are asked about each window.
-        baseline : of the device; None takes its first 15 s.
-        check : judges a baseline that is taken here.
-        start_ns : asked when the first row comes: where the time begins, Unix ns; None begins
-            with that row.
-        name : of what is recorded.
-        timer : seconds, to tell how long a window took.
-        wall_ns : this machine's own clock, Unix ns, where rows arrive as they are made.
+        models : all of them classify each window.
+        baseline : the device's baseline; None takes its first 15 s.
+        check : judges a baseline taken here.
+        start_ns : called at the first row; start of the recording, Unix ns, or None to start with
+            that row.
+        name : name of the recording.
+        timer : clock in seconds that measures how long a window takes.
+        wall_ns : this machine's own clock, Unix ns, for rows that arrive as they are recorded.
         """
         self.name = name
         self.notes: deque[str] = deque(maxlen=_NOTES)
@@ -119,32 +120,31 @@ class LiveEngine:
         return self._anchor_ns
 
     def feed(self, row: LiveRow, mono_ns: int) -> list[WindowReport]:
-        """Take a row and close the windows whose time has come.
+        """Take a row of any source and close the windows that are due.
 
         Parameters
         ----------
-        row : of any source.
-        mono_ns : when it came, on a clock of this machine that never goes back.
+        mono_ns : time of arrival, on a monotonic clock of this machine.
         """
         self._use(self._clock.place(row, mono_ns))
         return self.advance(mono_ns)
 
     def advance(self, mono_ns: int) -> list[WindowReport]:
-        """Close the windows whose time has come, rows or no rows."""
+        """Close the windows that are due, whether or not rows arrived."""
         self._mono_ns = mono_ns
         self._use(self._clock.tick(mono_ns))
         now = self._clock.now_ns(mono_ns)
         return [] if now is None else self._close_until(now - GRACE_NS)
 
     def finish(self) -> list[WindowReport]:
-        """Close what is complete: no row will come any more."""
+        """Close all complete windows: no more rows will come."""
         self._use(self._clock.finish(self._mono_ns))
         newest = self._clock.newest_ns
-        # The last row of a stream that ends at the window's end lies up to one step before it.
+        # The last row before a window's end is up to one step older than the end.
         return [] if newest is None else self._close_until(newest + STEP_NS)
 
     def state(self, mono_ns: int) -> LiveState:
-        """Say how the device is doing now."""
+        """Return the current state of the device."""
         now = self._clock.now_ns(mono_ns)
         progress = self._calibration
         return LiveState(
@@ -152,7 +152,7 @@ class LiveEngine:
             now_ns=now,
             calibration_s=progress.seconds(now) if progress and now is not None else None,
             baseline=self._baseline,
-            sources={source: self._source(source, now, mono_ns) for source in self._told()},
+            sources={source: self._source(source, now, mono_ns) for source in self._reported()},
             n_windows=self._n_windows,
             n_jumps=self._clock.n_jumps,
             n_overrun=sum(buffer.overrun for buffer in self._buffers.values()),
@@ -163,27 +163,27 @@ class LiveEngine:
             return Stage.WAITING
         return Stage.CALIBRATING if self._calibration is not None else Stage.RUNNING
 
-    def _told(self) -> list[Source]:
-        """List the sources that a model reads, or that are heard."""
+    def _reported(self) -> list[Source]:
+        """List the sources that a model reads or that sent a row."""
         return [s for s in Source if s in self._read or self._clock.sources[s].came]
 
     def _source(self, source: Source, now: int | None, mono_ns: int) -> SourceReport:
-        heard = self._clock.sources[source]
-        age_ns = None if now is None else heard.age_ns(now)
+        clock = self._clock.sources[source]
+        age_ns = None if now is None else clock.age_ns(now)
         return SourceReport(
             health=self._clock.health(source, mono_ns),
             age_s=None if age_ns is None else age_ns / NS_PER_S,
-            offset_s=heard.offset_ns / NS_PER_S,
-            n_used=heard.n_used,
-            n_late=heard.n_late,
-            n_out_of_order=heard.n_out_of_order,
-            n_repeated=heard.n_repeated,
-            n_set_aside=heard.n_set_aside,
-            n_held=heard.n_held,
+            offset_s=clock.offset_ns / NS_PER_S,
+            n_used=clock.n_used,
+            n_late=clock.n_late,
+            n_out_of_order=clock.n_out_of_order,
+            n_repeated=clock.n_repeated,
+            n_set_aside=clock.n_set_aside,
+            n_held=clock.n_held,
         )
 
     def _use(self, verdict: RowVerdict) -> None:
-        """Take rows that have their place in time."""
+        """Buffer the rows of a verdict, after a restart if the clock jumped."""
         if not verdict.rows:
             return
         first_ns = min(row.t_wall_ns for row in verdict.rows)
@@ -212,14 +212,14 @@ class LiveEngine:
         if self._calibration is not None:
             self._calibration = CalibrationProgress(first_ns)
             self._anchor_ns = first_ns
-            self.notes.append("the clock jumped: the calibration begins again")
+            self.notes.append("the clock jumped: the calibration starts again")
             return
-        # Windows keep their count: the next one begins at the jump.
+        # The window count continues: the next window starts at the jump.
         self._anchor_ns = first_ns - self._next_index * STRIDE_NS
-        self.notes.append("the clock jumped: windows begin anew, baseline and alarm stay")
+        self.notes.append("the clock jumped: windows start again there, baseline and alarm stay")
 
     def _close_until(self, until_ns: int) -> list[WindowReport]:
-        """Close all that ends by then."""
+        """Close the calibration and the windows that end by then."""
         if self._calibration is not None:
             if self._calibration.end_ns > until_ns:
                 return []
@@ -233,14 +233,14 @@ class LiveEngine:
 
     def _calibrate(self, progress: CalibrationProgress) -> None:
         grid = episode_grid(self._rows(), progress.start_ns, BASELINE_STEPS)
-        # After some tries, what does not come is gone without.
+        # After some restarts, continue without the missing sources.
         alive = self._alive() if self._n_again < _MAX_AGAIN else ()
-        why = shortfall(grid, self._read, alive)
-        if why is not None:
+        problem = shortfall(grid, self._read, alive)
+        if problem is not None:
             self._n_again += 1
             self._calibration = CalibrationProgress(progress.end_ns)
             self._anchor_ns = progress.end_ns
-            self.notes.append(f"{why}: the calibration begins again")
+            self.notes.append(f"{problem}: the calibration starts again")
             self._trim(progress.end_ns)
             return
         self._baseline = Baseline.of_grid(grid, self._check, self.name)
@@ -254,13 +254,13 @@ class LiveEngine:
         return [s for s in Source if self._clock.health(s, self._mono_ns) is Health.ALIVE]
 
     def _awaited(self, baseline: Baseline, now_ns: int) -> list[Source]:
-        """List the sources that a calibration taken here lacks, and may still get."""
+        """List the sources that a calibration taken here lacks and may still get."""
         if self._late_until_ns is None or now_ns > self._late_until_ns:
             return []
         return [source for source in baseline.unknown_sources if source in self._read]
 
     def _take_late_sources(self, baseline: Baseline, end_ns: int) -> None:
-        """Calibrate sources that came after the calibration by their own first 15 s."""
+        """Calibrate late sources by their own first 15 s."""
         awaited = self._awaited(baseline, end_ns)
         if not awaited:
             return
@@ -270,7 +270,7 @@ class LiveEngine:
         for source in awaited:
             if shares[source] >= _LATE_SHARE:
                 self._baseline = baseline = baseline.with_source(source, grid)
-                self.notes.append(f"{source} came late: it is calibrated by its own first 15 s")
+                self.notes.append(f"{source} started late: it is calibrated by its own first 15 s")
 
     def _close_next(self, anchor_ns: int, baseline: Baseline) -> WindowReport:
         began = self._timer()
@@ -283,7 +283,7 @@ class LiveEngine:
         self._closed_ns = start_ns + WINDOW_NS
         self._take_late_sources(baseline, start_ns + WINDOW_NS)
         awaited = self._awaited(baseline, start_ns + WINDOW_NS)
-        # The next look at a source that came late goes back 15 s, a window 10.
+        # Calibrating a late source needs the last 15 s, a window only 10.
         self._trim(start_ns + STRIDE_NS - (STRIDE_NS if awaited else 0))
         return WindowReport(
             window_idx=index,

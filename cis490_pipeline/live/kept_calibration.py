@@ -1,7 +1,7 @@
-"""A device's calibration, kept on disk: a restart goes on with it and takes no second one.
+"""Calibration of a live device on disk, so that a restart continues with it.
 
-A calibration that is taken anew after a restart takes whatever the device does then for its usual
-behaviour, an infection among it.
+A second calibration after a restart would take whatever the device then does, infected or not, for
+its usual behaviour.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ VERSION: Final = 1
 
 
 class _Channel(msgspec.Struct, forbid_unknown_fields=True):
-    """One channel's usual value; null where it was never known."""
+    """Baseline of one channel; null where it was never known."""
 
     name: str
     median: float | None
@@ -47,24 +47,24 @@ class _Saved(msgspec.Struct, forbid_unknown_fields=True):
     cleanliness: Cleanliness | None
     schema: dict[str, Any]
     digest: str
-    """Of all the rest."""
+    """Digest of all other fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptCalibration:
-    """A baseline that was taken here before, and when."""
+    """Stored baseline, and the device time at which it was taken."""
 
     baseline: Baseline
     taken_at_ns: int
 
 
 def keep_calibration(folder: Path, kept: KeptCalibration) -> None:
-    """Write a device's calibration, atomically.
+    """Write a device's calibration atomically.
 
     Raises
     ------
     OSError
-        If it cannot be written; what was there stays.
+        If it cannot be written; the previous file is unchanged.
     """
     baseline = kept.baseline
     names = channel_names(Variant.ORACLE)
@@ -84,12 +84,12 @@ def keep_calibration(folder: Path, kept: KeptCalibration) -> None:
 
 
 def kept_calibration(folder: Path) -> KeptCalibration | None:
-    """Read a device's calibration; None if none was kept yet.
+    """Read a device's calibration; None if there is none yet.
 
     Raises
     ------
     CalibrationError
-        If it is damaged: a device is not calibrated a second time without being asked to.
+        If it is damaged: a device is never calibrated again without a request.
     SchemaMismatchError
         If it was made with other features; names the first difference.
     """
@@ -131,28 +131,28 @@ def _content_digest(content: Mapping[str, Any]) -> str:
 
 
 class CalibrationKeeper:
-    """A sink that keeps the calibration once there is one, and tries again on a full disk."""
+    """Sink that stores the calibration as soon as there is one, retrying while the disk is full."""
 
     def __init__(self, folder: Path, kept: KeptCalibration | None) -> None:
-        """Begin.
+        """Create the sink.
 
         Parameters
         ----------
-        folder : of the device's state.
-        kept : what is kept there already.
+        folder : folder of the device's state.
+        kept : calibration that is already stored there.
         """
         self._folder = folder
         self._kept = None if kept is None else kept.baseline
         self._trouble: str | None = None
 
     def window(self, report: WindowReport) -> None:
-        """Take no window."""
+        """Ignore windows."""
 
     def note(self, text: str) -> None:
-        """Take no note."""
+        """Ignore notes."""
 
     def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Keep a baseline that is not kept yet."""
+        """Store a baseline that is not stored yet."""
         baseline = state.baseline
         if baseline is None or baseline is self._kept or state.now_ns is None:
             return
@@ -160,15 +160,15 @@ class CalibrationKeeper:
             kept = KeptCalibration(baseline=baseline, taken_at_ns=state.now_ns)
             keep_calibration(self._folder, kept)
         except OSError as fault:
-            self._trouble = f"the calibration is not kept: {fault.strerror}"
+            self._trouble = f"the calibration cannot be stored: {fault.strerror}"
             return
         self._kept, self._trouble = baseline, None
 
     def report(self) -> SinkReport:
-        """Return whether the calibration could be kept."""
+        """Return whether the calibration could be stored."""
         n_waiting = 0 if self._trouble is None else 1
         name = str(self._folder / FILE)
         return SinkReport(name=name, trouble=self._trouble, n_waiting=n_waiting, n_lost=0)
 
     def close(self) -> None:
-        """Do nothing: nothing is held."""
+        """Do nothing: no resource is held."""

@@ -1,4 +1,4 @@
-"""From checkpoint folders to models that a live device runs."""
+"""Load checkpoint folders as models for live inference."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from cis490_pipeline.errors import CheckpointError, EvaluationError
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.live.models import LiveModel
 
-NO_ALARM: Final = "not evaluated yet, so its alarm has no settings: cis490 evaluate"
+NO_ALARM: Final = "its alarm has no settings, since it is not evaluated: run cis490 evaluate"
 
 AlarmOf = Callable[[Path, RunnableModel], AlarmSettings | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModels:
-    """Models to run, and what tells a baseline taken while infected."""
+    """Models to run, and the check that detects a baseline taken while infected."""
 
     models: tuple[LiveModel, ...]
     runnable: tuple[RunnableModel, ...]
     check: CleanlinessCheck | None
     of_bundle: str | None = None
-    """What an older version of the bundle they came in does not vouch for."""
+    """Notice on what an older bundle version does not guarantee."""
 
     def notices(self) -> Iterator[str]:
-        """Sentences on the alarms in use, and on what the models lack."""
+        """Yield notices on the alarms in use and on what the models lack."""
         if self.of_bundle is not None:
             yield self.of_bundle
         for model in self.models:
@@ -41,11 +41,11 @@ class LoadedModels:
                 )
         without = [model.name for model in self.models if model.alarm is None]
         if without:
-            yield f"without an alarm, as they are not evaluated: {', '.join(without)}"
+            yield f"without an alarm, since they are not evaluated: {', '.join(without)}"
         if self.check is None:
             yield (
-                "no model has a check of the baseline: whether it is taken while infected is not "
-                "found out"
+                "no model has a check of the baseline: one taken while infected will not be "
+                "detected"
             )
 
 
@@ -55,13 +55,13 @@ def load_models(
     alarm_of: AlarmOf | None = None,
     formats: Collection[int] = (FORMAT_VERSION,),
 ) -> LoadedModels:
-    """Open checkpoints for a live device.
+    """Open checkpoints for live inference.
 
     Parameters
     ----------
-    folders : of checkpoints, whole or as a bundle holds them.
-    alarm_of : reads the alarm of one of them; by default what its evaluation left beside it.
-    formats : versions of a checkpoint's manifest that are read.
+    folders : checkpoint folders, whole or as in a bundle.
+    alarm_of : reads the alarm of a checkpoint; by default the file that its evaluation wrote.
+    formats : accepted versions of a checkpoint's manifest.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def _live(runnable: RunnableModel, settings: AlarmSettings | None) -> LiveModel:
 
 
 def _check_of(runnable: Sequence[RunnableModel]) -> CleanlinessCheck | None:
-    """Return the check of the baseline, which is one for all models of a split."""
+    """Return the check of the baseline; all models of a split must share it."""
     by_split: dict[str, dict[str | None, str]] = {}
     for model in runnable:
         digest = None if model.cleanliness is None else model.cleanliness.digest

@@ -1,4 +1,4 @@
-"""Models as a live device runs them: calibrator, ONNX session, alarm."""
+"""Live models: calibrator, ONNX session and alarm behind one ``predict``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ ALARM_SHARE: Final = 0.5
 netflow alone (10 of 29 channels) two of six models raised false alarms."""
 
 _RELATIVE: Final = np.array([name != "zero_fraction" for name in STATISTICS])
-"""The statistics that are unknown where the baseline is."""
+"""Statistics that are unknown where the baseline is unknown."""
 
 
 class Classifier(Protocol):
-    """Gives probabilities of phases for calibrated windows."""
+    """Predicts phase probabilities of calibrated windows."""
 
     def predict_proba(self, X: Array) -> npt.NDArray[np.float64]:
         """(n_windows, *shape) -> (n_windows, 5)."""
@@ -35,14 +35,14 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What one model says of one window.
+    """Prediction of one model for one window.
 
     Attributes
     ----------
-    probabilities : (5,) in the order of ``PHASES``; None where nothing of the window is known to
-        the model, and then nothing is predicted.
-    alarm : of the model after this window; None where it has no alarm settings.
-    known_share : share of the model's channels of which it was given any known value.
+    probabilities : (5,) in the order of ``PHASES``; None if no input value is known, in which case
+        nothing is predicted.
+    alarm : alarm state after this window; None without alarm settings.
+    known_share : share of the model's channels with a known input value.
     """
 
     model: str
@@ -81,7 +81,7 @@ class Output:
         }
 
     def _why(self) -> str | None:
-        """Say what too few known channels kept from happening, if anything."""
+        """Return what too few known channels prevented, if anything."""
         if self.probabilities is None:
             return "no reading of the model's channels is known relative to the baseline"
         if self.known_share < ALARM_SHARE and self.alarm is not None:
@@ -90,7 +90,7 @@ class Output:
 
 
 class RawWindow:
-    """One uncalibrated window, cut once for all models.
+    """One uncalibrated window, summarized once for all models.
 
     Parameters
     ----------
@@ -102,12 +102,12 @@ class RawWindow:
 
     @cached_property
     def _summary(self) -> Array:
-        # Each channel's statistics are its own, so that those of 29 are a part of those of 46.
+        # Statistics are per channel, so those of 29 channels are a subset of those of 46.
         summary: Array = summarize(self.grid[None])[0]
         return summary
 
     def of(self, kind: str, variant: Variant) -> Array:
-        """Give the model's view: (145,) or (230,) statistics, or (29 or 46, 100) steps."""
+        """Return a variant's input: (145,) or (230,) statistics, or (29 or 46, 100) steps."""
         channels = channel_indices(variant)
         if kind == "summary":
             summary: Array = self._summary[summary_columns(channels)]
@@ -117,11 +117,11 @@ class RawWindow:
 
 @dataclass(kw_only=True)
 class LiveModel:
-    """One model with what it needs beside the telemetry.
+    """One model with its calibrator and alarm.
 
     Attributes
     ----------
-    alarm : of this device; None where the model has none, and ``no_alarm`` says why.
+    alarm : alarm of this device; None if the model has none, and ``no_alarm`` gives the reason.
     """
 
     name: str
@@ -132,24 +132,24 @@ class LiveModel:
 
     @property
     def variant(self) -> Variant:
-        """What it may see."""
+        """Variant, which fixes the channels the model sees."""
         return self.calibrator.variant
 
     def calibrated(self, window: RawWindow, baseline: Baseline) -> Array:
-        """Give what the classifier is asked: the model's view, calibrated, (1, *shape)."""
+        """Return the classifier's input: the variant's channels, calibrated, (1, *shape)."""
         X = window.of(self.calibrator.kind, self.variant)[None]
         calibrated = self.calibrator.apply(X, *baseline.of_variant(self.variant))
         return calibrated.astype(np.float32)
 
     def known_share(self, calibrated: Array) -> float:
-        """Return the share of channels of which the classifier is given any known value.
+        """Return the share of channels with a known input value.
 
-        Asked of the calibrated window: what is known of a channel without a baseline tells the
-        classifier nothing, and it would answer with a constant.
+        Taken from the calibrated window: a channel without a baseline gives the classifier nothing,
+        however many readings it has.
 
         Parameters
         ----------
-        calibrated : (1, *shape) as ``calibrated`` gives it.
+        calibrated : (1, *shape), from ``calibrated``.
         """
         if self.calibrator.kind == "summary":
             known = np.isfinite(calibrated.reshape(-1, len(STATISTICS)))[:, _RELATIVE]
@@ -158,9 +158,9 @@ class LiveModel:
         return float(known.any(axis=1).mean())
 
     def predict(self, window: RawWindow, baseline: Baseline) -> Output:
-        """Classify a window, and take the alarm one step on.
+        """Classify a window and advance the alarm by one step.
 
-        A window of which less than half of the channels are known is missing to the alarm.
+        The alarm treats a window with less than half of its channels known as missing.
         """
         X = self.calibrated(window, baseline)
         share = self.known_share(X)
@@ -172,5 +172,5 @@ class LiveModel:
 
 
 def alarms_of(outputs: Sequence[Output]) -> Mapping[str, bool]:
-    """Whether each model's alarm stands; only those that have one."""
+    """Return whether each alarm is on, for the models that have one."""
     return {out.model: out.alarm.alarming for out in outputs if out.alarm is not None}

@@ -1,4 +1,4 @@
-"""The loop: rows from a feed through the engine to the sinks, until the feed ends."""
+"""Live loop: rows from a feed through the engine to the sinks, until the feed ends."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,18 +9,18 @@ from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.feeds.feed import Feed
 from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
-from cis490_pipeline.live.outputs.sinks import FaultTeller, Sink
+from cis490_pipeline.live.outputs.sinks import FaultReporter, Sink
 
 WAIT_S: Final = 0.2
 STATE_EVERY_NS: Final = 1_000_000_000
 MAX_TURN_NS: Final = 2_000_000_000
-"""Most that one turn of the loop counts as time of the device: what lasts longer is a process that
-was stopped, and rows that wait."""
+"""Most device time that one turn of the loop can add: a longer turn means that the process was
+suspended while rows waited."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a run ended: the last state, and the lines left out."""
+    """End of a run: the last state, and the lines left out."""
 
     state: LiveState
     faults: Faults
@@ -30,7 +30,7 @@ def run_live(
     feed: Feed,
     engine: LiveEngine,
     sinks: Sequence[Sink],
-    faults_to: FaultTeller,
+    faults_to: FaultReporter,
     *,
     stop: Callable[[], bool] = lambda: False,
     clock_ns: Callable[[], int] = time.monotonic_ns,
@@ -39,25 +39,25 @@ def run_live(
 
     Parameters
     ----------
-    feed : where rows come from; closed at the end.
-    engine : makes windows of them.
-    sinks : are told everything.
-    faults_to : names lines that were no rows.
-    stop : asked between two pieces of input.
-    clock_ns : of this machine; never goes back.
+    feed : source of rows; closed at the end.
+    engine : turns rows into window reports.
+    sinks : receive windows, states and notes.
+    faults_to : reports lines that are not rows, and outputs in trouble.
+    stop : checked between two pieces of input.
+    clock_ns : monotonic clock of this machine.
     """
     loop = _Loop(engine, sinks, faults_to, clock_ns)
     try:
         while not feed.ended and not stop():
             loop.turn(feed)
         if feed.ended:
-            loop.tell(engine.finish())
+            loop.report(engine.finish())
         ended = loop.end()
     finally:
         feed.close()
         for sink in sinks:
             sink.close()
-    # What was not written by now is lost.
+    # Lines that are still unwritten are lost.
     lost = tuple(report for sink in sinks if (report := sink.report()) is not None)
     return replace(ended, state=replace(ended.state, sinks=lost))
 
@@ -67,39 +67,39 @@ class _Loop:
         self,
         engine: LiveEngine,
         sinks: Sequence[Sink],
-        faults_to: FaultTeller,
+        faults_to: FaultReporter,
         clock_ns: Callable[[], int],
     ) -> None:
         self._engine, self._sinks, self._faults_to = engine, sinks, faults_to
         self._clock_ns = clock_ns
         self._faults = Faults()
         self._gist: tuple[object, ...] | None = None
-        self._told_ns: int | None = None
+        self._reported_ns: int | None = None
         self._sinks_were: dict[str, str | None] = {}
         self._turned_ns = clock_ns()
         self._device_ns = 0
 
     def turn(self, feed: Feed) -> None:
-        """Take what arrived, and close what is due."""
+        """Process what arrived, and close the windows that are due."""
         arrivals = feed.poll(WAIT_S)
-        self._go_on(feed.pace)
+        self._advance_time(feed.pace)
         for arrival in arrivals:
             if isinstance(arrival, LiveRow):
-                self.tell(self._engine.feed(arrival, self._device_ns))
+                self.report(self._engine.feed(arrival, self._device_ns))
             else:
                 self._faults.add(arrival)
                 self._faults_to.fault(self._faults)
-        self.tell(self._engine.advance(self._device_ns))
-        self._tell_state()
+        self.report(self._engine.advance(self._device_ns))
+        self._report_state()
 
-    def _go_on(self, pace: float) -> None:
-        """Count what passed on the device since the last turn: nothing in a recording."""
+    def _advance_time(self, pace: float) -> None:
+        """Add the device time that passed since the last turn: none in a recording."""
         now = self._clock_ns()
         self._device_ns += round(min(now - self._turned_ns, MAX_TURN_NS) * pace)
         self._turned_ns = now
 
-    def tell(self, reports: Sequence[WindowReport]) -> None:
-        """Pass on windows, after the notes that came before them."""
+    def report(self, reports: Sequence[WindowReport]) -> None:
+        """Pass windows to the sinks, after the notes that preceded them."""
         while self._engine.notes:
             text = self._engine.notes.popleft()
             for sink in self._sinks:
@@ -109,20 +109,20 @@ class _Loop:
                 sink.window(report)
 
     def end(self) -> Ended:
-        """Tell the last state, however short ago the one before was told."""
-        self._told_ns = None
-        self._tell_state()
+        """Report the last state, regardless of the interval between states."""
+        self._reported_ns = None
+        self._report_state()
         return Ended(state=self._state(), faults=self._faults)
 
     def _state(self) -> LiveState:
         reports = tuple(r for sink in self._sinks if (r := sink.report()) is not None)
         return replace(self._engine.state(self._device_ns), sinks=reports)
 
-    def _tell_state(self) -> None:
+    def _report_state(self) -> None:
         now = self._clock_ns()
-        if self._told_ns is not None and now - self._told_ns < STATE_EVERY_NS:
+        if self._reported_ns is not None and now - self._reported_ns < STATE_EVERY_NS:
             return
-        self._told_ns = now
+        self._reported_ns = now
         state = self._state()
         for report in state.sinks:
             if report.trouble != self._sinks_were.get(report.name):

@@ -94,7 +94,7 @@ def test_a_bundle_is_replaced_and_anything_else_is_not(checkpoints, bundle, tmp_
     (tmp_path / "mine" / "thesis.txt").touch()
 
     assert len(load_bundle(bundle).loaded.models) == 1
-    with pytest.raises(CheckpointError, match="is there and is no bundle"):
+    with pytest.raises(CheckpointError, match="exists and is no bundle"):
         write_bundle(tmp_path / "mine", checkpoints[:1])
 
 
@@ -262,7 +262,7 @@ def test_a_bundle_of_version_1_is_read_and_says_what_it_does_not_vouch_for(bundl
     assert [m.name for m in found.loaded.models] == sorted(f"{a}_{v}" for a, v in FAST)
     assert all(model.alarm is not None for model in found.loaded.models)
     assert found.loaded.of_bundle.startswith(
-        "a bundle of version 1, in which nothing says which model"
+        "a bundle of version 1, in which nothing binds an alarm to its model"
     )
 
 
@@ -284,9 +284,9 @@ def test_an_alarm_dropped_into_a_bundle_without_is_refused_in_both_versions(chec
     dropped = tmp_path / "b" / "models" / "gbt_realistic" / "alarm.json"
     dropped.write_bytes(alarm)
 
-    with pytest.raises(CheckpointError, match=r"alarm\.json: bundle\.json does not name it"):
+    with pytest.raises(CheckpointError, match=r"alarm\.json: bundle\.json does not list it"):
         load_bundle(tmp_path / "b")
-    with pytest.raises(CheckpointError, match=r"alarm\.json: bundle\.json does not name it"):
+    with pytest.raises(CheckpointError, match=r"alarm\.json: bundle\.json does not list it"):
         load_bundle(as_version_1(tmp_path / "b"))
 
 
@@ -344,7 +344,7 @@ def test_a_record_that_no_entry_names_is_refused(checkpoints, tmp_path):
     write_bundle(tmp_path / "b", checkpoints[:1])
     write_record(tmp_path / "b" / "calibration.json", make_record())
 
-    with pytest.raises(CheckpointError, match=r"calibration\.json: bundle\.json does not name it"):
+    with pytest.raises(CheckpointError, match=r"calibration\.json: bundle\.json does not list it"):
         load_bundle(tmp_path / "b")
 
 

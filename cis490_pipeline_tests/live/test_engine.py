@@ -134,7 +134,7 @@ def test_a_calibration_that_saw_nothing_begins_again():
     fed(engine, (r for r in device_rows(40) if r.t_wall_ns > T0_NS + 18 * S))
 
     assert engine.state(40 * S).baseline is not None
-    assert engine.notes[1] == "nothing was known in 15 s: the calibration begins again"
+    assert engine.notes[1] == "nothing was known in 15 s: the calibration starts again"
 
 
 def test_a_source_that_sent_once_in_the_calibration_is_not_calibrated_by_that():
@@ -160,7 +160,7 @@ def test_a_calibration_begins_again_for_a_source_that_began_in_it():
 
     baseline = engine.state(60 * S).baseline
     assert Source.GUEST not in baseline.unknown_sources
-    assert any("guest" in n and "the calibration begins again" in n for n in engine.notes)
+    assert any("guest" in n and "the calibration starts again" in n for n in engine.notes)
     assert reports[0].t_start_ns == T0_NS + 30 * S
 
 
@@ -176,7 +176,7 @@ def test_a_source_that_comes_after_the_calibration_is_calibrated_by_its_own_15_s
 
     assert shares[0] == pytest.approx(10 / 29)
     assert shares[-1] == 1
-    assert "guest came late: it is calibrated by its own first 15 s" in engine.notes
+    assert "guest started late: it is calibrated by its own first 15 s" in engine.notes
 
 
 def test_a_source_that_comes_long_after_the_calibration_stays_unknown():

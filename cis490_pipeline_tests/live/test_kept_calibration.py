@@ -74,7 +74,7 @@ def test_a_calibration_that_cannot_be_kept_is_told_and_kept_later(tmp_path):
     folder.unlink()
     keeper.state(engine.state(21 * S), Faults(), changed=False)
 
-    assert trouble.startswith("the calibration is not kept: ")
+    assert trouble.startswith("the calibration cannot be stored: ")
     assert keeper.report().trouble is None
     assert kept_calibration(folder) is not None
 

@@ -1,1 +1,1 @@
-"""Commands for a device: calibrate, bundle, live."""
+"""Commands for a device: ``calibrate``, ``bundle``, ``live``."""

@@ -1,4 +1,4 @@
-"""``cis490 calibrate``: a device's calibration record, from its clean telemetry."""
+"""``cis490 calibrate``: write a device's calibration record from clean telemetry."""
 
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,14 @@ from cis490_pipeline.features.calibration.record import CalibrationRecord, write
 @click.option(
     "--episode",
     metavar="ULID",
-    help="Episode to take; by default the host's earliest sound clean-only one.",
+    help="Episode to use; by default the host's earliest accepted clean-only one.",
 )
 @click.option(
     "--first",
     "first_s",
     type=float,
     metavar="SECONDS",
-    help="Only so much of it, from its start; by default all of a clean-only episode, else 15.",
+    help="Use only its first SECONDS; by default all of a clean-only episode, else 15.",
 )
 @click.option(
     "--out",
@@ -46,7 +46,7 @@ from cis490_pipeline.features.calibration.record import CalibrationRecord, write
 @click.option(
     "--accept-unclean",
     is_flag=True,
-    help="Write it though it was not found clean; it and all that uses it say so.",
+    help="Write it although it was not found clean; it and all its predictions are marked.",
 )
 @recipe_option
 @workspace_options
@@ -61,10 +61,10 @@ def calibrate(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Write the calibration record of HOST: what its windows are measured against.
+    """Write the calibration record of HOST, the baseline of its windows.
 
-    The cleanliness check is fitted on the train side of the split. Exit code 1, and no file, if the
-    baseline is not found clean and --accept-unclean is not given.
+    The cleanliness check is fitted on the train side. Without --accept-unclean, a baseline that is
+    not found clean gives exit code 1 and no file.
     """
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
@@ -90,14 +90,14 @@ def calibrate(
         click.echo("not written" if refused else f"record: {path}")
     if refused:
         stderr.print(
-            "the baseline is not found clean: take another episode, or --accept-unclean to take "
-            "it and have everything predicted with it say so",
+            "the baseline was not found clean: use another episode, or --accept-unclean to use it "
+            "and mark everything predicted with it",
         )
     return EXIT_FINDINGS if refused else 0
 
 
 def _summary(record: CalibrationRecord) -> dict[str, Any]:
-    found = record.cleanliness
+    verdict = record.cleanliness
     known = [channel for channel in record.channels if channel.n_known]
     return {
         "id": record.id,
@@ -110,8 +110,8 @@ def _summary(record: CalibrationRecord) -> dict[str, Any]:
         "labelled_clean": record.labelled_clean,
         "suspect": record.suspect,
         "accepted_unclean": record.accepted_unclean,
-        "p_value": None if found is None else round(found.p_value, 4),
-        "flagged_at": None if found is None else found.level,
-        "compared_with": None if found is None else found.n_references,
+        "p_value": None if verdict is None else round(verdict.p_value, 4),
+        "flagged_at": None if verdict is None else verdict.level,
+        "compared_with": None if verdict is None else verdict.n_references,
         "unchecked": record.unchecked,
     }

@@ -1,4 +1,4 @@
-"""Commands of the live side: ``live`` and ``bundle``; no torch, XGBoost, pandas or Dagster."""
+"""``cis490 live`` and ``cis490 bundle``, without torch, XGBoost, pandas or Dagster."""
 
 import time
 from pathlib import Path
@@ -39,7 +39,7 @@ from cis490_pipeline.live.loading import LoadedModels, load_models
 from cis490_pipeline.live.outputs.publishing import Publishing
 from cis490_pipeline.live.outputs.sinks import (
     REPLAY_WAIT_S,
-    FaultTeller,
+    FaultReporter,
     JsonLines,
     PlainLines,
     PrintedJson,
@@ -54,31 +54,31 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("source")
-@click.option("--bundle", "bundle_folder", type=_FOLDER, help="Folder that `bundle` made.")
+@click.option("--bundle", "bundle_folder", type=_FOLDER, help="Folder written by `bundle`.")
 @recipe_option
 @model_options
-@click.option("--data", metavar="DIR", help="Data folder, where no bundle is given.")
+@click.option("--data", metavar="DIR", help="Data folder, if no bundle is given.")
 @click.option(
     "--calibration",
     "record_path",
     type=_FILE,
-    help="The device's record, as `calibrate` wrote it; else the bundle's, else the first 15 s.",
+    help="Calibration record from `calibrate`; default: the bundle's, else the first 15 s.",
 )
 @click.option(
     "--state",
     "state_folder",
     type=_FOLDER,
-    help="Keep the device's calibration here, and go on with it after a restart.",
+    help="Store the device's calibration here, and continue with it after a restart.",
 )
 @click.option(
     "--speed",
     type=click.FloatRange(min=0, min_open=True),
     metavar="TIMES",
-    help="Replay a recording at this many times its own pace; else as fast as rows are there.",
+    help="Replay a recording at this multiple of real time; default: without waiting.",
 )
-@click.option("--out", type=_FILE, help="Append every window and change of state as JSON lines.")
+@click.option("--out", type=_FILE, help="Append every window and state change as JSON lines.")
 @click.option("--publish-url", metavar="URL", help="Dashboard to publish to.")
-@click.option("--plain", is_flag=True, help="Lines in place of the table on a terminal.")
+@click.option("--plain", is_flag=True, help="Print lines instead of a table.")
 @json_option
 def live(
     source: str,
@@ -95,20 +95,20 @@ def live(
     plain: bool,
     as_json: bool,
 ) -> int:
-    """Tell the phases of a device from its rows as they arrive; alarm when it is infected.
+    """Predict a device's phases from its rows as they arrive; alarm on an infection.
 
-    SOURCE is the folder of an episode that may still grow, an archive (*.tar.zst), - for rows on
-    standard input (one JSON object a line, each with its `source`), tcp:HOST:PORT or unix:PATH to
-    take them from connections.
+    SOURCE is an episode's folder, which may still grow, an archive (*.tar.zst), - for standard
+    input (one JSON object a line, each with its `source`), or tcp:HOST:PORT or unix:PATH to listen
+    for connections.
 
-    A row that is none is counted, named and left out. Sources that fall silent or come late, a
-    clock that jumps or is off, a full disk and a calibration under way are told as states.
+    Lines that are not rows are counted, reported and left out. Silent or late sources, clocks that
+    jump or are off, full disks and a running calibration are reported as states.
     """
     settings = Settings.load(data=data, dashboard_url=publish_url)
     if bundle_folder is not None and (architectures or variants or data):
-        raise ConfigError("--bundle names its models itself: leave --model, --variant, --data out")
+        raise ConfigError("--bundle has its own models: leave out --model, --variant and --data")
     if record_path is not None and state_folder is not None:
-        raise ConfigError("--calibration and --state both name a calibration: give one of them")
+        raise ConfigError("--calibration and --state both give a calibration: use one of them")
     if bundle_folder is not None:
         bundle = load_bundle(bundle_folder)
         loaded, record = bundle.loaded, bundle.record
@@ -128,13 +128,13 @@ def live(
             if record is None:
                 _say_state(feed, state_folder, kept)
             elif state_folder is not None:
-                say(f"the record is the calibration: nothing is kept in {state_folder}")
+                say(f"calibrated by the record: nothing is stored in {state_folder}")
             printer = Printer(wait=feed.pace == 0)
             sinks = _sinks(
                 feed, loaded, lead, record, settings, printer, out=out, plain=plain, as_json=as_json
             )
         except BaseException:
-            # The Unix socket is there by now.
+            # The feed has created its Unix socket already.
             feed.close()
             raise
         if state_folder is not None and record is None:
@@ -152,7 +152,7 @@ def live(
             feed,
             engine,
             sinks,
-            FaultTeller(say),
+            FaultReporter(say),
             stop=lambda: stop.asked or (alone and printer.gone),
         )
     return say_end(ended, stopped=stop.asked or printer.gone)
@@ -167,7 +167,7 @@ def live(
     "--calibration",
     "record_path",
     type=_FILE,
-    help="Record of the device it is for, as `calibrate` wrote it; else its first 15 s count.",
+    help="Calibration record of the target device, from `calibrate`; default: its first 15 s.",
 )
 @json_option
 def bundle(
@@ -179,9 +179,10 @@ def bundle(
     record_path: Path | None,
     as_json: bool,
 ) -> int:
-    """Make FOLDER: models as ONNX, calibration, alarm settings, and the digest of each file.
+    """Write FOLDER with models as ONNX, calibration, alarm settings and file digests.
 
-    By default all realistic models of the split: a device outside the lab has no other telemetry.
+    Default: all realistic models of the recipe, since a device outside the lab lacks the other
+    channels.
     """
     settings = Settings.load(data=data)
     seen = variants or (str(Variant.REALISTIC),)
@@ -207,43 +208,44 @@ def bundle(
     )
     click.echo(f"{manifest.digest:.12}")
     if without:
-        click.echo(f"without an alarm, as they are not evaluated: {', '.join(without)}", err=True)
+        names = ", ".join(without)
+        click.echo(f"without an alarm, since they are not evaluated: {names}", err=True)
     return 0
 
 
 def leading_model(loaded: LoadedModels) -> str:
-    """Name the model whose phase is the device's: the best on validation, a realistic one first."""
+    """Return the leading model: the best on validation, realistic before oracle."""
 
-    def worth(place: int) -> tuple[bool, float]:
+    def rank(place: int) -> tuple[bool, float]:
         manifest = loaded.runnable[place].manifest
         score = manifest.metrics.get("val_macro_f1")
         return manifest.variant == Variant.REALISTIC, score if isinstance(score, float) else 0.0
 
-    return loaded.runnable[max(range(len(loaded.runnable)), key=worth)].name
+    return loaded.runnable[max(range(len(loaded.runnable)), key=rank)].name
 
 
 def _local(data: Any) -> Path:
     if not isinstance(data, Path):
-        raise ConfigError(f"models are read from a folder of this machine, got {data}; use --data")
+        raise ConfigError(f"models are read from a local folder, got {data}; use --data")
     return data
 
 
 def _trained(
     data: Path, recipe: str, architectures: tuple[str, ...], variants: tuple[str, ...]
 ) -> list[Path]:
-    """Folders of the chosen models that were trained."""
+    """Folders of the chosen models that are trained."""
     paths = DataPaths(data)
     wanted = [
         paths.checkpoint(recipe, model_name(*model))
         for model in chosen_models(architectures, variants)
     ]
-    found = [folder for folder in wanted if folder.is_dir()]
-    if not found:
+    trained = [folder for folder in wanted if folder.is_dir()]
+    if not trained:
         raise CheckpointError(
-            f"{data}: no trained model of split {recipe} among {len(wanted)} asked for; "
-            f"cis490 train --split {recipe}, or --bundle"
+            f"{data}: none of the {len(wanted)} chosen models of recipe {recipe} is trained; "
+            f"run: cis490 train --recipe {recipe}, or give --bundle"
         )
-    return found
+    return trained
 
 
 def _sinks(
@@ -266,7 +268,7 @@ def _sinks(
         Publishing(Outbox(publisher, say), feed.name, names, lead, host)
         for publisher in publishers(settings)
     )
-    # Last: what follows it is drawn over.
+    # The table is last: it draws over what other sinks print.
     console = Console()
     if as_json:
         sinks.append(PrintedJson(printer, printer.output))
@@ -289,23 +291,23 @@ def _say_models(loaded: LoadedModels, lead: str, record: CalibrationRecord | Non
     )
     say(f"{len(loaded.models)} models, {lead} leads{by}")
     if record is not None and record.suspect:
-        say("the record is not found clean: verdicts relative to it may be wrong")
+        say("the record was not found clean: predictions relative to it may be wrong")
     for notice in loaded.notices():
         say(notice)
 
 
 def _say_state(feed: Feed, folder: Path | None, kept: KeptCalibration | None) -> None:
-    """Say whether the device is calibrated by its first 15 s, and what a restart does."""
+    """Print how the device is calibrated, and what a restart does."""
     if kept is not None:
         taken = f"{time_text(kept.taken_at_ns)} ({kept.baseline.id})"
-        say(f"calibrated as kept in {folder}: taken at {taken}; no second one is taken")
+        say(f"calibrated as stored in {folder}: taken at {taken}; not taken again")
         return
     if folder is not None:
-        say(f"calibrated by its first 15 s, which are kept in {folder / FILE} for a restart")
+        say(f"calibrated by its first 15 s, stored in {folder / FILE} for a restart")
     elif feed.pace:
         say(
-            "calibrated by its first 15 s, and after a restart by 15 s of then, infected or not: "
-            "--state DIR keeps them"
+            "calibrated by its first 15 s, and again after a restart, infected or not: "
+            "--state DIR stores the calibration"
         )
     else:
         say("calibrated by its first 15 s")

@@ -1,4 +1,4 @@
-"""What ``live`` prints, and how it ends: a terminal or pipe that is stuck or gone ends nothing."""
+"""Output and ending of ``live``: a stuck or closed terminal or pipe never stops it."""
 
 import io
 import signal
@@ -20,11 +20,11 @@ _FIRST_WINDOW_S: Final = 27
 
 
 class Printer:
-    """Prints lines on standard output; waits for no reader unless it is asked to.
+    """Prints lines on standard output without blocking, unless ``wait`` is set.
 
     Parameters
     ----------
-    wait : whether a slow reader is waited for: a recording loses nothing by that.
+    wait : whether to wait for a slow reader, which costs a replay nothing.
     """
 
     def __init__(self, *, wait: bool) -> None:
@@ -44,19 +44,19 @@ class Printer:
 
     @property
     def gone(self) -> bool:
-        """Whether the reader of standard output is gone."""
+        """Whether the reader of standard output has gone."""
         return self._target is not None and self._target.gone
 
     @property
     def output(self) -> LineOutput | None:
-        """Where lines are written; None where standard output is no file of the system."""
+        """Output behind the printer; None if standard output has no file descriptor."""
         return self._output
 
 
 class Stop:
-    """Notes that the process is asked to end, so that it ends in order.
+    """Records a request to stop, so that the run ends in order.
 
-    SIGTERM, as service managers send it, and SIGHUP, as a terminal that closes does.
+    Handles SIGTERM (service managers) and SIGHUP (a terminal that closes).
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Stop:
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Self:
-        """Begin to listen for signals."""
+        """Install the signal handlers."""
         for number in (signal.SIGTERM, signal.SIGHUP):
             self._before[number] = signal.signal(number, self._ask)
         return self
@@ -75,7 +75,7 @@ class Stop:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Let signals do what they did before."""
+        """Restore the previous signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -84,7 +84,7 @@ class Stop:
 
 
 def say(text: str) -> None:
-    """Print a line on standard error, if it can be written without waiting."""
+    """Print a line on standard error without blocking."""
     fd = _fd_of(sys.stderr)
     if fd is None:
         stderr.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -93,16 +93,16 @@ def say(text: str) -> None:
 
 
 def say_end(ended: Ended, *, stopped: bool) -> int:
-    """Say how a run ended, and return its exit code.
+    """Print how a run ended, and return its exit code.
 
     Parameters
     ----------
     ended : the last state, and the lines left out.
-    stopped : whether it was asked to end.
+    stopped : whether it was stopped by request.
 
     Returns
     -------
-    1 where no row could be used, though it was not asked to end, or output was lost; else 0.
+    1 if output was lost, or no row could be used and it was not stopped; else 0.
     """
     state, faults = ended.state, ended.faults
     sources = state.sources.values()
@@ -127,7 +127,7 @@ def say_end(ended: Ended, *, stopped: bool) -> int:
 
 def _nothing_used(n_left_out: int, first: list[str], n_aside: int) -> str:
     if not n_left_out and not n_aside:
-        return "no row came: nothing was told of any device"
+        return "no row arrived: nothing is known of any device"
     named = "".join(f"\n  {fault}" for fault in first)
     aside = f"; {n_aside} rows fitted no time" if n_aside else ""
     return f"no row could be used: {n_left_out} lines are no rows{aside}{named}"
@@ -139,7 +139,7 @@ def _errors_to(fd: int) -> LineOutput:
 
 
 def _fd_of(stream: TextIO | None) -> int | None:
-    """File descriptor of a standard stream; None where it is closed or stands in for one."""
+    """File descriptor of a standard stream; None if it is closed or has none."""
     if stream is None:
         return None
     try:

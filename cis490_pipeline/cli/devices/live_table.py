@@ -1,4 +1,4 @@
-"""A table that stands still on a terminal: each model's phase, and how the device is doing."""
+"""Terminal table of live predictions: each model's phase and alarm, and the device's state."""
 
 from collections import deque
 
@@ -10,20 +10,20 @@ from rich.text import Text
 from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.outputs.line_output import SinkReport
 from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
-from cis490_pipeline.live.outputs.sinks import clock_text, words_of
+from cis490_pipeline.live.outputs.sinks import clock_text, state_text
 
 _NOTES = 6
 
 
 class LiveTable:
-    """A sink that draws on a terminal, once a second and with each window."""
+    """Sink that redraws a table once a second and with each window."""
 
     def __init__(self, console: Console, name: str) -> None:
         self._name = name
         self._report: WindowReport | None = None
         self._state = "waiting for the first row"
         self._notes: deque[str] = deque(maxlen=_NOTES)
-        # Drawn when there is something new; a clock of its own would cost more than the models.
+        # Redrawn on new reports only: automatic refresh would cost more than the models.
         self._live = Live(console=console, auto_refresh=False, transient=False)
         self._live.start()
 
@@ -39,8 +39,8 @@ class LiveTable:
         self._draw()
 
     def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Show how the device is doing."""
-        self._state = words_of(state, faults)
+        """Show the device's state."""
+        self._state = state_text(state, faults)
         self._draw()
 
     def note(self, text: str) -> None:
@@ -48,15 +48,15 @@ class LiveTable:
         self._notes.append(text)
 
     def report(self) -> SinkReport | None:
-        """Leave it to the terminal."""
+        """Return None: a terminal has no state to report."""
         return None
 
     def close(self) -> None:
-        """Leave the last picture on the terminal."""
+        """Stop drawing; the last table stays visible."""
         self._live.stop()
 
     def _draw(self) -> None:
-        # Text, never markup: names and notes come from outside.
+        # Text, not markup: names and notes are untrusted.
         notes = [Text(note) for note in self._notes]
         self._live.update(Group(self._table(), Text(self._state), *notes), refresh=True)
 
@@ -76,11 +76,11 @@ class LiveTable:
 
 def _cells(out: Output) -> tuple[Text, ...]:
     alarm = out.alarm
-    standing = "none" if alarm is None else "ALARM" if alarm.alarming else "quiet"
+    state = "none" if alarm is None else "ALARM" if alarm.alarming else "quiet"
     return (
         Text(out.model),
         Text(str(out.phase or "nothing known")),
         Text("" if out.confidence is None else f"{out.confidence:.2f}"),
         Text("" if alarm is None else f"{alarm.infected:.3f}"),
-        Text(standing, style="bold red" if standing == "ALARM" else ""),
+        Text(state, style="bold red" if state == "ALARM" else ""),
     )

@@ -1,1 +1,1 @@
-"""Clocks of live sources: offsets, order, calibration of time."""
+"""Device time from row timestamps: order, clock offsets, clock jumps."""

@@ -1,22 +1,22 @@
-"""What time it is on a device that is only known by its rows, and which rows fit it.
+"""Device clock: the time on a device, inferred from row timestamps, and the rows that fit it.
 
 Rules
 -----
-1. The time begins where two sources agree on it, or after 5 s where one source is steady
-   (``opening``). The first row alone starts nothing.
-2. It goes on with the rows: it is the newest time that at least two sources that are alive have
-   reached (or the only one has), plus what has passed here since. So windows end, and sources fall
-   silent, although no row arrives; and the two machines' clocks need not agree.
-3. A row older than its source's newest by up to 2 s, or one that was delivered before, is out of
-   order: it is counted, not used.
+1. Time starts where two sources agree on it, or after 5 s where one source is steady (``opening``).
+   A single row starts nothing.
+2. The time is the newest that at least two live sources have reached (or the only one), plus what
+   has passed on this machine since. Windows therefore close and sources go silent although no row
+   arrives, and the two machines' clocks need not agree.
+3. A row up to 2 s older than its source's newest is out of order, and one that was delivered before
+   is repeated: both are counted, not used.
 4. A row that is older by more, or ahead of the time by more than its source's patience (three of
-   its intervals and 2 s), is held. If its source goes on as before, it was a stray: it is set
-   aside, counted and named. If three rows and a second go on from it, a clock was set:
+   its intervals and 2 s), is held. If its source continues as before, the row was a stray: it is
+   set aside, counted and reported. If three rows over a second continue from it, a clock was set:
 
-   - every source that is alive moved with it, or no other source is alive: the device's clock
-     jumped, and all earlier rows are forgotten; or, up to 60 s ahead, there was silence;
-   - the others go on as before: the source's own clock is off. Once the offset was steady for 5 s
-     it is named, and taken off the source's times.
+   - every live source moved with it, or no other source is alive: the device's clock jumped, and
+     all earlier rows are dropped; if it is up to 60 s ahead, it was a silence;
+   - the other sources continue as before: this source's clock is off. Once the offset has been
+     steady for 5 s it is reported and subtracted from the source's times.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,9 +29,9 @@ from cis490_pipeline.live.clocks.source_clock import Health, SourceClock
 from cis490_pipeline.live.clocks.time_texts import (
     clock_jumped,
     clock_off,
+    is_reported,
     no_time,
     row_set_aside,
-    worth_naming,
 )
 from cis490_pipeline.live.clocks.timeline import (
     GRACE_NS,
@@ -48,9 +48,9 @@ from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.store.rows.readings import nominal_ns
 
 AHEAD_S: Final = 60.0
-"""Seconds by which all sources may be ahead after a silence; more is a jump."""
+"""Most seconds by which all sources may be ahead after a silence; beyond it is a jump."""
 LATEST_NS: Final = 1 << 62
-"""The year 2116: a time beyond it is no reading of a clock."""
+"""Year 2116: no clock reading is later."""
 
 _AHEAD_NS: Final = round(AHEAD_S * NS_PER_S)
 _JOIN_NS: Final = 3 * NS_PER_S
@@ -60,12 +60,12 @@ _MAX_UNCONFIRMED: Final = 50
 
 @dataclass(frozen=True)
 class RowVerdict:
-    """What becomes of a row, and of those that were held before it.
+    """Rows to use after one row arrived: that row, earlier held ones, or none.
 
     Attributes
     ----------
-    rows : to be used now, their times on the device's clock; ascending for each source.
-    jumped : whether the device's clock jumped: all rows before these are of another time.
+    rows : rows to use now, with device times; ascending for each source.
+    jumped : whether the device's clock jumped, which invalidates all rows before these.
     """
 
     rows: tuple[LiveRow, ...] = ()
@@ -76,12 +76,12 @@ _NOTHING: Final = RowVerdict()
 
 
 class DeviceClock:
-    """Tells the time, and places each row in it; reads no clock itself.
+    """Device time and the verdict on each row; reads no clock itself.
 
     Attributes
     ----------
-    sources : what is known of each.
-    n_jumps : how often the clock jumped.
+    sources : clock of each source.
+    n_jumps : number of clock jumps.
     """
 
     def __init__(
@@ -89,13 +89,13 @@ class DeviceClock:
         note: Callable[[str], None] = lambda text: None,
         wall_ns: Callable[[], int] | None = None,
     ) -> None:
-        """Begin to wait for rows.
+        """Create a clock without a time.
 
         Parameters
         ----------
-        note : takes what happened, in words.
-        wall_ns : this machine's own clock, Unix ns, where rows arrive as they are made; it decides
-            which of two sources that disagree is right. None for recordings.
+        note : receives messages about clocks and rows.
+        wall_ns : this machine's own clock, Unix ns, for rows that arrive as they are recorded; it
+            decides which of two disagreeing sources is right. None for recordings.
         """
         self.sources: Mapping[Source, SourceClock] = {s: SourceClock(s) for s in Source}
         self.n_jumps = 0
@@ -113,23 +113,23 @@ class DeviceClock:
         return max((s.newest_ns for s in self._known()), default=None)
 
     def now_ns(self, mono_ns: int) -> int | None:
-        """Time on the device, Unix ns; None before it began.
+        """Time on the device, Unix ns; None before it started.
 
         Parameters
         ----------
-        mono_ns : what a clock of this machine that never goes back says now.
+        mono_ns : current reading of a monotonic clock of this machine.
         """
         if self._agreed_ns is None:
             return None
         return self._agreed_ns + max(0, mono_ns - self._came_mono_ns)
 
     def place(self, row: LiveRow, mono_ns: int) -> RowVerdict:
-        """Place a row.
+        """Decide whether a row is used, held or dropped.
 
         Parameters
         ----------
-        row : its time as the source stamped it.
-        mono_ns : when it came.
+        row : row with its time as the source stamped it.
+        mono_ns : time of arrival, on a monotonic clock of this machine.
         """
         self._n_arrived += 1
         if not 0 <= row.t_wall_ns <= LATEST_NS:
@@ -137,7 +137,7 @@ class DeviceClock:
             return _NOTHING
         if self._opening is None:
             now = self.now_ns(mono_ns)
-            assert now is not None, "the time has begun"
+            assert now is not None, "the time has started"
             return self._follow(HeldRow(row, mono_ns, now, self._n_arrived), now)
         first = self._opening.add(row, mono_ns, self._n_arrived)
         for held in self._opening.overflow():
@@ -145,7 +145,7 @@ class DeviceClock:
         return self._begin(first) if first is not None else self.tick(mono_ns)
 
     def tick(self, mono_ns: int) -> RowVerdict:
-        """Decide what time alone decides: which source to trust where none agree."""
+        """Decide what elapsed time alone decides: which source to trust where none agree."""
         if self._opening is None:
             return _NOTHING
         first = self._opening.resolve(mono_ns)
@@ -156,7 +156,7 @@ class DeviceClock:
         return _NOTHING
 
     def finish(self, mono_ns: int) -> RowVerdict:
-        """Decide about all that is held: no row will come any more."""
+        """Decide on all held rows: no more will come."""
         placed: list[RowVerdict] = []
         if self._opening is not None:
             first = self._opening.resolve(mono_ns, ended=True)
@@ -169,14 +169,14 @@ class DeviceClock:
             placed += [
                 self._decide(state, timeline, mono_ns, ended=True)
                 for timeline in list(state.timelines)
-                # One that moved together with another is decided about already.
+                # One that moved together with another is decided already.
                 if timeline in state.timelines
             ]
             self._give_up(state, self.now_ns(mono_ns))
         return _together(placed)
 
     def health(self, source: Source, mono_ns: int) -> Health:
-        """Return how a source is now."""
+        """Return the current state of a source."""
         now = self.now_ns(mono_ns)
         if now is None:
             stuck = self._opening is not None and self._opening.stuck(source) is not None
@@ -184,7 +184,7 @@ class DeviceClock:
         return self.sources[source].health(now)
 
     def _warn(self, opening: Opening) -> None:
-        """Name the first source whose rows tell no time, once."""
+        """Report, once, the first source whose rows give no time."""
         for source in Source:
             row = opening.stuck(source)
             if row is not None:
@@ -196,18 +196,18 @@ class DeviceClock:
         return (state for state in self.sources.values() if state.has_time)
 
     def _begin(self, first: LiveRow) -> RowVerdict:
-        """Begin the time at a row, and place all rows that were held."""
+        """Start the time at a row, and decide on all held rows."""
         assert self._opening is not None
         log, self._opening = self._opening.log, None
         begins = next(held for held in log if held.row is first)
         placed = [self._accept([begins])]
         for held in log:
             now = self.now_ns(held.mono_ns)
-            assert now is not None, "the time has begun"
+            assert now is not None, "the time has started"
             if held.order > begins.order:
                 placed.append(self._follow(replace(held, now_ns=now), now))
             elif held.row.source is not first.source:
-                # It came before the time began, and tells nothing of an offset.
+                # It came before the time started, so it carries no offset.
                 placed.append(self._follow(held, now))
             elif held is not begins:
                 self._set_aside(held.row, now)
@@ -215,7 +215,7 @@ class DeviceClock:
 
     def _follow(self, held: HeldRow, now_ns: int) -> RowVerdict:
         state = self.sources[held.row.source]
-        state.heard_ns = now_ns
+        state.last_seen_ns = now_ns
         if state.is_repeated(held.row):
             state.n_repeated += 1
             return _NOTHING
@@ -228,7 +228,7 @@ class DeviceClock:
         return self._decide(state, timeline, held.mono_ns)
 
     def _accept(self, rows: Sequence[HeldRow], *, jumped: bool = False) -> RowVerdict:
-        """Use rows, in the order of their arrival."""
+        """Use rows, in order of arrival."""
         used = []
         for held in rows:
             state = self.sources[held.row.source]
@@ -240,8 +240,8 @@ class DeviceClock:
         now = self.now_ns(rows[-1].mono_ns) if rows else None
         for source in {held.row.source for held in rows}:
             state = self.sources[source]
-            state.heard_ns = now
-            # Its source goes on: what did not fit was a stray.
+            state.last_seen_ns = now
+            # Its source continues: held rows were strays.
             self._give_up(state, now)
         for state in self.sources.values():
             for timeline in state.timelines if now is not None else ():
@@ -249,13 +249,13 @@ class DeviceClock:
         return RowVerdict(tuple(used), jumped)
 
     def _agree(self, mono_ns: int) -> None:
-        """Let the time go on to what two sources have reached."""
+        """Advance the time to what two sources have reached."""
         lead = self.newest_ns
         assert lead is not None, "a row was just used"
         reached = sorted(
             min(lead, state.newest_ns + nominal_ns(state.source))
             for state in self._known()
-            # One that sends rows which are held does not go on: time does not wait for it.
+            # A source whose rows are held makes no progress; the time does not wait for it.
             if state.newest_ns >= lead - patience_ns(state.source) and not state.is_skewed
         )
         agreed = reached[-2] if len(reached) > 1 else min([*reached, lead])
@@ -265,7 +265,7 @@ class DeviceClock:
     def _decide(
         self, state: SourceClock, timeline: Timeline, mono_ns: int, *, ended: bool = False
     ) -> RowVerdict:
-        """Use held rows once it is clear which clock was set."""
+        """Use held rows once it is clear which clock moved."""
         if not timeline.confirmed:
             self._bound(state, timeline, _MAX_UNCONFIRMED)
             return _NOTHING
@@ -278,7 +278,7 @@ class DeviceClock:
             began = timeline.began.order
             if any(other.last_good > began for other in others):
                 return self._correct(state, timeline, others)
-            # A source that only begins may send what waited for long: it moves no time.
+            # A source that has just started may send old rows, so it moves no time.
             if state.has_time:
                 return self._move([timeline, *joined])
         self._bound(state, timeline, MAX_HELD)
@@ -289,7 +289,7 @@ class DeviceClock:
     ) -> list[SourceClock]:
         """List the other sources that were alive when a timeline began.
 
-        Of a source that only begins: those that are alive still.
+        For a source that has just started: those alive now.
         """
         began = timeline.began.now_ns
         asked = began if state.has_time and began is not None else now_ns
@@ -298,12 +298,12 @@ class DeviceClock:
             for other in self._known()
             if other is not state
             and asked is not None
-            and other.heard_ns is not None
-            and asked - other.heard_ns <= patience_ns(other.source)
+            and other.last_seen_ns is not None
+            and asked - other.last_seen_ns <= patience_ns(other.source)
         ]
 
     def _joined(self, timeline: Timeline, other: SourceClock) -> Timeline | None:
-        """Return the timeline of another source that moved with this one."""
+        """Return the timeline of another source that moved by the same amount, if any."""
         newest = timeline.newest_ns - self.sources[timeline.source].offset_ns
         for candidate in other.timelines:
             if abs(candidate.newest_ns - other.offset_ns - newest) <= _JOIN_NS:
@@ -311,7 +311,7 @@ class DeviceClock:
         return None
 
     def _move(self, timelines: Sequence[Timeline]) -> RowVerdict:
-        """Go on with the time of these: the device's clock jumped, or there was silence."""
+        """Continue from these timelines: the device's clock jumped, or there was a silence."""
         rows = in_order_of_arrival(timelines)
         states = [self.sources[timeline.source] for timeline in timelines]
         first = min(
@@ -321,7 +321,7 @@ class DeviceClock:
         for timeline, state in zip(timelines, states, strict=True):
             state.timelines.remove(timeline)
         newest = self.newest_ns
-        assert newest is not None, "the time has begun"
+        assert newest is not None, "the time has started"
         if 0 <= first - newest <= _AHEAD_NS:
             return self._accept(rows)
         now = timelines[0].began.now_ns or newest
@@ -336,10 +336,10 @@ class DeviceClock:
     def _correct(
         self, state: SourceClock, timeline: Timeline, others: Sequence[SourceClock]
     ) -> RowVerdict:
-        """Take a steady offset off the times of a source whose clock alone is off."""
+        """Subtract a steady offset from the times of a source whose own clock is off."""
         offset = timeline.offset_ns()
         if offset is None:
-            # Rows that catch up, or come in lumps: only what is steady is an offset.
+            # Rows that catch up or come in bursts have no steady offset.
             while timeline.span_ns > LONGEST_PATIENCE_NS:
                 self._set_aside(timeline.rows[0].row, timeline.rows[0].now_ns)
                 timeline.rows.popleft()
@@ -366,7 +366,7 @@ class DeviceClock:
                 self._set_aside(held.row, held.now_ns)
 
     def _give_up(self, state: SourceClock, now_ns: int | None) -> None:
-        """Set all held rows of a source aside."""
+        """Set aside all held rows of a source."""
         for timeline in state.timelines:
             for held in timeline.rows:
                 self._set_aside(held.row, held.now_ns if held.now_ns is not None else now_ns)
@@ -375,12 +375,12 @@ class DeviceClock:
     def _set_aside(self, row: LiveRow, now_ns: int | None) -> None:
         self.sources[row.source].n_set_aside += 1
         self._n_aside += 1
-        if worth_naming(self._n_aside):
+        if is_reported(self._n_aside):
             self._note(row_set_aside(row, now_ns, self._n_aside))
 
 
 def _together(placed: Sequence[RowVerdict]) -> RowVerdict:
-    """Join placements that come one after the other; only what follows the last jump counts."""
+    """Concatenate verdicts; only what follows the last jump counts."""
     rows: list[LiveRow] = []
     jumped = False
     for verdict in placed:

@@ -1,4 +1,4 @@
-"""The first rows of all, held until it is known which of them tell the time."""
+"""Start of the device time: the first rows, held until it is clear which of them give it."""
 
 from collections.abc import Callable
 from typing import Final
@@ -15,31 +15,30 @@ from cis490_pipeline.live.clocks.timeline import (
 from cis490_pipeline.live.feeds.rows import LiveRow
 
 AGREE_NS: Final = NS_PER_S
-"""Two sources agree if a row of one arrives within so much of the other's newest time."""
+"""Two sources agree if a row of one is within this of the other's newest time, ns."""
 MAX_ROWS: Final = 4096
-"""Rows that are held at most; of more the oldest half is set aside."""
+"""Held rows, at most; beyond it the oldest half is set aside."""
 _MANY_ROWS: Final = 10
-"""Rows of a source after which its time should have begun to go on."""
+"""Rows of a source after which its times should have started to advance."""
 
 
 class Opening:
-    """Rows from before there is a time, and the choice of the one that starts it.
+    """Rows from before the device time started, and the choice of the row that starts it.
 
     Rules
     -----
-    1. Two sources whose rows arrive with the same time, to a second, tell the time, once it goes
-       on.
-    2. If after 5 s (of the rows' own time, or of this machine's) none agree, one source with three
-       rows that go on from each other does: the one that agrees with this machine's clock, else
-       the one that is behind the others, since rows may be late and never early.
+    1. Two sources whose rows have the same time, to a second, give the time once it advances.
+    2. If none agree after 5 s (of the rows' own time, or of this machine's), one source with three
+       consecutive rows gives it: the one that agrees with this machine's clock, else the earliest,
+       since rows may be late and never early.
 
     Attributes
     ----------
-    log : all rows held, as they arrived.
+    log : all held rows, in order of arrival.
     """
 
     def __init__(self, wall_ns: Callable[[], int] | None) -> None:
-        """Begin; ``wall_ns`` is this machine's clock, None where it says nothing of the rows."""
+        """Start empty; ``wall_ns`` is this machine's clock, None for recordings."""
         self.log: list[HeldRow] = []
         self._wall_ns = wall_ns
         self._timelines: dict[Source, list[Timeline]] = {source: [] for source in Source}
@@ -62,19 +61,19 @@ class Opening:
             for other in others
             if source is not row.source and abs(other.newest_ns - row.t_wall_ns) <= AGREE_NS
         ]
-        # Times in another unit agree too, and stand still.
-        if not any(timeline.goes_on for timeline in (mine, *agreeing) if agreeing):
+        # Times in a wrong unit agree too, but do not advance.
+        if not any(timeline.advances for timeline in (mine, *agreeing) if agreeing):
             return None
         firsts = [timeline.rows[0].row for timeline in (mine, *agreeing)]
         return min(firsts, key=lambda first: first.t_wall_ns)
 
     def resolve(self, mono_ns: int, *, ended: bool = False) -> LiveRow | None:
-        """Return the first row of the device's time once one source has to be trusted.
+        """Return the first row of the device's time once a single source has to be trusted.
 
         Parameters
         ----------
-        mono_ns : now, on this machine's clock.
-        ended : whether no row will come any more.
+        mono_ns : now, on this machine's monotonic clock.
+        ended : whether no more rows will come.
         """
         confirmed = [
             timeline
@@ -89,7 +88,7 @@ class Opening:
         return min(confirmed, key=self._rank).rows[0].row
 
     def overflow(self) -> list[HeldRow]:
-        """Take the oldest half out where too many rows are held, for them to be set aside."""
+        """Remove and return the oldest half if too many rows are held."""
         if len(self.log) <= MAX_ROWS:
             return []
         half = len(self.log) // 2
@@ -103,7 +102,7 @@ class Opening:
         return given_up
 
     def stuck(self, source: Source) -> LiveRow | None:
-        """Return a source's newest row if its rows' times lead nowhere, though many came."""
+        """Return a source's newest row if its times do not advance although many rows came."""
         row = self._newest.get(source)
         if row is None or self._n_rows[source] < _MANY_ROWS:
             return None

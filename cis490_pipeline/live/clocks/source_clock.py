@@ -19,41 +19,41 @@ from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.store.rows.readings import nominal_ns
 
 MAX_RECENT: Final = 1024
-"""Used rows that are remembered, by a hash, to know a row that is delivered again."""
+"""Used rows remembered by hash, to recognise a repeated delivery."""
 
 
 class Health(StrEnum):
-    """How a source is."""
+    """State of a source."""
 
     AWAITED = "awaited"
-    """No row of it came yet."""
+    """No row has arrived yet."""
     ALIVE = "alive"
     LATE = "late"
-    """Its rows are older than a window waits for."""
+    """Its rows are older than a window waits for them."""
     SKEWED = "skewed"
-    """Its rows do not fit the time, and are held or set aside."""
+    """Its rows do not fit the device's time; they are held or set aside."""
     DEAD = "dead"
-    """No row for three of its intervals and 2 s more."""
+    """No row for three of its intervals plus 2 s."""
 
 
 @dataclass
 class SourceClock:
-    """What is known of one source. Times are on the device's clock, Unix ns, unless said otherwise.
+    """Clock and counters of one source. Times are device times, Unix ns, unless stated otherwise.
 
     Attributes
     ----------
-    offset_ns : how far the source's clock is ahead of the device's time; taken off its times.
-    heard_ns : when a row of it last came, used or not.
-    n_late : rows used that came after a window they lie in had closed.
-    n_repeated : rows equal to an earlier one in every field; they count once.
-    n_set_aside : rows set aside because they fitted no time.
-    last_good : number of the arrival of its newest row used.
-    timelines : rows that are held, because they do not fit the time.
+    offset_ns : how far the source's clock is ahead of the device's time; subtracted from its times.
+    last_seen_ns : arrival of its last row, used or not.
+    n_late : rows used that came after their window had closed.
+    n_repeated : rows equal to an earlier one in every field; used once.
+    n_set_aside : rows dropped because they fitted no time.
+    last_good : arrival number of its newest used row.
+    timelines : held rows, which do not fit the time yet.
     """
 
     source: Source
     offset_ns: int = 0
-    heard_ns: int | None = None
+    last_seen_ns: int | None = None
     n_used: int = 0
     n_late: int = 0
     n_out_of_order: int = 0
@@ -67,51 +67,51 @@ class SourceClock:
 
     @property
     def came(self) -> bool:
-        """Whether any row of it came."""
-        return self.heard_ns is not None or self.n_used + self.n_set_aside > 0
+        """Whether any of its rows arrived."""
+        return self.last_seen_ns is not None or self.n_used + self.n_set_aside > 0
 
     @property
     def n_held(self) -> int:
-        """Rows that are held because they do not fit the time."""
+        """Number of rows held because they do not fit the time."""
         return sum(len(timeline.rows) for timeline in self.timelines)
 
     @property
     def is_skewed(self) -> bool:
-        """Whether its rows are held because they do not fit the time, and it is more than one."""
+        """Whether three or more of its rows in sequence do not fit the time."""
         return any(len(timeline.rows) >= CONFIRM_ROWS for timeline in self.timelines)
 
     @property
     def has_time(self) -> bool:
-        """Whether a row of it was used since the time began."""
+        """Whether one of its rows was used since the time started."""
         return self._newest_ns is not None
 
     @property
     def newest_ns(self) -> int:
-        """Time of its newest row used; ask ``has_time`` first."""
+        """Time of its newest used row; only if ``has_time``."""
         assert self._newest_ns is not None, "no row of the source was used"
         return self._newest_ns
 
     def is_repeated(self, row: LiveRow) -> bool:
-        """Whether a row equals an earlier one in every field: it was delivered twice."""
+        """Whether a row equals an earlier one in every field, that is, was delivered twice."""
         return _fingerprint(row) in self._known
 
     def is_out_of_order(self, row: LiveRow) -> bool:
-        """Whether a row is a little older than the newest."""
+        """Whether a row is up to 2 s older than the newest."""
         behind = 0 if self._newest_ns is None else self._newest_ns - self._corrected(row.t_wall_ns)
         if behind <= 0:
             return False
-        # After a step back of a few seconds rows go on from held ones, and overtake the newest.
-        stepped = any(t.goes_on and t.follows(row.t_wall_ns) for t in self.timelines)
+        # After a step back of a few seconds, rows continue from held ones and overtake the newest.
+        stepped = any(t.advances and t.follows(row.t_wall_ns) for t in self.timelines)
         return behind <= GRACE_NS and not stepped
 
     def fits(self, stamped_ns: int, now_ns: int, agree_ns: int) -> bool:
-        """Whether a row goes on from the source's newest, and is not ahead of the time.
+        """Whether a row continues from the source's newest and is not ahead of the time.
 
         Parameters
         ----------
         stamped_ns : time of the row as the source stamped it.
-        now_ns : time on the device when it came.
-        agree_ns : how far from the time the first row of a source may be.
+        now_ns : device time of its arrival.
+        agree_ns : largest distance of a source's first row from that time.
         """
         t = self._corrected(stamped_ns)
         if self._newest_ns is None:
@@ -125,7 +125,7 @@ class SourceClock:
         return t <= now_ns + reach
 
     def merged(self, stamped_ns: int) -> list[HeldRow]:
-        """Take out the held rows that a row which fits goes on from: they are no strays."""
+        """Remove and return the held rows that a fitting row continues from: they are no strays."""
         if self._newest_ns is not None:
             return []
         for timeline in self.timelines:
@@ -135,7 +135,7 @@ class SourceClock:
         return []
 
     def take(self, held: HeldRow) -> LiveRow | None:
-        """Use a row: return it with its time on the device's clock; None if it is out of order."""
+        """Use a row: return it with its device time; None if it is repeated or out of order."""
         t = self._corrected(held.row.t_wall_ns)
         if self.is_repeated(held.row):
             self.n_repeated += 1
@@ -150,21 +150,21 @@ class SourceClock:
         return held.row if self.offset_ns == 0 else replace(held.row, t_wall_ns=t)
 
     def forget(self) -> None:
-        """Begin a new time: the device's clock jumped."""
-        self._newest_ns = self.heard_ns = None
+        """Forget times and rows: the device's clock jumped."""
+        self._newest_ns = self.last_seen_ns = None
         self._recent.clear()
         self._known.clear()
 
     def age_ns(self, now_ns: int) -> int | None:
-        """Age of its newest row; None before the first."""
+        """Age of its newest row, ns; None before the first."""
         return None if self._newest_ns is None else now_ns - self._newest_ns
 
     def health(self, now_ns: int) -> Health:
-        """Return how it is at a time."""
-        if self.heard_ns is None:
+        """Return the state of the source at a device time."""
+        if self.last_seen_ns is None:
             return Health.AWAITED
         patience = patience_ns(self.source)
-        if now_ns - self.heard_ns > patience:
+        if now_ns - self.last_seen_ns > patience:
             return Health.DEAD
         if self.is_skewed:
             return Health.SKEWED

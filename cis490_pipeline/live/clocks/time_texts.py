@@ -1,4 +1,4 @@
-"""What is said of times that do not fit: which row, how far off, and what it looks like."""
+"""Messages on times that do not fit: which row, how far off, and the likely unit."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,21 +8,21 @@ from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.live.clocks.timeline import GRACE_NS
 from cis490_pipeline.live.feeds.rows import LiveRow
 
-_NAMED_EACH: Final = 5
-_NAMED_EVERY: Final = 1000
+_REPORTED_EACH: Final = 5
+_REPORTED_EVERY: Final = 1000
 _YEAR_S: Final = 365.25 * 86400
 _UNITS: Final = {"seconds": 10**9, "milliseconds": 10**6, "microseconds": 10**3}
 _PLAUSIBLE: Final = range(1_000_000_000 * NS_PER_S, 4_100_000_000 * NS_PER_S)
 """2001 to 2099, Unix ns."""
 
 
-def worth_naming(n: int) -> bool:
-    """Whether the n-th of many events of a kind is named: the first 5, then one in a thousand."""
-    return n <= _NAMED_EACH or n % _NAMED_EVERY == 0
+def is_reported(n: int) -> bool:
+    """Whether to report the n-th event of a kind: the first 5, then one in a thousand."""
+    return n <= _REPORTED_EACH or n % _REPORTED_EVERY == 0
 
 
 def row_set_aside(row: LiveRow, now_ns: int | None, n: int) -> str:
-    """Name a row that fits no time."""
+    """Describe a row that fits no time."""
     off = ""
     if now_ns is not None:
         way = "ahead of" if row.t_wall_ns > now_ns else "behind"
@@ -34,16 +34,16 @@ def row_set_aside(row: LiveRow, now_ns: int | None, n: int) -> str:
 
 
 def no_time(row: LiveRow) -> str:
-    """Name a source whose rows tell no time."""
+    """Describe a source whose rows give no time."""
     return (
-        f"no row can be placed in time yet: t_wall_ns of {row.source} does not go on as its rows "
-        f"do, the last is {row.t_wall_ns} ({time_text(row.t_wall_ns)}); wanted Unix nanoseconds"
+        f"no row can be placed in time yet: t_wall_ns of {row.source} does not advance with its "
+        f"rows, the last is {row.t_wall_ns} ({time_text(row.t_wall_ns)}); wanted Unix nanoseconds"
         f"{_unit_hint(row.t_wall_ns)}"
     )
 
 
 def clock_jumped(from_ns: int, to_ns: int) -> str:
-    """Name a jump of the device's clock."""
+    """Describe a jump of the device's clock."""
     way = "forward" if to_ns > from_ns else "back"
     return (
         f"the device's clock jumped {way} by {duration(abs(to_ns - from_ns))}, "
@@ -54,37 +54,37 @@ def clock_jumped(from_ns: int, to_ns: int) -> str:
 def clock_off(
     source: Source, offset_ns: int, others: Sequence[Source], now_ns: int, wall_ns: int | None
 ) -> str:
-    """Name a source whose clock is off, by how much, and which of the two may be right.
+    """Describe a source whose clock is off, by how much, and which of the two may be right.
 
     Parameters
     ----------
-    source : whose clock differs.
-    offset_ns : how far it is ahead; 0 where it agrees again.
+    source : source whose clock differs.
+    offset_ns : how far it is ahead; 0 once it agrees again.
     others : sources that agree on the time.
     now_ns : the device's time.
-    wall_ns : this machine's time; None where it says nothing of the rows.
+    wall_ns : this machine's time; None for recordings.
     """
     names = " and ".join(map(str, others))
     if offset_ns == 0:
         return f"the clock of {source} agrees with that of {names}"
     way = "ahead of" if offset_ns > 0 else "behind"
-    said = f"the clock of {source} is {offset_text(offset_ns)[1:]} {way} that of {names}"
+    text = f"the clock of {source} is {offset_text(offset_ns)[1:]} {way} that of {names}"
     if wall_ns is not None and abs(now_ns - wall_ns) <= 2 * GRACE_NS:
-        said += ", which this machine's clock agrees with"
+        text += ", which this machine's clock agrees with"
     elif wall_ns is not None and abs(now_ns + offset_ns - wall_ns) <= 2 * GRACE_NS:
-        said += f" (this machine's clock agrees with {source})"
+        text += f" (this machine's clock agrees with {source})"
     if offset_ns < 0:
-        said += " (or its rows come that much late)"
-    return f"{said}; its times are corrected by that"
+        text += " (or its rows come that much late)"
+    return f"{text}; its times are corrected by that"
 
 
 def offset_text(offset_ns: int) -> str:
-    """Return an offset in seconds with its sign, such as ``+20.0 s``."""
+    """Format an offset in seconds with its sign, such as ``+20.0 s``."""
     return f"{offset_ns / NS_PER_S:+.1f} s"
 
 
 def duration(t_ns: int) -> str:
-    """Return a length of time in words: seconds, days or years."""
+    """Format a duration in seconds, days or years."""
     seconds = t_ns / NS_PER_S
     if seconds >= _YEAR_S:
         return f"{seconds / _YEAR_S:.1f} years"
@@ -92,7 +92,7 @@ def duration(t_ns: int) -> str:
 
 
 def time_text(t_ns: int) -> str:
-    """Return a Unix time as ISO 8601, UTC; in ns where no calendar has it."""
+    """Format a Unix time as ISO 8601, UTC; in ns if it is out of the calendar's range."""
     try:
         return datetime.fromtimestamp(t_ns // NS_PER_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (OverflowError, OSError, ValueError):

@@ -1,1 +1,1 @@
-"""Where rows come from: a growing folder, an archive, a stream, connections."""
+"""Row feeds: a growing folder, an archive, a stream, connections."""

@@ -1,4 +1,4 @@
-"""What every feed does, and how it finds its pace."""
+"""Feed protocol, and replay of a recording at a chosen speed."""
 
 import time
 from collections import deque
@@ -12,50 +12,50 @@ from cis490_pipeline.store.rows.row import RowFault
 Arrival = LiveRow | RowFault
 
 PIECE_BYTES: Final = 1 << 16
-"""Bytes that are read at once."""
+"""Bytes per read, at most."""
 POLL_S: Final = 0.1
-"""Seconds between two looks at what does not tell of itself that it has grown."""
+"""Polling interval of files, which cannot signal that they have grown, s."""
 
 
 class Feed(Protocol):
-    """Gives rows as they arrive, in pieces of bounded size."""
+    """Source of rows as they arrive, in batches of bounded size."""
 
     @property
     def name(self) -> str:
-        """What is recorded, or where it comes from."""
+        """Name of the recording, or of where its rows come from."""
         ...
 
     @property
     def ended(self) -> bool:
-        """Whether no row will come any more."""
+        """Whether no more rows will come."""
         ...
 
     @property
     def pace(self) -> float:
-        """Seconds of the device for each second here; 0 where rows are there already."""
+        """Device seconds per second of real time; 0 if all rows are available already."""
         ...
 
     def start_ns(self) -> int | None:
-        """Where the recording says that its time begins, Unix ns; None if it does not."""
+        """Start of the recording by its labels, Unix ns; None if unknown."""
         ...
 
     def poll(self, wait_s: float) -> list[Arrival]:
-        """Give what has arrived, in order; if nothing has, wait for at most so long."""
+        """Return what arrived, in order; if nothing did, wait up to ``wait_s``."""
         ...
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         ...
 
 
 class PacedFeed:
-    """Another feed, at the pace at which it was recorded, or some times faster.
+    """Replays a recorded feed in real time, or faster.
 
     Parameters
     ----------
-    feed : whose rows are there already.
-    speed : seconds of the recording for each second of the clock.
-    clock, sleep : of this machine; seconds.
+    feed : recorded feed, whose rows are all available.
+    speed : seconds of the recording per second of real time.
+    clock, sleep : clock and sleep of this machine, s.
     """
 
     def __init__(
@@ -74,25 +74,25 @@ class PacedFeed:
 
     @property
     def name(self) -> str:
-        """Of the feed."""
+        """Name of the recording."""
         return self._feed.name
 
     @property
     def ended(self) -> bool:
-        """Whether all rows were given."""
+        """Whether all rows were returned."""
         return not self._held and self._feed.ended
 
     @property
     def pace(self) -> float:
-        """Times its own pace at which the recording is given."""
+        """Speed of the replay."""
         return self._speed
 
     def start_ns(self) -> int | None:
-        """Of the feed."""
+        """Start of the recording, Unix ns; None if unknown."""
         return self._feed.start_ns()
 
     def poll(self, wait_s: float) -> list[Arrival]:
-        """Give the rows whose time has come."""
+        """Return the rows that are due."""
         if not self._held:
             self._held.extend(self._feed.poll(0))
         given: list[Arrival] = []
@@ -103,11 +103,11 @@ class PacedFeed:
         return given
 
     def close(self) -> None:
-        """Close the feed."""
+        """Close the recorded feed."""
         self._feed.close()
 
     def _left_s(self, arrival: Arrival) -> float:
-        """Seconds until an arrival is due; what is no row is due at once."""
+        """Seconds until an arrival is due; a fault is due at once."""
         if not isinstance(arrival, LiveRow):
             return 0.0
         now = self._clock()

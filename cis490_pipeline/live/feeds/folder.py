@@ -1,4 +1,4 @@
-"""An episode's folder while it grows, and an archive that is complete."""
+"""Feeds of recorded episodes: a folder that may still grow, and a complete archive."""
 
 import io
 import os
@@ -19,12 +19,12 @@ _MAX_LABEL_BYTES = 1 << 20
 
 
 class GrowingFile:
-    """A file that another process appends to, and may replace.
+    """File that another process appends to and may replace.
 
     Attributes
     ----------
-    n_replaced : how often it was replaced or cut short; it is then read from its start.
-    refused : why it is not read, once a link, a pipe or a device stands in its place.
+    n_replaced : times it was replaced or truncated; it is then read from its start.
+    refused : why it is not read, such as a link, pipe or device in its place; else None.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +34,7 @@ class GrowingFile:
         self._stream: BinaryIO | None = None
 
     def read_more(self, n_bytes: int) -> bytes:
-        """Give up to so many bytes that were appended; none if there is no file yet."""
+        """Return up to ``n_bytes`` appended bytes; none if there is no file yet."""
         if self._stream is None:
             try:
                 self._stream = open_regular(self.path, follow=False, buffering=0)
@@ -52,7 +52,7 @@ class GrowingFile:
         return self._stream.read(n_bytes) or b""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
@@ -69,9 +69,9 @@ class GrowingFile:
 
 
 class FolderFeed:
-    """Rows of an episode's folder, in order of time, as they are appended to its files.
+    """Rows of an episode's folder in order of time, as they are appended to its files.
 
-    Ends once ``done.marker`` is there and everything was read.
+    Ends once ``done.marker`` exists and everything was read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -89,7 +89,7 @@ class FolderFeed:
 
     @property
     def ended(self) -> bool:
-        """Whether the recording is complete and all of it was given."""
+        """Whether the recording is complete and all of it was returned."""
         return self._ended
 
     @property
@@ -98,17 +98,17 @@ class FolderFeed:
         return 0.0 if (self.folder / DONE).exists() else 1.0
 
     def start_ns(self) -> int | None:
-        """Time of the first label, if there is one."""
+        """Time of the first label, Unix ns; None if there is none."""
         try:
             with open_regular(self.folder / LABELS, follow=False) as stream:
                 return _first_label_ns(stream.read(_MAX_LABEL_BYTES))
         except OSError:
-            # Without a label the first row starts the time, as in a folder that has none yet.
+            # Without a readable label the first row is the start.
             return None
 
     def poll(self, wait_s: float) -> list[Arrival]:
-        """Give what was appended since the last look."""
-        # Before reading: what is there once the marker is seen is all there will be.
+        """Return what was appended since the last call."""
+        # Checked before reading: nothing is appended once the marker exists.
         done = (self.folder / DONE).exists()
         arrivals = merged(self._files)
         arrivals += self._replacements()
@@ -122,40 +122,40 @@ class FolderFeed:
         return arrivals
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for file in self._growing.values():
             file.close()
 
     def _replacements(self) -> list[Arrival]:
-        told: list[Arrival] = []
+        faults: list[Arrival] = []
         for lines in self._files:
             n_replaced = self._growing[lines.source].n_replaced
             if n_replaced > self._replaced[lines.source]:
                 self._replaced[lines.source] = n_replaced
                 lines.restart()
                 problem = "was replaced or cut short, and is read from its start"
-                told.append(RowFault(lines.source.member, 1, None, problem))
+                faults.append(RowFault(lines.source.member, 1, None, problem))
             refused = self._growing[lines.source].refused
             if refused != self._refused[lines.source]:
                 self._refused[lines.source] = refused
                 if refused is not None:
-                    told.append(RowFault(lines.source.member, 1, None, refused))
-        return told
+                    faults.append(RowFault(lines.source.member, 1, None, refused))
+        return faults
 
 
 class _InMemory:
-    """A member's bytes."""
+    """Archive member in memory."""
 
     def __init__(self, content: bytes) -> None:
         self._stream = io.BytesIO(content)
 
     def read_more(self, n_bytes: int) -> bytes:
-        """Give the next bytes."""
+        """Return the next bytes."""
         return self._stream.read(n_bytes)
 
 
 class ArchiveFeed:
-    """Rows of a complete episode, in order of time, as fast as they are taken.
+    """Rows of an archived episode in order of time, without waiting.
 
     Raises
     ------
@@ -179,20 +179,20 @@ class ArchiveFeed:
 
     @property
     def ended(self) -> bool:
-        """Whether all rows were given."""
+        """Whether all rows were returned."""
         return self._ended
 
     @property
     def pace(self) -> float:
-        """0: all rows are there."""
+        """0: all rows are available."""
         return 0.0
 
     def start_ns(self) -> int | None:
-        """Time of the first label."""
+        """Time of the first label, Unix ns; None if there is none."""
         return _first_label_ns(self._labels)
 
     def poll(self, wait_s: float) -> list[Arrival]:
-        """Give the next rows, without waiting."""
+        """Return the next rows without waiting."""
         arrivals = merged(self._files)
         if not arrivals:
             for file in self._files:
@@ -202,10 +202,10 @@ class ArchiveFeed:
         return arrivals
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """Do nothing: only memory is held."""
 
 
 def _first_label_ns(content: bytes) -> int | None:
-    """Time of the first label; None if it cannot be read: then the first row starts the time."""
+    """Time of the first label, Unix ns; None if it cannot be read."""
     labels, _ = parse_labels(content[: content.rfind(b"\n") + 1])
     return labels[0].t_wall_ns if labels else None

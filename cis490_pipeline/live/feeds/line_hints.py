@@ -1,4 +1,4 @@
-"""What a line that is no row looks like: shippers wrap, prefix, batch and quote rows."""
+"""Hints for lines that are not rows: log shippers wrap, prefix, batch and quote rows."""
 
 import json
 from collections.abc import Callable
@@ -8,27 +8,27 @@ from cis490_pipeline.store.rows.columns import TIME
 from cis490_pipeline.store.rows.strict_json import parse_object
 
 MAX_HINTED_BYTES: Final = 1 << 16
-"""Longer lines are no single row; looking closer would cost more than it tells."""
+"""Longer lines are not examined: they are no single row, and parsing them again costs time."""
 
 
 def line_hint(line: bytes) -> str | None:
-    """Return what a line that is no row looks like and how to get the row; None if nothing known.
+    """Describe how a row was wrapped and how to unwrap it; None if no pattern matches.
 
     Parameters
     ----------
-    line : without its line feed.
+    line : faulty line without its line feed.
     """
     if len(line) > MAX_HINTED_BYTES:
         return None
-    for look in _LOOKS:
-        hint = look(line)
+    for pattern in _PATTERNS:
+        hint = pattern(line)
         if hint is not None:
             return hint
     return None
 
 
 def _wrapped(line: bytes) -> str | None:
-    """Rows as docker's json-file driver, fluent-bit and journalctl -o json keep them."""
+    """Row in a field, as docker's json-file driver, fluent-bit and journalctl -o json write it."""
     for key, value in _object(line).items():
         inner = value if isinstance(value, dict) else _object_of_text(value)
         if TIME in inner:
@@ -39,7 +39,7 @@ def _wrapped(line: bytes) -> str | None:
 
 
 def _as_text(line: bytes) -> str | None:
-    """Numbers as protobuf's JSON mapping writes those of 64 bits."""
+    """64-bit integers as strings, as protobuf's JSON mapping writes them."""
     value = _object(line).get(TIME)
     if isinstance(value, str) and value.lstrip("-").isdecimal():
         return "its numbers are text: write 64-bit integers as JSON numbers"
@@ -62,21 +62,26 @@ def _batch(line: bytes) -> str | None:
 
 
 def _prefixed(line: bytes) -> str | None:
-    """Find a row after a time, a host and a program, as logs print it, or after half of another."""
+    """Row after a log prefix (time, host, program), or after a truncated row."""
     begin = line.find(b"{", 1)
     if begin < 0:
         return None
     if not line.startswith(b"{") and TIME in _object(line[begin:]):
         return (
-            f"text of {begin} bytes stands before the row: send the row alone, for example with "
+            f"{begin} bytes of text precede the row: send the row alone, for example with "
             "journalctl -o cat"
         )
     if line.startswith(b"{") and TIME in _object(line[line.rfind(b"{") :]):
-        return "a second row begins within it: its sender was stopped in the middle of a line"
+        return "a second row starts within it: its sender was stopped in the middle of a line"
     return None
 
 
-_LOOKS: Final[tuple[Callable[[bytes], str | None], ...]] = (_wrapped, _as_text, _batch, _prefixed)
+_PATTERNS: Final[tuple[Callable[[bytes], str | None], ...]] = (
+    _wrapped,
+    _as_text,
+    _batch,
+    _prefixed,
+)
 
 
 def _object(text: bytes) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Bytes that arrive in pieces, as whole lines; a piece may end in the middle of one."""
+"""Assemble lines from pieces of bytes that may end within a line."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from cis490_pipeline.store.rows.strict_json import MAX_LINE_BYTES
 
 @dataclass
 class LineAssembler:
-    """Puts lines together. What is held is at most one line's limit, whatever arrives.
+    """Assembles lines, holding at most one line of the maximum length.
 
     Attributes
     ----------
-    number : lines ended so far, those that were too long included.
+    number : complete lines so far, including overlong ones.
     """
 
     number: int = 0
@@ -20,12 +20,12 @@ class LineAssembler:
     _overlong: bool = False
 
     def feed(self, piece: bytes) -> Iterator[tuple[int, bytes | None]]:
-        """Take a piece and give the lines it ends.
+        """Add a piece and yield the lines it completes.
 
         Yields
         ------
-        Number of the line, from 1, and its bytes without the line feed; None for a line of more
-        than 1 MiB, whose bytes were not kept.
+        Line number from 1, and the line without its line feed; None for a line over 1 MiB, which
+        is not kept.
         """
         start = 0
         while (end := piece.find(b"\n", start)) >= 0:
@@ -35,13 +35,13 @@ class LineAssembler:
         self._hold(piece[start:])
 
     def finish(self) -> Iterator[tuple[int, bytes | None]]:
-        """Give what stands after the last line feed: nothing more will come."""
+        """Yield what follows the last line feed: nothing more will come."""
         if self._rest or self._overlong:
             yield self._ended()
 
     @property
     def pending(self) -> int:
-        """Bytes held of a line that has not ended."""
+        """Bytes held of an incomplete line."""
         return len(self._rest)
 
     def _hold(self, part: bytes) -> None:

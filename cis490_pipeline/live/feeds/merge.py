@@ -1,4 +1,4 @@
-"""Files of several sources, read a piece at a time, as one sequence of rows in order of time."""
+"""Merge the files of several sources into one sequence of rows in order of time."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,20 +11,20 @@ from cis490_pipeline.live.feeds.rows import LiveRow, read_line
 from cis490_pipeline.store.rows.row import RowFault
 
 MAX_ROWS: Final = 2000
-"""Rows given at once."""
+"""Rows per batch, at most."""
 OVERLONG: Final = "is longer than 1 MiB"
 
 
 class Readable(Protocol):
-    """Something that may have grown since it was last read."""
+    """File-like object that may have grown since it was last read."""
 
     def read_more(self, n_bytes: int) -> bytes:
-        """Give up to so many bytes; none if there are no more now."""
+        """Return up to ``n_bytes``; none if there are no more now."""
         ...
 
 
 class SourceLines:
-    """One source's file: its rows in the order of the file, read as they are wanted."""
+    """Rows of one source's file in file order, read on demand."""
 
     def __init__(self, source: Source, readable: Readable) -> None:
         self.source = source
@@ -40,11 +40,11 @@ class SourceLines:
         return self._waiting[0].t_wall_ns if self._waiting else None
 
     def take(self) -> LiveRow:
-        """Give the next row."""
+        """Return the next row."""
         return self._waiting.popleft()
 
     def read(self) -> None:
-        """Read until a row waits, or the file has no more now."""
+        """Read until a row is ready or the file has no more now."""
         self.at_end = False
         while not self._waiting and not self.at_end:
             piece = self._readable.read_more(PIECE_BYTES)
@@ -52,11 +52,11 @@ class SourceLines:
             self._keep(self._lines.feed(piece))
 
     def finish(self) -> None:
-        """Take what stands after the last line feed for a line: the file is complete."""
+        """Take what follows the last line feed as a line: the file is complete."""
         self._keep(self._lines.finish())
 
     def restart(self) -> None:
-        """Begin with a new file of the same source."""
+        """Start over with a new file of the same source."""
         self._lines = LineAssembler()
 
     def _keep(self, lines: Iterator[tuple[int, bytes | None]]) -> None:
@@ -73,10 +73,9 @@ class SourceLines:
 
 
 def merged(files: Sequence[SourceLines]) -> list[Arrival]:
-    """Give the next rows of all files in order of time, at most 2,000, and what was no row.
+    """Return the next rows of all files in order of time, at most 2,000, and faults.
 
-    A file that has no more rows now holds the others up no longer: what comes later from it comes
-    later.
+    A file without more rows now does not hold up the others; its later rows follow later.
     """
     arrivals: list[Arrival] = []
     while len(arrivals) < MAX_ROWS:
@@ -91,6 +90,6 @@ def merged(files: Sequence[SourceLines]) -> list[Arrival]:
         first = min(ready, key=lambda file: (file.next_ns, list(Source).index(file.source)))
         arrivals.append(first.take())
     for file in files:
-        # The next time it is looked at anew.
+        # The next call checks again for appended rows.
         file.at_end = False
     return arrivals

@@ -1,4 +1,4 @@
-"""From what a user wrote to a feed."""
+"""Open the feed that a SOURCE argument names."""
 
 import sys
 from pathlib import Path
@@ -11,24 +11,24 @@ from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX
 
 
 def open_feed(source: str, speed: float | None = None) -> Feed:
-    """Open a feed.
+    """Open the feed of a SOURCE argument.
 
     Parameters
     ----------
     source : ``-`` for standard input, ``tcp:HOST:PORT``, ``unix:PATH``, a folder of an episode
         (it may still grow), or an archive ``*.tar.zst``.
-    speed : seconds of the recording for each second of the clock; None as fast as rows are there.
+    speed : seconds of the recording per second of real time; None replays without waiting.
 
     Raises
     ------
     ConfigError
-        If it is none of these or cannot be read, or a speed is asked of what has its own.
+        If it is none of these, cannot be read, or a speed is given for rows that arrive live.
     """
     recorded = _recorded(source)
     if recorded is not None:
         return recorded if speed is None else PacedFeed(recorded, speed)
     if speed is not None:
-        raise ConfigError(f"--speed is for recordings; {source} comes at its own")
+        raise ConfigError(f"--speed is for recordings; the rows of {source} arrive at their own")
     if source == "-":
         # A shell's `<&-` leaves Python without a standard input.
         if sys.stdin is None:

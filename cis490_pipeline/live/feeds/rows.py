@@ -1,4 +1,4 @@
-"""Lines that arrive, as rows: of a known source, or of the one the row itself names."""
+"""Parse arriving lines as rows of a known source, or of the source that the row names."""
 
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -18,7 +18,7 @@ _TAGS: Final = {source.row_tag: source for source in Source}
 
 @dataclass(frozen=True, slots=True)
 class LiveRow:
-    """One row of one source."""
+    """Row of one source."""
 
     source: Source
     t_wall_ns: int
@@ -26,25 +26,25 @@ class LiveRow:
     values: tuple[Reading, ...]
     """Readings of the source's channels in the registry's order; None is unknown."""
     identity: bytes = field(default=b"", compare=False)
-    """Equal for rows that are equal in every field, those that are no reading among them. Not
-    compared: rows are equal by their readings, however they came."""
+    """Equal for rows that are equal in every field, including fields that are no readings. Not
+    compared: rows are equal by their readings."""
 
 
 def read_line(
     line: bytes, *, place: str, number: int, source: Source | None = None
 ) -> LiveRow | RowFault:
-    """Read one line that arrived.
+    """Parse one line.
 
     Parameters
     ----------
     line : one JSON object, without the line feed.
-    place : where it came from, for the fault: a file's name, ``stdin``, a connection.
-    number : of the line there, from 1.
-    source : whose row it is; None where each row names its source itself, in ``source``.
+    place : origin of the line, for the fault: a file's name, ``stdin``, a connection.
+    number : line number there, from 1.
+    source : source of the row; None if each row names its own in ``source``.
 
     Returns
     -------
-    The row, or what is wrong with the line.
+    The row, or the fault of the line.
     """
     try:
         row = parse_object(line)
@@ -66,7 +66,7 @@ def read_line(
 
 @cache
 def _names(source: Source) -> tuple[tuple[str, ...], ...]:
-    """For each channel of a source, the names it may have, the registry's first."""
+    """For each channel of a source, its possible names, the registry's first."""
     return tuple((c.field, *c.aliases) for _, c in source_channels(source))
 
 

@@ -1,4 +1,4 @@
-"""Rows from standard input or from connections, one JSON object a line."""
+"""Feeds of JSON lines from standard input or from connections."""
 
 import contextlib
 import ipaddress
@@ -22,15 +22,15 @@ from cis490_pipeline.live.feeds.rows import LiveRow, read_line
 from cis490_pipeline.store.rows.row import RowFault
 
 MAX_CONNECTIONS: Final = 16
-"""At once; one more takes the place of the one that has been silent for longest."""
+"""Concurrent connections, at most; one more replaces the one that has been silent longest."""
 MAX_PORT: Final = 65535
 
 
 class StreamFeed:
-    """Rows of an open file, such as standard input, until it ends."""
+    """Rows of an open file, such as standard input, until its end."""
 
     def __init__(self, fd: int, name: str) -> None:
-        """Read an open file.
+        """Wrap an open file.
 
         Raises
         ------
@@ -46,30 +46,30 @@ class StreamFeed:
         self._fd, self._name = fd, name
         self._lines = LineAssembler()
         self._ended = False
-        # epoll and select know no files on disk, which never make a reader wait.
+        # Files on disk never block, and epoll does not take them.
         self._waits = not stat.S_ISREG(mode)
 
     @property
     def name(self) -> str:
-        """What it was called."""
+        """Name of the file."""
         return self._name
 
     @property
     def ended(self) -> bool:
-        """Whether its end was read."""
+        """Whether its end was reached."""
         return self._ended
 
     @property
     def pace(self) -> float:
-        """0 for a file on disk, whose rows are all there; 1 where rows arrive as they are made."""
+        """0 for a file on disk, whose rows are all available; 1 for rows that arrive live."""
         return 1.0 if self._waits else 0.0
 
     def start_ns(self) -> int | None:
-        """Not known: the first row starts the time."""
+        """None: the first row is the start."""
         return None
 
     def poll(self, wait_s: float) -> list[Arrival]:
-        """Give the lines that arrived."""
+        """Return the lines that arrived."""
         if self._ended or (self._waits and not select.select([self._fd], [], [], wait_s)[0]):
             return []
         try:
@@ -77,7 +77,7 @@ class StreamFeed:
         except BlockingIOError:
             return []
         except OSError as fault:
-            # A terminal that went away, a disk that fails: the rows end here.
+            # A closed terminal or a failing disk ends the rows.
             self._ended = True
             return [RowFault(self._name, self._lines.number, None, f"broke off: {fault}")]
         if piece:
@@ -86,36 +86,36 @@ class StreamFeed:
         return list(_arrivals(self._lines.finish(), self._name))
 
     def close(self) -> None:
-        """Leave the file open: its opener closes it."""
+        """Do nothing: the caller closes the file."""
 
 
 @dataclass
 class _Connection:
-    """One connection: its lines, when bytes came last, and whether a row ever did."""
+    """State of one connection: its lines, its last bytes, and whether it ever sent a row."""
 
     place: str
-    heard_s: float
+    last_bytes_s: float
     lines: LineAssembler = field(default_factory=LineAssembler)
     sent_a_row: bool = False
 
 
 class SocketFeed:
-    """Rows of any client that connects; each connection has its own lines, all are one device.
+    """Rows of all clients that connect; together they are one device.
 
-    Listens on loopback or on a Unix socket only: rows carry no password. Connections that sit idle
-    lock no recorder out: where there are too many, the one that never sent a row, or else the one
-    that was silent for longest, makes room.
+    Listens on loopback or on a Unix socket only: rows carry no password. Idle connections cannot
+    lock a recorder out: beyond the limit, the one that never sent a row, or else the one that has
+    been silent longest, is closed.
 
     Parameters
     ----------
     address : ``tcp:HOST:PORT`` (``tcp:[::1]:PORT`` for IPv6) or ``unix:PATH``; port 0 takes a free
         one.
-    clock : of this machine; seconds.
+    clock : clock of this machine, s.
 
     Raises
     ------
     ConfigError
-        If the address is none, not loopback, or taken.
+        If the address is invalid, not loopback, or in use.
     """
 
     def __init__(self, address: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -131,7 +131,7 @@ class SocketFeed:
 
     @property
     def name(self) -> str:
-        """Where it listens."""
+        """Address that it listens on."""
         if self._path is not None:
             return f"unix:{self._path}"
         host, port = self._listener.getsockname()[:2]
@@ -139,20 +139,20 @@ class SocketFeed:
 
     @property
     def ended(self) -> bool:
-        """Never: a client may connect."""
+        """False: a client may always connect."""
         return False
 
     @property
     def pace(self) -> float:
-        """1: rows arrive as they are made."""
+        """1: rows arrive live."""
         return 1.0
 
     def start_ns(self) -> int | None:
-        """Not known: the first row starts the time."""
+        """None: the first row is the start."""
         return None
 
     def poll(self, wait_s: float) -> list[Arrival]:
-        """Give the lines that arrived on any connection."""
+        """Return the lines that arrived on any connection."""
         arrivals: list[Arrival] = []
         for key, _ in self._selector.select(wait_s):
             if key.fileobj is self._listener:
@@ -186,7 +186,7 @@ class SocketFeed:
         raise ConfigError(f"{address!r} is no address; wanted tcp:HOST:PORT or unix:PATH")
 
     def _listen_unix(self, path: Path) -> socket.socket:
-        # What a killed run left behind; anything else there is in use.
+        # Remove the socket of a killed run; any other file there is in use.
         if path.is_socket() and not _answers(path):
             path.unlink()
         listener = socket.socket(socket.AF_UNIX)
@@ -204,27 +204,27 @@ class SocketFeed:
         try:
             connection, _ = self._listener.accept()
         except OSError as fault:
-            # The client is gone already, or this process may open no more files.
-            return [RowFault(self.name, 0, None, f"a connection was not taken: {fault}")]
-        told = self._make_room() if len(self._open) >= MAX_CONNECTIONS else []
+            # The client has gone, or this process has no more file descriptors.
+            return [RowFault(self.name, 0, None, f"a connection was not accepted: {fault}")]
+        closed = self._make_room() if len(self._open) >= MAX_CONNECTIONS else []
         self._n_accepted += 1
         connection.setblocking(False)
         place = f"{self.name} connection {self._n_accepted}"
         self._open[connection] = _Connection(place, self._clock())
         self._selector.register(connection, selectors.EVENT_READ)
-        return told
+        return closed
 
     def _make_room(self) -> list[Arrival]:
-        """Close the connection that is missed least."""
-        idle = min(self._open, key=lambda c: (self._open[c].sent_a_row, self._open[c].heard_s))
+        """Close the connection that matters least."""
+        idle = min(self._open, key=lambda c: (self._open[c].sent_a_row, self._open[c].last_bytes_s))
         closing = self._open[idle]
-        silent_s = self._clock() - closing.heard_s
+        silent_s = self._clock() - closing.last_bytes_s
         self._drop(idle)
         problem = f"closed after {silent_s:.0f} s of silence: {MAX_CONNECTIONS} others are open"
         return [RowFault(closing.place, closing.lines.number, None, problem)]
 
     def _receive(self, connection: socket.socket) -> list[Arrival]:
-        # One that made room in this very look has no lines any more.
+        # It may have been closed by ``_accept`` within this poll.
         if connection not in self._open:
             return []
         state = self._open[connection]
@@ -239,7 +239,7 @@ class SocketFeed:
             self._drop(connection)
             return list(_arrivals(state.lines.finish(), state.place))
         arrivals = list(_arrivals(state.lines.feed(piece), state.place))
-        state.heard_s = self._clock()
+        state.last_bytes_s = self._clock()
         state.sent_a_row |= any(isinstance(arrival, LiveRow) for arrival in arrivals)
         return arrivals
 
@@ -262,7 +262,7 @@ def _arrivals(lines: Iterator[tuple[int, bytes | None]], place: str) -> Iterator
 
 
 def _loopback(host: str) -> str:
-    """Return the address of this machine that a host means, without brackets."""
+    """Validate a loopback host and return it without brackets."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     with contextlib.suppress(ValueError):
         if ipaddress.ip_address(bare).is_loopback:
@@ -270,7 +270,7 @@ def _loopback(host: str) -> str:
     if host == "localhost":
         return host
     raise ConfigError(
-        f"rows are taken on loopback only, got {host!r}: they carry no password. "
+        f"rows are accepted on loopback only, got {host!r}: they carry no password. "
         "Listen on tcp:127.0.0.1:PORT and forward the port, for example with ssh -R"
     )
 

@@ -1,1 +1,1 @@
-"""Where a live device's windows and states go."""
+"""Outputs of live inference: terminal, JSON lines, dashboard."""

@@ -1,4 +1,4 @@
-"""Whole lines to a file or a pipe that may be full, unread or gone; nothing waits for it."""
+"""Non-blocking output of whole lines to a file or pipe that may be full, unread or gone."""
 
 import errno
 import os
@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Final, Protocol
 
 MAX_WAITING_BYTES: Final = 1 << 20
-"""Of lines that could not be written yet; of more the oldest are dropped, and counted."""
+"""Bytes of unwritten lines, at most; beyond it the oldest are dropped and counted."""
 CLOSING_S: Final = 2.0
-"""Seconds that the last lines may take."""
+"""Seconds allowed for the last lines."""
 _UNREAD: Final = "nothing reads it"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SinkReport:
-    """How an output is.
+    """State of an output.
 
     Attributes
     ----------
     trouble : why lines cannot be written now; None while they can.
-    n_waiting : lines that wait to be written.
+    n_waiting : lines waiting to be written.
     n_lost : lines dropped because too many waited.
     """
 
@@ -35,11 +35,11 @@ class SinkReport:
     n_lost: int
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON carries it."""
+        """As a JSON object."""
         return {"trouble": self.trouble, "waiting": self.n_waiting, "lost": self.n_lost}
 
     def __str__(self) -> str:
-        """Return the state in words."""
+        """Return the state as text."""
         lost = f", {self.n_lost} lines lost" if self.n_lost else ""
         if self.trouble is None:
             return f"{self.name}: writes{' again' if lost else ''}{lost}"
@@ -47,28 +47,28 @@ class SinkReport:
 
 
 class _Target(Protocol):
-    """An open file, or one that can be opened again."""
+    """Open file, or one that can be reopened."""
 
     def fd(self) -> int:
-        """Return the open file; open it where it is not, or is another one by now."""
+        """Return the descriptor; reopen a file that is closed or was replaced."""
         ...
 
     def broken(self) -> None:
-        """Let go of a pipe whose reader is gone."""
+        """Handle a pipe whose reader is gone."""
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         ...
 
 
 class PathTarget:
-    """A file by its path; one that was moved away or removed is made again.
+    """File at a path; created again after it was moved or removed.
 
     Raises
     ------
     OSError
-        If it cannot be opened, other than for want of a reader.
+        If it cannot be opened for another reason than a missing reader or a full disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,17 +81,17 @@ class PathTarget:
                 raise
 
     def fd(self) -> int:
-        """Return the open file."""
+        """Return the descriptor."""
         if self._fd is not None and not self._is_there(self._fd):
             self.close()
         return self._open() if self._fd is None else self._fd
 
     def broken(self) -> None:
-        """Open it again for its next reader."""
+        """Close it, to be reopened for the next reader."""
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -115,20 +115,20 @@ class PathTarget:
 
 
 class OpenTarget:
-    """A file that is open already, such as standard output; it is left open."""
+    """File that is already open, such as standard output; never closed here."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.gone = False
 
     def fd(self) -> int:
-        """Return the open file."""
+        """Return the descriptor."""
         if self.gone:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         return self._fd
 
     def broken(self) -> None:
-        """Remember that no reader will come back."""
+        """Record that the reader is gone for good."""
         self.gone = True
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ class OpenTarget:
 
 
 class LineOutput:
-    """Lines in order, each written as a whole; the newest wait while they cannot be written."""
+    """Writes whole lines in order; lines that cannot be written wait, the newest longest."""
 
     def __init__(
         self,
@@ -146,14 +146,14 @@ class LineOutput:
         gap: Callable[[int, str], bytes] | None = None,
         wait_s: float = 0.0,
     ) -> None:
-        """Begin to write.
+        """Create the output.
 
         Parameters
         ----------
-        name : of the output, in reports.
-        target : the file.
-        gap : makes the line that stands for a number of lost ones, given that and the reason.
-        wait_s : seconds to wait for a reader before a line is dropped; 0 where rows go on arriving.
+        name : name in reports.
+        target : file to write to.
+        gap : builds the line that replaces lost ones, from their number and the reason.
+        wait_s : seconds to wait for a reader before dropping a line; 0 while rows keep arriving.
         """
         self.n_lost = 0
         self._name, self._target, self._gap, self._wait_s = name, target, gap, wait_s
@@ -166,7 +166,7 @@ class LineOutput:
         self._checked: int | None = None
 
     def write(self, line: bytes) -> None:
-        """Write a line, its line feed included, or let it wait."""
+        """Write a line (with its line feed) or queue it."""
         self._waiting.append(line)
         self._n_bytes += len(line)
         self.flush()
@@ -176,7 +176,7 @@ class LineOutput:
             self._drop_oldest()
 
     def flush(self) -> None:
-        """Write what waits, as far as that goes now."""
+        """Write as many waiting lines as possible without blocking."""
         try:
             while self._waiting or self._n_gap:
                 self._write_head()
@@ -185,7 +185,7 @@ class LineOutput:
         except OSError as fault:
             if fault.errno in (errno.EPIPE, errno.ENXIO):
                 self._target.broken()
-                # A line is begun again for the next reader.
+                # The next reader gets the line from its start.
                 self._n_sent = 0
             unread = fault.errno in (errno.EPIPE, errno.ENXIO)
             self._failed(_UNREAD if unread else os.strerror(fault.errno or 0))
@@ -193,7 +193,7 @@ class LineOutput:
             self._trouble = None
 
     def report(self) -> SinkReport:
-        """Return how it is."""
+        """Return the state of the output."""
         return SinkReport(
             name=self._name,
             trouble=self._trouble,
@@ -202,17 +202,17 @@ class LineOutput:
         )
 
     def close(self) -> None:
-        """Write what can be written within 2 s; what is left is lost."""
+        """Write what can be written within 2 s; the rest is lost."""
         self._drain_for(CLOSING_S)
         self.n_lost += len(self._waiting)
         self._waiting.clear()
         self._target.close()
 
-    def _failed(self, why: str) -> None:
-        self._trouble = self._last_trouble = why
+    def _failed(self, reason: str) -> None:
+        self._trouble = self._last_trouble = reason
 
     def _drain_for(self, seconds: float) -> None:
-        """Wait for a reader that is slow; not for a disk that is full."""
+        """Wait for a slow reader, but not for a full disk."""
         until = time.monotonic() + seconds
         self.flush()
         while self._trouble == _UNREAD and self._waiting and time.monotonic() < until:
@@ -220,7 +220,7 @@ class LineOutput:
             self.flush()
 
     def _drop_oldest(self) -> None:
-        # One that a reader has the beginning of is finished, whatever comes.
+        # A partially sent line is kept: its reader has the beginning.
         place = 1 if self._n_sent and len(self._waiting) > 1 else 0
         self._n_bytes -= len(self._waiting[place])
         del self._waiting[place]
@@ -250,15 +250,15 @@ class LineOutput:
 
 
 def _write_piece(fd: int, rest: bytes) -> int:
-    """Write what a pipe takes without waiting."""
+    """Write as much as a pipe takes without blocking."""
     if not select.select([], [fd], [], 0)[1]:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-    # A pipe that is writable has room for so much.
+    # A writable pipe has room for at least PIPE_BUF bytes.
     return os.write(fd, rest[: select.PIPE_BUF])
 
 
 def _write_whole(fd: int, line: bytes, *, is_file: bool) -> None:
-    """Write a line or nothing of it."""
+    """Write a whole line or nothing."""
     if not is_file:
         _write_piece(fd, line)
         return
@@ -268,7 +268,7 @@ def _write_whole(fd: int, line: bytes, *, is_file: bool) -> None:
         while written < len(line):
             written += os.write(fd, line[written:])
     except OSError:
-        # Unless another writer appended meanwhile: then it is the reader's to skip.
+        # Undo the partial line, unless another writer has appended since.
         if written and os.fstat(fd).st_size == before + written:
             os.ftruncate(fd, before)
             os.lseek(fd, 0, os.SEEK_END)
@@ -276,7 +276,7 @@ def _write_whole(fd: int, line: bytes, *, is_file: bool) -> None:
 
 
 def _end_torn_line(fd: int, name: str) -> None:
-    """End the line that a killed writer left behind, so that the next one is whole."""
+    """Terminate a partial line left by a killed writer."""
     if not os.fstat(fd).st_size:
         return
     try:

@@ -1,4 +1,4 @@
-"""What a live device says, as a dashboard's events."""
+"""Publish live reports as dashboard events."""
 
 from typing import Final
 
@@ -32,16 +32,16 @@ from cis490_pipeline.live.outputs.reports import (
 _STATES: Final[dict[Health, tuple[SourceWord, str | None]]] = {
     Health.ALIVE: ("ok", None),
     Health.LATE: ("late", "its rows are older than a window waits for"),
-    Health.DEAD: ("dead", "no row for three of its intervals and 2 s"),
-    Health.AWAITED: ("dead", "no row came yet"),
-    Health.SKEWED: ("clock_jump", "its rows do not fit the time of the other sources"),
+    Health.DEAD: ("dead", "no row for three of its intervals plus 2 s"),
+    Health.AWAITED: ("dead", "no row has arrived yet"),
+    Health.SKEWED: ("clock_jump", "its rows do not fit the device's time"),
 }
 CALIBRATION: Final = "calibration"
 CLOCK: Final = "clock"
 
 
 class Publishing:
-    """A sink that hands events to an outbox."""
+    """Sink that puts events into an outbox."""
 
     def __init__(
         self, outbox: Outbox, episode_id: str, models: list[str], lead: str, host_id: str | None
@@ -50,11 +50,11 @@ class Publishing:
 
         Parameters
         ----------
-        outbox : delivers, in the background.
-        episode_id : what is recorded is called so.
-        models : whose predictions are to be expected.
-        lead : the model whose phase is the device's.
-        host_id : of the device, if it is known.
+        outbox : delivers in the background.
+        episode_id : id of the recording.
+        models : models whose predictions will follow.
+        lead : model whose phase is shown as the device's.
+        host_id : the device, if known.
         """
         self._outbox, self._episode_id, self._lead = outbox, episode_id, lead
         self._host_id = host_id
@@ -70,7 +70,7 @@ class Publishing:
         )
 
     def window(self, report: WindowReport) -> None:
-        """Publish predictions, the leading model's phase, and the newest 5 s of telemetry."""
+        """Publish predictions, the leading model's phase and the newest 5 s of telemetry."""
         end_s = report.t_s + WINDOW_S
         self._t_s = end_s
         events: list[Event] = [
@@ -80,32 +80,32 @@ class Publishing:
         if leading is not None and leading.phase is not None:
             phase = str(leading.phase)
             events.append(PhaseNow(phase=phase, episode_id=self._episode_id, t_s=end_s))
-        # Windows overlap: of each only what is new.
+        # Windows overlap: publish only the new part.
         newest = report.grid[-STRIDE_STEPS:]
         events.append(telemetry(self._episode_id, newest, end_s - STRIDE_S))
         self._put(*events)
 
     def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Publish how each source, the calibration and the clock are, where that changed."""
+        """Publish the state of each source, the calibration and the clock, if it changed."""
         if not changed:
             return
-        for source, said in state.sources.items():
-            self._put(self._source_state(str(source), *_source_word(said)))
+        for source, report in state.sources.items():
+            self._put(self._source_state(str(source), *_source_word(report)))
         self._put(self._source_state(CALIBRATION, *_calibration_word(state)))
         if state.n_jumps:
-            why = f"jumped {state.n_jumps} times"
-            self._put(self._source_state(CLOCK, "clock_jump", why))
+            text = f"jumped {state.n_jumps} times"
+            self._put(self._source_state(CLOCK, "clock_jump", text))
 
     def note(self, text: str) -> None:
-        """Say nothing: states tell it."""
+        """Ignore notes: state events carry the same facts."""
 
     def report(self) -> SinkReport | None:
-        """Return how many events the dashboard has not got, and will not get."""
+        """Return the number of events dropped before delivery."""
         dropped = self._outbox.n_dropped
         return SinkReport(name="dashboard", trouble=None, n_waiting=0, n_lost=dropped)
 
     def close(self) -> None:
-        """Say that it ended, and deliver what can be delivered."""
+        """Announce the end, and deliver what can be delivered."""
         self._put(Episode(episode_id=self._episode_id, state="ended", origin="live"))
         self._outbox.close()
 
@@ -140,22 +140,22 @@ class Publishing:
         )
 
 
-def _source_word(said: SourceReport) -> tuple[SourceWord, str | None]:
-    """Say how a source is; one whose clock is off says by how much, corrected though it is."""
-    word, why = _STATES[said.health]
-    parts = [] if why is None else [why]
-    if said.offset_s:
+def _source_word(report: SourceReport) -> tuple[SourceWord, str | None]:
+    """Return a source's state and its reason, including a corrected clock offset."""
+    word, reason = _STATES[report.health]
+    parts = [] if reason is None else [reason]
+    if report.offset_s:
         word = "clock_jump" if word == "ok" else word
-        parts.append(f"its clock is {said.offset_s:+.1f} s off and corrected")
-    if said.n_set_aside:
-        parts.append(f"{said.n_set_aside} rows set aside")
+        parts.append(f"its clock is {report.offset_s:+.1f} s off and corrected")
+    if report.n_set_aside:
+        parts.append(f"{report.n_set_aside} rows set aside")
     return word, "; ".join(parts) or None
 
 
 def _calibration_word(state: LiveState) -> tuple[SourceWord, str | None]:
     if state.baseline is not None:
         if state.baseline.suspect:
-            return "suspect_baseline", "the baseline is not found clean"
+            return "suspect_baseline", "the baseline was not found clean"
         return "ok", None
     done = "" if state.calibration_s is None else f", {state.calibration_s:.0f} of 15 s"
     return "calibrating", f"{Stage.WAITING if not done else 'under way'}{done}"
@@ -164,13 +164,13 @@ def _calibration_word(state: LiveState) -> tuple[SourceWord, str | None]:
 def telemetry(
     episode_id: str, grid: npt.NDArray[np.float32], start_s: float, every: int = GRID_HZ
 ) -> Telemetry:
-    """Give readings of all channels in their own units, one a second.
+    """Convert a grid to channel readings in their own units, one a second.
 
     Parameters
     ----------
     grid : (n_steps, 46) log1p values, 0.1 s each; n_steps a multiple of ``every``.
-    start_s : of the first step, seconds since the episode's start.
-    every : steps that make one reading: the mean of what is known of them.
+    start_s : start of the first step, seconds since the episode's start.
+    every : steps averaged to one reading; unknown values are left out.
     """
     values = np.expm1(grid.astype(np.float64)).reshape(-1, every, len(CHANNELS))
     n_known = np.isfinite(values).sum(axis=1)

@@ -1,4 +1,4 @@
-"""What a live device has to say: of each window, and of how it is doing."""
+"""Reports of live inference: one per window, and the state of the device."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -15,34 +15,34 @@ from cis490_pipeline.live.clocks.source_clock import Health
 from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.outputs.line_output import SinkReport
 
-FAULTS_TOLD: Final = 20
-"""Faulty lines that are kept by name; all are counted."""
+FAULTS_LAST: Final = 20
+"""Latest faulty lines kept as text; all are counted."""
 
 FAULTS_FIRST: Final = 3
-"""Faulty lines that are kept from the beginning: often all are faulty in the same way."""
+"""Earliest faulty lines kept as text: often all have the same fault."""
 
 
 class Stage(StrEnum):
-    """How far a live device is."""
+    """Stage of a live device."""
 
     WAITING = "waiting"
-    """No row yet."""
+    """No row with a device time yet."""
     CALIBRATING = "calibrating"
-    """Its first 15 s are being taken as its baseline."""
+    """The first 15 s are being taken as the baseline."""
     RUNNING = "running"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WindowReport:
-    """What all models say of one window.
+    """Predictions of all models for one window.
 
     Attributes
     ----------
-    window_idx : counted from the start of the calibration, 5 s apart.
-    t_start_ns, t_end_ns : Unix time on the device, ns.
-    t_s : start of the window, seconds since the first window could have begun.
+    window_idx : counted from the start of the calibration, in strides of 5 s.
+    t_start_ns, t_end_ns : device time, Unix ns.
+    t_s : start of the window, seconds since the start of window 0.
     grid : (100, 46) log1p values of the window; NaN is unknown.
-    took_ms : time that features and models took, ms.
+    took_ms : time taken by features and models, ms.
     """
 
     window_idx: int
@@ -60,7 +60,7 @@ class WindowReport:
         return float(np.isfinite(self.grid).mean())
 
     def to_dict(self) -> dict[str, Any]:
-        """As a line of JSON carries it."""
+        """As the object of a JSON line."""
         return {
             "type": "window",
             "window_idx": self.window_idx,
@@ -74,15 +74,15 @@ class WindowReport:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceReport:
-    """How one source is.
+    """State of one source.
 
     Attributes
     ----------
-    age_s : of its newest row; None before the first.
-    offset_s : how far its clock is ahead of the other sources', which is corrected; 0 if it is not.
-    n_set_aside : rows set aside, because they fitted no time.
-    n_repeated : rows equal to an earlier one in every field; they count once.
-    n_held : rows that do not fit the time and are held until more follow.
+    age_s : age of its newest row; None before the first.
+    offset_s : how far its clock is ahead of the other sources', which is corrected; else 0.
+    n_set_aside : rows dropped because they fitted no time.
+    n_repeated : rows equal to an earlier one in every field; used once.
+    n_held : rows that do not fit the time yet, held until more follow.
     """
 
     health: Health
@@ -96,7 +96,7 @@ class SourceReport:
     n_repeated: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON carries it."""
+        """As a JSON object."""
         return {
             "state": str(self.health),
             "age_s": None if self.age_s is None else round(self.age_s, 2),
@@ -112,12 +112,12 @@ class SourceReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveState:
-    """How a live device is doing, all of it visible.
+    """Complete state of a live device.
 
     Attributes
     ----------
     calibration_s : seconds of the calibration that have passed; None once there is a baseline.
-    sinks : how the outputs are.
+    sinks : state of each output.
     """
 
     stage: Stage
@@ -131,14 +131,14 @@ class LiveState:
     sinks: tuple[SinkReport, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As a line of JSON carries it."""
+        """As the object of a JSON line."""
         return {
             "type": "state",
             "stage": str(self.stage),
             "t_wall_ns": self.now_ns,
             "calibration_s": self.calibration_s,
             "baseline": None if self.baseline is None else self.baseline.to_dict(),
-            "sources": {str(source): said.to_dict() for source, said in self.sources.items()},
+            "sources": {str(source): report.to_dict() for source, report in self.sources.items()},
             "windows": self.n_windows,
             "clock_jumps": self.n_jumps,
             "rows_overrun": self.n_overrun,
@@ -146,10 +146,10 @@ class LiveState:
         }
 
     def gist(self) -> tuple[object, ...]:
-        """Return the fields whose change is reported; counters and ages are left out."""
+        """Fields whose change triggers a state event (excludes counters and ages)."""
         health = tuple(
-            (s, said.health, said.offset_s, said.n_set_aside > 0)
-            for s, said in self.sources.items()
+            (s, report.health, report.offset_s, report.n_set_aside > 0)
+            for s, report in self.sources.items()
         )
         baseline = None if self.baseline is None else self.baseline.id
         sinks = tuple((sink.name, sink.trouble) for sink in self.sinks)
@@ -158,14 +158,14 @@ class LiveState:
 
 @dataclass
 class Faults:
-    """Lines that were no rows: all counted, the first and the last ones named."""
+    """Faulty lines: all counted, the first and the last ones kept as text."""
 
     n: int = 0
     first: list[str] = field(default_factory=list)
-    last: deque[str] = field(default_factory=lambda: deque(maxlen=FAULTS_TOLD))
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=FAULTS_LAST))
 
     def add(self, what: object) -> None:
-        """Note one, in characters that do nothing to a terminal: its text comes from outside."""
+        """Record a fault, escaping control characters: its text is untrusted."""
         self.n += 1
         text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(what))
         self.last.append(text)
@@ -174,5 +174,5 @@ class Faults:
 
 
 def seconds_between(start_ns: int, end_ns: int) -> float:
-    """Return the time from one Unix time in ns to another, s."""
+    """Difference of two Unix times in ns, s."""
     return (end_ns - start_ns) / NS_PER_S

@@ -1,4 +1,4 @@
-"""Where windows and states go: lines for people, lines of JSON, a table that stands still."""
+"""Sinks of live reports: plain lines and JSON lines, to files, pipes or the terminal."""
 
 import json
 from collections import Counter
@@ -14,58 +14,58 @@ from cis490_pipeline.live.outputs.reports import Faults, LiveState, Stage, Windo
 _FAULTS_EACH = 20
 _FAULTS_EVERY = 1000
 REPLAY_WAIT_S = 30.0
-"""Seconds that a recording waits for a slow reader of its output; a device waits for none."""
+"""Seconds that a replay waits for a slow reader of its output; live rows never wait."""
 
 
 class Sink(Protocol):
-    """Is told what a live device has to say."""
+    """Receives the reports of live inference."""
 
     def window(self, report: WindowReport) -> None:
-        """Take what the models say of one window."""
+        """Take the predictions for one window."""
         ...
 
     def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Take how the device is doing; ``changed`` where more than counters and ages did."""
+        """Take the device's state; ``changed`` if more than counters and ages changed."""
         ...
 
     def note(self, text: str) -> None:
-        """Take what happened, in words."""
+        """Take a message."""
         ...
 
     def report(self) -> SinkReport | None:
-        """Return how the output is; None where nothing can be wrong with it."""
+        """Return the state of the output; None if it cannot fail."""
         ...
 
     def close(self) -> None:
-        """Bring to an end what was begun."""
+        """Flush and close the output."""
         ...
 
 
-class FaultTeller:
-    """Names the first faulty lines, then one in a thousand: a flood of them floods nobody."""
+class FaultReporter:
+    """Reports the first 20 faulty lines, then one in a thousand, so that a flood stays readable."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self._notify = notify
 
     def fault(self, faults: Faults) -> None:
-        """Tell of the newest one, if it is its turn."""
+        """Report the newest fault, if it is due."""
         if faults.n <= _FAULTS_EACH or faults.n % _FAULTS_EVERY == 0:
-            self._tell(f"line left out ({faults.n} so far): {faults.last[-1]}")
+            self._notify(f"line left out ({faults.n} so far): {faults.last[-1]}")
 
     def sink(self, report: SinkReport) -> None:
-        """Tell how an output is, now that it changed."""
-        self._tell(str(report))
+        """Report the changed state of an output."""
+        self._notify(str(report))
 
 
 class JsonLines:
-    """One JSON object a line, appended to a file or a named pipe, each written as a whole.
+    """Appends one JSON object per line to a file or a named pipe, never a partial line.
 
-    A full disk or a pipe that nothing reads ends nothing: lines wait, the oldest are dropped and
-    counted, and what was lost stands in the file once it can be written again.
+    A full disk or an unread pipe stops nothing: lines wait, the oldest are dropped and counted, and
+    a note in the file gives their number once it can be written again.
 
     Parameters
     ----------
-    path : of the file.
+    path : file or named pipe.
     wait_s : seconds to wait for a slow reader before a line is dropped.
 
     Raises
@@ -82,7 +82,7 @@ class JsonLines:
         self._write(report.to_dict())
 
     def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Append a state, where it changed; else write what waits."""
+        """Append a changed state; otherwise flush waiting lines."""
         if changed:
             self._write(state_line(state, faults))
         else:
@@ -93,7 +93,7 @@ class JsonLines:
         self._write({"type": "note", "text": text})
 
     def report(self) -> SinkReport:
-        """Return how the file is."""
+        """Return the state of the file."""
         return self._output.report()
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class JsonLines:
 
 
 class PrintedJson:
-    """The same lines through a function that prints; ``output`` is where it prints to, if known."""
+    """Prints the same JSON lines; ``output`` is the stream behind ``write``, if known."""
 
     def __init__(self, write: Callable[[str], None], output: LineOutput | None = None) -> None:
         self._write, self._output = write, output
@@ -115,7 +115,7 @@ class PrintedJson:
         self._write(json.dumps(report.to_dict(), ensure_ascii=False, allow_nan=False))
 
     def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Print a state, where it changed."""
+        """Print a changed state; otherwise flush waiting lines."""
         if changed:
             line = state_line(state, faults)
             self._write(json.dumps(line, ensure_ascii=False, allow_nan=False))
@@ -127,28 +127,28 @@ class PrintedJson:
         self._write(json.dumps({"type": "note", "text": text}, ensure_ascii=False))
 
     def report(self) -> SinkReport | None:
-        """Return how the output is, if it is known."""
+        """Return the state of the output, if known."""
         return None if self._output is None else self._output.report()
 
     def close(self) -> None:
-        """Print what waits."""
+        """Flush and close the output."""
         if self._output is not None:
             self._output.close()
 
 
 class PlainLines:
-    """Lines for a person, or for a log."""
+    """Prints human-readable lines."""
 
     def __init__(
         self, write: Callable[[str], None], lead: str, output: LineOutput | None = None
     ) -> None:
-        """Begin to print.
+        """Create the sink.
 
         Parameters
         ----------
         write : prints a line.
-        lead : the model whose phase comes first.
-        output : where ``write`` prints to, if that is known.
+        lead : model whose phase comes first.
+        output : stream behind ``write``, if known.
         """
         self._write, self._lead, self._output = write, lead, output
 
@@ -160,9 +160,9 @@ class PlainLines:
                 self._write(f"ALARM {out.model}: infected with p = {out.alarm.infected:.3f}")
 
     def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Print a state, where it changed."""
+        """Print a changed state; otherwise flush waiting lines."""
         if changed:
-            self._write(words_of(state, faults))
+            self._write(state_text(state, faults))
         elif self._output is not None:
             self._output.flush()
 
@@ -171,11 +171,11 @@ class PlainLines:
         self._write(text)
 
     def report(self) -> SinkReport | None:
-        """Return how the output is, if it is known."""
+        """Return the state of the output, if known."""
         return None if self._output is None else self._output.report()
 
     def close(self) -> None:
-        """Print what waits."""
+        """Flush and close the output."""
         if self._output is not None:
             self._output.close()
 
@@ -184,44 +184,44 @@ def _json_line(value: dict[str, object]) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def _gap(n_lines: int, why: str) -> bytes:
-    """Return the line that stands where others were lost."""
-    return _json_line({"type": "note", "text": f"{n_lines} lines were lost here: {why}"})
+def _gap(n_lines: int, reason: str) -> bytes:
+    """Return the note that replaces lost lines."""
+    return _json_line({"type": "note", "text": f"{n_lines} lines were lost here: {reason}"})
 
 
 def state_line(state: LiveState, faults: Faults) -> dict[str, object]:
-    """Return a state as JSON carries it, with the lines left out."""
+    """Return a state as a JSON object, with the faulty lines."""
     return {**state.to_dict(), "malformed": {"n": faults.n, "last": list(faults.last)}}
 
 
 def window_line(report: WindowReport, lead: str) -> str:
-    """Say one window in one line: the leading model, how many say what, whose alarm stands."""
+    """Format a window as one line: the leading model, the votes, the alarms that are on."""
     votes = Counter(str(out.phase) if out.phase else "nothing" for out in report.outputs)
     leading = next((out for out in report.outputs if out.model == lead), report.outputs[0])
     confidence = "" if leading.confidence is None else f" {leading.confidence:.2f}"
-    said = ", ".join(f"{phase} {n}" for phase, n in votes.most_common())
-    standing = [out.model for out in report.outputs if out.alarm and out.alarm.alarming]
+    counts = ", ".join(f"{phase} {n}" for phase, n in votes.most_common())
+    alarming = [out.model for out in report.outputs if out.alarm and out.alarm.alarming]
     parts = [
         f"{clock_text(report.t_end_ns)} window {report.window_idx}:",
         f"{leading.phase or 'nothing known'}{confidence} ({leading.model})",
-        f"of {len(report.outputs)}: {said}",
-        f"alarm: {', '.join(standing) or 'none'}",
+        f"of {len(report.outputs)}: {counts}",
+        f"alarm: {', '.join(alarming) or 'none'}",
     ]
     if report.suspect_baseline:
         parts.append("SUSPECT BASELINE")
     return "  ".join(parts)
 
 
-def words_of(state: LiveState, faults: Faults) -> str:
-    """Say how a device is doing, in one line."""
+def state_text(state: LiveState, faults: Faults) -> str:
+    """Format a device's state as one line."""
     stage = str(state.stage)
     if state.stage is Stage.CALIBRATING and state.calibration_s is not None:
         stage = f"calibrating, {state.calibration_s:.0f} of 15 s"
     sources = ", ".join(
-        f"{source} {said.health}"
-        + (f" (clock {said.offset_s:+.1f} s)" if said.offset_s else "")
-        + (f" ({said.n_set_aside} rows set aside)" if said.n_set_aside else "")
-        for source, said in state.sources.items()
+        f"{source} {report.health}"
+        + (f" (clock {report.offset_s:+.1f} s)" if report.offset_s else "")
+        + (f" ({report.n_set_aside} rows set aside)" if report.n_set_aside else "")
+        for source, report in state.sources.items()
     )
     left_out = f"; {faults.n} lines left out" if faults.n else ""
     jumps = f"; the clock jumped {state.n_jumps} times" if state.n_jumps else ""
@@ -230,7 +230,7 @@ def words_of(state: LiveState, faults: Faults) -> str:
 
 
 def clock_text(t_ns: int) -> str:
-    """Give the time of day of a Unix time, UTC; the time itself where no calendar has it."""
+    """Format the time of day of a Unix time, UTC; in ns if it is out of the calendar's range."""
     try:
         return datetime.fromtimestamp(t_ns / NS_PER_S, UTC).strftime("%H:%M:%S")
     except (OverflowError, OSError, ValueError):

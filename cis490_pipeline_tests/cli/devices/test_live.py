@@ -71,21 +71,21 @@ def test_with_a_record_of_the_device_windows_begin_at_once_and_it_is_named(
     assert [line["window_idx"] for line in windows(done.out)] == list(range(13))
     assert all(line["suspect_baseline"] for line in windows(done.out))
     assert "calibrated by the record of lab-nuc" in done.err
-    assert "the record is not found clean" in done.err
+    assert "the record was not found clean" in done.err
 
 
 def test_a_bundle_names_its_models_itself(plain: Cli, tmp_path):
     done = plain("live", EPISODE, "--bundle", str(tmp_path), "--model", "gbt")
 
     assert done.code == 2
-    assert "--bundle names its models itself" in done.err
+    assert "--bundle has its own models" in done.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["nowhere"], "nowhere: neither a folder of an episode nor an archive"),
-        (["tcp:0.0.0.0:1"], "rows are taken on loopback only"),
+        (["tcp:0.0.0.0:1"], "rows are accepted on loopback only"),
         ([EPISODE, "--speed", "0"], "Invalid value for '--speed'"),
         ([EPISODE, "--calibration", "none.json"], "no calibration record to read"),
     ],
@@ -102,7 +102,7 @@ def test_without_trained_models_live_says_how_to_get_them(plain: Cli, tmp_path):
     done = plain("live", EPISODE, "--data", str(tmp_path))
 
     assert done.code == 2
-    assert "no trained model of split host among 12 asked for; cis490 train" in done.err
+    assert "none of the 12 chosen models of recipe host is trained; run: cis490 train" in done.err
 
 
 def command(*arguments):
@@ -177,7 +177,7 @@ def test_without_any_row_live_ends_with_1(data):
     done = piped("--data", data, lines=[])
 
     assert done.returncode == 1
-    assert b"no row came" in done.stderr
+    assert b"no row arrived" in done.stderr
 
 
 def test_a_closed_standard_input_is_one_clear_error(data):
@@ -213,11 +213,11 @@ def test_a_restart_goes_on_with_the_kept_calibration_and_says_so(data, tmp_path)
     second = piped(*state, lines=rows)
     without = piped("--data", data, lines=rows)
 
-    assert b"which are kept in" in first.stderr
+    assert b"stored in" in first.stderr
     assert b"window 3:" in first.stdout
     assert b"window 2:" not in first.stdout
-    assert b"calibrated as kept in" in second.stderr
-    assert b"no second one is taken" in second.stderr
+    assert b"calibrated as stored in" in second.stderr
+    assert b"not taken again" in second.stderr
     assert b"window 0:" in second.stdout
     assert b"after a restart by 15 s of then, infected or not: --state DIR" in without.stderr
 
@@ -237,7 +237,7 @@ def test_a_record_and_a_state_are_not_both_taken(plain: Cli, data, tmp_path):
     )
 
     assert done.code == 2
-    assert "--calibration and --state both name a calibration" in done.err
+    assert "--calibration and --state both give a calibration" in done.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

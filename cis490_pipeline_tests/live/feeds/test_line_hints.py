@@ -15,10 +15,10 @@ ROW = json.loads(LINE)
         (json.dumps({"log": LINE.decode() + "\n"}).encode(), "wrapped in the field `log`"),
         (json.dumps({"MESSAGE": LINE.decode()}).encode(), "jq -r '.MESSAGE'"),
         (json.dumps({"event": ROW}).encode(), "jq -c '.event'"),
-        (b"Nov 22 09:20:23 pi agent[412]: " + LINE, "text of 31 bytes stands before the row"),
+        (b"Nov 22 09:20:23 pi agent[412]: " + LINE, "31 bytes of text precede the row"),
         (json.dumps([ROW, ROW]).encode(), "an array of 2 rows"),
         (json.dumps({k: str(v) for k, v in ROW.items()}).encode(), "its numbers are text"),
-        (LINE[:50] + LINE, "a second row begins within it"),
+        (LINE[:50] + LINE, "a second row starts within it"),
     ],
     ids=["docker", "journal", "nested", "prefix", "array", "text", "killed"],
 )
