@@ -1,4 +1,4 @@
-"""The ``cis490`` command: a table of commands, each imported only when it is called."""
+"""``cis490`` command: a table of subcommands, each imported only when it is called."""
 
 import importlib
 import io
@@ -11,51 +11,57 @@ from cis490_pipeline import __version__
 from cis490_pipeline.compute.process import pin_library_threads
 from cis490_pipeline.errors import PipelineError, advice_on
 
-# name -> (module, one line of help). Help is here so that `cis490 --help` imports none of them.
+# name -> (module, help). The help is here so that `cis490 --help` imports no subcommand.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": (
         "operate.run",
-        "Do the whole job for one split: validate, cut, train, compare, report.",
+        "Run the whole pipeline for one recipe: validate, extract, train, evaluate, report.",
     ),
-    "simulate": ("data.simulate", "Write a made-up store of any size, with faults if asked."),
-    "validate": ("data.corpus", "Give every episode of a store its verdict."),
-    "extract": ("data.corpus", "Cut features and tensors: of one episode, or of a whole split."),
+    "simulate": ("data.simulate", "Write a simulated store of any size, optionally with faults."),
+    "validate": ("data.corpus", "Validate every episode of a store."),
+    "extract": (
+        "data.corpus",
+        "Extract windows as features and tensors, of one episode or a whole recipe.",
+    ),
     "split": ("data.corpus", "Show which episodes are on which side of a split, and why."),
     "calibrate": (
         "devices.calibrate",
-        "Write a device's calibration record, from clean telemetry.",
+        "Write a device's calibration record from clean telemetry.",
     ),
-    "train": ("models.train", "Train models of a split and save their checkpoints."),
-    "tune": ("models.tune", "Search better settings of one model, on validation alone."),
-    "evaluate": ("models.train", "Score checkpoints on the held-out side, with intervals."),
+    "train": ("models.train", "Train models and save their checkpoints."),
+    "tune": ("models.tune", "Tune the settings of one model on validation only."),
+    "evaluate": ("models.train", "Score checkpoints on the test side, with confidence intervals."),
     "study": (
         "models.study",
-        "Leave profiles, hosts and times out: what a model is worth beyond its test.",
+        "Measure generalization to left-out profiles, hosts and times.",
     ),
-    "inspect": ("models.checkpoints", "Print a checkpoint for a person."),
-    "export": ("models.checkpoints", "Write a checkpoint as ONNX, compared with its model."),
-    "bundle": ("devices.live", "Make one folder of models and calibration for a device."),
-    "live": ("devices.live", "Tell a device's phases as its rows arrive, and alarm."),
-    "report": ("models.train", "Compare all models of a split and write report.html."),
+    "inspect": ("models.checkpoints", "Print the content of a checkpoint."),
+    "export": ("models.checkpoints", "Export a checkpoint as ONNX, verified against its model."),
+    "bundle": ("devices.live", "Bundle models and calibration for a device in one folder."),
+    "live": ("devices.live", "Predict a device's phases from its rows as they arrive, and alarm."),
+    "report": ("models.train", "Compare all models of a recipe and write report.html."),
     "compare": ("models.compare", "Compare two runs, or two checkpoints, on identical windows."),
     "demo": (
         "operate.demo",
-        "Watch a recorded episode unfold on the dashboard, seen by twelve models.",
+        "Replay a recorded episode on the dashboard, with the predictions of twelve models.",
     ),
-    "produce": ("operate.produce", "Publish scores, speed, profiles or a replay to a dashboard."),
+    "produce": (
+        "operate.produce",
+        "Publish scores, latencies, profiles or a replay to a dashboard.",
+    ),
     "dashboard": ("operate.dashboard", "Serve the live dashboard."),
-    "stale": ("operate.stale", "Show what a change outdated, split by split, and why."),
+    "stale": ("operate.stale", "Show what is outdated, by recipe, and why."),
     "backfill": (
         "operate.stale",
-        "Make again what is stale, from the root down, and nothing else.",
+        "Remake what is stale, in order of dependencies, and nothing else.",
     ),
-    "gc": ("operate.gc", "Remove files that nothing made here names any more."),
+    "gc": ("operate.gc", "Remove files that no artefact refers to any more."),
     "doctor": ("operate.doctor", "Check this installation, the store and the data folder."),
 }
 
 _MOST: Final = "train,orchestrate"
 _EXTRA_OF: Final = {"aiohttp": "live", "onnxruntime": "live", "safetensors": "live"}
-"""Extra that brings a module, where the others would bring far more."""
+"""Smallest extra that brings a module; the others come with _MOST."""
 
 EXIT_FINDINGS: Final = 1
 EXIT_USAGE: Final = 2
@@ -63,14 +69,14 @@ EXIT_INTERRUPTED: Final = 130
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in modules that are imported on use."""
+    """Click group that imports the module of a subcommand on use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order people use them."""
+        """Names in order of use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one command."""
+        """Import and return a subcommand."""
         if cmd_name not in COMMANDS:
             return None
         try:
@@ -84,7 +90,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List commands from the table, without importing any."""
+        """List subcommands from the table, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -92,7 +98,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cis490")
 def cis490() -> None:
-    """Tell from a device's telemetry which phase of a malware infection it is in.
+    """Detect the phase of a malware infection from a device's telemetry.
 
     Settings come from flags, then CIS490_… in the environment, then cis490.toml, then defaults.
     """
@@ -103,12 +109,12 @@ def main(arguments: list[str] | None = None) -> None:
     pin_library_threads()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A file's name may hold bytes that are no text, and a terminal may know ASCII alone.
+            # A file name may hold undecodable bytes, and a terminal may be ASCII only.
             stream.reconfigure(errors="backslashreplace")
     try:
         code: Any = cis490.main(args=arguments, prog_name="cis490", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("interrupted; what was finished is kept, run again to go on", err=True)
+        click.echo("interrupted; finished work is kept, run again to continue", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()
@@ -117,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(EXIT_USAGE)
     except OSError as error:
-        # A full disk, a folder that may not be written: the system's words name the path.
+        # Such as a full disk or a read-only folder; the system's message names the path.
         where = "" if error.filename is not None else " (of no file: a pipe, or standard output)"
         advice = advice_on(error)
         text = f"{type(error).__name__}: {error}{where}" + (f"; {advice}" if advice else "")

@@ -1,4 +1,4 @@
-"""Options and output that commands share."""
+"""Options and output shared by commands."""
 
 import json
 import time
@@ -33,15 +33,15 @@ RECIPES = [str(recipe) for recipe in Recipe]
 
 
 def console(*, min_width: int = 0, to_stderr: bool = False) -> Console:
-    """Return a console that prints text as it is.
+    """Return a console without markup or emoji.
 
-    Paths, hosts and samples hold ``[``, which rich would read as markup, and ``:name:``, which it
-    would draw as a picture.
+    Paths, hosts and samples may hold ``[``, which rich reads as markup, and ``:name:``, which it
+    replaces by an emoji.
 
     Parameters
     ----------
-    min_width : columns at least, so that a table in a log file is not cut.
-    to_stderr : whether to print there instead of on stdout.
+    min_width : fewest columns, so that a table in a log file is not truncated.
+    to_stderr : whether to print on stderr instead of stdout.
     """
     plain = Console(stderr=to_stderr, markup=False, emoji=False, highlight=False)
     if plain.width < min_width:
@@ -53,14 +53,22 @@ stderr = console(to_stderr=True)
 
 
 def workspace_options(command: Command) -> Command:
-    """Add the flags every command that touches data takes."""
+    """Add the flags of commands that use a store or data folder."""
     for option in (
         click.option("--store", metavar="PLACE", help="Receiver store: a folder or an address."),
-        click.option("--data", metavar="PLACE", help="Where everything made here goes to."),
-        click.option("--cache", metavar="DIR", help="Folder for copies of what is at an address."),
+        click.option(
+            "--data",
+            metavar="PLACE",
+            help="Where all artefacts are written: a folder or an address.",
+        ),
+        click.option(
+            "--cache", metavar="DIR", help="Folder for local copies of data at an address."
+        ),
         click.option("--seed", type=int, help="Seed of training and resampling."),
-        click.option("--train-hosts", metavar="A,B", help="Hosts the host split trains on."),
-        click.option("--workers", type=int, help="Processes for episode-sized work."),
+        click.option(
+            "--train-hosts", metavar="A,B", help="Hosts on the train side of recipe `host`."
+        ),
+        click.option("--workers", type=int, help="Processes for per-episode work."),
         click.option("--threads", type=int, help="Threads of each numeric library."),
     ):
         command = option(command)
@@ -74,20 +82,20 @@ recipe_option = click.option(
     type=click.Choice(RECIPES),
     default=str(Recipe.HOST),
     show_default=True,
-    help="How episodes are split: what the test side holds out.",
+    help="Split recipe: what the test side holds out.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def model_options(command: Command) -> Command:
-    """Add the choice of architectures and variants; none given means all."""
+    """Add the choice of architectures and variants; all by default."""
     for option in (
         click.option(
             "--variant",
             "variants",
             multiple=True,
             type=click.Choice([str(variant) for variant in Variant]),
-            help="Only this view; may be repeated.",
+            help="Only this variant; may be repeated.",
         ),
         click.option(
             "--model",
@@ -102,7 +110,7 @@ def model_options(command: Command) -> Command:
 
 
 def seeds_option(command: Command) -> Command:
-    """Add ``--seeds``: how many seeds each model is trained with."""
+    """Add ``--seeds``: number of seeds to train each model with."""
     return click.option(
         "--seeds",
         type=click.IntRange(1, 100),
@@ -115,7 +123,7 @@ def seeds_option(command: Command) -> Command:
 def chosen_models(
     architectures: tuple[str, ...], variants: tuple[str, ...]
 ) -> list[tuple[Architecture, Variant]]:
-    """Return the models a user chose, all of them if nothing was."""
+    """Return the chosen models; all if none was chosen."""
     return [
         (architecture, variant)
         for architecture in Architecture
@@ -131,7 +139,7 @@ def print_json(value: Any) -> None:
 
 
 class _Rate(ProgressColumn):
-    """How many a second."""
+    """Rate in items per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -139,30 +147,30 @@ class _Rate(ProgressColumn):
 
 
 class _PlainProgress:
-    """Progress where there is no terminal: a line every 10 s, for a log."""
+    """Progress without a terminal: one log line every 10 s."""
 
     every_s = 10.0
 
     def __init__(self) -> None:
         self._begun: dict[str, tuple[float, int]] = {}
-        self._said: dict[str, float] = {}
+        self._printed_s: dict[str, float] = {}
 
     def report(self, what: str, done: int, total: int, now_s: float, detail: str = "") -> None:
-        """Say how far it is, how fast, and how long it will take, if it is time to."""
-        # What was done at the first word took no time of this run: it was kept from another.
+        """Print progress, rate and remaining time, at most every 10 s."""
+        # What was done at the first report was kept from an earlier run, so it took no time.
         since_s, kept = self._begun.setdefault(what, (now_s, done))
-        if now_s - self._said.setdefault(what, now_s) < self.every_s or done <= kept:
+        if now_s - self._printed_s.setdefault(what, now_s) < self.every_s or done <= kept:
             return
-        self._said[what] = now_s
+        self._printed_s[what] = now_s
         rate = (done - kept) / (now_s - since_s)
         left_s = (total - done) / rate
-        told = f"{what}: {done} of {total}, {rate:,.1f}/s, {left_s:,.0f} s left"
-        click.echo(f"{told}, {detail}" if detail else told, err=True)
+        text = f"{what}: {done} of {total}, {rate:,.1f}/s, {left_s:,.0f} s left"
+        click.echo(f"{text}, {detail}" if detail else text, err=True)
 
 
 @contextmanager
 def progress_bars() -> "Iterator[Report]":
-    """Show one bar per piece of work on stderr; yields ``report(what, done, total, detail)``."""
+    """Show a progress bar per task on stderr; yields ``report(what, done, total, detail)``."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -174,13 +182,13 @@ def progress_bars() -> "Iterator[Report]":
         TextColumn("{task.fields[detail]}", markup=False),
     )
     tasks: dict[str, TaskID] = {}
-    told = _PlainProgress()
-    # In a log file bars would be nothing but an empty line.
+    plain = _PlainProgress()
+    # In a log file bars would leave only empty lines.
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
 
         def report(what: str, done: int, total: int, detail: str = "") -> None:
             if not stderr.is_terminal:
-                told.report(what, done, total, time.monotonic(), detail)
+                plain.report(what, done, total, time.monotonic(), detail)
                 return
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total, detail=detail)

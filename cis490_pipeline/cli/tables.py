@@ -1,4 +1,4 @@
-"""Tables for people, on stdout."""
+"""Leaderboard as a table on stdout."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,11 +10,11 @@ from rich.table import Table
 from cis490_pipeline.evaluation.leaderboard import modes_as_used
 
 MIN_WIDTH: Final = 88
-"""Columns: narrower, the table would break its cells."""
+"""Columns, at least: a narrower table would wrap its cells."""
 
 
 def interval_text(row: Mapping[str, Any]) -> str:
-    """``.71 [.66, .76]``, or ``n/a`` where there is no score."""
+    """Format a score with its interval, such as ``0.710 [0.660, 0.760]``; else ``n/a``."""
     if row["macro_f1"] is None:
         return "n/a"
     if row["ci_low"] is None:
@@ -23,12 +23,12 @@ def interval_text(row: Mapping[str, Any]) -> str:
 
 
 def print_leaderboard(board: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print models and probes with intervals, and below them what the numbers do not cover.
+    """Print models and probes with intervals, then what the scores do not cover.
 
     Parameters
     ----------
-    board : ``leaderboard.json``.
-    console : printed to; by default stdout, as wide as the terminal and at least ``MIN_WIDTH``.
+    board : content of ``leaderboard.json``.
+    console : where to print; default: stdout, at least ``MIN_WIDTH`` wide.
     """
     table = Table(title=f"split: {board['split']}   chosen on: {escape(board['selected_on'])}")
     table.add_column("model")
@@ -79,7 +79,7 @@ def _calibration_line(row: dict[str, Any]) -> str:
 
 
 def seed_lines(board: Mapping[str, Any]) -> list[str]:
-    """Mean and interval over seeds of each model that has several; one line for those with one."""
+    """Mean and interval over seeds of each model with several; one line for single seeds."""
     models = [row for row in board["rows"] if row["kind"] == "model"]
     several = [row for row in models if row["seeds"]["n_seeds"] > 1]
     lines = [f"{row['model']} over {_over_seeds(row['seeds'])}" for row in several]
@@ -97,7 +97,7 @@ def _over_seeds(seeds: dict[str, Any]) -> str:
 
 
 def best_probe_line(versus: dict[str, Any]) -> str:
-    """Say whether the chosen model beats the best shortcut, both chosen on validation."""
+    """Say whether the selected model beats the best probe, both selected on validation."""
     if versus["beats"] is None:
         return f"against the best probe: n/a ({versus['why']})"
     verb = "beats" if versus["beats"] else "does not beat"

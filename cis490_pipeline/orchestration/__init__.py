@@ -2,5 +2,5 @@
 
 from cis490_pipeline.compute.process import pin_library_threads
 
-# Every process of Dagster's that runs our code comes through here before it imports numpy.
+# Every Dagster process that runs our code imports this before numpy.
 pin_library_threads()

@@ -1,4 +1,7 @@
-"""Everything Dagster loads. Neither torch nor xgboost is imported here, so it loads in seconds."""
+"""Dagster definitions: all assets, checks, jobs, schedules and sensors.
+
+Imports neither torch nor xgboost, so that it loads in seconds.
+"""
 
 import warnings
 
@@ -35,7 +38,7 @@ recipe_assets = [
 ]
 
 with warnings.catch_warnings():
-    # A beta of Dagster's: the catalog links each asset to the lines that make it.
+    # Beta feature of Dagster: the catalog links each asset to its source.
     warnings.simplefilter("ignore", dg.BetaWarning)
     linked_assets = dg.with_source_code_references(
         [*corpus_assets, *recipe_assets, model_metric_events]

@@ -1,4 +1,4 @@
-"""What is launched as one: the corpus, a recipe; and when."""
+"""Jobs and schedules: the corpus, and one recipe."""
 
 import dagster as dg
 
@@ -12,19 +12,19 @@ corpus = dg.define_asset_job(
     "corpus",
     corpus_assets,
     executor_def=corpus_executor,
-    description="Validate what arrived and grid the usable episodes.",
+    description="Validate new episodes and build grids of the usable ones.",
 )
 recipe = dg.define_asset_job(
     "recipe",
     recipe_assets,
-    description="Everything of one split: data, twelve models, reports, leaderboard.",
+    description="Everything of one recipe: data, twelve models, reports, leaderboard.",
 )
 
 nightly = dg.ScheduleDefinition(
     name="nightly",
     job=corpus,
     cron_schedule="0 3 * * *",
-    description="Validate the day's episodes; datasets follow by themselves if content changed.",
+    description="Validate the day's episodes; datasets follow automatically if content changed.",
 )
 
 
@@ -32,10 +32,10 @@ nightly = dg.ScheduleDefinition(
     job=recipe,
     cron_schedule="0 4 * * 0",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Every Sunday: all splits, of which only what is outdated is made.",
+    description="Every Sunday: remake what is outdated of all recipes.",
 )
 def weekly_retraining(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
-    """Request one run per split."""
+    """Request one run per recipe."""
     day = context.scheduled_execution_time.date().isoformat()
     return [
         dg.RunRequest(run_key=f"{day}-{name}", partition_key=name)

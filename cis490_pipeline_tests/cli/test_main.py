@@ -89,7 +89,7 @@ def test_wrong_setting_is_one_line_and_names_the_flag(
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
     [
-        (KeyboardInterrupt(), 130, "interrupted; what was finished is kept, run again to go on"),
+        (KeyboardInterrupt(), 130, "interrupted; finished work is kept, run again to continue"),
         (PipelineError("it is broken"), 2, "PipelineError: it is broken"),
         (
             OSError(28, "No space left on device", "/full"),

@@ -1,1 +1,1 @@
-"""Commands on episodes and datasets."""
+"""Commands on stores, episodes and datasets."""

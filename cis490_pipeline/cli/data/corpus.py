@@ -1,4 +1,4 @@
-"""Commands on data: ``validate``, ``extract``, ``split``."""
+"""``cis490 validate``, ``extract`` and ``split``."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +32,7 @@ from cis490_pipeline.store.verdicts.overview import counts_by_host, unknown_fiel
 from cis490_pipeline.store.verdicts.sweep import comparable
 
 _MAX_SHOWN: Final = 200
-"""Episodes told one by one; all are in the parquet."""
+"""Episodes with findings printed, at most; all are in the parquet file."""
 
 
 @click.command()
@@ -41,15 +41,15 @@ _MAX_SHOWN: Final = 200
 @click.option(
     "--export",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the verdicts without times and places, to compare with another run.",
+    help="Also write the verdicts without times and paths, to compare with another run.",
 )
 @json_option
 def validate(store_path: str | None, export: Path | None, as_json: bool, **flags: Any) -> int:
-    """Give every episode of STORE (default: the configured store) its verdict.
+    """Validate every episode of STORE (default: the configured store).
 
     Writes DATA/processed/validation_v1.parquet. Reads only what is new or changed since the last
-    time. Exit code 1 if an episode was rejected or could not be checked, or if rows of the index or
-    entries of the store are not of the format and were left out.
+    run. Exit code 1 if an episode was rejected or could not be checked, or if index rows or store
+    entries do not conform to the format and were left out.
     """
     if store_path is not None:
         flags["store"] = store_path
@@ -83,7 +83,7 @@ def _print_left_out(n: int, named: list[str]) -> None:
 
 
 def _by_host(frame: pl.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
-    """Nest counts by host, status and reason; what has no reason counts under ``none``."""
+    """Episode counts by host, status and reason; ``none`` stands for no reason."""
     nested: dict[str, dict[str, dict[str, int]]] = {}
     for host, status, reason, n_episodes in counts_by_host(frame).iter_rows():
         nested.setdefault(host, {}).setdefault(status, {})[reason or "none"] = n_episodes
@@ -112,7 +112,7 @@ def _print_verdicts(frame: pl.DataFrame) -> None:
     if faulty.height > _MAX_SHOWN:
         out.print(f"and {faulty.height - _MAX_SHOWN} more episodes with findings")
     for name, n_episodes in unknown_field_counts(frame).items():
-        line = f"unknown field {name} in {n_episodes} episodes: no channel, not read"
+        line = f"unknown field {name} in {n_episodes} episodes: not read, since no channel has it"
         out.print(line, soft_wrap=True)
 
 
@@ -135,11 +135,11 @@ def _print_reasons(out: Console, frame: pl.DataFrame) -> None:
     type=click.Choice([str(variant) for variant in Variant]),
     default=str(Variant.REALISTIC),
     show_default=True,
-    help="Which channels a single episode's windows get.",
+    help="Variant (channels) of a single episode's windows.",
 )
-@click.option("--force", is_flag=True, help="Cut the split's datasets even if up to date.")
+@click.option("--force", is_flag=True, help="Extract the datasets even if they are up to date.")
 @click.option("--last", is_flag=True, help="Only the last 10 s of the episode.")
-@click.option("--out", type=click.Path(dir_okay=False), help="Where to write the .npz of EPISODE.")
+@click.option("--out", type=click.Path(dir_okay=False), help="File for the windows of EPISODE (.npz).")
 @workspace_options
 @json_option
 def extract(
@@ -152,12 +152,12 @@ def extract(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Cut the windows of EPISODE (HOST/ID), or without one those of the whole split.
+    """Extract the windows of EPISODE (HOST/ID), or without one of all episodes of the recipe.
 
-    The windows of a single episode come from the same code as the datasets', uncalibrated.
+    Windows of a single episode come from the same code as the datasets, uncalibrated.
     """
     if episode is None and (last or out is not None):
-        raise click.UsageError("--last and --out are of one EPISODE: name it as HOST/ID")
+        raise click.UsageError("--last and --out need an EPISODE, given as HOST/ID")
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
         if episode is None:
@@ -182,7 +182,7 @@ def extract(
 @workspace_options
 @json_option
 def split(recipe: str, as_json: bool, **flags: Any) -> int:
-    """Show the sides of a split: counts, exclusions by reason, what was never tested."""
+    """Show the sides of a split: counts, exclusions by reason, untested profiles."""
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
         index = ValidationIndex(workspace, Recipe(recipe))
@@ -193,6 +193,6 @@ def split(recipe: str, as_json: bool, **flags: Any) -> int:
     else:
         for name in ("recipe", "counts", "excluded", "selected_on", "untested_profiles", "shared"):
             click.echo(f"{name}: {summary[name]}")
-    # Shown first: it is what a person looks at to find out why a check of the split fails.
+    # Printed first: it shows why a check of the split fails.
     require_passed((index,))
     return 0

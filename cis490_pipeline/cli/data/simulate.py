@@ -1,4 +1,4 @@
-"""``cis490 simulate``: a made-up store, for scale and for tests."""
+"""``cis490 simulate``: write a simulated store for scaling and tests."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from cis490_pipeline.simulation.store import (
 
 @click.command()
 @click.argument("store", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--episodes", type=int, required=True, help="How many to make.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed: same bytes.")
+@click.option("--episodes", type=int, required=True, help="Number of episodes.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal bytes.")
 @click.option(
     "--hosts", metavar="A,B", default=",".join(DEFAULT_HOSTS), show_default=True, help="Host names."
 )
@@ -36,14 +36,14 @@ def simulate(
     workers: int | None,
     as_json: bool,
 ) -> int:
-    """Write a store of simulated episodes into STORE, a folder that is absent or empty.
+    """Write a store of simulated episodes to STORE, a folder that is absent or empty.
 
-    Everything in it says that it is simulated. STORE/truth.jsonl says what `validate` must find. A
-    run that is stopped leaves nothing behind; run it again.
+    Every episode is marked as simulated. STORE/truth.jsonl lists what `validate` must find. A run
+    that is stopped leaves nothing behind.
     """
-    # A path has lost one of the two slashes by now.
+    # ``Path`` has collapsed the two slashes of an address.
     if ":/" in str(store):
-        raise click.BadParameter("must be a folder of this machine; copy it to an address later")
+        raise click.BadParameter("must be a local folder; copy it to an address later")
     names = tuple(name.strip() for name in hosts.split(",") if name.strip())
     config = SimulationConfig(episodes=episodes, seed=seed, hosts=names, faults=faults)
     processes = workers or available_processors()
@@ -58,5 +58,5 @@ def simulate(
     for group in ("counts", "reasons"):
         for name, n in sorted(origin[group].items()):
             click.echo(f"{name}: {n}")
-    stderr.print(f"what to expect of each episode is in {store / TRUTH_FILE}", soft_wrap=True)
+    stderr.print(f"the expected verdicts are in {store / TRUTH_FILE}", soft_wrap=True)
     return 0

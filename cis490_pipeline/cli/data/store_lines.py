@@ -1,4 +1,4 @@
-"""A store explained to a person: what is there, what is missing, what would be dropped and why."""
+"""Summary of a store for ``doctor``: its content, what is missing, what is dropped and why."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _MAX_NAMED: Final = 12
 
 @dataclass(frozen=True)
 class Line:
-    """One thing looked at."""
+    """Result of one check."""
 
     ok: bool
     what: str
@@ -20,7 +20,7 @@ class Line:
 
 
 def store_lines(seen: Overview) -> Iterator[Line]:
-    """Say in words what an overview counts; only what somebody should act on is not ok."""
+    """Yield an overview as lines; a line is not ok if it needs action."""
     yield from _what_is_there(seen)
     yield from _what_is_missing(seen)
     yield Line(
@@ -34,15 +34,15 @@ def store_lines(seen: Overview) -> Iterator[Line]:
         not seen.errored,
         "could not be checked",
         _with_first(len(seen.errored), seen.errored[0] if seen.errored else ""),
-        "they are tried again each time; look at the disk and its rights",
+        "they are retried on each run; check the disk and its permissions",
     )
-    told = ", ".join(f"{name} in {n}" for name, n in list(seen.unknown_fields.items())[:_MAX_NAMED])
+    unknown = ", ".join(f"{name} in {n}" for name, n in list(seen.unknown_fields.items())[:_MAX_NAMED])
     more = len(seen.unknown_fields) - _MAX_NAMED
     yield Line(
         True,
-        "fields no channel knows",
-        f"{told or 'none'}{f', and {more} more' if more > 0 else ''}"
-        + (" episodes; they are not read" if told else ""),
+        "fields of no channel",
+        f"{unknown or 'none'}{f', and {more} more' if more > 0 else ''}"
+        + (" episodes; they are not read" if unknown else ""),
     )
 
 
@@ -61,12 +61,12 @@ def _what_is_there(seen: Overview) -> Iterator[Line]:
 
 def _what_is_missing(seen: Overview) -> Iterator[Line]:
     without = {source: n for source, n in seen.episodes_without.items() if n}
-    told = ", ".join(
+    silent = ", ".join(
         f"{source} in {n} of {seen.n_episodes} episodes" for source, n in without.items()
     )
-    yield Line(True, "sources without a row", told or "none")
-    told = "; ".join(f"{host}: {', '.join(which)}" for host, which in _never_run(seen).items())
-    yield Line(True, "profiles a host never ran", told or "none")
+    yield Line(True, "sources without a row", silent or "none")
+    never = "; ".join(f"{host}: {', '.join(which)}" for host, which in _never_run(seen).items())
+    yield Line(True, "profiles a host never ran", never or "none")
 
 
 def _never_run(seen: Overview) -> Mapping[str, list[str]]:
@@ -85,9 +85,9 @@ def _reason_line(count: ReasonCount) -> Line:
 
 def _named(counts: Mapping[str, int]) -> str:
     often = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
-    told = ", ".join(f"{name} {n}" for name, n in often[:_MAX_NAMED])
+    text = ", ".join(f"{name} {n}" for name, n in often[:_MAX_NAMED])
     more = len(often) - _MAX_NAMED
-    return (f"{told}, and {more} more" if more > 0 else told) or "none"
+    return (f"{text}, and {more} more" if more > 0 else text) or "none"
 
 
 def _with_first(n: int, first: str) -> str:

@@ -1,4 +1,4 @@
-"""Commands on one checkpoint's folder: ``inspect``, ``export``."""
+"""``cis490 inspect`` and ``export``: one checkpoint folder."""
 
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("folder", type=_FOLDER)
-@click.option("--history", is_flag=True, help="Print the training, epoch by epoch, as well.")
+@click.option("--history", is_flag=True, help="Also print the training history by epoch.")
 @json_option
 def inspect(folder: Path, history: bool, as_json: bool) -> int:
-    """Print what the checkpoint in FOLDER is, was trained on, and promises."""
+    """Print the architecture, training data, settings and scores of the checkpoint in FOLDER."""
     from cis490_pipeline.checkpoints.describe import describe, epochs_of
 
     described = describe(folder)
@@ -36,11 +36,11 @@ def inspect(folder: Path, history: bool, as_json: bool) -> int:
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write; by default MODEL.onnx in the working folder.",
+    help="File to write; default: MODEL.onnx in the working folder.",
 )
 @json_option
 def export(folder: Path, out: Path | None, as_json: bool) -> int:
-    """Write the checkpoint in FOLDER as ONNX, refused if it does not say what the model says."""
+    """Export the checkpoint in FOLDER as ONNX, unless its predictions differ from the model's."""
     from cis490_pipeline.experiment.tools.export import export_checkpoint
 
     done = export_checkpoint(folder, out)

@@ -1,4 +1,4 @@
-"""``cis490 compare``: two runs against each other, paired by episode."""
+"""``cis490 compare``: compare two runs, paired by episode."""
 
 from pathlib import Path
 from typing import Any
@@ -17,32 +17,32 @@ _RUN = click.Path(path_type=Path)
 @click.argument("run_a", type=_RUN)
 @click.argument("run_b", type=_RUN)
 @recipe_option
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the resampling.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @json_option
 def compare(run_a: Path, run_b: Path, recipe: str, seed: int, as_json: bool) -> int:
     """Compare the stored predictions of RUN_A and RUN_B on identical windows, paired by episode.
 
-    Each is a data folder, a report folder (data/reports/SPLIT) or the folder of a checkpoint, seeds
-    included. Says what the two were made of that differs: the seed alone, or settings, data, split,
-    features or code. The held-out side is not opened.
+    Each is a data folder, a report folder (data/reports/RECIPE) or a checkpoint folder, of any
+    seed. States which inputs of the two differ: the seed alone, or settings, data, split, features
+    or code. The test side is not opened.
     """
-    found = compare_folders(run_a, run_b, Recipe(recipe), seed=seed)
+    comparison = compare_folders(run_a, run_b, Recipe(recipe), seed=seed)
     if as_json:
-        print_json(found)
+        print_json(comparison)
         return 0
     out = console(min_width=112)
-    out.print(_table(found))
-    for line in _lines(found):
+    out.print(_table(comparison))
+    for line in _lines(comparison):
         out.print(line, soft_wrap=True)
     return 0
 
 
-def _table(found: dict[str, Any]) -> Table:
+def _table(comparison: dict[str, Any]) -> Table:
     table = Table(title="macro F1 on test: RUN_B minus RUN_A, paired by episode")
     table.add_column("model", no_wrap=True)
     for name in ("RUN_A", "RUN_B", "difference [95 % CI]", "p (Holm)", "episodes", "windows"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in found["rows"]:
+    for row in comparison["rows"]:
         table.add_row(
             row["model"],
             _number(row["first"]),
@@ -55,15 +55,17 @@ def _table(found: dict[str, Any]) -> Table:
     return table
 
 
-def _lines(found: dict[str, Any]) -> list[str]:
-    """Say what the two were made of that differs, and what one of them lacks."""
-    rows = found["rows"]
+def _lines(comparison: dict[str, Any]) -> list[str]:
+    """Return lines on which inputs differ and which models one run lacks."""
+    rows = comparison["rows"]
     lines = [f"{row['model']}: {row['verdict']}" for row in rows]
     if len({row["verdict"] for row in rows}) == 1:
         lines = [rows[0]["verdict"]]
     lines += [f"{row['model']}: {row['why']}" for row in rows if row["why"]]
     return lines + [
-        f"only in {run}: {', '.join(names)}" for run, names in found["only_in"].items() if names
+        f"only in {run}: {', '.join(names)}"
+        for run, names in comparison["only_in"].items()
+        if names
     ]
 
 

@@ -1,4 +1,4 @@
-"""``cis490 study``: what a model is worth on profiles, hosts and times it was not trained on."""
+"""``cis490 study``: generalization to profiles, hosts and times left out of training."""
 
 from typing import Any
 
@@ -43,11 +43,11 @@ def study(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Train on less and test on what was left out: profiles, hosts, later times; and drift.
+    """Train without some profiles, hosts or later times and test on them; measure drift.
 
-    By default of the realistic model chosen on validation if it trains in seconds, else of trees.
-    Every training is kept: a study that was stopped goes on when it is run again. The next
-    `cis490 report` carries the result.
+    Default model: the realistic one selected on validation if it trains in seconds, else gbt. Every
+    training is kept, so a study that was stopped continues when run again. The next `cis490 report`
+    includes the result.
     """
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
@@ -63,11 +63,11 @@ def study(
         asked = Asked(models=tuple(models), sections=wanted)
         (outcome,) = make_stages((Study(workspace, Recipe(recipe), asked),))
     path = workspace.paths.study(recipe)
-    found = read_json(path)
+    result = read_json(path)
     if as_json:
-        print_json(found)
+        print_json(result)
         return 0
-    print_study(found)
+    print_study(result)
     tally = asked.tally
     done = f"{tally.trained} trained, {tally.kept} kept" if outcome.made else "up to date"
     click.echo(f"study: {path} ({done}, {outcome.record.seconds:.1f} s)")

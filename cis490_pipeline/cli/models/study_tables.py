@@ -1,4 +1,4 @@
-"""A study as tables for people, on stdout."""
+"""Tables of a generalization study on stdout."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ _WIDTH = 110
 
 
 def print_study(study: dict[str, Any]) -> None:
-    """Print every section that was run."""
+    """Print all sections that were run."""
     out = console(min_width=_WIDTH)
-    for name, found in sorted(study["models"].items()):
+    for name, sections in sorted(study["models"].items()):
         for title, draw in (("profiles", _profiles), ("hosts", _hosts), ("time", _time)):
-            section = found[title]
+            section = sections[title]
             heading = f"{name}, split {study['split']}"
             if section is None:
                 out.print(f"{heading}: {title} not run")
             else:
                 out.print(draw(heading, section))
-                _say_why(out, section)
+                _print_reasons(out, section)
     if study["drift"] is None:
         out.print("drift: not run")
     else:
@@ -102,14 +102,14 @@ def _drift(section: dict[str, Any]) -> Table:
     return table
 
 
-def _say_why(out: Console, section: dict[str, Any]) -> None:
-    told = [section.get("why")]
+def _print_reasons(out: Console, section: dict[str, Any]) -> None:
+    lines = [section.get("why")]
     for row in (*section.get("rows", []), *section.get("cells", [])):
         if row["why"] is not None:
             where = row.get("profile") or f"{row['trained_on']} on {row['tested_on']}"
-            told.append(f"{where}, {row['scope']}: {row['why']}" if "scope" in row else None)
-            told.append(None if "scope" in row else f"{where}: {row['why']}")
-    for line in told:
+            lines.append(f"{where}, {row['scope']}: {row['why']}" if "scope" in row else None)
+            lines.append(None if "scope" in row else f"{where}: {row['why']}")
+    for line in lines:
         if line is not None:
             out.print(line)
 
@@ -124,9 +124,9 @@ def _share(quiet: dict[str, Any] | None) -> str:
     return f"{quiet['share_of_windows']:.0%} of {quiet['n_windows']}"
 
 
-def _area(found: dict[str, Any] | None) -> str:
-    if found is None or found["auroc"] is None:
+def _area(auroc: dict[str, Any] | None) -> str:
+    if auroc is None or auroc["auroc"] is None:
         return "n/a"
-    if found["ci_low"] is None:
-        return f"{found['auroc']:.2f} [n/a]"
-    return f"{found['auroc']:.2f} [{found['ci_low']:.2f}, {found['ci_high']:.2f}]"
+    if auroc["ci_low"] is None:
+        return f"{auroc['auroc']:.2f} [n/a]"
+    return f"{auroc['auroc']:.2f} [{auroc['ci_low']:.2f}, {auroc['ci_high']:.2f}]"

@@ -1,4 +1,4 @@
-"""Commands on models: ``train``, ``evaluate``, ``report``."""
+"""``cis490 train``, ``evaluate`` and ``report``."""
 
 from itertools import product
 from typing import Any
@@ -34,7 +34,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 @recipe_option
 @model_options
 @seeds_option
-@click.option("--force", is_flag=True, help="Train even what is up to date.")
+@click.option("--force", is_flag=True, help="Train even if up to date.")
 @workspace_options
 @json_option
 def train(
@@ -46,7 +46,7 @@ def train(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Train models of a split, making their data first where it is missing."""
+    """Train models of a recipe, after making missing or outdated data."""
     results: dict[str, Any] = {}
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
@@ -88,7 +88,7 @@ def evaluate(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Score trained checkpoints on the held-out side: macro F1 with a 95 % interval by episode."""
+    """Score trained checkpoints on the test side: macro F1 with a 95 % interval by episode."""
     results = {}
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
@@ -113,10 +113,10 @@ def evaluate(
 @workspace_options
 @json_option
 def report(recipe: str, open_report: bool, as_json: bool, **flags: Any) -> int:
-    """Compare every evaluated model of a split, probes beside them; write the report and tables.
+    """Compare all evaluated models and probes of a recipe; write the report and its tables.
 
-    The held-out side is not opened: stored predictions are compared, and where only the drawing has
-    changed, or nothing but the JSON of a report is here, the page is drawn from that.
+    Compares stored predictions; the test side is not opened. If only the drawing changed, or only
+    the JSON of a report is present, the page is redrawn from the JSON.
     """
     with progress_bars() as progress:
         workspace = Workspace(Settings.load(**flags), progress)
@@ -128,8 +128,8 @@ def report(recipe: str, open_report: bool, as_json: bool, **flags: Any) -> int:
             draw_report(workspace.paths, Recipe(recipe))
         else:
             raise EvaluationError(
-                f"no model of split {recipe} is evaluated and up to date; "
-                f"run: cis490 run --split {recipe}"
+                f"no model of recipe {recipe} is evaluated and up to date; "
+                f"run: cis490 run --recipe {recipe}"
             )
     board = read_leaderboard(workspace, recipe)
     page = workspace.paths.report_html(recipe)

@@ -1,4 +1,4 @@
-"""``cis490 tune``: search better settings of one model, on validation alone."""
+"""``cis490 tune``: hyperparameter search of one model, on validation only."""
 
 import json
 from typing import Any
@@ -25,7 +25,9 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 @click.argument("variant", type=click.Choice([str(v) for v in Variant]))
 @recipe_option
 @click.option("--trials", type=click.IntRange(1, 10_000), default=30, show_default=True)
-@click.option("--minutes", type=click.FloatRange(min=0.0, min_open=True), help="Stop after these.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0.0, min_open=True), help="Stop after this many minutes."
+)
 @workspace_options
 @json_option
 def tune(
@@ -37,10 +39,10 @@ def tune(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Search settings of ARCHITECTURE under VARIANT by macro F1 on validation.
+    """Tune the settings of ARCHITECTURE and VARIANT by macro F1 on validation.
 
-    The first trial has the default settings. A search that was stopped goes on when it is run
-    again. The test side is not opened: what the result is worth is for `cis490 evaluate` to say.
+    The first trial has the default settings. A search that was stopped continues when run again.
+    The test side is not opened; `cis490 evaluate` measures the result.
     """
     from cis490_pipeline.experiment.tools.tune import tune as search
 
@@ -50,22 +52,24 @@ def tune(
         model = TrainedCheckpoint(
             workspace, Recipe(recipe), Architecture(architecture), Variant(variant)
         )
-        found = search(model, n_trials=trials, timeout_s=60 * minutes if minutes else None)
+        result = search(model, n_trials=trials, timeout_s=60 * minutes if minutes else None)
     if as_json:
-        print_json(found.to_dict())
+        print_json(result.to_dict())
         return 0
-    default = "n/a" if found.default_val_macro_f1 is None else f"{found.default_val_macro_f1:.3f}"
+    default = "n/a" if result.default_val_macro_f1 is None else f"{result.default_val_macro_f1:.3f}"
     click.echo(
-        f"{found.model}: val macro F1 {found.best_val_macro_f1:.3f}, default settings {default}, "
-        f"on {found.n_val_episodes} episodes, {found.n_val_windows} windows; {found.n_finished} "
-        f"trials finished, {found.n_pruned} given up early, {found.n_failed} failed"
+        f"{result.model}: val macro F1 {result.best_val_macro_f1:.3f}, default settings {default}, "
+        f"on {result.n_val_episodes} episodes, {result.n_val_windows} windows; {result.n_finished} "
+        f"trials finished, {result.n_pruned} pruned, {result.n_failed} failed"
     )
-    click.echo("the best of many is too good by chance; only another side says what it is worth")
-    if not found.best:
+    click.echo(
+        "the best of many trials is optimistically biased; only the test side shows its value"
+    )
+    if not result.best:
         click.echo("no trial was better than the default settings")
         return 0
     click.echo("to use it everywhere, in cis490.toml:\n")
     click.echo(f"[models.{architecture}]")
-    for name, value in found.best.items():
+    for name, value in result.best.items():
         click.echo(f"{name} = {json.dumps(value)}")
     return 0

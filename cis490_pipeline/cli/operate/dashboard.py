@@ -27,19 +27,23 @@ STATE_NAME = "dashboard/state.jsonl"
     "names",
     metavar="NAME[:PORT]",
     multiple=True,
-    help="A further name it is reached by, such as that of a proxy; may be repeated.",
+    help="Further host name of the dashboard, such as that of a proxy; may be repeated.",
 )
-@click.option("--data", metavar="PLACE", help="Where everything made goes to; the state as well.")
+@click.option("--data", metavar="PLACE", help="Where all artefacts are, including the state.")
 @click.option(
     "--state",
     "state_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help=f"File that the picture is kept in; DATA/{STATE_NAME} if not given.",
+    help=f"File of the dashboard's state; default: DATA/{STATE_NAME}.",
 )
-@click.option("--fresh", is_flag=True, help="Forget what was shown before.")
+@click.option("--fresh", is_flag=True, help="Start with an empty state.")
 @click.option("--browsers", type=click.IntRange(1, 10_000), default=200, show_default=True)
-@click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="For https.")
-@click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="For https.")
+@click.option(
+    "--tls-cert", type=click.Path(exists=True, dir_okay=False), help="PEM file, for https."
+)
+@click.option(
+    "--tls-key", type=click.Path(exists=True, dir_okay=False), help="PEM file, for https."
+)
 def dashboard(
     host: str,
     port: int,
@@ -53,8 +57,8 @@ def dashboard(
 ) -> None:
     """Serve the live dashboard until interrupted.
 
-    It shows what is published to it; CIS490_DASHBOARD_TOKEN holds the token that an address other
-    than this machine's own needs.
+    It shows what is published to it. Listening on an address other than loopback needs a token in
+    CIS490_DASHBOARD_TOKEN.
     """
     settings = Settings.load(data=data)
     tls = _tls(tls_cert, tls_key)
@@ -69,15 +73,15 @@ def dashboard(
     assert journal is not None, "a path was given"
     if journal.n_skipped:
         click.echo(
-            f"{path}: {journal.n_skipped} lines keep no event of this version's; they are left out",
+            f"{path}: {journal.n_skipped} lines hold no event of this version and are left out",
             err=True,
         )
     try:
         served = Dashboard(access=access, hub=hub, limits=Limits(browsers=browsers))
-        # Not earlier: a dashboard that cannot listen has forgotten nothing.
+        # Reset only after listening: a dashboard that cannot listen must keep its state.
         forget = journal.begin_anew if fresh else _nothing
         asyncio.run(_until_stopped(served, port, tls, forget))
-        # It listened, or it would have raised.
+        # Reached only if it listened.
         forget()
     finally:
         journal.close()
@@ -106,7 +110,7 @@ async def _until_stopped(
 
 
 def _state_file(settings: Settings) -> Path:
-    # An address is no place for a file that grows by appending.
+    # Object storage cannot append to a file.
     folder = settings.cache if isinstance(settings.data, Address) else settings.data
     return folder / STATE_NAME
 

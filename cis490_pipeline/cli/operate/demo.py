@@ -1,4 +1,4 @@
-"""``cis490 demo``: the dashboard, with a recorded episode as twelve models see it unfold."""
+"""``cis490 demo``: replay a recorded episode on the dashboard with twelve models."""
 
 import contextlib
 import os
@@ -51,10 +51,12 @@ _TIMED_WINDOWS: Final = 100
 @simulate_option
 @speed_option(3.0)
 @click.option(
-    "--port", type=click.IntRange(1, 65535), help="Of the dashboard; 8447, or a free one."
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Port of the dashboard; default: 8447, or a free one.",
 )
-@click.option("--once", is_flag=True, help="Replay the episode once and end.")
-@click.option("--no-browser", is_flag=True, help="Open no browser.")
+@click.option("--once", is_flag=True, help="Replay the episode once, then end.")
+@click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @workspace_options
 def demo(
     name: str | None,
@@ -65,16 +67,16 @@ def demo(
     no_browser: bool,
     **flags: Any,
 ) -> int:
-    """Show a recorded episode on the dashboard, with what all twelve models say of it.
+    """Replay a recorded episode on the dashboard with the predictions of all twelve models.
 
-    Trains the models first where they are missing, which takes minutes and is kept. The browser
-    opens if there is one; the address is printed. Goes on until Ctrl-C.
+    Missing models are trained first, which takes minutes. Prints the address and opens a browser if
+    there is one. Runs until Ctrl-C.
     """
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
         data = workspace.settings.data
         if not isinstance(data, Path):
-            raise ConfigError(f"the demo works in a folder of this machine, got {data}; use --data")
+            raise ConfigError(f"the demo needs a local data folder, got {data}; use --data")
         _make_models(workspace)
     places = Places.of(str(Recipe.HOST), data_folder=data)
     with recording(workspace.store, name, made_up) as chosen:
@@ -91,8 +93,8 @@ def demo(
 
 
 def _make_models(workspace: Workspace) -> None:
-    def announce(key: str, why: str) -> None:
-        if why != UP_TO_DATE:
+    def announce(key: str, reason: str) -> None:
+        if reason != UP_TO_DATE:
             stderr.print(f"made {key}", style="dim")
 
     stages = (*corpus_stages(workspace), *recipe_stages(workspace, Recipe.HOST))
@@ -100,7 +102,7 @@ def _make_models(workspace: Workspace) -> None:
 
 
 class _Once:
-    """Makes events the first time it is called, and gives the same ever after."""
+    """Makes events on the first call and returns the same events afterwards."""
 
     def __init__(self, make: Callable[[], list[Event]]) -> None:
         self._make = make
@@ -113,7 +115,7 @@ class _Once:
 
 
 def _feeds(places: Places) -> list[Callable[[], list[Event]]]:
-    """Give what else is published, again and again; what costs time is measured once."""
+    """Return the producers that are published repeatedly; expensive ones measure once."""
     return [
         MetricEvents(Scores(places)).make,
         _Once(lambda: perf_events(places, _TIMED_WINDOWS)),
@@ -127,7 +129,7 @@ def _publish(feed: Callable[[], list[Event]], publisher: Publisher, stop: thread
     except PipelineError as fault:
         tell(f"not shown: {fault}")
     except KeyboardInterrupt:
-        # Polars raises it in every thread that waits for it; the main one ends the demo.
+        # Polars raises it in every waiting thread; the main thread ends the demo.
         stop.set()
 
 
@@ -147,10 +149,10 @@ def _on_ticks(publisher: Publisher, feeds: list[Callable[[], list[Event]]]) -> I
 
 @contextmanager
 def _dashboard(port: int, data: Path) -> Iterator[str]:
-    """Run the dashboard in a process of its own; gives its address once it answers."""
+    """Run the dashboard in its own process; yields its address once it answers."""
     url = f"http://127.0.0.1:{port}/"
     arguments = ["dashboard", "--port", str(port), "--data", str(data)]
-    # In a group of its own: Ctrl-C is for the replay, which then ends the dashboard.
+    # Own process group: Ctrl-C goes to the replay, which then ends the dashboard.
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
         [sys.executable, "-m", "cis490_pipeline", *arguments], start_new_session=True
     )
@@ -174,12 +176,12 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str) -> None:
             return
         time.sleep(0.1)
     ended = process.poll()
-    why = f"ended with code {ended}" if ended is not None else f"did not answer in {_START_S:g} s"
-    raise EventError(f"the dashboard at {url} {why}; see above, or choose another --port")
+    state = f"ended with code {ended}" if ended is not None else f"did not answer in {_START_S:g} s"
+    raise EventError(f"the dashboard at {url} {state}; see above, or choose another --port")
 
 
 def _free_port() -> int:
-    """Return the dashboard's usual port, or any free one if that is taken."""
+    """Return the dashboard's default port, or any free one if it is taken."""
     for wanted in (_PORT, 0):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", wanted)) as probe:
             return int(probe.getsockname()[1])
@@ -187,7 +189,7 @@ def _free_port() -> int:
 
 
 def _open_browser(url: str) -> None:
-    """Open a browser with windows, if there is one: one of text would take the terminal."""
+    """Open a graphical browser, if there is one; a text browser would take over the terminal."""
     has_windows = sys.platform in ("darwin", "win32") or bool(
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )

@@ -1,4 +1,4 @@
-"""``cis490 doctor``: what is installed, what the store holds, whether the data folder is sound."""
+"""``cis490 doctor``: check the installation, the store and the data folder."""
 
 import contextlib
 import importlib.util
@@ -51,10 +51,10 @@ MIN_FREE_BYTES = 1 << 30
 @workspace_options
 @json_option
 def doctor(store_path: str | None, as_json: bool, **flags: Any) -> int:
-    """Check installation, STORE and data folder, and say what to do about each finding.
+    """Check installation, STORE and data folder, with a remedy for each finding.
 
-    Says what STORE holds, what it lacks, and what would be dropped and why. Episodes that are new
-    or changed are read for that, as `validate` does, which takes a while the first time.
+    Lists what STORE holds, what it lacks, and what would be dropped and why. New or changed
+    episodes are read for this, as `validate` does, which takes a while the first time.
     """
     if store_path is not None:
         flags["store"] = store_path
@@ -120,10 +120,9 @@ def _store(workspace: Workspace) -> list[Line]:
 
 
 def _verdicts(workspace: Workspace) -> pl.DataFrame:
-    """Return the store's verdicts, reading only what is new; kept unless they would replace others.
+    """Return the store's verdicts, reading only what is new.
 
-    The verdicts of another store in this data folder are left as they are, and a data folder that
-    cannot be written is no reason not to look at a store.
+    They are saved unless the data folder holds the verdicts of another store or is read-only.
     """
     stage = ValidationSweep(workspace)
     if stage.record() is None or stage.covers_this_store():
@@ -159,13 +158,15 @@ def _data(workspace: Workspace) -> list[Line]:
 
 
 def _instance(workspace: Workspace) -> list[Line]:
-    """Look at Dagster's storage, if there is one: importing Dagster costs seconds."""
+    """Check Dagster's storage only if it exists: importing Dagster takes seconds."""
     home = Path(os.environ.get("DAGSTER_HOME") or workspace.paths.dagster)
     if _missing("orchestrate") or not home.is_dir():
         return [Line(True, "Dagster", "nothing is recorded in Dagster yet")]
-    from cis490_pipeline.orchestration.runtime.health import look_at
+    from cis490_pipeline.orchestration.runtime.health import health_checks
 
-    return [Line(seen.ok, seen.what, seen.found, seen.advice) for seen in look_at(workspace)]
+    return [
+        Line(check.ok, check.what, check.found, check.advice) for check in health_checks(workspace)
+    ]
 
 
 def _leftovers(folder: Path) -> Line:
@@ -194,6 +195,6 @@ def _stages(workspace: Workspace) -> list[Line]:
         stages = _recipe_stages(workspace, recipe)
         fresh = sum(stage.outdated() is None for stage in stages)
         lines.append(
-            Line(True, f"split {recipe}", f"{fresh} of {len(stages)} artefacts up to date")
+            Line(True, f"recipe {recipe}", f"{fresh} of {len(stages)} artefacts up to date")
         )
     return lines

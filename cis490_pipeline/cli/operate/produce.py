@@ -1,4 +1,4 @@
-"""``cis490 produce``: what is published to a dashboard, one command for each producer."""
+"""``cis490 produce``: one subcommand for each producer of dashboard events."""
 
 import click
 
@@ -10,9 +10,9 @@ from cis490_pipeline.dashboard.producers.replay import replay
 
 @click.group()
 def produce() -> None:
-    """Publish scores, speed, profiles or a replay to a dashboard, again and again.
+    """Publish scores, latencies, profiles or a replay to a dashboard periodically.
 
-    Each runs by itself as well: python -m cis490_pipeline.dashboard.producers.metrics.
+    Each can also be run as a module: python -m cis490_pipeline.dashboard.producers.metrics.
     """
 
 

@@ -1,4 +1,4 @@
-"""``cis490 run``: the main job, with progress, ending in a leaderboard and the report's path."""
+"""``cis490 run``: the whole pipeline of one recipe, ending with the leaderboard."""
 
 import time
 from typing import Any
@@ -35,7 +35,7 @@ from cis490_pipeline.storage.files import read_json
 @workspace_options
 @json_option
 def run(recipe: str, dagster: bool, open_report: bool, as_json: bool, **flags: Any) -> int:
-    """Validate, cut, split, train twelve models, compare them with honest intervals, and report.
+    """Validate, split, extract, train twelve models, evaluate them with intervals, and report.
 
     What is up to date is not made again.
     """
@@ -57,18 +57,18 @@ def run(recipe: str, dagster: bool, open_report: bool, as_json: bool, **flags: A
     return 0
 
 
-def _say(key: str, why: str) -> None:
-    style = "dim" if why == UP_TO_DATE else None
-    stderr.print(f"{key:<44} {why}", style=style, soft_wrap=True)
+def _announce(key: str, reason: str) -> None:
+    style = "dim" if reason == UP_TO_DATE else None
+    stderr.print(f"{key:<44} {reason}", style=style, soft_wrap=True)
 
 
 def _with_dagster(workspace: Workspace, recipe: str) -> list[str]:
-    # Importing Dagster costs seconds; only this command pays.
+    # Imported here: Dagster takes seconds to import.
     from cis490_pipeline.orchestration.runtime.materialize import materialize_recipe
 
-    return materialize_recipe(workspace, Recipe(recipe), _say)
+    return materialize_recipe(workspace, Recipe(recipe), _announce)
 
 
 def _alone(workspace: Workspace, recipe: str) -> list[str]:
     stages = (*corpus_stages(workspace), *recipe_stages(workspace, Recipe(recipe)))
-    return made_keys(make_stages(stages, announce=_say))
+    return made_keys(make_stages(stages, announce=_announce))

@@ -1,4 +1,4 @@
-"""``cis490 stale`` and ``cis490 backfill``: what a change outdated, and making it again."""
+"""``cis490 stale`` and ``backfill``: list outdated artefacts, and remake them."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -40,25 +40,25 @@ def _chosen(recipes: tuple[str, ...]) -> tuple[Recipe, ...]:
 @workspace_options
 @json_option
 def stale(recipes: tuple[str, ...], as_json: bool, **flags: Any) -> int:
-    """Show what a change outdated, for each split, with the reason and the first difference.
+    """List stale artefacts by recipe, with the reason and the first difference.
 
-    Nothing is made. What was never made is not stale. Exit code 1 if something is stale.
+    Makes nothing. What was never made is not stale. Exit code 1 if something is stale.
     """
-    found = survey(Workspace(Settings.load(**flags)), _chosen(recipes))
-    outdated = [artefact for artefact in found if artefact.state == "stale"]
+    artefacts = survey(Workspace(Settings.load(**flags)), _chosen(recipes))
+    outdated = [artefact for artefact in artefacts if artefact.state == "stale"]
     if as_json:
-        print_json({"stale": len(outdated), "artefacts": [asdict(a) for a in found]})
+        print_json({"stale": len(outdated), "artefacts": [asdict(a) for a in artefacts]})
     else:
-        _print(found)
+        _print(artefacts)
     return EXIT_FINDINGS if outdated else 0
 
 
-def _print(found: list[Artefact]) -> None:
-    for scope in dict.fromkeys(artefact.scope for artefact in found):
-        of_scope = [artefact for artefact in found if artefact.scope == scope]
+def _print(artefacts: list[Artefact]) -> None:
+    for scope in dict.fromkeys(artefact.scope for artefact in artefacts):
+        of_scope = [artefact for artefact in artefacts if artefact.scope == scope]
         counts = Counter(artefact.state for artefact in of_scope)
-        told = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
-        click.echo(f"{scope}: {told}")
+        totals = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
+        click.echo(f"{scope}: {totals}")
         for artefact in of_scope:
             if artefact.why is not None:
                 more = f": {artefact.difference}" if artefact.difference else ""
@@ -70,16 +70,16 @@ def _print(found: list[Artefact]) -> None:
 @click.option(
     "--url",
     metavar="URL",
-    help="Launch it on the Dagster webserver that runs there, such as http://127.0.0.1:3000.",
+    help="Launch it on the Dagster webserver at URL, such as http://127.0.0.1:3000.",
 )
-@click.option("--wait/--no-wait", default=False, help="With --url: wait until it has ended.")
+@click.option("--wait/--no-wait", default=False, help="With --url: wait until it ends.")
 @click.option(
     "--dagster/--no-dagster",
     default=True,
     show_default=True,
     help="Without --url: record it in data/dagster, where the UI shows it.",
 )
-@click.option("--dry-run", is_flag=True, help="Only list what would be made again.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be remade.")
 @workspace_options
 @json_option
 def backfill(
@@ -91,11 +91,11 @@ def backfill(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Make again what `cis490 stale` lists, from the root down, and nothing else.
+    """Remake what `cis490 stale` lists, in order of dependencies, and nothing else.
 
-    Interrupted, it goes on when it is called again. What is up to date must still pass its checks:
-    while one fails, nothing is made from it, and the exit code is 2. With --url the runs are
-    Dagster's; the code there is loaded again first. Exit code 1 if a run there failed.
+    If interrupted, it continues when run again. What is up to date must still pass its checks:
+    while one fails, nothing is made from it, and the exit code is 2. With --url the webserver
+    reloads its code and runs the backfill; exit code 1 if a run there fails.
     """
     with progress_bars() as report:
         workspace = Workspace(Settings.load(**flags), report)
@@ -128,11 +128,11 @@ def _launched(url: str, plan: list[Artefact], wait: bool) -> dict[str, Any]:
 
     left = [artefact.key for artefact in plan if artefact.further]
     assets = [artefact for artefact in plan if not artefact.further]
-    told = f"{len(left)} artefacts of further seeds are no assets; make them without --url"
+    hint = f"{len(left)} artefacts of further seeds are no assets; remake them without --url"
     if not assets:
-        raise ConfigError(told)
+        raise ConfigError(hint)
     if left:
-        stderr.print(told, soft_wrap=True)
+        stderr.print(hint, soft_wrap=True)
     server = Webserver(url)
     server.reload()
     chosen: dict[str, list[str]] = {}
@@ -153,17 +153,17 @@ def _made_here(workspace: Workspace, recipes: tuple[Recipe, ...], dagster: bool)
         if not wanted:
             require_sound(workspace, recipe)
             continue
-        stderr.print(f"split {recipe}: {len(wanted)} artefacts")
+        stderr.print(f"recipe {recipe}: {len(wanted)} artefacts")
         if dagster:
-            # Importing Dagster costs seconds; only this way pays.
+            # Imported here: Dagster takes seconds to import.
             from cis490_pipeline.orchestration.runtime.materialize import backfill_recipe
 
-            done = backfill_recipe(workspace, recipe, _say, wanted)
+            done = backfill_recipe(workspace, recipe, _announce, wanted)
         else:
-            done = make_again(workspace, recipe, _say)
+            done = make_again(workspace, recipe, _announce)
         made += [f"{recipe}: {key}" for key in done]
     return made
 
 
-def _say(key: str, why: str) -> None:
-    stderr.print(f"{key:<44} {why}", soft_wrap=True)
+def _announce(key: str, reason: str) -> None:
+    stderr.print(f"{key:<44} {reason}", soft_wrap=True)

@@ -1,7 +1,7 @@
-"""Checks: those that stop a recipe before a model is trained on it, and those that only warn.
+"""Asset checks: blocking checks of a recipe's data, and checks that only warn.
 
-Dagster stops only the run that a check fails in. Assets therefore ask the checks of all they are
-made of themselves, by `make_stages`: a gate holds in every later run, whatever that selects.
+Dagster stops only the run in which a check fails. Assets therefore require the checks of all their
+inputs themselves, in `make_stages`, so that a gate holds in every later run, whatever it selects.
 """
 
 import warnings
@@ -31,9 +31,9 @@ def _result(made: Check, finding: Finding, severity: dg.AssetCheckSeverity) -> d
 
 
 def _asset_checks(key: str, group: Sequence[Check]) -> dg.AssetChecksDefinition:
-    """Return the blocking checks of one asset as one step: a process for each would cost more."""
+    """Group the blocking checks of one asset into one step, which saves a process for each."""
     with warnings.catch_warnings():
-        # Dagster calls partitioned checks a preview; our tests hold what we need of them.
+        # Partitioned checks are a preview feature of Dagster; tests cover what is used of them.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         specs = [
             dg.AssetCheckSpec(
@@ -84,7 +84,7 @@ def _drift_check() -> dg.AssetChecksDefinition:
     description=UPLOADS.promise,
 )
 def uploads_are_sound(workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
-    """Warn of uploads of the newest sweep that cannot be used."""
+    """Warn of unusable uploads in the newest sweep."""
     return _result(UPLOADS, sound_uploads(workspace), dg.AssetCheckSeverity.WARN)
 
 
@@ -94,6 +94,6 @@ _BY_ASSET = {
 }
 
 checks = [_asset_checks(key, group) for key, group in _BY_ASSET.items()]
-"""What must hold; `cis490 run` goes on only when they pass."""
+"""Blocking checks; `cis490 run` continues only if they pass."""
 warning_checks = [_drift_check(), uploads_are_sound]
-"""What a person should know."""
+"""Checks that warn and block nothing."""

@@ -1,4 +1,4 @@
-"""Assets no recipe changes, never partitioned: verdicts and grids."""
+"""Unpartitioned assets, which do not depend on a recipe: verdicts and grids."""
 
 import dagster as dg
 
@@ -19,7 +19,7 @@ from cis490_pipeline.store.verdicts.validate import RULES_VERSION
     code_version=RULES_VERSION,
 )
 def validation_sweep(workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[None]:
-    """One row per shipped episode with its verdict; every later asset reads its episodes here."""
+    """Verdict of every shipped episode, one row each; all later assets select episodes here."""
     (outcome,) = make_stages((ValidationSweep(workspace),), checked=False)
     return recorded(outcome, workspace, **columns_of(workspace.paths.validation))
 

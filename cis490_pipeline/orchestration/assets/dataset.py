@@ -12,7 +12,7 @@ from cis490_pipeline.orchestration.assets.partitions import OWNER, recipes
 from cis490_pipeline.orchestration.assets.recording import columns_of, recorded
 from cis490_pipeline.splits.recipes import SPLIT_VERSION
 
-# Plain eager() fires again on an identical data version; this one fires when content changed.
+# Plain eager() fires even if the data version is unchanged; this fires only on new content.
 _any_deps_match = dg.AutomationCondition.any_deps_match
 when_content_changes = dg.AutomationCondition.eager().replace(
     "any_deps_updated",
@@ -56,7 +56,7 @@ validation_index = _dataset_asset(
     deps=[validation_sweep, grid_shards],
     kinds={"python", "parquet"},
     code_version=SPLIT_VERSION,
-    description="Usable episodes, each with its side of the split, or why it is excluded.",
+    description="Usable episodes with their side of the split, or the reason for exclusion.",
 )
 
 feature_shards = _dataset_asset(

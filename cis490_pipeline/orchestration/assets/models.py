@@ -1,4 +1,4 @@
-"""Twelve checkpoints and twelve reports from one factory, and the leaderboard over them."""
+"""Assets of models: twelve checkpoints, twelve reports and the leaderboard."""
 
 import base64
 from typing import Any
@@ -55,7 +55,7 @@ def checkpoint_asset(architecture: Architecture, variant: Variant) -> dg.AssetsD
         tags={"arch": str(architecture), "variant": str(variant)},
         code_version=str(ARCHITECTURE_VERSIONS[architecture]),
         pool="train",
-        description=f"Trained {architecture}, {variant} view: weights, calibration, ONNX, golden.",
+        description=f"Trained {architecture}, {variant}: weights, calibration, ONNX, golden.",
     )
     def checkpoint(
         context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
@@ -69,7 +69,7 @@ def checkpoint_asset(architecture: Architecture, variant: Variant) -> dg.AssetsD
 
 
 def report_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefinition:
-    """Return the asset that scores one model on the held-out side."""
+    """Return the asset that scores one model on the test side."""
 
     @dg.asset(
         key=report_key(architecture, variant),
@@ -113,7 +113,7 @@ def report_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefin
 def leaderboard(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[None]:
-    """All models of a split compared, probes beside them, differences tested; report.html."""
+    """Comparison of all models and probes of a recipe with tested differences, and report.html."""
     from cis490_pipeline.reporting.figures import leaderboard_png
 
     recipe = Recipe(context.partition_key)
@@ -124,7 +124,7 @@ def leaderboard(
         outcome,
         workspace,
         scores=_image("leaderboard", leaderboard_png(board)),
-        # What is published is what was true then, not what lies on the disk when it is.
+        # Publish the scores of this materialization, not whatever is on disk at delivery.
         events=dg.MetadataValue.json(msgspec.to_builtins(leaderboard_events(board))),
         report=dg.MetadataValue.path(str(page)),
     )

@@ -1,4 +1,4 @@
-"""Split recipe = partition. One object, shared by every asset of a recipe."""
+"""Partitions: one per split recipe, in one definition that all assets of a recipe share."""
 
 from typing import Final
 
@@ -7,6 +7,6 @@ import dagster as dg
 from cis490_pipeline.domain import Recipe
 
 OWNER: Final = "team:cis490"
-"""Whose the assets are, as the catalog shows it."""
+"""Owner of the assets in the catalog."""
 
 recipes = dg.StaticPartitionsDefinition([str(recipe) for recipe in Recipe])

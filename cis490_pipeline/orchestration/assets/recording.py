@@ -1,4 +1,4 @@
-"""From a stage's outcome to what Dagster shows of it."""
+"""Convert the result of a stage to a Dagster materialization."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from cis490_pipeline.storage.parquet import table_schema
 
 
 def columns_of(table: Path) -> dict[str, dg.MetadataValue[Any]]:
-    """Return the metadata entry that shows the columns of a parquet file, by name and type."""
+    """Return the metadata entry with the columns and types of a parquet file."""
     columns = [
         dg.TableColumn(name, str(kind).lower()) for name, kind in table_schema(table).items()
     ]
@@ -21,10 +21,10 @@ def columns_of(table: Path) -> dict[str, dg.MetadataValue[Any]]:
 def recorded(
     outcome: Outcome, workspace: Workspace, **extra: dg.MetadataValue[Any]
 ) -> dg.MaterializeResult[None]:
-    """Return the materialization of a stage: its numbers, files and content digest.
+    """Return the materialization of a stage: its metrics, files and content digest.
 
-    The digest is the data version, so that an artefact made again with the same content makes
-    nothing downstream stale.
+    The digest is the data version, so that remaking an artefact with the same content makes nothing
+    downstream stale.
     """
     record = outcome.record
     metadata: dict[str, Any] = {

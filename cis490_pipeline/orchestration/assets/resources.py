@@ -1,4 +1,4 @@
-"""What assets get from outside: the opened workspace."""
+"""Dagster resource of all assets: the opened workspace."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,27 +12,27 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 
 DEFAULT_EPOCHS: Final = 40
 DEFAULT_ROUNDS: Final = 1500
-"""As the architectures' own settings have them; a test holds that. Those import torch."""
+"""Defaults of the architectures' settings, copied because those import torch; a test compares."""
 
 _Models = Mapping[str, Mapping[str, Any]]
 
 _OPTIONAL = {
     "store": (str, "Receiver store to read: a folder or an address."),
-    "data": (str, "Where everything made here goes to: a folder or an address."),
-    "cache": (str, "Folder for local copies of what lies at an address."),
+    "data": (str, "Where all artefacts are written: a folder or an address."),
+    "cache": (str, "Folder for local copies of data at an address."),
     "seed": (int, "Seed of training and resampling (default 0)."),
-    "train_hosts": (str, "Hosts the host split trains on, with commas between them."),
-    "workers": (int, "Processes for episode-sized work (default: every processor)."),
-    "dask_address": (str, "Dask scheduler for episode-sized work: tls://, or tcp:// on loopback."),
+    "train_hosts": (str, "Hosts on the train side of recipe `host`, separated by commas."),
+    "workers": (int, "Processes for per-episode work (default: every processor)."),
+    "dask_address": (str, "Dask scheduler for per-episode work: tls://, or tcp:// on loopback."),
     "threads": (int, "Threads of each numeric library; part of a checkpoint's identity (1)."),
-    "dashboard_url": (str, "Where scores are published, with commas between several."),
+    "dashboard_url": (str, "Dashboards that scores are published to, separated by commas."),
 }
 _TRAINING = {
     "epochs": dg.Field(
         int,
         default_value=DEFAULT_EPOCHS,
-        description="Most epochs of each network; patience usually ends earlier. Another than the "
-        "default is what `max_epochs` of its table in cis490.toml is, and trains anew.",
+        description="Most epochs of each network; patience usually ends earlier. A value other than the "
+        "default acts as `max_epochs` in cis490.toml and retrains.",
     ),
     "rounds": dg.Field(
         int,
@@ -49,8 +49,8 @@ _TRAINING = {
             for architecture in Architecture
         },
         is_required=False,
-        description="Settings of single architectures, each over what cis490.toml and `epochs` or "
-        "`rounds` say of it. Which architectures are made is chosen by selecting their assets.",
+        description="Settings of single architectures, which override cis490.toml, `epochs` and "
+        "`rounds`. Select assets to choose which architectures are made.",
     ),
 }
 
@@ -58,10 +58,10 @@ _TRAINING = {
 def with_launchpad(
     models: _Models, epochs: int, rounds: int, chosen: _Models
 ) -> dict[str, dict[str, Any]]:
-    """Return settings of architectures with the launchpad's limits and tables in them.
+    """Merge the launchpad's limits and tables into the settings of architectures.
 
-    A limit at its default is no setting: records stay what the command line makes, and what
-    ``cis490.toml`` says holds.
+    A limit at its default is not set, so that records equal those of the command line and
+    ``cis490.toml`` applies.
     """
     merged = {name: dict(settings) for name, settings in models.items()}
     for architecture in map(str, Architecture):
@@ -71,8 +71,8 @@ def with_launchpad(
             else ("max_epochs", epochs, DEFAULT_EPOCHS)
         )
         limit = {name: value} if value != default else {}
-        if told := limit | dict(chosen.get(architecture, {})):
-            merged[architecture] = merged.get(architecture, {}) | told
+        if changes := limit | dict(chosen.get(architecture, {})):
+            merged[architecture] = merged.get(architecture, {}) | changes
     return merged
 
 
@@ -82,13 +82,13 @@ def with_launchpad(
         for name, (kind, text) in _OPTIONAL.items()
     }
     | _TRAINING,
-    description="Settings from the environment and cis490.toml; what is set here wins over both.",
+    description="Settings from the environment and cis490.toml; values set here override both.",
 )
 def workspace_resource(context: dg.InitResourceContext) -> Workspace:
-    """Open the workspace a run works on."""
+    """Open the workspace of a run."""
     given = dict(context.resource_config)
     epochs, rounds = given.pop("epochs"), given.pop("rounds")
-    # Loaded for its refusals alone: tables of the launchpad join the file's, they replace none.
+    # Loaded only to validate them: the launchpad's tables are merged into the file's.
     chosen = Settings.load(models=given.pop("models", None) or {}).models
     settings = Settings.load(**given)
     models = with_launchpad(settings.models, epochs, rounds, chosen)

@@ -1,1 +1,1 @@
-"""From finished runs to dashboards and alerts."""
+"""Publish finished runs to dashboards, and failures to an alert address."""

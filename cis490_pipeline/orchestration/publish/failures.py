@@ -1,4 +1,4 @@
-"""A run that failed is said aloud: in the sensor's log, and to an address if one is set."""
+"""Report failed runs in the sensor's log, and by HTTP if an address is set."""
 
 import json
 import urllib.request
@@ -17,7 +17,7 @@ TIMEOUT_S = 10.0
     description="Logs each failed run with its cause; posts it as JSON to CIS490_FAILURE_URL.",
 )
 def failed_runs(context: dg.RunFailureSensorContext) -> None:
-    """Log a failed run, and post it where the settings say."""
+    """Log a failed run, and post it to ``failure_url``."""
     run = context.dagster_run
     partition = run.tags.get("dagster/partition")
     causes = [
@@ -32,11 +32,11 @@ def failed_runs(context: dg.RunFailureSensorContext) -> None:
     text = f"run {run.run_id} ({where}) failed: {cause}"
     context.log.error(text)
     if (url := Settings.load().failure_url) is not None:
-        # A tick that cannot post fails, and shows that in the UI: silence would look like health.
+        # A failed post fails the tick, which the UI shows; silence would look like health.
         _post(
             url,
             {
-                # Slack, Mattermost and ntfy read this key; the others are for programs.
+                # Slack, Mattermost and ntfy show this key; the others are for programs.
                 "text": text,
                 "run_id": run.run_id,
                 "job": run.job_name,

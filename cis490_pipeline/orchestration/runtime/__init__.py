@@ -1,1 +1,1 @@
-"""How Dagster runs are started, preloaded and watched."""
+"""Start, preload and monitor Dagster runs."""

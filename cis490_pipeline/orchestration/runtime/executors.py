@@ -1,4 +1,4 @@
-"""How a run's steps become processes."""
+"""Executors: each step of a run is forked from a preloaded process."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ _STEPS_AT_ONCE = {
     "max_concurrent": dg.Field(
         int,
         default_value=2,
-        description="Steps at once. Training stays one model at a time (pool `train`).",
+        description="Concurrent steps. Training runs one model at a time (pool `train`).",
     )
 }
 
@@ -23,8 +23,8 @@ def _forked_after(preload: str) -> dg.ExecutorDefinition:
     )
 
 
-# The workers load torch, the definitions do not. A step that imports what it needs begins after
-# 2 s, a spawned one after 3.9 s, one forked from a process that has it all after .4 s.
+# Workers need torch, the definitions do not. A step starts after 2 s if it imports what it needs,
+# after 3.9 s if spawned, and after 0.4 s if forked from a process that has imported everything.
 model_executor = _forked_after("cis490_pipeline.orchestration.runtime.preload_models")
 corpus_executor = _forked_after("cis490_pipeline.orchestration.runtime.preload")
-"""Without torch and what else only models need, which take 3 s to load."""
+"""Executor without torch and other imports of models, which take 3 s."""

@@ -1,4 +1,4 @@
-"""Whether Dagster's instance is in order: storage, daemons, schedules, slots, runs."""
+"""Health checks of the Dagster instance: storage, daemons, schedules, slots, runs."""
 
 import time
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from cis490_pipeline.orchestration.runtime.materialize import instance_of
 
 POOL: Final = "train"
 SILENT_S: Final = 300.0
-"""Daemons beat every 30 s; after five minutes one is taken for dead."""
+"""Daemons send a heartbeat every 30 s; after five minutes without one they count as dead."""
 LONG_S: Final = 24 * 3600.0
-"""A run that has been going for longer is worth a look."""
+"""Longest expected duration of a run, s."""
 _ACTIVE: Final = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -28,8 +28,8 @@ _ON: Final = (InstigatorStatus.RUNNING, InstigatorStatus.DECLARED_IN_CODE)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One thing looked at."""
+class HealthCheck:
+    """Result of one check, with a remedy."""
 
     ok: bool
     what: str
@@ -37,33 +37,33 @@ class Seen:
     advice: str = ""
 
 
-def look_at(workspace: Workspace) -> list[Seen]:
-    """Look at the instance that ``cis490 run`` and ``dagster dev`` record in; nothing is changed.
+def health_checks(workspace: Workspace) -> list[HealthCheck]:
+    """Check the instance that ``cis490 run`` and ``dagster dev`` record in, without changing it.
 
     Parameters
     ----------
-    workspace : whose data folder holds Dagster's storage, if DAGSTER_HOME names no other.
+    workspace : its data folder holds Dagster's storage, unless DAGSTER_HOME is set.
     """
     try:
         with instance_of(workspace) as instance:
-            return list(_seen(instance))
+            return list(_checks(instance))
     except (SQLAlchemyError, OSError, dg.DagsterError) as fault:
-        told = str(fault).strip().splitlines()[0]
+        reason = str(fault).strip().splitlines()[0]
         return [
-            Seen(
+            HealthCheck(
                 False,
                 "Dagster storage",
-                f"cannot be read: {told}",
+                f"cannot be read: {reason}",
                 "is its disk or database there? Restore it from its backup, or move it away: what "
                 "the pipeline made does not depend on it",
             )
         ]
 
 
-def _seen(instance: dg.DagsterInstance) -> Iterator[Seen]:
+def _checks(instance: dg.DagsterInstance) -> Iterator[HealthCheck]:
     runs = instance.get_run_records(dg.RunsFilter(statuses=list(_ACTIVE)), limit=1000)
     n_runs = instance.get_runs_count()
-    yield Seen(True, "Dagster storage", f"{n_runs} runs recorded")
+    yield HealthCheck(True, "Dagster storage", f"{n_runs} runs recorded")
     states = instance.all_instigator_state()
     on = {
         kind: sorted(
@@ -74,61 +74,65 @@ def _seen(instance: dg.DagsterInstance) -> Iterator[Seen]:
         for kind in (InstigatorType.SCHEDULE, InstigatorType.SENSOR)
     }
     for kind, names in on.items():
-        # A sensor that is on by default is noted when a daemon first saw it.
+        # A sensor that is on by default is stored only once a daemon has seen it.
         what = f"Dagster {kind.value.lower()}s on"
-        yield Seen(True, what, ", ".join(names) or "none noted yet")
+        yield HealthCheck(True, what, ", ".join(names) or "none recorded yet")
     needed = bool(runs) or bool(on[InstigatorType.SCHEDULE])
     yield _heartbeat(instance, needed)
     yield _runs(runs)
     yield _slots(instance, {record.dagster_run.run_id for record in runs})
 
 
-def _heartbeat(instance: dg.DagsterInstance, needed: bool) -> Seen:
+def _heartbeat(instance: dg.DagsterInstance, needed: bool) -> HealthCheck:
     beats = instance.get_daemon_heartbeats()
     if not beats:
-        return Seen(not needed, "Dagster daemon", "has never run here", "start `dagster dev`")
+        return HealthCheck(
+            not needed, "Dagster daemon", "has never run here", "start `dagster dev`"
+        )
     silent = time.time() - max(beat.timestamp for beat in beats.values())
     errors = sorted(name for name, beat in beats.items() if beat.errors)
     if silent < SILENT_S:
-        told = f"beat {silent:.0f} s ago" + (f"; errors in {', '.join(errors)}" if errors else "")
-        return Seen(not errors, "Dagster daemon", told, "see Deployment, Daemons in the UI")
-    told = f"silent for {silent / 3600:.1f} h"
-    # Nobody misses it while nothing is scheduled and nothing waits.
+        text = f"beat {silent:.0f} s ago" + (f"; errors in {', '.join(errors)}" if errors else "")
+        return HealthCheck(not errors, "Dagster daemon", text, "see Deployment, Daemons in the UI")
+    text = f"silent for {silent / 3600:.1f} h"
+    # A silent daemon is fine while nothing is scheduled or queued.
     advice = "schedules and queued runs wait for it: start `dagster dev` or dagster-daemon"
-    return Seen(not needed, "Dagster daemon", told, advice)
+    return HealthCheck(not needed, "Dagster daemon", text, advice)
 
 
-def _runs(records: Any) -> Seen:
+def _runs(records: Any) -> HealthCheck:
     now = time.time()
     long = [
         record.dagster_run.run_id
         for record in records
         if record.start_time is not None and now - record.start_time > LONG_S
     ]
-    found = f"{len(records)} queued or running"
+    text = f"{len(records)} queued or running"
     if long:
-        found += f", of which {len(long)} for over a day: {long[0]}"
-    return Seen(not long, "Dagster runs", found, "terminate it in the UI if its process is gone")
+        text += f", of which {len(long)} for over a day: {long[0]}"
+    return HealthCheck(
+        not long, "Dagster runs", text, "terminate it in the UI if its process is gone"
+    )
 
 
-def _slots(instance: dg.DagsterInstance, active: set[str]) -> Seen:
+def _slots(instance: dg.DagsterInstance, active: set[str]) -> HealthCheck:
     storage = instance.event_log_storage
     what = f"Dagster pool {POOL}"
     if not storage.supports_global_concurrency_limits or POOL not in {
         limit.name for limit in storage.get_pool_limits()
     }:
-        return Seen(True, what, "no step has used it yet")
+        return HealthCheck(True, what, "no step has used it yet")
     info = storage.get_concurrency_info(POOL)
     lost = sorted(slot.run_id for slot in info.claimed_slots if slot.run_id not in active)
-    found = (
+    text = (
         f"{info.active_slot_count} of {info.slot_count} slots used, "
         f"{info.pending_step_count} steps wait"
     )
     if lost:
-        found += f"; held for run {lost[0]}, which has ended"
-    return Seen(
+        text += f"; held for run {lost[0]}, which has ended"
+    return HealthCheck(
         not lost,
         what,
-        found,
+        text,
         "the daemon frees it within two minutes; else Deployment, Concurrency, Free slots",
     )

@@ -1,4 +1,4 @@
-"""Materialize a recipe in this process, recorded where the UI reads it."""
+"""Materialize a recipe in this process, recorded in the storage that the UI reads."""
 
 import os
 import tempfile
@@ -30,15 +30,15 @@ from cis490_pipeline.orchestration.dagster_internals import (
 from cis490_pipeline.orchestration.definitions import corpus_assets, recipe_assets
 
 _GATE_PREFIX: Final = f"{GateError.__module__}.{GateError.__qualname__}: "
-"""What Dagster puts before the message of an error that an asset raised."""
+"""Prefix that Dagster adds to the message of an error raised in an asset."""
 
 
 @contextmanager
 def instance_of(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
-    """Open Dagster's storage under the data folder, or the one DAGSTER_HOME names.
+    """Open Dagster's storage in the data folder, or the one that DAGSTER_HOME sets.
 
-    This is the storage ``dagster dev`` at the root of the project opens, so that the UI shows
-    what was materialized here.
+    ``dagster dev`` at the project root opens the same storage, so that the UI shows what was
+    materialized here.
     """
     if is_dagster_home_set():
         with dg.DagsterInstance.get() as instance:
@@ -60,7 +60,7 @@ def instance_of(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
 
 @contextmanager
 def _storage_named(workspace: Workspace) -> Iterator[None]:
-    """Name Dagster's storage where it cannot be used: SQLite says "disk is full" and not which."""
+    """Add the path of Dagster's storage to its errors: SQLite says "disk is full" and not where."""
     from sqlalchemy.exc import DBAPIError
 
     try:
@@ -75,10 +75,10 @@ def _storage_named(workspace: Workspace) -> Iterator[None]:
 
 @contextmanager
 def _without_query(folder: Path) -> Iterator[Path]:
-    """Return a path of a folder without ``?``, by a link for as long as the block runs if needed.
+    """Yield a path to a folder without ``?`` in it, through a temporary link if needed.
 
-    Dagster makes an address ``sqlite:///FOLDER/runs.db`` of it, in which a query begins there, and
-    would keep its files in another folder.
+    Dagster builds ``sqlite:///FOLDER/runs.db`` from it, where ``?`` would start a query and put the
+    files in another folder.
     """
     if "?" not in str(folder):
         yield folder
@@ -99,16 +99,16 @@ def materialize_recipe(
 
     Parameters
     ----------
-    only : keys of stages to look at; by default all of them.
+    only : keys of stages to consider; by default all.
 
     Returns
     -------
-    Keys of what was made or recorded now; empty if everything was up to date.
+    Keys of the stages made or recorded now; empty if everything was up to date.
 
     Raises
     ------
     PipelineError
-        If a step or a blocking check failed; what was finished before is kept.
+        If a step or a blocking check failed; finished stages are kept.
     """
     shared, own = (
         tuple(stage for stage in stages if only is None or stage.key in only)
@@ -124,15 +124,15 @@ def materialize_recipe(
 def backfill_recipe(
     workspace: Workspace, recipe: Recipe, announce: Announce, wanted: Collection[Artefact]
 ) -> list[str]:
-    """Make again what a change outdated of one recipe: assets, further seeds, then the board.
+    """Remake what is outdated in one recipe: assets, further seeds, then the leaderboard.
 
     Parameters
     ----------
-    wanted : what to make, as `survey` found it.
+    wanted : artefacts to make, from `survey`.
 
     Returns
     -------
-    Keys of what was made or recorded now.
+    Keys of the stages made or recorded now.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def backfill_recipe(
     """
     further = {artefact.key for artefact in wanted if artefact.further}
     assets = {artefact.key for artefact in wanted} - further
-    # The board is of all seeds, so that it waits for those that are no assets.
+    # The leaderboard covers all seeds, so it waits for those that are no assets.
     last = {Leaderboard.key} & assets if further else set()
     done = materialize_recipe(workspace, recipe, announce, only=assets - last)
     if further:
@@ -184,23 +184,23 @@ def _materialize(
 def _outdated(
     stages: tuple[Stage, ...], instance: dg.DagsterInstance, recipe: Recipe | None
 ) -> dict[str, str]:
-    """Return, in order, the stages to run and why: outdated, below one that is, or unrecorded.
+    """Return the stages to run, in order, and why: outdated, downstream of one, or unrecorded.
 
-    A check stops only the run it is in, so a stage whose checks have not passed runs them again.
+    A check stops only the run it is in, so a stage whose checks have not passed runs again.
     """
     wanted: dict[str, str] = {}
     for stage in stages:
-        why = stage.outdated()
+        reason = stage.outdated()
         above = next((key for key in stage.upstream if key in wanted), None)
         if above is not None:
-            # It may turn out current once that is made; then it is recorded, not made again.
-            why = f"after {above}"
-        if why is None and not _recorded(stage, instance, recipe):
-            why = "up to date, not yet in Dagster"
-        if why is None:
-            why = _unpassed(stage, instance, recipe)
-        if why is not None:
-            wanted[stage.key] = why
+            # If it turns out to be current once that is made, it is only recorded.
+            reason = f"after {above}"
+        if reason is None and not _recorded(stage, instance, recipe):
+            reason = "up to date, not yet in Dagster"
+        if reason is None:
+            reason = _unpassed(stage, instance, recipe)
+        if reason is not None:
+            wanted[stage.key] = reason
     return wanted
 
 
@@ -220,17 +220,17 @@ def _recorded(stage: Stage, instance: dg.DagsterInstance, recipe: Recipe | None)
 
 
 def _unpassed(stage: Stage, instance: dg.DagsterInstance, recipe: Recipe | None) -> str | None:
-    """Return which check of a stage has not passed on what was last recorded, or None."""
+    """Return which checks of a stage have not passed on its latest record; None if all have."""
     asset = dg.AssetKey(stage.key.split("/"))
     keys = sorted(key for check in checks for key in check.check_keys if key.asset_key == asset)
     if not keys or recipe is None:
         return None
-    found = instance.event_log_storage.get_asset_check_partition_info(
+    infos = instance.event_log_storage.get_asset_check_partition_info(
         keys, partition_keys=[str(recipe)]
     )
     passed = {
         info.check_key
-        for info in found
+        for info in infos
         if info.is_current
         and info.latest_execution_status is AssetCheckExecutionRecordStatus.SUCCEEDED
     }
@@ -239,7 +239,7 @@ def _unpassed(stage: Stage, instance: dg.DagsterInstance, recipe: Recipe | None)
 
 
 def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    """Whether a person stopped it: Dagster reports that as one more failed step."""
+    """Whether the run was interrupted, which Dagster reports as a failed step."""
     errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     return any(e and e.cls_name == DagsterExecutionInterruptedError.__name__ for e in errors)
 
@@ -251,7 +251,7 @@ def _fault(result: dg.ExecuteInProcessResult) -> PipelineError:
             error = event.step_failure_data.error
             cause = error.cause if error and error.cause else error
             if cause and cause.cls_name == ASSET_CHECK_FAILED:
-                continue  # named below, with what the check found
+                continue  # reported below, with the finding of the check
             if cause and cause.cls_name == GateError.__name__:
                 held.append(cause.message.strip().removeprefix(_GATE_PREFIX))
                 continue
@@ -260,9 +260,9 @@ def _fault(result: dg.ExecuteInProcessResult) -> PipelineError:
     for evaluation in result.get_asset_check_evaluations():
         if not evaluation.passed:
             key = evaluation.asset_key.to_user_string()
-            said = f"{key}: check {evaluation.check_name} failed: {evaluation.description}"
-            of_asset.setdefault(key, []).append(said)
-    # A gate holds many steps, for one and the same reason.
-    gates = list(dict.fromkeys([*("; ".join(found) for found in of_asset.values()), *held]))
+            text = f"{key}: check {evaluation.check_name} failed: {evaluation.description}"
+            of_asset.setdefault(key, []).append(text)
+    # One gate may stop many steps: report it once.
+    gates = list(dict.fromkeys([*("; ".join(texts) for texts in of_asset.values()), *held]))
     text = "; ".join([*lines, *gates]) or f"run {result.run_id} failed"
     return GateError(text) if gates and not lines else PipelineError(text)

@@ -1,4 +1,4 @@
-"""A running Dagster webserver, asked over GraphQL as its own pages ask it."""
+"""GraphQL client for a running Dagster webserver, with the queries of its own pages."""
 
 import http.client
 import json
@@ -49,19 +49,19 @@ _STATUS = """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
 
 
 class Webserver:
-    """One webserver's address."""
+    """Client of one webserver."""
 
     def __init__(self, url: str) -> None:
-        """Name a webserver.
+        """Create a client.
 
         Parameters
         ----------
-        url : of its start page, such as ``http://127.0.0.1:3000``.
+        url : address of its start page, such as ``http://127.0.0.1:3000``.
 
         Raises
         ------
         ConfigError
-            If that is no http:// or https:// address.
+            If it is not an http:// or https:// address.
         """
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -69,12 +69,12 @@ class Webserver:
         self.url = url.rstrip("/")
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """Return the data of one GraphQL answer.
+        """Run a GraphQL query and return its data.
 
         Raises
         ------
         PipelineError
-            If nobody answers there, or not as a Dagster webserver does.
+            If nothing answers there, or the answer is not a Dagster webserver's.
         """
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked on construction
@@ -94,25 +94,25 @@ class Webserver:
         return data
 
     def reload(self) -> None:
-        """Make it load the code anew, so that it runs what is on disk now.
+        """Reload the code location, so that it runs the code on disk.
 
         Raises
         ------
         PipelineError
-            If the code cannot be loaded there; the message is Dagster's.
+            If the code cannot be loaded, with Dagster's message.
         """
         answer = self.ask(_RELOAD, name=LOCATION)["reloadRepositoryLocation"]
         loaded = answer.get("locationOrLoadError") or {}
         if answer["__typename"] != "WorkspaceLocationEntry" or loaded.get("message"):
-            said = loaded.get("message") or answer.get("message") or answer["__typename"]
-            raise PipelineError(f"{self.url} cannot load {LOCATION}: {said.strip()}")
+            reason = loaded.get("message") or answer.get("message") or answer["__typename"]
+            raise PipelineError(f"{self.url} cannot load {LOCATION}: {reason.strip()}")
 
     def backfill(self, assets: Mapping[str, Sequence[str]]) -> str:
         """Launch one backfill.
 
         Parameters
         ----------
-        assets : partitions of each asset key (with ``/``); none for an unpartitioned one.
+        assets : partitions by asset key (with ``/``); empty for an unpartitioned asset.
 
         Returns
         -------
@@ -121,7 +121,7 @@ class Webserver:
         Raises
         ------
         PipelineError
-            If it was not launched, with Dagster's reason.
+            If it was not launched, with Dagster's message.
         """
         selected = [
             {
@@ -139,17 +139,17 @@ class Webserver:
         }
         answer = self.ask(_BACKFILL, params=params)["launchPartitionBackfill"]
         if answer["__typename"] != "LaunchBackfillSuccess":
-            said = answer.get("message") or answer.get("errors") or answer["__typename"]
-            raise PipelineError(f"{self.url} launched no backfill: {said}")
+            reason = answer.get("message") or answer.get("errors") or answer["__typename"]
+            raise PipelineError(f"{self.url} launched no backfill: {reason}")
         return str(answer["backfillId"])
 
     def backfill_status(self, backfill_id: str) -> str:
-        """Return how a backfill stands: ``REQUESTED``, ``COMPLETED_SUCCESS``, ….
+        """Return the status of a backfill: ``REQUESTED``, ``COMPLETED_SUCCESS``, ….
 
         Raises
         ------
         PipelineError
-            If the webserver knows no such backfill.
+            If there is no such backfill.
         """
         answer = self.ask(_STATUS, id=backfill_id)["partitionBackfillOrError"]
         if "status" not in answer:
@@ -157,7 +157,7 @@ class Webserver:
         return str(answer["status"])
 
     def wait_for_backfill(self, backfill_id: str) -> str:
-        """Return how a backfill ended, once it has."""
+        """Wait for a backfill to end, and return its final status."""
         while (status := self.backfill_status(backfill_id)) not in ENDED:
             time.sleep(POLL_S)
         return status

@@ -165,7 +165,7 @@ def test_extract_of_a_split_refuses_the_flags_of_an_episode(cli: Cli, flags: lis
     done = cli("extract", *flags)
 
     assert done.code == 2
-    assert "--last and --out are of one EPISODE" in done.err
+    assert "--last and --out need an EPISODE" in done.err
 
 
 def test_extract_of_a_finished_split_makes_nothing(cli: Cli) -> None:

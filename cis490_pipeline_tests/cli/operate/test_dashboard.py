@@ -125,7 +125,7 @@ def test_lines_that_are_no_events_are_said_at_the_start(tmp_path, capsys, monkey
 
     main_exits_well(["dashboard", "--state", str(state)])
 
-    assert f"{state}: 1 lines keep no event" in capsys.readouterr().err
+    assert f"{state}: 1 lines hold no event" in capsys.readouterr().err
 
 
 def test_a_dashboard_that_may_write_no_more_refuses_and_goes_on_when_it_may(tmp_path):

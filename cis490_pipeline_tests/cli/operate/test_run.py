@@ -64,4 +64,4 @@ def test_interrupted_run_says_that_it_can_go_on(
     done = cli_on_small_store("run", flag)
 
     assert done.code == 130
-    assert "interrupted; what was finished is kept, run again to go on" in done.err
+    assert "interrupted; finished work is kept, run again to continue" in done.err

@@ -6,7 +6,7 @@ from dagster._daemon.types import DaemonHeartbeat
 
 from cis490_pipeline.config import Settings
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.orchestration.runtime.health import LONG_S, POOL, SILENT_S, look_at
+from cis490_pipeline.orchestration.runtime.health import LONG_S, POOL, SILENT_S, health_checks
 from cis490_pipeline.orchestration.runtime.materialize import instance_of
 
 
@@ -17,7 +17,7 @@ def workspace(tmp_path, monkeypatch):
 
 
 def seen(workspace):
-    return {line.what: line for line in look_at(workspace)}
+    return {line.what: line for line in health_checks(workspace)}
 
 
 def add_run(instance, status):
@@ -100,7 +100,7 @@ def test_a_storage_that_cannot_be_read_is_said_with_what_to_do(workspace):
     history.mkdir(parents=True)
     (history / "runs.db").write_bytes(b"this is no database at all, but some text" * 40)
 
-    (line,) = look_at(workspace)
+    (line,) = health_checks(workspace)
 
     assert not line.ok
     assert "cannot be read" in line.found

@@ -73,7 +73,7 @@ def test_each_reason_is_told_with_its_consequence_and_its_first_episode(seen: Ov
     )
     assert told["used, and counted: source_missing"].startswith("1 episode: one source recorded")
     assert told["usable"] == "2 of 3 episodes; 2 of them may be scored"
-    assert told["fields no channel knows"] == "qmp.mood in 1 episodes; they are not read"
+    assert told["fields of no channel"] == "qmp.mood in 1 episodes; they are not read"
     assert told["sources without a row"] == "guest in 1 of 3 episodes"
 
 
