@@ -31,8 +31,8 @@ _TRAINING = {
     "epochs": dg.Field(
         int,
         default_value=DEFAULT_EPOCHS,
-        description="Most epochs of each network; patience usually ends earlier. A value other than the "
-        "default acts as `max_epochs` in cis490.toml and retrains.",
+        description="Most epochs of each network; patience usually ends earlier. A value other "
+        "than the default acts as `max_epochs` in cis490.toml and retrains.",
     ),
     "rounds": dg.Field(
         int,
