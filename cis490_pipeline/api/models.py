@@ -68,6 +68,13 @@ def train_model(
         If a phase has no training window, or a loss is not finite.
     GateError
         If a blocking check of the data fails.
+
+    Examples
+    --------
+    >>> import cis490_pipeline as cis
+    >>> lab = cis.open_workspace(models={"gbt": {"max_rounds": 20}})
+    >>> cis.train_model(lab, "host", "gbt")
+    PosixPath('data/artifacts/host/gbt_realistic')
     """
     of = member(Recipe, recipe)
     names = (member(Architecture, architecture), member(Variant, variant))
@@ -92,6 +99,14 @@ def load_model(folder: Path | str, *, threads: int = 1) -> RunnableModel:
         when it was trained.
     SchemaMismatchError
         If it was trained on other features than this code builds.
+
+    Examples
+    --------
+    >>> import cis490_pipeline as cis
+    >>> lab = cis.open_workspace(models={"gbt": {"max_rounds": 20}})
+    >>> model = cis.load_model(cis.train_model(lab, "host", "gbt"))
+    >>> model.name, model.calibrator.kind
+    ('gbt_realistic', 'summary')
     """
     return load_runnable(Path(folder), threads=threads)
 
@@ -145,6 +160,16 @@ def predictions_of(dataset: Dataset, proba: npt.NDArray[np.floating]) -> pl.Data
     ------
     EvaluationError
         If the shape differs, a row is no distribution, or the windows are of the train side.
+
+    Examples
+    --------
+    >>> import cis490_pipeline as cis
+    >>> import numpy as np
+    >>> lab = cis.open_workspace()
+    >>> _ = cis.make_datasets(lab, "host")
+    >>> val = cis.load_dataset(lab, "host", "val")
+    >>> cis.predictions_of(val, np.full((len(val), 5), 0.2)).columns[:4]
+    ['episode_id', 'host_id', 'profile', 'sample_name']
     """
     return prediction_frame(dataset.keys, proba)
 
@@ -160,6 +185,15 @@ def read_predictions(workspace: Workspace, recipe: str, model: str) -> pl.DataFr
     ------
     EvaluationError
         If none are stored (``evaluate_checkpoint`` stores them), or the file was changed.
+
+    Examples
+    --------
+    >>> import cis490_pipeline as cis
+    >>> lab = cis.open_workspace(models={"gbt": {"max_rounds": 20}})
+    >>> _ = cis.train_model(lab, "host", "gbt")
+    >>> _ = cis.evaluate_checkpoint(lab, "host", "gbt")
+    >>> cis.read_predictions(lab, "host", "gbt_realistic")["episode_id"].n_unique()
+    38
     """
     return read_stored(workspace.paths.checkpoint(member(Recipe, recipe), model))
 
@@ -225,6 +259,17 @@ def evaluate_predictions(
     ------
     EvaluationError
         If the table cannot be scored or holds no test window.
+
+    Examples
+    --------
+    >>> import cis490_pipeline as cis
+    >>> lab = cis.open_workspace(models={"gbt": {"max_rounds": 20}})
+    >>> _ = cis.train_model(lab, "host", "gbt")
+    >>> _ = cis.evaluate_checkpoint(lab, "host", "gbt")
+    >>> predictions = cis.read_predictions(lab, "host", "gbt_realistic")
+    >>> report = cis.evaluate_predictions(predictions, cis.load_split(lab, "host"), model="mine")
+    >>> report["model"], report["n_episodes"], len(report["per_class"])
+    ('mine', 31, 5)
     """
     return evaluate(
         predictions,
@@ -264,6 +309,15 @@ def evaluate_checkpoint(
         If the checkpoint is missing or outdated.
     GateError
         If a blocking check fails.
+
+    Examples
+    --------
+    >>> import cis490_pipeline as cis
+    >>> lab = cis.open_workspace(models={"gbt": {"max_rounds": 20}})
+    >>> _ = cis.train_model(lab, "host", "gbt")
+    >>> report = cis.evaluate_checkpoint(lab, "host", "gbt")
+    >>> report["ci_low"] < report["macro_f1"] < report["ci_high"]
+    True
     """
     of = member(Recipe, recipe)
     names = (member(Architecture, architecture), member(Variant, variant))

@@ -43,14 +43,15 @@ def test_an_unknown_name_is_refused_as_by_any_module() -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_function_is_typed_and_says_what_it_raises(name: str) -> None:
+def test_every_function_is_typed_and_documented_with_errors_and_an_example(name: str) -> None:
     function = getattr(cis, name)
     signature = inspect.signature(function)
     docs = inspect.getdoc(function) or ""
 
     assert signature.return_annotation is not inspect.Signature.empty
     assert all(p.annotation is not p.empty for p in signature.parameters.values())
-    assert re.search(r"^Raises\n------\n", docs, re.MULTILINE)
+    for section in ("Raises", "Examples"):
+        assert re.search(rf"^{section}\n-+\n", docs, re.MULTILINE)
 
 
 def test_the_names_type_checkers_see_are_those_that_are_imported() -> None:
