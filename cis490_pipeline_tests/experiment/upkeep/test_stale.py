@@ -14,7 +14,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep import stale as module
 from cis490_pipeline.experiment.upkeep.stale import make_again, survey, wanted_keys
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema
-from cis490_pipeline.store.receiver import EpisodeStore
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.experiment.runs import SIX, copy_store, member, repack
 from cis490_pipeline_tests.orchestration.making import SAMPLE
 
@@ -161,7 +161,7 @@ def trained(tmp_path):
 
 
 def usable_rows():
-    return list(EpisodeStore(SAMPLE).read_index().rows.values())
+    return list(LocalStore(SAMPLE).read_index().rows.values())
 
 
 def make_data(workspace):
