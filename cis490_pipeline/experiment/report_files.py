@@ -5,12 +5,12 @@ No prediction is read here, so that the page can be drawn again wherever the JSO
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from cis490_pipeline.checkpoints.describe import describe
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.schema.board import Leaderboard as Board
+from cis490_pipeline.evaluation.schema.origin import MadeFrom
 from cis490_pipeline.evaluation.schema.stored import read_form, read_report
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.reporting.html import render_report
@@ -20,9 +20,8 @@ from cis490_pipeline.reporting.page.numbers import Numbers
 from cis490_pipeline.reporting.publish_schema import schema_files
 from cis490_pipeline.reporting.tables import csv_text, tables
 from cis490_pipeline.storage.data_paths import DataPaths
-from cis490_pipeline.storage.files import atomic_write, read_json
+from cis490_pipeline.storage.files import atomic_write
 
-_MADE_FROM: Final = ("split", "provenance", "checkpoints")
 _TABLES, _CARDS, _SCHEMA = "tables", "cards", "schema"
 
 
@@ -43,19 +42,16 @@ def stored_numbers(paths: DataPaths, recipe: Recipe) -> Numbers:
     EvaluationError
         If a file is not of its format.
     """
-    path = paths.leaderboard(recipe)
-    board = read_form(path, Board)
+    board = read_form(paths.leaderboard(recipe), Board)
     reports = [read_report(paths.report_json(recipe, row["model"])) for row in board["rows"]]
-    path = paths.made_from(recipe)
-    made_from = read_json(path)
-    if not isinstance(made_from, dict) or not all(
-        isinstance(made_from.get(name), dict) for name in _MADE_FROM
-    ):
-        raise EvaluationError(
-            f"{path}: wanted an object of {', '.join(_MADE_FROM)}, each an object; make it again: "
-            f"cis490 run --split {recipe}"
-        )
-    return Numbers.of(board, reports, **{name: made_from[name] for name in _MADE_FROM})
+    made_from = read_form(paths.made_from(recipe), MadeFrom)
+    return Numbers.of(
+        board,
+        reports,
+        split=made_from["split"],
+        provenance=made_from["provenance"],
+        checkpoints=made_from["checkpoints"],
+    )
 
 
 def draw_report(paths: DataPaths, recipe: Recipe) -> tuple[Path, ...]:

@@ -1,21 +1,21 @@
-"""The two pictures that a table of metadata can hold: a leaderboard and a confusion matrix."""
+"""PNG figures of a leaderboard and of a confusion matrix, small enough for asset metadata."""
 
-from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cis490_pipeline.domain import Variant
+from cis490_pipeline.evaluation.schema.board import Leaderboard
+from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.reporting.page.words import phase_name
 
 _DPI = 100
-_COLOURS = {Variant.REALISTIC: "#0072b2", Variant.ORACLE: "#a8430b"}
+_COLOURS: dict[str, str] = {Variant.REALISTIC: "#0072b2", Variant.ORACLE: "#a8430b"}
 
 
-def leaderboard_png(leaderboard: Mapping[str, Any]) -> bytes:
+def leaderboard_png(leaderboard: Leaderboard) -> bytes:
     """Draw every row's macro F1 with its interval: realistic filled, oracle outlined, probes grey.
 
     Parameters
@@ -33,7 +33,7 @@ def leaderboard_png(leaderboard: Mapping[str, Any]) -> bytes:
         if row["macro_f1"] is None:
             axes.text(0.01, y, "n/a", va="center", color="#55606c")
             continue
-        colour = _COLOURS.get(row["variant"], "#8a939d")
+        colour = _COLOURS.get(row["variant"] or "", "#8a939d")
         axes.barh(
             y,
             row["macro_f1"],
@@ -42,7 +42,7 @@ def leaderboard_png(leaderboard: Mapping[str, Any]) -> bytes:
             edgecolor=colour,
             linewidth=1.4,
         )
-        if row["ci_low"] is not None:
+        if row["ci_low"] is not None and row["ci_high"] is not None:
             reach = [[row["macro_f1"] - row["ci_low"]], [row["ci_high"] - row["macro_f1"]]]
             axes.errorbar(row["macro_f1"], y, xerr=np.maximum(reach, 0), color="black", capsize=3)
         axes.text(1.01, y, f"{row['macro_f1']:.3f}", va="center", fontsize=9)
@@ -55,7 +55,7 @@ def leaderboard_png(leaderboard: Mapping[str, Any]) -> bytes:
     return _png(figure)
 
 
-def confusion_png(report: Mapping[str, Any]) -> bytes:
+def confusion_png(report: EvalReport) -> bytes:
     """Draw a report's confusion matrix, shares of the true phase with the counts inside.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The report as one page: a single file that needs neither network nor script."""
+"""HTML report: a single file that needs neither network nor script."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -7,10 +7,13 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cis490_pipeline.domain.split_summary import SplitSummary
+from cis490_pipeline.evaluation.schema.origin import CheckpointSummary, Provenance
+from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.uncertainty.intervals import MIN_EPISODES_FOR_PERCENTILES
 from cis490_pipeline.reporting.escaping import visible_text
 from cis490_pipeline.reporting.page import cards, words
-from cis490_pipeline.reporting.page.numbers import Numbers
+from cis490_pipeline.reporting.page.numbers import Board, Numbers
 from cis490_pipeline.reporting.page.plain import plain_text
 from cis490_pipeline.reporting.page.sections import (
     answer,
@@ -29,11 +32,11 @@ from cis490_pipeline.storage.files import digest
 _PACKAGE: Final = "cis490_pipeline.reporting.page"
 
 
-def _methods(numbers: Numbers) -> dict[str, Any]:
+def _methods(numbers: Numbers) -> dict[str, int]:
     return {"few_episodes": MIN_EPISODES_FOR_PERCENTILES}
 
 
-SECTIONS: Final[tuple[tuple[str, str, Callable[[Numbers], dict[str, Any]]], ...]] = (
+SECTIONS: Final[tuple[tuple[str, str, Callable[[Numbers], object]], ...]] = (
     ("answer", "The answer", answer.view),
     ("scores", "Leaderboard", scores.view),
     ("differences", "Which differences are real", differences.view),
@@ -87,12 +90,12 @@ def _sources(folder: Traversable) -> Iterator[Traversable]:
 
 
 def render_report(
-    leaderboard: Mapping[str, Any],
-    reports: Sequence[Mapping[str, Any]],
+    leaderboard: Board,
+    reports: Sequence[EvalReport],
     *,
-    split: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-    checkpoints: Mapping[str, Mapping[str, Any]] | None = None,
+    split: SplitSummary,
+    provenance: Provenance,
+    checkpoints: Mapping[str, CheckpointSummary] | None = None,
 ) -> str:
     """Draw a leaderboard and its reports.
 
@@ -103,13 +106,13 @@ def render_report(
     split : ``Split.summary()``.
     provenance : what a reader needs to repeat it (commit, corpus digest, versions, …), shown as
         name and value.
-    checkpoints : what ``describe`` says of each model's checkpoint, with the ``seconds`` of its
-        training; for the model cards. Models may be absent.
+    checkpoints : description of each model's checkpoint, with the ``seconds`` of its training; for
+        the model cards. Models may be absent.
 
     Returns
     -------
     HTML with its styles and drawings inside, nothing fetched and nothing run. Every name from
-    outside is escaped. Parts that older reports lack are said to be not measured.
+    outside is escaped. Parts that older reports lack are marked as not measured.
 
     Raises
     ------
@@ -121,7 +124,7 @@ def render_report(
         reports,
         split=split,
         provenance=provenance,
-        checkpoints=checkpoints or {},
+        checkpoints=checkpoints,
     )
     environment = Environment(
         loader=PackageLoader(_PACKAGE),

@@ -1,8 +1,6 @@
 """The leaderboard as a LaTeX table for a paper; it needs ``booktabs``."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from cis490_pipeline.evaluation.schema.board import Row
 from cis490_pipeline.reporting.escaping import latex_escape
 from cis490_pipeline.reporting.page.numbers import Numbers
 
@@ -40,7 +38,7 @@ def leaderboard_latex(numbers: Numbers) -> str:
     )
 
 
-def _line(row: Mapping[str, Any], chosen: str) -> str:
+def _line(row: Row, chosen: str) -> str:
     worst = row["host_minimum"]
     ends = "--"
     if row["ci_low"] is not None:

@@ -9,6 +9,7 @@ import msgspec
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS, MODELS
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
+from cis490_pipeline.evaluation.schema.stored import read_report
 from cis490_pipeline.events.contract import leaderboard_events
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
@@ -94,7 +95,7 @@ def report_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefin
         return recorded(
             outcome,
             workspace,
-            confusion=_image("confusion", confusion_png(read_json(path))),
+            confusion=_image("confusion", confusion_png(read_report(path))),
             report=dg.MetadataValue.path(str(path)),
         )
 

@@ -1,8 +1,9 @@
 """Model cards (Mitchell et al., 2019): one source for the page and for Markdown files."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final, TypedDict
 
+from cis490_pipeline.evaluation.schema.alarm import Detection
+from cis490_pipeline.evaluation.schema.origin import CheckpointSummary
 from cis490_pipeline.reporting.escaping import markdown_escape
 from cis490_pipeline.reporting.page.numbers import Numbers, Report
 from cis490_pipeline.reporting.page.plain import plain_text
@@ -19,8 +20,29 @@ from cis490_pipeline.reporting.page.words import (
     thousands,
 )
 
-Card = Mapping[str, Any]
 Items = list[tuple[str, str]]
+
+
+class Part(TypedDict):
+    """A titled list of facts: name and text."""
+
+    title: str
+    items: Items
+
+
+class Card(TypedDict):
+    """What a person must know before using a model."""
+
+    model: str
+    headline: str
+    parts: list[Part]
+
+
+class CardsView(TypedDict):
+    """The section on model cards."""
+
+    cards: list[Card]
+
 
 _VIEWS: Final = {
     "realistic": "the channels a device has of its own; it can be deployed as it stands",
@@ -33,12 +55,12 @@ _NOT_FOR: Final = (
 )
 
 
-def view(numbers: Numbers) -> dict[str, Any]:
+def view(numbers: Numbers) -> CardsView:
     """Return the cards of all models, in the order of the leaderboard."""
     return {"cards": [model_card(report, numbers) for report in numbers.models]}
 
 
-def model_card(report: Report, numbers: Numbers) -> dict[str, Any]:
+def model_card(report: Report, numbers: Numbers) -> Card:
     """Gather what a person must know before using a model.
 
     Parameters
@@ -48,14 +70,13 @@ def model_card(report: Report, numbers: Numbers) -> dict[str, Any]:
 
     Returns
     -------
-    ``model``, ``headline``, and ``parts`` of a title and (name, text) items. What is not known is
-    left out or said to be.
+    What is not known is left out or marked as such.
 
     Notes
     -----
     Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
     """
-    described = numbers.checkpoints.get(report["model"], {})
+    described = numbers.checkpoints.get(report["model"])
     parts = (
         ("Use", _use(report)),
         ("Data", _data(report, numbers)),
@@ -93,7 +114,7 @@ def _use(report: Report) -> Items:
             ),
         ),
         ("not intended", _NOT_FOR),
-        ("sees", _VIEWS.get(report["variant"], "not recorded")),
+        ("sees", _VIEWS.get(report["variant"] or "", "not recorded")),
     ]
 
 
@@ -116,28 +137,28 @@ def _data(report: Report, numbers: Numbers) -> Items:
     ]
 
 
-def _training(report: Report, described: Mapping[str, Any]) -> Items:
+def _training(report: Report, described: CheckpointSummary | None) -> Items:
     training = report.get("training") or {}
     items = [("architecture", plain_text(report["architecture"]))]
     if described:
         items += [
-            ("input", str(described["input"])),
+            ("input", described["input"]),
             ("parameters", _parameters(described)),
             ("settings", plain_text(described["config"])),
-            ("checkpoint", str(described["digest"])),
-            ("data digest", str(described["data_digest"])),
-            ("feature schema", str(described["feature_schema"])),
-            ("commit", str(described["commit"])),
+            ("checkpoint", described["digest"]),
+            ("data digest", described["data_digest"]),
+            ("feature schema", described["feature_schema"]),
+            ("commit", described["commit"]),
         ]
-        if described.get("seconds") is not None:
-            items.append(("wall time of training", seconds(described["seconds"])))
+        if (wall := described.get("seconds")) is not None:
+            items.append(("wall time of training", seconds(wall)))
     elif report["checkpoint_digest"]:
-        items.append(("checkpoint", str(report["checkpoint_digest"])))
-    told = {name.replace("_", " "): plain_text(value) for name, value in training.items()}
-    return items + list(told.items())
+        items.append(("checkpoint", report["checkpoint_digest"]))
+    recorded = {name.replace("_", " "): plain_text(value) for name, value in training.items()}
+    return items + list(recorded.items())
 
 
-def _parameters(described: Mapping[str, Any]) -> str:
+def _parameters(described: CheckpointSummary) -> str:
     if described["booster_bytes"]:
         return f"trees of {described['booster_bytes'] / 1e3:,.0f} kB"
     return thousands(described["parameters"])
@@ -165,14 +186,14 @@ def _metrics(report: Report) -> Items:
     return items + _alarm(report.get("detection"))
 
 
-def _alarm(detection: Mapping[str, Any] | None) -> Items:
+def _alarm(detection: Detection | None) -> Items:
     if not detection:
         return [("alarm", "not measured")]
     time, false = detection["time_to_detection"], detection["false_alarms"]
     days = f"{device_time(false['device_days'])} of clean time"
-    told = f"{rate(false['per_day'])} a device-day over {days}"
+    alarms = f"{rate(false['per_day'])} a device-day over {days}"
     if false["per_day"] is None:
-        told = f"n/a over {days}: {false['why']}"
+        alarms = f"n/a over {days}: {false['why']}"
     return [
         (
             "infections found by the alarm",
@@ -182,7 +203,7 @@ def _alarm(detection: Mapping[str, Any] | None) -> Items:
                 f"{seconds(time['median_s'])}"
             ),
         ),
-        ("false alarms", told),
+        ("false alarms", alarms),
     ]
 
 
@@ -208,7 +229,7 @@ def _limits(report: Report, numbers: Numbers) -> Items:
 
 def _seeds(report: Report, numbers: Numbers) -> str:
     rows = (row for row in numbers.board["rows"] if row["model"] == report["model"])
-    told = next(rows)["seeds"]
-    if told["n_seeds"] < 2:
+    seeds = next(rows)["seeds"]
+    if seeds["n_seeds"] < 2:
         return "one training; another seed gives another score"
-    return f"{told['n_seeds']} seeds: mean macro F1 {score(told['mean'])} ({between(told)})"
+    return f"{seeds['n_seeds']} seeds: mean macro F1 {score(seeds['mean'])} ({between(seeds)})"

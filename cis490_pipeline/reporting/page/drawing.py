@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 Point = tuple[float, float]
 
@@ -49,6 +49,59 @@ def dot_of(entry: Mapping[str, Any], reach: float) -> dict[str, str | None]:
     }
 
 
+class Tick(TypedDict):
+    """A grid line of an axis."""
+
+    at: float
+    label: str
+
+
+class Box(TypedDict):
+    """Edges of the drawn area."""
+
+    x0: int
+    x1: int
+    y0: int
+    y1: int
+
+
+class DrawnCurve(TypedDict):
+    """A curve as a path, with the places of its dots."""
+
+    name: str
+    style: str
+    path: str
+    dots: list[Point]
+
+
+class Chart(TypedDict):
+    """All that a template needs to draw curves."""
+
+    width: int
+    height: int
+    title: str
+    text: str
+    x_name: str
+    y_name: str
+    x: list[Tick]
+    y: list[Tick]
+    box: list[Box]
+    diagonal: str | None
+    curves: list[DrawnCurve]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Points of a curve, and how they are drawn."""
+
+    name: str
+    points: Sequence[Point]
+    style: str
+    """``a`` solid, ``b`` dashed."""
+    steps: bool = False
+    dots: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Frame:
     """The box of a curve, with its two axes."""
@@ -78,15 +131,11 @@ class Frame:
             words.append(f"H{x:g}V{y:g}" if steps else f"L{x:g} {y:g}")
         return "".join(words)
 
-    def ticks(self, n: int = 5) -> dict[str, list[dict[str, Any]]]:
-        """Return the grid lines of both axes with their labels."""
-        return {
-            "x": [self._tick(self.x, k / (n - 1), 0) for k in range(n)],
-            "y": [self._tick(self.y, k / (n - 1), 1) for k in range(n)],
-            "box": [{"x0": _LEFT, "x1": WIDTH - _RIGHT, "y0": _TOP, "y1": HEIGHT - _BOTTOM}],
-        }
+    def ticks(self, axis: int, n: int = 5) -> list[Tick]:
+        """Return the grid lines across one axis (0: x, 1: y) with their labels."""
+        return [self._tick((self.x, self.y)[axis], k / (n - 1), axis) for k in range(n)]
 
-    def _tick(self, ends: tuple[float, float], share: float, axis: int) -> dict[str, Any]:
+    def _tick(self, ends: tuple[float, float], share: float, axis: int) -> Tick:
         value = ends[0] + share * (ends[1] - ends[0])
         point = (value, self.y[0]) if axis == 0 else (self.x[0], value)
         return {"at": self.place(point)[axis], "label": f"{value:.2f}".rstrip("0").rstrip(".")}
@@ -94,21 +143,20 @@ class Frame:
 
 def chart(
     frame: Frame,
-    curves: Sequence[Mapping[str, Any]],
+    curves: Sequence[Curve],
     *,
     title: str,
     text: str,
     x: str,
     y: str,
     diagonal: bool = False,
-) -> dict[str, Any]:
-    """Return all that a template needs to draw curves.
+) -> Chart:
+    """Place curves in a frame.
 
     Parameters
     ----------
     frame : the box.
-    curves : each with ``name``, ``points``, ``style`` (``a`` solid, ``b`` dashed), and whether it
-        goes in ``steps`` and shows ``dots``.
+    curves : in the order of the legend.
     title, text : what it shows, and what one reads from it, for those who do not see it.
     x, y : names of the axes.
     diagonal : whether the line y = x is drawn.
@@ -120,16 +168,18 @@ def chart(
         "text": text,
         "x_name": x,
         "y_name": y,
-        **frame.ticks(),
+        "x": frame.ticks(0),
+        "y": frame.ticks(1),
+        "box": [{"x0": _LEFT, "x1": WIDTH - _RIGHT, "y0": _TOP, "y1": HEIGHT - _BOTTOM}],
         "diagonal": frame.path([(frame.x[0], frame.y[0]), (frame.x[1], frame.y[1])])
         if diagonal
         else None,
         "curves": [
             {
-                "name": curve["name"],
-                "style": curve["style"],
-                "path": frame.path(curve["points"], steps=curve.get("steps", False)),
-                "dots": [frame.place(p) for p in curve["points"]] if curve.get("dots") else [],
+                "name": curve.name,
+                "style": curve.style,
+                "path": frame.path(curve.points, steps=curve.steps),
+                "dots": [frame.place(point) for point in curve.points] if curve.dots else [],
             }
             for curve in curves
         ],

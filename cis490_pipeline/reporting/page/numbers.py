@@ -1,14 +1,18 @@
-"""What a page is drawn from, and which model it speaks of."""
+"""Input of the page: the leaderboard, its reports and their origin, and the chosen model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from cis490_pipeline.domain import Recipe, Variant
+from cis490_pipeline.domain.split_summary import SplitSummary
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.schema.board import Leaderboard
+from cis490_pipeline.evaluation.schema.origin import CheckpointSummary, Provenance
+from cis490_pipeline.evaluation.schema.report import EvalReport
 
-Report = Mapping[str, Any]
-Board = Mapping[str, Any]
+Report = EvalReport
+Board = Leaderboard
 
 NOT_MEASURED: Final = "not measured: these reports were made without it; make them again"
 
@@ -26,13 +30,21 @@ class Numbers:
     board: Board
     named: Mapping[str, Report]
     """Reports by model, probes among them."""
-    split: Mapping[str, Any]
-    provenance: Mapping[str, Any]
-    checkpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What each model's checkpoint says of itself, by model; models may be absent."""
+    split: SplitSummary
+    provenance: Provenance
+    checkpoints: Mapping[str, CheckpointSummary] = field(default_factory=dict)
+    """Description of each model's checkpoint, by model; models may be absent."""
 
     @classmethod
-    def of(cls, board: Board, reports: Sequence[Report], **others: Any) -> "Numbers":
+    def of(
+        cls,
+        board: Board,
+        reports: Sequence[Report],
+        *,
+        split: SplitSummary,
+        provenance: Provenance,
+        checkpoints: Mapping[str, CheckpointSummary] | None = None,
+    ) -> "Numbers":
         """Put a leaderboard and its reports together.
 
         Raises
@@ -44,7 +56,13 @@ class Numbers:
         missing = [row["model"] for row in board["rows"] if row["model"] not in named]
         if missing:
             raise EvaluationError(f"the page needs the reports of {missing}")
-        return cls(board=board, named=named, **others)
+        return cls(
+            board=board,
+            named=named,
+            split=split,
+            provenance=provenance,
+            checkpoints=checkpoints or {},
+        )
 
     @property
     def chosen(self) -> Report:
@@ -86,7 +104,3 @@ class Numbers:
     def _words(self) -> tuple[str, str]:
         split = self.board["split"]
         return _HELD_OUT.get(split, (f"split {split}", "the test side"))
-
-    def having(self, name: str) -> list[Report]:
-        """Models whose report holds a part that older ones lack."""
-        return [report for report in self.models if report.get(name)]

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from cis490_pipeline.evaluation.schema.parts import Ends
+
 SIGNIFICANT: Final = 0.05
 NA: Final = "n/a"
 
@@ -69,15 +71,15 @@ def device_time(days: float | None) -> str:
     return f"{rate(hours)} device-hours" if hours >= 2 else f"{rate(60 * hours)} device-minutes"
 
 
-def between(entry: Mapping[str, Any], low: str = "ci_low", high: str = "ci_high") -> str:
-    """Write the two ends of an interval of scores, or say that there is none."""
-    if entry.get(low) is None or entry.get(high) is None:
+def between(entry: Ends) -> str:
+    """Write the two ends of an interval of scores, or that there is none."""
+    if entry["ci_low"] is None or entry["ci_high"] is None:
         return "no interval"
-    return f"{score(entry[low])} to {score(entry[high])}"
+    return f"{score(entry['ci_low'])} to {score(entry['ci_high'])}"
 
 
-def signed_between(entry: Mapping[str, Any]) -> str:
-    """Write the two ends of an interval of differences, or say that there is none."""
+def signed_between(entry: Ends) -> str:
+    """Write the two ends of an interval of differences, or that there is none."""
     if entry["ci_low"] is None:
         return "no interval"
     return f"{signed(entry['ci_low'])} to {signed(entry['ci_high'])}"
@@ -100,7 +102,7 @@ def phase_name(phase: str) -> str:
     return _PHASE_NAMES.get(phase, phase.replace("_", " "))
 
 
-def provenance_text(value: Any) -> str:
+def provenance_text(value: str | int | Mapping[str, str]) -> str:
     """Write a value of the provenance, a mapping as its entries."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {entry}" for name, entry in value.items())

@@ -1,9 +1,9 @@
 """The answer in one paragraph, and four numbers beside it."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from cis490_pipeline.evaluation.probes.learn import PROBES
+from cis490_pipeline.evaluation.schema.parts import Pair
 from cis490_pipeline.reporting.page.numbers import Board, Numbers
 from cis490_pipeline.reporting.page.words import (
     between,
@@ -22,10 +22,24 @@ from cis490_pipeline.reporting.page.words import (
     verdict,
 )
 
-Pair = Mapping[str, Any]
+
+class Tile(TypedDict):
+    """One number with its interval, and what it is of."""
+
+    title: str
+    value: str
+    range: str
+    text: str
 
 
-def view(numbers: Numbers) -> dict[str, Any]:
+class AnswerView(TypedDict):
+    """The first section."""
+
+    sentences: list[str]
+    tiles: list[Tile]
+
+
+def view(numbers: Numbers) -> AnswerView:
     """Return what the first section shows."""
     sentences = (_score, _against_probe, _worst, _alarm, _untested, _reach)
     return {
@@ -41,11 +55,15 @@ def strongest_probe(board: Board) -> Pair | None:
     Probes that see real signal are no shortcut.
     """
     versus = board["best_vs_probe"]
-    scores = {row["model"]: row["macro_f1"] for row in board["rows"] if row["kind"] == "probe"}
+    scores = {
+        row["model"]: row["macro_f1"]
+        for row in board["rows"]
+        if row["kind"] == "probe" and row["macro_f1"] is not None
+    }
     pairs = [
         pair
         for pair in versus["comparisons"]
-        if scores.get(pair["b"]) is not None and pair["b"] not in versus.get("controls", [])
+        if pair["b"] in scores and pair["b"] not in versus.get("controls", [])
     ]
     named = versus.get("best_probe")
     best = [pair for pair in pairs if pair["b"] == named]
@@ -127,7 +145,7 @@ def _reach(numbers: Numbers) -> str:
     )
 
 
-def tiles(numbers: Numbers) -> list[dict[str, str]]:
+def tiles(numbers: Numbers) -> list[Tile]:
     """State four things at the top: score, hardest device, best shortcut, price of deployment."""
     board, chosen = numbers.board, numbers.chosen
     found = [_score_tile(numbers)]
@@ -162,7 +180,7 @@ def tiles(numbers: Numbers) -> list[dict[str, str]]:
     return found
 
 
-def _score_tile(numbers: Numbers) -> dict[str, str]:
+def _score_tile(numbers: Numbers) -> Tile:
     chosen = numbers.chosen
     return {
         "title": f"Macro F1 on {numbers.tested_on}",
@@ -174,7 +192,7 @@ def _score_tile(numbers: Numbers) -> dict[str, str]:
     }
 
 
-def _difference_tile(title: str, pair: Pair, text: str) -> dict[str, str]:
+def _difference_tile(title: str, pair: Pair, text: str) -> Tile:
     return {
         "title": title,
         "value": signed(pair["difference"]),

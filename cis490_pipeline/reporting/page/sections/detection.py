@@ -1,90 +1,159 @@
-"""The alarm: how soon it finds an infection, and how often it cries wolf."""
+"""Detection: delay of the alarm, false alarms, and what an alarm is worth."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
-from cis490_pipeline.reporting.page.drawing import Frame, chart
-from cis490_pipeline.reporting.page.numbers import NOT_MEASURED, Numbers, Report
+from cis490_pipeline.evaluation.schema.alarm import (
+    Alarm,
+    AlarmAblation,
+    AlarmedEpisodes,
+    AtRate,
+    Detection,
+    ElapsedAlarms,
+    PredictiveValue,
+    ProfileTimes,
+    Times,
+)
+from cis490_pipeline.evaluation.schema.report import EvalReport
+from cis490_pipeline.reporting.page.drawing import Chart, Curve, Frame, chart
+from cis490_pipeline.reporting.page.numbers import NOT_MEASURED, Numbers
 from cis490_pipeline.reporting.page.words import percent, reasons, score, seconds
 
 
-def view(numbers: Numbers) -> dict[str, Any]:
-    """Return what the section on detection shows; only ``not_measured`` where there is nothing."""
-    with_alarm = numbers.having("detection")
+class DetectionRow(Detection):
+    """One model's line of the table."""
+
+    report: EvalReport
+
+
+class RateRow(TypedDict):
+    """Detection of one model at each budget."""
+
+    report: EvalReport
+    cells: list[AtRate]
+
+
+class RateTable(TypedDict):
+    """Detection of each model at a budget of false alarms a device-day."""
+
+    budgets: list[float]
+    rows: list[RateRow]
+    whys: list[str]
+
+
+class EpisodesRow(AlarmedEpisodes):
+    """Alarmed episodes of one kind."""
+
+    name: str
+
+
+class ElapsedRow(ElapsedAlarms):
+    """Alarms of clean runs a device-hour, with the end of a bar."""
+
+    rate: float | None
+    end: str | None
+
+
+class DetectionView(TypedDict):
+    """The section on detection."""
+
+    alarm: Alarm
+    alarm_text: str
+    model: str
+    curve: Chart
+    rows: list[DetectionRow]
+    false_whys: list[str]
+    rates: RateTable
+    by_profile: list[ProfileTimes]
+    ppv: list[PredictiveValue]
+    ppv_whys: list[str]
+    episodes: list[EpisodesRow]
+    ablations: list[AlarmAblation]
+    time_whys: list[str]
+    elapsed: list[ElapsedRow]
+
+
+class NotMeasured(TypedDict):
+    """The section of reports that were made without an alarm."""
+
+    alarm: None
+    not_measured: str
+
+
+def view(numbers: Numbers) -> DetectionView | NotMeasured:
+    """Return what the section on detection shows."""
     chosen = numbers.chosen.get("detection")
-    if not with_alarm or not chosen:
+    rows: list[DetectionRow] = [
+        {"report": report, **part} for report in numbers.models if (part := report.get("detection"))
+    ]
+    if not rows or not chosen:
         return {"alarm": None, "not_measured": NOT_MEASURED}
-    shown = [report for report in (numbers.chosen, numbers.chosen_oracle) if report in with_alarm]
+    drawn = {
+        report["model"]: part["time_to_detection"]
+        for report in (numbers.chosen, numbers.chosen_oracle)
+        if report is not None and (part := report.get("detection"))
+    }
     return {
         "alarm": chosen["alarm"],
         "alarm_text": _alarm_text(chosen["alarm"]),
         "model": numbers.chosen["model"],
-        "curve": curve(shown),
-        "rows": [{"report": report, **report["detection"]} for report in with_alarm],
-        "false_whys": reasons([report["detection"]["false_alarms"] for report in with_alarm]),
-        "rates": rate_table(with_alarm),
+        "curve": curve(drawn),
+        "rows": rows,
+        "false_whys": reasons([row["false_alarms"] for row in rows]),
+        "rates": rate_table(rows),
         "by_profile": chosen["by_profile"],
         "ppv": chosen["ppv"],
         "ppv_whys": reasons(chosen["ppv"]),
         "episodes": [{"name": name, **row} for name, row in chosen["episodes"].items()],
         "ablations": chosen.get("ablations") or [],
-        "time_whys": reasons([report["detection"]["time_to_detection"] for report in with_alarm]),
+        "time_whys": reasons([{"why": row["time_to_detection"].get("why")} for row in rows]),
         "elapsed": elapsed_rows(chosen["by_elapsed"]),
-        "not_measured": NOT_MEASURED,
     }
 
 
-def _alarm_text(alarm: Mapping[str, Any]) -> str:
-    told = [f"alarm at a probability of infection of {score(alarm['threshold'])} or more"]
-    if alarm.get("release") is not None:
-        told.append(f"released below {score(alarm['release'])}")
-    if alarm.get("hold_windows") is not None:
-        told.append(f"held over {alarm['hold_windows']} windows")
-    if alarm.get("prior_per_day") is not None:
-        told.append(f"prior of {alarm['prior_per_day']:g} from clean to armed a day")
-    return f"{', '.join(told)}; fitted on {alarm['fitted_on']}"
+def _alarm_text(alarm: Alarm) -> str:
+    parts = [f"alarm at a probability of infection of {score(alarm['threshold'])} or more"]
+    if alarm["release"] is not None:
+        parts.append(f"released below {score(alarm['release'])}")
+    if alarm["hold_windows"] is not None:
+        parts.append(f"held over {alarm['hold_windows']} windows")
+    if alarm["prior_per_day"] is not None:
+        parts.append(f"prior of {alarm['prior_per_day']:g} from clean to armed a day")
+    return f"{', '.join(parts)}; fitted on {alarm['fitted_on']}"
 
 
-def curve(reports: Sequence[Report]) -> dict[str, Any]:
-    """Share of infections found against the time since each began."""
-    found = {r["model"]: r["detection"]["time_to_detection"] for r in reports}
-    last = max((p["t_s"] for time in found.values() for p in time["curve"]), default=0)
-    text = "; ".join(
-        f"{model}: {percent(time['share_detected'])} of {time['n_infected']} found, median "
-        f"{seconds(time['median_s'])}"
-        for model, time in found.items()
-    )
+def curve(times: Mapping[str, Times]) -> Chart:
+    """Draw the share of infections found against the time since each began, by model."""
+    points = {model: [(p["t_s"], p["share"]) for p in of["curve"]] for model, of in times.items()}
+    last = max((t for of in points.values() for t, _ in of), default=0)
     return chart(
         Frame(x=(0, 20 * max(1, math.ceil(last / 20)))),
         [
-            {
-                "name": model,
-                "points": [(0.0, 0.0), *((p["t_s"], p["share"]) for p in time["curve"])],
-                "style": style,
-                "steps": True,
-            }
-            for (model, time), style in zip(found.items(), "ab", strict=False)
+            Curve(name=model, points=[(0.0, 0.0), *of], style=style, steps=True)
+            for (model, of), style in zip(points.items(), "ab", strict=False)
         ],
         title="Share of infections found by time since infection",
-        text=text,
+        text="; ".join(
+            f"{model}: {percent(of['share_detected'])} of {of['n_infected']} found, median "
+            f"{seconds(of['median_s'])}"
+            for model, of in times.items()
+        ),
         x="seconds since the infection began",
         y="share found",
     )
 
 
-def rate_table(reports: Sequence[Report]) -> dict[str, Any]:
+def rate_table(rows: Sequence[DetectionRow]) -> RateTable:
     """Tabulate detection of each model at a budget of false alarms a device-day."""
-    budgets = [entry["per_day"] for entry in reports[0]["detection"]["at_rates"]]
-    rows = [{"report": report, "cells": report["detection"]["at_rates"]} for report in reports]
     return {
-        "budgets": budgets,
-        "rows": rows,
-        "whys": reasons([cell for row in rows for cell in row["cells"]]),
+        "budgets": [entry["per_day"] for entry in rows[0]["at_rates"]],
+        "rows": [{"report": row["report"], "cells": row["at_rates"]} for row in rows],
+        "whys": reasons([cell for row in rows for cell in row["at_rates"]]),
     }
 
 
-def elapsed_rows(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def elapsed_rows(entries: Sequence[ElapsedAlarms]) -> list[ElapsedRow]:
     """Alarms of clean runs a device-hour, by the time since the run began, with bars."""
     rates = [
         entry["n_alarms"] / entry["device_hours"] if entry["device_hours"] else None

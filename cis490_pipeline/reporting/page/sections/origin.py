@@ -1,8 +1,10 @@
-"""What the numbers were made from, and how often the test side was opened."""
+"""Provenance: what the numbers were made from, and how often the test side was opened."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
+from cis490_pipeline.evaluation.schema.origin import CheckpointSummary
+from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.reporting.page.numbers import Numbers
 from cis490_pipeline.reporting.page.sections.calibration import baselines_text
 from cis490_pipeline.reporting.page.words import provenance_text
@@ -10,10 +12,35 @@ from cis490_pipeline.reporting.page.words import provenance_text
 NOT_RECORDED = "not recorded"
 
 
-def view(numbers: Numbers) -> dict[str, Any]:
+class CheckpointRow(TypedDict):
+    """One model's line of the table of checkpoints."""
+
+    report: EvalReport
+    opened: int | None
+    seconds: float | None
+
+
+class TrainedOn(TypedDict):
+    """A processor, and the models that were trained on it."""
+
+    processor: str
+    models: str
+
+
+class OriginView(TypedDict):
+    """The section on provenance."""
+
+    facts: dict[str, str]
+    rows: list[CheckpointRow]
+    baselines: str
+    openings: str
+    trained_on: list[TrainedOn]
+
+
+def view(numbers: Numbers) -> OriginView:
     """Return what the section on provenance shows."""
     return {
-        "facts": {str(k): provenance_text(v) for k, v in numbers.provenance.items()},
+        "facts": {name: provenance_text(fact) for name, fact in numbers.provenance.items()},
         "rows": [_row(report, numbers.checkpoints) for report in numbers.models],
         "baselines": baselines_text(numbers.chosen),
         "openings": _openings(numbers),
@@ -21,21 +48,22 @@ def view(numbers: Numbers) -> dict[str, Any]:
     }
 
 
-def _row(report: Mapping[str, Any], checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    described = checkpoints.get(report["model"], {})
+def _row(report: EvalReport, checkpoints: Mapping[str, CheckpointSummary]) -> CheckpointRow:
+    described = checkpoints.get(report["model"])
     return {
         "report": report,
         "opened": report.get("n_test_openings"),
-        "seconds": described.get("seconds"),
+        "seconds": described.get("seconds") if described else None,
     }
 
 
-def _trained_on(numbers: Numbers) -> list[dict[str, str]]:
-    """Each processor that models were trained on, with their names; ``all`` if there is one."""
+def _trained_on(numbers: Numbers) -> list[TrainedOn]:
+    """List each processor that models were trained on; ``all`` if there is one."""
     models: dict[str, list[str]] = {}
     for report in numbers.models:
-        described = numbers.checkpoints.get(report["model"], {}).get("computed_on")
-        text = provenance_text(described) if described else NOT_RECORDED
+        described = numbers.checkpoints.get(report["model"])
+        processor = described.get("computed_on") if described else None
+        text = provenance_text(processor) if processor else NOT_RECORDED
         models.setdefault(text, []).append(report["model"])
     only = len(models) == 1
     return [
@@ -48,7 +76,7 @@ def _openings(numbers: Numbers) -> str:
     counts = [report.get("n_test_openings") for report in numbers.models]
     known = [n for n in counts if n is not None]
     if not known:
-        return "not recorded"
+        return NOT_RECORDED
     often = f"{min(known)}" if min(known) == max(known) else f"{min(known)} to {max(known)}"
     return (
         f"{often} times for each checkpoint: when it was first scored, and when it was scored anew "

@@ -68,4 +68,4 @@ def _host_matrix(numbers: Numbers) -> dict[str, Any]:
 
 def segment_rows(numbers: Numbers) -> list[dict[str, Any]]:
     """Scores by segment of every model that has them."""
-    return [{"report": report, **report["segments"]} for report in numbers.having("segments")]
+    return [{"report": r, **part} for r in numbers.models if (part := r.get("segments"))]

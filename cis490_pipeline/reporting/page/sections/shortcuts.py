@@ -30,7 +30,7 @@ def summary(board: Board) -> str | None:
         return None
     controls = versus.get("controls") or []
     shortcuts = [pair for pair in pairs if pair["b"] not in controls]
-    equal = [p["b"] for p in shortcuts if not (shown(p) and p["difference"] > 0)]
+    equal = [p["b"] for p in shortcuts if not (shown(p) and (p["difference"] or 0) > 0)]
     text = (
         f"{versus['model']} is shown to be better than {len(shortcuts) - len(equal)} of "
         f"{len(shortcuts)} shortcuts, on identical windows"
