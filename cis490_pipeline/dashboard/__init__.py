@@ -1,1 +1,1 @@
-"""The live dashboard: events in over HTTP, a page that follows them over server-sent events."""
+"""Live dashboard: receives events over HTTP and shows them by server-sent events."""

@@ -193,7 +193,7 @@ def test_an_alarm_that_stood_before_is_no_detection_and_a_missed_one_is_said(pag
     opened(page, empty)
     told = delays_of(page)
 
-    assert told["standing"] == "stood before 1 false"
+    assert told["standing"] == "on before 1 false"
     assert told["missing"] == "missed"
     assert told["quick"] == "+3.0 s"
 
@@ -207,7 +207,7 @@ def test_what_models_say_of_a_device_is_not_shown_as_the_truth(page, empty):
     )  # fmt: skip
     opened(page, empty)
 
-    page.get_by_text("phase by the models infecting").wait_for()
+    page.get_by_text("predicted phase infecting").wait_for()
     row = page.locator(".strips tbody tr").first
     assert row.locator("rect").count() == 0
     assert "truth unknown" in row.inner_text()

@@ -79,7 +79,7 @@ def dashboard(
     try:
         served = Dashboard(access=access, hub=hub, limits=Limits(browsers=browsers))
         # Reset only after listening: a dashboard that cannot listen must keep its state.
-        forget = journal.begin_anew if fresh else _nothing
+        forget = journal.reset if fresh else _nothing
         asyncio.run(_until_stopped(served, port, tls, forget))
         # Reached only if it listened.
         forget()

@@ -1,8 +1,8 @@
-"""Who may come in: the one place where what a request presents is compared with the token.
+"""Authentication: the one place where credentials of a request are compared with the token.
 
-A wrong token, or a cookie made with one, is counted against its address and against all addresses
-together. Where too many were counted, nothing is compared until the wait is over, so that whatever
-is tried meanwhile says nothing. No route compares by itself; one that did would be an oracle.
+A wrong token, or a cookie made with one, counts against its address and against all addresses
+together. After too many, nothing is compared until the wait is over, so that attempts meanwhile
+reveal nothing. No route compares by itself; one that did would be an oracle.
 """
 
 import functools
@@ -21,13 +21,13 @@ from cis490_pipeline.dashboard.access.rules import COOKIE, Access, Session
 from cis490_pipeline.dashboard.server.answers import refusal
 
 PROVEN_S: Final = 3600.0
-"""How long an address that had the right token is spared from what all others tried."""
+"""Time for which an address with the right token is exempt from the limit of all addresses."""
 MAX_REMEMBERED: Final = 1_024
 _ALL: Final = "all"
 
 
 class Door:
-    """Compares what requests present, and counts what is wrong."""
+    """Compares credentials of requests, and rate-limits wrong ones."""
 
     def __init__(
         self, access: Access, limits: Limits, clock: Callable[[], float] = time.monotonic
@@ -39,12 +39,12 @@ class Door:
         self._sessions: OrderedDict[bytes, None] = OrderedDict()
 
     def refuses(self, request: web.Request, *, sessions: bool) -> web.Response | None:
-        """Return why a request may not come in; ``None`` if it may.
+        """Return the refusal of a request; ``None`` if it is authenticated.
 
         Parameters
         ----------
-        request : whose headers count; the body is not read.
-        sessions : whether a browser's cookie is enough.
+        request : its headers are checked; the body is not read.
+        sessions : whether a browser's session cookie is accepted.
         """
         cookie = request.cookies.get(COOKIE, "") if sessions else ""
         if self._access.token is None or (cookie and self._remembers(cookie)):
@@ -59,7 +59,7 @@ class Door:
         return refused
 
     def waits(self, request: web.Request) -> web.Response | None:
-        """Return the refusal of an address that has to wait before anything is compared."""
+        """Return the refusal of an address that must wait before anything is compared."""
         limits, address = self._limits, _counted_as(address_of(request))
         wait_s = limits.wrong_tokens.wait_s(address)
         if self._clock() > self._proven.get(address, -math.inf) + PROVEN_S:
@@ -74,7 +74,7 @@ class Door:
         return refused
 
     def opens(self, request: web.Request, given: str) -> bool:
-        """Whether a token that was typed in is the right one; only after ``waits``."""
+        """Whether a submitted token is right; call only after ``waits``."""
         if not self._access.is_token(given):
             self._failed(request)
             return False
@@ -82,7 +82,7 @@ class Door:
         return True
 
     def new_session(self) -> str:
-        """Return a cookie's value for a browser that had the token."""
+        """Return a session cookie for a browser that sent the token."""
         cookie = self._access.new_session()
         self._remember(cookie)
         return cookie
@@ -111,8 +111,8 @@ class Door:
             self._proven.popitem(last=False)
 
     def _remember(self, cookie: str) -> None:
-        # Half of a cookie is random: one that was seen to be good cannot be guessed, even by who
-        # guesses the token, so it is let in without a comparison.
+        # Half of a cookie is random: a verified cookie cannot be guessed, even with the token, so
+        # it is accepted without comparing signatures.
         self._sessions[_digest(cookie)] = None
         if len(self._sessions) > MAX_REMEMBERED:
             self._sessions.popitem(last=False)
@@ -129,7 +129,7 @@ def _digest(cookie: str) -> bytes:
 
 @functools.lru_cache(maxsize=1024)
 def _counted_as(address: str) -> str:
-    """Return what an address counts as: one host has a whole /64 of IPv6 to itself."""
+    """Return the rate-limit key of an address: one IPv6 host owns a whole /64."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""What every request passes, and what every response carries."""
+"""Middleware: checks of every request, headers of every response, limits."""
 
 import functools
 from collections.abc import Callable
@@ -15,51 +15,51 @@ from cis490_pipeline.dashboard.server.connections import Connection
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much is taken from one address, and held for all of them."""
+    """Limits per address and in total."""
 
     body_bytes: int = 4 << 20
-    """Of one request."""
+    """Bytes of one request's body."""
     body_s: float = 10.0
-    """To receive it."""
+    """Seconds to receive it."""
     browsers: int = 200
-    """Open streams."""
+    """Open event streams."""
     requests: RateLimit = field(default_factory=lambda: RateLimit(5_000, 10_000))
     bytes_in: RateLimit = field(default_factory=lambda: RateLimit(64 << 20, 128 << 20))
     wrong_tokens: RateLimit = field(default_factory=lambda: RateLimit(1 / 6, 10))
-    """Of one address, before nothing it presents is compared."""
+    """Wrong tokens of one address, beyond which nothing it sends is compared."""
     all_wrong_tokens: RateLimit = field(default_factory=lambda: RateLimit(1.0, 100))
-    """Of all addresses that did not have the right one of late."""
+    """Wrong tokens of all addresses without a recent right one."""
     head_s: float = 10.0
-    """For a request's head to arrive."""
+    """Seconds for a request's head to arrive."""
     idle_s: float = 60.0
-    """Between two requests of a connection."""
+    """Seconds between two requests of a connection."""
     further: int = 512
-    """Connections besides the streams; one address has at most half of them."""
+    """Connections besides streams; one address gets at most half of them."""
     write_s: float = 30.0
-    """For one write to a stream, before it is cut off."""
+    """Seconds for one write to a stream, before it is cut off."""
 
 
 def address_of(request: web.Request) -> str:
-    """Return the address a request comes from; no header is believed."""
+    """Return the peer address of a request; forwarding headers are not trusted."""
     return request.remote or "unknown"
 
 
 def guard(access: Access, limits: Limits) -> Middleware:
-    """Return the middleware that turns away what was not meant for this dashboard."""
-    # A producer names the same host every time; who names many only loses what was remembered.
+    """Return the middleware that refuses requests not meant for this dashboard."""
+    # A producer always sends the same Host; an attacker with many only empties the cache.
     knows_host = functools.lru_cache(maxsize=64)(access.knows_host)
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         refused = _refused(request, access, knows_host, limits)
         if refused is not None:
-            # What is still to be sent is not read: it could be anything.
+            # Close: the rest of the request is not read.
             refused.force_close()
             return refused
         try:
             return await _served(request, handler)
         except web.HTTPException as error:
-            # aiohttp's own (no such page, no such method) as JSON like all others.
+            # aiohttp's own errors (404, 405) as JSON, like all others.
             headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return refusal(error.status, error.reason, **headers)
 
@@ -96,7 +96,7 @@ def _refused(
     ):
         return refusal(403, "requests from pages of other sites are not answered")
     if "Content-Encoding" in headers:
-        # Before authentication: a few kilobytes may hold gigabytes.
+        # Checked before authentication: a few kilobytes may decompress to gigabytes.
         return refusal(415, "a body with a Content-Encoding is not read; send it as it is")
     if not limits.requests.allows(address_of(request)):
         return refusal(429, "too many requests from this address", **{"Retry-After": "1"})
@@ -104,5 +104,5 @@ def _refused(
 
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Put the headers on a response that is about to begin."""
+    """Add the security headers to a response before it is sent."""
     response.headers.update(HEADERS)

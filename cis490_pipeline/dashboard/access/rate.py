@@ -1,4 +1,4 @@
-"""How much one address may ask for: a bucket that fills at a steady rate."""
+"""Rate limit per address: a token bucket that refills at a steady rate."""
 
 import time
 from collections import OrderedDict
@@ -16,13 +16,13 @@ class _Bucket:
 
 
 class RateLimit:
-    """A bucket for each address; the one longest unused is forgotten first.
+    """Token bucket per address; the least recently used bucket is dropped first.
 
     Parameters
     ----------
-    per_s : how fast a bucket fills.
-    burst : how much it holds.
-    clock : seconds that never go back.
+    per_s : refill rate.
+    burst : capacity.
+    clock : monotonic clock, s.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def allows(self, address: str, cost: float = 1.0) -> bool:
-        """Take from an address's bucket; ``False``, and nothing taken, if there is not enough."""
+        """Take from an address's bucket; ``False`` and nothing taken if there is not enough."""
         bucket = self._filled(address)
         if bucket.left < cost:
             return False
@@ -42,7 +42,7 @@ class RateLimit:
         return True
 
     def wait_s(self, address: str, cost: float = 1.0) -> float:
-        """How long until an address's bucket holds enough, s; nothing is taken."""
+        """Seconds until an address's bucket holds enough; takes nothing."""
         if address not in self._buckets:
             return 0.0
         missing = cost - self._filled(address).left

@@ -1,8 +1,8 @@
-"""Who may ask: the Host and Origin of a request, and the token of whoever is not on this machine.
+"""Access rules: Host and Origin of every request, and a token beyond loopback.
 
-Loopback needs no token: only programs of this machine reach it. A page of another site that a
-browser here has open does reach it, by a name that resolves to 127.0.0.1 (DNS rebinding) or by
-posting across; the checks of Host and Origin are against those.
+Loopback needs no token: only programs of this machine reach it. A foreign page in a browser on this
+machine reaches it too, through a name that resolves to 127.0.0.1 (DNS rebinding) or a cross-site
+request; the checks of Host and Origin prevent both.
 """
 
 import hashlib
@@ -22,25 +22,25 @@ MIN_TOKEN_LENGTH: Final = 16
 SESSION_S: Final = 12 * 3600
 COOKIE: Final = "cis490_session"
 _NONCE: Final = 32
-"""Characters of a cookie that are random."""
+"""Random characters of a cookie."""
 _LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class Session(Enum):
-    """What a browser's cookie is."""
+    """State of a browser's session cookie."""
 
     NONE = "none"
-    """No cookie of ours, so that nothing was compared."""
+    """No session cookie, so nothing was compared."""
     FORGED = "forged"
-    """Made with another token: a guess, or from before the token was changed."""
+    """Signed with another token: a guess, or an older token."""
     ENDED = "ended"
     GOOD = "good"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What a dashboard answers to.
+    """Access settings of a dashboard: address, token, host names.
 
     Raises
     ------
@@ -52,12 +52,12 @@ class Access:
     """Address it listens on."""
     token: str | None = None
     names: frozenset[str] = frozenset()
-    """Further names it is reached by, each with a port if it is not the one it listens on."""
+    """Further host names, each with a port if it differs from the listening one."""
     tls: bool = False
     clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
-        """Refuse what would leave a door open."""
+        """Refuse settings that would expose the dashboard without a proper token."""
         if self.token is None and not _is_loopback(self.host):
             raise ConfigError(
                 f"{self.host} is reached from other machines, so the dashboard needs a token: set "
@@ -85,7 +85,7 @@ class Access:
             return True
         if given != port:
             return False
-        # A literal address cannot be rebound to another; with a wildcard all of ours are right.
+        # An IP address cannot be rebound; with a wildcard all addresses of this machine are valid.
         return (
             name in self.names
             or name == self.host
@@ -94,33 +94,33 @@ class Access:
         )
 
     def knows_origin(self, origin: str, host: str) -> bool:
-        """Whether a request comes from a page of this dashboard, given its known ``Host``."""
+        """Whether an ``Origin`` is this dashboard's own, given the verified ``Host``."""
         return origin.lower() in {f"{scheme}://{host.lower()}" for scheme in _DEFAULT_PORTS}
 
     def presented(self, authorization: str) -> str:
-        """Return the token that an ``Authorization`` header presents; empty if none."""
+        """Return the bearer token of an ``Authorization`` header; empty if none."""
         scheme, _, given = authorization.partition(" ")
         return given.strip() if scheme.lower() == "bearer" else ""
 
     def is_token(self, given: str) -> bool:
-        """Compare in a time that does not depend on where the texts differ."""
+        """Whether a text is the token, compared in constant time."""
         wanted = hashlib.sha256((self.token or "").encode()).digest()
-        found = hashlib.sha256(given.encode("utf-8", "replace")).digest()
-        return self.token is not None and hmac.compare_digest(wanted, found)
+        actual = hashlib.sha256(given.encode("utf-8", "replace")).digest()
+        return self.token is not None and hmac.compare_digest(wanted, actual)
 
     def new_session(self) -> str:
-        """Return a cookie's value: when it ends, and a proof that this dashboard wrote it.
+        """Return a session cookie: its expiry, and a signature by this dashboard.
 
-        No list of them is kept, so that a restart logs nobody out, and another token everybody.
+        Sessions are not stored: they survive a restart, and end when the token changes.
         """
         return self._signed(int(self.clock()) + SESSION_S, secrets.token_hex(_NONCE // 2))
 
     def is_session(self, cookie: str) -> bool:
-        """Whether a cookie has the form of one of ours."""
+        """Whether a cookie has the form of a session cookie."""
         return self.until(cookie) >= 0 and len(cookie.partition(".")[2]) > _NONCE
 
     def session(self, cookie: str) -> Session:
-        """Tell what a browser's cookie is."""
+        """Verify a session cookie."""
         if self.token is None or not self.is_session(cookie):
             return Session.NONE
         until, _, proof = cookie.partition(".")
@@ -130,7 +130,7 @@ class Access:
         return Session.GOOD if int(until) > self.clock() else Session.ENDED
 
     def until(self, cookie: str) -> int:
-        """Return when a cookie says that it ends, s since 1970; -1 if it says nothing."""
+        """Return the expiry that a cookie states, s since 1970; -1 if none."""
         until = cookie.partition(".")[0]
         return int(until) if until.isascii() and until.isdecimal() and len(until) < 16 else -1
 

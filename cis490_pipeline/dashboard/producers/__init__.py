@@ -1,1 +1,1 @@
-"""What is sent to a dashboard: scores, speed, profiles, a replay. None of them needs the server."""
+"""Producers of dashboard events: scores, latencies, profiles, a replay. None needs the server."""

@@ -1,4 +1,4 @@
-"""Windows as points: the layer before a network's head, or a tree model's margins, in a plane."""
+"""Embeddings: PCA of the layer before a network's head, or of a tree model's margins."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from cis490_pipeline.errors import CheckpointError, ConfigError
 from cis490_pipeline.features.datasets.load import load_windows
 
 MAX_TRAIN: Final = 4000
-"""Train windows that the plane is fitted on; more would hardly turn it."""
+"""Train windows used for the fit; more would hardly change the plane."""
 _HEAD: Final = "Gemm"
 _TREES: Final = "TreeEnsembleRegressor"
 
@@ -24,18 +24,18 @@ Floats = npt.NDArray[np.float64]
 
 
 class InnerLayer:
-    """Runs an exported model up to the layer its probabilities are made from.
+    """Runs an exported model up to the layer that its probabilities are computed from.
 
     Parameters
     ----------
-    content : of ``model.onnx``.
+    content : content of ``model.onnx``.
 
     Raises
     ------
     CheckpointError
-        If it ends otherwise than this project's exports do.
+        If its last layers are not those of this project's exports.
     ConfigError
-        If the library that reads the file's graph is not installed.
+        If onnx, which reads the graph, is not installed.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -48,9 +48,9 @@ class InnerLayer:
             ) from missing
         model = onnx.load_model_from_string(content)
         self._name = _inner_name(model.graph)
-        # The type is told, the shape found by the runtime.
-        told = onnx.helper.make_tensor_value_info(self._name, onnx.TensorProto.FLOAT, None)
-        model.graph.output.append(told)
+        # The runtime infers the shape.
+        inner = onnx.helper.make_tensor_value_info(self._name, onnx.TensorProto.FLOAT, None)
+        model.graph.output.append(inner)
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
@@ -59,7 +59,7 @@ class InnerLayer:
         )
 
     def embed(self, X: npt.NDArray[np.float32]) -> Floats:
-        """Represent calibrated windows: (n_windows, *shape) -> (n_windows, n_dimensions)."""
+        """Embed calibrated windows: (n_windows, *shape) -> (n_windows, n_dimensions)."""
         (inner,) = self._session.run([self._name], {INPUT_NAME: X})
         embedded: Floats = inner.astype(np.float64).reshape(len(X), -1)
         return embedded
@@ -72,20 +72,20 @@ def _inner_name(graph: Any) -> str:
     if softmax is not None and before is not None and before.op_type in (_HEAD, _TREES):
         return str(softmax.input[0] if before.op_type == _TREES else before.input[0])
     raise CheckpointError(
-        f"model.onnx ends in {getattr(before, 'op_type', 'nothing known')}, wanted {_HEAD} or "
+        f"model.onnx ends in {getattr(before, 'op_type', 'an unknown node')}, wanted {_HEAD} or "
         f"{_TREES} before its softmax; export the model again"
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """The first two principal components of train, scaled to 0…1.
+    """First two principal components of the train windows, scaled to 0…1.
 
     Attributes
     ----------
-    centre : (n_dimensions,) mean of train.
-    axes : (n_dimensions, 2) orthonormal, the widest first.
-    low, high : (2,) range of train along them.
+    centre : (n_dimensions,) mean of the train windows.
+    axes : (n_dimensions, 2) orthonormal axes, largest variance first.
+    low, high : (2,) range of the train windows along the axes.
     """
 
     centre: Floats
@@ -95,16 +95,16 @@ class Plane:
 
     @classmethod
     def fit(cls, embedded: Floats) -> "Plane":
-        """Fit on train's windows.
+        """Fit on train windows.
 
         Parameters
         ----------
-        embedded : (n_windows, n_dimensions), two dimensions at least.
+        embedded : (n_windows, n_dimensions), at least two dimensions.
 
         Notes
         -----
-        Principal components by singular values; each axis points where its largest component is
-        positive, so that the same windows give the same picture.
+        Principal components by SVD; the sign of each axis makes its largest component positive, so
+        that the same windows give the same picture.
         """
         centre = embedded.mean(axis=0)
         _, _, rows = np.linalg.svd(embedded - centre, full_matrices=False)
@@ -115,9 +115,9 @@ class Plane:
         return cls(centre, axes, along.min(axis=0), along.max(axis=0))
 
     def place(self, embedded: Floats) -> Floats:
-        """Place windows: (n_windows, n_dimensions) -> (n_windows, 2) within 0…1.
+        """Project windows: (n_windows, n_dimensions) -> (n_windows, 2) within 0…1.
 
-        What lies beyond train's range lies on its edge.
+        Values beyond the range of train are clipped.
         """
         along = (embedded - self.centre) @ self.axes
         width = np.where(self.high > self.low, self.high - self.low, 1.0)
@@ -127,24 +127,24 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingMap:
-    """A model's inner layer and the plane its windows are drawn in."""
+    """Inner layer of a model, and the plane of its windows."""
 
     layer: InnerLayer
     plane: Plane
 
     def place(self, X: npt.NDArray[np.float32]) -> Floats:
-        """Place calibrated windows: (n_windows, *shape) -> (n_windows, 2) within 0…1."""
+        """Project calibrated windows: (n_windows, *shape) -> (n_windows, 2) within 0…1."""
         return self.plane.place(self.layer.embed(X))
 
 
 def fit_map(model: RunnableModel, checkpoint: Path, dataset: Path) -> EmbeddingMap:
-    """Fit a model's map on its train side.
+    """Fit a model's embedding on its train side.
 
     Parameters
     ----------
-    model : opened.
+    model : opened model.
     checkpoint : its folder.
-    dataset : the dataset of its kind of input; 4,000 of the train windows, evenly spread, count.
+    dataset : dataset of its input kind; up to 4,000 evenly spaced train windows are used.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Scores of all models of a split: ``python -m cis490_pipeline.dashboard.producers.metrics``."""
+"""Publish the scores of all models: ``python -m cis490_pipeline.dashboard.producers.metrics``."""
 
 import click
 
@@ -28,9 +28,9 @@ from cis490_pipeline.events.identity import identified
 @split_options(must_exist=False)
 @publish_options
 def metrics(places: Places, publish_url: str | None, interval_s: float, dry_run: bool) -> int:
-    """Publish each model's macro F1 with its interval, its confusion, and profile by host.
+    """Publish macro F1 with intervals, confusion, and scores by profile and host.
 
-    Scores come from predictions.parquet, which is made where it is missing. A model that cannot be
+    Scores come from predictions.parquet, which is made if missing. A model that cannot be
     scored is published as failed, with the reason. Exit code 1 if there is one (published once).
     """
     source = MetricEvents(Scores(places))
@@ -42,11 +42,11 @@ def metrics(places: Places, publish_url: str | None, interval_s: float, dry_run:
 
 
 class MetricEvents:
-    """Gives the events of all models, and says on stderr which failed, when that changes.
+    """Makes the events of all models, and reports on stderr which failed, when that changes.
 
     Attributes
     ----------
-    failed : names of the models that failed when last asked, with the reason of each.
+    failed : reasons by name of the models that failed in the last tick.
     """
 
     def __init__(self, scores: Scores) -> None:
@@ -54,7 +54,7 @@ class MetricEvents:
         self.failed: dict[str, str] | None = None
 
     def make(self) -> list[Event]:
-        """Give all events of a tick."""
+        """Make all events of a tick."""
         reports = self.scores.reports()
         failed = {name: r.why for name, r in reports.items() if isinstance(r, Failed)}
         if failed != self.failed:
@@ -86,11 +86,11 @@ class MetricEvents:
 
 
 def events_of(report: EvalReport) -> list[Event]:
-    """Return the events of one model's report: score, confusion, profile by host.
+    """Build the events of one model's report: score, confusion, scores by profile and host.
 
     Parameters
     ----------
-    report : what ``evaluate`` returns.
+    report : report of ``evaluate``.
     """
     model, split, variant = report["model"], report["split"], report["variant"]
     confusion = report["confusion"]
@@ -118,7 +118,7 @@ def events_of(report: EvalReport) -> list[Event]:
         ),
     ]
     if report["macro_f1"] is None:
-        why = "no macro F1 can be told of its test windows"
+        why = "macro F1 is undefined on its test windows"
         details.insert(0, ModelFailure(model=model, split=split, variant=variant, why=why))
     identity = {"instance": report["split_digest"], "recipe": split}
     events = [identified(event, **identity, model=model) for event in details]

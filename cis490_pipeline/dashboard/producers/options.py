@@ -1,4 +1,4 @@
-"""Flags that producers share, and how one runs by itself."""
+"""Flags shared by producers, and the entry point of ``python -m``."""
 
 import functools
 import sys
@@ -21,10 +21,10 @@ TRAIN_HOSTS: Final = "--train-hosts"
 
 
 class ProducerCommand(click.Command):
-    """A command whose ``--train-hosts`` takes several words, as the older system's does."""
+    """Command whose ``--train-hosts`` takes several words, as in the older system."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the flag before each of its words, which is how click reads several."""
+        """Repeat the flag before each of its words, the form that click accepts."""
         return super().parse_args(ctx, list(_flag_by_word(args)))
 
 
@@ -38,7 +38,7 @@ def _flag_by_word(args: list[str]) -> Iterator[str]:
             within = arg == TRAIN_HOSTS or arg.startswith(f"{TRAIN_HOSTS}=")
             named = arg == TRAIN_HOSTS
         elif within:
-            # Named already if this is the first word after the flag.
+            # The first word after the flag has the flag already.
             if not named:
                 yield TRAIN_HOSTS
             named = False
@@ -46,14 +46,14 @@ def _flag_by_word(args: list[str]) -> Iterator[str]:
 
 
 def split_options(*, must_exist: bool) -> Callable[[Command], Command]:
-    """Return what adds where a split's files lie; the command gets them as ``places``.
+    """Return a decorator that adds the flags of a split's files; the command gets ``places``.
 
-    All producers take the same flags, so that one set of them starts any.
+    All producers take the same flags, so that one set of flags starts any of them.
 
     Parameters
     ----------
-    must_exist : whether an index or dataset that is named must be there when the command starts;
-        else the command itself publishes what is missing.
+    must_exist : whether a given index or dataset must exist at the start; otherwise the command
+        publishes what is missing.
     """
     return functools.partial(_with_split_options, must_exist=must_exist)
 
@@ -86,23 +86,22 @@ def _with_split_options(command: Command, *, must_exist: bool) -> Command:
             TRAIN_HOSTS,
             multiple=True,
             metavar="HOST…",
-            help="Refuse a split that trains on other hosts; several as A B, A,B or repeated.",
+            help="Refuse a split with other train hosts; several as A B, A,B or repeated.",
         ),
         click.option(
+            "--recipe",
             "--split-recipe",
             "--split",
             "recipe",
             type=click.Choice([str(recipe) for recipe in Recipe]),
             default=str(Recipe.HOST),
             show_default=True,
-            help="Which split's models.",
+            help="Split recipe of the models.",
         ),
-        _path_option("--tensors", "The split's tensor_window_v1, or a file in it."),
-        _path_option("--summary", "The split's features_window_v1, or a file in it."),
-        _path_option("--artifacts", "Folder of all splits' checkpoints, or of this split's."),
-        _path_option(
-            "--validation", "Index of all episodes' verdicts, or the split's validation_index."
-        ),
+        _path_option("--tensors", "Folder tensor_window_v1 of the recipe, or a file in it."),
+        _path_option("--summary", "Folder features_window_v1 of the recipe, or a file in it."),
+        _path_option("--artifacts", "Folder of the checkpoints of all recipes, or of this one."),
+        _path_option("--validation", "Index of all verdicts, or the recipe's validation_index."),
     ):
         with_options = option(with_options)
     done: Command = with_options
@@ -116,34 +115,44 @@ def _require_there(**named: Path | None) -> None:
 
 
 def _path_option(flag: str, text: str) -> Callable[[Command], Command]:
-    return click.option(flag, type=click.Path(path_type=Path), help=f"{text} [default: the data's]")
+    return click.option(
+        flag, type=click.Path(path_type=Path), help=f"{text} [default: in the data folder]"
+    )
 
 
 episode_option = click.option(
-    "--episode", "name", metavar="HOST/ULID", help="Which; by default one is chosen."
+    "--episode",
+    "name",
+    metavar="HOST/ULID",
+    help="Episode to use; default: the newest sound infected one.",
 )
-# Not "seed": the settings have one, of training.
+# Not "seed", which is the setting for training.
 simulate_option = click.option(
-    "--simulate", "made_up", type=click.IntRange(min=0), help="Make one up, by this seed."
+    "--simulate",
+    "made_up",
+    type=click.IntRange(min=0),
+    help="Simulate an episode with this seed instead.",
 )
 
 
 def speed_option(default: float) -> Callable[[Command], Command]:
-    """Return the option of how fast an episode is replayed."""
+    """Return the option for the speed of a replay."""
     return click.option(
         "--speed",
         type=click.FloatRange(min=0, min_open=True),
         metavar="TIMES",
         default=default,
         show_default=True,
-        help="Seconds of the episode for each second of the clock.",
+        help="Seconds of the episode per second of real time.",
     )
 
 
 def publish_options(command: Command) -> Command:
-    """Add where to publish to, how often, and ``--dry-run``."""
+    """Add ``--publish-url``, ``--interval`` and ``--dry-run``."""
     for option in (
-        click.option("--dry-run", is_flag=True, help="Print the events once, publish nothing."),
+        click.option(
+            "--dry-run", is_flag=True, help="Print the events once instead of publishing."
+        ),
         click.option(
             "--interval",
             "interval_s",
@@ -156,7 +165,7 @@ def publish_options(command: Command) -> Command:
         click.option(
             "--publish-url",
             metavar="URL",
-            help=f"Dashboard; by default CIS490_DASHBOARD_URL, or {DEFAULT_URL}.",
+            help=f"Dashboard; default: CIS490_DASHBOARD_URL, or {DEFAULT_URL}.",
         ),
     ):
         command = option(command)
@@ -164,12 +173,12 @@ def publish_options(command: Command) -> Command:
 
 
 def publisher_of(url: str | None) -> Publisher:
-    """Return the publisher that flags and settings name.
+    """Return the publisher from flags and settings.
 
     Raises
     ------
     ConfigError
-        If they name several dashboards.
+        If they give several dashboards.
     """
     settings = Settings.load(dashboard_url=url)
     if len(settings.dashboards) > 1:
@@ -182,7 +191,7 @@ def publisher_of(url: str | None) -> Publisher:
 
 
 def run_alone(command: click.Command) -> None:
-    """Run one producer as ``python -m`` does, and exit with its code."""
+    """Run a producer as a module, and exit with its code."""
     pin_library_threads()
     try:
         code: Any = command.main(standalone_mode=False)

@@ -1,4 +1,4 @@
-"""How fast each model answers here: ``python -m cis490_pipeline.dashboard.producers.perf``."""
+"""Publish inference latencies: ``python -m cis490_pipeline.dashboard.producers.perf``."""
 
 import os
 import platform
@@ -38,7 +38,7 @@ WARM_UP: Final = 20
 
 @dataclass(frozen=True)
 class Latency:
-    """Times of one window each, µs, from its grid to its probabilities."""
+    """Latency per window, µs, from its grid to its probabilities."""
 
     p50: float
     p95: float
@@ -54,14 +54,14 @@ def measure(
     timer: Callable[[], int] = time.perf_counter_ns,
     seed: int = 0,
 ) -> Latency:
-    """Time one window after the other: summary or tensor, calibration, and ONNX Runtime.
+    """Time single windows: summary or tensor, calibration, and ONNX Runtime.
 
     Parameters
     ----------
-    model : of one thread.
-    n_windows : timed, after 20 that are not.
-    timer : ns.
-    seed : of the made-up windows; what is in them costs nothing more or less.
+    model : single-threaded model.
+    n_windows : windows timed, after 20 for warm-up.
+    timer : clock, ns.
+    seed : seed of the random windows; their content does not affect the time.
     """
     live = LiveModel(name=model.name, calibrator=model.calibrator, classifier=model.classifier)
     rng = np.random.default_rng(seed)
@@ -81,14 +81,14 @@ def measure(
 
 
 def device_name() -> str:
-    """Say which device this is, in words."""
+    """Describe this device: processor, cores, operating system."""
     model = ""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         names = [line for line in lines if line.startswith(("model name", "Model"))]
         model = names[-1].partition(":")[2].strip() if names else ""
     except OSError:
-        # Not Linux: the platform says enough.
+        # Not Linux.
         model = platform.processor()
     return f"{model or platform.machine()}, {os.cpu_count()} processors, {platform.system()}"[:400]
 
@@ -107,7 +107,7 @@ def device_name() -> str:
 def perf(
     places: Places, n_windows: int, publish_url: str | None, interval_s: float, dry_run: bool
 ) -> int:
-    """Publish how long each model takes for one window on this device: p50, p95, p99, windows/s.
+    """Publish each model's latency per window on this device: p50, p95, p99, windows/s.
 
     One thread, one window at a time, from the grid to the probabilities.
     """
@@ -124,9 +124,9 @@ def perf(
 
 
 def perf_events(places: Places, n_windows: int) -> list[Event]:
-    """Measure every model there is; one that this device cannot run is a failure with its reason.
+    """Measure every model; one that this device cannot run becomes a failure with its reason.
 
-    A failure here says nothing of the model's score, and does not replace it.
+    Such a failure does not replace the model's score.
     """
     device = device_name()
     events: list[Event] = []
@@ -153,23 +153,23 @@ def perf_events(places: Places, n_windows: int) -> list[Event]:
 
 
 def _measured(places: Places, model: RunnableModel, n_windows: int, device: str) -> ModelPerf:
-    found = measure(model, n_windows)
+    latency = measure(model, n_windows)
     return ModelPerf(
         model=model.name,
-        latency_us=found.p50,
+        latency_us=latency.p50,
         accuracy=_macro_f1(places, model),
-        p50_us=found.p50,
-        p95_us=found.p95,
-        p99_us=found.p99,
-        windows_per_s=1e6 / found.mean,
+        p50_us=latency.p50,
+        p95_us=latency.p95,
+        p99_us=latency.p99,
+        windows_per_s=1e6 / latency.mean,
         device=device,
         variant=model.manifest.variant,
-        n_windows=found.n,
+        n_windows=latency.n,
     )
 
 
 def _macro_f1(places: Places, model: RunnableModel) -> float | None:
-    """Macro F1 of the report on this very checkpoint; None where there is none."""
+    """Macro F1 of the report on this checkpoint; None without one."""
     try:
         report = read_object(places.reports / f"{model.name}.json")
     except StoreError:

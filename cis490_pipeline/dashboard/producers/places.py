@@ -1,7 +1,7 @@
-"""Where a split's files lie, found from whichever of them a flag names.
+"""Locate the files of a split from flags that give any of them.
 
-The older system's flags name single folders and files, today's also the folders above them. Each
-flag takes any of these; what belongs to another split than the one asked for is refused.
+Flags of the older system give single folders and files, those of today also the folders above. Each
+flag accepts all of these; files of another recipe are refused.
 """
 
 from collections.abc import Iterator
@@ -30,14 +30,14 @@ _SPLIT: Final = "split_v1.json"
 _SUMMARY: Final = "features_window_v1"
 _TENSORS: Final = "tensor_window_v1"
 _SIDE: Final = "side"
-"""Column that only the index of a split has."""
+"""Column only in the index of a split."""
 _STATUS: Final = "status"
-"""Column that both indexes have."""
+"""Column in both indexes."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where a split's files lie."""
+    """Paths of the files of a split."""
 
     recipe: str
     validation: Path
@@ -57,21 +57,21 @@ class Places:
         tensors: Path | None = None,
         data_folder: Path | None = None,
     ) -> "Places":
-        """Find a split's files from the flags that were given and, for the rest, the data folder.
+        """Locate a split's files from the given flags, and for the rest in the data folder.
 
         Parameters
         ----------
-        recipe : of the split.
-        validation : the acceptance index, the split's index, or the folder of either.
-        artifacts : the folder of all splits' checkpoints, or of this split's.
-        summary, tensors : a dataset's folder, a file in it, or a folder above it.
-        data_folder : by default the settings'.
+        recipe : split recipe.
+        validation : acceptance index, the split's index, or the folder of either.
+        artifacts : folder of the checkpoints of all recipes, or of this one.
+        summary, tensors : dataset folder, a file in it, or a folder above it.
+        data_folder : data folder; default: from the settings.
 
         Raises
         ------
         ConfigError
-            If something is of another split, is of another kind, or was not given and the data are
-            no folder of this machine.
+            If something belongs to another recipe or is of another kind, or is not given and the
+            data are not in a local folder.
         """
         given = _Given(recipe, data_folder)
         summary_folder = given.dataset("--summary", summary, _SUMMARY)
@@ -94,7 +94,7 @@ class Places:
         return places
 
     def split(self) -> Split:
-        """Read the split, over the episodes of its index.
+        """Read the split, restricted to the episodes of its index.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class Places:
         split = load_split(self.split_file)
         if str(split.recipe) != self.recipe:
             raise SplitError(
-                f"{self.split_file}: holds the split {split.recipe}, asked for {self.recipe}"
+                f"{self.split_file}: holds a split of recipe {split.recipe}, wanted {self.recipe}"
             )
         try:
             return split.restricted(read_table(self.validation))
@@ -117,31 +117,31 @@ class Places:
 
     @property
     def split_file(self) -> Path:
-        """File of the persistent sides."""
+        """File with the persistent sides."""
         return self.validation.parent / _SPLIT
 
     def require_train_hosts(self, hosts: tuple[str, ...]) -> None:
-        """Refuse a split that trains on other hosts than these.
+        """Refuse a split with other train hosts.
 
         Raises
         ------
         SplitError
-            Naming both.
+            Naming both sets of hosts.
         """
         split = self.split()
         if split.recipe is not Recipe.HOST:
-            raise SplitError(f"--train-hosts is of the split host, not of {split.recipe}")
+            raise SplitError(f"--train-hosts applies to recipe host, not to {split.recipe}")
         stored = sorted(split.parameters.get("train_hosts", ()))
         if sorted(set(hosts)) != stored:
             raise SplitError(
-                f"{self.validation.parent}: the split trains on {', '.join(stored)}, asked for "
+                f"{self.validation.parent}: the split trains on {', '.join(stored)}, wanted "
                 f"{', '.join(sorted(set(hosts))) or 'none'}; make it with these hosts, or leave "
                 "--train-hosts out"
             )
 
 
 class _Given:
-    """Flags on their way to places, and what is wrong with them."""
+    """Resolves flags to paths, and collects problems."""
 
     def __init__(self, recipe: str, data_folder: Path | None) -> None:
         self._recipe = recipe
@@ -152,11 +152,11 @@ class _Given:
     def _data(self) -> DataPaths:
         data = self._data_folder or Settings.load().data
         if not isinstance(data, Path):
-            raise ConfigError(f"producers read a folder of this machine, got {data}; bring it here")
+            raise ConfigError(f"producers read a local folder, got {data}; copy it to this machine")
         return DataPaths(data)
 
     def index(self, given: Path | None, beside: list[Path]) -> Path:
-        """Find the split's index; ``beside`` are folders of datasets of the split."""
+        """Locate the split's index; ``beside`` are folders of its datasets."""
         if given is None:
             return self._data.validation_index(self._recipe)
         path = _absolute(given)
@@ -178,13 +178,13 @@ class _Given:
         return _first_file(below, *(folder / _INDEX for folder in beside))
 
     def checkpoints(self, given: Path | None) -> Path:
-        """Find the folder of the split's checkpoints."""
+        """Locate the folder of the recipe's checkpoints."""
         if given is None:
             return self._data.root / "artifacts" / self._recipe
         path = _absolute(given)
         if (path / CHECKPOINT).is_file():
             self.problems.append(
-                f"--artifacts {given}: one model's checkpoint; give the folder of the split"
+                f"--artifacts {given}: one model's checkpoint; give the folder of the recipe"
             )
             return path.parent
         if (path / self._recipe).is_dir():
@@ -195,25 +195,25 @@ class _Given:
         return path / self._recipe
 
     def reports(self, checkpoints: Path | None) -> Path:
-        """Find the folder of the split's reports: of the data that given checkpoints lie in."""
+        """Locate the folder of the recipe's reports, in the data folder of given checkpoints."""
         if checkpoints is not None:
             return checkpoints.parent.parent / "reports" / self._recipe
         return self._data.root / "reports" / self._recipe
 
     def dataset(self, flag: str, given: Path | None, name: str) -> Path:
-        """Find the folder of a dataset."""
+        """Locate the folder of a dataset."""
         if given is None:
             return self._data.recipe(self._recipe) / name
         path = _absolute(given)
         if path.is_file() or (path.suffix and not path.exists()):
             path = path.parent
         candidates = (path, path / name, path / self._recipe / name)
-        found = next((folder for folder in candidates if (folder / DATASET).is_file()), path)
-        self._require_kind(flag, given, found, "summary" if name == _SUMMARY else "tensor")
-        return found
+        folder = next((folder for folder in candidates if (folder / DATASET).is_file()), path)
+        self._require_kind(flag, given, folder, "summary" if name == _SUMMARY else "tensor")
+        return folder
 
     def require_split(self, flag: str, given: Path | None, folder: Path) -> None:
-        """Note a folder that holds another split's files."""
+        """Record a problem if a folder holds the files of another recipe."""
         if given is None:
             return
         try:
@@ -227,8 +227,8 @@ class _Given:
     def _require_named(self, flag: str, given: Path, name: str) -> None:
         if name in _RECIPES and name != self._recipe:
             self.problems.append(
-                f"{flag} {given}: of the split {name}, not {self._recipe}; "
-                f"give --split-recipe {name}, or the files of {self._recipe}"
+                f"{flag} {given}: of recipe {name}, not {self._recipe}; "
+                f"give --recipe {name}, or the files of {self._recipe}"
             )
 
     def _require_kind(self, flag: str, given: Path, folder: Path, kind: str) -> None:
@@ -236,9 +236,9 @@ class _Given:
             held = read_json(folder / DATASET)
         except PipelineError:
             return
-        found = held.get("kind") if isinstance(held, dict) else None
-        if found is not None and found != kind:
-            self.problems.append(f"{flag} {given}: a dataset of kind {found}, wanted {kind}")
+        actual = held.get("kind") if isinstance(held, dict) else None
+        if actual is not None and actual != kind:
+            self.problems.append(f"{flag} {given}: a dataset of kind {actual}, wanted {kind}")
 
     def _columns(self, path: Path) -> set[str]:
         try:
@@ -249,11 +249,11 @@ class _Given:
 
 
 def _absolute(path: Path) -> Path:
-    """Return a path whose last part is a name; links are followed only where ``..`` is."""
+    """Return an absolute path; links are resolved only if it contains ``..``."""
     return path.resolve() if ".." in path.parts else path.absolute()
 
 
 def _first_file(first: Path, *others: Path) -> Path:
-    """Return the first that is a file; the first of all if none is."""
-    found: Iterator[Path] = (path for path in (first, *others) if path.is_file())
-    return next(found, first)
+    """Return the first path that is a file; the first of all if none is."""
+    files: Iterator[Path] = (path for path in (first, *others) if path.is_file())
+    return next(files, first)

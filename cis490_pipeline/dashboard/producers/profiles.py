@@ -1,4 +1,4 @@
-"""Courses of attack profiles: ``python -m cis490_pipeline.dashboard.producers.profiles``."""
+"""Publish attack profiles: ``python -m cis490_pipeline.dashboard.producers.profiles``."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,14 +38,14 @@ DEFAULT_CHANNELS: Final = (
     "guest.mem_dirty_bytes",
 )
 MIN_EPISODES: Final = 2
-"""Fewer have no quartiles worth drawing."""
+"""Fewest episodes for quartiles."""
 
 Curves = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """One channel over one profile's episodes, aligned: (n_seconds,) each; NaN is unknown."""
+    """Quartiles of one channel over aligned episodes, (n_seconds,) each; NaN is unknown."""
 
     low: Curves
     median: Curves
@@ -60,18 +60,18 @@ def aligned(
     phases: Sequence[str],
     at: Phase,
 ) -> Curves | None:
-    """Cut an episode around the first start of a phase, one value a second.
+    """Cut an episode around the first start of a phase, at one value a second.
 
     Parameters
     ----------
     grid : (n_steps, 46) log1p values from ``t0_ns`` on.
     label_t_ns, phases : the episode's labels.
-    at : whose first start becomes second 0.
+    at : phase whose first start becomes second 0.
 
     Returns
     -------
-    (60, 46) means of each second in the channels' own units, from 20 s before to 40 s after; NaN
-    where nothing is known or the episode does not reach. None if it has no such phase.
+    (60, 46) means per second in the channels' own units, from 20 s before to 40 s after; NaN where
+    nothing is known or beyond the episode. None if it has no such phase.
     """
     starts = [t for t, phase in zip(label_t_ns, phases, strict=True) if phase == at]
     if not starts:
@@ -91,7 +91,7 @@ def aligned(
 
 
 def course_of(episodes: Sequence[Curves]) -> Course:
-    """Median and quartiles over episodes, (n_seconds,) each, of those that know the second."""
+    """Median and quartiles over the episodes with a known value, (n_seconds,) each."""
     stacked = np.stack(episodes)
     known = np.isfinite(stacked).sum(axis=0) >= MIN_EPISODES
     filled = np.where(known, stacked, 0.0)
@@ -118,9 +118,9 @@ def profiles(
     interval_s: float,
     dry_run: bool,
 ) -> int:
-    """Publish each attack profile's course: median and quartiles of episodes aligned at infecting.
+    """Publish attack profiles: median and quartiles of episodes aligned at infecting.
 
-    Of all usable episodes of the split's index, in the channels' own units, one value a second.
+    Uses all usable episodes of the split's index; channels in their own units, one value a second.
     """
     unknown = sorted(set(channels) - POSITION.keys())
     if unknown:
@@ -137,7 +137,7 @@ def profiles(
 
 
 def profile_events(places: Places, channels: Sequence[str]) -> Iterator[Event]:
-    """Give one event for each profile and channel.
+    """Yield one event for each profile and channel.
 
     Raises
     ------
@@ -155,7 +155,10 @@ def profile_events(places: Places, channels: Sequence[str]) -> Iterator[Event]:
             cut for row in of_profile.iter_rows(named=True) if (cut := _cut(grids, row)) is not None
         ]
         if len(cuts) < MIN_EPISODES:
-            tell(f"{profile}: {len(cuts)} episodes reach {Phase.INFECTING}; no course drawn")
+            tell(
+                f"{profile}: not published, since {len(cuts)} episodes reach {Phase.INFECTING}, "
+                f"wanted {MIN_EPISODES}"
+            )
             continue
         for channel in channels:
             place = POSITION[channel]
@@ -177,8 +180,8 @@ def _cut(grids: GridStore, row: dict[str, object]) -> Curves | None:
 
 
 def _event(profile: str, channel: str, course: Course) -> AttackProfile:
-    found = CHANNELS[POSITION[channel]]
-    unit = found.unit if found.kind is Kind.GAUGE else f"{found.unit}/s"
+    about = CHANNELS[POSITION[channel]]
+    unit = about.unit if about.kind is Kind.GAUGE else f"{about.unit}/s"
     low, median, high = (_values(curve) for curve in (course.low, course.median, course.high))
     return AttackProfile(
         name=profile,

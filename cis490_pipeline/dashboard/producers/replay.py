@@ -1,4 +1,4 @@
-"""An episode as it unfolded: ``python -m cis490_pipeline.dashboard.producers.replay``."""
+"""Replay an episode on a dashboard: ``python -m cis490_pipeline.dashboard.producers.replay``."""
 
 import tempfile
 import threading
@@ -51,7 +51,7 @@ _STEP_S: Final = 0.1
 
 @dataclass(frozen=True)
 class Recording:
-    """An episode, and its files on this machine."""
+    """Episode, and the path of its files on this machine."""
 
     episode: Episode
     path: Path
@@ -75,10 +75,10 @@ def replay(
     interval_s: float,
     dry_run: bool,
 ) -> int:
-    """Replay an episode: phases, telemetry, and what every model says when it could first say it.
+    """Replay an episode: phases, telemetry, and every model's predictions at the earliest time.
 
-    Each window's predictions come 2 s after its end, as on a device. --interval is the pause before
-    it begins again; 0 replays it once.
+    Predictions of a window follow 2 s after its end, as on a device. --interval is the pause before
+    the episode repeats; 0 replays it once.
     """
     opened = open_store(_store_place(store, places))
     with recording(opened, name, made_up) as chosen:
@@ -86,13 +86,13 @@ def replay(
     if dry_run:
         print_events([timed.event for timed in events])
         return 0
-    tell(f"replaying {chosen.episode.ref} at {speed:g} times its pace")
+    tell(f"replaying {chosen.episode.ref} at {speed:g} times real time")
     play(events, publisher_of(publish_url), speed=speed, interval_s=interval_s)
     return 0
 
 
 def _store_place(flag: str | None, places: Places) -> Path | Address:
-    """Return the store to read: the settings', or the sample beside checkpoints given by path."""
+    """Return the store of the settings, or the sample beside the given checkpoints."""
     store = Settings.load(store=flag).store
     beside = places.artifacts.parent.parent / "sample"
     missing = isinstance(store, Path) and store == Settings().store and not store.is_dir()
@@ -100,7 +100,7 @@ def _store_place(flag: str | None, places: Places) -> Path | Address:
 
 
 def replayed(places: Places, chosen: Recording, speed: float) -> list[Timed]:
-    """Let every trained model of a split see an episode, and put what is known when in order.
+    """Run every trained model on an episode, and order all events by the time they are known.
 
     Raises
     ------
@@ -129,22 +129,22 @@ def play(
     clock: Callable[[], float] = time.monotonic,
     close_s: float = 10.0,
 ) -> None:
-    """Publish events as their seconds come, once or again and again.
+    """Publish events at their times, once or repeatedly.
 
     Parameters
     ----------
-    events : in order of time.
-    publisher : of the dashboard; if it is down, what is newest waits for it.
-    speed : seconds of the episode for each second of the clock.
-    interval_s : before it begins again; 0 ends after once.
-    stop : ends it when it is set.
-    clock : seconds; never goes back.
-    close_s : in which what is left must be taken at the end.
+    events : events in order of time.
+    publisher : client of the dashboard; while it is down, the newest events wait.
+    speed : seconds of the episode per second of real time.
+    interval_s : pause before the next repetition, s; 0 plays once.
+    stop : ends the replay when set.
+    clock : monotonic clock, s.
+    close_s : seconds to deliver what is left at the end.
 
     Raises
     ------
     EventError
-        If some events were not taken.
+        If some events were not delivered.
     """
     stop = stop or threading.Event()
     outbox = Outbox(publisher, tell)
@@ -158,7 +158,7 @@ def play(
         left = outbox.close(close_s)
     if left or outbox.n_dropped:
         raise EventError(
-            f"{left} events of the replay were not taken by {publisher.url}, and "
+            f"{left} events of the replay were not delivered to {publisher.url}, and "
             f"{outbox.n_dropped} dropped; is a dashboard running there?"
         )
 
@@ -185,14 +185,14 @@ def _play_once(
 
 @contextmanager
 def recording(store: ReceiverStore, name: str | None, seed: int | None) -> Iterator[Recording]:
-    """Give an episode of the store, or one made up, with its files.
+    """Yield an episode of the store, or a simulated one, with its files.
 
     Raises
     ------
     StoreError
         If the store has no such episode, or none with an infection to choose.
     EpisodeRejectedError
-        If it is not sound.
+        If it is rejected.
     """
     if seed is not None:
         with tempfile.TemporaryDirectory() as folder:
@@ -237,14 +237,14 @@ def _named(store: ReceiverStore, name: str) -> EpisodeRef:
 
 
 def _chosen(store: ReceiverStore) -> EpisodeRef:
-    """Choose the newest sound episode that was infected."""
+    """Choose the newest sound episode with an infection."""
     index = store.read_index()
     newest = sorted(index.rows, key=lambda ref: index.rows[ref].received_at_wall, reverse=True)
     for ref in newest:
         try:
             episode = load_episode(store, ref, index.rows[ref])
         except PipelineError:
-            # Not sound, or gone: another is as good.
+            # Rejected or removed: try the next.
             continue
         if len({label.phase for label in episode.labels}) >= 4:
             return ref
@@ -252,18 +252,18 @@ def _chosen(store: ReceiverStore) -> EpisodeRef:
 
 
 def _models(places: Places) -> tuple[LoadedModels, list[ModelFailure]]:
-    """Open the models there are; of those that are damaged, say why."""
+    """Open all trained models; damaged ones become failures with their reason."""
     folders = {places.artifacts / model_name(*model): str(model[1]) for model in MODELS}
-    found = [folder for folder in folders if folder.is_dir()]
-    if not found:
+    trained = [folder for folder in folders if folder.is_dir()]
+    if not trained:
         raise CheckpointError(f"{places.artifacts}: no trained model; run cis490 run first")
-    faults = {folder: why for folder in found if (why := _fault(folder)) is not None}
+    faults = {folder: why for folder in trained if (why := _fault(folder)) is not None}
     for folder, why in faults.items():
         tell(f"failed: {folder.name}: {why}")
-    whole = [folder for folder in found if folder not in faults]
+    whole = [folder for folder in trained if folder not in faults]
     if not whole:
-        raise CheckpointError(f"{places.artifacts}: all {len(found)} models are damaged")
-    n_untrained = len(folders) - len(found)
+        raise CheckpointError(f"{places.artifacts}: all {len(trained)} models are damaged")
+    n_untrained = len(folders) - len(trained)
     tell(f"{len(whole)} models replay, {len(faults)} failed, {n_untrained} are not trained")
     device = device_name()
     failures = [
@@ -288,14 +288,14 @@ def _fault(folder: Path) -> str | None:
 
 
 def _maps(places: Places, models: LoadedModels) -> dict[str, EmbeddingMap]:
-    """Fit each model's map; a model that has none is told of, and drawn without points."""
+    """Fit each model's embedding; report models without one, which are shown without points."""
     maps: dict[str, EmbeddingMap] = {}
     for model in models.runnable:
         dataset = places.summary if model.schema.kind == "summary" else places.tensors
         try:
             maps[model.name] = fit_map(model, places.artifacts / model.name, dataset)
         except PipelineError as fault:
-            tell(f"{model.name} is not drawn as points: {fault}")
+            tell(f"{model.name}: no embedding: {fault}")
     return maps
 
 

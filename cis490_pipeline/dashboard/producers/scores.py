@@ -79,7 +79,7 @@ class Scores:
             return ""
 
     def reports(self) -> dict[str, EvalReport | Failed]:
-        """Report on every model: as evaluation does, or why it cannot be told."""
+        """Return the report of every model, or why it failed."""
         self._look_again()
         found: dict[str, EvalReport | Failed] = {}
         for architecture, variant in MODELS:

@@ -1,4 +1,4 @@
-"""Publishing on a tick: made anew each time, delivered in the background, never given up."""
+"""Publish events periodically from a background thread, retrying until delivered."""
 
 import threading
 from collections.abc import Callable
@@ -18,12 +18,12 @@ _SLOT: Final = "all"
 
 
 def tell(text: str) -> None:
-    """Say something to a person."""
+    """Print a message on stderr."""
     click.echo(text, err=True)
 
 
 def print_events(events: list[Event]) -> None:
-    """Print events as they would be sent, one a line."""
+    """Print events as JSON, one a line."""
     for event in events:
         click.echo(msgspec.json.encode(event).decode())
 
@@ -36,27 +36,28 @@ def publish_on_ticks(
     stop: threading.Event | None = None,
     first_pause_s: float = 1.0,
 ) -> None:
-    """Publish what ``make`` gives, once or again and again.
+    """Publish the events of ``make``, once or periodically.
 
     Parameters
     ----------
-    make : gives all events of a tick; what is unchanged it may keep.
-    publisher : of the dashboard.
-    interval_s : between two ticks; 0 publishes once.
-    stop : ends the ticks when it is set.
-    first_pause_s : before the second attempt, if the dashboard is down; doubles up to a minute.
+    make : returns all events of a tick; it may cache unchanged ones.
+    publisher : client of the dashboard.
+    interval_s : interval between ticks, s; 0 publishes once.
+    stop : ends the ticks when set.
+    first_pause_s : pause before the second attempt while the dashboard is down, s; doubles up to a
+        minute.
 
     Raises
     ------
     PipelineError
-        Of the first tick; a later one that fails is told and left out.
+        From the first tick; a later tick that fails is reported and skipped.
     EventError
-        If events are published once and the dashboard does not take them. On ticks it is told, and
-        tried again: of what is newest nothing is lost.
+        If events are published once and not accepted. Periodic publishing reports this and retries
+        with the newest events.
     """
     if not interval_s:
         delivered = publisher.publish(events := Stamp().stamped(make()))
-        tell(f"{len(events)} events taken, {delivered} passed on to browsers")
+        tell(f"{len(events)} events accepted, {delivered} passed on to browsers")
         return
     stop = stop or threading.Event()
     outbox = Outbox(publisher, tell, first_pause_s=first_pause_s)
@@ -64,12 +65,12 @@ def publish_on_ticks(
         outbox.put(make(), slot=_SLOT)
         while not stop.wait(interval_s):
             try:
-                # In a slot: what the last tick said and nobody took yet is out of date.
+                # In a slot: undelivered events of the last tick are outdated.
                 outbox.put(make(), slot=_SLOT)
             except PipelineError as fault:
-                # Files may be written anew just now; what was said before still stands.
-                tell(f"this tick is left out: {fault}")
+                # Files may be in the middle of a rewrite; the last events stay valid.
+                tell(f"tick skipped: {fault}")
     finally:
         left = outbox.close()
         if left:
-            tell(f"{left} events were not taken")
+            tell(f"{left} events were not delivered")

@@ -1,4 +1,4 @@
-"""A recorded episode as events, each with the second at which it is to be published."""
+"""Timeline of an episode: all its events, each with the second of its publication."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,30 +32,30 @@ from cis490_pipeline.live.outputs.reports import WindowReport
 from cis490_pipeline.store.episode import Episode as Recorded
 
 TELEMETRY_STEPS: Final = 2
-"""Steps of 0.1 s that make one published reading: five a second."""
+"""Steps of 0.1 s per published reading: five readings a second."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """An event and the second of the episode at which it is known."""
+    """Event, and the second of the episode at which it is known."""
 
     t_s: float
     event: Event
 
 
 def live_reports(path: Path, models: LoadedModels, start_ns: int) -> list[WindowReport]:
-    """Run an episode through live inference, as fast as it goes.
+    """Run live inference on a whole episode, without waiting.
 
     Parameters
     ----------
-    path : of the archive, or of the complete folder.
-    models : whose alarms are those of a new device.
+    path : archive, or complete folder.
+    models : models to run; their alarms are reset first.
     start_ns : Unix time of the first label, ns.
 
     Raises
     ------
     StoreError
-        If a line of it is no row: what is replayed must be sound.
+        If a line is not a row: only sound episodes are replayed.
     """
     feed = FolderFeed(path) if path.is_dir() else ArchiveFeed(path)
     for model in models.models:
@@ -85,16 +85,16 @@ def timeline(
     speed: float,
     simulated: bool,
 ) -> list[Timed]:
-    """Put all events of an episode in the order of time.
+    """Order all events of an episode by time.
 
     Parameters
     ----------
-    episode : with its labels, the truth.
-    reports : of its windows; each is known 2 s after its window's end, as on a device.
-    maps : by model; those that have none are not drawn as points.
-    models : that made the reports.
-    speed : told to the dashboard.
-    simulated : whether nobody recorded it.
+    episode : episode with its labels, the true phases.
+    reports : reports of its windows; each is known 2 s after its window's end, as on a device.
+    maps : embeddings by model; models without one get no points.
+    models : models that made the reports.
+    speed : speed of the replay, for display.
+    simulated : whether the episode is simulated.
     """
     names = [model.name for model in models.models]
     events = [

@@ -1,4 +1,4 @@
-"""Refusals, and the headers of every answer."""
+"""Error responses, and the security headers of every response."""
 
 from http import HTTPStatus
 from typing import Final
@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-# lit-html makes one policy of trusted types, which only its own templates pass through; the page
-# another, which knows one address: that of the worker all tabs share.
+# Trusted types: lit-html's policy admits only its own templates; the page's policy admits one
+# script address, that of the worker shared by all tabs.
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -28,26 +28,26 @@ HEADERS: Final[dict[str, str]] = {
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # Not no-referrer: with that a browser's form says its origin is null.
+    # Not no-referrer: it would make browsers submit forms with a null origin.
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Server": "cis490",
 }
 
 
-def refusal(status: int, why: str, **headers: str) -> web.Response:
-    """Return an error as JSON; the text may hold what was sent, so it is cut."""
+def refusal(status: int, reason: str, **headers: str) -> web.Response:
+    """Return an error as JSON; the text may quote the request, so it is truncated."""
     return web.Response(
         status=status,
-        body=msgspec.json.encode({"error": why[:300]}),
+        body=msgspec.json.encode({"error": reason[:300]}),
         content_type="application/json",
         headers={"Cache-Control": "no-store", **headers},
     )
 
 
-def standalone(status: int, why: str) -> bytes:
-    """Return a whole refusal as it goes over the wire, for who gets no request of theirs read."""
-    body = msgspec.json.encode({"error": why})
+def standalone(status: int, reason: str) -> bytes:
+    """Return a complete HTTP error response as bytes, for connections whose request is not read."""
+    body = msgspec.json.encode({"error": reason})
     fields = {
         **HEADERS,
         "Content-Type": "application/json",

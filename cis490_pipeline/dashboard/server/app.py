@@ -1,4 +1,4 @@
-"""The dashboard's HTTP server: routes, start and stop."""
+"""HTTP server of the dashboard: routes, start and stop."""
 
 import asyncio
 import contextlib
@@ -33,14 +33,14 @@ JSON: Final = "application/json"
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """One dashboard: who may reach it, what it holds, and how much."""
+    """One dashboard: access rules, event hub and limits."""
 
     access: Access
     hub: Hub
     limits: Limits = field(default_factory=Limits)
 
     def application(self) -> web.Application:
-        """Return it as an aiohttp application, which sends frames while it runs."""
+        """Build the aiohttp application, which sends frames while it runs."""
         door = Door(self.access, self.limits)
         pages = Pages(self.access, door, self.limits, load_files())
         app = web.Application(
@@ -66,7 +66,7 @@ class Dashboard:
             return await stream(request, self.hub, self.limits)
 
         async def publish(request: web.Request) -> web.Response:
-            # A cookie is no leave to publish: then no page could make a browser do it.
+            # Cookies do not authorize publishing, so that no page can make a browser publish.
             refused = door.refuses(request, sessions=False)
             return await self._publish(request) if refused is None else refused
 
@@ -134,15 +134,15 @@ async def serve(
     ready: Callable[[int], None],
     stop: asyncio.Event,
 ) -> None:
-    """Serve until told to stop.
+    """Serve until stopped.
 
     Parameters
     ----------
-    dashboard : what to serve.
-    port : to listen on; 0 for any.
-    tls : certificate and key, or plain HTTP.
-    ready : is told the port once it listens.
-    stop : ends it.
+    dashboard : dashboard to serve.
+    port : port to listen on; 0 for any.
+    tls : certificate and key; None for plain HTTP.
+    ready : called with the port once it listens.
+    stop : ends the server when set.
 
     Raises
     ------
@@ -200,7 +200,7 @@ async def _listen(
 
 
 def open_hub(state_file: Path | None, *, fresh: bool = False) -> tuple[Hub, Journal | None]:
-    """Return a hub with what a file holds, and the open file; a fresh one with nothing."""
+    """Return a hub restored from a state file, and its journal; with ``fresh`` the hub is empty."""
     state = State()
     journal = None if state_file is None else Journal(state_file, state, fresh=fresh)
     return Hub(state, journal), journal

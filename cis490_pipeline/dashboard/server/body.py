@@ -1,4 +1,4 @@
-"""The body of a request, as far as it may go."""
+"""Read request bodies within limits of type, size and time."""
 
 import asyncio
 
@@ -11,19 +11,19 @@ from cis490_pipeline.dashboard.server.answers import refusal
 async def read_body(
     request: web.Request, limits: Limits, media_type: str, at_most: int
 ) -> bytes | web.Response:
-    """Read a body, or return why it is refused.
+    """Read a body, or return its refusal.
 
     Parameters
     ----------
-    request : whose body was not read yet.
-    limits : of the dashboard.
-    media_type : the only one taken; a page of another site cannot send JSON unasked.
-    at_most : bytes; a longer body is not read to its end.
+    request : its body must be unread.
+    limits : limits of the dashboard.
+    media_type : only accepted type; a foreign page cannot send JSON without a preflight.
+    at_most : most bytes; a longer body is not read to its end.
     """
     refused = _unread(request, limits, media_type, at_most)
     if refused is None:
         if request.content.is_eof():
-            # It came with the head, as most do: nothing to wait for.
+            # Most bodies arrive with the head: no need to wait.
             whole = request.content.read_nowait()
             return whole if len(whole) <= at_most else _too_long(at_most)
         body = bytearray()
@@ -38,7 +38,7 @@ async def read_body(
             refused = refusal(408, f"the body did not arrive within {limits.body_s:g} s")
         if refused is None:
             return bytes(body)
-    # What is still to be sent is not read: it could be anything.
+    # Close: the rest of the body is not read.
     refused.force_close()
     return refused
 
@@ -51,7 +51,7 @@ def _unread(
     length = request.content_length
     if length is not None and length > at_most:
         return _too_long(at_most)
-    # One of unknown length is charged with what it may become.
+    # A body of unknown length is charged at the limit.
     if not limits.bytes_in.allows(address_of(request), at_most if length is None else length):
         return refusal(429, "too much data from this address", **{"Retry-After": "1"})
     return None

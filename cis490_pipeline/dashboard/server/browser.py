@@ -1,8 +1,8 @@
-"""One open event stream: what is still to be written to it, in bounded memory.
+"""Output queue of one event stream, in bounded memory.
 
-A browser that keeps up is handed the frames all others get. One that does not has its events
-merged by key, so that it gets the newest of each; if even that grows too large, all of it is
-dropped and the browser gets the state anew.
+A browser that keeps up gets the frames that all others get. For a slow one, events are merged by
+key, so that it gets the newest of each; if even that grows too large, the queue is dropped and the
+browser gets a new snapshot of the state.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from cis490_pipeline.dashboard.server.frames import Frame, batch
 from cis490_pipeline.dashboard.state.retention import Key
 
 MAX_FRAMES: Final = 4
-"""Frames that wait as they are before they are merged."""
+"""Frames that wait unmerged, at most."""
 MAX_PENDING: Final = 4_096
 MAX_PENDING_BYTES: Final = 1 << 20
 
 
 class Browser:
-    """What one stream has still to be told."""
+    """Output queue of one event stream."""
 
     def __init__(self, epoch: str) -> None:
         self._epoch = epoch
@@ -42,23 +42,23 @@ class Browser:
                 self._merge()
         self._wake.set()
 
-    def tell_status(self, status: bytes) -> None:
-        """Queue a message of which only the newest counts."""
+    def offer_status(self, status: bytes) -> None:
+        """Queue a status message; it replaces one that waits."""
         self._status = status
         self._wake.set()
 
     def close(self) -> None:
-        """End the stream as soon as its writer looks."""
+        """Ask the writer to end the stream."""
         self.closed = True
         self._wake.set()
 
     async def wait(self) -> None:
-        """Wait until there is something to write, or the stream is to end."""
+        """Wait until there is something to write or the stream should end."""
         await self._wake.wait()
         self._wake.clear()
 
     def take(self) -> Iterator[bytes]:
-        """Yield what is to be written now."""
+        """Yield all waiting messages."""
         if self._merged:
             events = self._merged
             self._merged, self._merged_bytes = {}, 0
@@ -73,7 +73,7 @@ class Browser:
     def _merge(self) -> None:
         for frame in self._frames:
             for key, event in frame.events.items():
-                # Put at the end, not in its old place: a later event may depend on an earlier.
+                # Move to the end: the order of events may matter.
                 self._merged_bytes += len(event) - len(self._merged.pop(key, b""))
                 self._merged[key] = event
         self._frames.clear()

@@ -1,7 +1,6 @@
-"""Open connections: how many there may be, how long one may idle, and what no request gets.
+"""Limits on connections: their number, idle time and the time of a request's head.
 
-aiohttp bounds neither the number of connections nor the time a request's head takes, and answers
-what is no HTTP with a traceback in the log.
+aiohttp limits none of these, and logs a traceback for input that is not HTTP.
 """
 
 import asyncio
@@ -17,16 +16,16 @@ from cis490_pipeline.dashboard.server.answers import HEADERS, refusal, standalon
 
 SWEEP_S: Final = 1.0
 _OTHER_FILES: Final = 64
-"""Descriptors that are no connections."""
+"""File descriptors reserved for other uses."""
 _LEAST: Final = 16
 
 
 class Connection(web.RequestHandler):
-    """One connection of a browser or a producer."""
+    """Connection of a browser or a producer."""
 
     def __init__(self, pool: "Connections", server: web.Server) -> None:
         loop = asyncio.get_running_loop()
-        # A body is read as it was sent: unpacking is work that anybody could ask for.
+        # Bodies are never decompressed: anyone could demand that work.
         super().__init__(
             server,
             loop=loop,
@@ -43,7 +42,7 @@ class Connection(web.RequestHandler):
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """Note that a request is being answered: its handler says how long that may take."""
+        """Mark a request as being handled, which suspends the time limits here."""
         self._at_work = True
         self._head_since = None
         try:
@@ -53,7 +52,7 @@ class Connection(web.RequestHandler):
             self._idle_since = self._clock()
 
     def is_overdue(self, now: float) -> bool:
-        """Whether its other end took too long."""
+        """Whether the peer exceeded a time limit."""
         if self._at_work:
             return False
         if self._head_since is not None:
@@ -61,7 +60,7 @@ class Connection(web.RequestHandler):
         return now - self._idle_since > self._pool.idle_s
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, unless there are too many."""
+        """Accept the connection, unless there are too many."""
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
@@ -71,18 +70,18 @@ class Connection(web.RequestHandler):
             self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """End."""
+        """Release the connection."""
         self._pool.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived."""
+        """Pass on data, and start the time limit of a request's head."""
         if not self._at_work and self._head_since is None:
             self._head_since = self._clock()
         super().data_received(data)
 
     def abort(self) -> None:
-        """End at once; what the other end does not take is dropped."""
+        """Close at once, dropping unsent data."""
         if self.transport is not None:
             self.transport.abort()
 
@@ -93,13 +92,13 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is no request, or a fault of ours, like everything else is answered."""
+        """Answer invalid requests and internal errors as JSON."""
         if status < 500:
             first = (message or "").partition("\n")[0]
             answer = refusal(status, f"this is no HTTP request: {first[:100]}")
         else:
             self.log_exception("Error handling a request", exc_info=exc)
-            answer = refusal(status, "a fault of the dashboard; its log says which")
+            answer = refusal(status, "internal error of the dashboard; see its log")
         answer.headers.update(HEADERS)
         answer.force_close()
         return answer
@@ -110,10 +109,10 @@ class Connections:
 
     Parameters
     ----------
-    most : at a time; fewer if the system allows the process fewer files.
-    most_each : of one address.
-    head_s : for a request's head to arrive.
-    idle_s : between two requests.
+    most : most concurrent connections; fewer if the process may open fewer files.
+    most_each : most concurrent connections of one address.
+    head_s : seconds for a request's head to arrive.
+    idle_s : seconds between two requests.
     """
 
     def __init__(self, *, most: int, most_each: int, head_s: float, idle_s: float) -> None:
@@ -125,11 +124,11 @@ class Connections:
         self._of: Counter[str] = Counter()
 
     def factory(self, server: web.Server) -> Callable[[], Connection]:
-        """Return what makes a protocol for each connection that is accepted."""
+        """Return the protocol factory for accepted connections."""
         return lambda: Connection(self, server)
 
     def refuses(self, connection: Connection) -> bytes | None:
-        """Count a new connection; returns the answer to it if there are too many."""
+        """Register a connection; return an error response if there are too many."""
         if len(self._open) >= self.most:
             return standalone(503, "too many connections")
         if self._of[connection.address] >= self.most_each:
@@ -139,7 +138,7 @@ class Connections:
         return None
 
     def forget(self, connection: Connection) -> None:
-        """Count one less."""
+        """Unregister a connection."""
         if connection in self._open:
             self._open.remove(connection)
             self._of[connection.address] -= 1
@@ -147,7 +146,7 @@ class Connections:
                 del self._of[connection.address]
 
     async def sweep(self) -> None:
-        """End what is overdue, until cancelled."""
+        """Close overdue connections periodically, until cancelled."""
         clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(min(SWEEP_S, self.head_s / 2))
@@ -157,7 +156,7 @@ class Connections:
 
 
 def _allow_files(wanted: int) -> int:
-    """Raise the number of files this process may open as far as it may, and return it."""
+    """Raise the limit of open files as far as allowed, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -1,4 +1,4 @@
-"""The page's files, read once and served from memory under their digests."""
+"""Static files of the page, read once and served from memory with their digests as ETags."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ TYPES: Final = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-"""What is served, by ending; other files (licences, the list of vendored ones) stay here."""
+"""Content types of served files; others (licences, the list of vendored files) are not served."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageFile:
-    """One file as it is served."""
+    """Static file with its type and ETag."""
 
     body: bytes
     content_type: str
@@ -25,7 +25,7 @@ class PageFile:
 
 
 def load_files(folder: Path = FOLDER) -> dict[str, PageFile]:
-    """Read every file of the page, by its path below the folder."""
+    """Read all static files, by path below the folder."""
     files = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix in TYPES and path.is_file():

@@ -1,4 +1,4 @@
-"""Frames of the event stream: what arrived within one tick, written once for all browsers."""
+"""Frames of the event stream: the events of one tick, encoded once for all browsers."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -8,15 +8,15 @@ from typing import Final
 from cis490_pipeline.dashboard.state.retention import Key
 
 MAX_RING_FRAMES: Final = 1_200
-"""A minute of ticks."""
+"""One minute of ticks."""
 MAX_RING_BYTES: Final = 4 << 20
 PIECE_BYTES: Final = 64 << 10
-"""A snapshot goes out in pieces of about this size, so that no browser holds a large copy."""
+"""Approximate size of the messages of a snapshot, which bounds the buffer per stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The events of one tick, and their message as it goes out."""
+    """Events of one tick, and their encoded message."""
 
     seq: int
     events: dict[Key, bytes]
@@ -24,7 +24,7 @@ class Frame:
 
 
 def message(data: bytes, *, event: str | None = None, id_: str | None = None) -> bytes:
-    """One server-sent event; ``data`` is JSON, which has no line break outside its strings."""
+    """Encode a server-sent event; ``data`` is JSON on one line."""
     head = b""
     if event is not None:
         head += b"event: %s\n" % event.encode()
@@ -34,12 +34,12 @@ def message(data: bytes, *, event: str | None = None, id_: str | None = None) ->
 
 
 def batch(events: Iterable[bytes], *, id_: str | None = None) -> bytes:
-    """Return a message with a list of events."""
+    """Encode a list of events as one message."""
     return message(b"[" + b",".join(events) + b"]", id_=id_)
 
 
 def pieces(events: list[bytes]) -> Iterator[bytes]:
-    """Yield messages of about ``PIECE_BYTES`` with all events, in order."""
+    """Encode events as messages of about ``PIECE_BYTES``, in order."""
     waiting: list[bytes] = []
     size = 0
     for event in events:
@@ -53,21 +53,21 @@ def pieces(events: list[bytes]) -> Iterator[bytes]:
 
 
 class Ring:
-    """The last frames, for browsers that come back."""
+    """Ring of recent frames, for browsers that reconnect."""
 
     def __init__(self) -> None:
         self._frames: deque[Frame] = deque()
         self._bytes = 0
 
     def append(self, frame: Frame) -> None:
-        """Add a frame; old ones go."""
+        """Add a frame, dropping old ones."""
         self._frames.append(frame)
         self._bytes += len(frame.message)
         while len(self._frames) > MAX_RING_FRAMES or self._bytes > MAX_RING_BYTES:
             self._bytes -= len(self._frames.popleft().message)
 
     def since(self, seq: int, newest: int) -> list[Frame] | None:
-        """Return the frames after ``seq``; ``None`` if some of them are gone or it never was."""
+        """Return the frames after ``seq``; ``None`` if some were dropped or ``seq`` is unknown."""
         if seq > newest:
             return None
         if seq == newest:

@@ -1,4 +1,4 @@
-"""The page, its files, and how a browser logs in."""
+"""Handlers of the page, its static files and the login."""
 
 from typing import Final
 from urllib.parse import parse_qs
@@ -17,7 +17,7 @@ FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 
 class Pages:
-    """Handlers of what a person's browser asks for."""
+    """Handlers of browser requests."""
 
     def __init__(
         self, access: Access, door: Door, limits: Limits, files: dict[str, PageFile]
@@ -28,30 +28,30 @@ class Pages:
         self._files = files
 
     async def page(self, request: web.Request) -> web.Response:
-        """``GET /``: the dashboard, or the form that asks for the token."""
+        """``GET /``: the dashboard, or the login form."""
         refused = self._door.refuses(request, sessions=True)
         if refused is None:
             return self._answer(request, "index.html")
         if refused.status != 401:
             return refused
         form = self._answer(request, "login.html", status=401)
-        # One that is no good would be counted again with every look.
+        # An invalid cookie would count as an attempt on every request.
         form.del_cookie(COOKIE, path="/")
         return form
 
     async def file(self, request: web.Request) -> web.Response:
-        """``GET /static/…``: a file of the page; none of them is a secret."""
+        """``GET /static/…``: a static file; none needs a login."""
         return self._answer(request, request.match_info["name"])
 
     async def log_in(self, request: web.Request) -> web.Response:
-        """``POST /login``: the token for a cookie."""
+        """``POST /login``: exchange the token for a session cookie."""
         if (refused := self._door.waits(request)) is not None:
             return refused
         body = await read_body(request, self._limits, FORM_TYPE, MAX_FORM_BYTES)
         if isinstance(body, web.Response):
             return body
         given = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8).get("token", [""])[0]
-        # Again: others may have been compared while this one's body came.
+        # Checked again: other attempts may have been counted while the body arrived.
         if (refused := self._door.waits(request)) is not None:
             return refused
         if not self._door.opens(request, given.strip()):

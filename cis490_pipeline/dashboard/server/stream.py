@@ -1,4 +1,4 @@
-"""``GET /events``: the stream of one browser."""
+"""``GET /events``: event stream of one browser."""
 
 import asyncio
 
@@ -11,13 +11,13 @@ from cis490_pipeline.dashboard.state.hub import Hub
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
-    # For a proxy in between: pass each message on as it comes.
+    # Tell proxies not to buffer messages.
     "X-Accel-Buffering": "no",
 }
 
 
 async def stream(request: web.Request, hub: Hub, limits: Limits) -> web.StreamResponse:
-    """Write what happens until the browser goes, stalls, or the dashboard stops."""
+    """Write events until the browser disconnects or stalls, or the dashboard stops."""
     if hub.n_browsers >= limits.browsers:
         return refusal(
             503, f"{hub.n_browsers} browsers are connected already", **{"Retry-After": "30"}
@@ -32,9 +32,9 @@ async def stream(request: web.Request, hub: Hub, limits: Limits) -> web.StreamRe
         except TimeoutError:
             hub.n_stalled += 1
             if request.transport is not None:
-                # Not closed: that would wait for the very data that cannot be sent.
+                # Abort: closing would wait for the data that cannot be sent.
                 request.transport.abort()
         except ConnectionError:
-            # The browser went away, which is how every stream ends.
+            # The browser disconnected, as every stream ends.
             return response
     return response

@@ -1,4 +1,4 @@
-"""What a late browser has to be told: the newest event of each key, in bounded memory."""
+"""Current state: the newest event of each key, in bounded memory, for browsers that connect."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -16,23 +16,23 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class Outcome(Enum):
-    """What became of an event."""
+    """Result of applying an event."""
 
     TAKEN = "taken"
     DUPLICATE = "duplicate"
-    """It is the current state already, or an earlier one that arrived late."""
+    """It repeats the current state, or is an earlier one that arrived late."""
     LEFT_OUT = "left out"
 
 
 @dataclass(slots=True)
 class Feed:
-    """What arrived of one type."""
+    """Counters of one event type."""
 
     received: Count = 0
     last_ms: Count | None = None
     """Unix time of the last arrival, duplicates included."""
     left_out: Count = 0
-    """Events that found no room."""
+    """Events dropped because the limit was reached."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class _Shelf:
     n_bytes: int = 0
 
     def put(self, key: Hashable, kept: Kept) -> bool:
-        """Keep an event; ``False`` if there is no room for it."""
+        """Store an event; ``False`` if there is no room."""
         rule, events = self.rule, self.events
         old = events.get(key)
         n_bytes = self.n_bytes + len(kept.encoded) - (0 if old is None else len(old.encoded))
@@ -53,21 +53,21 @@ class _Shelf:
             del events[key]
         events[key] = kept
         self.n_bytes = n_bytes
-        # The newest alone is always kept: it is smaller than a published body may be.
+        # The newest is always kept: a published body bounds its size.
         while len(events) > 1 and (len(events) > rule.limit or self.n_bytes > rule.limit_bytes):
             _, gone = events.popitem(last=False)
             self.n_bytes -= len(gone.encoded)
         return True
 
     def drop(self, key: Hashable) -> None:
-        """Forget an event if it is here."""
+        """Remove an event, if present."""
         gone = self.events.pop(key, None)
         if gone is not None:
             self.n_bytes -= len(gone.encoded)
 
 
 class State:
-    """The newest event of each key, by type."""
+    """Newest event of each key, by type."""
 
     def __init__(self) -> None:
         self.feeds: dict[str, Feed] = {name: Feed() for name in RULES}
@@ -75,10 +75,10 @@ class State:
         self._encoder = msgspec.json.Encoder()
 
     def news(self, events: Iterable[Event]) -> Iterator[bool]:
-        """Tell of each event whether it may change the state when all are applied in order.
+        """Yield for each event whether it may change the state when all are applied in order.
 
-        Those that cannot are exactly as good left out: they repeat what is current now, and no
-        event before them changes that.
+        The others can be skipped: they repeat the current state, and no event before them changes
+        it.
         """
         changed: set[Key] = set()
         all_may = False
@@ -96,23 +96,23 @@ class State:
             yield True
 
     def encode(self, event: Event) -> bytes:
-        """Return an event's JSON."""
+        """Encode an event as JSON."""
         return self._encoder.encode(event)
 
     def apply(
         self, event: Event, now_ms: int, encoded: bytes | None = None
     ) -> tuple[Outcome, Key, bytes]:
-        """Take one event.
+        """Apply one event.
 
         Parameters
         ----------
-        event : of the contract.
+        event : event of the contract.
         now_ms : Unix time of its arrival, ms.
-        encoded : its JSON, if that is made already.
+        encoded : its JSON, if already encoded.
 
         Returns
         -------
-        What became of it, its key, and its JSON (empty unless it was taken).
+        The outcome, its key, and its JSON (empty unless taken).
         """
         name = TYPE_OF[type(event)]
         feed = self.feeds[name]
@@ -135,27 +135,28 @@ class State:
         return Outcome.TAKEN, key, encoded
 
     def snapshot(self) -> list[bytes]:
-        """Return every kept event as JSON: what is true first, ticks second, oldest first."""
+        """Return all kept events as JSON: states first, then ticks, oldest first."""
         return [kept.encoded for kept in self._all()]
 
     def lines(self) -> list[bytes]:
-        """Return events that restore this state, revisions included, if they are applied in order.
+        """Return events that restore this state, including revisions, if applied in order.
 
-        They are those of ``snapshot``, and where a key had several publishers some before it.
+        These are the events of ``snapshot``, preceded by further ones for keys with several
+        publishers.
         """
         return [line for kept in self._all() for line in kept.lines(self._encoder)]
 
     def kept(self) -> Iterator[tuple[str, int, int]]:
-        """Yield each type with how many events and bytes of it are kept."""
+        """Yield each type with its number of kept events and bytes."""
         for name, shelf in self._shelves.items():
             yield name, len(shelf.events), shelf.n_bytes
 
     def n_bytes(self) -> int:
-        """How many bytes of JSON are kept."""
+        """Bytes of JSON kept."""
         return sum(shelf.n_bytes for shelf in self._shelves.values())
 
     def _place(self, event: Event) -> tuple[_Shelf, Key, Key | None]:
-        """Return where an event goes, its key, and the key that is its other form."""
+        """Return the shelf of an event, its key, and the key of the state it excludes."""
         name = TYPE_OF[type(event)]
         rule = RULES[name]
         rival = None if rule.replaces is None else rule.replaces(event)

@@ -1,4 +1,4 @@
-"""From published events to open streams: state, frames every 50 ms, browsers that come and go."""
+"""Event hub: from published events to state, frames every 50 ms and open streams."""
 
 import asyncio
 import secrets
@@ -19,40 +19,40 @@ from cis490_pipeline.events.contract import Event
 
 TICK_S: Final = 0.05
 STATUS_S: Final = 1.0
-"""How often browsers are told what has arrived, while something does."""
+"""Interval of status messages while events arrive, s."""
 HEARTBEAT_S: Final = 15.0
 MAX_FRAME_EVENTS: Final = 2_048
 MAX_FRAME_BYTES: Final = 256 << 10
 
 
 def unix_ms() -> int:
-    """Return the time, ms since 1970."""
+    """Return the Unix time, ms."""
     return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of published events."""
+    """Counts of published events by outcome."""
 
     delivered: int
-    """Passed on to browsers, late ones included."""
+    """Events passed on to browsers, now or when they connect."""
     duplicates: int = 0
     left_out: int = 0
 
 
 class Hub:
-    """One dashboard's events; lives in one event loop."""
+    """Events of one dashboard; used within one event loop."""
 
     def __init__(self, state: State, journal: Journal | None = None) -> None:
         self.epoch = secrets.token_hex(6)
-        """New with each start: ids of another epoch cannot be resumed."""
+        """Random per start: event ids of another epoch cannot be resumed."""
         self.state = state
         self.n_events = 0
         self.n_stalled = 0
-        """Streams cut off because nothing could be written for too long."""
+        """Streams aborted because a write took too long."""
         self.n_overflows = 0
         self.journal_fault: str | None = None
-        """What is wrong with the state on disk."""
+        """Fault of the state on disk, if any."""
         self._journal = journal
         self._ring = Ring()
         self._seq = 0
@@ -63,16 +63,16 @@ class Hub:
 
     @property
     def n_browsers(self) -> int:
-        """How many streams are open."""
+        """Number of open streams."""
         return len(self._browsers)
 
     def publish(self, events: list[Event], now: Callable[[], int] = unix_ms) -> Delivery:
-        """Take events to the disk, into the state and into the next frame.
+        """Write events to the journal, apply them, and add them to the next frame.
 
         Raises
         ------
         StateNotKeptError
-            If they cannot be written; then none of them was taken.
+            If they cannot be written; then none of them is applied.
         """
         lines = [self.state.encode(event) for event in events]
         self._note(events, lines)
@@ -97,7 +97,7 @@ class Hub:
         )
 
     def flush(self) -> None:
-        """Make a frame of what is pending, and hand it to every browser."""
+        """Send pending events to every browser as one frame."""
         if not self._pending:
             return
         events, self._pending, self._pending_bytes = self._pending, {}, 0
@@ -111,7 +111,7 @@ class Hub:
     def _note(self, events: list[Event], lines: list[bytes]) -> None:
         if self._journal is None:
             return
-        # All before any is applied: what is shown and acknowledged is what a restart shows.
+        # Written before any is applied, so that a restart shows all that was acknowledged.
         news = zip(self.state.news(events), lines, strict=True)
         new = (line for is_new, line in news if is_new)
         try:
@@ -125,35 +125,35 @@ class Hub:
             self._changed = True
 
     async def keep(self, stop: asyncio.Event) -> None:
-        """Keep the state on disk until stopped."""
+        """Maintain the journal until stopped."""
         if self._journal is not None:
             await self._journal.maintain(stop)
 
     async def run(self) -> None:
         """Send frames and status until cancelled."""
-        told = beaten = time.monotonic()
+        reported = beaten = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
             self.flush()
             if self._journal is not None:
                 self._see_fault(self._journal)
             now = time.monotonic()
-            if now - beaten >= HEARTBEAT_S or (self._changed and now - told >= STATUS_S):
-                told = beaten = now
+            if now - beaten >= HEARTBEAT_S or (self._changed and now - reported >= STATUS_S):
+                reported = beaten = now
                 self._changed = False
                 status = message(msgspec.json.encode(self.status()), event="status")
                 for browser in self._browsers:
-                    browser.tell_status(status)
+                    browser.offer_status(status)
 
     def close(self) -> None:
-        """Send what is pending, and end every stream."""
+        """Send pending events, and end every stream."""
         self.flush()
         for browser in self._browsers:
             browser.close()
 
     @contextmanager
     def attached(self) -> Iterator[Browser]:
-        """Open a stream that gets frames while the block runs."""
+        """Register a stream that gets frames while the block runs."""
         browser = Browser(self.epoch)
         self._browsers.add(browser)
         self._changed = True
@@ -165,12 +165,12 @@ class Hub:
             self.n_overflows += browser.n_overflows
 
     async def messages(self, browser: Browser, last_event_id: str | None) -> AsyncIterator[bytes]:
-        """Yield what is to be written to a stream, until it is closed.
+        """Yield the messages of a stream until it is closed.
 
         Parameters
         ----------
-        browser : the stream, attached.
-        last_event_id : what it has seen, of a browser that comes back.
+        browser : attached stream.
+        last_event_id : last event id that a reconnecting browser has seen.
         """
         for chunk in self._beginning(last_event_id):
             yield chunk
@@ -186,7 +186,7 @@ class Hub:
                 yield chunk
 
     def status(self) -> dict[str, Any]:
-        """Count what has arrived so far, for people."""
+        """Return counters and faults for display."""
         return {
             "now_ms": unix_ms(),
             "browsers": self.n_browsers,
@@ -207,7 +207,7 @@ class Hub:
 
     def _missed(self, last_event_id: str | None) -> list[Frame] | None:
         epoch, _, seq = (last_event_id or "").partition(".")
-        # Digits beyond any count of ours would cost time to read.
+        # Bound the digits: huge numbers are slow to parse.
         if epoch != self.epoch or not (seq.isascii() and seq.isdecimal()) or len(seq) > 16:
             return None
         return self._ring.since(int(seq), self._seq)
@@ -215,7 +215,7 @@ class Hub:
     def _snapshot(self) -> Iterator[bytes]:
         events = self.state.snapshot()
         seq = self._seq
-        # An id that cannot be resumed: if the stream breaks before the end, it begins anew.
+        # An id that cannot be resumed: a snapshot that breaks off is sent again from its start.
         about = msgspec.json.encode({"epoch": self.epoch, "events": len(events)})
         yield message(about, event="reset", id_=f"{self.epoch}.part")
         yield from pieces(events)

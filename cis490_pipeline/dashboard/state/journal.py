@@ -1,9 +1,9 @@
-"""The state on disk: one line of JSON for each event, so that a restart shows the same picture.
+"""Journal of the dashboard's state: one JSON line per event, replayed at a restart.
 
-Events are written before they are acknowledged: the death of the process loses none of them. Within
-a second they are on the disk as well; what a power cut tears off is cut away at the next start.
-When the file has grown to twice what is true, it is rewritten beside itself and renamed, and
-what came meanwhile is copied over.
+Events are written before they are acknowledged, so that a crash of the process loses none. Within a
+second they are synced to disk; a line torn by a power cut is truncated at the next start. When the
+file has grown to twice the size of the state, it is rewritten beside itself and renamed, with the
+events that arrived meanwhile appended.
 """
 
 import asyncio
@@ -25,27 +25,27 @@ from cis490_pipeline.errors import ConfigError, StateNotKeptError
 from cis490_pipeline.events.contract import decode
 
 COMPACT_FROM_BYTES: Final = 8 << 20
-"""A smaller file is left as it is."""
+"""Smaller files are not rewritten."""
 SYNC_S: Final = 0.5
-"""How long what was written waits for the disk; a slow disk takes its own time besides."""
+"""Interval between syncs to disk, s."""
 AGAIN_S: Final = 30.0
-"""How long until a failed rewrite is tried again: it takes room from the events."""
+"""Pause after a failed rewrite, s: a rewrite takes disk space that events need."""
 _FIRST_LINE: Final = msgspec.json.encode(Head(dashboard_state=FORMAT)) + b"\n"
 _PROBE: Final = b"\n" * 4096
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Journal:
-    """An open file of the state; at most one process has it open."""
+    """Open state file, locked against other processes."""
 
     def __init__(self, path: Path, state: State, *, fresh: bool = False) -> None:
-        """Open the file, made if missing, and fill the state from it.
+        """Open the file, creating it if missing, and restore the state from it.
 
         Parameters
         ----------
-        path : the file.
-        state : is filled with what the file holds.
-        fresh : leave the state as it is; the file stays until ``begin_anew``.
+        path : state file.
+        state : restored from the file.
+        fresh : do not restore; the file is unchanged until ``reset``.
 
         Raises
         ------
@@ -54,7 +54,7 @@ class Journal:
         """
         self.path = path
         self.n_skipped = 0
-        """Lines that do not keep today's contract, left out at the start."""
+        """Lines without an event of the current contract, skipped at the start."""
         self._state = state
         self._write_fault: str | None = None
         self._disk_fault: str | None = None
@@ -86,11 +86,11 @@ class Journal:
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with the file now, for people."""
+        """Current fault of the file, as text."""
         return self._write_fault or self._disk_fault
 
     def append(self, encoded: Iterable[bytes]) -> None:
-        """Add events; when this returns, the death of this process does not lose them.
+        """Append events; after this a crash of the process does not lose them.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class Journal:
         self._write_fault = None
 
     async def maintain(self, stop: asyncio.Event) -> None:
-        """Bring what is appended to the disk, and keep the file small, until stopped."""
+        """Sync appended events and rewrite a grown file, until stopped."""
         rewriting: asyncio.Task[None] | None = None
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
@@ -132,13 +132,13 @@ class Journal:
         if rewriting is not None:
             await rewriting
 
-    def begin_anew(self) -> None:
-        """Forget what the file held that the state does not.
+    def reset(self) -> None:
+        """Rewrite the file with the current state only.
 
         Raises
         ------
         StateNotKeptError
-            If it cannot be rewritten; then it is as it was.
+            If it cannot be rewritten; then it is unchanged.
         """
         self._left_alone = False
         try:
@@ -151,43 +151,43 @@ class Journal:
             ) from error
 
     def close(self) -> None:
-        """Write the state once more, with its counts, and let go of the file.
+        """Rewrite the file with the state and its counters, and close it.
 
         Raises
         ------
         StateNotKeptError
-            If there is no room for that; every event is in the file even so.
+            If there is no room for that; the file still holds every event.
         """
         try:
             if not self._left_alone:
-                self.begin_anew()
+                self.reset()
                 state_file.sync_folder(self.path)
         finally:
             os.close(self._file)
             self._lock.release()
 
     def _load(self, *, fresh: bool) -> None:
-        found = state_file.StateReader(self._file, self.path)
+        reader = state_file.StateReader(self._file, self.path)
         written_ms = os.fstat(self._file).st_mtime_ns // 1_000_000
         counted = False
-        for n, line in enumerate(found.lines()):
-            if n == found.head.n_kept:
-                counted = self._count(found.head)
+        for n, line in enumerate(reader.lines()):
+            if n == reader.head.n_kept:
+                counted = self._count(reader.head)
             if not fresh:
                 self._take(line, written_ms)
         if not counted and not fresh:
-            self._count(found.head)
-        self._size = found.sound_bytes
-        if found.n_bytes > self._size:
+            self._count(reader.head)
+        self._size = reader.sound_bytes
+        if reader.n_bytes > self._size:
             os.ftruncate(self._file, self._size)
         if self._size == 0:
-            # Without room for it the first event brings it along.
+            # Without room now, it is written with the first event.
             with contextlib.suppress(OSError):
                 self._write(_FIRST_LINE)
                 self._size = len(_FIRST_LINE)
 
     def _count(self, head: Head) -> bool:
-        # What was counted while these lines came, not that they were read again.
+        # Counters of when these lines arrived, not of reading them now.
         self._state.feeds.update(
             {name: feed for name, feed in head.feeds.items() if name in self._state.feeds}
         )
@@ -206,11 +206,11 @@ class Journal:
             self._state.apply(event, written_ms)
 
     def _write(self, content: bytes) -> None:
-        """Write at the end, or leave the file as it was."""
+        """Append, or leave the file unchanged."""
         if self._size + len(content) > state_file.MAX_BYTES:
             raise OSError(errno.EFBIG, f"it would have over {state_file.MAX_BYTES:,} bytes")
         if self._write_fault is not None:
-            # Of the write that failed a part may be there.
+            # The failed write may have left a part.
             os.ftruncate(self._file, self._size)
         try:
             state_file.write_whole(self._file, content)
@@ -220,7 +220,7 @@ class Journal:
             raise
 
     def _probe(self) -> None:
-        """See whether what failed would succeed by now, so that people are not left with it."""
+        """Clear a write fault once a write succeeds again."""
         if self._write_fault is None:
             return
         with contextlib.suppress(OSError):
@@ -235,7 +235,7 @@ class Journal:
         try:
             await asyncio.to_thread(_sync, os.dup(self._file), self.path if renamed else None)
         except OSError as error:
-            # The system forgets what it could not write; rewriting the whole state mends it.
+            # The kernel drops pages it could not write; a rewrite of the whole state repairs that.
             self._disk_fault = f"a power cut would lose the state: {error.strerror}"
 
     def _is_due(self) -> bool:
@@ -259,7 +259,7 @@ class Journal:
         return [msgspec.json.encode(head), *events]
 
     def _take_over(self, made: Replacement, begun: int) -> None:
-        """Put a rewritten file in place of this one, with what was appended since it began."""
+        """Replace the file by a rewritten one, plus what was appended since."""
         try:
             made.add_from(self._file, begun, self._size)
             made.path.replace(self.path)

@@ -1,4 +1,4 @@
-"""One event that the dashboard keeps, and what tells a later arrival that it is no news."""
+"""Stored event of one key, and the revisions that identify repetitions."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -8,14 +8,14 @@ import msgspec
 from cis490_pipeline.events.contract import Event, decode
 
 MAX_PUBLISHERS: Final = 4
-"""Publishers of one key whose revisions are remembered."""
+"""Publishers per key whose revisions are remembered."""
 
 _Seen = dict[str | None, int]
 """Highest revision by publisher, the latest to arrive last."""
 
 
 class Kept:
-    """The current state of one key.
+    """Current state of one key.
 
     Attributes
     ----------
@@ -25,17 +25,18 @@ class Kept:
     __slots__ = ("_event_id", "_publisher", "_revision", "_seen", "encoded")
 
     def __init__(self, event: Event, encoded: bytes, before: "Kept | None" = None) -> None:
-        """Keep an event.
+        """Store an event.
 
         Parameters
         ----------
-        event, encoded : the same.
-        before : the state of the same key that it replaces.
+        event, encoded : event and its JSON.
+        before : state of the same key that it replaces.
         """
         self.encoded = encoded
         self._event_id = event.event_id
         self._publisher, self._revision = event.publisher, event.revision
-        # None while the event itself says all there is to know: so it is with thousands of ticks.
+        # None while the event itself holds all revisions, which saves memory for thousands of
+        # ticks.
         self._seen: _Seen | None = None
         if before is not None:
             seen = before._revisions()
@@ -44,7 +45,7 @@ class Kept:
                 self._note(event)
 
     def covers(self, event: Event) -> bool:
-        """Whether an event of the same key repeats this one, or was overtaken."""
+        """Whether an event of the same key repeats this one or was overtaken."""
         if event.revision is not None:
             highest = self._revisions().get(event.publisher)
             if highest is not None and event.revision <= highest:
@@ -52,17 +53,17 @@ class Kept:
         return event.event_id is not None and event.event_id == self._event_id
 
     def note(self, event: Event) -> None:
-        """Remember the revision of a repetition."""
+        """Record the revision of a repetition."""
         seen = self._revisions()
         if event.revision is not None and event.revision > seen.get(event.publisher, -1):
             self._seen = seen
             self._note(event)
 
     def lines(self, encoder: msgspec.json.Encoder) -> Iterator[bytes]:
-        """Yield events that restore this one and the revisions seen, if they are read in order.
+        """Yield events that restore this one and the revisions seen, if applied in order.
 
-        For each further publisher an event with its name and revision comes first; the current
-        event comes last and replaces it.
+        One event for each further publisher, with its name and revision, precedes the current
+        event, which replaces them.
         """
         if self._seen is None:
             yield self.encoded
@@ -91,5 +92,5 @@ class Kept:
         seen.pop(event.publisher, None)
         seen[event.publisher] = event.revision
         while len(seen) > MAX_PUBLISHERS:
-            # Never the current event's own: it goes with the event.
+            # Never the current event's own publisher.
             del seen[next(name for name in seen if name != self._publisher)]

@@ -1,8 +1,8 @@
-"""What tells events of one type apart, and how many of them the dashboard keeps.
+"""Retention rules: the key of each event type, and how many events the dashboard keeps.
 
-Types that describe something (a model, a cell of a map) are kept by their key; beyond the limit a
-new key is left out and counted, so that nobody can push known ones out. Ticks, which tell a story,
-are kept newest first; beyond the limit the oldest goes.
+States (of a model, of a cell) are kept by key; beyond the limit a new key is dropped and counted,
+so that no publisher can evict known ones. Ticks (a time series) roll: beyond the limit the oldest
+is dropped.
 """
 
 from collections.abc import Callable, Hashable
@@ -14,29 +14,29 @@ from cis490_pipeline.events import contract
 MAX_EMBEDDING_POINTS: Final = 4_000
 
 Key = tuple[str, Hashable]
-"""An event's type and what tells it apart within the type."""
+"""Type of an event, and its key within the type."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How events of one type are kept."""
+    """Retention rule of one event type."""
 
     kind: type[contract.Event]
     key: Callable[[Any], Hashable]
     limit: int
-    """Most keys."""
+    """Keys, at most."""
     limit_bytes: int = 1 << 20
-    """Most bytes of all of them, as JSON."""
+    """Bytes of all of them as JSON, at most."""
     rolling: bool = False
-    """Whether the oldest makes room for the newest."""
+    """Whether the newest replaces the oldest."""
     replaces: Callable[[Any], Key] | None = None
-    """Key of another type of which this event is the newer state: the other is dropped."""
+    """Key of another type that this event supersedes."""
     withdraws: Callable[[Any, Key], bool] | None = None
-    """Whether a key of another type describes a state that this event ends."""
+    """Whether this event invalidates a key of another type."""
 
 
 def _failure_key(event: contract.ModelFailure) -> tuple[str | None, str, str | None]:
-    """Return what failed: the score of a model on a split, or running it on a device."""
+    """Key of a failure: a model's score on a split, or running it on a device."""
     if event.device is not None:
         return (None, event.model, event.device)
     return (event.split, event.model, None)
@@ -49,7 +49,7 @@ def _before_failure(event: contract.ModelFailure) -> Key:
 
 
 def _details_of_failed(event: contract.ModelFailure, key: Key) -> bool:
-    """Whether a key is the confusion or a cell of the model whose score is missing now."""
+    """Whether a key is a confusion matrix or a cell of a model that lost its score."""
     name, parts = key
     return (
         event.device is None
@@ -59,7 +59,7 @@ def _details_of_failed(event: contract.ModelFailure, key: Key) -> bool:
     )
 
 
-# In the order a late browser gets them: what is true first, then what happened.
+# In snapshot order: states first, then ticks.
 RULES: Final[dict[str, Rule]] = {
     "model_metric": Rule(
         kind=contract.ModelMetric,
@@ -119,7 +119,7 @@ RULES: Final[dict[str, Rule]] = {
     ),
     "embedding": Rule(
         kind=contract.Embedding,
-        # An older producer names no window; then the point itself is what it is.
+        # Older producers send no window index: the point itself is the key.
         key=lambda e: (
             (e.model, e.episode_id, e.window_idx)
             if e.window_idx is not None

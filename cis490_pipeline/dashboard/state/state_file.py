@@ -1,4 +1,4 @@
-"""The file that a dashboard's state is in: what is opened, how it is read, how it is replaced."""
+"""State file of a dashboard: safe opening, reading, and atomic replacement."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from cis490_pipeline.errors import ConfigError
 
 FORMAT: Final = 1
 MAX_BYTES: Final = 256 << 20
-"""A larger file is neither written nor read; the state itself is some megabytes."""
+"""Size limit for reading and writing; the state itself takes some megabytes."""
 MAX_LINE: Final = 8 << 20
 _HEAD_KEY: Final = b'{"dashboard_state":'
 _COPY_BYTES: Final = 1 << 20
@@ -26,54 +26,54 @@ _LEFT: Final = r"[0-9a-f]{16}\.tmp"
 
 
 class Head(msgspec.Struct, kw_only=True):
-    """The first line."""
+    """First line of the file."""
 
     dashboard_state: int
     n_kept: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """How many of the lines below were written with this one; the others came later."""
+    """Number of following lines written with this one; the others were appended later."""
     feeds: dict[str, Feed] = {}
 
 
 def open_regular(path: Path) -> int:
-    """Open a file for reading and appending, made if missing; returns its descriptor.
+    """Open a file for reading and appending, creating it if missing; return its descriptor.
 
     Raises
     ------
     ConfigError
-        If it is a link, or no regular file, or cannot be opened.
+        If it is a link or no regular file, is too large, or cannot be opened.
     """
-    # Without waiting: the other end of a FIFO may never come.
+    # O_NONBLOCK: opening a FIFO would otherwise wait for its other end.
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     advice = "name another file with --state"
     try:
         descriptor = os.open(path, flags, 0o600)
     except OSError as error:
-        found = "it is a link" if error.errno == errno.ELOOP else str(error.strerror)
+        problem = "it is a link" if error.errno == errno.ELOOP else str(error.strerror)
         raise ConfigError(
-            f"{path}: cannot be opened for a dashboard's state ({found}); {advice}"
+            f"{path}: cannot be opened for a dashboard's state ({problem}); {advice}"
         ) from error
     about = os.fstat(descriptor)
     if not stat.S_ISREG(about.st_mode) or about.st_size > MAX_BYTES:
         os.close(descriptor)
-        found = (
+        problem = (
             f"has {about.st_size:,} bytes, a dashboard's state at most {MAX_BYTES:,}"
             if stat.S_ISREG(about.st_mode)
             else "is no regular file"
         )
-        raise ConfigError(f"{path}: {found}; {advice}")
+        raise ConfigError(f"{path}: {problem}; {advice}")
     return descriptor
 
 
 class StateReader:
-    """An open file, read once from its start."""
+    """Reader of an open state file, from its start."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         """Read the first line.
 
         Parameters
         ----------
-        descriptor : of the open file.
-        path : its name, for messages.
+        descriptor : descriptor of the open file.
+        path : its path, for messages.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class StateReader:
         self._stream.seek(0)
         self.head = Head(dashboard_state=FORMAT)
         self.sound_bytes = 0
-        """Size up to the end of the last whole line read."""
+        """Size up to the end of the last complete line read."""
         self.n_bytes = os.fstat(descriptor).st_size
         first = self._stream.readline(MAX_LINE)
         if first and (first.endswith(b"\n") or not _is_torn_head(first)):
@@ -96,7 +96,7 @@ class StateReader:
             self.sound_bytes = len(first)
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the lines after the first; one that is too long comes in pieces, which are none."""
+        """Yield the lines after the first; overlong ones in pieces, which do not decode."""
         at = self.sound_bytes
         with self._stream:
             while at and (line := self._stream.readline(MAX_LINE)):
@@ -107,7 +107,7 @@ class StateReader:
 
 
 def _is_torn_head(first: bytes) -> bool:
-    # A power cut may leave zeros where nothing was written yet.
+    # After a power cut, unwritten parts may read as zeros.
     begun = first.rstrip(b"\0")
     return _HEAD_KEY.startswith(begun) or begun.startswith(_HEAD_KEY)
 
@@ -126,7 +126,7 @@ def _decode_head(first: bytes, path: Path) -> Head:
 
 
 def write_whole(descriptor: int, content: bytes | memoryview) -> None:
-    """Write all of it; a full disk may end it anywhere, with an OSError."""
+    """Write all content; on a full disk a part may be written before the OSError."""
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]
@@ -134,13 +134,13 @@ def write_whole(descriptor: int, content: bytes | memoryview) -> None:
 
 @dataclass(frozen=True)
 class Replacement:
-    """A rewritten file beside the one it is to replace."""
+    """Rewritten file beside the one it will replace."""
 
     path: Path
     descriptor: int
 
     def add_from(self, source: int, begin: int, end: int) -> None:
-        """Append the bytes of another file from one place to another."""
+        """Append a byte range of another file."""
         while begin < end:
             piece = os.pread(source, min(_COPY_BYTES, end - begin), begin)
             if not piece:
@@ -155,14 +155,14 @@ class Replacement:
 
 
 def write_beside(path: Path, lines: Iterable[bytes]) -> Replacement:
-    """Write lines to a new file in the same folder, and bring it to the disk.
+    """Write lines to a new file in the same folder, and sync it to disk.
 
-    Its name cannot be foreseen, and it is made, never opened: no link in its way is followed.
+    Its name is random and it is created exclusively, so that no planted link is followed.
 
     Raises
     ------
     OSError
-        If there is no room; nothing is left behind then.
+        If there is no room; then nothing is left behind.
     """
     beside = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{_SUFFIX}")
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -177,7 +177,7 @@ def write_beside(path: Path, lines: Iterable[bytes]) -> Replacement:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what a kill left of replacements; only the holder of the lock may ask for it."""
+    """Remove replacements left by a killed process; call only while holding the lock."""
     prefix = _prefix(path)
     with os.scandir(path.parent) as entries:
         left = [e.path for e in entries if re.fullmatch(_LEFT, e.name.removeprefix(prefix))]
@@ -190,7 +190,7 @@ def _prefix(path: Path) -> str:
 
 
 def sync_folder(path: Path) -> None:
-    """Bring a file's name to the disk."""
+    """Sync the folder of a file, so that its name is on disk."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

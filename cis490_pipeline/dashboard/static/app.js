@@ -1,4 +1,4 @@
-// Ties the stream to the panels: each is drawn again only when what it shows has changed.
+// Connects the stream to the panels; a panel is redrawn only when its data changed.
 import {html, nothing, render} from './markup.js';
 import {Channels} from './channels.js';
 import {drawPoints, embedding} from './embedding.js';
@@ -30,7 +30,7 @@ const ui = {
 const probe = document.body.appendChild(document.createElement('span'));
 probe.hidden = true;
 const colours = new Map();
-/** A colour of the style sheet, as canvases want it. */
+/** Resolves a colour of the style sheet for canvases. */
 function colour(name) {
   if (!colours.has(name)) {
     probe.style.color = `var(${name})`;
@@ -52,7 +52,7 @@ function theme(next) {
   recolour();
 }
 
-/** What nobody chose follows what arrives. */
+/** Default choices follow the events that arrive. */
 function follow() {
   const splits = store.splits();
   if (!ui.chosen.has('split') || !splits.includes(ui.split)) ui.split = store.split;
@@ -67,13 +67,13 @@ function follow() {
   return {splits, names: [...names].sort()};
 }
 
-const SAID = {out: 'logged out', live: 'live', connecting: 'connecting', reconnecting: 'not connected, trying again', silent: 'silent, connecting anew'};
+const CONNECTION = {out: 'logged out', live: 'live', connecting: 'connecting', reconnecting: 'not connected, trying again', silent: 'silent, reconnecting'};
 
 function top({splits, names}) {
   const pick = (what, values, value, text = (v) => v) => html`<label class=chip>${what} <select @change=${(e) => ui.choose(what, values[e.target.selectedIndex])}>
     ${values.map((v) => html`<option .selected=${v === value}>${text(v)}</option>`)}</select></label>`;
   return html`<h1>Live model dashboard</h1>
-    <span class=chip role=status><i class="dot ${connection === 'live' ? 'on' : 'off'}"></i>${SAID[connection]}</span>
+    <span class=chip role=status><i class="dot ${connection === 'live' ? 'on' : 'off'}"></i>${CONNECTION[connection]}</span>
     ${splits.length > 1 ? pick('split', splits, ui.split, (v) => v ?? 'none') : html`<span class=chip>split <b>${ui.split ?? '–'}</b></span>`}
     <span class=chip>models <b>${names.length}</b></span>
     <span class=chip>events <b>${count(status?.events ?? 0)}</b></span>
@@ -90,7 +90,7 @@ function plots() {
 }
 
 let waiting = false, last = 0;
-/** Draw soon: at most once in `DRAW_MS`, and not while nobody can see it. */
+/** Draw soon, at most once in `DRAW_MS`, and not while the page is hidden. */
 function draw() {
   if (waiting) return;
   waiting = true;
@@ -123,15 +123,15 @@ if (THEMES.includes(saved)) theme(saved);
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', recolour);
 new ResizeObserver(() => drawPoints(store, ui, colour)).observe(document.getElementById('embedding'));
 document.addEventListener('visibilitychange', draw);
-// "12 s ago" grows older without any event.
+// Ages such as "12 s ago" change without events.
 setInterval(() => { store.touch('feeds'); draw(); }, 5_000);
 
 const takers = {
   message: (events) => { for (const event of events) (next ?? store).take(event); },
-  // The picture stays until the new one is whole.
+  // The old state is shown until the new snapshot is complete.
   reset: () => { next = new Store(); },
   ready: () => { store = next ?? store; next = null; takers.state('live'); },
-  status: (told) => { status = told; skew = told.now_ms - Date.now(); store.touch('feeds', 'top'); },
+  status: (latest) => { status = latest; skew = latest.now_ms - Date.now(); store.touch('feeds', 'top'); },
   state: (word) => {
     if (word === 'out') location.reload();
     connection = word;

@@ -20,7 +20,7 @@ export class Channels {
     new ResizeObserver(() => this.#resize()).observe(root);
   }
 
-  /** Draw again from nothing, in other colours. */
+  /** Discard all plots, for another episode or other colours. */
   clear() {
     for (const plot of this.#plots.values()) plot.u.destroy();
     this.#plots.clear();
@@ -35,7 +35,7 @@ export class Channels {
     this.#spans = truth(episode);
     this.#range = extent(episode);
     const {t, values} = episode.telemetry;
-    // What a device at work has comes first.
+    // Channels that deployed devices have come first.
     const names = [...values.keys()].sort((a, b) => isLabOnly(a) - isLabOnly(b)).slice(0, ui.all ? undefined : FEW);
     for (const [name, plot] of this.#plots) {
       if (names.includes(name)) continue;

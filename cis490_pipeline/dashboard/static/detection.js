@@ -1,9 +1,9 @@
-// From an episode's windows to strips and detection delays.
+// Strips, true phases and detection delays of an episode.
 import {INFECTED} from './words.js';
 
 const DEFAULT_STEP_S = 5;
 
-/** Windows in order, each drawn over what it added since the one before. */
+/** Windows in order, each with the interval it adds to the one before. */
 export function strip(windows) {
   const list = [...windows.values()].sort((a, b) => a.window_idx - b.window_idx);
   const end = (w) => w.t_end_s ?? (w.window_idx + 2) * DEFAULT_STEP_S;
@@ -16,13 +16,13 @@ export function strip(windows) {
   return list.map((window) => ({window, end: end(window), start: end(window) - step}));
 }
 
-/** True phases: those of the episode, or what the windows and phase events say. */
+/** True phases: of the episode event, else from phase events or windows. */
 export function truth(episode) {
   if (episode.about.phases?.length) return episode.about.phases;
-  // Of a device at work a phase event is what its models say, which is no truth.
-  const told = episode.about.origin === 'live' ? [] : [...episode.phases.values()].filter((e) => e.t_s != null).sort((a, b) => a.t_s - b.t_s);
-  if (told.length) {
-    return told.map((e, i) => ({phase: e.phase, start_s: e.t_s, end_s: told[i + 1]?.t_s ?? Math.max(episode.now ?? e.t_s, e.t_s)}));
+  // Phase events of a live device are predictions, not the truth.
+  const labels = episode.about.origin === 'live' ? [] : [...episode.phases.values()].filter((e) => e.t_s != null).sort((a, b) => a.t_s - b.t_s);
+  if (labels.length) {
+    return labels.map((e, i) => ({phase: e.phase, start_s: e.t_s, end_s: labels[i + 1]?.t_s ?? Math.max(episode.now ?? e.t_s, e.t_s)}));
   }
   const [windows] = episode.models.values();
   if (!windows) return [];
@@ -35,22 +35,22 @@ export function infectionStart(episode) {
   return truth(episode).find((span) => INFECTED.has(span.phase))?.start_s ?? null;
 }
 
-/** How long after infection a model's alarm rose; an alarm already standing is no detection. */
+/** Delay from infection to a model's alarm; an alarm that was already on is no detection. */
 export function detection(strips, infection, ended) {
   const byAlarm = strips.some((s) => s.window.alarm != null);
-  const stands = (s) => (byAlarm ? s.window.alarm === true : INFECTED.has(s.window.predicted));
-  let before = false, falseAlarms = 0, standing = false, delay = null;
+  const isOn = (s) => (byAlarm ? s.window.alarm === true : INFECTED.has(s.window.predicted));
+  let before = false, falseAlarms = 0, wasOn = false, delay = null;
   for (const s of strips) {
-    const now = stands(s);
+    const now = isOn(s);
     if (infection == null || s.end < infection) {
       if (now && !before) falseAlarms += 1;
-      standing = now;
+      wasOn = now;
     } else if (now && !before && delay === null) delay = s.end - infection;
     before = now;
   }
   let text = '–';
   if (delay !== null) text = `+${delay.toFixed(1)} s`;
-  else if (infection != null && standing) text = 'stood before';
+  else if (infection != null && wasOn) text = 'on before';
   else if (infection != null && ended) text = 'missed';
   return {text, falseAlarms, byAlarm};
 }

@@ -1,4 +1,4 @@
-// Windows as a model sees them: a canvas, each phase with a colour and a shape of its own.
+// Embedding of windows on a canvas; each phase has its own colour and shape.
 import {html} from './markup.js';
 import {awaiting} from './awaiting.js';
 import {count, PHASES, phaseLabel} from './words.js';
@@ -17,9 +17,9 @@ export function embedding(store, ui) {
   const {model, points} = chosenPoints(store, ui);
   const counts = new Map();
   for (const e of points) counts.set(kind(e.phase), (counts.get(kind(e.phase)) ?? 0) + 1);
-  const told = [...counts].map(([phase, n]) => `${phaseLabel(phase)} ${n}`).join(', ');
+  const summary = [...counts].map(([phase, n]) => `${phaseLabel(phase)} ${n}`).join(', ');
   return html`<header><h2 id=h-embedding>Embedding</h2><span class=sub>${model ?? 'windows'}, ${count(points.length)} windows by true phase</span></header>
-  ${!points.length ? awaiting('an embedding', 'embedding') : html`<canvas id=points role=img aria-label="Windows by true phase: ${told}"></canvas>
+  ${!points.length ? awaiting('an embedding', 'embedding') : html`<canvas id=points role=img aria-label="Windows by true phase: ${summary}"></canvas>
     <p class=legend>${[...PHASES, 'other'].filter((p) => counts.has(p)).map((p) => html`<span class=key><b class="t-${p}">${SHAPES[p]}</b> ${phaseLabel(p)}</span>`)}</p>`}`;
 }
 

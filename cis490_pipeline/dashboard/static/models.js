@@ -1,4 +1,4 @@
-// Scores with intervals, each architecture's realistic model above its oracle.
+// Scores with intervals, the realistic model of each architecture above its oracle.
 import {html, joined, nothing, svg} from './markup.js';
 import {awaiting} from './awaiting.js';
 import {count, interval, parts, score} from './words.js';
@@ -52,11 +52,11 @@ export function models(store, ui) {
   const sizes = [...new Set(events.map((event) => event.n_windows).filter((n) => n != null))];
   const episodes = [...new Set(events.map((event) => event.n_episodes).filter((n) => n != null))];
   const n = (found, what) => (found.length === 1 ? `${count(found[0])} ${what}` : found.length ? `${count(Math.min(...found))} to ${count(Math.max(...found))} ${what}` : '');
-  const told = [n(episodes, 'episodes'), n(sizes, 'windows')].filter(Boolean).join(', ');
+  const sizesText = [n(episodes, 'episodes'), n(sizes, 'windows')].filter(Boolean).join(', ');
   return html`<header><h2 id=h-models>Models: macro F1${ui.split ? `, held out by ${ui.split}` : ''}</h2>
     <span class=key><i class="sw realistic"></i>realistic (29 channels)</span>
     <span class=key><i class="sw oracle"></i>oracle (46)</span>
-    <span class=sub>whisker = 95 % interval${told ? `, n = ${told}` : ''}</span></header>
+    <span class=sub>whisker = 95 % interval${sizesText ? `, n = ${sizesText}` : ''}</span></header>
   ${!order.length ? awaiting('model scores', 'model_metric') : html`
   <div class=wide tabindex=0 role=region aria-label="Scores of the models"><table class=scores>
     <caption class=hidden>Macro F1 of each model with its 95 % interval</caption>

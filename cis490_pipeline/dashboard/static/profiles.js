@@ -37,8 +37,8 @@ export function profiles(store, ui) {
   return html`<header><h2 id=h-profiles>Attack profiles</h2><span class=sub>median and quartiles of aligned episodes</span>
     ${channels.length > 1 ? html`<label class=right>channel <select @change=${(e) => ui.choose('channel', channels[e.target.selectedIndex])}>
       ${channels.map((c) => html`<option .selected=${c === channel}>${c || 'no channel'}</option>`)}</select></label>` : nothing}</header>
-  ${!events.length ? awaiting('courses of attack profiles', 'attack_profile') : html`<div class=curves>
+  ${!events.length ? awaiting('trajectories of attack profiles', 'attack_profile') : html`<div class=curves>
     ${shown.slice(0, MAX_CURVES).map((e) => html`<figure><figcaption><b>${e.name}</b>
       <small>${typeof e.shape === 'string' ? e.shape : ''}${e.n_episodes == null ? '' : `, n = ${e.n_episodes}`}${e.aligned_at ? `, 0 s = ${e.aligned_at}` : ''}${e.unit ? `, ${e.unit}` : ''}</small></figcaption>${plot(e)}</figure>`)}</div>
-    ${shown.length > MAX_CURVES ? html`<p class=note>${shown.length - MAX_CURVES} more are not drawn.</p>` : nothing}`}`;
+    ${shown.length > MAX_CURVES ? html`<p class=note>${shown.length - MAX_CURVES} more are not shown.</p>` : nothing}`}`;
 }

@@ -1,14 +1,14 @@
-// A worker that all tabs share, and one stream for them: a browser opens six connections to a server.
+// One worker and one stream for all tabs: browsers limit connections to a server to six.
 import {Stream} from './stream.js';
 
 const tabs = new Set();
 let stream = null;
-const tell = (...message) => { for (const tab of tabs) tab.postMessage(message); };
+const send = (...message) => { for (const tab of tabs) tab.postMessage(message); };
 
 onconnect = ({ports: [tab]}) => {
   tab.onmessage = () => tabs.delete(tab);
   tabs.add(tab);
-  // Anew for all: the state comes before what follows it.
+  // Reopen for all tabs: the snapshot must precede later events.
   if (stream) stream.open();
-  else stream = new Stream(tell);
+  else stream = new Stream(send);
 };

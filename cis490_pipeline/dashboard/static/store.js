@@ -1,4 +1,4 @@
-// What the page knows: the newest event of each key, bounded like the server's state.
+// State of the page: the newest event of each key, bounded like the server's state.
 const LIMITS = {metrics: 512, perf: 256, confusion: 256, groups: 4096, curves: 256, episodes: 16, points: 4000};
 export const MAX_WINDOWS = 2000;
 export const MAX_READINGS = 2400;
@@ -6,7 +6,7 @@ export const MAX_CHANNELS = 64;
 
 const key = (...parts) => JSON.stringify(parts);
 
-// Where events are kept by their parts, and the panels that show them.
+// Map, key and panels of each event type that needs no further handling.
 const PLAIN = new Map(Object.entries({
   model_perf: ['perf', (e) => [e.device, e.model], 'inference', 'top'],
   confusion: ['confusion', (e) => [e.split ?? null, e.model], 'confusion'],
@@ -49,16 +49,16 @@ export class Store {
   }
 
   take(event) {
-    // A map: a type named after something every object has is none of ours.
+    // A Map: event types such as "constructor" must not match.
     const plain = PLAIN.get(event.device && 'why' in event ? 'model_perf' : event.type);
     if (plain) {
       const [map, parts, ...panels] = plain;
       keep(this[map], key(...parts(event)), event, LIMITS[map]);
       this.touch(...panels);
-    } else this.#told(event);
+    } else this.#takeOther(event);
   }
 
-  #told(event) {
+  #takeOther(event) {
     switch (event.type) {
       case 'model_metric':
       case 'model_failure': return this.#scored(event);
@@ -71,7 +71,7 @@ export class Store {
   }
 
   #scored(event) {
-    // So did these.
+    // A failure invalidates these too.
     if ('why' in event) [this.confusion, this.groups].forEach((map) => map.forEach((e, k) =>
       e.model === event.model && e.split === event.split && map.delete(k)));
     this.split = event.split ?? null;
@@ -108,7 +108,7 @@ export class Store {
     event.t_s.forEach((time, i) => {
       let at = t.length;
       while (at > 0 && t[at - 1] > time) at -= 1;
-      // A replay that begins again brings the same times: they are replaced, not drawn twice.
+      // A repeated replay sends the same times: replace them.
       const known = at > 0 && t[at - 1] === time;
       if (known) at -= 1;
       else t.splice(at, 0, time);
@@ -125,7 +125,7 @@ export class Store {
     episode.now = event.t_s.at(-1);
   }
 
-  /** Splits that have scores, in the order they came. */
+  /** Splits with scores, in order of arrival. */
   splits() {
     return [...new Set([...this.metrics.values()].map((event) => event.split ?? null))];
   }

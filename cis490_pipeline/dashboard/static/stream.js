@@ -1,35 +1,35 @@
-// The stream of events: opened again whenever it ends, and never believed to be alive in silence.
+// Event stream: reopened whenever it ends or is silent for too long.
 const SILENT_MS = 40_000;
 const AGAIN_MS = 3_000;
 
 export class Stream {
   #source = null;
-  #heard = 0;
+  #lastMs = 0;
   #timer = null;
 
-  /** `tell(name, text)`: message, reset, ready and status with JSON, state with a word. */
-  constructor(tell) {
-    this.tell = tell;
+  /** `send(name, text)`: message, reset, ready and status with JSON, state with a word. */
+  constructor(send) {
+    this.send = send;
     this.open();
     setInterval(() => this.#check(), 5_000);
   }
 
-  /** Open it anew: everything comes from the start. */
+  /** Open a new stream, which starts with a snapshot. */
   open() {
     this.#source?.close();
     clearTimeout(this.#timer);
-    this.#heard = Date.now();
+    this.#lastMs = Date.now();
     const source = (this.#source = new EventSource('/events'));
     for (const name of ['message', 'reset', 'ready', 'status']) {
       source.addEventListener(name, (message) => {
-        this.#heard = Date.now();
-        this.tell(name, message.data);
+        this.#lastMs = Date.now();
+        this.send(name, message.data);
       });
     }
-    source.onopen = () => this.tell('state', 'live');
+    source.onopen = () => this.send('state', 'live');
     source.onerror = () => {
-      this.tell('state', 'reconnecting');
-      // A browser gives up on an answer that is no stream; the server may be back by then.
+      this.send('state', 'reconnecting');
+      // Browsers give up on a response that is no stream; the server may be back later.
       if (source.readyState === EventSource.CLOSED) this.#again();
     };
   }
@@ -38,15 +38,15 @@ export class Stream {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(async () => {
       const answer = await fetch('/', {cache: 'no-store'}).catch(() => null);
-      // Logged out meanwhile: the page asked for is the form.
-      if (answer?.status === 401) this.tell('state', 'out');
+      // Session ended: the page is the login form.
+      if (answer?.status === 401) this.send('state', 'out');
       else this.open();
     }, AGAIN_MS);
   }
 
   #check() {
-    if (Date.now() - this.#heard < SILENT_MS) return;
-    this.tell('state', 'silent');
+    if (Date.now() - this.#lastMs < SILENT_MS) return;
+    this.send('state', 'silent');
     this.open();
   }
 }

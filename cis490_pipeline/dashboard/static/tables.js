@@ -1,4 +1,4 @@
-// Confusion, profile × host, inference and feeds: tables with a number in every cell.
+// Tables: confusion, profile × host, inference, feeds.
 import {html, nothing, svg} from './markup.js';
 import {awaiting, GIVES} from './awaiting.js';
 import {ago, count, fixed, interval, parts, percent, phaseLabel, phaseShort, short} from './words.js';
@@ -45,7 +45,7 @@ export function groups(store, ui) {
     <caption class=hidden>Macro F1 of ${ui.model} by attack profile and host</caption>
     <thead><tr><td></td>${hosts.slice(0, MAX_COLUMNS).map((host) => html`<th scope=col>${host}</th>`)}</tr></thead>
     <tbody>${profiles.slice(0, MAX_ROWS).map((profile) => html`<tr><th scope=row>${profile}</th>${hosts.slice(0, MAX_COLUMNS).map((host) => cell(profile, host))}</tr>`)}</tbody>
-  </table></div>${over ? html`<p class=note>${over} more profiles or hosts are not drawn.</p>` : nothing}`;
+  </table></div>${over ? html`<p class=note>${over} more profiles or hosts are not shown.</p>` : nothing}`;
 }
 
 export function inference(store) {
@@ -70,16 +70,16 @@ export function inference(store) {
 export function feeds(status, ui) {
   const known = status?.feeds ?? {};
   const left = Object.values(known).reduce((sum, feed) => sum + feed.left_out, 0);
-  return html`<header><h2 id=h-feeds>Feeds</h2><span class=sub>what has arrived, and what has not; a power cut may lose the last second</span></header>
+  return html`<header><h2 id=h-feeds>Feeds</h2><span class=sub>events received by type; a power cut may lose the last second</span></header>
   <div class=wide tabindex=0 role=region aria-label="Events by type"><table class=list>
     <caption class=hidden>Events by type</caption>
-    <thead><tr><th scope=col>event type</th><th scope=col class=extra>gives</th><th scope=col class=num>received</th><th scope=col>last</th></tr></thead>
+    <thead><tr><th scope=col>event type</th><th scope=col class=extra>content</th><th scope=col class=num>received</th><th scope=col>last</th></tr></thead>
     <tbody>${Object.entries(GIVES).map(([type, [gives, command]]) => {
       const feed = known[type];
       return html`<tr><th scope=row><i class="dot ${feed?.received ? 'on' : 'off'}"></i><code>${type}</code></th><td class=extra>${gives}</td>
         <td class=num>${count(feed?.received ?? 0)}${feed?.left_out ? html`<small class=bad> ${count(feed.left_out)} left out</small>` : nothing}</td>
         <td>${feed?.received ? ago(feed.last_ms, ui.now()) : html`awaiting <code>${command}</code>`}</td></tr>`;
     })}</tbody></table></div>
-  ${left ? html`<p class=bad>${count(left)} events found no room: the dashboard keeps a limited number of each type.</p>` : nothing}
+  ${left ? html`<p class=bad>${count(left)} events were dropped: the dashboard keeps a limited number of each type.</p>` : nothing}
   ${status?.fault ? html`<p class=bad>${status.fault}</p>` : nothing}`;
 }

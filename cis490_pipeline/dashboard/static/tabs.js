@@ -1,31 +1,31 @@
-// Where a tab hears of events: from the worker it shares with the others, or from a stream of its own.
+// Source of a tab's events: the worker shared by all tabs, or a stream of its own.
 import {Stream} from './stream.js';
 
 const SHARED = '/static/shared.js', LOST_MS = 60_000;
 
-export function listen(tell) {
-  if (!globalThis.SharedWorker) return new Stream(tell);
-  // No text becomes a script's address: the policy knows this one alone.
+export function listen(send) {
+  if (!globalThis.SharedWorker) return new Stream(send);
+  // The trusted-types policy admits only this script address.
   const policy = globalThis.trustedTypes?.createPolicy('shared', {createScriptURL: () => SHARED});
-  let port = null, heard = 0, alone = false;
+  let port = null, lastMs = 0, alone = false;
   const leave = () => port?.postMessage('bye');
   const join = () => {
     leave();
-    heard = Date.now();
+    lastMs = Date.now();
     const worker = new SharedWorker(policy?.createScriptURL('') ?? SHARED, {type: 'module'});
     worker.onerror = () => {
-      if (!alone) new Stream(tell);
+      if (!alone) new Stream(send);
       alone = true;
     };
     port = worker.port;
     port.onmessage = ({data}) => {
-      heard = Date.now();
-      if (!alone) tell(...data);
+      lastMs = Date.now();
+      if (!alone) send(...data);
     };
   };
   join();
   addEventListener('pagehide', leave);
   addEventListener('pageshow', (event) => event.persisted && join());
-  // The worker says when the stream is silent; if it is silent itself, joining starts another.
-  return setInterval(() => Date.now() - heard > LOST_MS && !alone && join(), 5_000);
+  // The worker reports a silent stream; if the worker itself is silent, joining starts another.
+  return setInterval(() => Date.now() - lastMs > LOST_MS && !alone && join(), 5_000);
 }

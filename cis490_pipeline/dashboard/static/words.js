@@ -1,10 +1,10 @@
-// Words and numbers as the page shows them.
+// Labels and number formats of the page.
 export const PHASES = ['clean', 'armed', 'infecting', 'infected_running', 'dormant'];
 const LABELS = {infected_running: 'infected, running'};
 const SHORT = {infecting: 'infect.', infected_running: 'running'};
 export const phaseLabel = (phase) => LABELS[phase] ?? phase;
 export const phaseShort = (phase) => SHORT[phase] ?? phase;
-/** A class of the style sheet: names from events never become part of one. */
+/** CSS class of a phase; names from events never become part of it. */
 export const phaseClass = (phase) => 'p-' + (PHASES.includes(phase) ? phase : 'other');
 export const INFECTED = new Set(['infecting', 'infected_running', 'dormant']);
 
@@ -37,5 +37,5 @@ export function parts(model, variant) {
     variant: variant === 'realistic' || variant === 'oracle' ? variant : found ? found[2] : null,
   };
 }
-/** Channels only the lab records; a device at work has the others. */
+/** Channels that only the lab records; deployed devices have the others. */
 export const isLabOnly = (channel) => /^(proc|qmp)\./.test(channel);

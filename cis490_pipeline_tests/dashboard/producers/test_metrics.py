@@ -105,7 +105,7 @@ def test_a_dry_run_prints_every_model_scored_or_failed_and_publishes_nothing(pla
     assert "failed: gru_oracle: " in done.stderr
 
 
-@pytest.mark.parametrize("spelling", ["--split-recipe", "--split"])
+@pytest.mark.parametrize("spelling", ["--recipe", "--split-recipe", "--split"])
 def test_the_designs_flags_are_there(spelling):
     names = {option for parameter in metrics.params for option in parameter.opts}
 
@@ -235,7 +235,7 @@ def test_other_train_hosts_than_the_splits_are_refused(places):
     )
 
     assert isinstance(done.exception, SplitError)
-    assert "trains on elliott-thinkpad, asked for garage-pi, lab-nuc" in str(done.exception)
+    assert "trains on elliott-thinkpad, wanted garage-pi, lab-nuc" in str(done.exception)
 
 
 def test_published_once_a_dashboard_that_is_not_there_is_an_error(places):
@@ -261,7 +261,7 @@ def test_a_later_tick_that_fails_is_told_and_left_out_and_a_first_one_ends_it(ca
         publish_on_ticks(make, Publisher(server.url), interval_s=0.02, stop=stop)
 
         assert server.events[-1]["model"] == "m4"
-    assert "this tick is left out: is being written" in capsys.readouterr().err
+    assert "tick skipped: is being written" in capsys.readouterr().err
     made[:] = [0]
     with pytest.raises(SplitError, match="is being written"):
         publish_on_ticks(make, Publisher(server.url), interval_s=1)

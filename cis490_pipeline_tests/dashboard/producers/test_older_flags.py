@@ -200,7 +200,7 @@ def test_hosts_that_are_not_the_splits_are_refused_naming_both(command, words, d
     done = CliRunner().invoke(command, [*flags(data, SETS["older"]), *words])
 
     assert isinstance(done.exception, SplitError)
-    assert "the split trains on elliott-thinkpad, asked for pi-a, pi-b" in str(done.exception)
+    assert "the split trains on elliott-thinkpad, wanted pi-a, pi-b" in str(done.exception)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_files_of_another_split_are_refused(command, flag, form, two_splits):
     done = CliRunner().invoke(command, [flag, str(path), "--split-recipe", "host"])
 
     assert isinstance(done.exception, ConfigError)
-    assert f"{flag} {path}: of the split time, not host" in str(done.exception)
+    assert f"{flag} {path}: of recipe time, not host" in str(done.exception)
 
 
 def test_all_wrong_flags_are_named_in_one_error(two_splits):
@@ -269,7 +269,7 @@ def test_all_wrong_flags_are_named_in_one_error(two_splits):
     done = asked(*wrong)
 
     assert isinstance(done.exception, ConfigError)
-    assert str(done.exception).count("of the split time, not host") == 2
+    assert str(done.exception).count("of recipe time, not host") == 2
 
 
 @pytest.mark.parametrize(

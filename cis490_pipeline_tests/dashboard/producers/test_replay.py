@@ -190,7 +190,7 @@ def test_a_replay_to_nobody_is_an_error():
     server.server_close()
     timeline = [Timed(0.0, PhaseNow(phase="clean"))]
 
-    with pytest.raises(EventError, match="1 events of the replay were not taken"):
+    with pytest.raises(EventError, match="1 events of the replay were not delivered"):
         play(timeline, Publisher(server.url), speed=1, interval_s=0, close_s=0.2)
 
 

@@ -416,7 +416,7 @@ def test_a_fresh_start_forgets_nothing_before_it_is_told_to(path):
 
     hub, journal = open_hub(path, fresh=True)
     hub.publish([metric("b")])
-    journal.begin_anew()
+    journal.reset()
     crash(journal)
     assert [e["model"] for e in shown(reopened(path)[0])] == ["b"]
 
