@@ -58,7 +58,7 @@ def measure(scratch: Path, figures: dict[str, float]) -> Line:
     for epoch in range(1, ROUNDS + 1):
         for name, of_name in seconds.items():
             _evict(grids)
-            # Opened anew: pages that are still mapped would stay in the cache.
+            # Reopened: pages that are still mapped would stay in the cache.
             windows = load_windows(dataset, "tensor", Variant.ORACLE, Side.TRAIN, unit_calibrator())
             shares.append(_cached_share(grids))
             anywhere = np.random.default_rng(epoch).permutation(len(windows))
@@ -88,7 +88,7 @@ def measure(scratch: Path, figures: dict[str, float]) -> Line:
     figures["cold_batch_ms"] = config.batch_size / rate["blocks"] * 1e3
     figures["cold_blocks_per_s"], figures["cold_random_per_s"] = rate["blocks"], rate["random"]
     figures["cold_single_per_s"], figures["disk_mb_per_s"] = rate["single"], disk / 1e6
-    told = (
+    detail = (
         f"windows/s: blocks {rate['blocks']:,.0f}, random {rate['random']:,.0f} "
         f"(bare pread of each {rate['single']:,.0f}); disk in sequence {disk / 1e6:,.0f} MB/s "
         f"= {rate['disk']:,.0f} windows/s; {n_bytes / 1e9:.1f} GB, "
@@ -98,7 +98,7 @@ def measure(scratch: Path, figures: dict[str, float]) -> Line:
         "random access by block-shuffled batches, cold cache",
         ratio(seconds, "random", "blocks"),
         5,
-        detail=told,
+        detail=detail,
     )
 
 

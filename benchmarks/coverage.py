@@ -120,13 +120,15 @@ def false_differences(
         ease = np.stack([draw_ease(rng, n_episodes) for _ in models])
         alike = rng.random(n_episodes) < 0.5
         ease[1, alike] = ease[0, alike]
-        said = [m.predicted(rng, y_true, e[episode]) for m, e in zip(models, ease, strict=True)]
-        first, second = (episode_confusions(y_true, y_pred, episode).counts for y_pred in said)
+        predicted = [
+            m.predicted(rng, y_true, e[episode]) for m, e in zip(models, ease, strict=True)
+        ]
+        first, second = (episode_confusions(y_true, y_pred, episode).counts for y_pred in predicted)
         found = compare(first, second, seed=k, n_resamples=n_permutations, level=LEVEL)
         hits["by episode"] += found.p_value <= ALPHA
         hits["interval"] += not found.low <= 0 <= found.high
         if k < n_by_window:
-            alone = [_one_by_one(y_true, y_pred, first.shape[1]) for y_pred in said]
+            alone = [_one_by_one(y_true, y_pred, first.shape[1]) for y_pred in predicted]
             found = compare(*alone, seed=k, n_resamples=n_permutations, level=LEVEL)
             hits["by window"] += found.p_value <= ALPHA
     tried = {"by episode": n_simulations, "interval": n_simulations, "by window": n_by_window}

@@ -86,9 +86,9 @@ def in_the_ui(folder: Path, alone_s: float) -> list[Line]:
         locked = logs.count("database is locked")
     finally:
         server.destroy()
-    told = f"UI {ui_s:.0f} s, `cis490 run` {alone_s:.0f} s"
+    detail = f"UI {ui_s:.0f} s, `cis490 run` {alone_s:.0f} s"
     return [
-        at_most("overhead of a recipe from the UI", ui_s - alone_s, 60, unit="s", detail=told),
+        at_most("overhead of a recipe from the UI", ui_s - alone_s, 60, unit="s", detail=detail),
         at_most("steps of a recipe run", steps, 60, unit="", detail=f"{n_events} events in all"),
         at_most("events of a step, at most", most, 40, unit=""),
         at_most("runs that failed", sum(end != "SUCCESS" for end in ended), 0, unit=""),
@@ -113,9 +113,9 @@ def load_of_the_definitions() -> list[Line]:
     """Measure what a code server does before it can answer, beside what of it are libraries."""
     libraries_s = cpu_seconds("import dagster, polars")
     load_s = cpu_seconds("import cis490_pipeline.orchestration.definitions")
-    told = f"dagster and polars alone {libraries_s:.2f} s"
+    detail = f"dagster and polars alone {libraries_s:.2f} s"
     return [
-        at_most("load of the definitions, CPU", load_s, 3, unit="s", detail=told),
+        at_most("load of the definitions, CPU", load_s, 3, unit="s", detail=detail),
         at_most("the same by dagster and polars alone", load_s / libraries_s, 2.5),
     ]
 
@@ -140,10 +140,10 @@ def sweep_of_300(folder: Path) -> list[Line]:
             seconds.append(time.perf_counter() - started)
             runs.append(result.run_id)
         n_events = len(instance.all_logs(runs[0]))
-    told = f"with all of them new {seconds[0]:.1f} s"
+    detail = f"with all of them new {seconds[0]:.1f} s"
     return [
         at_most("events of a sweep of 300 pieces of work", n_events, 200, unit=""),
-        at_most("a sweep that finds nothing new", seconds[1], 5, unit="s", detail=told),
+        at_most("a sweep that finds nothing new", seconds[1], 5, unit="s", detail=detail),
     ]
 
 

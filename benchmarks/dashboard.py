@@ -69,8 +69,8 @@ def server(folder: Path) -> Iterator[Server]:
         text=True,
     )
     try:
-        said = process.stderr.readline()
-        yield Server(process.pid, int(re.search(r":(\d+)/", said)[1]))
+        line = process.stderr.readline()
+        yield Server(process.pid, int(re.search(r":(\d+)/", line)[1]))
     finally:
         process.terminate()
         process.wait()
@@ -87,7 +87,7 @@ def load(*arguments: Any) -> subprocess.Popen[str]:
 
 def fan_out(folder: Path, *, for_s: float, at_once: int) -> list[Line]:
     """Many browsers that all get every event."""
-    told = "one by one" if at_once == 1 else f"in lists of {at_once}"
+    batching = "one by one" if at_once == 1 else f"in lists of {at_once}"
     with server(folder) as served:
         browsers = load("browse", served.port, N_BROWSERS, for_s + 3.0)
         assert browsers.stdout.readline() == "ready\n"
@@ -101,7 +101,7 @@ def fan_out(folder: Path, *, for_s: float, at_once: int) -> list[Line]:
     delivered = sum(got["received"])
     share = 100 * delivered / (sent * N_BROWSERS)
     p50, p99, worst = got["latency_s"]
-    name = f"{N_BROWSERS} browsers × {EVENTS_PER_S} events/s, {told}"
+    name = f"{N_BROWSERS} browsers × {EVENTS_PER_S} events/s, {batching}"
     return [
         at_least(
             f"{name}: delivered", share, 100, unit="%", detail=f"{delivered:,} in {for_s:g} s"
@@ -130,9 +130,9 @@ def ingest(folder: Path, *, n: int, at_once: int, connections: int, wanted: floa
         before = served.cpu_s()
         seconds = float(load("flood", served.port, n, at_once, connections).communicate()[0])
         used = served.cpu_s() - before
-    told = "one by one" if at_once == 1 else f"in lists of {at_once:,}"
+    batching = "one by one" if at_once == 1 else f"in lists of {at_once:,}"
     each = f"{used / n * 1e6:.1f} µs of the server's CPU per event, {connections} connections"
-    return at_least(f"ingest {told}", n / seconds, wanted, unit="events/s", detail=each)
+    return at_least(f"ingest {batching}", n / seconds, wanted, unit="events/s", detail=each)
 
 
 def full_memory(folder: Path) -> Line:
@@ -145,8 +145,8 @@ def full_memory(folder: Path) -> Line:
         browsers = load("browse", served.port, N_BROWSERS, 5.0)
         browsers.communicate()
         memory = served.peak_mb()
-    told = f"4,000 points, 4 MB of telemetry, {N_BROWSERS} browsers that come at once"
-    return at_most("peak memory with a full state", memory, 100, unit="MB", detail=told)
+    detail = f"4,000 points, 4 MB of telemetry, {N_BROWSERS} browsers that come at once"
+    return at_most("peak memory with a full state", memory, 100, unit="MB", detail=detail)
 
 
 def page_update(folder: Path) -> Line:
@@ -178,13 +178,13 @@ def page_update(folder: Path) -> Line:
             page.wait_for_timeout(600)
             costs.append((cpu_s() - before) * 1e3)
         browser.close()
-    told = f"median of {UPDATES}; worst {max(costs):.0f} ms; all work of the main thread in 0.6 s"
+    detail = f"median of {UPDATES}; worst {max(costs):.0f} ms; all work of the main thread in 0.6 s"
     return at_most(
         "page: one update of 46 channels × 600 points",
         statistics.median(costs),
         50,
         unit="ms",
-        detail=told,
+        detail=detail,
     )
 
 

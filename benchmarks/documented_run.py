@@ -129,7 +129,7 @@ def _reports(paths: DataPaths, board: Mapping[str, Any]) -> Iterator[tuple[str, 
         detection["time_to_detection"] = {
             name: value for name, value in found["time_to_detection"].items() if name != "curve"
         }
-        # The filter told nothing: what its transitions alone find.
+        # Constant emissions: what the transitions of the filter find alone.
         detection["constant_emissions"] = next(
             row for row in found["ablations"] if row["name"] == "constant_emissions"
         )

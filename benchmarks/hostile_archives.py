@@ -71,11 +71,11 @@ def measured(name: str, content: bytes, root: Path) -> Cost:
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as answer:
-        told = answer.read()
+        printed = answer.read()
     os.waitpid(child, 0)
-    if not told:
+    if not printed:
         return Cost(name, len(content), "died", "", float("nan"), float("nan"), _CAP_BYTES / 1e6)
-    return Cost(name, len(content), **json.loads(told))
+    return Cost(name, len(content), **json.loads(printed))
 
 
 def _stored(content: bytes, root: Path) -> IndexRow:

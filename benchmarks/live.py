@@ -102,9 +102,9 @@ def an_hour_at_once(data: Path) -> dict[str, float]:
 
 def lines_of(slow: dict[str, float], hour: dict[str, float]) -> list[Line]:
     """Compare what was measured with what was wanted."""
-    told = f"{hour['models']:.0f} models, {slow['windows']:.0f} windows, one per 5 s"
+    amounts = f"{hour['models']:.0f} models, {slow['windows']:.0f} windows, one per 5 s"
     return [
-        at_most("share of one core, %", 100 * slow["share_of_a_core"], 5, unit="%", detail=told),
+        at_most("share of one core, %", 100 * slow["share_of_a_core"], 5, unit="%", detail=amounts),
         at_most("memory of the process, MB", slow["peak_mb"], 200, unit="MB"),
         at_most(
             "memory after an hour more than after minutes, MB", hour["growth_mb"], 5, unit="MB"

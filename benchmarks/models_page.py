@@ -163,12 +163,12 @@ def _seeds(scale: Mapping[str, Any]) -> str:
 def _verdict(recorded: Mapping[str, Any]) -> str:
     better = [title_of(row["peer"]) for row in recorded["pairs"] if row["ci_low"] > 0]
     worse = [title_of(row["peer"]) for row in recorded["pairs"] if row["ci_high"] < 0]
-    said = [
+    parts = [
         f"The interval lies above zero against {', '.join(better) or 'no peer'}",
         f"below zero against {', '.join(worse) or 'none'}",
         "and elsewhere the corpus is too small to tell them apart.",
     ]
-    return ", ".join(said)
+    return ", ".join(parts)
 
 
 def _markdown(table: TextTable) -> str:

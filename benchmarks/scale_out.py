@@ -65,12 +65,14 @@ def measure(scratch: Path, n_episodes: int, rounds: int) -> list[Line]:
                 if round_:
                     paces[name].append(pace(moments))
     gained, possible = ratio(paces, "one", "two"), ratio(paces, "one_spins", "two_spins")
-    told = (
+    detail = (
         f"two workers on idle loops gain {possible:.2f} ×, at load average "
         f"{os.getloadavg()[0]:.1f}; one worker {1 / min(paces['one']):.0f} episodes/s, two "
         f"{1 / min(paces['two']):.0f}; {n_episodes} episodes, {rounds} rounds"
     )
-    return [at_least("one Dask worker by two, extraction, wall time", gained, WANTED, detail=told)]
+    return [
+        at_least("one Dask worker by two, extraction, wall time", gained, WANTED, detail=detail)
+    ]
 
 
 def _cluster(workers: int) -> SubprocessCluster:
@@ -86,17 +88,17 @@ def _cluster(workers: int) -> SubprocessCluster:
 def _extraction(
     store: LocalStore, usable: pl.DataFrame, folder: Path, compute: Compute
 ) -> Callable[[Progress], object]:
-    def work(told: Progress) -> None:
+    def work(progress: Progress) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        build_grids(store, usable, folder, compute, told)
+        build_grids(store, usable, folder, compute, progress)
 
     return work
 
 
 def _spinning(compute: Compute) -> Callable[[Progress], object]:
-    def work(told: Progress) -> None:
+    def work(progress: Progress) -> None:
         for done, _ in enumerate(compute.map(spin, [SPINS] * N_SPINS), 1):
-            told(done, N_SPINS)
+            progress(done, N_SPINS)
 
     return work
 

@@ -1,4 +1,4 @@
-"""Stores of any size for measuring: recorded episodes under new ids, packed anew."""
+"""Stores of any size for measuring: recorded episodes under new ids, repacked."""
 
 import hashlib
 import io

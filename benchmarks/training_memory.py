@@ -56,7 +56,7 @@ def measure(scratch: Path, *, n_episodes: int, limit_mb: float) -> list[Line]:
             json.loads(_child("train", folder, model, limit_mb)) for folder in sets.values()
         )
         each = (many["peak"] - few["peak"]) / (many["n_windows"] - few["n_windows"])
-        told = (
+        detail = (
             f"{few['peak'] / 2**20:.0f} MB for {few['n_windows']:,} windows, "
             f"{many['peak'] / 2**20:.0f} MB for {many['n_windows']:,} (windows alone "
             f"{few['data'] / 2**20:,.0f} and {many['data'] / 2**20:,.0f} MB, at most "
@@ -64,7 +64,7 @@ def measure(scratch: Path, *, n_episodes: int, limit_mb: float) -> list[Line]:
             f"{each:+.0f} bytes a window of {many['data'] / many['n_windows']:,.0f}"
         )
         name = f"peak memory of training {model}, {GROWTH} n by n windows"
-        lines.append(at_most(name, many["peak"] / few["peak"], 1.1, detail=told))
+        lines.append(at_most(name, many["peak"] / few["peak"], 1.1, detail=detail))
     return lines
 
 
@@ -135,8 +135,8 @@ def main(arguments: Sequence[str]) -> None:
         make_datasets(Path(arguments[1]), int(arguments[2]))
         return
     if arguments[:1] == ["train"]:
-        told = train(Path(arguments[1]), Architecture(arguments[2]), float(arguments[3]))
-        print(json.dumps(told))
+        peaks = train(Path(arguments[1]), Architecture(arguments[2]), float(arguments[3]))
+        print(json.dumps(peaks))
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=N_EPISODES, help="of the smaller set")

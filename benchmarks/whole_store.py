@@ -65,9 +65,9 @@ def measure(scratch: Path, n_episodes: int) -> tuple[list[Line], dict[str, float
             figures[f"{task}_wall_ms"] = seconds / n * 1e3
         figures[f"{task}_peak_mb"] = peaks[n_episodes]
         growth = peaks[n_episodes] / peaks[small_n]
-        told = f"{peaks[small_n]:.0f} MB at {small_n}, {peaks[n_episodes]:.0f} MB at {n_episodes}"
+        detail = f"{peaks[small_n]:.0f} MB at {small_n}, {peaks[n_episodes]:.0f} MB at {n_episodes}"
         lines += [
-            at_most(f"peak memory of {task}, large by small store", growth, 1.1, detail=told),
+            at_most(f"peak memory of {task}, large by small store", growth, 1.1, detail=detail),
             at_most(f"peak memory of {task}", peaks[n_episodes], 1500, unit="MB"),
         ]
     lines.append(_resweep(large, scratch / f"made-{n_episodes}", figures))
@@ -81,10 +81,10 @@ def _parallel(store: LocalStore, figures: dict[str, float]) -> list[Line]:
     Starting workers takes most of a second, whatever the store: a short run must not count it.
     """
     works: dict[str, Callable[[Progress], object]] = {
-        "one": lambda told: sweep(store, None, ProcessCompute(1), told),
-        "two": lambda told: sweep(store, None, ProcessCompute(WORKERS), told),
-        "one_spins": lambda told: _spin_all(1, told),
-        "two_spin": lambda told: _spin_all(WORKERS, told),
+        "one": lambda progress: sweep(store, None, ProcessCompute(1), progress),
+        "two": lambda progress: sweep(store, None, ProcessCompute(WORKERS), progress),
+        "one_spins": lambda progress: _spin_all(1, progress),
+        "two_spin": lambda progress: _spin_all(WORKERS, progress),
     }
     paces: dict[str, list[float]] = {name: [] for name in works}
     starts: list[float] = []
@@ -100,11 +100,11 @@ def _parallel(store: LocalStore, figures: dict[str, float]) -> list[Line]:
     gained, possible = ratio(paces, "one", "two"), ratio(paces, "one_spins", "two_spin")
     figures["two_processes"], figures["two_spinning"] = gained, possible
     figures["worker_start_s"] = min(starts)
-    told = (
+    detail = (
         f"two idle loops gain {possible:.2f} × at load average {os.getloadavg()[0]:.1f}; "
         f"starting workers, {min(starts):.1f} s, is not counted"
     )
-    return [at_least("one process by two, wall time", gained, 1.7, detail=told)]
+    return [at_least("one process by two, wall time", gained, 1.7, detail=detail)]
 
 
 def pace(moments: list[tuple[float, int]]) -> float:
@@ -115,9 +115,9 @@ def pace(moments: list[tuple[float, int]]) -> float:
     return (end - begin) / (after - before)
 
 
-def _spin_all(workers: int, told: Progress) -> None:
+def _spin_all(workers: int, progress: Progress) -> None:
     for done, _ in enumerate(ProcessCompute(workers).map(spin, [SPINS] * N_SPINS), 1):
-        told(done, N_SPINS)
+        progress(done, N_SPINS)
 
 
 def spin(times: int) -> int:
@@ -137,8 +137,8 @@ def _resweep(store: LocalStore, made: Path, figures: dict[str, float]) -> Line:
         assert again.n_read == 0
     share = statistics.median(seconds) / first_s
     figures["resweep_ms"] = statistics.median(seconds) / previous.height * 1e3
-    told = f"{statistics.median(seconds):.2f} s of {first_s:.1f} s, {previous.height} episodes"
-    return at_most("re-sweep of an unchanged store, wall", share * 100, 3, unit="%", detail=told)
+    detail = f"{statistics.median(seconds):.2f} s of {first_s:.1f} s, {previous.height} episodes"
+    return at_most("re-sweep of an unchanged store, wall", share * 100, 3, unit="%", detail=detail)
 
 
 def _peak_memory(code: str, store: Path, made: Path) -> tuple[float, float]:

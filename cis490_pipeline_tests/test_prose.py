@@ -13,7 +13,7 @@ BANNED = re.compile(
 )
 CODE = [
     path
-    for folder in ("cis490_pipeline", "docs")
+    for folder in ("cis490_pipeline", "docs", "benchmarks")
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in (".py", ".html", ".js", ".css") and "vendor" not in path.parts
 ]
