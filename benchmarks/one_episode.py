@@ -164,19 +164,19 @@ def _reading(size: _Size, repetitions: int) -> tuple[list[Line], dict[str, float
             f"validate + extract, unpacked, by read + sha256, {of}",
             ratio(seconds, "unpacked", "floor_unpacked"),
             10,
-            detail=_told(figures, "unpacked", "floor_unpacked"),
+            detail=_compared(figures, "unpacked", "floor_unpacked"),
         ),
         at_most(
             f"validate + extract, .tar.zst, by zstd + tar + sha256, {of}",
             ratio(seconds, "archive", "floor_archive"),
             5,
-            detail=_told(figures, "archive", "floor_archive"),
+            detail=_compared(figures, "archive", "floor_archive"),
         ),
         at_least(
             f"careful peer (orjson, percentile) by validate + extract, {of}",
             ratio(seconds, "peer", "archive"),
             3,
-            detail=_told(figures, "peer", "archive"),
+            detail=_compared(figures, "peer", "archive"),
         ),
     ]
     return lines, figures
@@ -215,11 +215,11 @@ def _statistics(size: _Size, repetitions: int) -> tuple[list[Line], dict[str, fl
             "statistics by np.sort of the windows",
             ratio(seconds, "statistics", "sort"),
             2,
-            detail=_told(figures, "statistics", "sort"),
+            detail=_compared(figures, "statistics", "sort"),
         ),
     ]
     return lines, figures
 
 
-def _told(figures: dict[str, float], above: str, below: str) -> str:
+def _compared(figures: dict[str, float], above: str, below: str) -> str:
     return f"{figures[above]:.2f} ms to {figures[below]:.2f} ms"
