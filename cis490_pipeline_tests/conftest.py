@@ -9,7 +9,7 @@ import pytest
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Address
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline_tests.experiment.runs import SAMPLE, fast_stages
+from cis490_pipeline_tests.experiment.runs import SAMPLE, copy_of, fast_stages, table_stages
 
 # A shell that starts tests in the background has them ignore SIGINT, and so would every process
 # they start: tests of interruption need the handler a terminal gives.
@@ -22,10 +22,22 @@ hypothesis.settings.load_profile("busy machine")
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The host split of the recorded sample, done with gbt and mlp; only to be read."""
+    """The host split of the recorded sample, done with gbt and mlp; only to be read.
+
+    Without the ablation and robustness, which take as long as all else: the board lacks them.
+    """
     data = tmp_path_factory.mktemp("finished") / "data"
     workspace = Workspace(Settings(store=SAMPLE, data=data, workers=1))
     for stage in fast_stages(workspace):
+        stage.ensure()
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def with_tables(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The same with ablation and robustness, and a board that shows them; only to be read."""
+    workspace = copy_of(finished, tmp_path_factory.mktemp("with_tables"))
+    for stage in table_stages(workspace):
         stage.ensure()
     return workspace
 

@@ -33,6 +33,8 @@ ASSET_KEYS = {
         for variant in ("realistic", "oracle")
         for what in ("checkpoint", "eval_report")
     ),
+    "model/ablation",
+    "model/robustness",
     "model/leaderboard",
     "dashboard/model_metric_events",
 }

@@ -1,6 +1,5 @@
 """The stage that puts all models of a recipe and the probes side by side, and writes the page."""
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.split_summary import SplitSummary
-from cis490_pipeline.evaluation.generalization.robustness import ROBUSTNESS_VERSION
 from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard
 from cis490_pipeline.evaluation.probes.learn import PROBES_VERSION
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
@@ -25,17 +23,19 @@ from cis490_pipeline.experiment.pipeline.host_identity import host_identity
 from cis490_pipeline.experiment.pipeline.probes import RecipeProbes
 from cis490_pipeline.experiment.pipeline.robustness import Robustness
 from cis490_pipeline.experiment.report_files import checkpoint_summary, draw_report
-from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.provenance import commit, machine
 from cis490_pipeline.experiment.stages.stage import Made, Stage
 from cis490_pipeline.experiment.studies.study import carried_study
-from cis490_pipeline.features.stress.faults import PERTURBATIONS_VERSION
 from cis490_pipeline.reporting.html import page_digest
 from cis490_pipeline.storage.files import digest, read_json, write_json
 
 
 class Leaderboard(RecipeStage):
-    """``model/leaderboard``: every model that has a report, the probes, and ``report.html``."""
+    """``model/leaderboard``: every model that has a report, the probes, and ``report.html``.
+
+    No model is trained here. Reports, and the tables of ``model/ablation`` and
+    ``model/robustness``, are shown as far as they are up to date; what is not is left out.
+    """
 
     key = "model/leaderboard"
 
@@ -44,13 +44,30 @@ class Leaderboard(RecipeStage):
         """The report stages of all models of this recipe."""
         return [EvaluationReport(self.workspace, self.recipe, *model) for model in MODELS]
 
+    @property
+    def ablation(self) -> CalibrationAblation:
+        """The stage that compares the ways of calibration."""
+        return CalibrationAblation(self.workspace, self.recipe)
+
+    @property
+    def robustness(self) -> Robustness:
+        """The stage that scores every model under recording faults."""
+        return Robustness(self.workspace, self.recipe)
+
     def above(self) -> tuple[Stage, ...]:
-        """Return every report."""
-        return tuple(self.reports)
+        """Return every report, and what is shown beside them."""
+        return (*self.reports, self.ablation, self.robustness)
 
     def gated_by(self) -> tuple[Stage, ...]:
-        """Return the reports that are compared: one that is out of date is left out."""
-        return tuple(report for stage in self.evaluated() for report in self.by_seed(stage))
+        """Return what is shown: a report or a table that is out of date is left out."""
+        reports = (report for stage in self.evaluated() for report in self.by_seed(stage))
+        beside = (self.ablation, self.robustness)
+        return (*reports, *(stage for stage in beside if stage.current() is not None))
+
+    def tables_to_make(self) -> tuple[Stage, ...]:
+        """Return the stages to make before this one: none if only the page is drawn again."""
+        whole = self.current() is not None or self.kept_numbers() is not None
+        return () if whole else (self.ablation, self.robustness)
 
     def evaluated(self) -> list[EvaluationReport]:
         """Return the report stages of this recipe that are up to date."""
@@ -67,20 +84,19 @@ class Leaderboard(RecipeStage):
         return [stage, *(report for report in further if report.current() is not None)]
 
     def inputs(self) -> dict[str, str] | None:
-        """Return digests of all reports and of the way they are compared."""
+        """Return digests of all that is shown and of the way reports are compared."""
         stages = [report for stage in self.evaluated() for report in self.by_seed(stage)]
         records = {stage.report_path.stem: stage.record() for stage in stages}
         reports = {name: record.digest for name, record in records.items() if record is not None}
         if not reports:
             return None
-        ablation = CalibrationAblation(self.workspace, self.recipe).inputs()
+        tables = {"ablation": self.ablation.current(), "robustness": self.robustness.current()}
         return {
             **reports,
-            "ablation": digest(ablation),
+            **{name: record.digest for name, record in tables.items() if record is not None},
             "study": digest(carried_study(self.workspace, self.recipe)),
             "evaluation": EVALUATION_VERSION,
             "probes": PROBES_VERSION,
-            "robustness": f"{ROBUSTNESS_VERSION}.{PERTURBATIONS_VERSION}",
             "page": page_digest(),
         }
 
@@ -138,18 +154,17 @@ class Leaderboard(RecipeStage):
             stage.name: seed_summary([read_json(s.report_path) for s in self.by_seed(stage)])
             for stage in stages
         }
-        make_stages((CalibrationAblation(self.workspace, self.recipe),))
         board = leaderboard(
             reports,
             probe_reports,
             paired,
             schema=schema,
             seeds=seeds,
-            ablation=read_json(paths.ablation(self.recipe)),
+            ablation=self.ablation.table(),
             study=carried_study(self.workspace, self.recipe),
             probes=said_of_probes,
             host_identity=host_identity(recipe_probes),
-            robustness=self.robustness({stage.name for stage in stages}),
+            robustness=self.robustness.table({stage.name for stage in stages}),
             processor=processor(),
         )
         made_from = {
@@ -168,12 +183,6 @@ class Leaderboard(RecipeStage):
         for path, value in written.items():
             write_json(path, value)
         return tuple(written)
-
-    def robustness(self, models: Collection[str]) -> dict[str, Any]:
-        """Return what recording faults cost the models that are shown."""
-        make_stages((Robustness(self.workspace, self.recipe),))
-        found: dict[str, Any] = read_json(self.workspace.paths.robustness(self.recipe))
-        return {**found, "rows": [row for row in found["rows"] if row["model"] in models]}
 
     def split_summary(self) -> SplitSummary:
         """Return the split as a report prints it."""

@@ -4,25 +4,33 @@ What needs no model (verdicts, grids, datasets) is ordered where it is defined, 
 without torch can make it.
 """
 
+from typing import Final
+
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.experiment.leaderboard import Leaderboard
+from cis490_pipeline.experiment.pipeline.ablation import CalibrationAblation
 from cis490_pipeline.experiment.pipeline.corpus import corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import dataset_stages
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
+from cis490_pipeline.experiment.pipeline.robustness import Robustness
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.stage import Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
+
+TABLES: Final = (CalibrationAblation, Robustness)
+"""What the leaderboard shows beside its scores, each a stage that takes as long as training."""
 
 __all__ = ["corpus_stages", "dataset_stages", "further_stages", "recipe_stages"]
 
 
 def recipe_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
-    """Return everything of one recipe, in order: data, twelve models, their reports, the board."""
+    """Return everything of one recipe, in order: data, models, reports, further tables, board."""
     return (
         *dataset_stages(workspace, recipe),
         *(TrainedCheckpoint(workspace, recipe, *model) for model in MODELS),
         *(EvaluationReport(workspace, recipe, *model) for model in MODELS),
+        *(table(workspace, recipe) for table in TABLES),
         Leaderboard(workspace, recipe),
     )
 

@@ -14,7 +14,13 @@ from cis490_pipeline.orchestration.assets.dataset import (
     tensor_shards,
     validation_index,
 )
-from cis490_pipeline.orchestration.assets.models import checkpoints, leaderboard, reports
+from cis490_pipeline.orchestration.assets.models import (
+    ablation,
+    checkpoints,
+    leaderboard,
+    reports,
+    robustness,
+)
 from cis490_pipeline.orchestration.assets.resources import workspace_resource
 from cis490_pipeline.orchestration.jobs import (
     automation,
@@ -34,6 +40,8 @@ recipe_assets = [
     tensor_shards,
     *checkpoints,
     *reports,
+    ablation,
+    robustness,
     leaderboard,
 ]
 

@@ -17,7 +17,7 @@ corpus = dg.define_asset_job(
 recipe = dg.define_asset_job(
     "recipe",
     recipe_assets,
-    description="Everything of one recipe: data, twelve models, reports, leaderboard.",
+    description="Everything of one recipe: data, twelve models, reports, tables, leaderboard.",
 )
 
 nightly = dg.ScheduleDefinition(

@@ -60,4 +60,5 @@ def cli_on_small_store(
 @pytest.fixture
 def only_fast_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cis490_pipeline.experiment.order.MODELS", FAST)
+    monkeypatch.setattr("cis490_pipeline.experiment.order.TABLES", ())
     monkeypatch.setattr("cis490_pipeline.experiment.leaderboard.MODELS", FAST)

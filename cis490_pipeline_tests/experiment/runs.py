@@ -16,7 +16,7 @@ import zstandard
 
 from cis490_pipeline.domain import Architecture, EpisodeRef, Recipe, Variant
 from cis490_pipeline.experiment.leaderboard import Leaderboard
-from cis490_pipeline.experiment.order import corpus_stages, dataset_stages
+from cis490_pipeline.experiment.order import TABLES, corpus_stages, dataset_stages
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.stage import Stage
@@ -49,6 +49,11 @@ def fast_stages(workspace: Workspace, recipe: Recipe = Recipe.HOST) -> tuple[Sta
         *(EvaluationReport(workspace, recipe, *model) for model in FAST),
         Leaderboard(workspace, recipe),
     )
+
+
+def table_stages(workspace: Workspace, recipe: Recipe = Recipe.HOST) -> tuple[Stage, ...]:
+    """What is compared beside the models, and the board that shows it."""
+    return (*(table(workspace, recipe) for table in TABLES), Leaderboard(workspace, recipe))
 
 
 def copy_of(workspace: Workspace, folder: Path) -> Workspace:

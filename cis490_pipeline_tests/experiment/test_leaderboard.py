@@ -6,11 +6,15 @@ import pytest
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.evaluation.probes.learn import CONTROLS, PROBES
+from cis490_pipeline.experiment import leaderboard as leaderboard_stage
+from cis490_pipeline.experiment import order
 from cis490_pipeline.experiment.leaderboard import Leaderboard
+from cis490_pipeline.experiment.pipeline import ablation, robustness
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.upkeep.stale import make_again, survey
 from cis490_pipeline.features.schema import feature_schema
-from cis490_pipeline.storage.files import read_json
+from cis490_pipeline.storage.files import read_json, write_json
 from cis490_pipeline_tests.experiment.runs import FAST, copy_of
 
 NAMES = [f"{architecture}_{variant}" for architecture, variant in FAST]
@@ -120,8 +124,66 @@ def test_comparing_again_gives_the_same_board(spoilt: Workspace, board: dict[str
     assert read_json(spoilt.paths.leaderboard(Recipe.HOST)) == board
 
 
+def test_board_says_of_tables_that_were_never_made_that_they_were_not_run(
+    finished: Workspace, board: dict[str, Any]
+) -> None:
+    record = Leaderboard(finished, Recipe.HOST).record()
+    page = finished.paths.report_html(Recipe.HOST).read_text()
+    calibrations = page[page.index("Ways of calibration") :]
+
+    assert (board["ablation"], board["ablation_of"], board["robustness"]) == ([], {}, None)
+    assert record is not None
+    assert record.inputs.keys().isdisjoint({"ablation", "robustness"})
+    assert "not run" in calibrations[: calibrations.index("</div>")]
+    assert "What each fault costs" not in page
+
+
+def test_only_a_board_that_is_compared_again_wants_its_tables_first(
+    spoilt: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Leaderboard(spoilt, Recipe.HOST)
+
+    assert stage.tables_to_make() == ()
+    with monkeypatch.context() as drawn_otherwise:
+        drawn_otherwise.setattr(leaderboard_stage, "page_digest", lambda: "another")
+        assert stage.tables_to_make() == ()
+    spoilt.paths.report_json(Recipe.HOST, NAMES[0]).unlink()
+    assert [table.key for table in stage.tables_to_make()] == ["model/ablation", "model/robustness"]
+
+
+def test_a_board_of_older_code_is_stale_and_a_backfill_makes_its_tables_and_all_is_current(
+    spoilt: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order, "MODELS", FAST)
+    monkeypatch.setattr(leaderboard_stage, "MODELS", FAST)
+    monkeypatch.setitem(ablation.ROUNDS, "max_rounds", 3)
+    monkeypatch.setattr(robustness, "MAX_EPISODES", 3)
+    path = Leaderboard(spoilt, Recipe.HOST).record_path
+    record = read_json(path)
+    # That code made both itself, without a record of theirs in the recipe's scope.
+    record["inputs"] |= {"ablation": "5a" * 32, "robustness": "1.1"}
+    write_json(path, record)
+
+    found = {a.key: (a.state, a.why) for a in survey(spoilt, (Recipe.HOST,)) if a.wanted}
+    made = make_again(spoilt, Recipe.HOST, lambda *_: None)
+
+    assert found == {
+        "model/ablation": ("not made", "what is stale needs it"),
+        "model/robustness": ("not made", "what is stale needs it"),
+        "model/leaderboard": ("stale", "changed: ablation, robustness"),
+    }
+    assert made == list(found)
+    assert {a.state for a in survey(spoilt, (Recipe.HOST,))} == {"up to date"}
+    board = read_json(spoilt.paths.leaderboard(Recipe.HOST))
+    assert board["ablation"] == read_json(spoilt.paths.ablation(Recipe.HOST))["rows"]
+    assert board["robustness"] == read_json(spoilt.paths.robustness(Recipe.HOST))
+
+
 @pytest.mark.long
-def test_model_whose_report_is_outdated_is_not_shown(spoilt: Workspace) -> None:
+def test_model_whose_report_is_outdated_is_not_shown(
+    with_tables: Workspace, tmp_path: Path
+) -> None:
+    spoilt = copy_of(with_tables, tmp_path)
     stage = EvaluationReport(spoilt, Recipe.HOST, *FAST[0])
     stage.workspace.paths.report_json(Recipe.HOST, stage.name).unlink()
 

@@ -18,6 +18,8 @@ KEYS = [
         for architecture in ("gbt", "mlp", "cnn", "gru", "lstm", "transformer")
         for variant in ("realistic", "oracle")
     ),
+    "model/ablation",
+    "model/robustness",
     "model/leaderboard",
 ]
 

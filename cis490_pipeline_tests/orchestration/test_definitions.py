@@ -14,6 +14,7 @@ from cis490_pipeline_tests.orchestration.making import PROJECT, key_of
 
 SWEEP, GRIDS = "corpus/validation_sweep", "corpus/grid_shards"
 INDEX, BOARD = "dataset/validation_index", "model/leaderboard"
+ABLATION, ROBUSTNESS = "model/ablation", "model/robustness"
 SHARDS = {"summary": "dataset/feature_shards", "tensor": "dataset/tensor_shards"}
 
 MODEL_NAMES = [
@@ -34,7 +35,9 @@ DEPS = {
         for name in MODEL_NAMES
     },
     **{f"{name}/eval_report": {INDEX, f"{name}/checkpoint"} for name in MODEL_NAMES},
-    BOARD: {f"{name}/eval_report" for name in MODEL_NAMES},
+    ABLATION: {INDEX, SHARDS["summary"]},
+    ROBUSTNESS: {INDEX, SHARDS["tensor"], *(f"{name}/checkpoint" for name in MODEL_NAMES)},
+    BOARD: {ABLATION, ROBUSTNESS, *(f"{name}/eval_report" for name in MODEL_NAMES)},
     "dashboard/model_metric_events": {BOARD},
 }
 GROUPS = {"corpus": "corpus", "dataset": "dataset", "model": "models", "dashboard": "dashboard"}
@@ -107,7 +110,10 @@ def test_only_training_is_pooled(graph):
     pooled = {key.to_user_string(): graph.get(key).pools for key in graph.get_all_asset_keys()}
 
     assert {name for name, pools in pooled.items() if "train" in pools} == {
-        f"{name}/checkpoint" for name in MODEL_NAMES
+        *(f"{name}/checkpoint" for name in MODEL_NAMES),
+        # As long as training, and all models in memory at once.
+        ABLATION,
+        ROBUSTNESS,
     }
     assert {name: pools for name, pools in pooled.items() if pools - {"train"}} == {
         # One publication at a time: two would both send what neither has noted yet.
@@ -167,6 +173,10 @@ def test_the_jobs_share_no_asset_and_publish_nothing(graph):
     assert keys["recipe"] == set(DEPS) - {SWEEP, GRIDS, "dashboard/model_metric_events"}
     assert len(jobs["recipe"].asset_layer.asset_graph.asset_check_keys) == len(CHECKS) + 1
     assert jobs["recipe"].partitions_def is recipes
+
+
+def test_a_recipe_run_has_at_most_60_steps():
+    assert len(defs.resolve_job_def("recipe").nodes) <= 60
 
 
 @pytest.mark.parametrize(("job", "preload"), [("corpus", "preload"), ("recipe", "preload_models")])

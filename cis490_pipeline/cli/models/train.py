@@ -123,7 +123,7 @@ def report(recipe: str, open_report: bool, as_json: bool, **flags: Any) -> int:
         stage = Leaderboard(workspace, Recipe(recipe))
         require_current_passed(dataset_stages(workspace, Recipe(recipe)))
         if stage.inputs() is not None:
-            make_stages((stage,))
+            make_stages((*stage.tables_to_make(), stage))
         elif workspace.paths.leaderboard(recipe).is_file():
             draw_report(workspace.paths, Recipe(recipe))
         else:

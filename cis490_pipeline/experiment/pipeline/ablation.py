@@ -21,7 +21,7 @@ from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
 from cis490_pipeline.features.calibration.segments import hash_order
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, window_keys
 from cis490_pipeline.features.schema import feature_schema
-from cis490_pipeline.storage.files import digest, write_json
+from cis490_pipeline.storage.files import digest, read_json, write_json
 
 ABLATION_VERSION: Final = "1"
 """Raised when its rows are computed in another way."""
@@ -53,14 +53,9 @@ Frames = Mapping[Setting, pl.DataFrame]
 
 
 class CalibrationAblation(RecipeStage):
-    """Every mode of calibration by every treatment of drifting gauges; made by the leaderboard."""
+    """``model/ablation``: every mode of calibration by every treatment of drifting gauges."""
 
     key = "model/ablation"
-
-    @property
-    def scope(self) -> str:
-        """A scope of its own: it is made while the recipe's lock is held."""
-        return f"{self.recipe}_ablation"
 
     def above(self) -> tuple[Stage, ...]:
         """Return the split and the summaries."""
@@ -122,6 +117,13 @@ class CalibrationAblation(RecipeStage):
             if row["val"] is not None
         }
         return Made(digest(result), (path,), numbers)
+
+    def table(self) -> dict[str, Any] | None:
+        """Return the comparison as a leaderboard carries it; None unless it is up to date."""
+        if self.current() is None:
+            return None
+        found: dict[str, Any] = read_json(self.workspace.paths.ablation(self.recipe))
+        return found
 
     def _common_windows(self, records: HostRecords) -> tuple[pl.Expr, str | None]:
         """Return which windows all settings share, and why ``host_baseline`` is not among them.

@@ -1,6 +1,6 @@
 """The stage that spoils test episodes as recorders do, and scores every model on them again."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +27,7 @@ from cis490_pipeline.features.stress.faults import (
     Scenario,
 )
 from cis490_pipeline.features.stress.recut import recut
-from cis490_pipeline.storage.files import digest, write_json
+from cis490_pipeline.storage.files import digest, read_json, write_json
 from cis490_pipeline.store.episode import Episode, load_episode
 
 if TYPE_CHECKING:
@@ -62,15 +62,10 @@ class Chunk:
 
 
 class Robustness(RecipeStage):
-    """Every model under every recording fault; made by the leaderboard."""
+    """``model/robustness``: every model under every recording fault."""
 
     key = "model/robustness"
     side = Side.TEST
-
-    @property
-    def scope(self) -> str:
-        """A scope of its own: it is made while the recipe's lock is held."""
-        return f"{self.recipe}_robustness"
 
     @property
     def checkpoints(self) -> list[TrainedCheckpoint]:
@@ -78,17 +73,26 @@ class Robustness(RecipeStage):
         stages = [TrainedCheckpoint(self.workspace, self.recipe, *model) for model in MODELS]
         return [stage for stage in stages if stage.current() is not None]
 
-    def above(self) -> tuple[Stage, ...]:
-        """Return the split, the windows and the checkpoints that are up to date."""
+    @property
+    def data(self) -> tuple[ValidationIndex, TensorShards]:
+        """The split and the windows."""
         of = (self.workspace, self.recipe)
-        return (ValidationIndex(*of), TensorShards(*of), *self.checkpoints)
+        return ValidationIndex(*of), TensorShards(*of)
+
+    def above(self) -> tuple[Stage, ...]:
+        """Return the split, the windows and every checkpoint."""
+        of = (self.workspace, self.recipe)
+        return (*self.data, *(TrainedCheckpoint(*of, *model) for model in MODELS))
+
+    def gated_by(self) -> tuple[Stage, ...]:
+        """Return what is scored: a checkpoint that is out of date is left out."""
+        return (*self.data, *self.checkpoints)
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of checkpoints, windows and split, and how rows are spoilt and scored."""
         records = {stage.name: stage.record() for stage in self.checkpoints}
         trained = {name: record.digest for name, record in records.items() if record is not None}
-        index = ValidationIndex(self.workspace, self.recipe).record()
-        windows = TensorShards(self.workspace, self.recipe).record()
+        index, windows = (stage.record() for stage in self.data)
         if not trained or index is None or windows is None:
             return None
         return {
@@ -150,6 +154,13 @@ class Robustness(RecipeStage):
             "rows": len(rows),
         }
         return Made(digest(result), (path,), numbers)
+
+    def table(self, models: Collection[str]) -> dict[str, Any] | None:
+        """Return what faults cost some models, as a leaderboard carries it; None if out of date."""
+        if self.current() is None:
+            return None
+        found: dict[str, Any] = read_json(self.workspace.paths.robustness(self.recipe))
+        return {**found, "rows": [row for row in found["rows"] if row["model"] in models]}
 
     def predictions(
         self,

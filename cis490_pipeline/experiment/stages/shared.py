@@ -31,8 +31,8 @@ from cis490_pipeline.storage.remote_folder import Entry, RemoteFolder
 
 _MAX_RECORD: Final = 64 << 20
 
-MADE_BESIDE: Final = ("ablation", "robustness", "study")
-"""Stages with a scope of their own, because they are made while their recipe's lock is held."""
+MADE_BESIDE: Final = ("study",)
+"""Stages of a recipe that have a scope of their own."""
 
 
 class SharedData:

@@ -127,7 +127,7 @@ def _user(name: str, busy: list[str]) -> str | None:
     """Return the scope at work that may be using a file, or None."""
     place = name.split("/")[1]
     for scope in busy:
-        # host_ablation is made while the host split is worked on, and of its files.
+        # host_study is made of the host split's files, under a lock of its own.
         if place not in map(str, Recipe) or scope.split("_")[0] in (place, "corpus"):
             return f"the lock of {scope} is held"
     return None

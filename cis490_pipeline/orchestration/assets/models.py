@@ -1,6 +1,7 @@
-"""Assets of models: twelve checkpoints, twelve reports and the leaderboard."""
+"""Assets of models: twelve checkpoints, twelve reports, two further tables, the leaderboard."""
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -8,14 +9,18 @@ import msgspec
 
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS, MODELS
+from cis490_pipeline.evaluation.generalization.robustness import ROBUSTNESS_VERSION
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
 from cis490_pipeline.evaluation.schema.stored import read_report
 from cis490_pipeline.events.contract import leaderboard_events
 from cis490_pipeline.experiment.leaderboard import Leaderboard
+from cis490_pipeline.experiment.pipeline.ablation import ABLATION_VERSION, CalibrationAblation
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
+from cis490_pipeline.experiment.pipeline.robustness import Robustness
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.stress.faults import PERTURBATIONS_VERSION
 from cis490_pipeline.orchestration.assets.dataset import (
     feature_shards,
     tensor_shards,
@@ -102,9 +107,56 @@ def report_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefin
     return eval_report
 
 
+def table_asset(
+    stage: type[CalibrationAblation] | type[Robustness],
+    *,
+    deps: Sequence[dg.AssetKey | dg.AssetsDefinition],
+    kinds: set[str],
+    code_version: str,
+    description: str,
+) -> dg.AssetsDefinition:
+    """Return the asset of a table that the leaderboard shows beside its scores."""
+
+    @dg.asset(
+        key=stage.key.split("/"),
+        deps=deps,
+        partitions_def=recipes,
+        group_name="models",
+        owners=[OWNER],
+        kinds=kinds,
+        code_version=code_version,
+        pool="train",
+        description=description,
+    )
+    def table(
+        context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    ) -> dg.MaterializeResult[None]:
+        (outcome,) = make_stages((stage(workspace, Recipe(context.partition_key)),), checked=False)
+        return recorded(outcome, workspace)
+
+    return table
+
+
+ablation = table_asset(
+    CalibrationAblation,
+    deps=[validation_index, feature_shards],
+    kinds={"python", "xgboost"},
+    code_version=ABLATION_VERSION,
+    description="Macro F1 of eleven ways of calibration: trees trained on identical windows.",
+)
+
+robustness = table_asset(
+    Robustness,
+    deps=[validation_index, tensor_shards, *(checkpoint_key(*model) for model in MODELS)],
+    kinds={"python", "json"},
+    code_version=f"{ROBUSTNESS_VERSION}.{PERTURBATIONS_VERSION}",
+    description="What ten recording faults cost each model: test episodes cut and scored again.",
+)
+
+
 @dg.asset(
     key=["model", "leaderboard"],
-    deps=[report_key(*model) for model in MODELS],
+    deps=[*(report_key(*model) for model in MODELS), ablation, robustness],
     partitions_def=recipes,
     group_name="models",
     owners=[OWNER],

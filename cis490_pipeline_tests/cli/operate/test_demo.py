@@ -41,7 +41,7 @@ def test_ctrl_c_ends_the_demo_and_its_dashboard(copied, only_fast_models) -> Non
         "import cis490_pipeline.experiment.order as p\n"
         "import cis490_pipeline.experiment.leaderboard as b\n"
         "from cis490_pipeline_tests.experiment.runs import FAST\n"
-        "p.MODELS = b.MODELS = FAST\n"
+        "p.MODELS = b.MODELS = FAST\np.TABLES = ()\n"
         "from cis490_pipeline.cli import main\nmain()"
     )
     arguments = ["demo", "--no-browser", "--port", str(port), "--data", str(copied.paths.root)]

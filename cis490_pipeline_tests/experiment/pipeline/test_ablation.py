@@ -17,8 +17,8 @@ HOST = Recipe.HOST
 
 
 @pytest.fixture(scope="module")
-def board(finished):
-    return read_json(finished.paths.leaderboard(HOST))
+def board(with_tables):
+    return read_json(with_tables.paths.leaderboard(HOST))
 
 
 def test_every_mode_is_there_with_every_treatment(board):
@@ -34,9 +34,9 @@ def test_every_mode_is_there_with_every_treatment(board):
     assert used == [(CALIBRATION, GAUGES, SCALING)]
 
 
-def test_all_rows_are_on_the_same_windows_without_those_that_calibrate(finished, board):
+def test_all_rows_are_on_the_same_windows_without_those_that_calibrate(with_tables, board):
     taken = board["ablation_of"]["calibration_episodes"]
-    index = pl.read_parquet(finished.paths.validation_index(HOST))
+    index = pl.read_parquet(with_tables.paths.validation_index(HOST))
     on_test = index.filter(pl.col("episode_id").is_in(taken), side="test").height
 
     model = next(row for row in board["rows"] if row["model"] == "gbt_realistic")
@@ -59,20 +59,21 @@ def test_a_row_has_its_interval_and_its_difference_from_the_one_in_use(board):
             assert row["against_used"]["difference"] == pytest.approx(difference)
 
 
-def test_the_page_shows_every_row(finished, board):
-    page = finished.paths.report_html(HOST).read_text()
+def test_the_page_shows_every_row(with_tables, board):
+    page = with_tables.paths.report_html(HOST).read_text()
 
     assert "Ways of calibration" in page
     for row in board["ablation"]:
         assert f"{row['test']['macro_f1']:.3f}" in page
 
 
-def test_it_is_made_once(finished):
-    assert CalibrationAblation(finished, HOST).outdated() is None
+def test_it_is_made_once(with_tables):
+    assert CalibrationAblation(with_tables, HOST).outdated() is None
+    assert CalibrationAblation(with_tables, HOST).record_path.parent.name == "host"
 
 
-def test_an_edited_table_is_made_good(finished, tmp_path, monkeypatch):
-    workspace = copy_of(finished, tmp_path)
+def test_an_edited_table_is_made_good(with_tables, tmp_path, monkeypatch):
+    workspace = copy_of(with_tables, tmp_path)
     monkeypatch.setitem(ROUNDS, "max_rounds", 3)
     stage = CalibrationAblation(workspace, HOST)
     stage.ensure()
@@ -87,9 +88,9 @@ def test_an_edited_table_is_made_good(finished, tmp_path, monkeypatch):
 
 
 def test_hosts_that_cannot_be_calibrated_are_named_and_their_windows_left_out_for_all(
-    finished, tmp_path, monkeypatch
+    with_tables, tmp_path, monkeypatch
 ):
-    workspace = copy_of(finished, tmp_path)
+    workspace = copy_of(with_tables, tmp_path)
     lose_clean_runs(workspace, ["lab-nuc"])
     monkeypatch.setitem(ROUNDS, "max_rounds", 3)
 
@@ -99,14 +100,14 @@ def test_hosts_that_cannot_be_calibrated_are_named_and_their_windows_left_out_fo
     assert list(result["hosts_refused"]) == ["lab-nuc"]
     assert "lab-nuc has no sound clean-only episode" in result["hosts_refused"]["lab-nuc"]
     assert len({row["test"]["n_windows"] for row in result["rows"]}) == 1
-    whole = read_json(finished.paths.ablation(HOST))["rows"][0]["test"]["n_windows"]
+    whole = read_json(with_tables.paths.ablation(HOST))["rows"][0]["test"]["n_windows"]
     assert result["rows"][0]["test"]["n_windows"] < whole
 
 
 def test_without_a_calibrated_train_host_the_other_modes_are_still_compared(
-    finished, tmp_path, monkeypatch
+    with_tables, tmp_path, monkeypatch
 ):
-    workspace = copy_of(finished, tmp_path)
+    workspace = copy_of(with_tables, tmp_path)
     lose_clean_runs(workspace, ["elliott-thinkpad"])
     monkeypatch.setitem(ROUNDS, "max_rounds", 3)
 

@@ -5,6 +5,7 @@ import pytest
 
 from cis490_pipeline.domain import Recipe, Side
 from cis490_pipeline.evaluation.predictions import probabilities
+from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.pipeline import robustness as module
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.pipeline.robustness import Robustness
@@ -22,8 +23,8 @@ UNSEEN = ("qmp_gap", "qmp_dead", "skew_proc", "skew_qmp")
 
 
 @pytest.fixture(scope="module")
-def found(finished):
-    return read_json(finished.paths.robustness(HOST))
+def found(with_tables):
+    return read_json(with_tables.paths.robustness(HOST))
 
 
 def of(found, scenario, variant):
@@ -36,15 +37,15 @@ def of(found, scenario, variant):
 
 @pytest.mark.parametrize("side", [Side.VAL, Side.TEST])
 def test_episodes_cut_again_without_a_fault_give_the_stored_predictions_to_the_bit(
-    finished, monkeypatch, side
+    with_tables, monkeypatch, side
 ):
     monkeypatch.setattr(Robustness, "side", side)
-    stage = Robustness(finished, HOST)
+    stage = Robustness(with_tables, HOST)
     (chunk,) = stage._chunks(stage._drawn()[0], {})
     cut = recut(chunk.episodes, chunk.numbers, UNPERTURBED, seed=0)
 
     for architecture, variant in FAST:
-        report = EvaluationReport(finished, HOST, architecture, variant)
+        report = EvaluationReport(with_tables, HOST, architecture, variant)
         checkpoint = report.checkpoint.load()
         X = cut.calibrated(checkpoint.calibrator)
         said = restore(checkpoint).predict_windows(ArrayWindows(X, chunk.y, chunk.ids))
@@ -61,9 +62,9 @@ def test_every_model_is_scored_under_every_scenario(found):
     assert len(found["rows"]) == len(rows)
 
 
-def test_unperturbed_score_is_the_reports(finished, found):
+def test_unperturbed_score_is_the_reports(with_tables, found):
     for row in found["rows"]:
-        report = read_json(finished.paths.report_json(HOST, row["model"]))
+        report = read_json(with_tables.paths.report_json(HOST, row["model"]))
         assert row["macro_f1_unperturbed"] == report["macro_f1"]
         assert (row["n_episodes"], row["n_windows"]) == (report["n_episodes"], report["n_windows"])
 
@@ -95,8 +96,8 @@ def test_scenarios_say_how_many_episodes_they_changed(found):
     assert n["rows_lost"] == found["n_episodes"] == found["n_episodes_in_all"]
 
 
-def test_nothing_is_made_twice_and_the_same_again(finished, found, tmp_path):
-    workspace = copy_of(finished, tmp_path)
+def test_nothing_is_made_twice_and_the_same_again(with_tables, found, tmp_path):
+    workspace = copy_of(with_tables, tmp_path)
     stage = Robustness(workspace, HOST)
 
     assert stage.ensure().why == "up to date"
@@ -104,18 +105,29 @@ def test_nothing_is_made_twice_and_the_same_again(finished, found, tmp_path):
     assert read_json(workspace.paths.robustness(HOST)) == found
 
 
-def test_in_small_chunks_it_is_the_same(finished, found, tmp_path, monkeypatch):
+def test_a_table_that_is_out_of_date_is_left_out_of_the_board(with_tables, monkeypatch):
+    stage = Leaderboard(with_tables, HOST)
+    assert stage.outdated() is None
+
+    monkeypatch.setattr(module, "ROBUSTNESS_VERSION", "another")
+
+    assert stage.outdated() == "changed: robustness"
+    assert "robustness" not in stage.inputs()
+    assert stage.robustness.table({"gbt_realistic"}) is None
+
+
+def test_in_small_chunks_it_is_the_same(with_tables, found, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "CHUNK_WINDOWS", 60)
-    workspace = copy_of(finished, tmp_path)
+    workspace = copy_of(with_tables, tmp_path)
 
     Robustness(workspace, HOST).ensure(force=True)
 
     assert read_json(workspace.paths.robustness(HOST)) == found
 
 
-def test_of_many_episodes_some_are_drawn(finished, tmp_path, monkeypatch):
+def test_of_many_episodes_some_are_drawn(with_tables, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MAX_EPISODES", 5)
-    workspace = copy_of(finished, tmp_path)
+    workspace = copy_of(with_tables, tmp_path)
 
     Robustness(workspace, HOST).ensure(force=True)
 
@@ -124,24 +136,24 @@ def test_of_many_episodes_some_are_drawn(finished, tmp_path, monkeypatch):
     assert {row["n_episodes"] for row in drawn["rows"]} == {5}
 
 
-def test_episodes_the_store_has_no_more_are_named_and_left_out(finished, tmp_path):
+def test_episodes_the_store_has_no_more_are_named_and_left_out(with_tables, tmp_path):
     store = copy_store(tmp_path / "store", SIX)
-    copied = copy_of(finished, tmp_path)
+    copied = copy_of(with_tables, tmp_path)
     settings = copied.settings.__class__(store=store.root, data=copied.settings.data, workers=1)
     workspace = Workspace(settings)
 
     Robustness(workspace, HOST).ensure(force=True)
 
     left = read_json(workspace.paths.robustness(HOST))
-    whole = read_json(finished.paths.robustness(HOST))
+    whole = read_json(with_tables.paths.robustness(HOST))
     assert left["n_episodes"] + len(left["left_out"]) == whole["n_episodes"]
     assert 1 <= left["n_episodes"] < len(SIX)
     assert all("missing_member" in why for why in left["left_out"].values())
 
 
-def test_without_any_episode_there_are_no_rows_and_it_says_why(finished, tmp_path):
+def test_without_any_episode_there_are_no_rows_and_it_says_why(with_tables, tmp_path):
     (tmp_path / "store").mkdir()
-    copied = copy_of(finished, tmp_path)
+    copied = copy_of(with_tables, tmp_path)
     settings = copied.settings.__class__(
         store=tmp_path / "store", data=copied.settings.data, workers=1
     )

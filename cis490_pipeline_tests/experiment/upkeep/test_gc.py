@@ -155,7 +155,7 @@ def in_another_process():
     ("scope", "kept"),
     [
         ("host", GARBAGE),
-        ("host_ablation", GARBAGE),
+        ("host_study", GARBAGE),
         ("time", {name for name in GARBAGE if name.startswith("processed/grids/")}),
         ("corpus", GARBAGE),
     ],
