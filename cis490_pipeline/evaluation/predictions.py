@@ -1,4 +1,4 @@
-"""The one file every metric reads: what a checkpoint said of each window of val and test.
+"""Stored predictions of a checkpoint on val and test: the one file every metric reads.
 
 Written once per checkpoint and split, with both digests beside it, so that no score can be
 computed from predictions of another model or of other sides. Windows that touch the baseline are
@@ -6,7 +6,7 @@ in the file and marked; readers get the scored windows alone unless they ask for
 """
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict, cast
 
 import msgspec
 import numpy as np
@@ -52,6 +52,20 @@ PREDICTIONS_VERSION: Final = "3"
 
 _PARQUET, _MANIFEST = "predictions.parquet", "predictions.json"
 _SUM_TOLERANCE = 1e-3
+
+
+class PredictionsManifest(TypedDict, total=False):
+    """Content of ``predictions.json``; earlier versions lack some of it."""
+
+    version: str | None
+    checkpoint_digest: str | None
+    split_digest: str | None
+    n_test_openings: int
+    test_openings: dict[str, int]
+    n_windows: int
+    n_windows_scored: int
+    sha256: str | None
+    alarm_sha256: str
 
 
 def prediction_frame(windows: pl.DataFrame, proba: npt.NDArray[np.floating[Any]]) -> pl.DataFrame:
@@ -133,7 +147,7 @@ def checked_predictions(frame: pl.DataFrame) -> pl.DataFrame:
 
 def write_predictions(
     folder: Path, frame: pl.DataFrame, *, checkpoint_digest: str, split_digest: str
-) -> dict[str, Any]:
+) -> PredictionsManifest:
     """Store a checkpoint's predictions, and count how often the test side was opened.
 
     Parameters
@@ -155,16 +169,16 @@ def write_predictions(
     """
     frame = checked_predictions(frame)
     opened = frame.filter(pl.col("split") == Side.TEST).height > 0
-    before = _manifest(folder) if (folder / _MANIFEST).is_file() else {}
+    before: PredictionsManifest = _manifest(folder) if (folder / _MANIFEST).is_file() else {}
     same_split = before.get("split_digest") == split_digest
     openings = dict(before.get("test_openings", {})) if same_split else {}
     openings[checkpoint_digest] = openings.get(checkpoint_digest, 0) + opened
     write_parquet(folder / _PARQUET, frame)
-    manifest = {
+    manifest: PredictionsManifest = {
         "version": PREDICTIONS_VERSION,
         "checkpoint_digest": checkpoint_digest,
         "split_digest": split_digest,
-        "n_test_openings": int(before.get("n_test_openings", 0) if same_split else 0) + opened,
+        "n_test_openings": (before.get("n_test_openings", 0) if same_split else 0) + opened,
         "test_openings": openings,
         "n_windows": frame.height,
         "n_windows_scored": scored_windows(frame).height,
@@ -250,31 +264,19 @@ def require_scored(name: str, frame: pl.DataFrame) -> None:
         )
 
 
-class _ManifestForm(msgspec.Struct):
-    """What of ``predictions.json`` is read by name; earlier versions lack some of it."""
-
-    version: str | None = None
-    checkpoint_digest: str | None = None
-    split_digest: str | None = None
-    n_test_openings: int = 0
-    test_openings: dict[str, int] = {}
-    sha256: str | None = None
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(folder: Path) -> PredictionsManifest:
     try:
         manifest = read_json(folder / _MANIFEST)
     except StoreError as fault:
         raise EvaluationError(f"no predictions to read: {fault}") from fault
     try:
-        msgspec.convert(manifest, type=_ManifestForm)
+        msgspec.convert(manifest, type=PredictionsManifest)
     except msgspec.ValidationError as wrong:
         raise EvaluationError(
             f"{folder / _MANIFEST}: no manifest of predictions: {wrong}; "
             "remove it, and evaluate the checkpoint again"
         ) from wrong
-    found: dict[str, Any] = manifest
-    return found
+    return cast("PredictionsManifest", manifest)
 
 
 def probabilities(frame: pl.DataFrame) -> npt.NDArray[np.float64]:

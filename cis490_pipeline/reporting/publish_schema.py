@@ -13,23 +13,20 @@ _FORMS: Final[dict[Format, Any]] = {"eval_report": EvalReport, "leaderboard": Le
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
-def json_schema(name: Format) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a format.
+def schema_text(name: Format) -> str:
+    """Return the JSON Schema (draft 2020-12) of a format, as sorted and indented JSON.
 
-    Keys that it does not name are allowed: a later version may say more.
+    Keys that it does not name are allowed: a later version may have more.
     """
-    return {
+    schema = {
         "$schema": DRAFT,
         "$id": f"urn:cis490_pipeline:{name}",
         **msgspec.json.schema(_FORMS[name]),
     }
+    encoded = msgspec.json.encode(schema, order="sorted")
+    return msgspec.json.format(encoded, indent=1).decode() + "\n"
 
 
 def schema_files() -> dict[str, str]:
     """Return the text of every format's schema, by the name of its file."""
-    return {f"{name}.schema.json": _text(json_schema(name)) for name in get_args(Format)}
-
-
-def _text(schema: dict[str, Any]) -> str:
-    encoded = msgspec.json.encode(schema, order="sorted")
-    return msgspec.json.format(encoded, indent=1).decode() + "\n"
+    return {f"{name}.schema.json": schema_text(name) for name in get_args(Format)}

@@ -12,7 +12,7 @@ from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.schema.board import Leaderboard
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.schema.stored import checked_form, read_report
-from cis490_pipeline.reporting.publish_schema import json_schema, schema_files
+from cis490_pipeline.reporting.publish_schema import schema_files, schema_text
 from cis490_pipeline.storage.files import write_json
 from cis490_pipeline_tests.evaluation.boards import board_of
 from cis490_pipeline_tests.evaluation.measured import measured, older
@@ -33,7 +33,7 @@ def full(made):
 
 
 def validator(name):
-    return jsonschema.Draft202012Validator(json_schema(name))
+    return jsonschema.Draft202012Validator(json.loads(schema_text(name)))
 
 
 def as_written(value):
@@ -42,7 +42,7 @@ def as_written(value):
 
 @pytest.mark.parametrize("name", ["eval_report", "leaderboard"])
 def test_the_schemas_are_schemas(name):
-    jsonschema.Draft202012Validator.check_schema(json_schema(name))
+    jsonschema.Draft202012Validator.check_schema(json.loads(schema_text(name)))
 
 
 @pytest.mark.parametrize("which", ["made", "full"])

@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -11,6 +12,7 @@ from cis490_pipeline.evaluation.detection.fit import label_sequences
 from cis490_pipeline.evaluation.detection.report import AlarmInputs, detection_report
 from cis490_pipeline.evaluation.predictions import PROBABILITY_COLUMNS
 from cis490_pipeline.evaluation.report import evaluate
+from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline_tests.evaluation.alarms import labels_of
 from cis490_pipeline_tests.evaluation.made_up import SPLIT, predictions, windows
 
@@ -49,6 +51,24 @@ def given():
 @pytest.fixture(scope="module")
 def report(given):
     return report_of(*given)
+
+
+def test_the_form_names_every_key_of_a_new_report(given):
+    frame, inputs = given
+    made = evaluate(
+        frame,
+        model="gbt_realistic",
+        architecture="gbt",
+        variant="realistic",
+        split=SPLIT,
+        checkpoint_digest=None,
+        seed=0,
+        n_resamples=20,
+        alarm=inputs,
+    )
+
+    assert msgspec.convert(json.loads(json.dumps(made)), EvalReport) == made
+    assert made["detection"]["alarm"]["settings"]["threshold"] > 0
 
 
 def test_the_account_survives_json(report):

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cis490_pipeline.reporting.page.numbers import Report
+
 
 def ablation_view(board: Mapping[str, Any]) -> dict[str, Any]:
     """Gather the table of calibrations; without rows where none was computed."""
@@ -16,8 +18,8 @@ def ablation_view(board: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def baselines_text(report: Mapping[str, Any]) -> str:
-    """Say of how many test episodes the baseline was checked, and which were flagged."""
+def baselines_text(report: Report) -> str:
+    """Write of how many test episodes the baseline was checked, and which were flagged."""
     found = report["baselines"]["test"]
     if not found["n_checked"]:
         return f"not checked: none of {found['n_episodes']} test episodes"
