@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Self, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from cis490_pipeline.domain import Address, Architecture
 from cis490_pipeline.domain.cluster_address import cluster_address
+from cis490_pipeline.domain.hosts import http_address
 from cis490_pipeline.errors import ConfigError
 
 FILE_NAME: Final = "cis490.toml"
@@ -79,14 +79,6 @@ def _models(value: object) -> dict[str, dict[str, Any]]:
     return {name: dict(settings) for name, settings in value.items()}
 
 
-def _address(value: object) -> str:
-    text = value.strip() if isinstance(value, str) else ""
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"must be an http:// or https:// address, got {value!r}")
-    return text
-
-
 def _cluster(value: object) -> str:
     return cluster_address(value if isinstance(value, str) else repr(value))
 
@@ -96,7 +88,7 @@ def _addresses(value: object) -> str:
     if not isinstance(parts, list) or not parts:
         raise ValueError(f"must be an http:// or https:// address, got {value!r}")
     # Each once: a dashboard is acknowledged for by its address.
-    return ",".join(dict.fromkeys(_address(part) for part in parts))
+    return ",".join(dict.fromkeys(http_address(part) for part in parts))
 
 
 def _secret(value: object) -> str:
@@ -152,7 +144,7 @@ class Settings:
     dashboard_token: Annotated[str | None, _secret] = field(default=None, repr=False)
     older_dashboard: bool = False
     """Whether events go to the older dashboard: one a request, and six types alone."""
-    failure_url: Annotated[str | None, _address] = None
+    failure_url: Annotated[str | None, http_address] = None
     """Address that a failed run of Dagster's is posted to, as JSON; ``None`` posts nothing."""
 
     @property

@@ -11,17 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.alarm.forward_filter import Bools, Floats, PhaseFilter, lockstep_rows
-from cis490_pipeline.domain import PHASES, Phase
+from cis490_pipeline.domain import CLASS_INDEX, INFECTED_PHASES, PHASES, Phase
 from cis490_pipeline.errors import EvaluationError
 
 ALARM_VERSION: Final = "1"
 """Raised when settings mean something else; settings of another version are refused."""
 
-ALARM_PHASES: Final = (Phase.INFECTING, Phase.INFECTED_RUNNING, Phase.DORMANT)
-"""What the alarm is about. ``armed`` is reported apart: nothing has been attacked yet."""
-
-INFECTED: Final = np.array([phase in ALARM_PHASES for phase in PHASES])
-ARMED: Final = PHASES.index(Phase.ARMED)
+INFECTED: Final = np.array([phase in INFECTED_PHASES for phase in PHASES])
+ARMED: Final = CLASS_INDEX[Phase.ARMED]
 
 _K: Final = len(PHASES)
 _SUM_TOLERANCE: Final = 1e-3
@@ -143,7 +140,7 @@ class AlarmState:
     phases: Floats
     """(K,) filtered probabilities of the phases."""
     infected: float
-    """Probability of ``ALARM_PHASES`` together."""
+    """Probability of ``INFECTED_PHASES`` together."""
     armed: float
     """Probability of ``armed``."""
     alarming: bool
@@ -225,7 +222,7 @@ class Alarm:
 
 
 def infected_probability(phases: Floats) -> Floats:
-    """Sum the probabilities of ``ALARM_PHASES``: (..., K) to (...)."""
+    """Sum the probabilities of ``INFECTED_PHASES``: (..., K) to (...)."""
     total: Floats = phases[..., INFECTED].sum(axis=-1)
     return total
 

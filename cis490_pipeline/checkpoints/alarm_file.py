@@ -11,10 +11,10 @@ import numpy as np
 
 from cis490_pipeline.alarm.alarm import MAX_LOG_ODDS, Alarm, AlarmSettings
 from cis490_pipeline.alarm.forward_filter import Floats
-from cis490_pipeline.domain import PHASES, Phase
+from cis490_pipeline.domain import CLASS_INDEX, PHASES, Phase
 from cis490_pipeline.errors import EvaluationError, StoreError
 from cis490_pipeline.features.windows import STRIDE_S
-from cis490_pipeline.storage.files import read_object, write_json
+from cis490_pipeline.storage.files import read_bounded, read_object, write_json
 from cis490_pipeline.storage.json_text import decode_json
 
 ALARM_FILE: Final = "alarm.json"
@@ -77,7 +77,10 @@ def alarm_beside(folder: Path, checkpoint_digest: str) -> AlarmSettings | None:
         return None
     if named is None:
         raise EvaluationError(f"{path}: {EVALUATED} does not name it; remove it, or {_AGAIN}")
-    content = _read(path)
+    try:
+        content = read_bounded(path, _MAX_BYTES)
+    except StoreError as fault:
+        raise EvaluationError(f"{fault}, though {EVALUATED} names it; {_AGAIN}") from fault
     found = hashlib.sha256(content).hexdigest()
     if found != named:
         raise EvaluationError(
@@ -147,7 +150,7 @@ def _shown_problems(alarm: Alarm) -> list[str]:
 
 def _certain(phase: Phase) -> Floats:
     proba = np.full(len(PHASES), (1 - _CERTAIN) / (len(PHASES) - 1))
-    proba[PHASES.index(phase)] = _CERTAIN
+    proba[CLASS_INDEX[phase]] = _CERTAIN
     return proba
 
 
@@ -162,13 +165,3 @@ def _named_sha256(folder: Path) -> str | None:
     if named is not None and not isinstance(named, str):
         raise EvaluationError(f"{path}: alarm_sha256 is {named!r:.60}; {_AGAIN}")
     return named
-
-
-def _read(path: Path) -> bytes:
-    if path.is_symlink() or not path.is_file():
-        raise EvaluationError(f"{path}: no such file, though {EVALUATED} names it; {_AGAIN}")
-    with path.open("rb") as stream:
-        content = stream.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise EvaluationError(f"{path}: larger than {_MAX_BYTES} bytes; {_AGAIN}")
-    return content

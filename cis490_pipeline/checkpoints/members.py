@@ -11,8 +11,9 @@ import msgspec
 from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION
 from cis490_pipeline.checkpoints.manifest import MANIFEST, MEMBER_LIMITS, Manifest, seal_of
 from cis490_pipeline.domain import PHASES
-from cis490_pipeline.errors import CheckpointError
+from cis490_pipeline.errors import CheckpointError, StoreError
 from cis490_pipeline.features.schema import FeatureSchema, require_same
+from cis490_pipeline.storage.files import read_bounded
 from cis490_pipeline.storage.json_text import decode_json
 
 NameT = TypeVar("NameT", bound=StrEnum)
@@ -68,7 +69,7 @@ def read_manifest(folder: Path, formats: Collection[int] = (FORMAT_VERSION,)) ->
         If it is missing, of another version, not of its form, or was changed.
     """
     path = folder / MANIFEST
-    content = read_bounded(path)
+    content = read_file(path)
     try:
         saved = decode_json(content, dict[str, Any])
         version = saved.get("format_version")
@@ -124,7 +125,7 @@ def read_member(folder: Path, manifest: Manifest, name: str) -> bytes:
         If it is missing, too large, or not what the manifest says.
     """
     record = manifest.files[name]
-    content = read_bounded(folder / name)
+    content = read_file(folder / name)
     found = hashlib.sha256(content).hexdigest()
     if found != record.sha256 or len(content) != record.bytes:
         raise CheckpointError(
@@ -134,7 +135,7 @@ def read_member(folder: Path, manifest: Manifest, name: str) -> bytes:
     return content
 
 
-def read_bounded(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """Read a file of a checkpoint, but no more of it than any checkpoint needs.
 
     Raises
@@ -142,14 +143,9 @@ def read_bounded(path: Path) -> bytes:
     CheckpointError
         If it is missing, a link, or too large.
     """
-    limit = MEMBER_LIMITS[path.name]
-    if path.is_symlink() or not path.is_file():
+    try:
+        return read_bounded(path, MEMBER_LIMITS[path.name])
+    except StoreError as fault:
         raise CheckpointError(
-            f"{path}: no such file; a checkpoint is written as a whole, so {AGAIN}"
-        )
-    # One byte more than allowed tells a file that is too large, even while it grows.
-    with path.open("rb") as stream:
-        content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise CheckpointError(f"{path}: larger than {limit} bytes, which no checkpoint needs")
-    return content
+            f"{fault}; a checkpoint is written as a whole within its limits, so {AGAIN}"
+        ) from fault

@@ -25,7 +25,7 @@ from cis490_pipeline.checkpoints.manifest import (
     manifest_of,
 )
 from cis490_pipeline.errors import CheckpointError
-from cis490_pipeline.storage.files import naming, write_json
+from cis490_pipeline.storage.files import naming, swap_in, write_json
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -67,7 +67,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         fresh.mkdir()
         try:
             _write_members(fresh, checkpoint)
-            _swap(fresh, folder)
+            old = swap_in(fresh, folder)
+            if old is not None:
+                _take_along(old, folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return folder / MANIFEST
@@ -127,21 +129,6 @@ def _tensors(arrays: Arrays) -> bytes:
     # ascontiguousarray makes a scalar (BatchNorm counts its batches in one) an array of one.
     whole = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
     return safetensors_bytes(whole)
-
-
-def _swap(fresh: Path, folder: Path) -> None:
-    """Put the fresh folder in the place of the old one, and take along what is not its own."""
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    old = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.old")
-    folder.rename(old)
-    try:
-        fresh.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    _take_along(old, folder)
 
 
 def _take_along(old: Path, folder: Path) -> None:

@@ -10,6 +10,8 @@ from cis490_pipeline.domain.episode_ref import (
 )
 from cis490_pipeline.domain.telemetry import CHANNELS, Channel, Kind, Source
 from cis490_pipeline.domain.terms import (
+    CLASS_INDEX,
+    INFECTED_PHASES,
     NS_PER_S,
     PHASES,
     Architecture,
@@ -22,8 +24,10 @@ from cis490_pipeline.domain.terms import (
 
 __all__ = [
     "CHANNELS",
+    "CLASS_INDEX",
     "EPISODE_ID_FORM",
     "HOST_ID_FORM",
+    "INFECTED_PHASES",
     "NS_PER_S",
     "PHASES",
     "Address",

@@ -1,8 +1,9 @@
 """An address of a Dask scheduler or worker that code may be sent to."""
 
-import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
+
+from cis490_pipeline.domain.hosts import is_loopback
 
 _WANTED: Final = (
     "must be tls://HOST:PORT, or tcp://HOST:PORT on loopback, since a Dask cluster executes "
@@ -33,16 +34,6 @@ def cluster_address(text: str) -> str:
         raise ValueError(f"{_WANTED}; got one with a user or a password in it")
     if parts.path or parts.query or parts.fragment or not host or not port:
         raise ValueError(f"{_WANTED}; got {text!r:.100}")
-    if parts.scheme == "tls" or (parts.scheme == "tcp" and _is_loopback(host)):
+    if parts.scheme == "tls" or (parts.scheme == "tcp" and is_loopback(host)):
         return text.strip()
     raise ValueError(f"{_WANTED}; got {text!r:.100}")
-
-
-def _is_loopback(host: str) -> bool:
-    # By RFC 6761 this name never leaves the machine; any other is an answer of somebody's server.
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

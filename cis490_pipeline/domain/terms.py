@@ -1,5 +1,6 @@
 """Names every layer shares. Values are what files and events carry."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -17,6 +18,11 @@ class Phase(StrEnum):
 
 
 PHASES: Final[tuple[Phase, ...]] = tuple(Phase)
+
+CLASS_INDEX: Final[Mapping[str, int]] = {str(phase): k for k, phase in enumerate(PHASES)}
+"""Class index of each phase, in every array and column."""
+INFECTED_PHASES: Final = (Phase.INFECTING, Phase.INFECTED_RUNNING, Phase.DORMANT)
+"""What an alarm is about. ``armed`` is reported apart: nothing has been attacked yet."""
 
 FAILED_LABEL: Final = "failed"
 """A terminal mark in ``labels.jsonl``; no class."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import PHASES, Side
+from cis490_pipeline.domain.arrays import class_indices
 from cis490_pipeline.errors import EvaluationError, StoreError
 from cis490_pipeline.evaluation.confusion import EpisodeMatrices, episode_confusions
 from cis490_pipeline.storage.files import file_sha256, read_json, write_json
@@ -287,8 +288,7 @@ def probabilities(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
 
 def true_classes(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
     """(n_windows,) true class indices of a prediction frame."""
-    index = {str(phase): k for k, phase in enumerate(PHASES)}
-    return np.array([index[phase] for phase in frame["y_true"]], dtype=np.int64)
+    return class_indices(frame["y_true"])
 
 
 def predicted_classes(frame: pl.DataFrame) -> npt.NDArray[np.int64]:

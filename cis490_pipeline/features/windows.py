@@ -6,7 +6,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.domain import PHASES
+from cis490_pipeline.domain import CLASS_INDEX, PHASES
+from cis490_pipeline.domain.arrays import class_indices
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.resample import GRID_HZ, STEP_NS
 
@@ -16,8 +17,6 @@ BASELINE_S: Final = 15.0
 STEPS: Final = int(WINDOW_S * GRID_HZ)
 STRIDE_STEPS: Final = int(STRIDE_S * GRID_HZ)
 BASELINE_STEPS: Final = int(BASELINE_S * GRID_HZ)
-
-_CLASS: Final = {str(phase): i for i, phase in enumerate(PHASES)}
 
 
 def window_starts(n_steps: int) -> npt.NDArray[np.int64]:
@@ -80,15 +79,17 @@ def window_labels(
     DatasetError
         If a phase is no class, or there is no label at the grid's start.
     """
-    unknown = sorted(set(phases) - set(_CLASS))
+    unknown = sorted(set(phases) - set(CLASS_INDEX))
     if unknown:
-        raise DatasetError(f"labels name {unknown}, which are no classes; wanted {list(_CLASS)}")
+        raise DatasetError(
+            f"labels name {unknown}, which are no classes; wanted {list(CLASS_INDEX)}"
+        )
     if not label_t_ns or label_t_ns[0] > t0_ns:
         raise DatasetError(
             f"the grid starts at {t0_ns} ns, before its first label "
             f"({label_t_ns[0] if label_t_ns else 'there is none'})"
         )
-    classes = np.array([_CLASS[phase] for phase in phases])
+    classes = class_indices(phases)
     since_t0 = np.array([*label_t_ns, max(end_ns, label_t_ns[-1])], dtype=np.int64) - t0_ns
     begin = starts * STEP_NS
     end = begin + STEPS * STEP_NS

@@ -17,7 +17,7 @@ from cis490_pipeline.checkpoints.runnable import RUNNABLE_FILES, RunnableModel
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.domain import Architecture, Variant
 from cis490_pipeline.domain.terms import model_name
-from cis490_pipeline.errors import CheckpointError, EvaluationError
+from cis490_pipeline.errors import CheckpointError, EvaluationError, StoreError
 from cis490_pipeline.features.calibration.record import (
     CalibrationRecord,
     read_record,
@@ -25,7 +25,7 @@ from cis490_pipeline.features.calibration.record import (
 )
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
 from cis490_pipeline.live.loading import LoadedModels, load_models
-from cis490_pipeline.storage.files import digest, write_json
+from cis490_pipeline.storage.files import digest, read_bounded, swap_in, write_json
 from cis490_pipeline.storage.json_text import decode_json
 
 MANIFEST: Final = "bundle.json"
@@ -112,7 +112,9 @@ def write_bundle(
     try:
         manifest = _write(fresh, checkpoints, record)
         load_bundle(fresh)
-        _swap(fresh, out)
+        old = swap_in(fresh, out)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return manifest
@@ -306,24 +308,9 @@ def _verify(path: Path, file: BundledFile) -> None:
 
 
 def _content(path: Path, limit: int) -> bytes:
-    if path.is_symlink() or not path.is_file():
-        raise CheckpointError(f"{path}: no such file; {_REMEDY}")
-    with path.open("rb") as stream:
-        content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise CheckpointError(f"{path}: larger than {limit} bytes, the most in a bundle; {_REMEDY}")
-    return content
-
-
-def _swap(fresh: Path, out: Path) -> None:
-    old = out.with_name(f".{out.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        out.rename(old)
     try:
-        fresh.rename(out)
-    except OSError:
-        if old.exists():
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        return read_bounded(path, limit)
+    except StoreError as fault:
+        raise CheckpointError(
+            f"{fault}; a bundle's files are whole and small; {_REMEDY}"
+        ) from fault

@@ -179,6 +179,55 @@ def open_regular(
     raise OSError(errno.EINVAL, f"is {kind_of_file(mode)}, not a regular file", str(path))
 
 
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Read all of a regular file that is no link, but never more than its limit.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or it is larger; the message names it.
+    """
+    try:
+        with open_regular(path, follow=False) as stream:
+            # One byte more than allowed shows a file that is too large, even while it grows.
+            content = stream.read(limit + 1)
+    except FileNotFoundError as missing:
+        raise StoreError(f"{path}: no such file") from missing
+    except OSError as fault:
+        raise StoreError(f"{path}: no such file: {fault.strerror}") from fault
+    if len(content) > limit:
+        raise StoreError(f"{path}: larger than {limit} bytes")
+    return content
+
+
+def swap_in(fresh: Path, folder: Path) -> Path | None:
+    """Put a folder in the place of another of the same parent; one of them is always whole.
+
+    Returns
+    -------
+    Where the former one is now, hidden beside it as ``.<name>.<random>.old``; None if there was
+    none.
+    """
+    if not folder.exists():
+        fresh.rename(folder)
+        return None
+    old = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.old")
+    folder.rename(old)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    return old
+
+
+def write_whole(descriptor: int, content: bytes | memoryview) -> None:
+    """Write all of it where a file stands; a full disk may end it anywhere, with an OSError."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
 def kind_of_file(mode: int) -> str:
     """Say in words what kind of file a mode (`st_mode`) is of."""
     kinds = {

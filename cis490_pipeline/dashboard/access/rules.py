@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Final
 from urllib.parse import urlsplit
 
+from cis490_pipeline.domain.hosts import is_ip_literal, is_loopback
 from cis490_pipeline.errors import ConfigError
 
 MIN_TOKEN_LENGTH: Final = 16
@@ -58,7 +59,7 @@ class Access:
 
     def __post_init__(self) -> None:
         """Refuse settings that would expose the dashboard without a proper token."""
-        if self.token is None and not _is_loopback(self.host):
+        if self.token is None and not is_loopback(self.host):
             raise ConfigError(
                 f"{self.host} is reached from other machines, so the dashboard needs a token: set "
                 f"CIS490_DASHBOARD_TOKEN to at least {MIN_TOKEN_LENGTH} random characters, or "
@@ -90,7 +91,7 @@ class Access:
             name in self.names
             or name == self.host
             or (name in _LOOPBACK_NAMES and _listens_on_loopback(self.host))
-            or (_is_wildcard(self.host) and _is_literal(name))
+            or (_is_wildcard(self.host) and is_ip_literal(name))
         )
 
     def knows_origin(self, origin: str, host: str) -> bool:
@@ -140,21 +141,9 @@ class Access:
         return f"{until}.{nonce}{hmac.new(key, text, hashlib.sha256).hexdigest()}"
 
 
-def _is_literal(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_literal(host) and ipaddress.ip_address(host).is_loopback)
-
-
 def _is_wildcard(host: str) -> bool:
-    return _is_literal(host) and ipaddress.ip_address(host).is_unspecified
+    return is_ip_literal(host) and ipaddress.ip_address(host).is_unspecified
 
 
 def _listens_on_loopback(host: str) -> bool:
-    return _is_loopback(host) or _is_wildcard(host)
+    return is_loopback(host) or _is_wildcard(host)

@@ -23,6 +23,7 @@ from cis490_pipeline.dashboard.state.current import State
 from cis490_pipeline.dashboard.state.state_file import FORMAT, Head, Replacement
 from cis490_pipeline.errors import ConfigError, StateNotKeptError
 from cis490_pipeline.events.contract import decode
+from cis490_pipeline.storage.files import write_whole
 
 COMPACT_FROM_BYTES: Final = 8 << 20
 """Smaller files are not rewritten."""
@@ -213,7 +214,7 @@ class Journal:
             # The failed write may have left a part.
             os.ftruncate(self._file, self._size)
         try:
-            state_file.write_whole(self._file, content)
+            write_whole(self._file, content)
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)

@@ -14,6 +14,7 @@ import msgspec
 
 from cis490_pipeline.dashboard.state.current import Feed
 from cis490_pipeline.errors import ConfigError
+from cis490_pipeline.storage.files import write_whole
 
 FORMAT: Final = 1
 MAX_BYTES: Final = 256 << 20
@@ -123,13 +124,6 @@ def _decode_head(first: bytes, path: Path) -> Head:
             "move it away, or name another file with --state"
         )
     return head
-
-
-def write_whole(descriptor: int, content: bytes | memoryview) -> None:
-    """Write all content; on a full disk a part may be written before the OSError."""
-    left = memoryview(content)
-    while left:
-        left = left[os.write(descriptor, left) :]
 
 
 @dataclass(frozen=True)

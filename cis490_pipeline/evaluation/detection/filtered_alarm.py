@@ -7,13 +7,12 @@ import numpy as np
 import polars as pl
 
 from cis490_pipeline.alarm.alarm import (
-    ALARM_PHASES,
     AlarmSettings,
     alarm_is_on,
     infected_probability,
 )
 from cis490_pipeline.alarm.forward_filter import Bools, filter_sequences
-from cis490_pipeline.domain import Side
+from cis490_pipeline.domain import INFECTED_PHASES, Side
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.detection.fit import (
     ALLOWED_PER_DAY,
@@ -130,4 +129,4 @@ def fit_filtered_alarm(
 
 def is_infected() -> pl.Expr:
     """Whether a window of a prediction frame is labelled infecting, infected_running or dormant."""
-    return pl.col("y_true").is_in([str(phase) for phase in ALARM_PHASES])
+    return pl.col("y_true").is_in([str(phase) for phase in INFECTED_PHASES])

@@ -15,6 +15,7 @@ from cis490_pipeline.alarm.alarm import (
 )
 from cis490_pipeline.alarm.forward_filter import Floats, Ints, PhaseFilter, filter_sequences
 from cis490_pipeline.domain import PHASES
+from cis490_pipeline.domain.arrays import class_indices
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.detection.outcomes import Outcomes, outcomes
 from cis490_pipeline.evaluation.detection.windows import AlarmWindows
@@ -37,7 +38,6 @@ ALLOWED_PER_DAY: Final = 10.0
 little clean time that is none at all."""
 
 _K: Final = len(PHASES)
-_CLASS: Final = {str(phase): k for k, phase in enumerate(PHASES)}
 _DAY_S: Final = 86_400.0
 
 
@@ -107,7 +107,7 @@ def label_sequences(train: pl.DataFrame) -> LabelSequences:
     """
     column = "phase" if "phase" in train.columns else "y_true"
     rows = train.sort("episode_id", "window_idx")
-    y = np.array([_CLASS[phase] for phase in rows[column]], dtype=np.int64)
+    y = class_indices(rows[column])
     windows = np.bincount(y, minlength=_K)
     if (windows == 0).any():
         absent = [str(PHASES[k]) for k in np.flatnonzero(windows == 0)]

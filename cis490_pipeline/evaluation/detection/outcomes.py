@@ -6,11 +6,11 @@ import numpy as np
 
 from cis490_pipeline.alarm.alarm import ARMED, INFECTED
 from cis490_pipeline.alarm.forward_filter import Bools, Floats, Ints
-from cis490_pipeline.domain import NS_PER_S, PHASES, Phase
+from cis490_pipeline.domain import CLASS_INDEX, NS_PER_S, Phase
 from cis490_pipeline.evaluation.detection.windows import AlarmWindows
 from cis490_pipeline.features.windows import STRIDE_S
 
-_CLEAN = PHASES.index(Phase.CLEAN)
+_CLEAN = CLASS_INDEX[Phase.CLEAN]
 _DAY_S = 86_400.0
 _TOLERANCE_S = 1 / NS_PER_S
 

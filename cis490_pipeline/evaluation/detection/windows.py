@@ -9,16 +9,15 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from cis490_pipeline.alarm.alarm import ALARM_PHASES
 from cis490_pipeline.alarm.forward_filter import Bools, Floats, Ints
-from cis490_pipeline.domain import NS_PER_S, PHASES, Phase
+from cis490_pipeline.domain import INFECTED_PHASES, NS_PER_S, PHASES, Phase
+from cis490_pipeline.domain.arrays import class_indices
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import probabilities, true_classes
 from cis490_pipeline.features.windows import STRIDE_S
 
 TRUTH_COLUMNS: Final = ("episode_id", "label_t_wall_ns", "label_phase")
 
-_CLASS: Final = {str(phase): k for k, phase in enumerate(PHASES)}
 _STRIDE_NS: Final = round(STRIDE_S * NS_PER_S)
 _K: Final = len(PHASES)
 
@@ -35,7 +34,7 @@ class AlarmWindows:
     end_s : (n,) end of each window, s since the episode's first label.
     phase_at_end : (n,) true class at the end of the window, which the alarm is judged by.
     y_true : (n,) true class at the window's centre; −1 where it is missing.
-    onset_s : (E,) when the infection began (first label of ``ALARM_PHASES``), s since the first
+    onset_s : (E,) when the infection began (first label of ``INFECTED_PHASES``), s since the first
         label; NaN in an episode without one.
     clean_only : (E,) no label but ``clean``.
     episode_ids, profiles : (E,) names; a clean-only run has no profile.
@@ -138,8 +137,10 @@ def _episode(
     n_rows = int(place[-1]) + 1
     end_ns = keys["t_end_wall_ns"][0] + np.arange(n_rows, dtype=np.int64) * _STRIDE_NS
     end_ns[place] = keys["t_end_wall_ns"].to_numpy()
-    classes = np.array([_CLASS[phase] for phase in label_phases], dtype=np.int64)
-    began = [t for t, phase in zip(label_t_ns, label_phases, strict=True) if phase in ALARM_PHASES]
+    classes = class_indices(label_phases)
+    began = [
+        t for t, phase in zip(label_t_ns, label_phases, strict=True) if phase in INFECTED_PHASES
+    ]
     filled = np.full((n_rows, _K), 1 / _K)
     filled[place] = proba
     present = np.zeros(n_rows, dtype=np.bool_)

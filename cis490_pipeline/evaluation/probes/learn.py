@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import PHASES
+from cis490_pipeline.domain.arrays import class_indices
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import prediction_frame
 
@@ -176,5 +177,4 @@ def training_classes(windows: pl.DataFrame) -> npt.NDArray[np.int64]:
     if not windows.height:
         raise EvaluationError("a probe learns from training windows, and there are none")
     column = "phase" if "phase" in windows.columns else "y_true"
-    index = {str(phase): k for k, phase in enumerate(PHASES)}
-    return np.array([index[phase] for phase in windows[column]], dtype=np.int64)
+    return class_indices(windows[column])

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cis490_pipeline.domain import PHASES, EpisodeRef, Side
+from cis490_pipeline.domain import EpisodeRef, Side
+from cis490_pipeline.domain.arrays import class_indices
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.evaluation.generalization.robustness import ROBUSTNESS_VERSION, robustness_rows
@@ -222,7 +223,6 @@ class Robustness(RecipeStage):
     def _chunks(self, keys: pl.DataFrame, left_out: dict[str, str]) -> Iterator[Chunk]:
         """Read the episodes, as many at a time as have 2,048 windows; note those that cannot be."""
         load = self._loader()
-        class_of = {str(phase): k for k, phase in enumerate(PHASES)}
         episodes: list[Episode] = []
         rows: list[pl.DataFrame] = []
 
@@ -231,7 +231,7 @@ class Robustness(RecipeStage):
             return Chunk(
                 tuple(episodes),
                 [part["window_idx"].to_numpy().astype(np.int64) for part in rows],
-                np.array([class_of[phase] for phase in windows["phase"]], dtype=np.int64),
+                class_indices(windows["phase"]),
                 windows["episode_id"].to_numpy().astype(np.str_),
             )
 

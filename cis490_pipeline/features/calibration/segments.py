@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cis490_pipeline.domain import PHASES, Phase, Variant
+from cis490_pipeline.domain import CLASS_INDEX, INFECTED_PHASES, Phase, Variant
+from cis490_pipeline.domain.arrays import class_indices
 from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.grids.store import GridStore
@@ -17,7 +18,6 @@ from cis490_pipeline.features.resample import STEP_NS
 from cis490_pipeline.features.summary import summarize
 from cis490_pipeline.features.windows import BASELINE_STEPS, STRIDE_STEPS
 
-INFECTED: Final = (Phase.INFECTING, Phase.INFECTED_RUNNING, Phase.DORMANT)
 MAX_EPISODES: Final = 1000
 """More would not fit into memory in a lab, and would hardly move 145 weights."""
 
@@ -45,13 +45,13 @@ class Stretches:
     @property
     def clean(self) -> npt.NDArray[np.bool_]:
         """Which were labelled clean: (n,)."""
-        clean: npt.NDArray[np.bool_] = self.phases == PHASES.index(Phase.CLEAN)
+        clean: npt.NDArray[np.bool_] = self.phases == CLASS_INDEX[Phase.CLEAN]
         return clean
 
     @property
     def infected(self) -> npt.NDArray[np.bool_]:
         """Which were labelled infecting, infected_running or dormant: (n,)."""
-        return np.isin(self.phases, [PHASES.index(phase) for phase in INFECTED])
+        return np.isin(self.phases, class_indices(INFECTED_PHASES))
 
 
 def deployable_statistics(stretches: Array) -> Array:
@@ -87,7 +87,7 @@ def pure_stretches(
         last = int(np.searchsorted(since, start + BASELINE_STEPS, side="left")) - 1
         held = {phases[i] for i in range(max(first, 0), last + 1)}
         if len(held) == 1:
-            yield start, PHASES.index(Phase(held.pop()))
+            yield start, CLASS_INDEX[held.pop()]
 
 
 def stretches_of(grids: GridStore, episodes: Collection[str]) -> Stretches:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cis490_pipeline.domain import PHASES
+from cis490_pipeline.domain import CLASS_INDEX
 from cis490_pipeline.features.datasets.summary_rows import table_height
 from cis490_pipeline.storage.parquet import read_table, scan_table
 
@@ -54,7 +54,6 @@ def read_side_keys(
     numbers: dict[str, int] = {}
     episodes = [read_table(tables[0], columns=columns, n_rows=0)]
     number, y, places = [], [], []
-    class_of = {str(phase): i for i, phase in enumerate(PHASES)}
     for piece in _pieces(tables, wanted, [*columns, "y", place]):
         first = piece.select(columns).unique("episode_id", keep="first", maintain_order=True)
         new = first.filter(pl.Series([name not in numbers for name in first["episode_id"]]))
@@ -62,7 +61,7 @@ def read_side_keys(
         episodes.append(new)
         here = {name: numbers[name] for name in first["episode_id"]}
         number.append(piece["episode_id"].replace_strict(here, return_dtype=pl.Int32).to_numpy())
-        y.append(piece["y"].replace_strict(class_of, return_dtype=pl.Int64).to_numpy())
+        y.append(piece["y"].replace_strict(CLASS_INDEX, return_dtype=pl.Int64).to_numpy())
         places.append(_narrow(piece[place].to_numpy()))
     return SideKeys(
         pl.concat(episodes),

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Phase, Source
-from cis490_pipeline.features.calibration.segments import INFECTED, hash_order, pure_stretches
+from cis490_pipeline.domain import CHANNELS, INFECTED_PHASES, NS_PER_S, Kind, Phase, Source
+from cis490_pipeline.features.calibration.segments import hash_order, pure_stretches
 from cis490_pipeline.features.resample import STEP_NS
 from cis490_pipeline.store.episode import Episode
 from cis490_pipeline.store.rows.columns import TIME, Columns
@@ -63,7 +63,7 @@ def perturbed(episode: Episode, scenario: Scenario, *, seed: int) -> Episode:
 
 def infection_ns(episode: Episode) -> int | None:
     """When the first phase in which the device is infected begins, Unix ns; None without one."""
-    times = [label.t_wall_ns for label in episode.labels if label.phase in INFECTED]
+    times = [label.t_wall_ns for label in episode.labels if label.phase in INFECTED_PHASES]
     return min(times) if times else None
 
 
@@ -90,7 +90,7 @@ def baseline_step(episode: Episode, n_steps: int, scenario: Scenario) -> int:
     )
     phases = list(Phase)
     running = [start for start, k in found if phases[k] is Phase.INFECTED_RUNNING]
-    infected = [start for start, k in found if phases[k] in INFECTED]
+    infected = [start for start, k in found if phases[k] in INFECTED_PHASES]
     return (running or infected or [0])[0]
 
 

@@ -1,7 +1,5 @@
 """Feeds of JSON lines from standard input or from connections."""
 
-import contextlib
-import ipaddress
 import os
 import select
 import selectors
@@ -13,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from cis490_pipeline.domain.hosts import is_loopback
 from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.live.feeds.feed import PIECE_BYTES, Arrival
 from cis490_pipeline.live.feeds.line_hints import line_hint
@@ -264,11 +263,8 @@ def _arrivals(lines: Iterator[tuple[int, bytes | None]], place: str) -> Iterator
 def _loopback(host: str) -> str:
     """Validate a loopback host and return it without brackets."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(bare).is_loopback:
-            return bare
-    if host == "localhost":
-        return host
+    if is_loopback(bare):
+        return bare
     raise ConfigError(
         f"rows are accepted on loopback only, got {host!r}: they carry no password. "
         "Listen on tcp:127.0.0.1:PORT and forward the port, for example with ssh -R"

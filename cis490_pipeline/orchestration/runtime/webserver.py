@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from cis490_pipeline.domain.hosts import http_address
 from cis490_pipeline.errors import ConfigError, PipelineError
 
 LOCATION: Final = "cis490_pipeline"
@@ -63,10 +64,10 @@ class Webserver:
         ConfigError
             If it is not an http:// or https:// address.
         """
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"--url must be an http:// or https:// address, got {url!r}")
-        self.url = url.rstrip("/")
+        try:
+            self.url = http_address(url).rstrip("/")
+        except ValueError as wrong:
+            raise ConfigError(f"--url {wrong}") from wrong
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """Run a GraphQL query and return its data.

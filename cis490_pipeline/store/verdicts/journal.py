@@ -17,7 +17,7 @@ import msgspec
 import polars as pl
 from filelock import FileLock
 
-from cis490_pipeline.storage.files import naming
+from cis490_pipeline.storage.files import naming, write_whole
 
 _CHUNK: Final = 1024
 _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
@@ -115,10 +115,9 @@ class SweepJournal:
         """Note verdicts; when this returns, they are on the disk."""
         file = self._opened()
         file.seek(0, os.SEEK_END)
-        left = memoryview(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
         with naming(self._path, "cannot be written"):
-            while left:
-                left = left[file.write(left) :]
+            write_whole(file.fileno(), lines)
             os.fsync(file.fileno())
 
     def _framed(self, rows: list[dict[str, Any]]) -> list[pl.DataFrame]:

@@ -188,7 +188,7 @@ def test_training_killed_while_saving_leaves_the_checkpoint_before(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(saving, "_swap", killed)
+    monkeypatch.setattr(saving, "swap_in", killed)
     with pytest.raises(KeyboardInterrupt):
         stage.ensure(force=True)
 
