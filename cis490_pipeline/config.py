@@ -21,17 +21,17 @@ FILE_ONLY: Final = frozenset({"models"})
 
 
 def available_processors() -> int:
-    """Return how many processors this process may use: in a container, often fewer than exist."""
+    """Return the number of processors available to this process, which a container may limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def default_cache() -> Path:
-    """Return where copies of remote files are kept: below ``XDG_CACHE_HOME``, or ``~/.cache``."""
-    told = os.environ.get("XDG_CACHE_HOME", "")
-    # As its specification says, a relative path there is to be ignored.
-    return (Path(told) if Path(told).is_absolute() else Path("~/.cache").expanduser()) / "cis490"
+    """Return the folder for copies of remote files: in ``XDG_CACHE_HOME``, or ``~/.cache``."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification says to ignore a relative path.
+    return (Path(given) if Path(given).is_absolute() else Path("~/.cache").expanduser()) / "cis490"
 
 
 def _path(value: object) -> Path:
@@ -43,7 +43,7 @@ def _path(value: object) -> Path:
         raise ValueError(
             f"must be a path in UTF-8 and without NUL, got {text!r}; rename the folder"
         )
-    # Not the value: an address may hold a password that somebody took for a part of it.
+    # The message omits the value: an address may contain a password.
     if "://" in text:
         raise ValueError("must be a folder of this machine, got an address")
     return Path(value).expanduser()
@@ -87,13 +87,13 @@ def _addresses(value: object) -> str:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list) or not parts:
         raise ValueError(f"must be an http:// or https:// address, got {value!r}")
-    # Each once: a dashboard is acknowledged for by its address.
+    # Without duplicates: acknowledgements are stored by address.
     return ",".join(dict.fromkeys(http_address(part) for part in parts))
 
 
 def _secret(value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
-    # Its value stays out of the message: messages end up in logs.
+    # The message omits the value, since messages end up in logs.
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError("must be printable ASCII text")
     return text
@@ -108,64 +108,64 @@ Count = Annotated[int, Meta(ge=1, le=1024)]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every command and asset is told."""
+    """Settings of every command and asset."""
 
     store: Place = Path("data/sample")
     """Receiver store that episodes are read from: a folder, or an address such as `s3://lab/store`."""
     data: Place = Path("data")
-    """Where all files made go to: a folder, or an address."""
+    """Where all artefacts are written: a folder, or an address."""
     cache: Folder = field(default_factory=default_cache)
-    """Folder for local copies of what lies at an address."""
+    """Folder for local copies of data at an address."""
     seed: Seed = 0
-    """Of training and resampling."""
+    """Seed of training and resampling."""
     split_seed: Seed = 0
-    """Of dealing episodes to sides; apart from ``seed``, so that further seeds share one split."""
+    """Seed of the split; apart from ``seed``, so that further seeds share one split."""
     train_hosts: Annotated[tuple[str, ...], _names] = ("elliott-thinkpad",)
-    """Hosts the host split trains on; all others are held out."""
+    """Hosts on the train side of recipe ``host``; all others are held out."""
     workers: Count = field(default_factory=available_processors)
-    """Processes for work by episode."""
+    """Processes for per-episode work."""
     dask_address: Annotated[str | None, _cluster] = None
-    """Dask scheduler that work by episode is sent to: ``tls://HOST:PORT``, or ``tcp://`` on
+    """Dask scheduler for per-episode work: ``tls://HOST:PORT``, or ``tcp://`` on
     loopback; ``None`` uses processes of this machine."""
     dask_tls_ca: Annotated[Path | None, _path] = None
-    """Certificate (PEM) of the authority of the Dask cluster; needed for ``tls://``."""
+    """CA certificate (PEM) of the Dask cluster; needed for ``tls://``."""
     dask_tls_certificate: Annotated[Path | None, _path] = None
-    """Certificate (PEM) that the Dask cluster knows this client by; needed for ``tls://``."""
+    """Client certificate (PEM) for the Dask cluster; needed for ``tls://``."""
     dask_tls_key: Annotated[Path | None, _path] = None
     """Private key (PEM) of that certificate; needed for ``tls://``."""
     threads: Count = 1
     """Threads of each numeric library in training; results depend on it."""
     models: Annotated[Mapping[str, Mapping[str, Any]], _models] = field(default_factory=dict)
-    """Settings of architectures that differ from their defaults, by architecture and name; in
-    ``cis490.toml`` a table ``[models.gru]``."""
+    """Non-default settings of architectures, by architecture and name; in ``cis490.toml`` a table
+    ``[models.gru]``."""
     dashboard_url: Annotated[str | None, _addresses] = None
-    """Address that events are published to, or several with commas between them (a list in
-    ``cis490.toml``); ``None`` publishes nothing."""
+    """Dashboards that events are published to, separated by commas (a list in ``cis490.toml``);
+    ``None`` publishes nothing."""
     dashboard_token: Annotated[str | None, _secret] = field(default=None, repr=False)
     older_dashboard: bool = False
-    """Whether events go to the older dashboard: one a request, and six types alone."""
+    """Whether the dashboard is the older one: one event per request, six types only."""
     failure_url: Annotated[str | None, http_address] = None
-    """Address that a failed run of Dagster's is posted to, as JSON; ``None`` posts nothing."""
+    """Address that failed Dagster runs are posted to as JSON; ``None`` posts nothing."""
 
     @property
     def dashboards(self) -> tuple[str, ...]:
-        """Every address that events are published to, in the order given."""
+        """Addresses that events are published to, in the given order."""
         return tuple(self.dashboard_url.split(",")) if self.dashboard_url else ()
 
     @classmethod
     def load(cls, **flags: Any) -> Self:
-        """Gather the settings from everywhere they can be given.
+        """Load the settings from flags, environment, ``cis490.toml`` and defaults.
 
         Parameters
         ----------
-        **flags : by field name; ``None`` is not given. They win over ``CIS490_<NAME>`` in the
-            environment (empty is not given), which wins over ``cis490.toml`` in the working
-            folder, which wins over the defaults.
+        **flags : values by field name; ``None`` means not given. Flags override ``CIS490_<NAME>``
+            in the environment (empty means not given), which overrides ``cis490.toml`` in the
+            working folder, which overrides the defaults.
 
         Raises
         ------
         ConfigError
-            Naming every value that is wrong, and where it came from.
+            Naming every invalid value and its origin.
         """
         problems: list[str] = []
         kinds = get_type_hints(cls, include_extras=True)

@@ -1,7 +1,7 @@
-"""The order of all stages: what the asset graph and the command line both walk.
+"""Order of all stages, for the asset graph and the command line.
 
-What needs no model (verdicts, grids, datasets) is ordered where it is defined, so that a device
-without torch can make it.
+Stages without models (verdicts, grids, datasets) are ordered where they are defined, so that a
+device without torch can make them.
 """
 
 from typing import Final
@@ -25,7 +25,7 @@ __all__ = ["corpus_stages", "dataset_stages", "further_stages", "recipe_stages"]
 
 
 def recipe_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
-    """Return everything of one recipe, in order: data, models, reports, further tables, board."""
+    """Return all stages of one recipe in order: data, models, reports, further tables, board."""
     return (
         *dataset_stages(workspace, recipe),
         *(TrainedCheckpoint(workspace, recipe, *model) for model in MODELS),
@@ -36,9 +36,9 @@ def recipe_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
 
 
 def further_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
-    """Return checkpoints and reports of the further seeds that models of a recipe have, in order.
+    """Return checkpoints and reports of further seeds of a recipe's models, in order.
 
-    They are made by the command line alone (``--seeds``) and are no assets.
+    Only the command line makes them (``--seeds``); they are no assets.
     """
     models = [TrainedCheckpoint(workspace, recipe, *model) for model in MODELS]
     return tuple(

@@ -79,7 +79,7 @@ def test_a_changed_channel_is_listed_refused_repaired_and_nothing_else_is_made(s
     assert shell.json("backfill")[0]["made"] == []
     # The grids of the older schema are no one's now.
     gone, _ = shell.json("gc")
-    assert {path["why"] for path in gone["files"]} == {"grids that no record or manifest names"}
+    assert {path["why"] for path in gone["files"]} == {"grids that no record or manifest lists"}
     assert states(shell.json("stale")[0]) == {}
 
 

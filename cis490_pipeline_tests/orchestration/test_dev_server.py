@@ -97,7 +97,7 @@ def test_a_schema_change_is_repaired_though_worker_and_daemon_are_killed_on_the_
     # What the killed processes left is at most half-written files beside whole ones.
     left = command_line(tmp_path, switch, "gc")
     assert {item["why"] for item in left["files"]} <= {
-        "half-written by a process that was killed",
-        "grids that no record or manifest names",
+        "left by a process that was killed",
+        "grids that no record or manifest lists",
     }
     assert stale(tmp_path, switch) == {}

@@ -1,7 +1,7 @@
 """A data folder that several machines share: records elsewhere are the truth, files follow them.
 
 Each machine works on a local copy. A stage's record is taken before anything is decided on it;
-files it names are fetched when somebody asks for them. What a stage made is sent first, its record
+files it names are fetched on demand. What a stage made is sent first, its record
 last, and only if no other machine has replaced that record meanwhile.
 """
 
@@ -36,7 +36,7 @@ MADE_BESIDE: Final = ("study",)
 
 
 class SharedData:
-    """One machine's view of shared data, as it was when each record was first looked at."""
+    """One machine's view of shared data, as of the first read of each record."""
 
     def __init__(self, address: Address, cache: Path) -> None:
         self._origin = Origin.below(address, cache)
@@ -215,7 +215,7 @@ class SharedData:
             first = f"{next(iter(unsafe), 'a digest without a file')!r:.200}"
             raise DatasetError(
                 f"{where}: names {first}, which is no file of a data folder with its digest; "
-                "somebody else wrote it. Remove it, and run again"
+                "another program wrote it. Remove it, and run again"
             )
         if key is not None and record.key != key:
             raise DatasetError(f"{where}: is a record of {record.key!r:.200}, wanted {key!r}")

@@ -17,10 +17,10 @@ from cis490_pipeline.store.remote import open_store
 
 
 class Progress(Protocol):
-    """Told of a stage's work while it goes on."""
+    """Progress listener of a stage."""
 
     def __call__(self, what: str, done: int, total: int, detail: str = "") -> None:
-        """Hear that ``done`` of ``total`` of some work is done, and how well it goes."""
+        """Report that ``done`` of ``total`` of a task is done, with an optional detail."""
 
 
 def no_progress(what: str, done: int, total: int, detail: str = "") -> None:
@@ -55,7 +55,7 @@ class Workspace:
     def paths(self) -> DataPaths:
         """Where every file made here lies; of shared data, in the local copy.
 
-        Whoever asks there for a path gets it with what the records name at it.
+        Asking for a path of shared data first fetches the files that records list there.
         """
         if self.shared is not None:
             return DataPaths(self.shared.root, self.shared.bring)

@@ -12,7 +12,7 @@ from cis490_pipeline.storage.files import atomic_write
 
 
 def export_checkpoint(folder: Path, out: Path | None = None) -> dict[str, Any]:
-    """Export a checkpoint anew and write the file once it says what the model says.
+    """Export a checkpoint as ONNX, and write the file once its predictions equal the model's.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def export_checkpoint(folder: Path, out: Path | None = None) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the checkpoint is damaged, does not say what it said when trained, or the export differs
+        If the checkpoint is damaged, no longer reproduces its golden vectors, or the export differs
         from it; nothing is written then.
     SchemaMismatchError
         If it was trained on other features than this code builds.

@@ -1,4 +1,4 @@
-"""On-demand windows of one episode, by the same code the datasets are cut with."""
+"""Windows of one episode on demand, from the same code as the datasets."""
 
 import io
 from pathlib import Path
@@ -28,7 +28,7 @@ def named_episode(store: ReceiverStore, name: str) -> Episode:
     host, _, episode_id = name.partition("/")
     ref = EpisodeRef(host, episode_id)
     index = store.read_index()
-    # Only names that are episodes': `..` and an empty half would be paths of something else.
+    # Only known names: `..` or an empty part would lead to other paths.
     known = ref in index.rows or ref in store.listed()
     if not known or not store.has(ref):
         raise StoreError(
@@ -41,12 +41,12 @@ def named_episode(store: ReceiverStore, name: str) -> Episode:
 def extract_single(
     workspace: Workspace, name: str, variant: Variant, out: Path, *, last: bool = False
 ) -> dict[str, Any]:
-    """Cut one episode and write an ``.npz`` with its windows, uncalibrated.
+    """Extract the uncalibrated windows of one episode to an ``.npz`` file.
 
     Parameters
     ----------
     name : ``host/episode``.
-    last : only the 10 s that end with the episode.
+    last : only the last 10 s of the episode.
     out : file to write: tensors (n, C, 100), summary (n, C*5), names, and labels where known.
 
     Raises
@@ -71,7 +71,7 @@ def extract_single(
             "y": cut.y,
             "purity": cut.purity,
         }
-    # In memory first: what closes a zip file on a full disk fails a second time, unheard.
+    # Built in memory: closing a zip file on a full disk fails a second time, silently.
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     atomic_write(out, lambda file: file.write(buffer.getbuffer()))

@@ -1,4 +1,4 @@
-"""A search for better settings of one model, on validation alone: the test side stays closed."""
+"""Hyperparameter search of one model, on validation only; the test side is not opened."""
 
 import json
 import warnings
@@ -28,56 +28,56 @@ if TYPE_CHECKING:
     from cis490_pipeline.training.history import EpochRecord
 
 MAX_PARAMETERS: Final = 350_000
-"""Of a network, so that a Raspberry Pi runs it; larger ones are not tried."""
+"""Most parameters of a network, so that a Raspberry Pi can run it; larger ones are pruned."""
 _PRUNED_BEFORE: Final = 5
-"""Trials, and epochs of a trial, before one is given up for being worse than the others."""
+"""Trials, and epochs of a trial, before pruning starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """What a search found."""
+    """Result of a search."""
 
     model: str
     best: dict[str, Any]
-    """Settings of the best trial that differ from the defaults' names or values."""
+    """Settings of the best trial that differ from the defaults."""
     best_val_macro_f1: float
     default_val_macro_f1: float | None
-    """Of the first trial, which has the default settings; ``None`` if it failed."""
+    """Score of the first trial, which has the default settings; ``None`` if it failed."""
     n_finished: int
     n_pruned: int
     n_failed: int
     n_val_windows: int
     n_val_episodes: int
     journal: str
-    """Where the trials are noted; a search that was stopped goes on from there."""
+    """Journal of the trials, from which a stopped search continues."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """As a JSON object."""
         return asdict(self)
 
 
 def tune(stage: TrainedCheckpoint, *, n_trials: int, timeout_s: float | None = None) -> Tuned:
-    """Search settings of one model by macro F1 on the validation side.
+    """Tune the settings of one model by macro F1 on the validation side.
 
     Parameters
     ----------
-    stage : the model; its data must be there.
-    n_trials : trials in all, those of an earlier search on the same data included. The first one
-        has the default settings, so that the result is never worse than they are.
-    timeout_s : stop beginning trials after this many seconds.
+    stage : the model; its data must exist.
+    n_trials : total number of trials, including earlier ones on the same data. The first has the
+        default settings, so that the result is never worse.
+    timeout_s : start no trial after this many seconds.
 
     Raises
     ------
     PipelineError
-        If no trial came to an end.
+        If no trial finished.
     DatasetError, SchemaMismatchError
         As ``load_windows``.
 
     Notes
     -----
     Tree-structured Parzen estimator with median pruning (Akiba et al., 2019, Optuna). The best of
-    many scores on one validation side is too good by chance alone: what it is worth is what
-    ``cis490 evaluate`` says afterwards, once.
+    many scores on one validation side is optimistically biased; ``cis490 evaluate`` measures it
+    once on the test side afterwards.
     """
     import optuna
 
@@ -91,7 +91,7 @@ def tune(stage: TrainedCheckpoint, *, n_trials: int, timeout_s: float | None = N
 
 
 class _Search:
-    """The data and the study of one search."""
+    """Data and Optuna study of one search."""
 
     def __init__(self, stage: TrainedCheckpoint) -> None:
         self.stage = stage
@@ -135,7 +135,7 @@ class _Search:
             load_if_exists=True,
         )
         if not study.trials:
-            study.enqueue_trial(_as_told(self.space, self.model({}).settings))
+            study.enqueue_trial(_as_parameters(self.space, self.model({}).settings))
         return study
 
     def run(self, study: "optuna.Study", *, n_trials: int, timeout_s: float | None) -> None:
@@ -154,7 +154,7 @@ class _Search:
             n_trials=max(n_trials - len(done), 0),
             timeout=timeout_s,
             callbacks=[report],
-            # A setting that does not train is a failed trial, counted; a fault of ours is not.
+            # Settings that cannot be trained count as failed trials; other errors propagate.
             catch=(PipelineError,),
         )
 
@@ -169,7 +169,7 @@ class _Search:
         )
 
     def score(self, trial: "optuna.Trial") -> float:
-        """Train with the trial's settings; macro F1 of the best epoch on validation."""
+        """Train with the trial's settings; return the best macro F1 on validation."""
         import optuna
 
         model = self.model(_chosen(self.space, trial))
@@ -192,7 +192,7 @@ class _Search:
 
         if not count(TrialState.COMPLETE):
             raise PipelineError(
-                f"{self.stage.name}: none of {len(study.trials)} trials came to an end; "
+                f"{self.stage.name}: none of {len(study.trials)} trials finished; "
                 f"see {self.journal}"
             )
         defaults = self.model({}).settings
@@ -212,7 +212,7 @@ class _Search:
 
 
 def drop_torn_line(journal: Path) -> None:
-    """Cut off the line that a full disk or a kill tore: Optuna reads no journal with one inside."""
+    """Truncate a partial last line, left by a full disk or a kill: Optuna cannot read past it."""
     try:
         with journal.open("r+b") as file:
             content = file.read()
@@ -227,7 +227,7 @@ def _best_so_far(study: "optuna.Study") -> str:
 
 
 def _chosen(space: Space, trial: "optuna.Trial") -> dict[str, Any]:
-    """Draw a value for each setting of the space."""
+    """Sample a value for each setting of the space."""
     drawn: dict[str, Any] = {}
     for name, part in space.items():
         if isinstance(part, Choice):
@@ -239,8 +239,8 @@ def _chosen(space: Space, trial: "optuna.Trial") -> dict[str, Any]:
     return _read(space, drawn)
 
 
-def _as_told(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as a trial holds them: a choice is the JSON text of its value."""
+def _as_parameters(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Encode settings as trial parameters: a choice is the JSON text of its value."""
     return {
         name: settings[name] if isinstance(part, Range) else json.dumps(settings[name])
         for name, part in space.items()

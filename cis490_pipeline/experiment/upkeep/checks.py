@@ -1,4 +1,4 @@
-"""What must be true of a recipe's files, checked on the files and said in one sentence."""
+"""Blocking checks of a recipe's artefacts, evaluated on the files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ SIDES = (Side.TRAIN, Side.VAL, Side.TEST)
 
 @dataclass(frozen=True)
 class Finding:
-    """Whether something holds, in words, with numbers."""
+    """Result of a check: passed or not, a sentence, and numbers."""
 
     passed: bool
     text: str
@@ -78,7 +78,8 @@ def disjoint_sides(workspace: Workspace, recipe: Recipe) -> Finding:
         shared = _on_two_sides(index, column)
         numbers[f"{name}s_on_two_sides"] = len(shared)
         problems += [
-            f"{name} {unit} is on two sides" + (_who(index, unit) if name == "content" else "")
+            f"{name} {unit} is on two sides"
+            + (_episodes_of(index, unit) if name == "content" else "")
             for unit in shared
         ]
     if recipe is Recipe.HOST:
@@ -95,8 +96,8 @@ def _on_two_sides(index: pl.DataFrame, column: str) -> list[str]:
     return sorted(sides.filter(pl.col("side") > 1)[column].to_list())
 
 
-def _who(index: pl.DataFrame, content: str) -> str:
-    """Name the episodes of one content: its digest alone tells nobody which they are."""
+def _episodes_of(index: pl.DataFrame, content: str) -> str:
+    """List the episodes of one content, since a digest alone does not identify them."""
     rows = index.filter(content_digest=content).sort("side", "episode_id")
     names = (f"{e} ({side})" for e, side in rows.select("episode_id", "side").iter_rows())
     return f": {', '.join(names)}"
@@ -106,9 +107,9 @@ def no_copies(workspace: Workspace, recipe: Recipe) -> Finding:
     """Check that no telemetry is on two sides under two ids, however its files were written."""
     index = _index(workspace, recipe)
     grids = GridStore(GridShards(workspace).folder)
-    found = near_duplicates(grids, index)
-    text = "; ".join(map(str, found)) or "no telemetry is on two sides"
-    return Finding(not found, text, {"copies_on_two_sides": len(found), "episodes": index.height})
+    pairs = near_duplicates(grids, index)
+    text = "; ".join(map(str, pairs)) or "no telemetry is on two sides"
+    return Finding(not pairs, text, {"copies_on_two_sides": len(pairs), "episodes": index.height})
 
 
 def feature_digests(workspace: Workspace, recipe: Recipe) -> Finding:
@@ -144,7 +145,7 @@ def finite_features(workspace: Workspace, recipe: Recipe) -> Finding:
     """Check that no feature is infinite, and count the unknown ones by source."""
     names = summary_names(Variant.ORACLE)
     folder = FeatureShards(workspace, recipe).folder
-    # Only files that have their digests: what polars does with a damaged one is not ours to say.
+    # Digests are verified first: polars' behaviour on damaged files is undefined.
     stored = sorted(read_manifest(folder, "summary").files)
     tables = (folder / name for name in stored if name.endswith(".parquet"))
     frame = pl.concat(scan_table(table) for table in tables)
@@ -200,7 +201,7 @@ def golden_vectors(
 
     stage = TrainedCheckpoint(workspace, recipe, architecture, variant, seed=seed)
     try:
-        # Restoring compares the golden vectors, and refuses on the first that differs.
+        # ``restore`` compares the golden vectors and raises at the first difference.
         checkpoint = stage.load()
         restore(checkpoint)
     except PipelineError as error:
@@ -217,10 +218,10 @@ def fitted_on_train(
     *,
     seed: int | None = None,
 ) -> Finding:
-    """Check a checkpoint's calibration and cleanliness check against what train alone gives.
+    """Check that a checkpoint's calibration and cleanliness check were fitted on train alone.
 
-    Both are fitted anew, on the train side, and compared by digest: what was fitted on anything
-    more is another. Weights are not trained again; see docs/concepts/leaks.md.
+    Both are refitted on the train side and compared by digest, which differs if other data were
+    used. Weights are not retrained; see docs/concepts/leaks.md.
     """
     stage = TrainedCheckpoint(workspace, recipe, architecture, variant, seed=seed)
     checkpoint = stage.load()
@@ -242,28 +243,28 @@ def fitted_on_train(
         ),
     }
     problems = [
-        f"{stage.name}: the {what} has digest {found:.12}, fitted on train alone it has "
+        f"{stage.name}: the {what} has digest {used_digest:.12}, fitted on train alone it has "
         f"{wanted:.12}: it was fitted on something else; train the model again"
-        for what, (found, wanted) in pairs.items()
-        if found != wanted
+        for what, (used_digest, wanted) in pairs.items()
+        if used_digest != wanted
     ]
-    said = "; ".join(problems) or "calibration and cleanliness check are those of train alone"
-    return Finding(not problems, said, {"calibration": used.digest[:12]})
+    text = "; ".join(problems) or "calibration and cleanliness check are those of train alone"
+    return Finding(not problems, text, {"calibration": used.digest[:12]})
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold of an artefact before anything is made from it."""
+    """Condition that an artefact must meet before anything is made from it."""
 
     key: str
-    """Of the artefact, as its stage and asset have it."""
+    """Key of the artefact's stage and asset."""
     name: str
     promise: str
-    """What holds if it passes, in a sentence."""
+    """Sentence that holds if it passes."""
     run: Callable[[Workspace, Recipe], Finding]
 
     def find(self, workspace: Workspace, recipe: Recipe) -> Finding:
-        """Look; what cannot be read does not hold either."""
+        """Run the check; an unreadable artefact fails it."""
         try:
             return self.run(workspace, recipe)
         except PipelineError as fault:
@@ -273,24 +274,24 @@ class Check:
 _OF_A_MODEL: Final = (
     (
         "fitted_on_train_alone",
-        "Calibration and cleanliness check are those that train alone gives.",
+        "Calibration and cleanliness check are fitted on train alone.",
         fitted_on_train,
     ),
     (
         "reproduces_golden_vectors",
-        "The saved checkpoint, loaded again, gives the probabilities it was saved with.",
+        "The saved checkpoint, loaded again, reproduces its golden probabilities.",
         golden_vectors,
     ),
 )
 
 CHECKS_VERSION: Final = "1"
-"""Raised when a check asks something else, so that no kept pass stands for it."""
+"""Raised when a check changes, so that stored passes no longer count."""
 
 CHECKS: Final[tuple[Check, ...]] = (
     Check(
         ValidationIndex.key,
         "profiles_are_stratified",
-        "Every profile is on the sides its recipe promises, or is named as untested.",
+        "Every profile is on the sides its recipe requires, or is listed as untested.",
         stratification,
     ),
     Check(
@@ -302,7 +303,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     Check(
         ValidationIndex.key,
         "no_copy_on_two_sides",
-        "No telemetry is on two sides under two ids, written anew, cut or moved to another host.",
+        "No telemetry is on two sides under two ids, rewritten, cut or moved to another host.",
         no_copies,
     ),
     Check(
@@ -355,7 +356,7 @@ CHECKS: Final[tuple[Check, ...]] = (
 
 
 def checks_of(stage: Stage) -> list[Check]:
-    """Return every blocking check of one artefact; those of a model's further seeds are its own."""
+    """Return all blocking checks of one artefact, including models of further seeds."""
     if isinstance(stage, TrainedCheckpoint):
         return [
             Check(
@@ -372,7 +373,7 @@ def checks_of(stage: Stage) -> list[Check]:
 
 
 def failure(check: Check, finding: Finding) -> str:
-    """Return what a person reads of a check that failed, the same wherever it was asked."""
+    """Format a failed check."""
     return f"{check.key}: check {check.name} failed: {finding.text}"
 
 

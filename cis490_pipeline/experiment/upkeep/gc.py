@@ -1,7 +1,7 @@
-"""Removing files of older versions: what no record and no manifest in use names any more.
+"""Garbage collection: remove files that no record and no manifest in use lists.
 
-Only files that this project itself names are looked at: grid shards, dataset files, half-written
-files and states of finished trainings. Everything else in the data folder is somebody's.
+Considers only files with names of this project: grid shards, dataset files, partial files and
+snapshots of finished trainings. Everything else in the data folder belongs to its users.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from cis490_pipeline.storage.json_text import decode_json
 from cis490_pipeline.storage.origin import FOLDERS
 
 HALF_WRITTEN: Final = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
-"""Temporary name that a file has until it is whole, here and elsewhere."""
+"""Temporary name of a file until it is complete."""
 _SNAPSHOT: Final = re.compile(r"\.(.+)\.training\.safetensors")
 _OPEN_FILES: Final = Path("/proc")
 
@@ -44,45 +44,45 @@ class Garbage:
 
 @dataclass(frozen=True)
 class Collected:
-    """What was found, and what was left because somebody is at work."""
+    """Files to remove, and files kept because they are in use."""
 
     garbage: list[Garbage]
     spared: dict[str, str] = field(default_factory=dict)
-    """Files that would go, but are in use: path -> by whom."""
+    """Files kept because they are in use: path -> user."""
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all that goes."""
+        """Bytes of all files to remove."""
         return sum(item.n_bytes for item in self.garbage)
 
     def with_those_at(self, address: str, there: Self) -> Self:
-        """Return these and what was found at an address, each named by its whole address."""
+        """Merge the result at an address, with full addresses as paths."""
         named = [replace(item, path=f"{address}/{item.path}") for item in there.garbage]
-        spared = {f"{address}/{path}": why for path, why in there.spared.items()}
+        spared = {f"{address}/{path}": user for path, user in there.spared.items()}
         return replace(self, garbage=[*self.garbage, *named], spared=self.spared | spared)
 
 
 def collect_garbage(workspace: Workspace, *, dry_run: bool = False) -> Collected:
-    """Remove what nothing made here names any more.
+    """Remove files that no artefact refers to.
 
     Parameters
     ----------
-    workspace : whose data folder is cleaned; of shared data, the local copy.
-    dry_run : whether only to say what would go.
+    workspace : its data folder is cleaned; for shared data, the local copy.
+    dry_run : whether only to list what would be removed.
 
     Returns
     -------
-    What went or would go, sorted by path.
+    What was or would be removed, sorted by path.
 
     Raises
     ------
     DatasetError
-        If a record cannot be read: what it names is then unknown, and nothing is removed.
+        If a record cannot be read: its files are then unknown, and nothing is removed.
 
     Notes
     -----
-    All locks of the data folder are held meanwhile. A scope whose lock another process holds keeps
-    its files, and all grids are kept then, as any scope may read them.
+    Holds all locks of the data folder. A scope whose lock another process holds keeps its files,
+    and then all grids are kept, since any scope may read them.
     """
     root = workspace.paths.root
     with ExitStack() as held:
@@ -107,7 +107,7 @@ def collect_garbage(workspace: Workspace, *, dry_run: bool = False) -> Collected
 
 
 def _take_locks(root: Path, held: ExitStack) -> list[str]:
-    """Take every lock that is free, and return the scopes of those that are not."""
+    """Take every free lock, and return the scopes of the others."""
     records = root / "processed" / "records"
     if not records.is_dir():
         raise DatasetError(f"{root}: holds no records, so it is no data folder; set --data")
@@ -124,17 +124,17 @@ def _take_locks(root: Path, held: ExitStack) -> list[str]:
 
 
 def _user(name: str, busy: list[str]) -> str | None:
-    """Return the scope at work that may be using a file, or None."""
+    """Return the busy scope that may be using a file, or None."""
     place = name.split("/")[1]
     for scope in busy:
-        # host_study is made of the host split's files, under a lock of its own.
+        # Scope host_study is made from the files of scope host, under its own lock.
         if place not in map(str, Recipe) or scope.split("_")[0] in (place, "corpus"):
             return f"the lock of {scope} is held"
     return None
 
 
 def _named(root: Path) -> set[Path]:
-    """Return every file that a record, or a manifest that a record names, names."""
+    """Return all files listed by a record, or by a manifest that a record lists."""
     named: set[Path] = set()
     for path in sorted((root / "processed" / "records").glob("*/*")):
         if path.suffix in (".json", ".unsent"):
@@ -142,8 +142,8 @@ def _named(root: Path) -> set[Path]:
                 record = decode_json(path.read_bytes(), Record)
             except msgspec.DecodeError as wrong:
                 raise DatasetError(
-                    f"{path}: no record ({wrong}); what it names is unknown, so nothing was "
-                    "removed. Remove it if its artefact may be made again"
+                    f"{path}: not a readable record ({wrong}), so its files are unknown and "
+                    "nothing was removed. Remove it if its artefact may be made again"
                 ) from wrong
             named |= {root / name for name in record.files}
     current = root / "processed" / "grids" / grid_schema().hash[:16]
@@ -187,34 +187,34 @@ def _nameable(root: Path) -> Iterator[tuple[Path, str]]:
     processed = root / "processed"
     for pattern in ("shard-*.npy", INDEX_FILE, MANIFEST_FILE):
         for path in processed.glob(f"grids/*/{pattern}"):
-            yield path, "grids that no record or manifest names"
+            yield path, "grids that no record or manifest lists"
     for path in processed.glob("*/*_window_v1/*"):
         if not HALF_WRITTEN.fullmatch(path.name):
-            yield path, "a dataset file that no record or manifest names"
+            yield path, "a dataset file that no record or manifest lists"
     for place in FOLDERS:
         for path in (root / place).rglob(".*.tmp"):
             if HALF_WRITTEN.fullmatch(path.name):
-                yield path, "half-written by a process that was killed"
+                yield path, "left by a process that was killed"
     for path in (root / "artifacts").rglob(".*.training.safetensors"):
         if _has_ended(path):
-            yield path, "state of a training that has ended"
+            yield path, "snapshot of a training that has ended"
 
 
 def _has_ended(snapshot: Path) -> bool:
-    """Whether the training that left a state has written its checkpoint since."""
-    found = _SNAPSHOT.fullmatch(snapshot.name)
-    if found is None:
+    """Whether the training of a snapshot has written its checkpoint since."""
+    match = _SNAPSHOT.fullmatch(snapshot.name)
+    if match is None:
         return False
-    checkpoint = snapshot.with_name(found[1]) / "checkpoint.json"
+    checkpoint = snapshot.with_name(match[1]) / "checkpoint.json"
     return checkpoint.is_file() and checkpoint.stat().st_mtime_ns >= snapshot.stat().st_mtime_ns
 
 
 def _opened_below(root: Path) -> set[Path]:
-    """Return files below a folder that any process has open or mapped, where the system tells."""
+    """Return files below a folder that a process has open or mapped, as far as /proc shows."""
     inside = str(root.resolve())
     opened: set[Path] = set()
     for process in _OPEN_FILES.glob("[0-9]*"):
-        # Processes end while one looks, and those of other people are not told of.
+        # Processes end meanwhile, and those of other users cannot be read.
         with contextlib.suppress(OSError):
             for link in (process / "fd").iterdir():
                 with contextlib.suppress(OSError):

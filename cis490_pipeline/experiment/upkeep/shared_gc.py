@@ -1,7 +1,7 @@
-"""Removing objects of older versions from a data folder that several machines share.
+"""Garbage collection in a data folder that several machines share.
 
-No lock reaches every machine, so that age stands in for it, as in git: what a machine is about to
-name in a record was sent a short while ago.
+No lock spans all machines, so age replaces it, as in git: a file that a machine is about to list in
+a record was sent recently.
 """
 
 import posixpath
@@ -22,14 +22,14 @@ from cis490_pipeline.storage.origin import FOLDERS, RECORDS, object_name, split_
 from cis490_pipeline.storage.remote_folder import Entry
 
 OLDER_THAN_DAYS: Final = 7.0
-"""Longer than any run takes between its first file sent and its record."""
+"""Age limit, longer than any run takes from its first file sent to its record."""
 
 _DAY_S: Final = 86_400.0
 _MAX_MANIFEST: Final = 64 << 20
 
 
 class _Manifest(msgspec.Struct):
-    """What a manifest says of grid shards."""
+    """Grid shards in a manifest."""
 
     shards: dict[str, str] = {}
     grids_folder: str = "."
@@ -38,7 +38,7 @@ class _Manifest(msgspec.Struct):
 def collect_copy_and_address(
     workspace: Workspace, shared: SharedData, *, older_than_days: float, dry_run: bool = False
 ) -> Collected:
-    """Clean this machine's copy, if it has one already, and the shared folder.
+    """Clean this machine's copy, if there is one, and the shared folder.
 
     Parameters and errors are those of `collect_garbage` and `collect_shared_garbage`.
     """
@@ -51,27 +51,26 @@ def collect_copy_and_address(
 def collect_shared_garbage(
     shared: SharedData, *, older_than_days: float = OLDER_THAN_DAYS, dry_run: bool = False
 ) -> Collected:
-    """Remove what no record there, and no manifest that one names, names any more.
+    """Remove files that no record there, and no manifest that one lists, refers to.
 
     Parameters
     ----------
-    shared : the folder that is cleaned; the local copy is not looked at.
-    older_than_days : what was written later stays, whatever names it.
-    dry_run : whether only to say what would go.
+    shared : folder to clean; the local copy is not touched.
+    older_than_days : newer files are kept.
+    dry_run : whether only to list what would be removed.
 
     Returns
     -------
-    What went or would go, sorted by name; as spared what is too young, or whose age is not told.
+    What was or would be removed, sorted by name; spared are files too young or of unknown age.
 
     Raises
     ------
     DatasetError
-        If a record or manifest cannot be understood: what it names is then unknown, and nothing is
-        removed.
+        If a record or manifest cannot be read: its files are then unknown, and nothing is removed.
     OSError
-        If the folder cannot be listed or read, or a file not removed; those before it are gone.
+        If the folder cannot be listed or read, or a file not removed; earlier ones are removed.
     """
-    # Listed first: what a record names that is sent after this is not on the list.
+    # Listed before reading records, so that files sent later are not on the list.
     listed = {name: entry for place in FOLDERS for name, entry in shared.folder.find(place).items()}
     named = _named(shared)
     before_s = time.time() - older_than_days * _DAY_S
@@ -82,27 +81,27 @@ def collect_shared_garbage(
         if why is None or not entry.is_plain:
             continue
         if entry.written_s is None:
-            spared[name] = "when it was written is not told"
+            spared[name] = "its age is unknown"
         elif entry.written_s > before_s:
             spared[name] = f"younger than {older_than_days:g} days"
         elif dry_run or _removed(shared, name, entry):
             garbage.append(Garbage(name, entry.size, why))
         else:
-            spared[name] = "was written again meanwhile"
+            spared[name] = "was rewritten meanwhile"
     return Collected(garbage, spared)
 
 
 def _why(name: str, named: set[str]) -> str | None:
-    """Return why a file there may go, or None if it is named, or none that is made here."""
+    """Return why a file may be removed; None if it is listed or not of this project."""
     if HALF_WRITTEN.fullmatch(PurePosixPath(name).name):
-        return "half-sent by a process that was killed"
+        return "left by a process that was killed"
     if name in named or split_object_name(name) is None:
         return None
-    return "an object that no record or manifest names"
+    return "an object that no record or manifest lists"
 
 
 def _removed(shared: SharedData, name: str, listed: Entry) -> bool:
-    """Remove a file unless it is another by now: the same content may have been sent again."""
+    """Remove a file unless it changed since it was listed, for example was sent again."""
     now = shared.folder.entry(name)
     if now is not None and now.stamp == listed.stamp and now.written_s == listed.written_s:
         shared.folder.remove(name)
@@ -121,7 +120,7 @@ def _named(shared: SharedData) -> set[str]:
 
 
 def _of_manifest(shared: SharedData, record: Record, file: str) -> set[str]:
-    """Return the shards that a manifest names: of a dataset, they may be older than the grids'."""
+    """Return the shards that a manifest lists; those of a dataset may be older than the grids'."""
     stored = object_name(file, record.sha256[file])
     where = f"{shared.address}/{stored}"
     entry = shared.folder.entry(stored)
@@ -133,7 +132,8 @@ def _of_manifest(shared: SharedData, record: Record, file: str) -> set[str]:
         manifest = decode_json(shared.folder.read(stored, entry), _Manifest)
     except msgspec.DecodeError as wrong:
         raise DatasetError(
-            f"{where}: no manifest ({wrong}); what it names is unknown, so nothing was removed. "
+            f"{where}: not a readable manifest ({wrong}), so its files are unknown and nothing "
+            "was removed. "
             f"Remove the record of {record.key} there, and make it again"
         ) from wrong
     folder = posixpath.normpath(f"{PurePosixPath(file).parent}/{manifest.grids_folder}")

@@ -1,7 +1,7 @@
-"""What a change outdated, artefact by artefact and split by split, and what of it to make again.
+"""Stale artefacts, by recipe, and which of them to remake.
 
-What was never made is not stale: nobody asked for it. Staleness travels all the way down, as an
-upper bound: what lies below something stale may turn out the same once that is made again.
+What was never made is not stale. Staleness propagates downstream, as an upper bound: an artefact
+downstream of a stale one may turn out unchanged once that is remade.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -22,70 +22,70 @@ from cis490_pipeline.features.schema import FeatureSchema, feature_schema, first
 from cis490_pipeline.storage.files import read_object
 
 CORPUS: Final = "corpus"
-"""Scope of what no split changes."""
+"""Scope of artefacts that do not depend on a recipe."""
 
 _SCHEMA_INPUTS: Final = ("grid_schema", "summary_schema", "tensor_schema", "feature_schema")
 _SCHEMA_FILES: Final = {
-    # Where each kind of artefact keeps the schema it was made with: file name -> key within.
+    # Where each kind of artefact stores its schema: file name -> key within.
     "feature_schema_v1.json": None,
     "checkpoint.json": "feature_schema",
     "manifest.json": "schema",
 }
 _SHOWN: Final = 12
-"""Characters of a digest that are shown; versions are shorter."""
+"""Characters shown of a digest."""
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """How one artefact of one scope stands."""
+    """State of one artefact."""
 
     scope: str
-    """``corpus``, or the split's name."""
+    """``corpus``, or the recipe."""
     key: str
-    """Its asset key; that of a further seed's has ``seed-n`` in it, and is no asset."""
+    """Its asset key; with ``seed-n`` in it for a further seed, which is no asset."""
     state: str
     """``up to date``, ``stale``, or ``not made``."""
     why: str | None = None
-    """Why it is stale, or what is wanted of it though it was never made."""
+    """Why it is stale, or why it is needed although it was never made."""
     difference: str | None = None
-    """First difference between what it was made of and what there is now, in words."""
+    """First difference between its recorded and its current inputs."""
     wanted: bool = False
-    """Whether a backfill makes it: stale, or never made and something stale is made of it."""
+    """Whether a backfill makes it: it is stale, or never made and needed by a stale one."""
 
     @property
     def further(self) -> bool:
-        """Whether it belongs to a further seed, which Dagster does not know."""
+        """Whether it belongs to a further seed, which is unknown to Dagster."""
         return f"/{FURTHER}" in self.key
 
 
 def survey(workspace: Workspace, recipes: Iterable[Recipe] = tuple(Recipe)) -> list[Artefact]:
-    """Say of every artefact of the corpus and of some splits whether it is still what it would be.
+    """Return the state of every artefact of the corpus and of the given recipes.
 
     Parameters
     ----------
-    workspace : whose records are read; nothing is made, no telemetry is opened.
-    recipes : splits to look at.
+    workspace : its records are read; nothing is made, no telemetry is opened.
+    recipes : recipes to survey.
 
     Returns
     -------
-    In the order things are made: the corpus first, then split by split.
+    In order of making: the corpus first, then each recipe.
     """
     corpus = corpus_stages(workspace)
     shared = _states(CORPUS, corpus, None)
-    first = next((found for found in shared if found.state == "stale"), None)
-    found = []
+    first = next((artefact for artefact in shared if artefact.state == "stale"), None)
+    artefacts: list[Artefact] = []
     used: set[str] = set()
     for recipe in recipes:
         of_recipe = _states(str(recipe), _stages_of(workspace, recipe), first)
         if any(artefact.wanted for artefact in of_recipe):
             used.update(stage.key for stage in corpus)
-        found += of_recipe
+        artefacts += of_recipe
     shared = [_needed(artefact, used) for artefact in shared]
-    return [*shared, *found]
+    return [*shared, *artefacts]
 
 
 def _stages_of(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
-    """Return a split's stages with the further seeds of its models before its last, the board."""
+    """Return a recipe's stages, with those of further seeds before the leaderboard."""
     *stages, board = recipe_stages(workspace, recipe)
     further = (s for s in further_stages(workspace, recipe) if s.record() is not None)
     return (*stages, *further, board)
@@ -94,7 +94,9 @@ def _stages_of(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
 def _needed(artefact: Artefact, used: set[str]) -> Artefact:
     if artefact.state != "not made" or artefact.key not in used:
         return artefact
-    return Artefact(artefact.scope, artefact.key, "not made", "what is stale needs it", wanted=True)
+    return Artefact(
+        artefact.scope, artefact.key, "not made", "needed by what is stale", wanted=True
+    )
 
 
 def _states(scope: str, stages: Sequence[Stage], above: Artefact | None) -> list[Artefact]:
@@ -113,25 +115,25 @@ def _states(scope: str, stages: Sequence[Stage], above: Artefact | None) -> list
     for stage in reversed(stages):
         if stage.key in needed:
             needed.update(key for key in stage.upstream if recorded.get(key) is None)
-    found = []
+    artefacts = []
     for stage in stages:
         record, reason = recorded[stage.key], why[stage.key]
         if record is None:
-            told = "what is stale needs it" if stage.key in needed else None
             missing = stage.key in needed
-            found.append(Artefact(scope, stage.key, "not made", told, wanted=missing))
+            need = "needed by what is stale" if missing else None
+            artefacts.append(Artefact(scope, stage.key, "not made", need, wanted=missing))
         elif reason is None:
-            found.append(Artefact(scope, stage.key, "up to date"))
+            artefacts.append(Artefact(scope, stage.key, "up to date"))
         else:
-            said = difference(stage, record)
-            found.append(Artefact(scope, stage.key, "stale", reason, said, wanted=True))
-    return found
+            changed = difference(stage, record)
+            artefacts.append(Artefact(scope, stage.key, "stale", reason, changed, wanted=True))
+    return artefacts
 
 
 def difference(stage: Stage, record: Record) -> str | None:
-    """Say the first difference between a record's inputs and those of now; None if they agree.
+    """Describe the first difference between recorded and current inputs; None if they agree.
 
-    A feature schema is compared as data, by the file that was written beside the artefact.
+    Feature schemas are compared by content, from the file written beside the artefact.
     """
     inputs = stage.inputs()
     if inputs is None:
@@ -142,12 +144,12 @@ def difference(stage: Stage, record: Record) -> str | None:
         if inputs.get(name) != record.inputs.get(name)
     ]
     schemas = [name for name in changed if name in _SCHEMA_INPUTS]
-    if schemas and (said := _schema_difference(stage, record)) is not None:
-        return said
+    if schemas and (text := _schema_difference(stage, record)) is not None:
+        return text
     if "training" in changed and isinstance(stage, TrainedCheckpoint):
-        said = _training_difference(stage)
-        if said is not None:
-            return said
+        text = _training_difference(stage)
+        if text is not None:
+            return text
     if not changed:
         return None
     name = changed[0]
@@ -170,7 +172,7 @@ def _schema_difference(stage: Stage, record: Record) -> str | None:
             content = read_object(root / path)
             saved = FeatureSchema.from_dict(content[within] if within else content)
         except (PipelineError, KeyError, TypeError):
-            # Another kind of manifest, or damaged: that it differs is known, where is not.
+            # Another kind of manifest, or a damaged one: the place of the difference is unknown.
             continue
         return first_difference(saved, feature_schema(saved.kind, saved.variant))
     return None
@@ -194,22 +196,22 @@ def make_again(
     announce: Announce,
     only: Collection[str] | None = None,
 ) -> list[str]:
-    """Make what is stale of the corpus and one split, and nothing else; no Dagster.
+    """Remake what is stale of the corpus and one recipe, without Dagster.
 
-    Called again after an interruption it goes on: what was made meanwhile is up to date.
+    After an interruption a second call continues: what was made meanwhile is up to date.
 
     Parameters
     ----------
-    only : keys of what to make of that; by default all of it.
+    only : keys of artefacts to make; by default all that are stale.
 
     Returns
     -------
-    Keys of what was made.
+    Keys of the artefacts made.
 
     Raises
     ------
     PipelineError
-        If something cannot be made or does not hold; what was finished before is kept.
+        If an artefact cannot be made or a check fails; finished artefacts are kept.
     """
     keys = wanted_keys(survey(workspace, (recipe,)))
     stages = [
@@ -223,9 +225,9 @@ def make_again(
 
 
 def require_sound(workspace: Workspace, recipe: Recipe) -> None:
-    """Ask the blocking checks of all that is made and up to date of one split.
+    """Require the blocking checks of all up-to-date artefacts of one recipe.
 
-    What is up to date is not made again: only this finds that an earlier check of it failed.
+    What is up to date is not remade, so only this finds that one of its checks failed earlier.
 
     Raises
     ------
@@ -235,6 +237,6 @@ def require_sound(workspace: Workspace, recipe: Recipe) -> None:
     require_current_passed(_stages_of(workspace, recipe))
 
 
-def wanted_keys(found: Iterable[Artefact]) -> set[str]:
-    """Return keys of what a backfill makes."""
-    return {artefact.key for artefact in found if artefact.wanted}
+def wanted_keys(artefacts: Iterable[Artefact]) -> set[str]:
+    """Return the keys of artefacts that a backfill makes."""
+    return {artefact.key for artefact in artefacts if artefact.wanted}

@@ -1,6 +1,6 @@
-"""What the newest sweep brought: uploads that cannot be used, and telemetry unlike train's.
+"""Warning checks of the newest sweep: unusable uploads, and drift from the train side.
 
-Neither stops anything: a day's work goes on, and a person is told.
+They block nothing.
 """
 
 from typing import Final
@@ -22,7 +22,7 @@ _MAX_NAMED: Final = 10
 
 
 def arrived(verdicts: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the newest sweep: those whose verdict it made; none if it made every verdict.
+    """Rows whose verdict the newest sweep made; none if it made every verdict.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def arrived(verdicts: pl.DataFrame) -> pl.DataFrame:
 
 
 def sound_uploads(workspace: Workspace, recipe: Recipe | None = None) -> Finding:
-    """Check that everything the newest sweep read can be used."""
+    """Check that all episodes of the newest sweep are usable."""
     verdicts = read_table(workspace.paths.validation)
     newest = verdicts.filter(pl.col("checked_at") == pl.col("checked_at").max())
     bad = newest.filter(pl.col("status").is_in([Verdict.REJECTED, Verdict.ERRORED]))
@@ -49,7 +49,7 @@ def sound_uploads(workspace: Workspace, recipe: Recipe | None = None) -> Finding
 
 
 def new_episode_drift(workspace: Workspace, recipe: Recipe) -> Finding:
-    """Check that the channels of the newest sweep's episodes still look like train's.
+    """Check that the channels of newly arrived episodes do not drift from train.
 
     The population stability index of each channel's window means less the episode's own baseline,
     against train without the new episodes. A channel counts if it is over .25 and beyond what

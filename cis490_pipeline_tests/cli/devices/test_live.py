@@ -219,7 +219,7 @@ def test_a_restart_goes_on_with_the_kept_calibration_and_says_so(data, tmp_path)
     assert b"calibrated as stored in" in second.stderr
     assert b"not taken again" in second.stderr
     assert b"window 0:" in second.stdout
-    assert b"after a restart by 15 s of then, infected or not: --state DIR" in without.stderr
+    assert b"again after a restart, infected or not: --state DIR" in without.stderr
 
 
 def test_a_damaged_kept_calibration_is_refused(plain: Cli, data, tmp_path):

@@ -125,7 +125,7 @@ def test_report_before_any_evaluation_is_one_clear_line(cli: Cli) -> None:
     assert done.code == 2
     assert done.err.strip() == (
         "EvaluationError: no model of recipe time is evaluated and up to date; "
-        "run: cis490 run --split time"
+        "run: cis490 run --recipe time"
     )
 
 

@@ -34,7 +34,7 @@ def test_artefacts_that_are_up_to_date_are_counted(cli: Cli) -> None:
     found = lines(cli("doctor", "--json"))
 
     assert found["corpus/grid_shards"]["found"] == "up to date"
-    assert found["split host"]["found"] == "12 of 28 artefacts up to date"
+    assert found["recipe host"]["found"] == "12 of 28 artefacts up to date"
 
 
 def test_missing_store_is_a_finding_with_advice(plain: Cli) -> None:
@@ -91,5 +91,5 @@ def test_simulated_store_is_written_to_this_machine_only(plain: Cli, tmp_path: P
     done = plain("simulate", "s3://lab/store", "--episodes", "3")
 
     assert done.code == 2
-    assert "must be a folder of this machine" in done.err
+    assert "must be a local folder" in done.err
     assert not list(tmp_path.glob("s3*"))

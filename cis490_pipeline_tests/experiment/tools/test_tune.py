@@ -97,7 +97,7 @@ def test_a_search_in_which_nothing_trains_is_one_clear_error(
 
     monkeypatch.setattr(Gbt, "fit", fit)
 
-    with pytest.raises(PipelineError, match="none of 2 trials came to an end"):
+    with pytest.raises(PipelineError, match="none of 2 trials finished"):
         tune(stage, n_trials=2)
 
 

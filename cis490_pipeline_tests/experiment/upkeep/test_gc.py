@@ -200,7 +200,7 @@ def test_a_damaged_record_stops_everything(workspace):
     path = workspace.paths.root / "processed/records/host/dataset__tensor_shards.json"
     path.write_text("{")
 
-    with pytest.raises(DatasetError, match="what it names is unknown, so nothing was removed"):
+    with pytest.raises(DatasetError, match="so its files are unknown and nothing was removed"):
         collect_garbage(workspace)
     assert files_of(workspace.paths.root) >= GARBAGE
 

@@ -103,7 +103,7 @@ def test_what_tells_no_time_stays(
     found = collect(memory_place, tmp_path)
 
     assert found.garbage == []
-    assert found.spared == dict.fromkeys(sorted(older), "when it was written is not told")
+    assert found.spared == dict.fromkeys(sorted(older), "its age is unknown")
 
 
 def test_an_object_that_is_sent_again_meanwhile_stays(
@@ -125,7 +125,7 @@ def test_an_object_that_is_sent_again_meanwhile_stays(
     found = collect(place, tmp_path)
 
     assert names(found) == older - {again}
-    assert found.spared == {again: "was written again meanwhile"}
+    assert found.spared == {again: "was rewritten meanwhile"}
     assert again in contents(place)
 
 
