@@ -1,4 +1,4 @@
-"""Scores from confusion matrices: every metric of a report is a function of counts.
+"""Metrics from confusion matrices: every score of a report is a function of counts.
 
 Matrices are (true, predicted) in the order of ``PHASES``. Axes in front of the last two are free,
 so that ten thousand resamples are scored in one call.
@@ -154,7 +154,7 @@ def macro_f1(matrix: npt.ArrayLike) -> float:
     """Mean F1 over the classes seen in truth or prediction.
 
     Equals scikit-learn's ``f1_score(average="macro", zero_division=0)`` to the last bit. A fixed
-    label set with ``zero_division=1`` would credit a model for classes nobody showed it.
+    label set with ``zero_division=1`` would credit a model for classes that do not occur.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Names that come from outside (hosts, samples, profiles), made harmless where they land."""
+"""Escaping of names from outside (hosts, samples, profiles) for each format they are written to."""
 
 import re
 import unicodedata
@@ -32,9 +32,9 @@ _RIGHT_TO_LEFT = frozenset({"R", "AL"})
 
 
 def visible_text(text: str) -> str:
-    r"""Return text that hides no part of itself and turns no neighbour round, as on the dashboard.
+    r"""Return text with invisible characters written out and its direction isolated.
 
-    Invisible characters are written out, and text that runs from right to left is isolated.
+    As on the dashboard: nothing hides, and right-to-left text does not reorder its neighbours.
 
     Examples
     --------
@@ -66,12 +66,11 @@ _LATEX = {
 
 
 def spreadsheet_escape(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula: such text gets an apostrophe before it.
+    """Return text that no spreadsheet evaluates: formulas get an apostrophe before them.
 
     Parameters
     ----------
-    text : a cell of text. Numbers are no text and must not be passed: a negative one would become
-        text.
+    text : a cell of text. Numbers must not be passed: a negative one would become text.
 
     Examples
     --------

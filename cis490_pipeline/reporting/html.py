@@ -50,11 +50,11 @@ SECTIONS: Final[tuple[tuple[str, str, Callable[[Numbers], object]], ...]] = (
     ("cards", "Model cards", cards.view),
     ("methods", "Methods, and what is not shown", _methods),
 )
-"""Name of the template, heading, and what works out its numbers, in a sceptic's order."""
+"""Name of the template, heading, and the function that gives its numbers, in reading order."""
 
 
 def _visible(value: Any) -> Any:
-    """Write out what a name hides; markup is made of texts that were."""
+    """Write out invisible characters of text; markup has passed through here already."""
     return visible_text(value) if type(value) is str else value
 
 
@@ -75,7 +75,7 @@ _FILTERS: Final = {
 
 
 def page_digest() -> str:
-    """Digest of what draws the page: it is drawn again when this changes, the numbers are not."""
+    """Digest of the page's code and templates: a change redraws it without recomputing numbers."""
     drawing = {path.name: path.read_text(encoding="utf-8") for path in _sources(files(_PACKAGE))}
     own = files("cis490_pipeline.reporting") / "html.py"
     return digest({**drawing, "html.py": own.read_text(encoding="utf-8")})

@@ -1,4 +1,4 @@
-"""The alarm of a filtered phase model over a whole prediction frame, window by window."""
+"""A fitted alarm, replayed over a whole prediction frame."""
 
 from dataclasses import dataclass
 from typing import Final, TypedDict
@@ -47,7 +47,7 @@ class FilteredAlarm:
     Attributes
     ----------
     settings : of the filter and its thresholds.
-    truth : ``TRUTH_COLUMNS`` of every episode it may be asked of.
+    truth : ``TRUTH_COLUMNS`` of every episode it may be replayed on.
     n_windows, n_episodes : of validation, which the thresholds were fixed on.
     """
 
@@ -107,7 +107,7 @@ def fit_filtered_alarm(
     ----------
     val : prediction frame of the validation side alone.
     sequences : of the labels of the training windows.
-    truth : ``TRUTH_COLUMNS`` of every episode the alarm may be asked of.
+    truth : ``TRUTH_COLUMNS`` of every episode the alarm may be replayed on.
 
     Raises
     ------

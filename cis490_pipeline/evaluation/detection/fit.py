@@ -23,13 +23,13 @@ from cis490_pipeline.features.windows import STRIDE_S
 from cis490_pipeline.storage.files import digest
 
 PRIOR_PER_DAY: Final = 1.0
-"""How often a clean device is taken to leave ``clean``; in the lab it does within a minute."""
+"""Assumed rate at which a clean device leaves ``clean``; in the lab it does within a minute."""
 
 SMOOTHING: Final = 1.0
 """Transitions added to each phase's row, spread evenly over the phases: none is impossible."""
 
 EMISSION_POWER: Final = 1.5
-"""Above 1: label smoothing and early stopping make the models less sure than they may be.
+"""Above 1: label smoothing and early stopping make the models underconfident.
 
 On eight simulated hosts, of 0.3 to 3, the most infections found at two false alarms."""
 
@@ -48,10 +48,10 @@ _HOLD_WINDOWS: Final = (2, 1, 3)
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Thresholds to choose from, (C,) each; the first of equals is the one to prefer.
+    """Thresholds to choose from, (C,) each, in order of preference where several do equally well.
 
-    Even odds come first, then what is ever farther from them: they are what the filter means by
-    itself, and a few validation episodes do not say much.
+    Even odds come first, then ever farther ones: even odds are what the filter means by itself, and
+    a few validation episodes are weak evidence for anything else.
     """
 
     threshold: Floats
@@ -70,7 +70,7 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class LabelSequences:
-    """What the training labels say of the order of phases.
+    """Transition counts of phases in the training labels.
 
     Attributes
     ----------
@@ -162,15 +162,15 @@ class Trial:
     fitted_on: dict[str, str]
 
     def best(self, allowed_per_day: float = ALLOWED_PER_DAY) -> int:
-        """Find the most infections with at most so many false alarms; number of the candidate.
+        """Index of the candidate that finds most infections with at most so many false alarms.
 
-        Where every candidate has more false alarms than that, those with the fewest are left. Of
-        equals the first counts (``Candidates``).
+        Where every candidate has more false alarms than that, those with the fewest are left. Ties
+        go to the first (``Candidates``).
         """
         allowed = int(allowed_per_day * self.on_val.clean_days + 1e-9)
         too_many = np.maximum(self.on_val.n_false - allowed, 0)
         missed = -self.on_val.detected.sum(axis=1)
-        # lexsort sorts by its last key first and keeps the order of equals.
+        # lexsort sorts by its last key first and is stable, so ties keep the order of preference.
         return int(np.lexsort((missed, too_many))[0])
 
     def settings(self, candidate: int) -> AlarmSettings:

@@ -56,7 +56,7 @@ class Outcomes:
 
 
 def outcomes(windows: AlarmWindows, stands: Bools) -> Outcomes:
-    """Judge where an alarm stood by the true phases.
+    """Compare where an alarm was on with the true phases.
 
     Parameters
     ----------

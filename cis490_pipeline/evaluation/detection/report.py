@@ -42,7 +42,7 @@ from cis490_pipeline.evaluation.uncertainty.rates import FEWEST_EVENTS
 
 RATES_PER_DAY: Final = (0.1, 1.0, 10.0)
 
-_CONSTANT: Final = "the same filter told nothing: what its transitions alone give"
+_CONSTANT: Final = "the same filter on constant emissions: what its transitions alone give"
 _ABLATIONS: Final = (
     ("learnt_prior", None, False, "leaving clean as often as in training"),
     ("constant_emissions", PRIOR_PER_DAY, True, _CONSTANT),
@@ -52,7 +52,7 @@ _ABLATIONS: Final = (
 
 @dataclass(frozen=True, eq=False)
 class AlarmInputs:
-    """What an alarm needs beside the predictions.
+    """Inputs of a detection report besides the predictions.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ def _alarm(trial: Trial, chosen: int) -> Alarm:
         "prior_per_day": settings.prior_per_day,
         "fitted_on": "val",
         "rule": f"most infections found with at most {ALLOWED_PER_DAY:g} false alarms a clean "
-        "device-day of val; of equals the one nearest to even odds",
+        "device-day of val; on a tie the one nearest to even odds",
         "val": {
             "n_infected": int(on_val.infected.sum()),
             "n_detected": int(on_val.detected[chosen].sum()),

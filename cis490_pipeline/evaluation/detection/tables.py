@@ -36,7 +36,7 @@ _HOUR_S: Final = 3_600.0
 
 
 def time_to_detection(found: Outcomes, chosen: Bools | None = None) -> Times:
-    """How soon an alarm found the infections, and how many it found.
+    """Delay of detection (Kaplan–Meier quantiles), and the share of infections found.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def time_to_detection(found: Outcomes, chosen: Bools | None = None) -> Times:
 
     Returns
     -------
-    Quantiles by Kaplan and Meier: an infection that was not found is censored at the end of what
+    An infection that was not found is censored at the end of what
     was watched of it, as is one whose alarm stood already. The share is of all infections, with
     Wilson's interval.
     """

@@ -1,4 +1,4 @@
-"""How well a probability ranks the windows of one phase above all others."""
+"""Average precision: how well a probability ranks one phase's windows above all others."""
 
 import numpy as np
 import numpy.typing as npt

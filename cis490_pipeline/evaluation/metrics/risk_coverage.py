@@ -35,7 +35,7 @@ class RiskCoverage:
 
 
 def risk_coverage(y_true: npt.NDArray[np.int64], proba: Floats) -> RiskCoverage:
-    """Rank windows by their highest probability and count mistakes from the surest on.
+    """Cumulative error rate over windows ranked by confidence, from the most confident on.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentMatch:
-    """What became of the segments of one time line."""
+    """Result of matching the segments of one time line."""
 
     n_true: int
     n_predicted: int

@@ -1,4 +1,4 @@
-"""The best single threshold: how far one statistic of one channel gets without any learning.
+"""Decision stump: the best one or two thresholds on one statistic of one channel.
 
 A decision stump in the sense of Holte ("Very simple classification rules perform well on most
 commonly used datasets", Machine Learning 11, 1993), for five phases: one or two cuts part the line
@@ -68,7 +68,7 @@ class Threshold:
         return proba
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe cuts and phases in words."""
         below, between, above, unknown = (str(PHASES[k]) for k in self.classes)
         middle = f", {between} up to {self.high:.4g}" if self.high > self.low else ""
         return (
@@ -90,7 +90,7 @@ def fit_threshold(X: Array, y: npt.NDArray[np.int64], names: Sequence[str]) -> T
     Returns
     -------
     The best of all columns, of at most 20 cuts and their pairs, and of all ways to name the
-    stretches; of equals the first.
+    stretches; the first on a tie.
 
     Raises
     ------
@@ -113,8 +113,8 @@ def threshold_probe(
     fitted: Threshold, X_scored: Iterable[Array], scored: pl.DataFrame
 ) -> pl.DataFrame:
     """Predict the scored windows, batch after batch of all columns; as ``trees_probe`` does."""
-    said = [fitted.predict(X[:, fitted.column]) for X in X_scored if len(X)]
-    return prediction_frame(scored, np.concatenate(said) if said else np.zeros((0, _N)))
+    parts = [fitted.predict(X[:, fitted.column]) for X in X_scored if len(X)]
+    return prediction_frame(scored, np.concatenate(parts) if parts else np.zeros((0, _N)))
 
 
 def best_threshold(X_train: Array, train: pl.DataFrame, names: Sequence[str]) -> Threshold:

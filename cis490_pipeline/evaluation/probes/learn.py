@@ -1,6 +1,6 @@
-"""What a model must beat: guesses that see nothing, or a single shortcut, of the telemetry.
+"""Probes: baselines that see nothing, or a single shortcut, of the telemetry.
 
-On a recorded corpus every run follows one plot, and a forest that is told only how long the run
+On a recorded corpus every run follows one plot, and a forest that knows only how long the run
 has lasted reaches a macro F1 of .5. A score without that line beside it says little. Which probes
 there are follows the shortcuts that Arp et al. name as the field's commonest faults ("Dos and
 Don'ts of Machine Learning in Computer Security", USENIX Security 2022: spurious correlations).
@@ -150,8 +150,8 @@ def trees_probe(
         class_weight="balanced",
         random_state=seed,
     ).fit(X_train, y)
-    said = [_every_phase(trees, X) for X in X_scored if len(X)]
-    proba = np.concatenate(said) if said else np.zeros((0, len(PHASES)))
+    parts = [_every_phase(trees, X) for X in X_scored if len(X)]
+    proba = np.concatenate(parts) if parts else np.zeros((0, len(PHASES)))
     return prediction_frame(scored, proba)
 
 

@@ -1,4 +1,4 @@
-"""How sure a macro F1 is: an interval from resampled episodes."""
+"""Confidence interval of a macro F1, from a bootstrap by episode."""
 
 import math
 from dataclasses import dataclass
@@ -143,5 +143,5 @@ def interval_of(
 
 
 def finite_or_none(value: float) -> float | None:
-    """JSON has no NaN: what is undefined is null."""
+    """Return None for NaN and infinity, which JSON has no word for."""
     return float(value) if math.isfinite(value) else None

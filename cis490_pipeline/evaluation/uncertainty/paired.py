@@ -1,4 +1,4 @@
-"""Is one model better than another: paired by episode, corrected over all pairs looked at."""
+"""Paired comparison of two models by episode, with Holm's correction over all pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

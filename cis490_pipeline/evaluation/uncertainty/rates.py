@@ -1,4 +1,4 @@
-"""Shares and rates of few events, with intervals that stay honest when there are few."""
+"""Shares and rates with exact or Wilson intervals, which hold for few events too."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from cis490_pipeline.evaluation.schema.parts import Found
 LEVEL: Final = 0.95
 
 FEWEST_EVENTS: Final = 3
-"""A rate read off fewer events is no rate: with a mean of three, none at all has probability 5 %.
+"""No rate is estimated from fewer events: with a mean of three, none at all has probability 5 %.
 
 The same as asking for an exposure of at least 3 / rate (the rule of three)."""
 

@@ -1,4 +1,4 @@
-"""Drawing episodes: the unit of every interval and test, because windows of one run are alike."""
+"""Resampling by episode: windows of one run are correlated, so episodes are the unit."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What the seed of a training alone does to a score: one model trained several times."""
+"""Variance of a score over training seeds."""
 
 import math
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ def seed_summary(reports: Sequence[EvalReport], *, level: float = 0.95) -> Seeds
 
     Notes
     -----
-    The test episodes are the same for every seed: this interval says what another seed would
-    change, the reports' own intervals say what other episodes would.
+    The test episodes are the same for every seed: this interval covers other seeds, the
+    reports' own intervals cover other episodes.
     """
     scores = [report["macro_f1"] for report in reports]
     known = np.array([score for score in scores if score is not None], dtype=np.float64)

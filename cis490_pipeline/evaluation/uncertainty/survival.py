@@ -75,7 +75,7 @@ def time_to_event(times: Sequence[float], censored: Sequence[float]) -> TimeToEv
 
     Notes
     -----
-    It supposes that who is watched for less time is no easier or harder a case.
+    It assumes that censoring is independent of how hard a case is.
     """
     everything = np.array([*times, *censored], dtype=np.float64)
     if not (np.isfinite(everything) & (everything >= 0)).all():

@@ -66,7 +66,7 @@ class Numbers:
 
     @property
     def chosen(self) -> Report:
-        """Report of the model one may speak of: realistic, best on validation.
+        """Report of the chosen model: realistic, best on validation.
 
         Where there is no realistic model it is the oracle's, and without any the first row's.
         """

@@ -1,4 +1,4 @@
-"""Any JSON value in a few words."""
+"""JSON values as short text."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""How the page writes numbers and names."""
+"""Formatting of numbers and names on the page."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Write a p-value as a reader compares it."""
+    """Write a p-value with the digits that matter."""
     if value is None:
         return "not tested"
     digits = 3 if value < 0.1 else 2
@@ -44,7 +44,7 @@ def percent(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Write a duration as a person says it."""
+    """Write a duration in seconds, minutes or hours."""
     if value is None:
         return NA
     if value < 120:
@@ -53,7 +53,7 @@ def seconds(value: float | None) -> str:
 
 
 def rate(value: float | None) -> str:
-    """Write a rate or a count of days with three digits that count."""
+    """Write a rate or a count of days to three significant digits."""
     if value is None:
         return NA
     if value == 0 or value >= 100:
@@ -125,7 +125,7 @@ def counted(n: int, one: str, more: str | None = None) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Join names as a sentence does."""
+    """Join names with commas and a final ``and``."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))
 
 

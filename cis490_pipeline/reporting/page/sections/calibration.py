@@ -1,4 +1,4 @@
-"""What the page says of calibration and of the baselines it rests on."""
+"""Calibration modes compared, and the baselines they rest on."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -79,6 +79,6 @@ def _openings(numbers: Numbers) -> str:
         return NOT_RECORDED
     often = f"{min(known)}" if min(known) == max(known) else f"{min(known)} to {max(known)}"
     return (
-        f"{often} times for each checkpoint: when it was first scored, and when it was scored anew "
-        "because it, or what predictions hold, had changed. All numbers are read from what was kept"
+        f"{often} times for each checkpoint: when it was first scored, and again when "
+        "it, or what predictions hold, had changed. All numbers are read from what was kept"
     )
