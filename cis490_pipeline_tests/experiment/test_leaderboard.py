@@ -168,8 +168,8 @@ def test_a_board_of_older_code_is_stale_and_a_backfill_makes_its_tables_and_all_
     made = make_again(spoilt, Recipe.HOST, lambda *_: None)
 
     assert found == {
-        "model/ablation": ("not made", "what is stale needs it"),
-        "model/robustness": ("not made", "what is stale needs it"),
+        "model/ablation": ("not made", "needed by what is stale"),
+        "model/robustness": ("not made", "needed by what is stale"),
         "model/leaderboard": ("stale", "changed: ablation, robustness"),
     }
     assert made == list(found)

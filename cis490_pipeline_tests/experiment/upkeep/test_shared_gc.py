@@ -172,7 +172,7 @@ def test_while_a_manifest_cannot_be_understood_nothing_goes(
     replace(memory_place, manifest, content)
     write(memory_place, object_name("processed/one.txt", "b" * 64))
 
-    with pytest.raises(DatasetError, match=r"no manifest .* nothing was removed"):
+    with pytest.raises(DatasetError, match=r"not a readable manifest .* nothing was removed"):
         collect(memory_place, tmp_path)
     assert object_name("processed/one.txt", "b" * 64) in contents(memory_place)
 
