@@ -1,19 +1,31 @@
 """Leaderboard as a table on stdout."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final, TypedDict, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from cis490_pipeline.evaluation.leaderboard import modes_as_used
+from cis490_pipeline.evaluation.schema.board import AblationRow, Leaderboard, Versus
+from cis490_pipeline.evaluation.schema.parts import Difference, Pair, Seeds
+
+T = TypeVar("T")
 
 MIN_WIDTH: Final = 88
 """Columns, at least: a narrower table would wrap its cells."""
 
 
-def interval_text(row: Mapping[str, Any]) -> str:
+class ScoreWithEnds(TypedDict):
+    """What any score has, of a model, a slot of time or a cell of a table."""
+
+    macro_f1: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+def interval_text(row: ScoreWithEnds) -> str:
     """Format a score with its interval, such as ``0.710 [0.660, 0.760]``; else ``n/a``."""
     if row["macro_f1"] is None:
         return "n/a"
@@ -22,7 +34,7 @@ def interval_text(row: Mapping[str, Any]) -> str:
     return f"{row['macro_f1']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
 
 
-def print_leaderboard(board: Mapping[str, Any], console: Console | None = None) -> None:
+def print_leaderboard(board: Leaderboard, console: Console | None = None) -> None:
     """Print models and probes with intervals, then what the scores do not cover.
 
     Parameters
@@ -53,7 +65,7 @@ def print_leaderboard(board: Mapping[str, Any], console: Console | None = None) 
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def leaderboard_lines(board: Mapping[str, Any]) -> list[str]:
+def leaderboard_lines(board: Leaderboard) -> list[str]:
     """Return the lines below the table: seeds, untested cells, calibration, probes."""
     untested = [f"untested on {h}: {', '.join(p)}" for h, p in _sorted(board["untested_profiles"])]
     refused = board["ablation_of"].get("hosts_refused", {})
@@ -62,41 +74,41 @@ def leaderboard_lines(board: Mapping[str, Any]) -> list[str]:
         *seed_lines(board),
         *(untested or ["untested profiles: none"]),
         *(_calibration_line(row) for row in modes_as_used(board)),
-        *(f"no calibration record of {host}: {why}" for host, why in _sorted(refused)),
-        *(_versus(versus["model"], row) for row in versus["comparisons"]),
+        *(f"no calibration record of {host}: {reason}" for host, reason in _sorted(refused)),
+        *(_versus(pair) for pair in versus["comparisons"]),
         best_probe_line(versus),
     ]
 
 
-def _sorted(by_name: dict[str, Any]) -> list[tuple[str, Any]]:
+def _sorted(by_name: Mapping[str, T]) -> list[tuple[str, T]]:
     return sorted(by_name.items())
 
 
-def _calibration_line(row: dict[str, Any]) -> str:
+def _calibration_line(row: AblationRow) -> str:
     score = f"n/a ({row['why_missing']})" if row["test"] is None else interval_text(row["test"])
     used = ", in use" if row["in_use"] else ""
     return f"calibrated by {row['mode']} ({row['model']}, common windows): {score}{used}"
 
 
-def seed_lines(board: Mapping[str, Any]) -> list[str]:
+def seed_lines(board: Leaderboard) -> list[str]:
     """Mean and interval over seeds of each model with several; one line for single seeds."""
     models = [row for row in board["rows"] if row["kind"] == "model"]
     several = [row for row in models if row["seeds"]["n_seeds"] > 1]
     lines = [f"{row['model']} over {_over_seeds(row['seeds'])}" for row in several]
-    if single := {int(row["seed"]) for row in models if row["seeds"]["n_seeds"] == 1}:
+    if single := {row["seed"] for row in models if row["seeds"]["n_seeds"] == 1}:
         seeds = ", ".join(map(str, sorted(single)))
         lines.append(f"one seed ({seeds}) {'for all others' if lines else 'for each'}")
     return lines
 
 
-def _over_seeds(seeds: dict[str, Any]) -> str:
+def _over_seeds(seeds: Seeds) -> str:
     if seeds["ci_low"] is None:
         return f"{seeds['n_seeds']} seeds: n/a"
     ends = f"[{seeds['ci_low']:.3f}, {seeds['ci_high']:.3f}]"
     return f"{seeds['n_seeds']} seeds: mean {seeds['mean']:.3f} {ends} (t over seeds)"
 
 
-def best_probe_line(versus: dict[str, Any]) -> str:
+def best_probe_line(versus: Versus) -> str:
     """Say whether the selected model beats the best probe, both selected on validation."""
     if versus["beats"] is None:
         return f"against the best probe: n/a ({versus['why']})"
@@ -106,11 +118,15 @@ def best_probe_line(versus: dict[str, Any]) -> str:
     return f"{versus['model']} {verb} the best probe on validation, {versus['best_probe']}{further}"
 
 
-def _versus(model: str, row: dict[str, Any]) -> str:
-    if row["difference"] is None or row["ci_low"] is None:
-        return f"{model} against {row['b']}: n/a"
-    p_holm = "n/a" if row["p_holm"] is None else f"{row['p_holm']:.4f}"
-    return (
-        f"{model} against {row['b']}: {row['difference']:+.3f} "
-        f"[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}], p = {p_holm} (Holm)"
-    )
+def _versus(pair: Pair) -> str:
+    name = f"{pair['a']} against {pair['b']}"
+    p_holm = "n/a" if pair["p_holm"] is None else f"{pair['p_holm']:.4f}"
+    text = difference_text(pair)
+    return f"{name}: n/a" if text == "n/a" else f"{name}: {text}, p = {p_holm} (Holm)"
+
+
+def difference_text(pair: Difference) -> str:
+    """Format a difference with its interval, ``+.05 [+.01, +.09]``; ``n/a`` without one."""
+    if pair["difference"] is None or pair["ci_low"] is None:
+        return "n/a"
+    return f"{pair['difference']:+.3f} [{pair['ci_low']:+.3f}, {pair['ci_high']:+.3f}]"

@@ -1,8 +1,9 @@
-"""All models of a recipe side by side, the probes among them, and which differences are real."""
+"""The leaderboard: all models and probes of a recipe, and which of their differences are shown."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Final, cast
+from typing import Final
 
 import polars as pl
 
@@ -10,45 +11,72 @@ from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import matrices_of, require_scored
 from cis490_pipeline.evaluation.probes.verdict import against_probes
+from cis490_pipeline.evaluation.schema.board import (
+    Ablation,
+    AblationInfo,
+    AblationRow,
+    HostIdentity,
+    Leaderboard,
+    ProbeTraining,
+    Robustness,
+    Row,
+    Versus,
+)
+from cis490_pipeline.evaluation.schema.parts import Pair, Seeds
 from cis490_pipeline.evaluation.schema.report import EvalReport
+from cis490_pipeline.evaluation.schema.study import CarriedStudy
 from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, finite_or_none
 from cis490_pipeline.evaluation.uncertainty.paired import compare, holm, require_identical_windows
 from cis490_pipeline.evaluation.uncertainty.seeds import seed_summary
 
-Report = Mapping[str, Any]
-
-_ROW_FIELDS: Final = (
-    "model",
-    "kind",
-    "architecture",
-    "variant",
-    "macro_f1",
-    "ci_low",
-    "ci_high",
-    "ci_level",
-    "ci_method",
-    "n_episodes",
-    "n_windows",
-    "accuracy",
-    "balanced_accuracy",
-    "matthews",
-    "mean_confidence",
-    "calibration_error",
-    "host_minimum",
-    "checkpoint_digest",
-    "seed",
-)
 _SHARED_FIELDS: Final = ("split", "split_digest")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparisons:
+    """Every difference a leaderboard shows.
+
+    Attributes
+    ----------
+    pairs : of architectures within a variant, and of realistic with oracle.
+    best_vs_probe : the chosen model against each probe.
+    """
+
+    pairs: list[Pair]
+    best_vs_probe: Versus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supplements:
+    """What a leaderboard shows beside its reports; None where it was not computed.
+
+    Attributes
+    ----------
+    ablation : what each way of calibration is worth: ``rows`` become the board's ``ablation``, all
+        else its ``ablation_of``.
+    study : profiles, hosts and times left out.
+    probes : what the probes learnt from, and what each knows.
+    host_identity : how well the host is predicted from the features.
+    robustness : what recording faults cost each model.
+    processor : what the comparison was computed on; the board has no such key without it.
+    """
+
+    ablation: Ablation | None = None
+    study: CarriedStudy | None = None
+    probes: ProbeTraining | None = None
+    host_identity: HostIdentity | None = None
+    robustness: Robustness | None = None
+    processor: dict[str, str] | None = None
+
+
 def compare_models(
-    reports: Sequence[Report],
-    probe_reports: Sequence[Report],
+    reports: Sequence[EvalReport],
+    probe_reports: Sequence[EvalReport],
     predictions: Mapping[str, pl.DataFrame],
     *,
     seed: int,
     n_resamples: int = N_RESAMPLES,
-) -> dict[str, Any]:
+) -> Comparisons:
     """Test every difference the leaderboard shows, on the test side.
 
     Three families, each corrected by Holm for itself: the pairs of architectures within a variant,
@@ -56,14 +84,10 @@ def compare_models(
 
     Parameters
     ----------
-    reports, probe_reports : what ``evaluate`` gave.
+    reports, probe_reports : of ``evaluate``.
     predictions : prediction frames by model name, of both.
     seed : of the draws.
     n_resamples : of every comparison.
-
-    Returns
-    -------
-    ``pairs`` (the first two families) and ``best_vs_probe``, as ``against_probes`` says it.
 
     Raises
     ------
@@ -80,17 +104,17 @@ def compare_models(
     require_identical_windows(test)
     counts = {name: matrices_of(frame).counts for name, frame in test.items()}
 
-    def family(name: str, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-        found = [
+    def family(name: str, pairs: Sequence[tuple[str, str]]) -> list[Pair]:
+        tested = [
             compare(counts[a], counts[b], seed=seed, n_resamples=n_resamples) for a, b in pairs
         ]
-        adjusted = holm([pair.p_value for pair in found])
+        adjusted = holm([pair.p_value for pair in tested])
         return [
             {"family": name, "a": a, "b": b, **pair.to_dict(), "p_holm": finite_or_none(p)}
-            for (a, b), pair, p in zip(pairs, found, adjusted, strict=True)
+            for (a, b), pair, p in zip(pairs, tested, adjusted, strict=True)
         ]
 
-    pairs: list[dict[str, Any]] = []
+    pairs: list[Pair] = []
     for variant in Variant:
         models = sorted(r["model"] for r in reports if r["variant"] == variant)
         pairs += family(f"within {variant}", list(combinations(models, 2)))
@@ -98,39 +122,28 @@ def compare_models(
     chosen = selected_model(reports, Variant.REALISTIC) or selected_model(reports, Variant.ORACLE)
     probes = [report["model"] for report in probe_reports]
     against = family("best against probes", [(chosen, p) for p in probes]) if chosen else []
-    return {"pairs": pairs, "best_vs_probe": against_probes(chosen, against, probe_reports)}
+    versus = against_probes(chosen, against, probe_reports)
+    return Comparisons(pairs=pairs, best_vs_probe=versus)
 
 
 def leaderboard(
-    reports: Sequence[Report],
-    probe_reports: Sequence[Report],
-    paired: Mapping[str, Any],
+    reports: Sequence[EvalReport],
+    probe_reports: Sequence[EvalReport],
+    comparisons: Comparisons,
     *,
     schema: str,
-    seeds: Mapping[str, Mapping[str, Any]] | None = None,
-    ablation: Mapping[str, Any] | None = None,
-    study: Mapping[str, Any] | None = None,
-    probes: Mapping[str, Any] | None = None,
-    host_identity: Mapping[str, Any] | None = None,
-    robustness: Mapping[str, Any] | None = None,
-    processor: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+    seeds: Mapping[str, Seeds] | None = None,
+    supplements: Supplements | None = None,
+) -> Leaderboard:
     """Gather the reports of one recipe.
 
     Parameters
     ----------
-    reports, probe_reports : what ``evaluate`` gave, all of one split.
-    paired : what ``compare_models`` gave of them.
+    reports, probe_reports : of ``evaluate``, all of one split.
+    comparisons : of ``compare_models`` for the same reports.
     schema : hash of the feature schema the models were trained on.
-    seeds : what ``seed_summary`` gave of the models that were trained with several seeds.
-    ablation : what each way of calibration is worth, if it was computed: ``rows`` become the
-        board's ``ablation``, all else its ``ablation_of``.
-    study : profiles, hosts and times left out, as ``study.json`` has it; None: not run.
-    probes : what the probes learnt from, and what each knows.
-    host_identity : how well the host is told from the features.
-    robustness : what recording faults cost each model. These three are carried as they are; null
-        where they were not computed.
-    processor : what the comparison was computed on; the board has no such key without it.
+    seeds : of ``seed_summary`` for the models that were trained with several seeds.
+    supplements : what else the board carries.
 
     Returns
     -------
@@ -142,50 +155,92 @@ def leaderboard(
     EvaluationError
         If there is no report, two have one name, or they are of different splits.
     """
-    everything = [*reports, *probe_reports]
-    _require_one_split(everything)
-    first = everything[0]
+    _require_one_split([*reports, *probe_reports])
+    first = [*reports, *probe_reports][0]
     selected = {str(variant): selected_model(reports, variant) for variant in Variant}
+    by_model = seeds or {}
     rows = [
-        {
-            **{name: report[name] for name in _ROW_FIELDS},
-            "val_macro_f1": report["val"]["macro_f1"],
-            "selected": report["model"] in selected.values(),
-            "seeds": dict(
-                (seeds or {}).get(report["model"]) or seed_summary([cast("EvalReport", report)])
-            ),
-        }
+        _row(report, report["model"] in selected.values(), by_model.get(report["model"]))
         for group in (reports, probe_reports)
         for report in sorted(group, key=_by_test_score)
     ]
-    carried = ("selected_on", "untested_profiles", "shared", "counts", "excluded")
-    return {
+    beside = supplements or Supplements()
+    board: Leaderboard = {
         "format": "leaderboard",
         "split": first["split"],
         "split_digest": first["split_digest"],
         "split_version": first["version"],
         "schema": schema,
-        **{name: first[name] for name in carried},
+        "selected_on": first["selected_on"],
+        "untested_profiles": first["untested_profiles"],
+        "shared": first["shared"],
+        "counts": first["counts"],
+        "excluded": first["excluded"],
         "metric": "macro_f1",
         "selected": selected,
         "rows": rows,
-        "pairs": list(paired["pairs"]),
-        "best_vs_probe": paired["best_vs_probe"],
-        "ablation": list(ablation["rows"]) if ablation is not None else [],
-        "ablation_of": {k: v for k, v in (ablation or {}).items() if k != "rows"},
-        "study": dict(study) if study is not None else None,
-        "probes": probes,
-        "host_identity": host_identity,
-        "robustness": robustness,
-        **({"processor": dict(processor)} if processor is not None else {}),
+        "pairs": comparisons.pairs,
+        "best_vs_probe": comparisons.best_vs_probe,
+        "ablation": beside.ablation["rows"] if beside.ablation is not None else [],
+        "ablation_of": _ablation_info(beside.ablation),
+        "study": beside.study,
+        "probes": beside.probes,
+        "host_identity": beside.host_identity,
+        "robustness": beside.robustness,
+    }
+    if beside.processor is not None:
+        board["processor"] = beside.processor
+    return board
+
+
+def _row(report: EvalReport, is_selected: bool, seeds: Seeds | None) -> Row:
+    return {
+        "model": report["model"],
+        "kind": report["kind"],
+        "architecture": report["architecture"],
+        "variant": report["variant"],
+        "macro_f1": report["macro_f1"],
+        "ci_low": report["ci_low"],
+        "ci_high": report["ci_high"],
+        "ci_level": report["ci_level"],
+        "ci_method": report["ci_method"],
+        "n_episodes": report["n_episodes"],
+        "n_windows": report["n_windows"],
+        "accuracy": report["accuracy"],
+        "balanced_accuracy": report["balanced_accuracy"],
+        "matthews": report["matthews"],
+        "mean_confidence": report["mean_confidence"],
+        "calibration_error": report["calibration_error"],
+        "host_minimum": report["host_minimum"],
+        "checkpoint_digest": report["checkpoint_digest"],
+        "seed": report["seed"],
+        "val_macro_f1": report["val"]["macro_f1"],
+        "selected": is_selected,
+        "seeds": seeds or seed_summary([report]),
     }
 
 
-def modes_as_used(board: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _ablation_info(ablation: Ablation | None) -> AblationInfo:
+    """Return all of an ablation but its rows."""
+    if ablation is None:
+        return {}
+    return {
+        "architecture": ablation["architecture"],
+        "variant": ablation["variant"],
+        "split": ablation["split"],
+        "seed": ablation["seed"],
+        "calibration_episodes": ablation["calibration_episodes"],
+        "hosts_refused": ablation["hosts_refused"],
+        "hosts_suspect": ablation["hosts_suspect"],
+        "host_baseline_missing": ablation["host_baseline_missing"],
+    }
+
+
+def modes_as_used(board: Leaderboard) -> list[AblationRow]:
     """Rows of the ablation that differ from the row in use in their mode of calibration alone.
 
-    The board says which row is in use; another treatment of gauges or another scaling is another
-    setting, and no answer to what the mode is worth.
+    Rows of another treatment of gauges or another scaling differ in more than the mode, so they do
+    not measure what the mode is worth.
 
     Parameters
     ----------
@@ -200,7 +255,7 @@ def modes_as_used(board: Mapping[str, Any]) -> list[dict[str, Any]]:
     EvaluationError
         If the board has an ablation and not one row of it is in use.
     """
-    rows: list[dict[str, Any]] = board["ablation"]
+    rows = board["ablation"]
     used = [row for row in rows if row["in_use"]]
     if not rows:
         return []
@@ -209,24 +264,22 @@ def modes_as_used(board: Mapping[str, Any]) -> list[dict[str, Any]]:
             f"{len(used)} of {len(rows)} ablation rows are in use, wanted exactly one; "
             "make the leaderboard again"
         )
-    same = [row for row in rows if all(row[k] == used[0][k] for k in ("gauges", "scaling"))]
+    setting = (used[0]["gauges"], used[0]["scaling"])
+    same = [row for row in rows if (row["gauges"], row["scaling"]) == setting]
     return [*used, *(row for row in same if not row["in_use"])]
 
 
-def selected_model(reports: Sequence[Report], variant: Variant) -> str | None:
+def selected_model(reports: Sequence[EvalReport], variant: Variant) -> str | None:
     """Name of a variant's best model on validation; None if no model has a score there."""
     scored = [
-        report
+        (-score, report["model"])
         for report in reports
-        if report["variant"] == variant and report["val"]["macro_f1"] is not None
+        if report["variant"] == variant and (score := report["val"]["macro_f1"]) is not None
     ]
-    if not scored:
-        return None
-    best = min(scored, key=lambda report: (-report["val"]["macro_f1"], report["model"]))
-    return str(best["model"])
+    return min(scored)[1] if scored else None
 
 
-def _views_of_one_architecture(reports: Sequence[Report]) -> list[tuple[str, str]]:
+def _views_of_one_architecture(reports: Sequence[EvalReport]) -> list[tuple[str, str]]:
     by_view = {(report["architecture"], report["variant"]): report["model"] for report in reports}
     return [
         (by_view[architecture, Variant.ORACLE], by_view[architecture, Variant.REALISTIC])
@@ -235,12 +288,12 @@ def _views_of_one_architecture(reports: Sequence[Report]) -> list[tuple[str, str
     ]
 
 
-def _by_test_score(report: Report) -> tuple[float, str]:
+def _by_test_score(report: EvalReport) -> tuple[float, str]:
     score = report["macro_f1"]
     return (-score if score is not None else 1.0, report["model"])
 
 
-def _require_one_split(reports: Sequence[Report]) -> None:
+def _require_one_split(reports: Sequence[EvalReport]) -> None:
     if not reports:
         raise EvaluationError("a leaderboard needs a report")
     names = [report["model"] for report in reports]

@@ -5,8 +5,7 @@ be replaced; every other key is optional and omitted when unknown. The remaining
 extensions under names that an older dashboard does not know.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -290,8 +289,33 @@ def json_schema() -> dict[str, Any]:
     return msgspec.json.schema(Body)
 
 
+class ModelScore(TypedDict):
+    """What the event of a score takes from a report or a row of a leaderboard."""
+
+    model: str
+    kind: Literal["model", "probe"]
+    variant: str | None
+    macro_f1: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n_episodes: int
+    n_windows: int
+
+
+Row = TypeVar("Row", bound=ModelScore)
+
+
+class ScoredBoard(TypedDict, Generic[Row]):
+    """What events take from a leaderboard; its own form is of ``evaluation``, which live lacks."""
+
+    split: str
+    split_digest: str
+    untested_profiles: dict[str, list[str]]
+    rows: list[Row]
+
+
 def model_metric(
-    scores: Mapping[str, Any],
+    scores: ModelScore,
     *,
     split: str,
     variant: str | None,
@@ -305,6 +329,7 @@ def model_metric(
     scores : a report, or a row of a leaderboard; its macro F1 is known.
     split_digest : digest of the split that it was scored on.
     """
+    assert scores["macro_f1"] is not None, "a model without a score has no event of one"
     event = ModelMetric(
         model=scores["model"],
         accuracy=scores["macro_f1"],
@@ -320,7 +345,7 @@ def model_metric(
     return identified(event, instance=split_digest, recipe=split, model=event.model)
 
 
-def leaderboard_events(leaderboard: dict[str, Any]) -> list[Event]:
+def leaderboard_events(leaderboard: ScoredBoard[Row]) -> list[Event]:
     """Build one event for each scored model of a leaderboard.
 
     Parameters
@@ -331,7 +356,7 @@ def leaderboard_events(leaderboard: dict[str, Any]) -> list[Event]:
         model_metric(
             row,
             split=leaderboard["split"],
-            variant=row.get("variant"),
+            variant=row["variant"],
             untested_profiles=leaderboard["untested_profiles"],
             split_digest=leaderboard["split_digest"],
         )

@@ -9,10 +9,12 @@ from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.split_summary import SplitSummary
-from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard
+from cis490_pipeline.evaluation.leaderboard import Supplements, compare_models, leaderboard
 from cis490_pipeline.evaluation.probes.learn import PROBES_VERSION
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
+from cis490_pipeline.evaluation.schema.board import Leaderboard as Board
 from cis490_pipeline.evaluation.schema.report import EvalReport
+from cis490_pipeline.evaluation.schema.stored import read_form, read_report
 from cis490_pipeline.evaluation.uncertainty.seeds import seed_summary
 from cis490_pipeline.experiment.pipeline.ablation import CalibrationAblation
 from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
@@ -24,10 +26,10 @@ from cis490_pipeline.experiment.pipeline.probes import RecipeProbes
 from cis490_pipeline.experiment.pipeline.robustness import Robustness
 from cis490_pipeline.experiment.report_files import checkpoint_summary, draw_report
 from cis490_pipeline.experiment.stages.provenance import commit, machine
-from cis490_pipeline.experiment.stages.stage import Made, Stage
+from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
 from cis490_pipeline.experiment.studies.study import carried_study
 from cis490_pipeline.reporting.html import page_digest
-from cis490_pipeline.storage.files import digest, read_json, write_json
+from cis490_pipeline.storage.files import digest, write_json
 
 
 class Leaderboard(RecipeStage):
@@ -104,10 +106,10 @@ class Leaderboard(RecipeStage):
         """Compare, unless only what draws the page has changed; then draw it from the JSON."""
         paths = self.workspace.paths
         numbers_files = self.kept_numbers() or self.compare()
-        board = read_json(paths.leaderboard(self.recipe))
+        board = read_form(paths.leaderboard(self.recipe), Board)
         drawn = draw_report(paths, self.recipe)
         kinds = [row["kind"] for row in board["rows"]]
-        numbers = {
+        numbers: Numbers = {
             "best_on_test": board["rows"][0]["model"],
             "chosen_on_val": board["selected"].get("realistic"),
             "models": kinds.count("model"),
@@ -127,7 +129,7 @@ class Leaderboard(RecipeStage):
             return None
         paths, altered = self.workspace.paths, self.altered()
         if record.inputs == inputs and not altered:
-            return None  # up to date and still asked for: somebody wants the numbers again
+            return None  # up to date and still asked for: the numbers are wanted again
         before, now = ({**of, "page": ""} for of in (record.inputs, inputs))
         folder = paths.leaderboard(self.recipe).parent
         files = [paths.root / name for name in record.files if name.endswith(".json")]
@@ -140,32 +142,34 @@ class Leaderboard(RecipeStage):
         """Compare on identical windows; write the leaderboard and what it was made from."""
         stages = self.evaluated()
         paths = self.workspace.paths
-        reports = [read_json(paths.report_json(self.recipe, stage.name)) for stage in stages]
+        reports = [read_report(paths.report_json(self.recipe, stage.name)) for stage in stages]
         predictions = {stage.name: stage.predictions() for stage in stages}
         recipe_probes = RecipeProbes(self.workspace, self.recipe)
-        probes, said_of_probes = recipe_probes.predictions()
+        probes, probe_training = recipe_probes.predictions()
         probe_reports = [self._probe_report(name, frame) for name, frame in probes.items()]
         seed = self.workspace.settings.seed
-        paired = compare_models(reports, probe_reports, {**predictions, **probes}, seed=seed)
+        comparisons = compare_models(reports, probe_reports, {**predictions, **probes}, seed=seed)
         dataset = TensorShards(self.workspace, self.recipe).record()
         assert dataset is not None, "reports without a dataset"
         schema = str(dataset.numbers["schema_hash"])
         seeds = {
-            stage.name: seed_summary([read_json(s.report_path) for s in self.by_seed(stage)])
+            stage.name: seed_summary([read_report(s.report_path) for s in self.by_seed(stage)])
             for stage in stages
         }
         board = leaderboard(
             reports,
             probe_reports,
-            paired,
+            comparisons,
             schema=schema,
             seeds=seeds,
-            ablation=self.ablation.table(),
-            study=carried_study(self.workspace, self.recipe),
-            probes=said_of_probes,
-            host_identity=host_identity(recipe_probes),
-            robustness=self.robustness.table({stage.name for stage in stages}),
-            processor=processor(),
+            supplements=Supplements(
+                ablation=self.ablation.table(),
+                study=carried_study(self.workspace, self.recipe),
+                probes=probe_training,
+                host_identity=host_identity(recipe_probes),
+                robustness=self.robustness.table({stage.name for stage in stages}),
+                processor=processor(),
+            ),
         )
         made_from = {
             "format": "made_from",
@@ -173,7 +177,7 @@ class Leaderboard(RecipeStage):
             "provenance": self.provenance(),
             "checkpoints": {stage.name: checkpoint_summary(stage) for stage in stages},
         }
-        written: dict[Path, Any] = {
+        written: dict[Path, object] = {
             paths.report_json(self.recipe, r["model"]): r for r in probe_reports
         }
         written |= {

@@ -17,11 +17,11 @@ from cis490_pipeline.reporting.page.numbers import Board, Numbers
 from cis490_pipeline.reporting.page.plain import plain_text
 from cis490_pipeline.reporting.page.sections import (
     answer,
+    breakdowns,
     certainty,
     detection,
     differences,
     origin,
-    places,
     robustness,
     scores,
     shortcuts,
@@ -40,7 +40,7 @@ SECTIONS: Final[tuple[tuple[str, str, Callable[[Numbers], object]], ...]] = (
     ("answer", "The answer", answer.view),
     ("scores", "Leaderboard", scores.view),
     ("differences", "Which differences are real", differences.view),
-    ("places", "Where it holds", places.view),
+    ("breakdowns", "Where it holds", breakdowns.view),
     ("detection", "Detection", detection.view),
     ("certainty", "How sure it may be", certainty.view),
     ("shortcuts", "Shortcuts", shortcuts.view),

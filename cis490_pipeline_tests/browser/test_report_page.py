@@ -62,7 +62,7 @@ def test_every_model_is_shown_with_its_score_and_interval(opened, board):
 
 
 def test_an_untested_cell_is_hatched_and_says_so(opened):
-    cell = opened[0].locator("#places .matrix td.untested")
+    cell = opened[0].locator("#breakdowns .matrix td.untested")
 
     assert cell.count() == 1
     assert cell.inner_text() == "untested"

@@ -28,7 +28,7 @@ def ablated(mode, test, *, gauges="recorded", scaling="train", in_use=False, why
 
 def against(probe, difference, low=None, high=None, p_holm=None):
     ends = {"ci_low": low, "ci_high": high}
-    return {"b": probe, "difference": difference, **ends, "p_holm": p_holm}
+    return {"a": "gbt_realistic", "b": probe, "difference": difference, **ends, "p_holm": p_holm}
 
 
 ABLATION = [

@@ -182,9 +182,13 @@ def robustness(models, seed=0):
 
 
 HOST_IDENTITY = {
-    "what": "which host clean windows are of, told by trees that never saw the episode",
+    "what": "which host clean windows are of, predicted by trees that never saw the episode",
+    "variant": "realistic",
+    "learner": "extremely randomized trees, 5-fold cross-validation by episode",
+    "seed": 0,
     "n_hosts": 4,
     "n_episodes": 58,
+    "n_episodes_in_all": 58,
     "n_windows": 210,
     "largest_host": {"host_id": "garage-pi", "share": 0.41},
     "chance_balanced": 0.25,
@@ -211,7 +215,18 @@ def _alarms(n, of):
 
 
 def _left_out(profile, scope, why=None):
-    area = {"auroc": 0.62, "ci_low": 0.48, "ci_high": 0.75, "why": None}
+    area = {
+        "auroc": 0.62,
+        "ci_low": 0.48,
+        "ci_high": 0.75,
+        "ci_level": 0.95,
+        "ci_method": "percentile bootstrap by episode",
+        "n_novel_episodes": 5,
+        "n_novel_windows": 40,
+        "n_known_episodes": 21,
+        "n_known_windows": 200,
+        "why": None,
+    }
     return {
         "profile": profile,
         "scope": scope,
@@ -219,6 +234,7 @@ def _left_out(profile, scope, why=None):
         "alarm": None if why else _alarms(4, 5),
         "auroc": None if why else {"max_softmax": area, "energy": {**area, "ci_low": None}},
         "quiet": None,
+        "alarm_of": None,
         "why": why,
     }
 
@@ -229,6 +245,10 @@ def _cell(trained_on, tested_on):
         "trained_on": trained_on,
         "tested_on": tested_on,
         "diagonal": trained_on == tested_on,
+        "n_host_episodes": 15,
+        "untrained_profiles": [],
+        "ci_level": None if why else 0.95,
+        "ci_method": None if why else "percentile bootstrap by episode",
         "macro_f1": None if why else 0.61,
         "ci_low": None if why else 0.5,
         "ci_high": None if why else 0.7,
@@ -241,11 +261,16 @@ def _cell(trained_on, tested_on):
 STUDY_HOSTS = ("garage-pi", "lab-nuc")
 STUDY = {
     "format": "study",
+    "split": "host",
+    "seed": 0,
+    "of": {"split": "5p1i7", "study": "2", "seed": 0},
+    "left_out": [],
     "status": "current",
     "why": None,
     "alarm_rule": "the lowest threshold that at most 5 % of quiet windows of val reach",
     "models": {
         "gbt_realistic": {
+            "settings": "5e77165",
             "profiles": {
                 "reference": [{"profile": "flood", "alarm": _alarms(5, 5), "why": None}],
                 "rows": [
@@ -255,6 +280,7 @@ STUDY = {
             },
             "hosts": {
                 "hosts": list(STUDY_HOSTS),
+                "n_folds": 5,
                 "cells": [_cell(a, b) for a in STUDY_HOSTS for b in STUDY_HOSTS],
             },
             "time": {
@@ -266,6 +292,9 @@ STUDY = {
                 "slots": [
                     {
                         "from": f"2026-11-22T09:4{k}:00+00:00",
+                        "to": f"2026-11-22T09:4{k + 1}:00+00:00",
+                        "ci_level": 0.95,
+                        "ci_method": "percentile bootstrap by episode",
                         "macro_f1": 0.7,
                         "ci_low": 0.6,
                         "ci_high": 0.8,
@@ -279,6 +308,8 @@ STUDY = {
     },
     "drift": {
         "threshold": 0.25,
+        "smoothing": "0.5 added to each bin",
+        "n_train_episodes": 25,
         "views": {"level": "as recorded", "relative": "as models see them"},
         "summary": [
             {
@@ -295,16 +326,22 @@ STUDY = {
                 "channel": "guest.load1",
                 "view": "relative",
                 "group": "test side",
+                "n_episodes": 31,
                 "psi": 1.3,
                 "flagged": True,
+                "chance_95": 0.4,
+                "beyond_chance": True,
                 "why": None,
             },
             {
                 "channel": "qmp.reads",
                 "view": "relative",
                 "group": "test side",
+                "n_episodes": 31,
                 "psi": None,
                 "flagged": None,
+                "chance_95": None,
+                "beyond_chance": None,
                 "why": "unknown in train",
             },
         ],

@@ -91,7 +91,7 @@ def test_the_sections_come_in_a_sceptics_order(full_page, old_page):
         assert headings == [(str(k + 1), title) for k, (_, title, _) in enumerate(SECTIONS)]
 
 
-@pytest.mark.parametrize("section", ["places", "detection", "certainty", "shortcuts"])
+@pytest.mark.parametrize("section", ["breakdowns", "detection", "certainty", "shortcuts"])
 def test_older_reports_say_what_was_not_measured(old_page, full_page, section):
     assert NOT_MEASURED in text_of(old_page, section)
     assert NOT_MEASURED not in text_of(full_page, section)

@@ -11,13 +11,15 @@ import pytest
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.schema.board import Leaderboard
 from cis490_pipeline.evaluation.schema.report import EvalReport
-from cis490_pipeline.evaluation.schema.stored import checked_form, read_report
+from cis490_pipeline.evaluation.schema.stored import checked_form, read_form, read_report
+from cis490_pipeline.evaluation.schema.study import CarriedStudy
 from cis490_pipeline.reporting.publish_schema import schema_files, schema_text
 from cis490_pipeline.storage.files import write_json
 from cis490_pipeline_tests.evaluation.boards import board_of
 from cis490_pipeline_tests.evaluation.measured import measured, older
 
-STORED = sorted((Path(__file__).parent / "stored").glob("*.json"))
+FILES = Path(__file__).parent / "stored"
+STORED = [FILES / "gbt_realistic.json", FILES / "probe_majority.json"]
 DOCS = Path(__file__).parents[2] / "docs" / "schema"
 
 
@@ -103,6 +105,40 @@ def test_the_form_names_every_key_of_a_stored_report(path, tmp_path):
     write_json(tmp_path / "again.json", msgspec.convert(read_report(path), EvalReport))
 
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_the_form_names_every_key_of_a_stored_board(tmp_path):
+    path = FILES / "leaderboard.json"
+    write_json(tmp_path / "again.json", msgspec.convert(read_form(path, Leaderboard), Leaderboard))
+
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_the_form_names_every_key_of_a_carried_study(full):
+    study = as_written(full[0]["study"])
+
+    assert msgspec.to_builtins(msgspec.convert(study, CarriedStudy)) == study
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"ablation": [{}]}, "`$.ablation[0]` is an object of nothing. Object missing"),
+        ({"rows": [3]}, "`$.rows[0]` is 3. Expected `object`, got `int`."),
+        ({"study": {"status": "old"}}, "`$.study.status` is 'old'. Invalid enum value 'old'."),
+    ],
+)
+def test_a_stored_board_that_does_not_fit_says_file_field_found_wanted_and_remedy(
+    made, tmp_path, change, fault
+):
+    path = tmp_path / "leaderboard.json"
+    write_json(path, {**made[0], **change})
+
+    with pytest.raises(EvaluationError) as refused:
+        read_form(path, Leaderboard)
+
+    assert str(refused.value).startswith(f"{path}: no Leaderboard of this version: {fault}")
+    assert str(refused.value).endswith("Make it again: cis490 report")
 
 
 @pytest.mark.parametrize(

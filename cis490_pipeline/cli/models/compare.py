@@ -1,14 +1,14 @@
 """``cis490 compare``: compare two runs, paired by episode."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.table import Table
 
 from cis490_pipeline.cli.options import console, json_option, print_json, recipe_option
+from cis490_pipeline.cli.tables import difference_text
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.experiment.tools.compare import compare_folders
+from cis490_pipeline.experiment.tools.compare import FolderComparison, compare_folders
 
 _RUN = click.Path(path_type=Path)
 
@@ -37,7 +37,7 @@ def compare(run_a: Path, run_b: Path, recipe: str, seed: int, as_json: bool) -> 
     return 0
 
 
-def _table(comparison: dict[str, Any]) -> Table:
+def _table(comparison: FolderComparison) -> Table:
     table = Table(title="macro F1 on test: RUN_B minus RUN_A, paired by episode")
     table.add_column("model", no_wrap=True)
     for name in ("RUN_A", "RUN_B", "difference [95 % CI]", "p (Holm)", "episodes", "windows"):
@@ -47,7 +47,7 @@ def _table(comparison: dict[str, Any]) -> Table:
             row["model"],
             _number(row["first"]),
             _number(row["second"]),
-            _difference(row),
+            difference_text(row),
             "n/a" if row["p_holm"] is None else f"{row['p_holm']:.4f}",
             str(row["n_episodes"]),
             str(row["n_windows"]),
@@ -55,7 +55,7 @@ def _table(comparison: dict[str, Any]) -> Table:
     return table
 
 
-def _lines(comparison: dict[str, Any]) -> list[str]:
+def _lines(comparison: FolderComparison) -> list[str]:
     """Return lines on which inputs differ and which models one run lacks."""
     rows = comparison["rows"]
     lines = [f"{row['model']}: {row['verdict']}" for row in rows]
@@ -71,9 +71,3 @@ def _lines(comparison: dict[str, Any]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.3f}"
-
-
-def _difference(row: dict[str, Any]) -> str:
-    if row["difference"] is None or row["ci_low"] is None:
-        return "n/a"
-    return f"{row['difference']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"

@@ -15,12 +15,13 @@ from cis490_pipeline.cli.options import (
 )
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, Recipe, Variant
+from cis490_pipeline.evaluation.schema.stored import read_form
+from cis490_pipeline.evaluation.schema.study import Study as StudyFile
 from cis490_pipeline.experiment.order import corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.study import Asked, Section, Study, default_models
-from cis490_pipeline.storage.files import read_json
 
 
 @click.command()
@@ -63,7 +64,7 @@ def study(
         asked = Asked(models=tuple(models), sections=wanted)
         (outcome,) = make_stages((Study(workspace, Recipe(recipe), asked),))
     path = workspace.paths.study(recipe)
-    result = read_json(path)
+    result = read_form(path, StudyFile)
     if as_json:
         print_json(result)
         return 0

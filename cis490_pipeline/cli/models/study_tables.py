@@ -1,35 +1,41 @@
 """Tables of a generalization study on stdout."""
 
-from typing import Any
+from collections.abc import Iterator
 
-from rich.console import Console
 from rich.table import Table
 
 from cis490_pipeline.cli.options import console
 from cis490_pipeline.cli.tables import interval_text
+from cis490_pipeline.evaluation.schema.study import (
+    Alarms,
+    Auroc,
+    DriftStudy,
+    HostStudy,
+    ProfileStudy,
+    QuietWindows,
+    Study,
+    TimeStudy,
+)
 
 _WIDTH = 110
 
 
-def print_study(study: dict[str, Any]) -> None:
-    """Print all sections that were run."""
+def print_study(study: Study) -> None:
+    """Print every section that was run."""
     out = console(min_width=_WIDTH)
-    for name, sections in sorted(study["models"].items()):
-        for title, draw in (("profiles", _profiles), ("hosts", _hosts), ("time", _time)):
-            section = sections[title]
-            heading = f"{name}, split {study['split']}"
-            if section is None:
-                out.print(f"{heading}: {title} not run")
-            else:
-                out.print(draw(heading, section))
-                _print_reasons(out, section)
-    if study["drift"] is None:
-        out.print("drift: not run")
-    else:
-        out.print(_drift(study["drift"]))
+    for name, model in sorted(study["models"].items()):
+        heading = f"{name}, split {study['split']}"
+        for title, part in (
+            ("profiles", model["profiles"] and _profiles(heading, model["profiles"])),
+            ("hosts", model["hosts"] and _hosts(heading, model["hosts"])),
+            ("time", model["time"] and _time(heading, model["time"])),
+        ):
+            for line in part or (f"{heading}: {title} not run",):
+                out.print(line)
+    out.print("drift: not run" if study["drift"] is None else _drift(study["drift"]))
 
 
-def _profiles(heading: str, section: dict[str, Any]) -> Table:
+def _profiles(heading: str, section: ProfileStudy) -> Iterator[Table | str]:
     table = Table(title=f"{heading}: trained without the profile")
     for column in (
         "profile",
@@ -49,18 +55,21 @@ def _profiles(heading: str, section: dict[str, Any]) -> Table:
         cells = (
             row["profile"],
             row["scope"],
-            _episodes(row["alarm"], "any"),
-            _episodes(row["alarm"], "new"),
-            _episodes(reference, "new"),
+            _episodes(row["alarm"], new=False),
+            _episodes(row["alarm"], new=True),
+            _episodes(reference, new=True),
             _share(row["quiet"]),
             _area(areas.get("max_softmax")),
             _area(areas.get("energy")),
         )
         table.add_row(*cells)
-    return table
+    yield table
+    for row in section["rows"]:
+        if row["why"] is not None:
+            yield f"{row['profile']}, {row['scope']}: {row['why']}"
 
 
-def _hosts(heading: str, section: dict[str, Any]) -> Table:
+def _hosts(heading: str, section: HostStudy) -> Iterator[Table | str]:
     table = Table(title=f"{heading}: macro F1, trained on the row, tested on the column")
     table.add_column("")
     for host in section["hosts"]:
@@ -75,10 +84,13 @@ def _hosts(heading: str, section: dict[str, Any]) -> Table:
                 for cell in (cells[trained_on, tested_on],)
             ),
         )
-    return table
+    yield table
+    for cell in section["cells"]:
+        if cell["why"] is not None:
+            yield f"{cell['trained_on']} on {cell['tested_on']}: {cell['why']}"
 
 
-def _time(heading: str, section: dict[str, Any]) -> Table:
+def _time(heading: str, section: TimeStudy) -> Iterator[Table | str]:
     area = "n/a" if section["aut"] is None else f"{section['aut']:.3f}"
     if section["ci_low"] is not None:
         area += f" [{section['ci_low']:.3f}, {section['ci_high']:.3f}]"
@@ -88,45 +100,38 @@ def _time(heading: str, section: dict[str, Any]) -> Table:
     for slot in section["slots"]:
         n = (str(slot["n_episodes"]), str(slot["n_windows"]))
         table.add_row(slot["from"], interval_text(slot), *n)
-    return table
+    yield table
+    if section["why"] is not None:
+        yield section["why"]
 
 
-def _drift(section: dict[str, Any]) -> Table:
+def _drift(section: DriftStudy) -> Table:
     limit = section["threshold"]
     table = Table(title=f"channels whose population stability index is over {limit:g}")
     for column in ("compared with train", "view", "episodes", "over", "and beyond chance", "of"):
         table.add_column(column, justify="left" if column == "view" else "right")
     for row in section["summary"]:
-        numbers = ("n_episodes", "n_flagged", "n_flagged_beyond_chance", "n_channels")
-        table.add_row(row["group"], row["view"], *(str(row[name]) for name in numbers))
+        flagged = (row["n_flagged"], row["n_flagged_beyond_chance"])
+        counts = (row["n_episodes"], *flagged, row["n_channels"])
+        table.add_row(row["group"], row["view"], *map(str, counts))
     return table
 
 
-def _print_reasons(out: Console, section: dict[str, Any]) -> None:
-    lines = [section.get("why")]
-    for row in (*section.get("rows", []), *section.get("cells", [])):
-        if row["why"] is not None:
-            where = row.get("profile") or f"{row['trained_on']} on {row['tested_on']}"
-            lines.append(f"{where}, {row['scope']}: {row['why']}" if "scope" in row else None)
-            lines.append(None if "scope" in row else f"{where}: {row['why']}")
-    for line in lines:
-        if line is not None:
-            out.print(line)
+def _episodes(alarms: Alarms | None, new: bool) -> str:
+    if alarms is None:
+        return "n/a"
+    return f"{alarms['new' if new else 'any']['n']} of {alarms['n_episodes']}"
 
 
-def _episodes(alarm: dict[str, Any] | None, which: str) -> str:
-    return "n/a" if alarm is None else f"{alarm[which]['n']} of {alarm['n_episodes']}"
-
-
-def _share(quiet: dict[str, Any] | None) -> str:
+def _share(quiet: QuietWindows | None) -> str:
     if quiet is None or quiet["share_of_windows"] is None:
         return "n/a"
     return f"{quiet['share_of_windows']:.0%} of {quiet['n_windows']}"
 
 
-def _area(auroc: dict[str, Any] | None) -> str:
-    if auroc is None or auroc["auroc"] is None:
+def _area(area: Auroc | None) -> str:
+    if area is None or area["auroc"] is None:
         return "n/a"
-    if auroc["ci_low"] is None:
-        return f"{auroc['auroc']:.2f} [n/a]"
-    return f"{auroc['auroc']:.2f} [{auroc['ci_low']:.2f}, {auroc['ci_high']:.2f}]"
+    if area["ci_low"] is None:
+        return f"{area['auroc']:.2f} [n/a]"
+    return f"{area['auroc']:.2f} [{area['ci_low']:.2f}, {area['ci_high']:.2f}]"

@@ -1,7 +1,7 @@
 """A fitted alarm, replayed over a whole prediction frame."""
 
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -21,23 +21,12 @@ from cis490_pipeline.evaluation.detection.fit import (
     evaluate_candidates,
 )
 from cis490_pipeline.evaluation.detection.windows import alarm_windows
+from cis490_pipeline.evaluation.schema.study import FittedAlarm
 
 RULE: Final = (
     "the report's own alarm, transitions from the labels trained on, thresholds from validation: "
     f"the most infections found with at most {ALLOWED_PER_DAY:g} false alarms per clean device-day"
 )
-
-
-class FixedAlarm(TypedDict):
-    """An alarm's thresholds and what they were fixed on."""
-
-    threshold: float
-    release: float
-    hold_windows: int
-    n_windows: int
-    n_episodes: int
-    fitted_on: str
-    rule: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +74,7 @@ class FilteredAlarm:
         fires[order] = stands[windows.present]
         return fires
 
-    def to_dict(self) -> FixedAlarm:
+    def to_dict(self) -> FittedAlarm:
         """Return it as a report carries it."""
         return {
             "threshold": self.settings.threshold,

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.confusion import Counts, macro_f1_over, seen_classes
+from cis490_pipeline.evaluation.schema.parts import Score
+from cis490_pipeline.evaluation.schema.study import AreaUnderTime
 from cis490_pipeline.evaluation.uncertainty.intervals import (
     episode_interval,
     finite_or_none,
@@ -56,7 +58,7 @@ def area_under_time(scores: npt.ArrayLike) -> Floats:
 
 def decay(
     slots: Sequence[Counts], *, seed: int, n_resamples: int = N_RESAMPLES, level: float = 0.95
-) -> dict[str, Any]:
+) -> tuple[list[Score], AreaUnderTime]:
     """Macro F1 of each slot and the area under it, with intervals by episode.
 
     Parameters
@@ -68,32 +70,36 @@ def decay(
 
     Returns
     -------
-    ``slots`` (one interval each), ``aut``, ``ci_low``, ``ci_high``, ``ci_method``, ``n_episodes``,
-    ``n_windows`` and ``why`` where something is null.
+    The score of each slot, and the area with its interval; ``why`` says what is null.
     """
     rows = [episode_interval(matrices, seed=seed, level=level).to_dict() for matrices in slots]
-    counted = {name: sum(row[name] for row in rows) for name in ("n_episodes", "n_windows")}
-    found: dict[str, Any] = {"slots": rows, "aut": None, "ci_low": None, "ci_high": None}
-    found |= {"ci_level": level, "ci_method": None, **counted}
+    area: AreaUnderTime = {
+        "aut": None,
+        "ci_low": None,
+        "ci_high": None,
+        "ci_level": level,
+        "ci_method": None,
+        "n_episodes": sum(row["n_episodes"] for row in rows),
+        "n_windows": sum(row["n_windows"] for row in rows),
+        "why": None,
+    }
     scores = [row["macro_f1"] for row in rows if row["macro_f1"] is not None]
     if len(rows) < 2 or len(scores) < len(rows):
-        return {**found, "why": "an area over time needs two slots, each with a scored window"}
-    estimate = float(area_under_time(scores))
+        why = "an area over time needs two slots, each with a scored window"
+        return rows, {**area, "why": why}
+    area["aut"] = estimate = float(area_under_time(scores))
     fewest = min(row["n_episodes"] for row in rows)
     if fewest < 2:
-        return {**found, "aut": estimate, "why": "an interval needs two episodes in each slot"}
+        return rows, {**area, "why": "an interval needs two episodes in each slot"}
     rng = np.random.default_rng(seed)
     drawn = [_scores(matrices, rng, n_resamples) for matrices in slots]
     resamples = area_under_time(np.stack(drawn, axis=-1))
-    method, low, high = interval_of(resamples, estimate, counted["n_episodes"], level)
-    ends = {"ci_low": max(0.0, low), "ci_high": min(1.0, high)}
-    return {
-        **found,
-        "aut": estimate,
-        **{name: finite_or_none(value) for name, value in ends.items()},
-        "ci_method": method,
-        "why": None if math.isfinite(low) else "the resamples have no spread",
-    }
+    method, low, high = interval_of(resamples, estimate, area["n_episodes"], level)
+    area["ci_low"] = finite_or_none(max(0.0, low))
+    area["ci_high"] = finite_or_none(min(1.0, high))
+    area["ci_method"] = method
+    area["why"] = None if math.isfinite(low) else "the resamples have no spread"
+    return rows, area
 
 
 def _scores(matrices: Counts, rng: np.random.Generator, n_resamples: int) -> Floats:

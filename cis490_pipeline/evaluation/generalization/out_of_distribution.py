@@ -1,12 +1,13 @@
-"""How well a model's own doubt tells windows of a profile it never saw from those it knows."""
+"""Out-of-distribution detection: AUROC of novelty scores on profiles left out of training."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.schema.study import Auroc, EpisodeShare
 from cis490_pipeline.evaluation.uncertainty.intervals import finite_or_none, interval_of
 from cis490_pipeline.evaluation.uncertainty.rates import share_dict
 from cis490_pipeline.evaluation.uncertainty.resampling import resample_weights
@@ -70,7 +71,7 @@ def episode_auroc(
     seed: int,
     n_resamples: int = N_RESAMPLES,
     level: float = 0.95,
-) -> dict[str, Any]:
+) -> Auroc:
     """Area under the ROC curve of a score, with an interval that resamples episodes.
 
     Parameters
@@ -83,8 +84,7 @@ def episode_auroc(
 
     Returns
     -------
-    ``auroc``, ``ci_low``, ``ci_high``, ``ci_method``, counts of episodes and windows of both
-    kinds, and ``why`` where something is null.
+    The area with its interval and counts; ``why`` says what is null.
 
     Raises
     ------
@@ -99,24 +99,28 @@ def episode_auroc(
     """
     of_novel = _by_episode("novel", novel, novel_episodes)
     of_known = _by_episode("known", known, known_episodes)
-    counted = {
+    found: Auroc = {
+        "auroc": None,
+        "ci_low": None,
+        "ci_high": None,
+        "ci_level": level,
+        "ci_method": None,
         "n_novel_episodes": len(of_novel),
         "n_novel_windows": sum(map(len, of_novel)),
         "n_known_episodes": len(of_known),
         "n_known_windows": sum(map(len, of_known)),
+        "why": None,
     }
-    nothing = {"auroc": None, "ci_low": None, "ci_high": None, "ci_level": level}
     if not of_novel or not of_known:
         lacking = "novel" if not of_novel else "known"
-        return {**nothing, "ci_method": None, **counted, "why": f"there is no {lacking} window"}
+        return {**found, "why": f"there is no {lacking} window"}
     wins = _wins(of_novel, of_known)
     sizes = [np.array([len(part) for part in group], float) for group in (of_novel, of_known)]
-    estimate = float(wins.sum() / (sizes[0].sum() * sizes[1].sum()))
+    found["auroc"] = estimate = float(wins.sum() / (sizes[0].sum() * sizes[1].sum()))
     fewest = min(len(of_novel), len(of_known))
     if fewest < 2:
         why = f"an interval needs two episodes of each, there are {len(of_novel)} and "
-        why += str(len(of_known))
-        return {**nothing, "auroc": estimate, "ci_method": None, **counted, "why": why}
+        return {**found, "why": why + str(len(of_known))}
     rng = np.random.default_rng(seed)
     drawn = [
         np.concatenate(list(resample_weights(rng, len(group), n_resamples)))
@@ -125,15 +129,10 @@ def episode_auroc(
     pairs = (drawn[0] @ sizes[0]) * (drawn[1] @ sizes[1])
     resamples = ((drawn[0] @ wins) * drawn[1]).sum(axis=1) / pairs
     method, low, high = interval_of(resamples, estimate, fewest, level)
-    return {
-        "auroc": estimate,
-        "ci_low": finite_or_none(max(0.0, low)),
-        "ci_high": finite_or_none(min(1.0, high)),
-        "ci_level": level,
-        "ci_method": method,
-        **counted,
-        "why": None,
-    }
+    found["ci_low"] = finite_or_none(max(0.0, low))
+    found["ci_high"] = finite_or_none(min(1.0, high))
+    found["ci_method"] = method
+    return found
 
 
 def _by_episode(what: str, scores: Floats, episodes: Names) -> list[Floats]:
@@ -163,7 +162,7 @@ def _wins(of_novel: list[Floats], of_known: list[Floats]) -> Floats:
     return wins
 
 
-def share_of(n: int, of: int) -> dict[str, Any]:
+def share_of(n: int, of: int) -> EpisodeShare:
     """Share of episodes with Wilson's 95 % interval; null of none.
 
     Parameters

@@ -1,12 +1,13 @@
-"""What a recording fault costs each model: the same windows and truth, with and without it."""
+"""Robustness: the change of each model's macro F1 under a recording fault, on the same windows."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.evaluation.confusion import episode_confusions, macro_f1
+from cis490_pipeline.evaluation.schema.board import RobustnessRow
 from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, finite_or_none
 from cis490_pipeline.evaluation.uncertainty.paired import compare
 
@@ -24,7 +25,7 @@ def robustness_rows(
     *,
     seed: int,
     n_resamples: int = N_RESAMPLES,
-) -> list[dict[str, Any]]:
+) -> list[RobustnessRow]:
     """Score every model under every scenario against itself without it, paired by episode.
 
     Parameters
@@ -44,12 +45,13 @@ def robustness_rows(
     there is no interval. No p-value: nothing is chosen by these, and there are many.
     """
     matrices = {
-        model: episode_confusions(y_true, said, episodes) for model, said in unperturbed.items()
+        model: episode_confusions(y_true, predicted, episodes)
+        for model, predicted in unperturbed.items()
     }
-    rows = []
+    rows: list[RobustnessRow] = []
     for scenario, of_models in perturbed.items():
-        for model, said in of_models.items():
-            before, after = matrices[model], episode_confusions(y_true, said, episodes)
+        for model, predicted in of_models.items():
+            before, after = matrices[model], episode_confusions(y_true, predicted, episodes)
             pair = compare(after.counts, before.counts, seed=seed, n_resamples=n_resamples)
             rows.append(
                 {
@@ -62,7 +64,7 @@ def robustness_rows(
                     "ci_high": finite_or_none(pair.high),
                     "n_episodes": pair.n_episodes,
                     "n_windows": after.n_windows,
-                    "n_windows_changed": int((said != unperturbed[model]).sum()),
+                    "n_windows_changed": int((predicted != unperturbed[model]).sum()),
                     "why": None
                     if np.isfinite(pair.difference)
                     else f"episodes: {pair.n_episodes}; an interval takes two",

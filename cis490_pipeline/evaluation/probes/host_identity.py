@@ -1,13 +1,14 @@
-"""How well the device can be told from its features: what a model could learn instead of phases."""
+"""Host identity: accuracy of predicting the device from its features, a shortcut to the phase."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.schema.board import HostScores, LargestHost
 from cis490_pipeline.evaluation.uncertainty.intervals import (
     N_RESAMPLES,
     finite_or_none,
@@ -22,8 +23,8 @@ Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """How often the host was told right, by windows; NaN where the episodes allow no interval."""
+class HostAccuracy:
+    """Accuracy of host prediction by windows; NaN where the episodes allow no interval."""
 
     accuracy: float
     accuracy_low: float
@@ -33,16 +34,23 @@ class Told:
     balanced_high: float
     ci_method: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> HostScores:
         """As a leaderboard carries it; what is undefined is null."""
-        said = {k: finite_or_none(v) for k, v in vars(self).items() if k != "ci_method"}
-        return {**said, "ci_method": self.ci_method}
+        return {
+            "accuracy": finite_or_none(self.accuracy),
+            "accuracy_low": finite_or_none(self.accuracy_low),
+            "accuracy_high": finite_or_none(self.accuracy_high),
+            "balanced_accuracy": finite_or_none(self.balanced_accuracy),
+            "balanced_low": finite_or_none(self.balanced_low),
+            "balanced_high": finite_or_none(self.balanced_high),
+            "ci_method": self.ci_method,
+        }
 
 
-def told_hosts(
+def host_prediction_hits(
     X: Array, hosts: npt.NDArray[np.str_], episodes: npt.NDArray[np.str_], *, seed: int
 ) -> npt.NDArray[np.bool_]:
-    """Tell each window's host by trees that never saw its episode.
+    """Predict each window's host by trees that were not trained on its episode.
 
     Parameters
     ----------
@@ -52,8 +60,8 @@ def told_hosts(
 
     Returns
     -------
-    (n_windows,) whether the host was told right, in cross-validation by episode over 5 folds (fewer
-    where there are fewer episodes), hosts spread over the folds.
+    (n_windows,) whether the prediction was right, in cross-validation by episode over 5 folds
+    (fewer where there are fewer episodes), hosts spread over the folds.
 
     Raises
     ------
@@ -66,7 +74,7 @@ def told_hosts(
     n_episodes, n_hosts = len(set(episodes)), len(set(hosts))
     if not len(X) == len(hosts) == len(episodes) or n_hosts < 2 or n_episodes < 2:
         raise EvaluationError(
-            f"telling hosts takes two hosts and two episodes, got {n_hosts} and {n_episodes} "
+            f"predicting hosts takes two hosts and two episodes, got {n_hosts} and {n_episodes} "
             f"({len(X)} windows, {len(hosts)} hosts, {len(episodes)} episodes)"
         )
     right = np.zeros(len(X), dtype=np.bool_)
@@ -87,12 +95,12 @@ def score_hosts(
     seed: int,
     n_resamples: int = N_RESAMPLES,
     level: float = 0.95,
-) -> Told:
+) -> HostAccuracy:
     """Accuracy, and mean recall over hosts, with intervals that resample episodes.
 
     Parameters
     ----------
-    right : (n_windows,) what ``told_hosts`` gave.
+    right : (n_windows,) what ``host_prediction_hits`` gave.
     hosts, episodes : (n_windows,) names.
     seed : of the draws.
     n_resamples : of the intervals.
@@ -120,7 +128,7 @@ def score_hosts(
     resamples = np.concatenate([scores(w) for w in resample_weights(rng, ids.size, n_resamples)])
     ends = [interval_of(resamples[:, i], point[i], ids.size, level) for i in (0, 1)]
     (method, low, high), (_, balanced_low, balanced_high) = ends
-    return Told(
+    return HostAccuracy(
         accuracy=float(point[0]),
         accuracy_low=max(0.0, low),
         accuracy_high=min(1.0, high),
@@ -131,8 +139,8 @@ def score_hosts(
     )
 
 
-def largest_host(hosts: Sequence[str] | npt.NDArray[np.str_]) -> dict[str, Any]:
-    """Name the host with the most windows and its share: what always guessing it would score."""
+def largest_host(hosts: Sequence[str] | npt.NDArray[np.str_]) -> LargestHost:
+    """Return the host with the most windows and its share: the score of always guessing it."""
     names, counts = np.unique(np.asarray(hosts), return_counts=True)
     most = int(counts.argmax())
     return {"host_id": str(names[most]), "share": float(counts[most] / counts.sum())}

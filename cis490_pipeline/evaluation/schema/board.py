@@ -1,6 +1,6 @@
 """Form of a leaderboard."""
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -17,6 +17,7 @@ from cis490_pipeline.evaluation.schema.parts import (
     Split,
     Why,
 )
+from cis490_pipeline.evaluation.schema.study import CarriedStudy
 
 
 class Row(Score):
@@ -40,14 +41,128 @@ class Row(Score):
 
 
 class Versus(TypedDict):
-    """The chosen model against each probe."""
+    """The chosen model against each probe, and against the best of them on validation."""
 
     model: str | None
     comparisons: list[Pair]
     best_probe: NotRequired[Annotated[str | None, Meta(description="best on validation")]]
+    difference: NotRequired[float | None]
+    ci_low: NotRequired[float | None]
+    ci_high: NotRequired[float | None]
+    p_value: NotRequired[Share | None]
+    p_holm: NotRequired[Share | None]
+    n_episodes: NotRequired[Count | None]
     beats: NotRequired[bool | None]
     controls: NotRequired[list[str]]
     not_beaten: NotRequired[list[str]]
+    why: NotRequired[Why]
+
+
+class AblationDifference(TypedDict):
+    """Macro F1 of a setting minus that of the one in use, with its paired interval."""
+
+    difference: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+class AblationRow(TypedDict):
+    """One way of calibration, trained and scored."""
+
+    model: str
+    mode: str
+    gauges: Annotated[str, Meta(description="treatment of drifting gauges")]
+    scaling: str
+    in_use: bool
+    why_missing: Annotated[str | None, Meta(description="why it was not trained")]
+    val: Score | None
+    test: Score | None
+    against_used: AblationDifference | None
+
+
+class AblationInfo(TypedDict, total=False):
+    """What the ways of calibration were compared with; empty where they were not."""
+
+    architecture: str
+    variant: str
+    split: str
+    seed: int
+    calibration_episodes: list[str]
+    hosts_refused: Annotated[dict[str, str], Meta(description="why, by host")]
+    hosts_suspect: list[str]
+    host_baseline_missing: str | None
+
+
+class Ablation(AblationInfo):
+    """``ablation.json``: every way of calibration on identical windows."""
+
+    rows: list[AblationRow]
+
+
+class ProbeRow(TypedDict):
+    """One probe and what it knows."""
+
+    model: str
+    knows: str
+    role: Literal["control", "shortcut"]
+    detail: Annotated[str | None, Meta(description="what it learnt, where that can be written")]
+
+
+class ProbeTraining(TypedDict):
+    """What the probes learnt from."""
+
+    variant: str
+    calibration: str
+    learner: str
+    fitted_on: str
+    seed: int
+    n_train_episodes: Count
+    n_train_windows: Count
+    n_train_episodes_in_all: Count
+    n_train_windows_in_all: Count
+    rows: list[ProbeRow]
+
+
+class LargestHost(TypedDict):
+    """The host with the most windows: always guessing it would be right so often."""
+
+    host_id: str
+    share: Share
+
+
+class HostScores(TypedDict):
+    """Accuracy of predicting the host, and mean recall over hosts, with intervals by episode."""
+
+    accuracy: Share | None
+    accuracy_low: Share | None
+    accuracy_high: Share | None
+    balanced_accuracy: Share | None
+    balanced_low: Share | None
+    balanced_high: Share | None
+    ci_method: str
+
+
+class HostIdentityRow(HostScores):
+    """Prediction of the host from one kind of feature."""
+
+    features: str
+
+
+class HostIdentity(TypedDict):
+    """How well the host is predicted from clean windows."""
+
+    what: str
+    variant: str
+    learner: str
+    seed: int
+    n_hosts: Count
+    n_episodes: Count
+    n_episodes_in_all: Count
+    n_windows: Count
+    largest_host: LargestHost | None
+    chance_balanced: Share | None
+    rows: list[HostIdentityRow]
+    why: Why
 
 
 class Scenario(TypedDict):
@@ -55,6 +170,7 @@ class Scenario(TypedDict):
 
     name: str
     what: str
+    n_episodes_changed: NotRequired[Count]
 
 
 class RobustnessRow(Difference):
@@ -63,15 +179,24 @@ class RobustnessRow(Difference):
     model: str
     scenario: str
     macro_f1: Share | None
+    macro_f1_unperturbed: NotRequired[Share | None]
     n_windows: Count
+    n_windows_changed: NotRequired[Count]
     why: Why
 
 
 class Robustness(TypedDict):
-    """What faults of the recording cost."""
+    """``robustness.json``: what faults of the recording cost."""
 
     scenarios: list[Scenario]
     rows: list[RobustnessRow]
+    split: NotRequired[str]
+    side: NotRequired[str]
+    seed: NotRequired[int]
+    n_episodes: NotRequired[Count]
+    n_episodes_in_all: NotRequired[Count]
+    left_out: NotRequired[Annotated[dict[str, str], Meta(description="why, by episode")]]
+    why: NotRequired[Why]
 
 
 class Leaderboard(Split):
@@ -87,10 +212,10 @@ class Leaderboard(Split):
     rows: list[Row]
     pairs: list[Pair]
     best_vs_probe: Versus
-    ablation: list[dict[str, Any]]
-    ablation_of: dict[str, Any]
-    probes: NotRequired[dict[str, Any] | None]
-    host_identity: NotRequired[dict[str, Any] | None]
+    ablation: list[AblationRow]
+    ablation_of: AblationInfo
+    probes: NotRequired[ProbeTraining | None]
+    host_identity: NotRequired[HostIdentity | None]
     robustness: NotRequired[Robustness | None]
-    study: NotRequired[dict[str, Any] | None]
+    study: NotRequired[CarriedStudy | None]
     processor: NotRequired[Processor]

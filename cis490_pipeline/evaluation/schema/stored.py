@@ -12,6 +12,8 @@ from cis490_pipeline.storage.files import read_json
 
 T = TypeVar("T")
 
+REMEDY: Final = "Make it again: cis490 report"
+
 _STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
@@ -28,12 +30,12 @@ def read_report(path: Path) -> EvalReport:
     return read_form(path, EvalReport)
 
 
-def read_form(path: Path, form: type[T]) -> T:
+def read_form(path: Path, form: type[T], *, remedy: str = REMEDY) -> T:
     """Read a JSON file of a form; raises as ``read_report``."""
-    return checked_form(read_json(path), form, str(path))
+    return checked_form(read_json(path), form, str(path), remedy=remedy)
 
 
-def checked_form(value: object, form: type[T], where: str) -> T:
+def checked_form(value: object, form: type[T], where: str, *, remedy: str = REMEDY) -> T:
     """Refuse JSON values that are not of a form.
 
     Parameters
@@ -41,6 +43,7 @@ def checked_form(value: object, form: type[T], where: str) -> T:
     value : as ``json`` gives it.
     form : a ``TypedDict``.
     where : the file it was read from.
+    remedy : what to do about a file that does not fit, a sentence.
 
     Returns
     -------
@@ -58,7 +61,7 @@ def checked_form(value: object, form: type[T], where: str) -> T:
         name = getattr(form, "__name__", str(form))
         raise EvaluationError(
             f"{where}: no {name} of this version: {place or '`$`'} is {_found(value, place)}. "
-            f"{wanted}. Make it again: cis490 report"
+            f"{wanted}. {remedy}"
         ) from fault
     return cast("T", value)
 

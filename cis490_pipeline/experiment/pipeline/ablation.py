@@ -10,18 +10,20 @@ from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.evaluation.predictions import matrices_of, prediction_frame
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
+from cis490_pipeline.evaluation.schema.board import Ablation, AblationRow
+from cis490_pipeline.evaluation.schema.stored import read_form
 from cis490_pipeline.evaluation.uncertainty.intervals import episode_interval
 from cis490_pipeline.evaluation.uncertainty.paired import compare, require_identical_windows
 from cis490_pipeline.experiment.pipeline.calibration import HostRecords, host_records
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, RecipeStage, ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
-from cis490_pipeline.experiment.stages.stage import Made, Stage
+from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
 from cis490_pipeline.features.calibration.segments import hash_order
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, window_keys
 from cis490_pipeline.features.schema import feature_schema
-from cis490_pipeline.storage.files import digest, read_json, write_json
+from cis490_pipeline.storage.files import digest, write_json
 
 ABLATION_VERSION: Final = "1"
 """Raised when its rows are computed in another way."""
@@ -98,7 +100,7 @@ class CalibrationAblation(RecipeStage):
         self.workspace.progress("compare calibrations", len(SETTINGS), len(SETTINGS))
         require_identical_windows({", ".join(setting): frame for setting, frame in frames.items()})
         rows = list(self._rows(frames, why))
-        result = {
+        result: Ablation = {
             "architecture": str(ARCHITECTURE),
             "variant": str(VARIANT),
             "split": str(self.recipe),
@@ -111,19 +113,18 @@ class CalibrationAblation(RecipeStage):
         }
         path = self.workspace.paths.ablation(self.recipe)
         write_json(path, result)
-        numbers = {
+        numbers: Numbers = {
             f"val_{row['mode']}_{row['gauges']}_{row['scaling']}": row["val"]["macro_f1"]
             for row in rows
             if row["val"] is not None
         }
         return Made(digest(result), (path,), numbers)
 
-    def table(self) -> dict[str, Any] | None:
+    def table(self) -> Ablation | None:
         """Return the comparison as a leaderboard carries it; None unless it is up to date."""
         if self.current() is None:
             return None
-        found: dict[str, Any] = read_json(self.workspace.paths.ablation(self.recipe))
-        return found
+        return read_form(self.workspace.paths.ablation(self.recipe), Ablation)
 
     def _common_windows(self, records: HostRecords) -> tuple[pl.Expr, str | None]:
         """Return which windows all settings share, and why ``host_baseline`` is not among them.
@@ -187,7 +188,7 @@ class CalibrationAblation(RecipeStage):
             for windows in (val, test)
         )
 
-    def _rows(self, frames: Frames, why: str | None) -> Iterator[dict[str, Any]]:
+    def _rows(self, frames: Frames, why: str | None) -> Iterator[AblationRow]:
         """Score each setting on val and test, and set it against the one in use."""
         seed = self.workspace.settings.seed
         counts = {
@@ -200,21 +201,27 @@ class CalibrationAblation(RecipeStage):
         for setting in SETTINGS:
             of = counts.get(setting)
             mode, gauges, scaling = setting
-            row: dict[str, Any] = {
+            in_use = setting == (CALIBRATION, GAUGES, SCALING)
+            row: AblationRow = {
                 "model": model_name(ARCHITECTURE, VARIANT),
                 "mode": str(mode),
                 "gauges": str(gauges),
                 "scaling": str(scaling),
-                "in_use": setting == (CALIBRATION, GAUGES, SCALING),
+                "in_use": in_use,
                 "why_missing": why if of is None else None,
+                "val": None,
+                "test": None,
+                "against_used": None,
             }
-            for side in _SIDES:
-                row[str(side)] = (
-                    episode_interval(of[side], seed=seed).to_dict() if of is not None else None
-                )
+            if of is not None:
+                row["val"] = episode_interval(of[Side.VAL], seed=seed).to_dict()
+                row["test"] = episode_interval(of[Side.TEST], seed=seed).to_dict()
             # The difference from the setting in use, on test; its p-value would be one of many.
-            row["against_used"] = None
-            if of is not None and not row["in_use"]:
+            if of is not None and not in_use:
                 pair = compare(of[Side.TEST], used[Side.TEST], seed=seed).to_dict()
-                row["against_used"] = {k: pair[k] for k in ("difference", "ci_low", "ci_high")}
+                row["against_used"] = {
+                    "difference": pair["difference"],
+                    "ci_low": pair["ci_low"],
+                    "ci_high": pair["ci_high"],
+                }
             yield row

@@ -1,6 +1,6 @@
-"""How well the host is told from clean telemetry of a recipe, before and after calibration."""
+"""Host identity in clean telemetry of a recipe: its prediction before and after calibration."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +9,11 @@ import polars as pl
 from cis490_pipeline.domain import Phase, Side
 from cis490_pipeline.evaluation.probes.host_identity import (
     N_FOLDS,
+    host_prediction_hits,
     largest_host,
     score_hosts,
-    told_hosts,
 )
+from cis490_pipeline.evaluation.schema.board import HostIdentity, HostIdentityRow
 from cis490_pipeline.experiment.pipeline.probes import VARIANT, RecipeProbes
 from cis490_pipeline.features.datasets.load import load_windows, read_manifest
 from cis490_pipeline.features.datasets.raw_windows import open_windows
@@ -31,11 +32,11 @@ _BEFORE, _AFTER = "before calibration", "after calibration"
 Array = npt.NDArray[np.float32]
 
 
-def host_identity(probes: RecipeProbes) -> dict[str, Any]:
-    """Tell hosts from clean windows that may be scored, of train, val and test together.
+def host_identity(probes: RecipeProbes) -> HostIdentity:
+    """Predict hosts from clean windows that may be scored, of train, val and test together.
 
-    It says how much of a device is left in the features; nothing is chosen by it. The calibrator is
-    the probes', fitted on train.
+    It measures how much of a device is left in the features; nothing is chosen by it. The
+    calibrator is the probes', fitted on train.
 
     Returns
     -------
@@ -46,11 +47,11 @@ def host_identity(probes: RecipeProbes) -> dict[str, Any]:
     before, after, episodes, hosts, n_in_all = _clean_windows(probes)
     n_hosts, n_episodes = np.unique(hosts).size, np.unique(episodes).size
     enough = n_hosts > 1
-    rows = []
+    rows: list[HostIdentityRow] = []
     for name, X in ((_BEFORE, before), (_AFTER, after)) if enough else ():
-        right = told_hosts(X, hosts, episodes, seed=probes.seed)
-        told = score_hosts(right, hosts, episodes, seed=probes.seed)
-        rows.append({"features": name, **told.to_dict()})
+        hits = host_prediction_hits(X, hosts, episodes, seed=probes.seed)
+        accuracy = score_hosts(hits, hosts, episodes, seed=probes.seed)
+        rows.append({"features": name, **accuracy.to_dict()})
     return {
         "what": _WHAT,
         "variant": str(VARIANT),

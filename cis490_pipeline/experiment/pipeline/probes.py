@@ -1,8 +1,8 @@
-"""What the probes read of a recipe's datasets, in bounded memory, and what each says."""
+"""The probes of a recipe: what they read of its datasets, in bounded memory, and predict."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from cis490_pipeline.evaluation.probes.learn import (
     position_probe,
     trees_probe,
 )
+from cis490_pipeline.evaluation.schema.board import ProbeTraining
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, TensorShards
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.stages.workspace import Workspace
@@ -166,13 +167,13 @@ class RecipeProbes:
         for start in range(0, wanted.size, size):
             yield wanted[start : start + size]
 
-    def predictions(self) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
-        """Return what each probe says of the scored windows, and what the probes learnt from.
+    def predictions(self) -> tuple[dict[str, pl.DataFrame], ProbeTraining]:
+        """Return each probe's predictions, and what the probes learnt from.
 
         Returns
         -------
-        Prediction frames by name, of exactly the windows that models are scored on; and JSON values
-        for the leaderboard.
+        Prediction frames by name, of exactly the windows that models are scored on; and the
+        leaderboard's ``probes``.
         """
         train, scored, seed = self.train, self.scored, self.seed
         frames = {
@@ -191,12 +192,12 @@ class RecipeProbes:
         for name, columns in ((DRIFTING, drifting), (WITHOUT_DRIFTING, others)):
             unseen = (batch[:, columns] for batch in self._scored_columns())
             frames[name] = trees_probe(X[:, columns], train, unseen, scored, seed=seed)
-        return frames, self._said({THRESHOLD: str(threshold)})
+        return frames, self._training({THRESHOLD: str(threshold)})
 
     def _scored_columns(self) -> Iterator[Array]:
         return (batch for side in SIDES for batch in self.calibrated(side))
 
-    def _said(self, details: Mapping[str, str]) -> dict[str, Any]:
+    def _training(self, details: Mapping[str, str]) -> ProbeTraining:
         n_all = self.all_train["episode_id"].n_unique()
         return {
             "variant": str(VARIANT),

@@ -14,6 +14,9 @@ from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.evaluation.generalization.robustness import ROBUSTNESS_VERSION, robustness_rows
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
+from cis490_pipeline.evaluation.schema.board import Robustness as RobustnessTable
+from cis490_pipeline.evaluation.schema.board import RobustnessRow
+from cis490_pipeline.evaluation.schema.stored import read_form
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
@@ -28,7 +31,7 @@ from cis490_pipeline.features.stress.faults import (
     Scenario,
 )
 from cis490_pipeline.features.stress.recut import recut
-from cis490_pipeline.storage.files import digest, read_json, write_json
+from cis490_pipeline.storage.files import digest, write_json
 from cis490_pipeline.store.episode import Episode, load_episode
 
 if TYPE_CHECKING:
@@ -120,7 +123,7 @@ class Robustness(RecipeStage):
             predicted.append(self.predictions(models, chunk, touched))
             done += len(chunk.episodes)
             self.workspace.progress("spoil test episodes", done, drawn["episode_id"].n_unique())
-        rows: list[dict[str, Any]] = []
+        rows: list[RobustnessRow] = []
         if chunks:
             y, ids = (np.concatenate(part) for part in zip(*chunks, strict=True))
             of = {
@@ -133,7 +136,7 @@ class Robustness(RecipeStage):
             base = of.pop(UNPERTURBED.name)
             rows = robustness_rows(y, ids, base, of, seed=seed)
         n_read = len({str(i) for _, ids in chunks for i in ids})
-        result = {
+        result: RobustnessTable = {
             "split": str(self.recipe),
             "side": str(self.side),
             "seed": seed,
@@ -156,12 +159,12 @@ class Robustness(RecipeStage):
         }
         return Made(digest(result), (path,), numbers)
 
-    def table(self, models: Collection[str]) -> dict[str, Any] | None:
+    def table(self, models: Collection[str]) -> RobustnessTable | None:
         """Return what faults cost some models, as a leaderboard carries it; None if out of date."""
         if self.current() is None:
             return None
-        found: dict[str, Any] = read_json(self.workspace.paths.robustness(self.recipe))
-        return {**found, "rows": [row for row in found["rows"] if row["model"] in models]}
+        table = read_form(self.workspace.paths.robustness(self.recipe), RobustnessTable)
+        return {**table, "rows": [row for row in table["rows"] if row["model"] in models]}
 
     def predictions(
         self,

@@ -1,19 +1,21 @@
-"""Which channels of new episodes no longer look like train's; also for episodes just received."""
+"""Drift of each channel between train and new episodes, those just received included."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Side, Variant
+from cis490_pipeline.evaluation.schema.study import DriftRow, DriftStudy, DriftSummary
 from cis490_pipeline.experiment.studies.drawing import drawn, ids_of
 from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.stress.drift import (
     PSEUDO_COUNT,
     THRESHOLD,
+    ChannelDrift,
     DriftReference,
     window_levels,
 )
@@ -51,7 +53,7 @@ def drift_of(
     *,
     seed: int,
     relative: bool = True,
-) -> list[dict[str, Any]]:
+) -> list[ChannelDrift]:
     """Index of each channel of new episodes against the reference, as ``DriftReference.compare``.
 
     Parameters
@@ -63,7 +65,7 @@ def drift_of(
     return reference.compare(counts, seed=seed)
 
 
-def drift(grids: GridStore, index: pl.DataFrame, *, seed: int) -> dict[str, Any]:
+def drift(grids: GridStore, index: pl.DataFrame, *, seed: int) -> DriftStudy:
     """Compare the test side with train, as a whole and by host.
 
     Parameters
@@ -78,19 +80,21 @@ def drift(grids: GridStore, index: pl.DataFrame, *, seed: int) -> dict[str, Any]
     train, test = index.filter(side=Side.TRAIN), index.filter(side=Side.TEST)
     groups = {"test side": test}
     groups |= {f"host {host}": test.filter(host_id=host) for host in sorted(set(test["host_id"]))}
-    rows = []
+    rows: list[DriftRow] = []
     for view in VIEWS:
         relative = view == "relative"
         reference = drift_reference(grids, ids_of(train), relative=relative)
         for group, episodes in groups.items():
-            found = drift_of(grids, reference, ids_of(episodes), seed=seed, relative=relative)
-            of_group = {"view": view, "group": group, "n_episodes": episodes.height}
-            rows += [{**of_group, **row} for row in found]
+            channels = drift_of(grids, reference, ids_of(episodes), seed=seed, relative=relative)
+            rows += [
+                {"view": view, "group": group, "n_episodes": episodes.height, **channel}
+                for channel in channels
+            ]
     return {
         "threshold": THRESHOLD,
         "smoothing": f"{PSEUDO_COUNT:g} added to each of 10 bins by train's deciles and one of "
         "unknown values",
-        "views": VIEWS,
+        "views": dict(VIEWS),
         "n_train_episodes": train.height,
         "summary": _summary(rows),
         "rows": rows,
@@ -105,11 +109,20 @@ def _levels(
         yield window_levels(grids.grid(episode_id), median if relative else None)
 
 
-def _summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    frame = pl.DataFrame(rows).group_by("view", "group", maintain_order=True)
-    return frame.agg(
-        pl.col("n_episodes").first(),
-        pl.len().alias("n_channels"),
-        pl.col("flagged").sum().alias("n_flagged"),
-        (pl.col("flagged") & pl.col("beyond_chance")).sum().alias("n_flagged_beyond_chance"),
-    ).to_dicts()
+def _summary(rows: list[DriftRow]) -> list[DriftSummary]:
+    groups: dict[tuple[str, str], list[DriftRow]] = {}
+    for row in rows:
+        groups.setdefault((row["view"], row["group"]), []).append(row)
+    return [
+        {
+            "view": view,
+            "group": group,
+            "n_episodes": of_group[0]["n_episodes"],
+            "n_channels": len(of_group),
+            "n_flagged": sum(row["flagged"] is True for row in of_group),
+            "n_flagged_beyond_chance": sum(
+                row["flagged"] is True and row["beyond_chance"] is True for row in of_group
+            ),
+        }
+        for (view, group), of_group in groups.items()
+    ]

@@ -1,20 +1,25 @@
-"""Every host against every other: trained on one, tested on another."""
+"""Cross-host transfer: macro F1 of models trained on one host and tested on another."""
 
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.evaluation.schema.study import HostCell, HostStudy
 from cis490_pipeline.evaluation.uncertainty.intervals import episode_interval
 from cis490_pipeline.experiment.studies.all_windows import Arrangement
 from cis490_pipeline.experiment.studies.drawing import folds, ids_of, train_and_val
 from cis490_pipeline.experiment.studies.runs import StudyRuns
 
 N_FOLDS: Final = 5
+NOTHING_SCORED: Final = "it has no episode that may be scored"
+
+Predicted = pl.DataFrame | str
+"""Predictions, or why there are none."""
 
 
-def cross_host(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> dict[str, Any]:
+def cross_host(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> HostStudy:
     """Macro F1 by the host trained on and the host tested on.
 
     Parameters
@@ -35,20 +40,16 @@ def cross_host(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> dict[st
     profile's training episodes validates, at least one.
     """
     hosts = sorted(episodes["host_id"].unique())
-    progress, what = runs.workspace.progress, f"{runs.name}: train on each host"
-    cells: list[dict[str, Any]] = []
+    progress, task = runs.workspace.progress, f"{runs.name}: train on each host"
+    cells: list[HostCell] = []
     for done, host in enumerate(hosts):
-        progress(what, done, len(hosts))
+        progress(task, done, len(hosts))
         of_host = episodes.filter(host_id=host)
         others = episodes.filter(pl.col("host_id") != host, "scorable")
         diagonal = _cell(host, host, of_host, of_host, seed, _within(runs, host, of_host))
         cells += [diagonal, *_across(runs, host, of_host, others, hosts, seed)]
-    progress(what, len(hosts), len(hosts))
+    progress(task, len(hosts), len(hosts))
     return {"hosts": hosts, "n_folds": N_FOLDS, "cells": cells}
-
-
-Predicted = pl.DataFrame | str
-"""Predictions, or why there are none."""
 
 
 def _within(runs: StudyRuns, host: str, of_host: pl.DataFrame) -> Predicted:
@@ -62,7 +63,7 @@ def _within(runs: StudyRuns, host: str, of_host: pl.DataFrame) -> Predicted:
             scored_by_fold.append(frame.filter(split="test"))
     except PipelineError as fault:
         return str(fault)
-    return pl.concat(scored_by_fold) if scored_by_fold else "it has no episode that may be scored"
+    return pl.concat(scored_by_fold) if scored_by_fold else NOTHING_SCORED
 
 
 def _across(
@@ -72,7 +73,7 @@ def _across(
     others: pl.DataFrame,
     hosts: list[str],
     seed: int,
-) -> list[dict[str, Any]]:
+) -> list[HostCell]:
     train, val = train_and_val(of_host)
     predicted: Predicted
     try:
@@ -101,22 +102,25 @@ def _cell(
     test: pl.DataFrame,
     seed: int,
     predicted: Predicted,
-) -> dict[str, Any]:
+) -> HostCell:
     untrained = sorted(set(test["profile"].drop_nulls()) - set(train["profile"].drop_nulls()))
-    cell: dict[str, Any] = {
+    cell: HostCell = {
         "trained_on": trained_on,
         "tested_on": tested_on,
         "diagonal": trained_on == tested_on,
         "n_host_episodes": train.height,
         "untrained_profiles": untrained,
-    }
-    if isinstance(predicted, pl.DataFrame) and predicted.is_empty():
-        predicted = "it has no episode that may be scored"
-    if isinstance(predicted, str):
-        names = ("macro_f1", "ci_low", "ci_high", "ci_level", "ci_method")
-        return {**cell, **dict.fromkeys(names), "n_episodes": 0, "n_windows": 0, "why": predicted}
-    return {
-        **cell,
-        **episode_interval(matrices_of(predicted).counts, seed=seed).to_dict(),
+        "macro_f1": None,
+        "ci_low": None,
+        "ci_high": None,
+        "ci_level": None,
+        "ci_method": None,
+        "n_episodes": 0,
+        "n_windows": 0,
         "why": None,
     }
+    if isinstance(predicted, str):
+        return {**cell, "why": predicted}
+    if predicted.is_empty():
+        return {**cell, "why": NOTHING_SCORED}
+    return {**cell, **episode_interval(matrices_of(predicted).counts, seed=seed).to_dict()}

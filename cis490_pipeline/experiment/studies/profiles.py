@@ -1,7 +1,7 @@
-"""Leave one profile out: whether a model that never saw it still alarms, and doubts itself."""
+"""Leave-one-profile-out: alarms and novelty scores of a model that was trained without it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,13 @@ from cis490_pipeline.evaluation.generalization.out_of_distribution import (
     share_of,
 )
 from cis490_pipeline.evaluation.predictions import probabilities
+from cis490_pipeline.evaluation.schema.study import (
+    Alarms,
+    ProfileRow,
+    ProfileStudy,
+    QuietWindows,
+    ReferenceRow,
+)
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.studies.all_windows import Arrangement, chosen
 from cis490_pipeline.experiment.studies.drawing import drawn, ids_of
@@ -47,7 +54,7 @@ def _energy(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
 SCORES: Final[Mapping[str, Score]] = {"max_softmax": _max_softmax, "energy": _energy}
 
 
-def leave_one_profile_out(runs: StudyRuns, index: pl.DataFrame, *, seed: int) -> dict[str, Any]:
+def leave_one_profile_out(runs: StudyRuns, index: pl.DataFrame, *, seed: int) -> ProfileStudy:
     """Train without each profile in turn, and look for it.
 
     Parameters
@@ -70,18 +77,18 @@ def leave_one_profile_out(runs: StudyRuns, index: pl.DataFrame, *, seed: int) ->
     neither.
     """
     profiles = sorted(index["profile"].drop_nulls().unique())
-    progress, what = runs.workspace.progress, f"{runs.name}: leave one profile out"
-    progress(what, 0, len(profiles) + 1)
-    rows: list[dict[str, Any]] = []
+    progress, task = runs.workspace.progress, f"{runs.name}: leave one profile out"
+    progress(task, 0, len(profiles) + 1)
+    rows: list[ProfileRow] = []
     for done, profile in enumerate(profiles):
         rows += _rows(runs, index, profile, seed)
-        progress(what, done + 1, len(profiles) + 1)
+        progress(task, done + 1, len(profiles) + 1)
     reference = _reference(runs, index, profiles)
-    progress(what, len(profiles) + 1, len(profiles) + 1)
+    progress(task, len(profiles) + 1, len(profiles) + 1)
     return {"rows": rows, "reference": reference}
 
 
-def _rows(runs: StudyRuns, index: pl.DataFrame, profile: str, seed: int) -> list[dict[str, Any]]:
+def _rows(runs: StudyRuns, index: pl.DataFrame, profile: str, seed: int) -> list[ProfileRow]:
     of_it = pl.col("profile") == profile
     frames = {
         UNSEEN_SIDE: index.filter(of_it, side=Side.TEST),
@@ -129,7 +136,7 @@ def _alarm(runs: StudyRuns, arrangement: Arrangement, predicted: pl.DataFrame) -
     return fit_filtered_alarm(predicted.filter(split=Side.VAL), label_sequences(trained_on), labels)
 
 
-def _reference(runs: StudyRuns, index: pl.DataFrame, profiles: list[str]) -> list[dict[str, Any]]:
+def _reference(runs: StudyRuns, index: pl.DataFrame, profiles: list[str]) -> list[ReferenceRow]:
     try:
         arrangement = _arrangement(index, None)
         predicted = runs.predictions(arrangement)
@@ -150,7 +157,7 @@ def _row(
     known: pl.DataFrame,
     alarm: FilteredAlarm,
     seed: int,
-) -> dict[str, Any]:
+) -> ProfileRow:
     novel, familiar = of_it.filter(is_infected()), known.filter(is_infected())
     groups = [frame["episode_id"].to_numpy().astype(str) for frame in (novel, familiar)]
     return {
@@ -168,23 +175,23 @@ def _row(
     }
 
 
-def alarms(of_profile: pl.DataFrame, alarm: FilteredAlarm) -> dict[str, Any]:
-    """In how many infected episodes the alarm stands, and in how many it did not stand before.
+def alarms(of_profile: pl.DataFrame, alarm: FilteredAlarm) -> Alarms:
+    """Count the infected episodes in which the alarm is on, and in which it was off before.
 
     Returns
     -------
-    ``n_episodes`` that hold an infected window; ``any``: those in which the alarm stands at the
-    end of an infected window; ``new``: those of them in which it did not stand at the end of the
-    last window before, so that the infection raised it. Both with Wilson's interval.
+    ``n_episodes`` that hold an infected window; ``any``: those in which the alarm is on at the end
+    of an infected window; ``new``: those of them in which it was off at the end of the last window
+    before, so that the infection raised it. Both with Wilson's interval.
     """
     fires = pl.Series(alarm.fires(of_profile), dtype=pl.Boolean)
-    found = list(_by_episode(of_profile.with_columns(fires=fires, infected=is_infected())))
-    n_any = sum(stands for stands, _ in found)
-    n_new = sum(stands and not before for stands, before in found)
+    episodes = list(_by_episode(of_profile.with_columns(fires=fires, infected=is_infected())))
+    n_any = sum(is_on for is_on, _ in episodes)
+    n_new = sum(is_on and not before for is_on, before in episodes)
     return {
-        "n_episodes": len(found),
-        "any": {"n": n_any, **share_of(n_any, len(found))},
-        "new": {"n": n_new, **share_of(n_new, len(found))},
+        "n_episodes": len(episodes),
+        "any": {"n": n_any, **share_of(n_any, len(episodes))},
+        "new": {"n": n_new, **share_of(n_new, len(episodes))},
     }
 
 
@@ -196,8 +203,8 @@ def _by_episode(frame: pl.DataFrame) -> Iterator[tuple[bool, bool]]:
             yield bool((fires & infected).any()), bool(first > 0 and fires[first - 1])
 
 
-def _quiet(known: pl.DataFrame, alarm: FilteredAlarm) -> dict[str, Any]:
-    """How often the same alarm stands where nothing is infected: what its alarms cost."""
+def _quiet(known: pl.DataFrame, alarm: FilteredAlarm) -> QuietWindows:
+    """Count the false alarms of the same alarm, where nothing is infected."""
     frame = known.with_columns(fires=pl.Series(alarm.fires(known), dtype=pl.Boolean))
     quiet = frame.filter(~is_infected())
     clean_only = frame.filter(pl.col("profile").is_null(), y_true=str(PHASES[0]))
@@ -210,7 +217,14 @@ def _quiet(known: pl.DataFrame, alarm: FilteredAlarm) -> dict[str, Any]:
     }
 
 
-def _empty(profile: str, scope: str, frame: pl.DataFrame, why: str) -> dict[str, Any]:
-    hosts = sorted(frame["host_id"].unique())
-    nothing = dict.fromkeys(("alarm", "auroc", "quiet", "alarm_of"))
-    return {"profile": profile, "scope": scope, "hosts": hosts, **nothing, "why": why}
+def _empty(profile: str, scope: str, frame: pl.DataFrame, why: str) -> ProfileRow:
+    return {
+        "profile": profile,
+        "scope": scope,
+        "hosts": sorted(frame["host_id"].unique()),
+        "alarm": None,
+        "auroc": None,
+        "quiet": None,
+        "alarm_of": None,
+        "why": why,
+    }

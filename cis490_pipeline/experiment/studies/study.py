@@ -1,18 +1,26 @@
 """The stage that makes ``study.json``, by section, each kept until what it is of changes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 import polars as pl
 
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
 from cis490_pipeline.domain.terms import model_name
-from cis490_pipeline.errors import DatasetError, StoreError
+from cis490_pipeline.errors import StoreError
 from cis490_pipeline.evaluation.detection.filtered_alarm import RULE
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
+from cis490_pipeline.evaluation.schema.stored import checked_form, read_form
+from cis490_pipeline.evaluation.schema.study import (
+    CarriedStudy,
+    StudyInputsOnly,
+    StudyModel,
+)
+from cis490_pipeline.evaluation.schema.study import Study as StudyFile
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
@@ -30,11 +38,12 @@ from cis490_pipeline.storage.files import digest, read_object, write_json
 from cis490_pipeline.storage.parquet import read_table
 
 STUDY_VERSION: Final = "2"
-"""Raised when a section is computed in another way."""
+"""Raised when a section is computed or written in another way."""
+_REMEDY: Final = "Remove the file and run: cis490 study"
 
 
 class Section(StrEnum):
-    """The parts of a study."""
+    """Sections of a study."""
 
     PROFILES = "profiles"
     HOSTS = "hosts"
@@ -50,7 +59,7 @@ Model = tuple[Architecture, Variant]
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What of a study is wanted now."""
+    """The models and sections of a study to make now."""
 
     models: tuple[Model, ...]
     sections: tuple[Section, ...] = tuple(Section)
@@ -98,19 +107,18 @@ class Study(RecipeStage):
         episodes, copies = pool_episodes(self.workspace)
         index = _index(self.workspace, self.recipe, episodes)
         path = self.workspace.paths.study(self.recipe)
-        before = _stored(self.workspace, self.recipe)
-        kept = before if before is not None and before["of"] == about else None
-        models: dict[str, Any] = dict(kept["models"]) if kept else {}
+        kept = _made_of(path, about)
+        models = dict(kept["models"]) if kept else {}
         for architecture, variant in self.asked.models:
             runs = StudyRuns(self.workspace, architecture, variant, self.asked.tally)
             if set(self.asked.sections) - {Section.DRIFT}:
                 make_stages((runs.pool,))
             models[runs.name] = self._of_model(runs, models.get(runs.name), index, episodes)
-        found = kept["drift"] if kept else None
+        drift_section = kept["drift"] if kept else None
         seed = self.workspace.settings.seed
         if Section.DRIFT in self.asked.sections:
-            found = drift(GridStore(GridShards(self.workspace).folder), index, seed=seed)
-        result = {
+            drift_section = drift(GridStore(GridShards(self.workspace).folder), index, seed=seed)
+        result: StudyFile = {
             "format": "study",
             "split": str(self.recipe),
             "seed": seed,
@@ -118,7 +126,7 @@ class Study(RecipeStage):
             "alarm_rule": RULE,
             "left_out": copies,
             "models": models,
-            "drift": found,
+            "drift": drift_section,
         }
         write_json(path, result)
         tally = self.asked.tally
@@ -128,32 +136,27 @@ class Study(RecipeStage):
     def _of_model(
         self,
         runs: StudyRuns,
-        kept: dict[str, Any] | None,
+        kept: StudyModel | None,
         index: pl.DataFrame,
         episodes: pl.DataFrame,
-    ) -> dict[str, Any]:
-        seed = self.workspace.settings.seed
-        make: dict[Section, Callable[[], dict[str, Any]]] = {
-            Section.PROFILES: lambda: leave_one_profile_out(runs, index, seed=seed),
-            Section.HOSTS: lambda: cross_host(runs, episodes, seed=seed),
-            Section.TIME: lambda: time_decay(runs, episodes, seed=seed),
-        }
-        of = _made_with(runs.workspace, runs.architecture, runs.variant)
+    ) -> StudyModel:
+        seed, asked = self.workspace.settings.seed, self.asked.sections
+        settings = _made_with(runs.workspace, runs.architecture, runs.variant)
+        model: StudyModel = {"settings": settings, "profiles": None, "hosts": None, "time": None}
         # A section of other settings is of another model, whatever its name.
-        carried = kept if kept is not None and kept["settings"] == of else {}
-        return {
-            "settings": of,
-            **{
-                str(section): made()
-                if section in self.asked.sections
-                else carried.get(str(section))
-                for section, made in make.items()
-            },
-        }
+        if kept is not None and kept["settings"] == settings:
+            model |= kept
+        if Section.PROFILES in asked:
+            model["profiles"] = leave_one_profile_out(runs, index, seed=seed)
+        if Section.HOSTS in asked:
+            model["hosts"] = cross_host(runs, episodes, seed=seed)
+        if Section.TIME in asked:
+            model["time"] = time_decay(runs, episodes, seed=seed)
+        return model
 
 
-def study_of(workspace: Workspace, recipe: Recipe) -> dict[str, Any] | None:
-    """Return what a study of this recipe would be made of now; None without a split."""
+def study_of(workspace: Workspace, recipe: Recipe) -> dict[str, str | int] | None:
+    """Return the inputs that a study of this recipe would have now; None without a split."""
     index = ValidationIndex(workspace, recipe).record()
     verdicts, grids = ValidationSweep(workspace).record(), GridShards(workspace).record()
     if index is None or verdicts is None or grids is None:
@@ -168,26 +171,33 @@ def study_of(workspace: Workspace, recipe: Recipe) -> dict[str, Any] | None:
     }
 
 
-def carried_study(workspace: Workspace, recipe: Recipe) -> dict[str, Any] | None:
+def carried_study(workspace: Workspace, recipe: Recipe) -> CarriedStudy | None:
     """Return the stored study as a leaderboard carries it; None if there is none.
 
     Returns
     -------
     All of it with ``status`` ``current``; or, if it was made of something else than there is now,
     ``status`` ``stale`` and ``why``, without a single number.
+
+    Raises
+    ------
+    EvaluationError
+        If the file is no study, or is current and not of its form.
     """
-    stored = _stored(workspace, recipe)
-    if stored is None:
+    path = workspace.paths.study(recipe)
+    if not path.is_file():
         return None
+    stored = read_form(path, StudyInputsOnly, remedy=_REMEDY)
     about = study_of(workspace, recipe) or {}
     changed = sorted(k for k in {*about, *stored["of"]} if about.get(k) != stored["of"].get(k))
     changed += [
         f"setting of {name}"
-        for name, found in sorted(stored["models"].items())
-        if found["settings"] != _made_with(workspace, *_model_of(name))
+        for name, model in sorted(stored["models"].items())
+        if model["settings"] != _made_with(workspace, *_model_of(name))
     ]
     if not changed:
-        return {**stored, "status": "current", "why": None}
+        study = checked_form(stored, StudyFile, str(path), remedy=_REMEDY)
+        return {**study, "status": "current", "why": None}
     why = f"made of another {', '.join(changed)}; make it again: cis490 study --split {recipe}"
     return {"format": "study", "split": str(recipe), "status": "stale", "why": why}
 
@@ -224,14 +234,11 @@ def _model_of(name: str) -> Model:
     return Architecture(architecture), Variant(variant)
 
 
-def _stored(workspace: Workspace, recipe: Recipe) -> dict[str, Any] | None:
-    path = workspace.paths.study(recipe)
-    if not path.is_file():
+def _made_of(path: Path, about: dict[str, str | int]) -> StudyFile | None:
+    """Return the stored study if it is there and has these inputs."""
+    if not path.is_file() or read_form(path, StudyInputsOnly, remedy=_REMEDY)["of"] != about:
         return None
-    stored = read_object(path)
-    if stored.get("format") != "study":
-        raise DatasetError(f"{path}: not a study; remove it and run cis490 study again")
-    return stored
+    return read_form(path, StudyFile, remedy=_REMEDY)
 
 
 def _index(workspace: Workspace, recipe: Recipe, episodes: pl.DataFrame) -> pl.DataFrame:

@@ -1,14 +1,15 @@
-"""What becomes of a model as the time since its training grows."""
+"""Time decay: macro F1 by the time since training, and the area under it."""
 
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.evaluation.generalization.area_under_time import decay
 from cis490_pipeline.evaluation.predictions import matrices_of
+from cis490_pipeline.evaluation.schema.study import TimeStudy
 from cis490_pipeline.experiment.studies.all_windows import Arrangement
 from cis490_pipeline.experiment.studies.drawing import drawn, ids_of
 from cis490_pipeline.experiment.studies.runs import StudyRuns
@@ -24,7 +25,7 @@ MIN_EPISODES: Final = 2
 Times = list[tuple[datetime, str]]
 
 
-def time_decay(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> dict[str, Any]:
+def time_decay(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> TimeStudy:
     """Train on what was received first; score what came later in equal slots of time.
 
     Parameters
@@ -53,12 +54,13 @@ def time_decay(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> dict[st
     scorable = set(ids_of(episodes.filter("scorable")))
     later = [row for row in after if row[1] in scorable]
     cut = after[0][0].isoformat() if after else None
-    nothing: dict[str, Any] = {
+    nothing: TimeStudy = {
         "cut": cut,
         "slots": [],
         "aut": None,
         "ci_low": None,
         "ci_high": None,
+        "why": None,
     }
     edges = slot_edges([at for at, _ in later])
     if edges is None:
@@ -76,14 +78,20 @@ def time_decay(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> dict[st
         return {**nothing, "why": str(fault)}
     runs.workspace.progress(f"{runs.name}: time decay", 1, 1)
     members = [ids for _, ids in _slots(later, edges)]
-    found = decay(
+    scores, area = decay(
         [matrices_of(scored.filter(pl.col("episode_id").is_in(ids))).counts for ids in members],
         seed=seed,
     )
-    ends = [{"from": a.isoformat(), "to": b.isoformat()} for a, b in _pairs(edges)]
-    slots = [{**end, **slot} for end, slot in zip(ends, found.pop("slots"), strict=True)]
-    counts = {"n_train_episodes": len(train), "n_val_episodes": len(val)}
-    return {"cut": cut, **counts, "slots": slots, **found}
+    return {
+        "cut": cut,
+        "n_train_episodes": len(train),
+        "n_val_episodes": len(val),
+        "slots": [
+            {"from": start.isoformat(), "to": end.isoformat(), **score}
+            for (start, end), score in zip(_pairs(edges), scores, strict=True)
+        ],
+        **area,
+    }
 
 
 def slot_edges(times: list[datetime]) -> list[datetime] | None:

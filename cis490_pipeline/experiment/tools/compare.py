@@ -8,7 +8,7 @@ from cis490_pipeline.checkpoints.describe import describe
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.compare_runs import Run, compare_runs
+from cis490_pipeline.evaluation.compare_runs import Run, RunComparison, compare_runs
 from cis490_pipeline.evaluation.predictions import read_predictions
 from cis490_pipeline.experiment.pipeline.training import FURTHER
 from cis490_pipeline.storage.data_paths import DataPaths
@@ -20,8 +20,18 @@ _MANIFEST: Final = "predictions.json"
 _NO_SETTING: Final = frozenset({"seed", "threads"})
 
 
-def compare_folders(first: Path, second: Path, recipe: Recipe, *, seed: int = 0) -> dict[str, Any]:
-    """Compare two runs, whatever folder of each is named.
+class FolderComparison(RunComparison):
+    """Differences of two runs, with the folders they were read from."""
+
+    first_run: str
+    second_run: str
+    only_in: dict[str, list[str]]
+
+
+def compare_folders(
+    first: Path, second: Path, recipe: Recipe, *, seed: int = 0
+) -> FolderComparison:
+    """Compare two runs, each named by a checkpoint's, data or report folder.
 
     Parameters
     ----------
@@ -32,8 +42,7 @@ def compare_folders(first: Path, second: Path, recipe: Recipe, *, seed: int = 0)
 
     Returns
     -------
-    What ``compare_runs`` gives, with the two folders, and in ``only_in`` the models that one of
-    them lacks.
+    The comparison, the two folders, and in ``only_in`` the models that one of them lacks.
 
     Raises
     ------
@@ -68,8 +77,12 @@ def compare_folders(first: Path, second: Path, recipe: Recipe, *, seed: int = 0)
             str(second): sorted(others.keys() - ones.keys()),
         }
     )
-    found = compare_runs(runs, seed=seed)
-    return {"first_run": str(first), "second_run": str(second), "only_in": only, **found}
+    return {
+        "first_run": str(first),
+        "second_run": str(second),
+        "only_in": only,
+        **compare_runs(runs, seed=seed),
+    }
 
 
 def _models_in(folder: Path, recipe: Recipe) -> tuple[str, Mapping[str, Path]]:

@@ -75,19 +75,23 @@ def new_episode_drift(workspace: Workspace, recipe: Recipe) -> Finding:
         return Finding(True, "train has no older episode to compare with", numbers)
     seed = workspace.settings.seed
     rows = drift_of(grids, drift_reference(grids, ids_of(train)), ids_of(here), seed=seed)
-    found = [row for row in rows if row["flagged"] and row["beyond_chance"]]
-    found.sort(key=lambda row: -row["psi"])
-    numbers |= {"channels": len(rows), "channels_drifted": len(found)}
+    drifted = [
+        (row["psi"], row["channel"])
+        for row in rows
+        if row["psi"] is not None and row["flagged"] and row["beyond_chance"]
+    ]
+    drifted.sort(key=lambda channel: -channel[0])
+    numbers |= {"channels": len(rows), "channels_drifted": len(drifted)}
     known = [row["psi"] for row in rows if row["psi"] is not None]
     if known:
         numbers["largest_psi"] = max(known)
-    if not found:
+    if not drifted:
         return Finding(True, f"{here.height} new episodes look like train's", numbers)
-    named = ", ".join(f"{row['channel']} ({row['psi']:.2f})" for row in found[:_MAX_NAMED])
+    named = ", ".join(f"{channel} ({psi:.2f})" for psi, channel in drifted[:_MAX_NAMED])
     return Finding(
         False,
-        f"{len(found)} of {len(rows)} channels of {here.height} new episodes are not as in train: "
-        f"{named}; look at those devices before you trust verdicts on them",
+        f"{len(drifted)} of {len(rows)} channels of {here.height} new episodes are not as in "
+        f"train: {named}; look at those devices before you trust verdicts on them",
         numbers,
     )
 

@@ -5,9 +5,9 @@ each. Windows of one episode are alike, so that even without any drift two small
 differ; ``chance_95`` says by how much.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, Self, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,25 @@ N_PERMUTATIONS: Final = 500
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
+
+
+class ChannelDrift(TypedDict):
+    """Drift of one channel; null where there is no value to compare."""
+
+    channel: str
+    psi: float | None
+    flagged: bool | None
+    chance_95: float | None
+    beyond_chance: bool | None
+    why: str | None
+
+
+class SavedReference(TypedDict):
+    """A ``DriftReference`` as JSON values."""
+
+    channels: list[str]
+    edges: list[list[float] | None]
+    counts: list[list[list[int]]]
 
 
 def psi(reference: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
@@ -60,7 +79,7 @@ def psi(reference: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class DriftReference:
-    """Bins of a reference's values, to be kept and compared with whatever arrives later.
+    """Bins of a reference's values, stored for comparison with later episodes.
 
     Attributes
     ----------
@@ -125,19 +144,19 @@ class DriftReference:
 
     def compare(
         self, new: Sequence[Counts], *, seed: int, n_permutations: int = N_PERMUTATIONS
-    ) -> list[dict[str, Any]]:
+    ) -> list[ChannelDrift]:
         """Index of every channel, beside what chance alone would give.
 
         Parameters
         ----------
         new : (C, 11) histogram of each new episode.
         seed : of the permutations.
-        n_permutations : how often all episodes are dealt anew to reference and new.
+        n_permutations : random reassignments of all episodes to reference and new.
 
         Returns
         -------
         One row per channel, in order: ``channel``, ``psi``, ``flagged`` (over .25), ``chance_95``
-        (95 % of the dealings stay at or below it), ``beyond_chance`` and ``why`` where the index is
+        (their 95 % quantile), ``beyond_chance`` and ``why`` where the index is
         null.
         """
         if not new:
@@ -165,7 +184,7 @@ class DriftReference:
         limit: Floats = np.quantile(np.stack(found), 0.95, axis=0)
         return limit
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> SavedReference:
         """As JSON values, to be kept beside a model."""
         return {
             "channels": list(self.channels),
@@ -175,7 +194,7 @@ class DriftReference:
         }
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+    def from_dict(cls, saved: SavedReference) -> Self:
         """Restore what ``to_dict`` gave.
 
         Raises
@@ -237,7 +256,7 @@ def _require_channels(values: npt.NDArray[np.floating], channels: Sequence[str])
         )
 
 
-def _row(channel: str, index: float, chance: float, why: str) -> dict[str, Any]:
+def _row(channel: str, index: float, chance: float, why: str) -> ChannelDrift:
     known = bool(np.isfinite(index))
     return {
         "channel": channel,

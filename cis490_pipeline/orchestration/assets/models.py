@@ -11,7 +11,8 @@ from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS, MODELS
 from cis490_pipeline.evaluation.generalization.robustness import ROBUSTNESS_VERSION
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
-from cis490_pipeline.evaluation.schema.stored import read_report
+from cis490_pipeline.evaluation.schema.board import Leaderboard as Board
+from cis490_pipeline.evaluation.schema.stored import read_form, read_report
 from cis490_pipeline.events.contract import leaderboard_events
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.pipeline.ablation import ABLATION_VERSION, CalibrationAblation
@@ -28,7 +29,6 @@ from cis490_pipeline.orchestration.assets.dataset import (
 )
 from cis490_pipeline.orchestration.assets.partitions import OWNER, recipes
 from cis490_pipeline.orchestration.assets.recording import recorded
-from cis490_pipeline.storage.files import read_json
 
 
 def _image(title: str, png: bytes) -> dg.MetadataValue[Any]:
@@ -171,7 +171,7 @@ def leaderboard(
 
     recipe = Recipe(context.partition_key)
     (outcome,) = make_stages((Leaderboard(workspace, recipe),), checked=False)
-    board = read_json(workspace.paths.leaderboard(recipe))
+    board = read_form(workspace.paths.leaderboard(recipe), Board)
     page = workspace.paths.report_html(recipe)
     return recorded(
         outcome,

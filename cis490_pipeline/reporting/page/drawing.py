@@ -1,8 +1,8 @@
 """Places of marks in the page's drawings: bars in per cent, curves in a box of fixed size."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypedDict
+from typing import Final, TypedDict
 
 Point = tuple[float, float]
 
@@ -16,28 +16,60 @@ def bar_end(value: float | None) -> str | None:
     return None if value is None else f"{100 * min(1.0, max(0.0, value)):.2f}"
 
 
-def bar_of(row: Mapping[str, Any], name: str = "macro_f1") -> dict[str, str | None]:
-    """Place the ends of a score's bar and of its whisker, per cent of an axis from 0 to 1."""
+class Bar(TypedDict):
+    """Ends of a score's bar and of its whisker, per cent of an axis from 0 to 1."""
+
+    end: str | None
+    low: str | None
+    high: str | None
+
+
+class Dot(TypedDict):
+    """Places of a difference and of its interval's ends, per cent; zero lies in the middle."""
+
+    at: str | None
+    low: str | None
+    high: str | None
+
+
+class ScoreEnds(TypedDict):
+    """A score and the ends of its interval."""
+
+    macro_f1: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+class DifferenceEnds(TypedDict):
+    """A difference and the ends of its interval."""
+
+    difference: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+def bar_of(row: ScoreEnds) -> Bar:
+    """Place the ends of a score's bar and of its whisker."""
     return {
-        "end": bar_end(row[name]),
+        "end": bar_end(row["macro_f1"]),
         "low": bar_end(row["ci_low"]),
         "high": bar_end(row["ci_high"]),
     }
 
 
-def reach_of(differences: Iterable[Mapping[str, Any]], least: float = 0.1) -> float:
-    """How far from zero an axis must reach to hold all these differences' intervals."""
-    ends: list[float] = [
-        abs(entry[name])
+def reach_of(differences: Iterable[DifferenceEnds], least: float = 0.1) -> float:
+    """Half the length of an axis that holds all these differences' intervals."""
+    ends = [
+        abs(value)
         for entry in differences
-        for name in ("difference", "ci_low", "ci_high")
-        if entry[name] is not None
+        for value in (entry["difference"], entry["ci_low"], entry["ci_high"])
+        if value is not None
     ]
     return max([least, *ends])
 
 
-def dot_of(entry: Mapping[str, Any], reach: float) -> dict[str, str | None]:
-    """Places of a difference and of its interval's ends, per cent; zero lies in the middle."""
+def dot_of(entry: DifferenceEnds, reach: float) -> Dot:
+    """Place a difference and its interval's ends."""
 
     def place(value: float | None) -> str | None:
         return None if value is None else f"{50 + 48 * value / reach:.2f}"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from cis490_pipeline.evaluation.schema.parts import Ends
 
@@ -85,13 +85,25 @@ def signed_between(entry: Ends) -> str:
     return f"{signed(entry['ci_low'])} to {signed(entry['ci_high'])}"
 
 
-def shown(pair: Mapping[str, Any]) -> bool:
-    """Tell whether a comparison shows a difference at 5 % after its correction."""
+class Compared(TypedDict):
+    """What of a comparison decides whether it shows a difference."""
+
+    p_holm: float | None
+
+
+class Reasoned(TypedDict):
+    """An entry that gives a reason where a number of it is undefined."""
+
+    why: str | None
+
+
+def shown(pair: Compared) -> bool:
+    """Return whether a comparison shows a difference at 5 % after its correction."""
     return pair["p_holm"] is not None and pair["p_holm"] < SIGNIFICANT
 
 
-def verdict(pair: Mapping[str, Any]) -> str:
-    """Say whether a comparison shows a difference, with its p-value."""
+def verdict(pair: Compared) -> str:
+    """Write whether a comparison shows a difference, with its p-value."""
     if pair["p_holm"] is None:
         return "not tested"
     return f"{'a' if shown(pair) else 'no'} difference is shown ({p_value(pair['p_holm'])})"
@@ -129,7 +141,7 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))
 
 
-def reasons(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+def reasons(entries: Sequence[Reasoned]) -> list[str]:
     """Each reason for an undefined number once, in the order first met."""
-    found = (entry["why"].removeprefix("n/a: ") for entry in entries if entry.get("why"))
-    return list(dict.fromkeys(found))
+    texts = (why.removeprefix("n/a: ") for entry in entries if (why := entry.get("why")))
+    return list(dict.fromkeys(texts))

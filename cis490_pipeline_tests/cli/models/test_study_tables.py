@@ -16,6 +16,7 @@ TIME = {
     "ci_low": None,
     "cut": "2026-11-22",
     "slots": [{**NO_INTERVAL, "from": "9:00"}],
+    "why": None,
 }
 ALARM = {"any": {"n": 2}, "new": {"n": 1}, "n_episodes": 4}
 PROFILES = {

@@ -38,10 +38,10 @@ def test_each_slot_has_its_own_interval_and_the_area_lies_in_one():
     rng = np.random.default_rng(0)
     slots = [episodes(rng, 8, right) for right in (0.9, 0.6, 0.4)]
 
-    found = decay(slots, seed=4)
+    scored, found = decay(slots, seed=4)
 
-    assert found["slots"] == [episode_interval(m, seed=4).to_dict() for m in slots]
-    scores = [row["macro_f1"] for row in found["slots"]]
+    assert scored == [episode_interval(m, seed=4).to_dict() for m in slots]
+    scores = [row["macro_f1"] for row in scored]
     assert found["aut"] == pytest.approx(area_under_time(scores))
     assert found["ci_low"] < found["aut"] < found["ci_high"]
     assert (found["n_episodes"], found["n_windows"]) == (24, 480)
@@ -50,7 +50,7 @@ def test_each_slot_has_its_own_interval_and_the_area_lies_in_one():
 def test_a_slot_of_one_episode_leaves_the_area_without_an_interval():
     rng = np.random.default_rng(0)
 
-    found = decay([episodes(rng, 1), episodes(rng, 3)], seed=0)
+    _, found = decay([episodes(rng, 1), episodes(rng, 3)], seed=0)
 
     assert found["aut"] is not None
     assert (found["ci_low"], found["why"]) == (None, "an interval needs two episodes in each slot")

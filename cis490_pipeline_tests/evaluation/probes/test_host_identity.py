@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.probes.host_identity import largest_host, score_hosts, told_hosts
+from cis490_pipeline.evaluation.probes.host_identity import (
+    host_prediction_hits,
+    largest_host,
+    score_hosts,
+)
 
 HOSTS = np.repeat(["lab-nuc", "garage-pi"], [60, 40])
 EPISODES = np.array([f"e{i // 5}" for i in range(100)])
@@ -19,9 +23,9 @@ def features(mark):
 
 
 def test_a_marked_host_is_told_and_noise_is_not():
-    marked = told_hosts(features("host"), HOSTS, EPISODES, seed=0)
-    noise = told_hosts(features("none"), HOSTS, EPISODES, seed=0)
-    again = told_hosts(features("none"), HOSTS, EPISODES, seed=0)
+    marked = host_prediction_hits(features("host"), HOSTS, EPISODES, seed=0)
+    noise = host_prediction_hits(features("none"), HOSTS, EPISODES, seed=0)
+    again = host_prediction_hits(features("none"), HOSTS, EPISODES, seed=0)
 
     assert marked.all()
     assert np.array_equal(noise, again)
@@ -29,7 +33,7 @@ def test_a_marked_host_is_told_and_noise_is_not():
 
 
 def test_a_mark_of_the_episode_tells_nothing_of_unseen_episodes():
-    right = told_hosts(features("episode"), HOSTS, EPISODES, seed=0)
+    right = host_prediction_hits(features("episode"), HOSTS, EPISODES, seed=0)
 
     assert right.mean() < 0.75
 
@@ -60,7 +64,7 @@ def test_interval_resamples_episodes_and_not_windows():
 
 def test_one_host_cannot_be_told():
     with pytest.raises(EvaluationError, match="takes two hosts and two episodes, got 1 and 20"):
-        told_hosts(features("none"), np.full(100, "lab-nuc"), EPISODES, seed=0)
+        host_prediction_hits(features("none"), np.full(100, "lab-nuc"), EPISODES, seed=0)
 
 
 def test_largest_host_is_what_always_guessing_it_scores():

@@ -1,12 +1,22 @@
 """Calibration modes compared, and the baselines they rest on."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
+from cis490_pipeline.evaluation.schema.board import AblationRow, Leaderboard
 from cis490_pipeline.reporting.page.numbers import Report
 
 
-def ablation_view(board: Mapping[str, Any]) -> dict[str, Any]:
+class AblationView(TypedDict):
+    """The table of calibrations."""
+
+    rows: list[AblationRow]
+    model: str
+    n_calibration: int
+    refused: list[tuple[str, str]]
+    suspect: list[str]
+
+
+def ablation_view(board: Leaderboard) -> AblationView:
     """Gather the table of calibrations; without rows where none was computed."""
     of = board["ablation_of"]
     return {

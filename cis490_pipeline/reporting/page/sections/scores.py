@@ -1,23 +1,65 @@
 """The leaderboard: bars with whiskers, realistic beside oracle, the probes below."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from cis490_pipeline.domain import CHANNELS, Architecture, Variant
 from cis490_pipeline.evaluation.probes.learn import POSITION, PROBES
-from cis490_pipeline.reporting.page.drawing import bar_of
-from cis490_pipeline.reporting.page.numbers import Board, Numbers
-from cis490_pipeline.reporting.page.sections.differences import price_rows
+from cis490_pipeline.evaluation.schema.board import Row
+from cis490_pipeline.evaluation.schema.parts import Pair
+from cis490_pipeline.reporting.page.drawing import Bar, bar_of
+from cis490_pipeline.reporting.page.numbers import Board, Numbers, Report
+from cis490_pipeline.reporting.page.sections.differences import Price, price_rows
 from cis490_pipeline.reporting.page.words import p_value, score, signed
 
 
-def view(numbers: Numbers) -> dict[str, Any]:
+class ModelBar(TypedDict):
+    """A model in one variant; without a row where it was not scored."""
+
+    row: Row | None
+    variant: str
+    end: NotRequired[str | None]
+    low: NotRequired[str | None]
+    high: NotRequired[str | None]
+
+
+class BarGroup(TypedDict):
+    """The bars of one architecture."""
+
+    name: str
+    best: float
+    bars: list[ModelBar]
+
+
+class ProbeBar(Bar):
+    """A probe, what it knows, and how the chosen model compares."""
+
+    row: Row
+    name: str
+    what: str
+    pair: Pair | None
+    compared: str
+
+
+class ScoresView(TypedDict):
+    """The section of scores."""
+
+    groups: list[BarGroup]
+    probes: list[ProbeBar]
+    clock: str | None
+    n_channels: dict[str, int]
+    seeded: list[Row]
+    prices: list[Price]
+    reports: list[Report]
+    phases: list[str]
+
+
+def view(numbers: Numbers) -> ScoresView:
     """Return what the section of scores shows."""
-    found = probes(numbers.board)
+    probe_bars = probes(numbers.board)
     return {
         "groups": bars(numbers.board),
-        "probes": found,
-        "clock": next((p["end"] for p in found if p["row"]["model"] == POSITION), None),
+        "probes": probe_bars,
+        "clock": next((p["end"] for p in probe_bars if p["row"]["model"] == POSITION), None),
         "n_channels": {
             "realistic": sum(channel.deployable for channel in CHANNELS),
             "oracle": len(CHANNELS),
@@ -29,15 +71,15 @@ def view(numbers: Numbers) -> dict[str, Any]:
     }
 
 
-def bars(board: Board) -> list[dict[str, Any]]:
+def bars(board: Board) -> list[BarGroup]:
     """Rows of the bar chart, a realistic and an oracle bar for each architecture.
 
     Ordered by the better of the two; an architecture lacks the views it was not scored in.
     """
     models = [row for row in board["rows"] if row["kind"] == "model"]
     known = [str(architecture) for architecture in Architecture]
-    names = list(dict.fromkeys(row["architecture"] for row in models))
-    groups = []
+    names = list(dict.fromkeys(str(row["architecture"]) for row in models))
+    groups: list[BarGroup] = []
     for name in sorted(names, key=lambda n: known.index(n) if n in known else len(known)):
         views = [
             next((r for r in models if (r["architecture"], r["variant"]) == (name, v)), None)
@@ -49,20 +91,20 @@ def bars(board: Board) -> list[dict[str, Any]]:
     return sorted(groups, key=lambda group: -group["best"])
 
 
-def _bar(row: Mapping[str, Any] | None, variant: Variant) -> dict[str, Any]:
+def _bar(row: Row | None, variant: Variant) -> ModelBar:
     if row is None:
         return {"row": None, "variant": str(variant)}
     return {"row": row, "variant": str(variant), **bar_of(row)}
 
 
-def probes(board: Board) -> list[dict[str, Any]]:
-    """List the probes' bars, with what each of them knows."""
+def probes(board: Board) -> list[ProbeBar]:
+    """Return the probes' bars."""
     compared = {pair["b"]: pair for pair in board["best_vs_probe"]["comparisons"]}
     return [
         {
             "row": row,
             "name": row["model"].removeprefix("probe_"),
-            "what": row.get("what") or PROBES.get(row["model"], "a guess without telemetry"),
+            "what": PROBES.get(row["model"], "a guess without telemetry"),
             "pair": compared.get(row["model"]),
             "compared": _compared(compared.get(row["model"])),
             **bar_of(row),
@@ -72,7 +114,7 @@ def probes(board: Board) -> list[dict[str, Any]]:
     ]
 
 
-def _compared(pair: Mapping[str, Any] | None) -> str:
+def _compared(pair: Pair | None) -> str:
     if pair is None or pair["difference"] is None:
         return ""
     place = "above" if pair["difference"] > 0 else "below"

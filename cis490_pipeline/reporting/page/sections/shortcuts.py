@@ -1,16 +1,46 @@
 """Shortcuts a model may have learnt instead of signs: probes, the host's identity, calibration."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
+from cis490_pipeline.evaluation.schema.board import HostIdentity, HostIdentityRow, LargestHost
 from cis490_pipeline.reporting.page.drawing import bar_end
 from cis490_pipeline.reporting.page.numbers import NOT_MEASURED, Board, Numbers
-from cis490_pipeline.reporting.page.sections.calibration import ablation_view
-from cis490_pipeline.reporting.page.sections.scores import probes
+from cis490_pipeline.reporting.page.sections.calibration import AblationView, ablation_view
+from cis490_pipeline.reporting.page.sections.scores import ProbeBar, probes
 from cis490_pipeline.reporting.page.words import listed, shown
 
 
-def view(numbers: Numbers) -> dict[str, Any]:
+class IdentityBar(HostIdentityRow):
+    """Prediction of the host from one kind of feature, with the places of its bar."""
+
+    end: str | None
+    low: str | None
+    high: str | None
+
+
+class IdentityView(TypedDict):
+    """Host identity as it is drawn."""
+
+    what: str
+    n_hosts: int
+    n_episodes: int
+    largest_host: LargestHost | None
+    why: str | None
+    chance: str | None
+    rows: list[IdentityBar]
+
+
+class ShortcutsView(TypedDict):
+    """The section on shortcuts."""
+
+    probes: list[ProbeBar]
+    summary: str | None
+    identity: IdentityView | None
+    ablation: AblationView
+    not_measured: str
+
+
+def view(numbers: Numbers) -> ShortcutsView:
     """Return what the section on shortcuts shows."""
     identity = numbers.board.get("host_identity")
     return {
@@ -23,7 +53,7 @@ def view(numbers: Numbers) -> dict[str, Any]:
 
 
 def summary(board: Board) -> str | None:
-    """Say which probes the chosen model is shown to beat, and which not; None without any."""
+    """Write which probes the chosen model is shown to beat, and which not; None without any."""
     versus = board["best_vs_probe"]
     pairs = versus["comparisons"]
     if not pairs:
@@ -47,11 +77,15 @@ def _plain_name(probe: str) -> str:
     return probe.removeprefix("probe_").replace("_", " ")
 
 
-def identity_view(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how well the host is told from each kind of feature, with the places of bars."""
+def identity_view(identity: HostIdentity) -> IdentityView:
+    """Place a bar for each kind of feature that the host was predicted from."""
     return {
-        **found,
-        "chance": bar_end(found.get("chance_balanced")),
+        "what": identity["what"],
+        "n_hosts": identity["n_hosts"],
+        "n_episodes": identity["n_episodes"],
+        "largest_host": identity["largest_host"],
+        "why": identity["why"],
+        "chance": bar_end(identity["chance_balanced"]),
         "rows": [
             {
                 **row,
@@ -59,6 +93,6 @@ def identity_view(found: Mapping[str, Any]) -> dict[str, Any]:
                 "low": bar_end(row["balanced_low"]),
                 "high": bar_end(row["balanced_high"]),
             }
-            for row in found["rows"]
+            for row in identity["rows"]
         ],
     }
