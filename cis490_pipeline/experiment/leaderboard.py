@@ -1,7 +1,6 @@
 """The stage that puts all models of a recipe and the probes side by side, and writes the page."""
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -13,6 +12,7 @@ from cis490_pipeline.evaluation.leaderboard import Supplements, compare_models, 
 from cis490_pipeline.evaluation.probes.learn import PROBES_VERSION
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
 from cis490_pipeline.evaluation.schema.board import Leaderboard as Board
+from cis490_pipeline.evaluation.schema.origin import Provenance
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.schema.stored import read_form, read_report
 from cis490_pipeline.evaluation.uncertainty.seeds import seed_summary
@@ -208,7 +208,7 @@ class Leaderboard(RecipeStage):
             extra={"processor": processor()},
         )
 
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Provenance:
         """Return what a reader needs to make these numbers again."""
         verdicts = ValidationSweep(self.workspace).record()
         dataset = TensorShards(self.workspace, self.recipe).record()
