@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cis490_pipeline.domain import PHASES, Architecture, Variant
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import DatasetError, NotFittedError
-from cis490_pipeline.features.datasets.window_data import WindowData
+from cis490_pipeline.features.datasets.window_data import WindowData, predict_in_batches
 from cis490_pipeline.models.spec import InputSpec, input_spec
 from cis490_pipeline.training.config import build_config
 from cis490_pipeline.training.history import History, Progress
@@ -151,12 +151,7 @@ class BaseModel(ABC):
     @final
     def predict_windows(self, windows: WindowData, batch: int = 512) -> Probabilities:
         """Probability of each phase for a whole set, read batch by batch: (n_windows, 5)."""
-        # All of it at once: small results kept between large batches would pin the heap.
-        proba = np.empty((len(windows), len(PHASES)))
-        for start in range(0, len(windows), batch):
-            part = np.arange(start, min(start + batch, len(windows)))
-            proba[part] = self.predict_proba(windows.take(part))
-        return proba
+        return predict_in_batches(self.predict_proba, windows, batch)
 
     @final
     def embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -31,6 +31,10 @@ class DataPaths:
         """Return the folder of the grid shards of one feature schema, shared by all recipes."""
         return self.bring(self.root / "processed" / "grids" / schema_hash[:16])
 
+    def records(self, scope: str) -> Path:
+        """Return the folder of the records of a scope: ``corpus``, or a recipe's name."""
+        return self.root / "processed" / "records" / scope
+
     def recipe(self, recipe: str) -> Path:
         """Return the folder of one recipe's datasets."""
         return self.root / "processed" / recipe

@@ -120,6 +120,15 @@ class Places:
         """File with the persistent sides."""
         return self.validation.parent / _SPLIT
 
+    @property
+    def records(self) -> Path:
+        """Folder of the records of what the pipeline made of the split, whose lock it holds.
+
+        Of the data folder that the checkpoints lie in; checkpoints that lie alone have their own.
+        """
+        folder = DataPaths(self.artifacts.parent.parent).records(self.recipe)
+        return folder if folder.parent.is_dir() else self.artifacts
+
     def require_train_hosts(self, hosts: tuple[str, ...]) -> None:
         """Refuse a split with other train hosts.
 

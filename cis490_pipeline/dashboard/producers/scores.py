@@ -1,36 +1,34 @@
 """Predictions of every model of a split: read where they are stored, made where they are not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-import numpy as np
 import polars as pl
+from filelock import Timeout
 
 from cis490_pipeline.checkpoints.manifest import MANIFEST, Manifest
 from cis490_pipeline.checkpoints.members import read_manifest, read_member
 from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
 from cis490_pipeline.dashboard.producers.places import MODELS, Places
-from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
+from cis490_pipeline.domain import Architecture, Side, Variant
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import CheckpointError, EvaluationError, PipelineError, SplitError
-from cis490_pipeline.evaluation.predictions import (
-    prediction_frame,
-    read_predictions,
-    scored_windows,
-    write_predictions,
-)
+from cis490_pipeline.evaluation.predictions import scored_windows
 from cis490_pipeline.evaluation.report import evaluate
 from cis490_pipeline.evaluation.schema.report import EvalReport
-from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck, checked_baselines
+from cis490_pipeline.evaluation.scoring import score_sides, stored_predictions
 from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
 from cis490_pipeline.features.datasets.load import read_manifest as dataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.splits.split import Split
 from cis490_pipeline.storage.files import digest
+from cis490_pipeline.storage.scope_lock import lock_of
 
-BATCH = 512
+LOCK_WAIT_S = 10.0
+"""How long a tick waits for the pipeline to end its work on the split."""
 MAX_WHY = 400
 """Characters of a reason that are published."""
 
@@ -153,30 +151,44 @@ class Scores:
 
     def _predictions(self, name: str, checkpoint_digest: str) -> pl.DataFrame:
         folder = self.places.artifacts / name
-        split_digest = self.split.digest
-        try:
-            return read_predictions(
-                folder, checkpoint_digest=checkpoint_digest, split_digest=split_digest
-            )
-        except EvaluationError:
-            # None stored yet, or of another checkpoint or split: score the held-out side now.
-            model = load_runnable(folder)
-            frame = pl.concat([self._scored(model, side) for side in (Side.VAL, Side.TEST)])
-            write_predictions(
-                folder, frame, checkpoint_digest=checkpoint_digest, split_digest=split_digest
-            )
-            self.n_scored_now += 1
-            return scored_windows(frame)
+        frame = stored_predictions(
+            folder,
+            lambda: self._scored(folder, checkpoint_digest),
+            checkpoint_digest=checkpoint_digest,
+            split_digest=self.split.digest,
+            lock=self._recipe_lock,
+        )
+        return scored_windows(frame)
 
-    def _scored(self, model: RunnableModel, side: Side) -> pl.DataFrame:
-        # Apart, as evaluation has them: those that may be scored, those that touch the baseline.
-        parts = [self._opened(model, side, touches=touches) for touches in (False, True)]
-        proba = [np.zeros((0, len(PHASES)))]
-        for windows in parts:
-            for start in range(0, len(windows), BATCH):
-                rows = np.arange(start, min(start + BATCH, len(windows)))
-                proba.append(model.classifier.predict_proba(windows.take(rows)))
-        return prediction_frame(self._keys(parts, model.cleanliness), np.concatenate(proba))
+    @contextmanager
+    def _recipe_lock(self) -> Iterator[None]:
+        lock = lock_of(self.places.records)
+        try:
+            lock.acquire(timeout=LOCK_WAIT_S)
+        except Timeout as held:
+            raise EvaluationError(
+                f"{self.places.records}: the pipeline is at work on this split and holds its lock; "
+                "predictions that are missing are made once it has ended"
+            ) from held
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _scored(self, folder: Path, checkpoint_digest: str) -> pl.DataFrame:
+        model = load_runnable(folder)
+        if model.manifest.digest != checkpoint_digest:
+            raise EvaluationError(
+                f"{folder}: trained again since it was looked at (was {checkpoint_digest:.12}, is "
+                f"{model.manifest.digest:.12}); it is scored the next time"
+            )
+        self.n_scored_now += 1
+        return score_sides(
+            model.classifier.predict_proba,
+            partial(self._opened, model),
+            grids=self._grids,
+            cleanliness=model.cleanliness,
+        )
 
     def _opened(self, model: RunnableModel, side: Side, *, touches: bool) -> CalibratedWindows:
         """Windows of a side, opened once for all models of a kind, variant and calibrator."""
@@ -205,16 +217,6 @@ class Scores:
     def _grids(self) -> GridStore:
         manifest = dataset(self.places.tensors, "tensor")
         return GridStore(self.places.tensors / manifest.grids_folder)
-
-    def _keys(
-        self, parts: Sequence[CalibratedWindows], check: CleanlinessCheck | None
-    ) -> pl.DataFrame:
-        """Keys of windows, with what each was measured against and whether that is suspect."""
-        keys = pl.concat(part.frame.with_columns(part.calibration_ids) for part in parts)
-        ids = keys["episode_id"].to_list()
-        verdicts = checked_baselines(self._grids, check, ids)
-        suspect = [None if (found := verdicts[i]) is None else found.suspect for i in ids]
-        return keys.with_columns(pl.Series("baseline_suspect", suspect, pl.Boolean))
 
 
 def require_named(folder: Path, manifest: Manifest) -> None:

@@ -1,37 +1,27 @@
 """The stage that opens the held-out side for one checkpoint, once, and reports on it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from cis490_pipeline.checkpoints.alarm_file import write_alarm
 from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
-from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.predictions import (
-    PREDICTIONS_VERSION,
-    prediction_frame,
-    read_predictions,
-    scored_windows,
-    write_predictions,
-)
+from cis490_pipeline.evaluation.predictions import PREDICTIONS_VERSION, scored_windows
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
 from cis490_pipeline.evaluation.schema.alarm import Times
 from cis490_pipeline.evaluation.schema.report import EvalReport
+from cis490_pipeline.evaluation.scoring import score_sides, stored_predictions
 from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import ModelStage, TrainedCheckpoint
 from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck, checked_baselines
 from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.storage.files import digest, read_object, write_json
-
-SCORED_SIDES = (Side.VAL, Side.TEST)
+from cis490_pipeline.storage.scope_lock import lock_of
 
 
 class EvaluationReport(ModelStage):
@@ -84,67 +74,40 @@ class EvaluationReport(ModelStage):
         ----------
         include_baseline : also of the windows that touch the baseline, which are never scored.
         """
-        folder = self.checkpoint.folder
         inputs = self.inputs()
         assert inputs is not None, "predictions need a checkpoint and a split"
-        try:
-            return read_predictions(
-                folder,
-                checkpoint_digest=inputs["checkpoint"],
-                split_digest=inputs["split"],
-                include_baseline=include_baseline,
-            )
-        except EvaluationError:
-            # None stored yet, or of another checkpoint or split: score the held-out side now.
-            frame = self._predict()
-            write_predictions(
-                folder,
-                frame,
-                checkpoint_digest=inputs["checkpoint"],
-                split_digest=inputs["split"],
-            )
-            return frame if include_baseline else scored_windows(frame)
+        frame = stored_predictions(
+            self.checkpoint.folder,
+            self._predict,
+            checkpoint_digest=inputs["checkpoint"],
+            split_digest=inputs["split"],
+            lock=lambda: lock_of(self.record_path.parent),
+        )
+        return frame if include_baseline else scored_windows(frame)
 
     def _predict(self) -> pl.DataFrame:
         from cis490_pipeline.models.registry import restore
 
         checkpoint = self.checkpoint.load()
-        model = restore(checkpoint)
-        what = f"score {self.name}"
-        frames = []
-        for done, side in enumerate(SCORED_SIDES):
-            self.workspace.progress(what, done, len(SCORED_SIDES))
-            # Apart: what a batch holds besides changes a network's last bits.
-            scored, touching = (
-                load_windows(
-                    self.checkpoint.dataset.folder,
-                    self.checkpoint.input_kind,
-                    self.variant,
-                    side,
-                    checkpoint.calibrator,
-                    include_baseline=touches,
-                    only=pl.col("baseline") == touches,
-                )
-                for touches in (False, True)
-            )
-            keys = self._with_baselines((scored, touching), checkpoint.cleanliness)
-            proba = [model.predict_windows(windows) for windows in (scored, touching)]
-            frames.append(prediction_frame(keys, np.concatenate(proba)))
-        self.workspace.progress(what, len(SCORED_SIDES), len(SCORED_SIDES))
-        return pl.concat(frames)
 
-    def _with_baselines(
-        self, parts: Sequence[CalibratedWindows], check: CleanlinessCheck | None
-    ) -> pl.DataFrame:
-        """Keys of windows, with what each was measured against and whether that is suspect."""
-        keys = pl.concat(part.frame.with_columns(part.calibration_ids) for part in parts)
-        episode_ids = keys["episode_id"].to_list()
-        verdicts = checked_baselines(
-            GridStore(GridShards(self.workspace).folder), check, episode_ids
+        def opened(side: Side, *, touches: bool) -> CalibratedWindows:
+            return load_windows(
+                self.checkpoint.dataset.folder,
+                self.checkpoint.input_kind,
+                self.variant,
+                side,
+                checkpoint.calibrator,
+                include_baseline=touches,
+                only=pl.col("baseline") == touches,
+            )
+
+        return score_sides(
+            restore(checkpoint).predict_proba,
+            opened,
+            grids=GridStore(GridShards(self.workspace).folder),
+            cleanliness=checkpoint.cleanliness,
+            report=self.workspace.reporter(f"score {self.name}"),
         )
-        suspect = {name: found.suspect if found else None for name, found in verdicts.items()}
-        of_window = [suspect[episode_id] for episode_id in episode_ids]
-        return keys.with_columns(pl.Series("baseline_suspect", of_window, pl.Boolean))
 
     def make(self) -> Made:
         """Score the predictions and write the report."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from filelock import FileLock
 
 from cis490_pipeline.domain import Address
 from cis490_pipeline.errors import ChangedMeanwhileError, DatasetError
@@ -28,6 +27,7 @@ from cis490_pipeline.storage.origin import (
     object_name,
 )
 from cis490_pipeline.storage.remote_folder import Entry, RemoteFolder
+from cis490_pipeline.storage.scope_lock import lock_of
 
 _MAX_RECORD: Final = 64 << 20
 
@@ -241,12 +241,6 @@ class SharedData:
 def is_record(name: str) -> bool:
     """Whether a name is ``processed/records/SCOPE/KEY.json`` and of nothing but plain letters."""
     return re.fullmatch(rf"{RECORDS}/[a-z0-9_]+/[A-Za-z0-9_-]+\.json", name) is not None
-
-
-def lock_of(folder: Path) -> FileLock:
-    """Return the lock of one scope's records; who holds it may take it again."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder.with_name(f"{folder.name}.lock"), is_singleton=True)
 
 
 def _files(path: Path) -> list[tuple[str, int, str]]:

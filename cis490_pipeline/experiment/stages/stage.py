@@ -17,10 +17,10 @@ import msgspec
 
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.experiment.stages.record import Record, encoded, sound_files
-from cis490_pipeline.experiment.stages.shared import lock_of
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.storage.files import atomic_write, file_sha256
 from cis490_pipeline.storage.json_text import decode_json
+from cis490_pipeline.storage.scope_lock import lock_of
 
 UP_TO_DATE: Final = "up to date"
 """Why nothing was made."""
@@ -102,8 +102,7 @@ class Stage(ABC):
     @property
     def record_path(self) -> Path:
         """Where the record lies."""
-        folder = self.workspace.paths.root / "processed" / "records" / self.scope
-        return folder / (self.key.replace("/", "__") + ".json")
+        return self.workspace.paths.records(self.scope) / (self.key.replace("/", "__") + ".json")
 
     @final
     def record(self) -> Record | None:

@@ -18,13 +18,13 @@ from filelock import Timeout
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.experiment.stages.record import Record
-from cis490_pipeline.experiment.stages.shared import lock_of
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.grids.store import INDEX_FILE, MANIFEST_FILE
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.storage.files import read_object
 from cis490_pipeline.storage.json_text import decode_json
 from cis490_pipeline.storage.origin import FOLDERS
+from cis490_pipeline.storage.scope_lock import lock_of
 
 HALF_WRITTEN: Final = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 """Temporary name of a file until it is complete."""

@@ -1,6 +1,6 @@
 """What every model trains on and predicts from: windows one can count, label and take by index."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import DatasetError
 
 IN_MEMORY_BYTES = 512 * 2**20
@@ -58,6 +59,22 @@ class WindowData(Protocol):
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
         """Prepare for ``indices`` to be taken soon; changes how fast ``take`` is, nothing else."""
         ...
+
+
+Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]]
+"""Gives (n_windows, K) probabilities of (n_windows, *shape) windows, whatever computes them."""
+
+
+def predict_in_batches(
+    predict: Predict, windows: WindowData, batch: int = 512
+) -> npt.NDArray[np.float64]:
+    """Probability of each phase for a whole set, read batch by batch: (n_windows, K)."""
+    # All of it at once: small results kept between large batches would pin the heap.
+    proba = np.empty((len(windows), len(PHASES)))
+    for start in range(0, len(windows), batch):
+        part = np.arange(start, min(start + batch, len(windows)))
+        proba[part] = predict(windows.take(part))
+    return proba
 
 
 @dataclass(frozen=True, eq=False)

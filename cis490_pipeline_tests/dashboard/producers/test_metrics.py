@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from filelock import FileLock
 
 from cis490_pipeline.dashboard.producers import scores
 from cis490_pipeline.dashboard.producers.metrics import MetricEvents, events_of, metrics
@@ -15,8 +16,8 @@ from cis490_pipeline.dashboard.producers.scores import Failed, Scores
 from cis490_pipeline.dashboard.producers.ticks import publish_on_ticks
 from cis490_pipeline.dashboard.state.current import State
 from cis490_pipeline.errors import EventError, SplitError
-from cis490_pipeline.evaluation.predictions import PROBABILITY_COLUMNS
-from cis490_pipeline.events.contract import ModelFailure, ModelMetric
+from cis490_pipeline.evaluation.predictions import PROBABILITY_COLUMNS, read_predictions
+from cis490_pipeline.events.contract import ModelFailure, ModelMetric, leaderboard_events
 from cis490_pipeline.events.publisher import Publisher
 from cis490_pipeline.storage.files import read_json, write_json
 from cis490_pipeline_tests.checkpoints.consistent import seal
@@ -132,6 +133,53 @@ def test_missing_predictions_are_made_as_evaluation_makes_them_and_counted(copie
     assert read_json(folder / "predictions.json")["n_test_openings"] == before + 1
     assert source.n_scored_now == 1
     assert report["macro_f1"] == read_json(copied.reports / "mlp_oracle.json")["macro_f1"]
+
+
+def test_while_the_pipeline_is_at_work_missing_predictions_wait_and_stored_ones_are_shown(
+    copied, monkeypatch
+):
+    monkeypatch.setattr(scores, "LOCK_WAIT_S", 0.01)
+    (copied.artifacts / "mlp_oracle" / "predictions.parquet").unlink()
+    source = Scores(copied)
+
+    # A lock of its own, as another process has it.
+    with FileLock(f"{copied.records}.lock"):
+        during = source.reports()
+    after = source.reports()
+
+    assert copied.records.is_dir()
+    assert "the pipeline is at work on this split" in during["mlp_oracle"].why
+    assert during["gbt_oracle"] == after["gbt_oracle"]
+    assert after["mlp_oracle"]["macro_f1"] is not None
+
+
+def test_a_checkpoint_replaced_while_the_lock_was_waited_for_is_not_scored_as_the_old_one(
+    copied, monkeypatch
+):
+    folder = copied.artifacts / "mlp_oracle"
+    (folder / "predictions.parquet").unlink()
+    real = scores.lock_of
+
+    def replaced_meanwhile(records):
+        shutil.rmtree(folder)
+        shutil.copytree(copied.artifacts / "mlp_realistic", folder)
+        return real(records)
+
+    monkeypatch.setattr(scores, "lock_of", replaced_meanwhile)
+
+    report = Scores(copied).reports()["mlp_oracle"]
+
+    assert "trained again since it was looked at" in report.why
+    assert read_predictions(folder).height > 0
+
+
+def test_a_score_has_the_identity_that_the_leaderboard_publishes_it_under(places):
+    board = read_json(places.reports / "leaderboard.json")
+
+    ours = [e for e in MetricEvents(Scores(places)).make() if isinstance(e, ModelMetric)]
+
+    assert {e.event_id for e in ours} == {e.event_id for e in leaderboard_events(board)}
+    assert len(ours) == len(TRAINED)
 
 
 def test_the_test_side_is_opened_once_per_variant_and_kind_and_never_on_a_tick(copied, monkeypatch):

@@ -9,9 +9,9 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import dataset_stages
-from cis490_pipeline.experiment.stages.shared import lock_of
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.gc import collect_garbage
+from cis490_pipeline.storage.scope_lock import lock_of
 from cis490_pipeline_tests.orchestration.making import SAMPLE
 
 
@@ -126,7 +126,7 @@ def test_grids_that_a_datasets_manifest_names_stay_though_the_record_is_of_other
 
 HOLD = """
 import sys, pathlib
-from cis490_pipeline.experiment.stages.shared import lock_of
+from cis490_pipeline.storage.scope_lock import lock_of
 with lock_of(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -1,0 +1,16 @@
+"""The lock of one scope of the data folder: who holds it makes that scope's artefacts alone."""
+
+from pathlib import Path
+
+from filelock import FileLock
+
+
+def lock_of(folder: Path) -> FileLock:
+    """Return the lock of one scope; who holds it may take it again.
+
+    Parameters
+    ----------
+    folder : of the scope's records, ``processed/records/SCOPE``.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder.with_name(f"{folder.name}.lock"), is_singleton=True)
