@@ -157,10 +157,14 @@ def _named(root: Path) -> set[Path]:
 def _of_manifest(path: Path) -> set[Path]:
     content = read_object(path)
     folder = path.parent
-    grids = folder / content["grids_folder"] if "grids_folder" in content else folder
     named = {path, *(folder / name for name in content.get("files", ()))}
-    named |= {grids / name for name in content.get("shards", ())}
-    named |= {grids / name for name in (INDEX_FILE, MANIFEST_FILE)}
+    if "grids_folder" in content:
+        # A dataset reads the shards that its grids' own manifest names, whichever these are by now.
+        grids = Path(*_without_dots(folder / content["grids_folder"])) / MANIFEST_FILE
+        named |= {grids, grids.with_name(INDEX_FILE)}
+        named |= _of_manifest(grids) if grids.is_file() else set()
+    else:
+        named |= {folder / name for name in (*content.get("shards", ()), INDEX_FILE)}
     return {Path(*_without_dots(file)) for file in named}
 
 
