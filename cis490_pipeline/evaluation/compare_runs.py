@@ -127,7 +127,7 @@ def in_words(found: Changed) -> str:
 
 def _on_same_windows(name: str, first: Run, second: Run) -> tuple[pl.DataFrame, pl.DataFrame]:
     one, other = (
-        side.frame.filter(pl.col("split") == Side.TEST).sort(_KEYS) for side in (first, second)
+        side.frame.filter(pl.col("side") == Side.TEST).sort(_KEYS) for side in (first, second)
     )
     faults = _differences(one, other, first.name, second.name)
     if not one.height:

@@ -98,7 +98,7 @@ def compare_models(
     missing = sorted(set(named) - set(predictions))
     if missing:
         raise EvaluationError(f"no predictions to compare of {missing}")
-    test = {name: predictions[name].filter(pl.col("split") == Side.TEST) for name in named}
+    test = {name: predictions[name].filter(pl.col("side") == Side.TEST) for name in named}
     for name, frame in test.items():
         require_scored(name, frame)
     require_identical_windows(test)

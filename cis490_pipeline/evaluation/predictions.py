@@ -28,7 +28,7 @@ PREDICTION_SCHEMA: Final = pl.Schema(
         "host_id": pl.String(),
         "profile": pl.String(),
         "sample_name": pl.String(),
-        "split": pl.String(),
+        "side": pl.String(),
         "window_idx": pl.Int64(),
         "t_start_wall_ns": pl.Int64(),
         "t_end_wall_ns": pl.Int64(),
@@ -48,8 +48,12 @@ checked."""
 
 PREDICTION_COLUMNS: Final = tuple(PREDICTION_SCHEMA)
 
-PREDICTIONS_VERSION: Final = "3"
-"""Raised when the columns or what they mean change; files of another version are made again."""
+PREDICTIONS_VERSION: Final = "4"
+"""Raised when the columns or their meaning change; ``_READABLE`` lists the versions still read."""
+
+_READABLE: Final = ("3", PREDICTIONS_VERSION)
+_OTHER_NAMES: Final = {"split": "side", "phase": "y_true", "baseline": "touches_baseline"}
+"""Columns as datasets call them; version 3 also called the side ``split``."""
 
 _PARQUET, _MANIFEST = "predictions.parquet", "predictions.json"
 _SUM_TOLERANCE = 1e-3
@@ -74,9 +78,8 @@ def prediction_frame(windows: pl.DataFrame, proba: npt.NDArray[np.floating[Any]]
 
     Parameters
     ----------
-    windows : the key columns of ``PREDICTION_COLUMNS``; ``y_true`` and ``touches_baseline`` may be
-        called ``phase`` and ``baseline``, as a dataset calls them, and what was not calibrated has
-        neither ``calibration_id`` nor ``baseline_suspect``.
+    windows : the key columns of ``PREDICTION_COLUMNS``, or a dataset's names for them
+        (``phase``, ``baseline``); ``calibration_id`` and ``baseline_suspect`` are optional.
     proba : (n_windows, K) in the order of ``PHASES``.
 
     Returns
@@ -93,9 +96,7 @@ def prediction_frame(windows: pl.DataFrame, proba: npt.NDArray[np.floating[Any]]
             f"{windows.height} windows need probabilities of shape "
             f"({windows.height}, {len(PHASES)}), got {proba.shape}"
         )
-    for here, in_dataset in (("y_true", "phase"), ("touches_baseline", "baseline")):
-        if here not in windows.columns and in_dataset in windows.columns:
-            windows = windows.rename({in_dataset: here})
+    windows = _with_current_names(windows)
     for name in ("calibration_id", "baseline_suspect"):
         if name not in windows.columns:
             windows = windows.with_columns(pl.lit(None, dtype=PREDICTION_SCHEMA[name]).alias(name))
@@ -105,6 +106,13 @@ def prediction_frame(windows: pl.DataFrame, proba: npt.NDArray[np.floating[Any]]
     }
     return checked_predictions(
         windows.with_columns(**{k: pl.Series(v) for k, v in columns.items()})
+    )
+
+
+def _with_current_names(frame: pl.DataFrame) -> pl.DataFrame:
+    columns = frame.columns
+    return frame.rename(
+        {old: new for old, new in _OTHER_NAMES.items() if old in columns and new not in columns}
     )
 
 
@@ -122,7 +130,7 @@ def checked_predictions(frame: pl.DataFrame) -> pl.DataFrame:
         raise EvaluationError(f"predictions lack the columns {absent}, got {frame.columns}")
     frame = frame.select(PREDICTION_COLUMNS).cast(PREDICTION_SCHEMA)
     faults = []
-    for column, known in (("y_true", [*PHASES]), ("split", [Side.VAL, Side.TEST])):
+    for column, known in (("y_true", [*PHASES]), ("side", [Side.VAL, Side.TEST])):
         allowed = [str(value) for value in known]
         strange = sorted(str(value) for value in set(frame[column]) - set(allowed))
         if strange:
@@ -169,7 +177,7 @@ def write_predictions(
         If the frame cannot be scored.
     """
     frame = checked_predictions(frame)
-    opened = frame.filter(pl.col("split") == Side.TEST).height > 0
+    opened = frame.filter(pl.col("side") == Side.TEST).height > 0
     before: PredictionsManifest = _manifest(folder) if (folder / _MANIFEST).is_file() else {}
     same_split = before.get("split_digest") == split_digest
     openings = dict(before.get("test_openings", {})) if same_split else {}
@@ -214,10 +222,10 @@ def read_predictions(
         If they are missing, damaged or of something else.
     """
     manifest = _manifest(folder)
-    if manifest.get("version") != PREDICTIONS_VERSION:
+    if manifest.get("version") not in _READABLE:
         raise EvaluationError(
             f"{folder}: predictions of version {manifest.get('version')!r}, this code reads "
-            f"{PREDICTIONS_VERSION!r}; evaluate the checkpoint again"
+            f"{' and '.join(_READABLE)}; evaluate the checkpoint again"
         )
     wanted = {"checkpoint_digest": checkpoint_digest, "split_digest": split_digest}
     differing = [
@@ -236,7 +244,7 @@ def read_predictions(
             f"{path}: missing, or not the file {_MANIFEST} describes; evaluate the checkpoint again"
         )
     try:
-        frame = checked_predictions(read_table(path))
+        frame = checked_predictions(_with_current_names(read_table(path)))
     except (pl.exceptions.PolarsError, StoreError) as wrong:
         raise EvaluationError(
             f"{path}: no table of predictions: {wrong}; evaluate the checkpoint again"

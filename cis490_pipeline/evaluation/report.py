@@ -111,7 +111,7 @@ def evaluate(
     absent = [name for name in _SPLIT_FIELDS if name not in split]
     if absent:
         raise EvaluationError(f"{model}: the split's summary lacks {absent}")
-    sides = {side: frame.filter(pl.col("split") == side) for side in (Side.VAL, Side.TEST)}
+    sides = {side: frame.filter(pl.col("side") == side) for side in (Side.VAL, Side.TEST)}
     test = sides[Side.TEST]
     if not test.height:
         raise EvaluationError(f"{model}: no window of the {split['recipe']} split's test side")
@@ -197,7 +197,7 @@ def _baselines(frame: pl.DataFrame) -> Baselines:
 def _on_test(windows: pl.DataFrame | None) -> pl.DataFrame | None:
     if windows is None:
         return None
-    return checked_predictions(windows).filter(pl.col("split") == Side.TEST)
+    return checked_predictions(windows).filter(pl.col("side") == Side.TEST)
 
 
 def _per_class(frame: pl.DataFrame) -> list[PhaseScores]:

@@ -124,7 +124,7 @@ def test_the_report_of_stored_predictions_has_the_scores_of_the_pipelines(
     report = cis.evaluate_checkpoint(finished, "host", "gbt")
 
     again = cis.evaluate_predictions(predictions, split)
-    interval = cis.macro_f1(predictions.filter(pl.col("split") == "test"))
+    interval = cis.macro_f1(predictions.filter(pl.col("side") == "test"))
 
     for name in ("macro_f1", "ci_low", "ci_high", "n_episodes", "per_class", "per_host"):
         assert again[name] == report[name]  # type: ignore[literal-required]

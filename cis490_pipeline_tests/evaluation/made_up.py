@@ -33,7 +33,7 @@ def windows(n_test=8, n_val=4, hosts=("garage-pi", "lab-nuc"), profiles=("flood"
                 "host_id": host,
                 "profile": "flood" if (host, profile) == ("lab-nuc", "io-walk") else profile,
                 "sample_name": f"{profile}-1",
-                "split": "test" if episode < n_test else "val",
+                "side": "test" if episode < n_test else "val",
                 "window_idx": 3 + k,
                 "t_start_wall_ns": (3 + k) * 5_000_000_000,
                 "t_end_wall_ns": (5 + k) * 5_000_000_000,

@@ -37,7 +37,7 @@ def test_the_difference_is_second_minus_first_of_the_test_side_alone(keys):
     frames = [predictions(keys, skill=skill, seed=seed) for seed, skill in enumerate((0.5, 2.5))]
     scores = [
         f1_score(true_classes(test), predicted_classes(test), average="macro", zero_division=0)
-        for test in (frame.filter(pl.col("split") == "test") for frame in frames)
+        for test in (frame.filter(pl.col("side") == "test") for frame in frames)
     ]
 
     row = compared(run(frames[0]), run(frames[1], seed="1"))
@@ -90,7 +90,7 @@ def test_another_truth_is_refused_and_named(keys):
 
 
 def test_no_test_window_and_no_model_are_refused(keys):
-    val = predictions(keys, skill=1.0).filter(pl.col("split") == "val")
+    val = predictions(keys, skill=1.0).filter(pl.col("side") == "val")
 
     with pytest.raises(EvaluationError, match="has no window of the test side"):
         compared(run(val), run(val))

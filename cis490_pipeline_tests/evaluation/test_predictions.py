@@ -77,6 +77,16 @@ def test_scores_refuse_windows_that_touch_the_baseline(touching):
         require_scored("cnn_oracle", touching)
 
 
+def test_version_3_is_read_with_its_column_called_split(tmp_path, frame):
+    write_predictions(tmp_path, frame, **DIGESTS)
+    path, noted = tmp_path / "predictions.parquet", tmp_path / "predictions.json"
+    frame.rename({"side": "split"}).write_parquet(path)
+    older = {"version": "3", "sha256": file_sha256(path)}
+    noted.write_text(json.dumps(json.loads(noted.read_text()) | older))
+
+    assert read_predictions(tmp_path, **DIGESTS).equals(frame)
+
+
 @pytest.mark.parametrize("name", ["checkpoint_digest", "split_digest"])
 def test_predictions_of_something_else_are_refused(tmp_path, frame, name):
     write_predictions(tmp_path, frame, **DIGESTS)
@@ -106,7 +116,7 @@ def test_a_manifest_that_is_no_object_is_refused(tmp_path):
 
 
 def test_every_look_at_the_test_side_is_counted_and_a_look_at_val_is_none(tmp_path, frame):
-    val = frame.filter(pl.col("split") == "val")
+    val = frame.filter(pl.col("side") == "val")
 
     opened = [
         write_predictions(tmp_path, part, **{**DIGESTS, "checkpoint_digest": checkpoint})
@@ -129,7 +139,7 @@ def test_another_split_starts_counting_anew(tmp_path, frame):
     ("change", "message"),
     [
         ({"y_true": pl.lit("failed")}, r"y_true holds \['failed'\]"),
-        ({"split": pl.lit("train")}, r"split holds \['train'\]"),
+        ({"side": pl.lit("train")}, r"side holds \['train'\]"),
         ({"window_idx": pl.lit(0)}, "windows are there twice"),
         ({"p_clean": pl.lit(float("nan"))}, "120 rows are no probabilities, first row 0"),
         ({"p_clean": pl.lit(-0.1)}, "rows are no probabilities"),

@@ -44,8 +44,8 @@ def test_a_report_survives_json(frame):
 def test_the_headline_is_of_the_test_side_and_validation_stands_apart(frame):
     report = report_of(frame)
 
-    assert report["macro_f1"] == pytest.approx(macro(frame.filter(pl.col("split") == "test")))
-    assert report["val"]["macro_f1"] == pytest.approx(macro(frame.filter(pl.col("split") == "val")))
+    assert report["macro_f1"] == pytest.approx(macro(frame.filter(pl.col("side") == "test")))
+    assert report["val"]["macro_f1"] == pytest.approx(macro(frame.filter(pl.col("side") == "val")))
     assert (report["n_episodes"], report["val"]["n_episodes"]) == (8, 4)
     assert report["ci_low"] < report["macro_f1"] < report["ci_high"]
 
@@ -53,7 +53,7 @@ def test_the_headline_is_of_the_test_side_and_validation_stands_apart(frame):
 def test_every_host_is_scored_on_its_own_and_the_worst_is_named(frame):
     report = report_of(frame)
 
-    test = frame.filter(pl.col("split") == "test")
+    test = frame.filter(pl.col("side") == "test")
     by_host = {host["host_id"]: host["macro_f1"] for host in report["per_host"]}
     assert by_host == {
         host: pytest.approx(macro(test.filter(pl.col("host_id") == host))) for host in by_host
@@ -103,11 +103,11 @@ def test_the_confusion_is_over_the_phases_seen(frame):
     confusion = report_of(shifted)["confusion"]
 
     assert confusion["labels"] == ["clean", "infecting", "infected_running"]
-    assert np.sum(confusion["counts"]) == shifted.filter(pl.col("split") == "test").height
+    assert np.sum(confusion["counts"]) == shifted.filter(pl.col("side") == "test").height
 
 
 def test_an_empty_validation_side_is_null_and_not_an_error(frame):
-    report = report_of(frame.filter(pl.col("split") == "test"))
+    report = report_of(frame.filter(pl.col("side") == "test"))
 
     assert report["val"]["macro_f1"] is None
     json.dumps(report, allow_nan=False)
@@ -126,7 +126,7 @@ def test_the_worst_host_carries_its_interval(frame):
 
 
 def test_each_phase_has_its_average_precision_beside_its_prevalence(frame):
-    test = frame.filter(pl.col("split") == "test")
+    test = frame.filter(pl.col("side") == "test")
 
     rows = report_of(frame)["per_class"]
 
@@ -165,7 +165,7 @@ def test_further_values_are_carried(frame):
 
 def test_no_test_window_is_refused(frame):
     with pytest.raises(EvaluationError, match="gbt_realistic: no window of the host split's test"):
-        report_of(frame.filter(pl.col("split") == "val"))
+        report_of(frame.filter(pl.col("side") == "val"))
 
 
 def test_an_incomplete_split_is_refused(frame):

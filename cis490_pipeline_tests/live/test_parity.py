@@ -90,7 +90,7 @@ def test_trained_models_say_what_their_predictions_file_says(finished):
     folders = [finished.paths.checkpoint("host", f"{a}_{v}") for a, v in FAST]
     loaded = load_models(folders)
     frames = {m.name: read_predictions(f) for m, f in zip(loaded.models, folders, strict=True)}
-    episode_id = frames["gbt_oracle"].filter(pl.col("split") == "test")["episode_id"][0]
+    episode_id = frames["gbt_oracle"].filter(pl.col("side") == "test")["episode_id"][0]
     host = frames["gbt_oracle"].filter(pl.col("episode_id") == episode_id)["host_id"][0]
 
     reports = replayed(EpisodeRef(host, episode_id), loaded.models, loaded.check)

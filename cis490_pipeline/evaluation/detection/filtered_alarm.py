@@ -103,7 +103,7 @@ def fit_filtered_alarm(
     EvaluationError
         If a row is of another side, there is none, or the labels of an episode are missing.
     """
-    if strange := sorted(set(val["split"]) - {str(Side.VAL)}):
+    if strange := sorted(set(val["side"]) - {str(Side.VAL)}):
         raise EvaluationError(f"a threshold is fixed on val alone, got windows of {strange}")
     if val.is_empty():
         raise EvaluationError("no window of val to fix a threshold on")

@@ -95,7 +95,7 @@ def detection_report(
         If the labels of an episode are missing.
     """
     val, test = (
-        alarm_windows(frame.filter(pl.col("split") == side), inputs.truth)
+        alarm_windows(frame.filter(pl.col("side") == side), inputs.truth)
         for side in (Side.VAL, Side.TEST)
     )
     trial = evaluate_candidates(val, inputs.sequences, PRIOR_PER_DAY)

@@ -193,7 +193,7 @@ class CalibrationAblation(RecipeStage):
         seed = self.workspace.settings.seed
         counts = {
             setting: {
-                side: matrices_of(frame.filter(pl.col("split") == side)).counts for side in _SIDES
+                side: matrices_of(frame.filter(pl.col("side") == side)).counts for side in _SIDES
             }
             for setting, frame in frames.items()
         }

@@ -60,7 +60,7 @@ def _within(runs: StudyRuns, host: str, of_host: pl.DataFrame) -> Predicted:
             train, val = train_and_val(rest)
             name = f"{host}, fold {k + 1} of {N_FOLDS}"
             frame = runs.predictions(Arrangement(name=name, train=train, val=val, scored=fold))
-            scored_by_fold.append(frame.filter(split="test"))
+            scored_by_fold.append(frame.filter(side="test"))
     except PipelineError as fault:
         return str(fault)
     return pl.concat(scored_by_fold) if scored_by_fold else NOTHING_SCORED
@@ -78,7 +78,7 @@ def _across(
     predicted: Predicted
     try:
         arrangement = Arrangement(name=f"only {host}", train=train, val=val, scored=ids_of(others))
-        predicted = runs.predictions(arrangement).filter(split="test")
+        predicted = runs.predictions(arrangement).filter(side="test")
     except PipelineError as fault:
         predicted = str(fault)
     return [

@@ -103,7 +103,7 @@ def _rows(runs: StudyRuns, index: pl.DataFrame, profile: str, seed: int) -> list
     known_test = set(ids_of(index.filter(side=Side.TEST).filter(~of_it.fill_null(False))))
     known = {
         UNSEEN_SIDE: known_test,
-        SAME_SIDES: set(predicted.filter(split=Side.VAL)["episode_id"]),
+        SAME_SIDES: set(predicted.filter(side=Side.VAL)["episode_id"]),
     }
     return [
         _row(
@@ -133,7 +133,7 @@ def _alarm(runs: StudyRuns, arrangement: Arrangement, predicted: pl.DataFrame) -
     windows = window_keys(runs.pool.folder, runs.kind, Side.TRAIN)
     trained_on = windows.filter(chosen(arrangement.train))
     labels = GridStore(GridShards(runs.workspace).folder).frame.select(TRUTH_COLUMNS)
-    return fit_filtered_alarm(predicted.filter(split=Side.VAL), label_sequences(trained_on), labels)
+    return fit_filtered_alarm(predicted.filter(side=Side.VAL), label_sequences(trained_on), labels)
 
 
 def _reference(runs: StudyRuns, index: pl.DataFrame, profiles: list[str]) -> list[ReferenceRow]:
@@ -143,7 +143,7 @@ def _reference(runs: StudyRuns, index: pl.DataFrame, profiles: list[str]) -> lis
         alarm = _alarm(runs, arrangement, predicted)
     except PipelineError as fault:
         return [{"profile": name, "alarm": None, "why": str(fault)} for name in profiles]
-    test = predicted.filter(split=Side.TEST)
+    test = predicted.filter(side=Side.TEST)
     return [
         {"profile": name, "alarm": alarms(test.filter(profile=name), alarm), "why": None}
         for name in profiles

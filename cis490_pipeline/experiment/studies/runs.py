@@ -151,7 +151,7 @@ class StudyRuns:
         model.fit(windows_of(arrangement.train), val)
         frames = []
         for side, windows in ((Side.VAL, val), (Side.TEST, windows_of(arrangement.scored))):
-            keys = windows.frame.with_columns(windows.calibration_ids, split=pl.lit(str(side)))
+            keys = windows.frame.with_columns(windows.calibration_ids, side=pl.lit(str(side)))
             frame = prediction_frame(keys, model.predict_windows(windows))
             logits = [model.logits(windows.take(rows)) for rows in _batches(len(windows))]
             joined = np.concatenate([np.zeros((0, len(PHASES))), *logits])

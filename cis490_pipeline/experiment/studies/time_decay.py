@@ -73,7 +73,7 @@ def time_decay(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> TimeStu
             val=drawn(name for _, name in val if name in scorable),
             scored=tuple(sorted(name for _, name in later)),
         )
-        scored = runs.predictions(arrangement).filter(split="test")
+        scored = runs.predictions(arrangement).filter(side="test")
     except PipelineError as fault:
         return {**nothing, "why": str(fault)}
     runs.workspace.progress(f"{runs.name}: time decay", 1, 1)

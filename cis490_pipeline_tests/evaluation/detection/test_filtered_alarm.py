@@ -59,7 +59,7 @@ def test_what_it_is_asked_of_moves_no_threshold(val):
 
 
 def test_windows_of_test_and_no_windows_fix_nothing(val):
-    test = val.with_columns(split=pl.lit("test"))
+    test = val.with_columns(side=pl.lit("test"))
 
     with pytest.raises(EvaluationError, match=r"fixed on val alone, got windows of \['test'\]"):
         fit_filtered_alarm(pl.concat([val, test]), TRAIN, truth_of(val))

@@ -94,7 +94,7 @@ def test_a_report_carries_it_only_where_labels_are_given(given):
 def test_nothing_of_the_test_side_changes_the_alarm(given, report):
     frame, inputs = given
     rng = np.random.default_rng(0)
-    is_test = (frame["split"] == "test").to_numpy()
+    is_test = (frame["side"] == "test").to_numpy()
     proba = frame.select(PROBABILITY_COLUMNS).to_numpy().copy()
     proba[is_test] = rng.dirichlet(np.ones(5), size=int(is_test.sum()))
     perturbed = frame.with_columns(
@@ -110,7 +110,7 @@ def test_nothing_of_the_test_side_changes_the_alarm(given, report):
 
 def test_validation_does_change_what_it_is_said_to_be_fitted_on(given, report):
     frame, inputs = given
-    fewer = frame.filter((pl.col("split") == "test") | (pl.col("window_idx") > 3))
+    fewer = frame.filter((pl.col("side") == "test") | (pl.col("window_idx") > 3))
 
     digest = report_of(fewer, inputs)["alarm"]["settings"]["fitted_on"]["val_digest"]
 
@@ -120,7 +120,7 @@ def test_validation_does_change_what_it_is_said_to_be_fitted_on(given, report):
 def test_the_settings_run_live_give_what_was_reported(given, report):
     frame, _ = given
     settings = AlarmSettings.from_dict(report["alarm"]["settings"])
-    test = frame.filter(pl.col("split") == "test").sort("episode_id", "window_idx")
+    test = frame.filter(pl.col("side") == "test").sort("episode_id", "window_idx")
     states, alarmed = [], 0
     for episode in test.partition_by("episode_id", maintain_order=True):
         alarm = Alarm(settings)

@@ -18,7 +18,7 @@ from cis490_pipeline_tests.evaluation.made_up import predictions, windows
 @pytest.fixture
 def sides():
     frame = predictions(windows(), skill=2)
-    return [frame.filter(pl.col("split") == side) for side in ("val", "test")]
+    return [frame.filter(pl.col("side") == side) for side in ("val", "test")]
 
 
 def test_the_temperature_is_vals_and_the_scores_are_tests(sides):

@@ -211,7 +211,7 @@ def test_a_prediction_says_what_it_was_measured_against_and_whether_that_is_susp
 
 def test_flagged_baselines_are_counted_in_the_report(finished):
     stage = EvaluationReport(finished, HOST, Architecture.GBT, Variant.REALISTIC)
-    frame = stage.predictions().filter(pl.col("split") == Side.TEST)
+    frame = stage.predictions().filter(pl.col("side") == Side.TEST)
     record = stage.record()
 
     flagged = frame.filter(pl.col("baseline_suspect"))["episode_id"].unique()

@@ -51,7 +51,7 @@ def stored_file(stage: EvaluationReport) -> pl.DataFrame:
 def true_and_predicted(
     stage: EvaluationReport, side: str
 ) -> tuple[pl.Series, list[str], pl.DataFrame]:
-    frame = stored(stage).filter(split=side)
+    frame = stored(stage).filter(side=side)
     proba = frame.select([f"p_{label}" for label in LABELS]).to_numpy()
     return frame["y_true"], [LABELS[k] for k in proba.argmax(axis=1)], frame
 
@@ -122,7 +122,7 @@ def test_score_lies_in_its_interval(stage: EvaluationReport) -> None:
 
 
 def test_only_held_out_hosts_are_scored(stage: EvaluationReport) -> None:
-    hosts = set(stored(stage).filter(split="test")["host_id"])
+    hosts = set(stored(stage).filter(side="test")["host_id"])
 
     assert hosts == {"garage-pi", "k-gamingcom", "lab-nuc"}
 
@@ -142,7 +142,7 @@ def test_windows_that_touch_the_baseline_are_stored_marked_and_scored_in_one_sub
     # Windows 0, 1 and 2 start before second 15; every episode has them.
     assert touching.group_by("episode_id").len()["len"].unique().to_list() == [3]
     assert set(touching["window_idx"]) == {0, 1, 2}
-    n_on_test = touching.filter(split="test").height
+    n_on_test = touching.filter(side="test").height
     assert rows["with_baseline_windows"]["n_windows"] == rows["scored"]["n_windows"] + n_on_test
     assert rows["scored"]["macro_f1"] == report_of(stage)["macro_f1"]
     assert stage.predictions().equals(frame.filter(~pl.col("touches_baseline")))
@@ -163,7 +163,7 @@ def test_other_windows_in_the_file_change_no_probability_of_the_scored(
 
     alone = restore(checkpoint).predict_windows(test)
 
-    frame = stored(stage).filter(split="test")
+    frame = stored(stage).filter(side="test")
     np.testing.assert_array_equal(probabilities(frame), alone.astype(np.float64))
 
 
@@ -232,7 +232,7 @@ def test_the_stored_alarm_is_the_reports_and_was_fitted_on_validation_alone(
     inputs = alarm_inputs(
         stage.workspace, stage.checkpoint.dataset.folder, stage.checkpoint.input_kind
     )
-    val = alarm_windows(stored(stage).filter(split="val"), inputs.truth)
+    val = alarm_windows(stored(stage).filter(side="val"), inputs.truth)
 
     assert settings.to_dict() == report_of(stage)["detection"]["alarm"]["settings"]
     assert settings.fitted_on["val_digest"] == val.digest
@@ -240,7 +240,7 @@ def test_the_stored_alarm_is_the_reports_and_was_fitted_on_validation_alone(
 
 
 def test_an_infection_begins_with_its_row_in_the_labels(stage: EvaluationReport) -> None:
-    test = stored(stage).filter(split="test")
+    test = stored(stage).filter(side="test")
     inputs = alarm_inputs(
         stage.workspace, stage.checkpoint.dataset.folder, stage.checkpoint.input_kind
     )

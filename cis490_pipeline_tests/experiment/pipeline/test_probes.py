@@ -20,7 +20,7 @@ from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline_tests.experiment.runs import FAST, copy_of
 
 HOST = Recipe.HOST
-WINDOW = ["episode_id", "window_idx", "split", "y_true"]
+WINDOW = ["episode_id", "window_idx", "side", "y_true"]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_probes_are_the_same_each_time(finished, said):
 def test_other_test_readings_change_nothing_that_was_learnt(said, spoilt_test):
     frames, text = RecipeProbes(spoilt_test, HOST).predictions()
 
-    val, test = pl.col("split") == Side.VAL, pl.col("split") == Side.TEST
+    val, test = pl.col("side") == Side.VAL, pl.col("side") == Side.TEST
     assert text == said[1]
     for name, frame in frames.items():
         assert frame.filter(val).equals(said[0][name].filter(val)), name

@@ -49,7 +49,7 @@ def test_episodes_cut_again_without_a_fault_give_the_stored_predictions_to_the_b
         checkpoint = report.checkpoint.load()
         X = cut.calibrated(checkpoint.calibrator)
         said = restore(checkpoint).predict_windows(ArrayWindows(X, chunk.y, chunk.ids))
-        stored = report.predictions().filter(split=side)
+        stored = report.predictions().filter(side=side)
         assert stored["episode_id"].to_list() == chunk.ids.tolist()
         np.testing.assert_array_equal(said, probabilities(stored))
 

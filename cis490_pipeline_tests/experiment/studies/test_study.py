@@ -182,7 +182,7 @@ def test_folds_score_each_episode_of_a_host_once(again, monkeypatch):
 
     folds = [a for a in scored if "fold" in a.name]
     assert sorted(sum((a.scored for a in folds), ())) == list(ids_of(of_host.filter("scorable")))
-    frames = pl.concat([predictions(runs, a).filter(split="test") for a in folds])
+    frames = pl.concat([predictions(runs, a).filter(side="test") for a in folds])
     assert cell["macro_f1"] == episode_interval(matrices_of(frames).counts, seed=0).estimate
 
 
