@@ -1,7 +1,7 @@
-"""One exception per kind of fault.
+"""Exception hierarchy: one class per kind of fault.
 
-Each message says where, what was found, what was wanted, and what to do. What the operating system
-refuses stays an ``OSError``, with the path in it; `advice_on` says what to do about it.
+Each message states the place, what was found, what was expected, and the remedy. Operating system
+errors stay ``OSError`` with their path; `advice_on` gives the remedy.
 """
 
 import errno
@@ -15,24 +15,24 @@ _ADVICE: Final = {
     errno.EFBIG: _ROOM,
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,
-    errno.EROFS: "it is mounted to be read only: name another place",
+    errno.EROFS: "it is mounted read-only: name another place",
     errno.ENOTDIR: "a part of that path is a file: remove it, or name another place",
     errno.EISDIR: "a file was wanted there: name another place",
     errno.ELOOP: "its links lead in a circle: remove them, or name another place",
     errno.ENAMETOOLONG: "name a shorter one",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n), or use fewer --workers",
     errno.ENFILE: "too many files are open on this machine: end what holds them",
-    errno.EIO: "look at the disk, or the network behind it",
+    errno.EIO: "check the disk, or the network behind it",
 }
 
 
 def advice_on(fault: OSError) -> str | None:
-    """Return what a person can do about a fault of the operating system, if that is known."""
+    """Return the remedy for an operating system error, or None if none is known."""
     return None if fault.errno is None else _ADVICE.get(fault.errno)
 
 
 class PipelineError(Exception):
-    """Base of every fault this project names."""
+    """Base class of all exceptions of this package."""
 
 
 class ConfigError(PipelineError):
@@ -40,7 +40,7 @@ class ConfigError(PipelineError):
 
 
 class StateNotKeptError(PipelineError):
-    """A dashboard's events cannot be written to disk, so that none of them is acknowledged."""
+    """A dashboard cannot write events to disk and therefore acknowledges none of them."""
 
     def __init__(self, message: str, *, no_room: bool) -> None:
         super().__init__(message)
@@ -48,9 +48,9 @@ class StateNotKeptError(PipelineError):
 
 
 class WorkerDiedError(PipelineError):
-    """A worker process ended in the middle of a task, without a word.
+    """A worker process died during a task without raising an exception.
 
-    Carries the positions of the tasks that were under way; one of them is to blame.
+    Carries the positions of the tasks that were running; one of them is the likely cause.
     """
 
     def __init__(self, message: str, positions: tuple[int, ...]) -> None:
@@ -59,19 +59,19 @@ class WorkerDiedError(PipelineError):
 
 
 class ClusterError(PipelineError):
-    """A Dask cluster cannot be reached, was lost, or differs from this process."""
+    """A Dask cluster is unreachable, was lost, or does not match this process."""
 
 
 class StoreError(PipelineError):
-    """A receiver store, its index or an archive cannot be read as the format says."""
+    """A receiver store, its index or an archive cannot be read or violates the format."""
 
 
 class ChangedMeanwhileError(StoreError):
-    """Somebody else replaced what was about to be replaced here."""
+    """Another writer changed a file between reading and replacing it."""
 
 
 class EpisodeRejectedError(StoreError):
-    """An episode cannot be used; carries the reason codes of its verdict."""
+    """An episode was rejected; carries the reason codes of its verdict."""
 
     def __init__(self, message: str, reasons: tuple[str, ...]) -> None:
         super().__init__(message)
@@ -79,27 +79,27 @@ class EpisodeRejectedError(StoreError):
 
 
 class TelemetryError(PipelineError):
-    """Readings break the rules of their channel (time goes back, wrong shape)."""
+    """Readings violate the rules of their channel (time goes back, wrong shape)."""
 
 
 class SchemaMismatchError(PipelineError):
-    """Something was made with other features than this code builds."""
+    """An artefact was built with a different feature schema than this code's."""
 
 
 class CalibrationError(PipelineError):
-    """No sound baseline to calibrate on."""
+    """No valid baseline to calibrate against."""
 
 
 class SplitError(PipelineError):
-    """A split cannot be made, or would leak."""
+    """A split cannot be made, or would leak between sides."""
 
 
 class DatasetError(PipelineError):
-    """A dataset's files are missing, changed, or not what their manifest says."""
+    """A dataset's files are missing, changed, or do not match their manifest."""
 
 
 class GateError(DatasetError):
-    """A blocking check of an artefact fails: nothing is made from it until its cause is gone."""
+    """A blocking check of an artefact failed; nothing is derived from it until that is fixed."""
 
 
 class CheckpointError(PipelineError):
@@ -107,11 +107,11 @@ class CheckpointError(PipelineError):
 
 
 class TrainingError(PipelineError):
-    """Training cannot go on (no data of a class, loss not finite)."""
+    """Training cannot continue (a class without data, a loss that is not finite)."""
 
 
 class NotFittedError(PipelineError):
-    """A model was asked to predict before it was fitted or restored."""
+    """A model was used before it was fitted or restored."""
 
 
 class EvaluationError(PipelineError):
@@ -119,11 +119,11 @@ class EvaluationError(PipelineError):
 
 
 class EventError(PipelineError):
-    """A dashboard event breaks the contract, or could not be delivered."""
+    """A dashboard event violates the contract or could not be delivered."""
 
 
 class EventRefusedError(EventError):
-    """A dashboard was reached and would not take the events; carries the HTTP status."""
+    """A dashboard refused the events; carries the HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

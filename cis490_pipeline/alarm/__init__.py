@@ -1,1 +1,1 @@
-"""The alarm a device runs: forward filter and thresholds, with numpy alone."""
+"""On-device alarm: forward filter and thresholds; needs only numpy."""

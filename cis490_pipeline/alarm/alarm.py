@@ -1,6 +1,6 @@
-"""An alarm from phase probabilities, one window at a time: a forward filter, then hysteresis.
+"""Online alarm on phase probabilities: a forward filter followed by a hysteresis threshold.
 
-Needs numpy alone, so that a small device can run it as the report did.
+Needs only numpy, so that a small device runs the same code as the evaluation.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from cis490_pipeline.domain import CLASS_INDEX, INFECTED_PHASES, PHASES, Phase
 from cis490_pipeline.errors import EvaluationError
 
 ALARM_VERSION: Final = "1"
-"""Raised when settings mean something else; settings of another version are refused."""
+"""Raised when the meaning of the settings changes; other versions are refused."""
 
 INFECTED: Final = np.array([phase in INFECTED_PHASES for phase in PHASES])
 ARMED: Final = CLASS_INDEX[Phase.ARMED]
@@ -24,7 +24,7 @@ _K: Final = len(PHASES)
 _SUM_TOLERANCE: Final = 1e-3
 
 MAX_LOG_ODDS: Final = 6.0
-"""Of an alarm's threshold, either way; an alarm beyond it would always or never stand."""
+"""Limit on a threshold's log odds in either direction; beyond it, the alarm never changes."""
 
 
 class SavedSettings(TypedDict):
@@ -46,14 +46,14 @@ class SavedSettings(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmSettings:
-    """A filter and the thresholds of its alarm, with what they were fitted on.
+    """Forward filter, alarm thresholds, and the data they were fitted on.
 
     Attributes
     ----------
-    threshold : the alarm rises once the probability of an infection is at least this.
-    release : it ends after ``hold_windows`` windows in a row below this.
-    prior_per_day : how often a clean device is taken to leave ``clean``; None: as in training.
-    fitted_on : names and digests of what was looked at.
+    threshold : the alarm turns on once the infection probability reaches this.
+    release : it turns off after ``hold_windows`` consecutive windows below this.
+    prior_per_day : assumed infections of a clean device per day; None: as often as in training.
+    fitted_on : names and digests of the data used for fitting.
     """
 
     filter: PhaseFilter
@@ -73,7 +73,7 @@ class AlarmSettings:
             raise EvaluationError(f"hold_windows must be at least 1, got {self.hold_windows}")
 
     def to_dict(self) -> SavedSettings:
-        """As JSON carries it."""
+        """Convert to JSON values."""
         return {
             "format": "alarm",
             "version": ALARM_VERSION,
@@ -91,13 +91,12 @@ class AlarmSettings:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "AlarmSettings":
-        """Read what ``to_dict`` gave.
+        """Restore settings from ``to_dict``.
 
         Raises
         ------
         EvaluationError
-            If it is no alarm, of another version or of other phases, lacks a value, or holds one
-            that cannot be.
+            If the format, version or phases differ, or a value is missing or invalid.
         """
         wanted = {
             "format": "alarm",
@@ -135,7 +134,7 @@ class AlarmSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmState:
-    """What the alarm says after a window."""
+    """Alarm state after one window."""
 
     phases: Floats
     """(K,) filtered probabilities of the phases."""
@@ -145,11 +144,11 @@ class AlarmState:
     """Probability of ``armed``."""
     alarming: bool
     rising: bool
-    """Whether the alarm rose with this window."""
+    """Whether the alarm turned on with this window."""
 
 
 class Alarm:
-    """The alarm of one device, fed one window after the other.
+    """Online alarm of one device, updated window by window.
 
     Examples
     --------
@@ -180,23 +179,23 @@ class Alarm:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was seen: the device is known to be clean, as after a new baseline."""
+        """Reset to the initial state: the device is known to be clean, as after a new baseline."""
         self._state = PhaseFilter.start()
         self._alarming = False
         self._n_below = 0
 
     def update(self, probabilities: npt.ArrayLike | None) -> AlarmState:
-        """Take in the next window.
+        """Advance by one window.
 
         Parameters
         ----------
-        probabilities : (K,) of the classifier, in the order of ``PHASES``; None for a window that
-            is missing. Windows are ``step_s`` apart: call once for each, missing or not.
+        probabilities : (K,) of the classifier, in the order of ``PHASES``; None for a missing
+            window. Windows are ``step_s`` apart: call once for each, missing or not.
 
         Raises
         ------
         EvaluationError
-            If these are not K probabilities.
+            If they are not K probabilities.
         """
         proba = None if probabilities is None else _checked(probabilities)
         self._state = self.settings.filter.advance(self._state, proba)
@@ -236,11 +235,11 @@ def alarm_is_on(
     release: npt.ArrayLike,
     hold_windows: npt.ArrayLike,
 ) -> Bools:
-    """At which windows the alarm stands, for several settings at once.
+    """Windows at which the alarm is on, for several settings at once.
 
     Parameters
     ----------
-    infected : (n_windows,) probability of an infection, sequences one after the other.
+    infected : (n_windows,) infection probability, sequences concatenated.
     present, lengths : as in ``filter_sequences``.
     threshold, release, hold_windows : (n_settings,) each.
 

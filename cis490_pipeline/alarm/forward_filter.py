@@ -1,6 +1,6 @@
-"""The hidden Markov model of the phases: what the windows so far say together.
+"""Forward filter: hidden Markov model of the phases, updated window by window.
 
-Needs numpy alone, so that a small device can run it as the report did.
+Needs only numpy, so that a small device runs the same code as the evaluation.
 """
 
 import math
@@ -20,19 +20,19 @@ Ints = npt.NDArray[np.int64]
 
 _K: Final = len(PHASES)
 _FLOOR: Final = 1e-6
-"""A probability of nothing would rule a phase out for good on the word of one window."""
+"""Lower bound on probabilities: a zero in one window would rule a phase out forever."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseFilter:
-    """The hidden Markov model of the phases, from one window to the next.
+    """Hidden Markov model of the phases, with one step per window.
 
     Attributes
     ----------
-    transition : (K, K) probability of each phase (column) one step after each (row).
-    class_prior : (K,) share of each phase in what the model of the emissions was trained on.
-    emission_power : exponent of the likelihoods; below 1, because windows overlap and resemble
-        each other, and the filter takes them for independent.
+    transition : (K, K) probability of moving from a phase (row) to another (column) in one step.
+    class_prior : (K,) share of each phase in the classifier's training windows.
+    emission_power : exponent of the likelihoods; the filter assumes independent windows, but
+        consecutive windows overlap.
     step_s : time between windows, s.
     """
 
@@ -59,30 +59,30 @@ class PhaseFilter:
 
     @staticmethod
     def start() -> Floats:
-        """(K,) what is known before the first window: the device is clean, as its baseline was."""
+        """(K,) initial distribution: the device is clean, as during its baseline."""
         start: Floats = np.eye(_K)[0]
         return start
 
     def advance(self, state: Floats, proba: Floats | None) -> Floats:
-        """Go on by one window.
+        """Advance the filter by one window.
 
         Parameters
         ----------
-        state : (..., K) probabilities of the phases at the window before.
-        proba : (..., K) the classifier's probabilities of this window; None where it is missing,
-            which is a step of prediction alone.
+        state : (..., K) phase probabilities after the previous window.
+        proba : (..., K) classifier probabilities of this window; None if it is missing, which
+            makes a prediction step without an update.
 
         Returns
         -------
-        (..., K) probabilities of the phases given all windows so far.
+        (..., K) phase probabilities given all windows so far.
 
         Notes
         -----
         The forward algorithm (Rabiner 1989), with a classifier's probabilities divided by the
         class prior as scaled likelihoods (Bourlard and Morgan 1994).
         """
-        # Sums in a fixed order, where a matrix product's depends on how many rows it has: one
-        # window at a time must give the batch's numbers.
+        # A sum has a fixed order, while a matrix product's depends on the number of rows: online
+        # and batch results must be equal to the bit.
         predicted: Floats = np.sum(state[..., :, None] * self.transition, axis=-2)
         if proba is None:
             return predicted
@@ -95,14 +95,14 @@ class PhaseFilter:
 def filter_sequences(
     model: PhaseFilter, proba: Floats, present: Bools, lengths: npt.NDArray[np.integer[Any]]
 ) -> Floats:
-    """Filter many sequences at once, as ``Alarm`` filters each.
+    """Filter many sequences at once, with the same result as ``Alarm`` on each.
 
     Parameters
     ----------
     model : the filter.
-    proba : (n_windows, K) windows of all sequences, one sequence after the other, in time order.
-    present : (n_windows,) False where a window is missing; its probabilities are not read.
-    lengths : (n_sequences,) windows of each, missing ones included.
+    proba : (n_windows, K) sequences concatenated, each in time order.
+    present : (n_windows,) False where a window is missing; its probabilities are ignored.
+    lengths : (n_sequences,) number of windows, including missing ones.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def filter_sequences(
 
 
 def lockstep_rows(lengths: npt.NDArray[np.integer[Any]]) -> Iterator[Ints]:
-    """Rows of each sequence's first window, then of each second one, longest sequences first."""
+    """Yield the rows of all first windows, then of all second ones; longest sequences first."""
     lengths = np.asarray(lengths, dtype=np.int64)
     starts = np.cumsum(lengths) - lengths
     order = np.argsort(-lengths, kind="stable")

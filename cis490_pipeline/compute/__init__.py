@@ -1,4 +1,4 @@
-"""Doing one thing to many tasks: here, in processes, on a Dask cluster; knows no episode."""
+"""Parallel map over tasks: in this process, in a process pool, or on a Dask cluster."""
 
 from cis490_pipeline.compute.backends import (
     Compute,

@@ -1,4 +1,4 @@
-"""The backends of `Compute`: this process, or a pool of processes."""
+"""Local backends of `Compute`: serial, or a pool of processes."""
 
 import multiprocessing
 import os
@@ -20,42 +20,42 @@ _IN_FLIGHT_PER_WORKER: Final = 4
 
 
 class Compute(Protocol):
-    """Where many independent tasks are done."""
+    """Backend that executes many independent tasks."""
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
-        """Do every task.
+        """Execute every task.
 
         Parameters
         ----------
-        function : a top-level function; it and its tasks and results must pickle.
-        tasks : in any number.
+        function : a top-level function; it, the tasks and the results must pickle.
+        tasks : any number of them.
 
         Yields
         ------
         tuple
-            The task's position and its result, as each is done, in no order. What a task raises
-            is raised here and ends the rest.
+            The task's position and its result, in order of completion. An exception in a task is
+            raised here and cancels the rest.
 
         Raises
         ------
         WorkerDiedError
-            If a worker process ended in the middle of a task (killed for memory, a crash in a
-            library). Tasks done by then have been yielded.
+            If a worker process died during a task (out of memory, a crash in a library). Tasks
+            completed before that have been yielded.
         """
         ...
 
 
 class SerialCompute:
-    """All tasks in this process, one after another."""
+    """Executes tasks in this process, one after another."""
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
-        """Do every task, in order."""
+        """Execute every task, in order."""
         for position, task in enumerate(tasks):
             yield position, function(task)
 
 
 class ProcessCompute:
-    """A pool of worker processes, made for each `map` and gone when it ends."""
+    """Process pool, created for each `map` and closed when it ends."""
 
     def __init__(self, workers: int) -> None:
         if workers < 1:
@@ -63,8 +63,8 @@ class ProcessCompute:
         self.workers = workers
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
-        """Do every task; an interrupt, or closing the iterator, drops what has not begun."""
-        # Never plain fork: polars' thread pool does not survive it, and the child would hang.
+        """Execute every task; an interrupt, or closing the iterator, drops unstarted tasks."""
+        # Not plain fork: polars' thread pool does not survive it, and the child would hang.
         context = multiprocessing.get_context("forkserver")
         workers = min(self.workers, max(1, len(tasks)))
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_work)
@@ -72,7 +72,7 @@ class ProcessCompute:
         upcoming = enumerate(tasks)
         try:
             while True:
-                # Not all at once: a large corpus would pickle every task before the first is done.
+                # Bounded, since a large corpus would otherwise pickle every task up front.
                 while len(pending) < workers * _IN_FLIGHT_PER_WORKER:
                     following = next(upcoming, None)
                     if following is None:
@@ -85,8 +85,8 @@ class ProcessCompute:
                     yield pending.pop(future), result
         except BrokenProcessPool as broken:
             raise WorkerDiedError(
-                f"a worker process ended in the middle of a task; {len(pending)} tasks were under "
-                "way. Look for the kernel's out-of-memory killer, or use fewer workers",
+                f"a worker process ended in the middle of a task; {len(pending)} tasks were "
+                "running. Check for the kernel's out-of-memory killer, or use fewer workers",
                 tuple(sorted(pending.values())),
             ) from broken
         finally:
@@ -94,7 +94,7 @@ class ProcessCompute:
 
 
 def compute_with(workers: int) -> Compute:
-    """Return the backend for a number of workers: this process for one, else a pool."""
+    """Return the backend for a number of workers: serial for one, else a process pool."""
     return SerialCompute() if workers == 1 else ProcessCompute(workers)
 
 
@@ -106,7 +106,7 @@ def _begin_work() -> None:
 
 
 def _end_with_parent() -> None:
-    """End this worker if its parent is killed; waiting for a task, it would wait forever."""
+    """Exit when the parent is killed; an idle worker would otherwise wait for a task forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait_for_end([parent.sentinel])

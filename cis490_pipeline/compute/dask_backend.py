@@ -1,4 +1,4 @@
-"""The backend of `Compute` that sends tasks to a Dask cluster."""
+"""Dask backend of `Compute`."""
 
 import time
 import uuid
@@ -19,19 +19,19 @@ R = TypeVar("R")
 
 _IN_FLIGHT_PER_THREAD: Final = 4
 _RETRIES: Final = 2
-"""Times a task that raised is done again: a mount that was gone for a moment, say. Deaths of
-workers are counted by Dask's scheduler itself (`distributed.scheduler.allowed-failures`)."""
+"""Retries of a task that raised, for instance because a mount was briefly gone. Worker deaths are
+limited by Dask's scheduler (`distributed.scheduler.allowed-failures`)."""
 _POLL_S: Final = 2.0
 
 
 class DaskCompute:
-    """Tasks on the workers of a Dask cluster; connected for each `map`, and gone when it ends."""
+    """Executes tasks on a Dask cluster; connects for each `map` and disconnects when it ends."""
 
     def __init__(self, cluster: DaskCluster) -> None:
         self.cluster = cluster
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
-        """Do every task; an interrupt, or closing the iterator, drops what has not begun.
+        """Execute every task; an interrupt, or closing the iterator, drops unstarted tasks.
 
         Raises
         ------
@@ -40,17 +40,17 @@ class DaskCompute:
         ClusterError
             If the cluster cannot be reached, is lost, or differs from this process.
         WorkerDiedError
-            If a task's workers died more often than the scheduler allows; it carries that task
-            alone. A task whose worker died less often was done elsewhere.
+            If a task's workers died more often than the scheduler allows; carries that task
+            only. Below that limit, the scheduler reassigns the task.
         """
         if not tasks:
             return
-        with self.cluster.client() as client, _told_as_ours(self.cluster):
+        with self.cluster.client() as client, _translated_errors(self.cluster):
             yield from _Round(self.cluster, client, function, tasks).results()
 
 
 class _Round:
-    """One `map` under way."""
+    """State of one `map` call."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class _Round:
         self._function = function
         self._upcoming = enumerate(tasks)
         self._pending: dict[Future[Any], int] = {}
-        # Another run's task of the same name must never be taken for this one's.
+        # Unique keys: Dask would return another run's result for an equal key.
         name = getattr(function, "__name__", "task").strip("_")
         run = f"{cluster.run[:8]}-{uuid.uuid4().hex[:12]}".strip("-")
         self._key = f"cis490-{name}-{run}"
@@ -77,12 +77,12 @@ class _Round:
                     return
                 yield from self._finished()
         finally:
-            # Running ones cannot be stopped; what waits is forgotten, and so are results.
+            # Running tasks cannot be stopped; queued ones and results are released.
             self._client.cancel(list(self._pending), force=True)
 
     def _submit(self) -> None:
-        # Not all at once: a large corpus would be pickled before the first task is done. Counted
-        # anew, as workers come and go.
+        # Bounded, since a large corpus would otherwise be pickled up front; recomputed each time,
+        # because workers come and go.
         room = max(1, self._cluster.threads(self._client)) * _IN_FLIGHT_PER_THREAD
         while len(self._pending) < room:
             following = next(self._upcoming, None)
@@ -99,13 +99,13 @@ class _Round:
             self._pending[future] = position
 
     def _finished(self) -> Iterator[tuple[int, Any]]:
-        """Yield what is done, at least one; then raise what a task raised."""
+        """Yield finished tasks, at least one; then raise the first failure."""
         done = self._wait()
         sound = [future for future in done if future.status == "finished"]
-        # Together: one question to the scheduler, not one for each.
+        # Gathered together: one request to the scheduler instead of one per result.
         for future, result in zip(sound, self._client.gather(sound), strict=True):
             position = self._pending.pop(future)
-            # Not left to its destructor: Python drops an interrupt that comes within one.
+            # Released explicitly: Python swallows an interrupt raised inside a destructor.
             future.release()
             yield position, result
         for future in done:
@@ -130,8 +130,8 @@ class _Round:
 
 
 @contextmanager
-def _told_as_ours(cluster: DaskCluster) -> Iterator[None]:
-    """Say of Dask's own faults what they are."""
+def _translated_errors(cluster: DaskCluster) -> Iterator[None]:
+    """Translate Dask's exceptions to this package's."""
     from distributed import KilledWorker
     from distributed.comm.core import CommClosedError
 
@@ -141,12 +141,12 @@ def _told_as_ours(cluster: DaskCluster) -> Iterator[None]:
         position = int(str(killed.task).rpartition("-")[2])
         raise WorkerDiedError(
             f"{killed.allowed_failures + 1} Dask workers, one after another, ended in the middle "
-            f"of task {position}, the last at {killed.last_worker.address}. Look at its log and "
-            "for the kernel's out-of-memory killer",
+            f"of task {position}, the last at {killed.last_worker.address}. Check its log and "
+            "look for the kernel's out-of-memory killer",
             (position,),
         ) from killed
     except (CancelledError, CommClosedError) as lost:
         raise ClusterError(
-            f"the Dask scheduler at {cluster.address} was lost, or dropped the tasks: {lost}; look "
-            "at its log, and run again: what was finished is kept"
+            f"the Dask scheduler at {cluster.address} was lost, or dropped the tasks: {lost}; "
+            "check its log, and run again: completed work is kept"
         ) from lost

@@ -1,4 +1,4 @@
-"""A Dask cluster that tasks are sent to: where it is, how it is reached, whom it is made of."""
+"""Dask cluster connection: address, TLS, and validation of the workers."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,23 +21,23 @@ _TLS_FILES: Final = ("ca", "certificate", "key")
 
 @dataclass(frozen=True, kw_only=True)
 class DaskCluster:
-    """How a cluster is reached, and what is asked of its workers."""
+    """Connection settings of a cluster, and what its workers must match."""
 
     address: str
-    """Of the scheduler: ``tls://HOST:PORT``, or ``tcp://`` on loopback."""
+    """Scheduler address: ``tls://HOST:PORT``, or ``tcp://`` on loopback."""
     ca: Path | None = None
-    """Certificate of the authority that signed those of scheduler and workers; for ``tls://``."""
+    """CA certificate that signed those of scheduler and workers; for ``tls://``."""
     certificate: Path | None = None
-    """Of this client, signed by the same authority; for ``tls://``."""
+    """Client certificate signed by the same CA; for ``tls://``."""
     key: Path | None = None
-    """Private key of the client's certificate; for ``tls://``."""
+    """Private key of the client certificate; for ``tls://``."""
     run: str = ""
-    """Name of the run in the keys of its tasks, as Dask's pages show them."""
+    """Run name used in task keys, as shown on Dask's dashboard."""
     fingerprint: Callable[[], str] | None = None
-    """Says what a process sees of the files the work needs; printed, it names them. It must pickle,
-    and give on each worker what it gives here."""
+    """Fingerprint of the input files as a process sees them; its ``str`` names them. Must pickle,
+    and return the same value on every worker as here."""
     patience_s: float = 60.0
-    """Seconds to wait for the scheduler, and for workers while there is none."""
+    """Timeout for the scheduler, and for a first worker, s."""
 
     def __post_init__(self) -> None:
         try:
@@ -46,12 +46,12 @@ class DaskCluster:
             raise ConfigError(f"Dask address: {wrong}") from None
 
     def security(self) -> "Security | None":
-        """Return the certificates that Dask is to use; None on loopback without TLS.
+        """Build Dask's TLS configuration; None on loopback without TLS.
 
         Raises
         ------
         ConfigError
-            If one of the three files is not given, or is no file.
+            If one of the three files is not set or does not exist.
         """
         if not self.address.startswith("tls:"):
             return None
@@ -60,10 +60,10 @@ class DaskCluster:
         for name in _TLS_FILES:
             path = getattr(self, name)
             if path is None or not path.is_file():
-                found = "none was given" if path is None else f"{path} is no file"
+                state = "none was given" if path is None else f"{path} is no file"
                 raise ConfigError(
                     f"Dask address {self.address}: TLS needs three PEM files, and of the {name} "
-                    f"{found}; set dask_tls_ca, dask_tls_certificate and dask_tls_key"
+                    f"{state}; set dask_tls_ca, dask_tls_certificate and dask_tls_key"
                 )
         return Security(
             tls_ca_file=str(self.ca),
@@ -74,12 +74,12 @@ class DaskCluster:
 
     @contextmanager
     def client(self) -> Iterator["Client"]:
-        """Connect, for as long as the block lasts.
+        """Connect for the duration of the block.
 
         Raises
         ------
         ClusterError
-            If there is no scheduler, or it refuses.
+            If the scheduler is unreachable or refuses the connection.
         """
         try:
             from distributed import Client
@@ -107,27 +107,27 @@ class DaskCluster:
             client.close()
 
     def threads(self, client: "Client") -> int:
-        """Count the workers' threads.
+        """Number of threads of all workers.
 
         Raises
         ------
         ClusterError
-            If somebody in it is reached over a network without TLS: who listens there, or sits
-            between, could put in code or results.
+            If a worker is reached over a network without TLS: a third party there could inject
+            code or results.
         """
-        found: dict[str, int] = client.nthreads()
-        for address in found:
+        threads: dict[str, int] = client.nthreads()
+        for address in threads:
             _require_safe("a worker", address)
-        return sum(found.values())
+        return sum(threads.values())
 
     def expectation(self, client: "Client") -> Expectation:
-        """Look at scheduler and workers, and return what every later worker must meet.
+        """Validate scheduler and workers; return the expectation for workers that join later.
 
         Raises
         ------
         ClusterError
-            If no worker comes, one differs from this process in a version or in what it sees, or
-            one is reached without TLS.
+            If no worker appears, one differs from this process in a version or in its input files,
+            or one is reached without TLS.
         """
         _require_safe("the scheduler", client.scheduler_info()["address"])
         try:
@@ -150,10 +150,10 @@ class DaskCluster:
 
 
 def no_worker(cluster: DaskCluster) -> ClusterError:
-    """Return the fault of a cluster without workers."""
+    """Build the error for a cluster without workers."""
     return ClusterError(
         f"the Dask cluster at {cluster.address} had no worker for {cluster.patience_s:g} s; "
-        "start one, and look at why the last one ended; what was finished is kept"
+        "start one, and check why the last one ended; completed work is kept"
     )
 
 

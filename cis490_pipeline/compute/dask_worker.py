@@ -1,4 +1,4 @@
-"""What runs on a Dask worker: a look at whether it is fit for the work, then the work."""
+"""Code that runs on a Dask worker: validate the environment once, then execute tasks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from cis490_pipeline.errors import ClusterError
 
 @dataclass(frozen=True)
 class Expectation:
-    """What every worker must have and see, as the client does."""
+    """Versions and input files of the client, which every worker must match."""
 
     token: str
-    """Names this expectation, so that a worker looks once and not at each task."""
+    """Identifies this expectation, so that a worker validates once instead of per task."""
     versions: dict[str, str]
     fingerprint: Callable[[], str] | None = None
-    """Says what a process sees of the files the work needs; printed, it names them."""
+    """Fingerprint of the input files as a process sees them; its ``str`` names them."""
     seen: str = ""
-    """What the client saw there."""
+    """The client's fingerprint."""
 
     def difference(self) -> str | None:
-        """Return the first thing in which this process differs from the client, or None."""
+        """Return the first difference between this process and the client, or None."""
         own = installed()
         for name, wanted in self.versions.items():
             if own.get(name) != wanted:
@@ -31,7 +31,7 @@ class Expectation:
             return None
         try:
             seen = self.fingerprint()
-        # Whatever went wrong there, it is this worker's answer to what it sees.
+        # Any failure to read the files is a difference to report.
         except Exception as error:
             return (
                 f"does not see {self.fingerprint}: {type(error).__name__}: {error}; mount it there"
@@ -42,15 +42,15 @@ class Expectation:
 
 
 _FIT: set[str] = set()
-"""Tokens of expectations this process was found to meet."""
+"""Tokens of expectations this process meets."""
 
 
 def found_unfit(expected: Expectation) -> str | None:
-    """Look at this process, once for each expectation; return the first difference, or None."""
+    """Validate this process once per expectation; return the first difference, or None."""
     if expected.token in _FIT:
         return None
-    if (why := expected.difference()) is not None:
-        return why
+    if (difference := expected.difference()) is not None:
+        return difference
     keep_freed_memory()
     _FIT.add(expected.token)
     return None
@@ -58,7 +58,7 @@ def found_unfit(expected: Expectation) -> str | None:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One task on its way; opaque to Dask, which would search lists and dictionaries."""
+    """One task in transit; opaque to Dask, which would traverse lists and dictionaries."""
 
     expected: Expectation
     function: Callable[[Any], Any]
@@ -66,15 +66,15 @@ class Call:
 
 
 def work(call: Call) -> Any:
-    """Do one task.
+    """Execute one task.
 
     Raises
     ------
     ClusterError
-        If this worker, which may have joined since the client looked, is not fit for it.
+        If this worker, which may have joined after the client's check, does not match.
     """
-    if (why := found_unfit(call.expected)) is not None:
+    if (difference := found_unfit(call.expected)) is not None:
         from distributed import get_worker
 
-        raise ClusterError(f"Dask worker {get_worker().address} {why}")
+        raise ClusterError(f"Dask worker {get_worker().address} {difference}")
     return call.function(call.task)

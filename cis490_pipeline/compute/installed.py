@@ -1,4 +1,4 @@
-"""What this process computes with: versions of libraries, and a digest of this package's code."""
+"""Computing environment of this process: library versions and a digest of this package's code."""
 
 import hashlib
 import importlib.metadata
@@ -12,24 +12,24 @@ LIBRARIES: Final = (
     *("cloudpickle", "dask", "distributed", "msgpack"),
     *("fsspec", "msgspec", "numpy", "polars", "zstandard"),
 )
-"""What reads and grids an episode, and what carries it between processes."""
+"""Libraries that read and grid episodes, and that carry them between processes."""
 
 
 @cache
 def code_digest() -> str:
-    """Return a SHA-256 (hex) of the names and contents of this package's modules.
+    """SHA-256 (hex) of the names and contents of this package's modules.
 
-    Two checkouts of one version are told apart by it; the version alone would not.
+    Distinguishes two checkouts of the same version.
     """
-    found = hashlib.sha256()
+    total = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
-        found.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode())
-        found.update(hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
+        total.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
 
 
 def installed() -> dict[str, str]:
-    """Return what results depend on, by name: interpreter, machine, code, libraries.
+    """Versions that results depend on: interpreter, machine, code and libraries.
 
     A library that is not installed is ``not installed``.
     """

@@ -1,4 +1,4 @@
-"""Limits of this process: threads of numeric libraries, memory kept after it was freed."""
+"""Process-wide limits: threads of numeric libraries, and retention of freed memory."""
 
 import ctypes
 import os
@@ -11,10 +11,10 @@ _M_MMAP_THRESHOLD: Final = -3
 
 
 def pin_library_threads() -> None:
-    """Give numeric libraries one thread each, unless the environment says otherwise.
+    """Limit numeric libraries to one thread each, unless the environment sets their number.
 
-    They read these variables once, when they are imported: call this before. Twelve models on two
-    cores otherwise wait for each other, and sums in another order round differently.
+    They read these variables once, at import: call this before. Otherwise twelve models compete
+    for two cores, and sums in another order round differently.
     """
     for library in ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "POLARS_MAX"):
         os.environ.setdefault(f"{library}_THREADS", "1")
@@ -22,14 +22,16 @@ def pin_library_threads() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep up to 64 MiB that this process has freed, for its next episode.
+    """Let glibc keep up to 64 MiB of freed memory for reuse by the next episode.
 
-    By default an array over 128 KiB is mapped anew each time, and filling its fresh pages costs
-    more than the work done on it. These are the thresholds that glibc settles on by itself once a
-    block of 32 MiB was freed; other C libraries, and what the environment says, stay as they are.
+    By default every array over 128 KiB gets fresh pages from mmap, and faulting them in costs more
+    than the work on them. These are the thresholds that glibc adopts by itself once a block of
+    32 MiB was freed. Other C libraries and settings in the environment are left alone.
     """
-    told = os.environ.get("GLIBC_TUNABLES", "") + "".join(k for k in os.environ if "MALLOC_" in k)
-    if platform.libc_ver()[0] != "glibc" or "malloc" in told.lower():
+    tunables = os.environ.get("GLIBC_TUNABLES", "") + "".join(
+        k for k in os.environ if "MALLOC_" in k
+    )
+    if platform.libc_ver()[0] != "glibc" or "malloc" in tunables.lower():
         return
     set_option = ctypes.CDLL(None).mallopt
     set_option(_M_MMAP_THRESHOLD, 32 << 20)

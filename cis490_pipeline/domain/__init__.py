@@ -1,4 +1,4 @@
-"""The words of the field: phases, variants, verdicts, channels, references to episodes."""
+"""Domain terms: phases, variants, verdicts, channels and episode references."""
 
 from cis490_pipeline.domain.address import Address
 from cis490_pipeline.domain.episode_ref import (

@@ -1,4 +1,4 @@
-"""An address of a folder elsewhere, as fsspec reads it: ``s3://bucket/prefix``."""
+"""Address of a remote folder in fsspec notation: ``s3://bucket/prefix``."""
 
 import re
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ _PROTOCOL: Final = re.compile(r"[a-z][a-z0-9+.-]*")
 
 @dataclass(frozen=True)
 class Address:
-    """A folder that is reached through fsspec; holds no secret, so that it may be printed."""
+    """A remote folder, reached through fsspec; never holds credentials, so it is safe to print."""
 
     protocol: str
     path: str
-    """What follows ``://``, without a slash at its end: a bucket and a prefix, or a path."""
+    """The part after ``://`` without a trailing slash: bucket and prefix, or a path."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read an address.
+        """Parse and validate an address.
 
         Raises
         ------
         ValueError
-            If it is none, or holds what an address may not: a user's name or password, a query,
-            ``..``, another file system inside. The message does not repeat it: it may be a secret.
+            If the text is malformed, or has user info, a query, ``..`` or a chained file system.
+            The message does not repeat the text, which may contain a secret.
         """
         protocol, separator, path = text.strip().partition("://")
         if not separator or not _PROTOCOL.fullmatch(protocol):

@@ -1,11 +1,11 @@
-"""Architectures and the twelve models: versions and inputs, without torch or XGBoost."""
+"""Catalogue of architectures and the twelve models; imports neither torch nor XGBoost."""
 
 from typing import Final, Literal
 
 from cis490_pipeline.domain.terms import Architecture, Variant
 
 InputKind = Literal["summary", "tensor"]
-"""What a model reads: a window's summary statistics, or its 10 Hz tensor."""
+"""Input of a model: a window's summary statistics, or its 10 Hz tensor."""
 
 ARCHITECTURE_VERSIONS: Final[dict[Architecture, int]] = {
     Architecture.GBT: 1,
@@ -15,7 +15,7 @@ ARCHITECTURE_VERSIONS: Final[dict[Architecture, int]] = {
     Architecture.LSTM: 2,
     Architecture.TRANSFORMER: 2,
 }
-"""Raised when the same configuration, or the default one, would build or train another model."""
+"""Raised when the same, or the default, configuration builds or trains a different model."""
 
 INPUT_KINDS: Final[dict[Architecture, InputKind]] = {
     Architecture.GBT: "summary",
@@ -25,7 +25,7 @@ INPUT_KINDS: Final[dict[Architecture, InputKind]] = {
     Architecture.LSTM: "tensor",
     Architecture.TRANSFORMER: "tensor",
 }
-"""Which of a recipe's two datasets an architecture reads."""
+"""Which of a recipe's two datasets each architecture reads."""
 
 MODELS: Final[tuple[tuple[Architecture, Variant], ...]] = tuple(
     (architecture, variant) for architecture in Architecture for variant in Variant

@@ -1,4 +1,4 @@
-"""An address of a Dask scheduler or worker that code may be sent to."""
+"""Validation of Dask addresses: code is sent only over TLS or loopback."""
 
 from typing import Final
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ _WANTED: Final = (
 
 
 def cluster_address(text: str) -> str:
-    """Return an address, if nobody on a network between can put in code of their own.
+    """Validate a Dask address: TLS, or plain TCP on loopback only.
 
     Parameters
     ----------
@@ -22,8 +22,7 @@ def cluster_address(text: str) -> str:
     Raises
     ------
     ValueError
-        If it is another kind of address, or one that TLS does not protect. A user and a password
-        in it are not repeated.
+        If the address is malformed or unprotected. The message does not repeat user info.
     """
     try:
         parts = urlsplit(text.strip())

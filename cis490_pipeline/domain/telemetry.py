@@ -1,7 +1,7 @@
-"""The registry of the 46 telemetry channels, as data: what was recorded, how it counts, who has it.
+"""Registry of the 46 telemetry channels: source, kind, unit and availability.
 
-Source: the episode format, "The 46 channels". The order of this table is the order of every
-array axis and is part of the feature schema's hash.
+Source: the episode format, "The 46 channels". The order of this table is the channel order of
+every array and part of the feature schema's hash.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class Source(StrEnum):
-    """Where rows were recorded; the value is the first half of a channel's name."""
+    """Recorder of telemetry rows; the value is the prefix of a channel's name."""
 
     PROC = "proc"
     QMP = "qmp"
@@ -19,22 +19,22 @@ class Source(StrEnum):
 
     @property
     def member(self) -> str:
-        """Name of the episode's member that holds this source's rows."""
+        """Name of the episode member that holds this source's rows."""
         return "netflow.jsonl" if self is Source.NETFLOW else f"telemetry-{self}.jsonl"
 
     @property
     def row_tag(self) -> str:
-        """What a row of this source says in its ``source`` field."""
+        """Value of the ``source`` field in this source's rows."""
         return _ROW_TAGS[self]
 
     @property
     def rate_hz(self) -> float:
-        """Nominal rows per second, the rate gates and staleness are counted in."""
+        """Nominal row rate, Hz; rate gates and staleness are relative to it."""
         return 10.0 if self in (Source.PROC, Source.NETFLOW) else 1.0
 
     @property
     def deployable(self) -> bool:
-        """Whether a device outside the lab has this source."""
+        """Whether deployed devices outside the lab have this source."""
         return self in (Source.GUEST, Source.NETFLOW)
 
 
@@ -47,14 +47,14 @@ _ROW_TAGS: Final = {
 
 
 class Kind(StrEnum):
-    """How a reading counts."""
+    """Measurement kind of a channel."""
 
     COUNTER = "counter"
-    """Cumulative; restarts from zero with its process."""
+    """Cumulative count; restarts from zero with its process."""
     GAUGE = "gauge"
-    """The value at the row's time."""
+    """Instantaneous value at the row's time."""
     AMOUNT = "amount"
-    """What happened in the row's own interval, which ends at the row's time."""
+    """Total over the row's own interval, which ends at the row's time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +65,13 @@ class Channel:
     field: str
     kind: Kind
     unit: str
-    """Unit of the raw reading; counters and amounts become this per second."""
+    """Unit of the raw reading; counters and amounts are converted to a rate per second."""
     aliases: tuple[str, ...] = ()
-    """Names other recorders give the field."""
+    """Field names used by other recorders."""
     is_float: bool = False
-    """Whether the recorder writes a decimal number (only ``load_1m``)."""
+    """Whether readings are fractional (only ``load_1m``)."""
     may_fall: bool = False
-    """A fall is unknown rather than a restart (``cpu_iowait``, as proc(5) says)."""
+    """Whether a decrease means an unknown value, not a restart (``cpu_iowait``, see proc(5))."""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""Names every layer shares. Values are what files and events carry."""
+"""Enumerations shared by all layers; their values appear in files and events."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,7 +8,7 @@ NS_PER_S: Final = 1_000_000_000
 
 
 class Phase(StrEnum):
-    """Phase of an infection; the order of definition is the class index of every model."""
+    """Phase of an infection; definition order is the class index of every model."""
 
     CLEAN = "clean"
     ARMED = "armed"
@@ -25,18 +25,18 @@ INFECTED_PHASES: Final = (Phase.INFECTING, Phase.INFECTED_RUNNING, Phase.DORMANT
 """What an alarm is about. ``armed`` is reported apart: nothing has been attacked yet."""
 
 FAILED_LABEL: Final = "failed"
-"""A terminal mark in ``labels.jsonl``; no class."""
+"""Terminal label in ``labels.jsonl``; not a class."""
 
 
 class Variant(StrEnum):
-    """What a model may see: what a deployed device has, or all the lab recorded."""
+    """Channels available to a model: those of a deployed device, or all that the lab records."""
 
     REALISTIC = "realistic"
     ORACLE = "oracle"
 
 
 class Architecture(StrEnum):
-    """The six model families, named here so that asset keys need neither torch nor xgboost."""
+    """The six model families, named here so that asset keys need no torch or xgboost."""
 
     GBT = "gbt"
     MLP = "mlp"
@@ -47,7 +47,7 @@ class Architecture(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What the validator says of an episode."""
+    """Result of validating an episode."""
 
     ACCEPTED = "accepted"
     DEGRADED = "degraded"
@@ -56,7 +56,7 @@ class Verdict(StrEnum):
 
 
 class Recipe(StrEnum):
-    """What a split holds out."""
+    """Split recipe: the unit that is held out."""
 
     HOST = "host"
     SAMPLE = "sample"
@@ -64,7 +64,7 @@ class Recipe(StrEnum):
 
 
 class Side(StrEnum):
-    """Where a recipe puts an episode."""
+    """Side of a split that a recipe assigns an episode to."""
 
     TRAIN = "train"
     VAL = "val"
@@ -73,5 +73,5 @@ class Side(StrEnum):
 
 
 def model_name(architecture: Architecture, variant: Variant) -> str:
-    """Name of a model in files, events and reports, such as ``gbt_realistic``."""
+    """Return a model's name in files, events and reports, such as ``gbt_realistic``."""
     return f"{architecture}_{variant}"

@@ -1,4 +1,4 @@
-"""The split on disk: made once, extended by its own rule, never remade in silence."""
+"""Persistence of splits: made once, extended by their own rule, never silently remade."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +14,7 @@ from cis490_pipeline.splits.split import Split
 from cis490_pipeline.storage.files import read_object, write_json
 
 _RULE_PARAMETERS: Final = ("train_hosts", "val_fraction", "test_fraction")
-"""What a caller chooses; the rest of a split's parameters (cuts, hosts) was found by the rule."""
+"""Parameters a caller chooses; the recipe derives the others (cuts, hosts)."""
 
 
 def load_split(path: Path) -> Split:
@@ -34,17 +34,17 @@ def load_split(path: Path) -> Split:
 
 
 def load_or_make(path: Path, recipe: Recipe, episodes: pl.DataFrame, **parameters: Any) -> Split:
-    """Return the stored split over these episodes, extended by those it has not seen.
+    """Load the stored split and extend it by new episodes, or make one.
 
-    An episode that is stored but not given (it no longer validates) keeps its place in the file,
-    so that its return does not move it, and is absent from the result.
+    A stored episode that is not given (it no longer validates) keeps its side in the file, so
+    that it returns to the same side, and is absent from the result.
 
     Parameters
     ----------
-    path : ``split_v<n>.json``; written when something was added.
+    path : ``split_v<n>.json``; written if episodes were added.
     episodes : usable episodes, columns of ``split.EPISODE_SCHEMA``.
-    parameters : of the recipe (``train_hosts``, ``test_fraction``, ``seed``, …). A stored split
-        was made with its own; others are refused rather than ignored.
+    parameters : of the recipe (``train_hosts``, ``test_fraction``, ``seed``, …); they must match
+        those of a stored split.
 
     Raises
     ------
@@ -87,5 +87,5 @@ def _require_same_rule(
     if differing:
         raise SplitError(
             f"{path}: was made with other parameters: {'; '.join(differing)}. "
-            "Use another data folder (--data), or remove the file to deal the sides anew"
+            "Use another data folder (--data), or remove the file to assign the sides again"
         )

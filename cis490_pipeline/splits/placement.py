@@ -1,4 +1,4 @@
-"""What all rules share: the episodes as rows, how one is placed, and how a stored place is kept."""
+"""Assignment of episodes to sides, shared by all recipes; stored assignments are kept."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from cis490_pipeline.splits.split import (
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeRow:
-    """One usable episode, as a recipe sees it."""
+    """The columns of one usable episode that a recipe reads."""
 
     episode_id: str
     host_id: str
@@ -33,31 +33,31 @@ class EpisodeRow:
 
     @property
     def stratum(self) -> str:
-        """What every side should hold some of: the profile, or ``clean-only``."""
+        """Stratum that every side should contain: the profile, or ``clean-only``."""
         return self.profile or CLEAN_ONLY
 
     @property
     def group(self) -> str:
-        """What must not be torn apart: the sample, or the run itself where there is none."""
+        """Group that must stay on one side: the sample, or the run itself if it has none."""
         return f"sample {self.sample_name}" if self.sample_name else f"run {self.episode_id}"
 
     @property
     def received(self) -> datetime:
-        """When the receiver first had it."""
+        """Time of the first shipment to the receiver."""
         return instant(self.received_at_wall)
 
 
 Decision = tuple[Side, str | None]
-"""A side, and why if it is ``excluded``."""
+"""A side, and the reason if it is ``excluded``."""
 
 
 def episode_rows(episodes: pl.DataFrame) -> list[EpisodeRow]:
-    """Read the episodes of a frame, sorted by id.
+    """Convert a frame to episode rows, sorted by id.
 
     Raises
     ------
     SplitError
-        If a column is missing or an episode is there twice.
+        If a column is missing or an episode occurs twice.
     """
     absent = sorted(set(EPISODE_SCHEMA) - set(episodes.columns))
     if absent:
@@ -70,25 +70,25 @@ def episode_rows(episodes: pl.DataFrame) -> list[EpisodeRow]:
             f"{twice['episode_id'].n_unique()} ids: {named}. Validate the store again "
             "(cis490 validate): of each id it lets one be used and names the others"
         )
-    # By id: the sides must not depend on the order in which the rows happened to arrive.
+    # Sorted by id: the sides must not depend on the order of the input rows.
     ordered = episodes.select(list(EPISODE_SCHEMA)).sort("episode_id")
     return [EpisodeRow(**row) for row in ordered.iter_rows(named=True)]
 
 
 def placed_at(row: EpisodeRow, side: Side) -> Decision:
-    """Place an episode; one whose labels or clocks are doubtful may train but is never scored."""
+    """Assign an episode; one with doubtful labels or clocks may train but is never scored."""
     if row.scorable or side is Side.TRAIN:
         return side, None
     return Side.EXCLUDED, UNSCORABLE
 
 
 def stored_decisions(rows: Iterable[EpisodeRow], stored: Split | None) -> dict[str, Decision]:
-    """Where the stored split has these episodes; a fault found since excludes, nothing moves."""
+    """Stored assignment of these episodes; a fault found since then excludes, none changes side."""
     if stored is None:
         return {}
     saved = {
-        episode_id: (Side(side), why)
-        for episode_id, _, side, why in stored.assignment.select(list(ASSIGNMENT_SCHEMA)).rows()
+        episode_id: (Side(side), reason)
+        for episode_id, _, side, reason in stored.assignment.select(list(ASSIGNMENT_SCHEMA)).rows()
     }
     kept = {row.episode_id: saved[row.episode_id] for row in rows if row.episode_id in saved}
     for row in rows:
@@ -102,13 +102,13 @@ def stored_decisions(rows: Iterable[EpisodeRow], stored: Split | None) -> dict[s
 
 
 def assignment_frame(rows: Iterable[EpisodeRow], decided: Mapping[str, Decision]) -> pl.DataFrame:
-    """Rows of ``ASSIGNMENT_SCHEMA``; what no rule placed had no clean baseline."""
+    """Rows of ``ASSIGNMENT_SCHEMA``; episodes that no rule assigned had no clean baseline."""
     missing: Decision = (Side.EXCLUDED, NO_CLEAN_BASELINE)
     return pl.DataFrame(
         [
-            (row.episode_id, row.host_id, str(side), why)
+            (row.episode_id, row.host_id, str(side), reason)
             for row in rows
-            for side, why in (decided.get(row.episode_id, missing),)
+            for side, reason in (decided.get(row.episode_id, missing),)
         ],
         schema=ASSIGNMENT_SCHEMA,
         orient="row",
@@ -116,33 +116,33 @@ def assignment_frame(rows: Iterable[EpisodeRow], decided: Mapping[str, Decision]
 
 
 def require_fraction(name: str, value: float) -> None:
-    """Refuse a share that is not strictly between 0 and 1, NaN included."""
+    """Raise unless a fraction is strictly between 0 and 1; NaN is refused."""
     if not 0 < value < 1:
         raise SplitError(f"{name} must lie between 0 and 1, got {value}")
 
 
 def rounded(value: float) -> int:
-    """Round halves up; ``round`` would make 2.5 and 3.5 differ by two."""
+    """Round half up; ``round`` rounds half to even, so 2.5 and 3.5 would differ by two."""
     return int(value + 0.5)
 
 
 def rank(seed: int, key: str) -> bytes:
-    """Sort key that looks random and depends on nothing but the seed and the key.
+    """Pseudo-random sort key that depends only on the seed and the key.
 
-    A shuffle would give another order as soon as one episode is added.
+    Unlike a shuffle, the order is stable when episodes are added.
     """
     return blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
 
 
 def instant(received_at_wall: str) -> datetime:
-    """Read an ISO 8601 time; without a zone it is UTC.
+    """Parse an ISO 8601 time; without a zone it is UTC.
 
     Compared as instants, not as text: ``…:00Z`` sorts after ``…:00.5Z``.
 
     Raises
     ------
     SplitError
-        If it is no such time.
+        If the text is not ISO 8601.
     """
     try:
         time = datetime.fromisoformat(received_at_wall)

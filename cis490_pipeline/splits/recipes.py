@@ -1,7 +1,7 @@
-"""The three rules that put an episode on a side: by host, by sample, by time.
+"""The three split recipes: held-out host, held-out sample and held-out time.
 
-Every rule takes what was stored before and only places episodes it has not seen: extending a
-split and making one are the same code, and a stored episode never moves.
+Each recipe keeps stored assignments and assigns only new episodes, so making and extending a split
+are the same code, and a stored episode never changes side.
 """
 
 from collections import defaultdict
@@ -39,7 +39,7 @@ _MIN_TRAIN_HOSTS_FOR_A_VAL_HOST: Final = 3
 _MIN_SAMPLES: Final = 3
 
 SPLIT_VERSION: Final = "1"
-"""Version of the rules; raised when they would put a new episode on another side."""
+"""Raised when the recipes would assign a new episode to another side."""
 
 
 def held_out_host(
@@ -54,14 +54,14 @@ def held_out_host(
     """Test on every host that is not a training host.
 
     Validation is one whole training host where there are at least three; otherwise the given
-    share of the training hosts' episodes of each profile, which ``selected_on`` then says.
+    share of the training hosts' episodes of each profile; ``selected_on`` records which.
 
     Parameters
     ----------
     episodes : usable episodes, columns of ``EPISODE_SCHEMA``.
-    train_hosts : hosts that may be trained on.
-    val_fraction : share of each profile's episodes that validate, 0 to 1.
-    stored : the split as it was; its episodes stay.
+    train_hosts : training hosts.
+    val_fraction : share of each profile's episodes used for validation, 0 to 1.
+    stored : the existing split; its episodes keep their sides.
 
     Raises
     ------
@@ -117,21 +117,21 @@ def held_out_sample(
     version: int = 1,
     stored: Split | None = None,
 ) -> Split:
-    """Test on samples that were never trained on, some of every profile.
+    """Test on samples that do not occur in training, some of every profile.
 
-    A profile with fewer than three samples cannot stand on three sides and is excluded by name.
-    Each clean-only run counts as a sample of its own.
+    A profile with fewer than three samples cannot be on all three sides and is excluded by name.
+    Each clean-only run counts as its own sample.
 
     Parameters
     ----------
     episodes : usable episodes, columns of ``EPISODE_SCHEMA``.
     test_fraction, val_fraction : shares of each profile's samples, at least one sample each.
-    stored : the split as it was; its episodes stay, and so do its excluded profiles.
+    stored : the existing split; its episodes keep their sides, its profiles stay excluded.
 
     Raises
     ------
     SplitError
-        If a profile that is not excluded is missing on a side.
+        If a profile that is not excluded is missing from a side.
     """
     rows = episode_rows(episodes)
     for name, fraction in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
@@ -181,23 +181,23 @@ def held_out_time(
     version: int = 1,
     stored: Split | None = None,
 ) -> Split:
-    """Test on what was received last, validate on what came just before.
+    """Test on the episodes received last, validate on those just before them.
 
-    The two cuts are instants. They are found once and kept with the split, so that an episode
-    received later lands on the test side and moves nothing.
+    The two cuts are instants, computed once and stored with the split, so that an episode
+    received later joins the test side and moves no other.
 
     Parameters
     ----------
     episodes : usable episodes, columns of ``EPISODE_SCHEMA``; ``received_at_wall`` is that of the
         first shipment.
     test_fraction : share of the episodes after the test cut.
-    val_fraction : share of those before it that validate.
-    stored : the split as it was, with its cuts.
+    val_fraction : share of the earlier episodes used for validation.
+    stored : the existing split with its cuts.
 
     Raises
     ------
     SplitError
-        If the episodes were all received at once, so that no cut parts them.
+        If all episodes were received at the same instant, so that no cut exists.
     """
     rows = episode_rows(episodes)
     for name, fraction in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
@@ -239,7 +239,7 @@ def _stored_or_chosen_val_host(
     for row in rows:
         if row.host_id in trained and row.scorable and row.baseline_clean:
             ran[row.host_id].add(row.stratum)
-    # The host that ran the most profiles: what validation never saw, it cannot choose for.
+    # The host with the most profiles: selection cannot account for a profile it never sees.
     return max(trained, key=lambda host: (len(ran[host]), rank(seed, host)))
 
 
@@ -274,24 +274,24 @@ def _share_within_profiles(
 
 
 def _groups_by_stratum(rows: Iterable[EpisodeRow]) -> dict[str, dict[str, bool]]:
-    """Collect the samples of each profile, and whether any of their episodes may be scored."""
+    """Samples of each profile, with whether any of their episodes is scorable."""
     stratum_of: dict[str, str] = {}
     scorable: dict[str, bool] = {}
     for row in rows:
         if row.baseline_clean:
-            # A sample recorded under two profiles is still one sample and stays in one piece.
+            # A sample recorded under two profiles is one group and stays on one side.
             stratum_of[row.group] = min(row.stratum, stratum_of.get(row.group, row.stratum))
             scorable[row.group] = row.scorable or scorable.get(row.group, False)
-    found: dict[str, dict[str, bool]] = defaultdict(dict)
+    by_stratum: dict[str, dict[str, bool]] = defaultdict(dict)
     for group, stratum in stratum_of.items():
-        found[stratum][group] = scorable[group]
-    return found
+        by_stratum[stratum][group] = scorable[group]
+    return by_stratum
 
 
 def _is_too_small(groups: Mapping[str, bool], side_of: Mapping[str, Side]) -> bool:
     if any(group in side_of for group in groups):
         return False
-    # Two of the three sides are scored, so that two samples must be fit for it.
+    # Val and test are scored, so two samples must be scorable.
     return len(groups) < _MIN_SAMPLES or sum(groups.values()) < _MIN_SAMPLES - 1
 
 
@@ -308,7 +308,7 @@ def _wanted(n_groups: int, test_fraction: float, val_fraction: float) -> dict[Si
 def _fill(
     groups: Mapping[str, bool], side_of: dict[str, Side], wanted: Mapping[Side, int], seed: int
 ) -> None:
-    """Give groups that have no side yet to the side that lacks most of its share."""
+    """Assign groups without a side to the side furthest below its share."""
     lacking = {
         side: n - sum(side_of.get(group) is side for group in groups) for side, n in wanted.items()
     }
@@ -352,7 +352,7 @@ def _require_stratification(split: Split, rows: Iterable[EpisodeRow]) -> None:
     if faults:
         raise SplitError(
             f"held_out_sample promises every profile on every side, but {'; '.join(faults)}; "
-            f"raise the split's version to deal the samples anew"
+            f"raise the split's version to assign the samples again"
         )
 
 
@@ -385,7 +385,7 @@ def make_split(recipe: Recipe, episodes: pl.DataFrame, **parameters: Any) -> Spl
     Raises
     ------
     SplitError
-        If the recipe has no such parameter, or as its function says.
+        If the recipe has no such parameter, or as its function raises.
     """
     rule = _RULES[recipe]
     known = sorted({name for name in rule.__annotations__ if name not in ("episodes", "return")})

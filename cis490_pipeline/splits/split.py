@@ -1,4 +1,4 @@
-"""A split as a value: who is where and why, what the sides share, what was never tested."""
+"""Split value: assignment of episodes to sides, overlap of train and test, untested profiles."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from cis490_pipeline.errors import SplitError
 from cis490_pipeline.storage.files import digest
 
 CLEAN_ONLY: Final = "clean-only"
-"""What stands where a profile would, for a run without a sample."""
+"""Stratum of runs without a sample, which have no profile."""
 
 EPISODE_SCHEMA: Final = pl.Schema(
     {
@@ -28,7 +28,7 @@ EPISODE_SCHEMA: Final = pl.Schema(
         "baseline_clean": pl.Boolean,
     }
 )
-"""What a recipe reads of each usable episode."""
+"""Columns of usable episodes that recipes read."""
 
 ASSIGNMENT_SCHEMA: Final = pl.Schema(
     {"episode_id": pl.String, "host_id": pl.String, "side": pl.String, "why": pl.String}
@@ -41,17 +41,17 @@ TOO_FEW: Final = "too few samples"
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The sides of one recipe.
+    """Assignment of episodes to the sides of one recipe.
 
     Attributes
     ----------
     assignment : one row per episode, sorted by id: episode_id, host_id, side, why (null unless
         the side is ``excluded``).
-    parameters : what the rule was made with, cuts and chosen hosts included; a later episode is
-        placed by these.
-    untested_profiles : profiles that a host of the test side never ran there, by host.
-    selected_on : where models are chosen, in words a report prints.
-    shared : hosts, samples and profiles that train and test have in common.
+    parameters : of the recipe, including derived cuts and hosts; later episodes are assigned by
+        them.
+    untested_profiles : profiles without an episode on the test side, by test host.
+    selected_on : description of the validation side, as printed in reports.
+    shared : hosts, samples and profiles that occur in both train and test.
     """
 
     recipe: Recipe
@@ -65,7 +65,7 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of who is on which side; what predictions and checkpoints are tied to."""
+        """Digest of the assignment; predictions and checkpoints refer to it."""
         rows = self.assignment.select("episode_id", "host_id", "side").rows()
         return digest(
             {"recipe": self.recipe, "version": self.version, "sides": [list(row) for row in rows]}
@@ -73,26 +73,26 @@ class Split:
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """Episodes on each side."""
-        found = dict(self.assignment.group_by("side").len().iter_rows())
-        return {str(side): int(found.get(str(side), 0)) for side in Side}
+        """Number of episodes on each side."""
+        counts = dict(self.assignment.group_by("side").len().iter_rows())
+        return {str(side): int(counts.get(str(side), 0)) for side in Side}
 
     @cached_property
     def excluded(self) -> dict[str, int]:
-        """Episodes left out, by reason."""
+        """Number of excluded episodes by reason."""
         left_out = self.assignment.filter(pl.col("side") == Side.EXCLUDED)
         return dict(sorted(left_out.group_by("why").len().iter_rows()))
 
     def masks(self, episode_ids: npt.ArrayLike) -> dict[Side, npt.NDArray[np.bool_]]:
-        """Tell which of many episodes (or windows, by their episode) each side holds.
+        """Boolean masks of the sides over episodes (or windows, by their episode).
 
         Parameters
         ----------
-        episode_ids : (n,) ids, repeated as often as one likes.
+        episode_ids : (n,) ids, possibly repeated.
 
         Returns
         -------
-        One mask (n,) per side; exactly one of them is true in each place.
+        One mask (n,) per side; exactly one of them is true at each position.
 
         Raises
         ------
@@ -110,12 +110,12 @@ class Split:
             )
         if not ids.size:
             return {side: np.zeros(0, dtype=np.bool_) for side in Side}
-        # The assignment is sorted by id, so that a corpus of windows is placed in one search.
+        # The assignment is sorted by id, so one vectorised search places all windows.
         place = np.searchsorted(known, ids)
         return {side: np.asarray(sides[place] == str(side), dtype=np.bool_) for side in Side}
 
     def restricted(self, episodes: pl.DataFrame) -> "Split":
-        """Return the same split, over the given episodes alone."""
+        """Return the same split restricted to the given episodes."""
         kept = self.assignment.filter(pl.col("episode_id").is_in(episodes["episode_id"].implode()))
         return described(
             self.recipe,
@@ -148,12 +148,12 @@ class Split:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Split":
-        """Restore what ``to_dict`` gave.
+        """Restore a split from ``to_dict``.
 
         Raises
         ------
         SplitError
-            If a part is missing, or the assignment does not have the digest it was saved with.
+            If a part is missing, or the assignment does not match its digest.
         """
         try:
             split = cls(
@@ -187,7 +187,7 @@ def described(
     parameters: Mapping[str, Any],
     selected_on: str,
 ) -> Split:
-    """Complete an assignment by what a reader must know of it: what is shared, what is untested.
+    """Build a split from an assignment, adding shared groups and untested profiles.
 
     Parameters
     ----------
@@ -214,6 +214,6 @@ def described(
 
 
 def _untested(test: pl.DataFrame, profiles: set[str]) -> dict[str, list[str]]:
-    # By host: a flat list is empty as soon as any one host ran the profile.
+    # By host: a flat list would omit a profile as soon as any one host ran it.
     ran = {host: set(rows["profile"].drop_nulls()) for (host,), rows in test.group_by("host_id")}
     return {str(host): sorted(profiles - ran[host]) for host in sorted(ran) if profiles - ran[host]}

@@ -1,1 +1,1 @@
-"""Files and folders, here and elsewhere: atomic writes, digests, remote copies, paths."""
+"""Files and folders, local and remote: atomic writes, digests, remote copies and paths."""

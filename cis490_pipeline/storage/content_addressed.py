@@ -1,4 +1,4 @@
-"""Files named after their bytes: written once, never changed."""
+"""Content-addressed files: named by their digest, written once, never changed."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from cis490_pipeline.storage.files import atomic_write
 
 
 def write_named(folder: Path, stem: str, suffix: str, content: bytes | memoryview) -> str:
-    """Write ``<stem>-<first 12 digits of the SHA-256><suffix>`` unless it is there.
+    """Write ``<stem>-<first 12 digits of the SHA-256><suffix>`` unless it exists.
 
     Returns
     -------
@@ -26,7 +26,7 @@ def write_named(folder: Path, stem: str, suffix: str, content: bytes | memoryvie
 
 
 def remove_superseded(folder: Path, patterns: Iterable[str], keep: Iterable[str]) -> None:
-    """Remove files of the given patterns that the manifest just written does not name."""
+    """Remove files matching `patterns` that the manifest just written does not name."""
     kept = set(keep)
     for pattern in patterns:
         for path in folder.glob(pattern):

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and digests that mean the same on every machine."""
+"""Atomic file writes, and digests that are equal on every machine."""
 
 import errno
 import hashlib
@@ -18,19 +18,19 @@ from cis490_pipeline.storage.json_text import decode_value
 
 _CHUNK: Final = 1 << 20
 _MAX_STEM: Final = 200
-"""Bytes of a name that its temporary one repeats: file systems allow 255 for the whole."""
+"""Bytes of a name kept in its temporary name: file systems allow 255 for the whole."""
 
 
 @contextmanager
 def naming(path: Path, attempt: str) -> Iterator[None]:
-    """Give every `OSError` of a block the path and the attempt, keeping its number and class.
+    """Add the path and the attempt to every `OSError` of a block, keeping its number and class.
 
-    A failing ``write`` or ``fsync`` says "No space left on device" and not where.
+    A failing ``write`` or ``fsync`` reports "No space left on device" without a path.
 
     Parameters
     ----------
-    path : the file or folder the block is about; a fault that names another keeps that name.
-    attempt : what fails, such as ``cannot be written``.
+    path : file or folder of the block; an error that names another path keeps it.
+    attempt : description of the failure, such as ``cannot be written``.
     """
     try:
         yield
@@ -42,17 +42,17 @@ def naming(path: Path, attempt: str) -> Iterator[None]:
 
 
 def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file under a temporary name beside its own, then rename it.
+    """Write a file atomically: to a temporary name in the same folder, then rename.
 
     Parameters
     ----------
-    path : the file to make or replace; missing folders are made.
-    write : is handed the open binary file; what it raises is passed on and leaves `path` as it was.
+    path : file to create or replace; missing parent folders are created.
+    write : called with the open binary file; its exceptions propagate and leave `path` unchanged.
 
     Raises
     ------
     OSError
-        Naming `path`, whatever the system call that failed; no temporary file is left behind.
+        Naming `path`, whichever system call failed; no temporary file is left behind.
     """
     stem = os.fsdecode(os.fsencode(path.name)[:_MAX_STEM])
     temporary = path.with_name(f".{stem}.{secrets.token_hex(6)}.tmp")
@@ -62,13 +62,13 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         except OSError as fault:
             if fault.filename != str(temporary):
                 raise
-            # The name that the caller knows.
+            # `naming` adds the path that the caller knows.
             raise OSError(fault.errno, fault.strerror) from fault
 
 
 def _write_and_rename(path: Path, temporary: Path, write: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # "x" and no tempfile module: the result gets the permissions of the umask, not 0600.
+    # "x" rather than tempfile: the file gets the umask's permissions, not 0600.
     stream = temporary.open("xb")
     try:
         try:
@@ -76,7 +76,7 @@ def _write_and_rename(path: Path, temporary: Path, write: Callable[[BinaryIO], o
             stream.flush()
             os.fsync(stream.fileno())
         finally:
-            # Closing flushes again what a full disk refused: the first fault is the one to tell.
+            # Closing flushes again what a full disk refused; report the first error, not this one.
             with suppress(OSError):
                 stream.close()
         temporary.replace(path)
@@ -85,12 +85,12 @@ def _write_and_rename(path: Path, temporary: Path, write: Callable[[BinaryIO], o
 
 
 def canonical_json(value: Any) -> bytes:
-    """Return the one JSON text of a value: sorted keys, no spaces, UTF-8, no NaN.
+    """Encode a value as canonical JSON: sorted keys, no spaces, UTF-8, no NaN.
 
     Raises
     ------
     ValueError
-        If a number is NaN or infinite, which JSON has no word for.
+        If a number is NaN or infinite, which JSON cannot represent.
     """
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -99,7 +99,7 @@ def canonical_json(value: Any) -> bytes:
 
 
 def digest(value: Any) -> str:
-    """Return the SHA-256 (hex) of a value's canonical JSON."""
+    """SHA-256 (hex) of a value's canonical JSON."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
@@ -115,8 +115,7 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     StoreError
-        If the file is missing, is not UTF-8 or not JSON, or is nested too deep; the message names
-        it.
+        Naming the file, if it is missing, not UTF-8, not JSON, or nested too deeply.
     """
     try:
         with open_regular(path) as stream:
@@ -128,12 +127,12 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path, *keys: str) -> dict[str, Any]:
-    """Read a JSON file that holds an object with certain keys.
+    """Read a JSON object and require certain keys.
 
     Raises
     ------
     StoreError
-        As ``read_json``, or if it holds something else or lacks a key.
+        As ``read_json``, or if the value is not an object or lacks a key.
     """
     value = read_json(path)
     if not isinstance(value, dict):
@@ -145,30 +144,30 @@ def read_object(path: Path, *keys: str) -> dict[str, Any]:
 
 
 def printable(name: str) -> str:
-    """Return a file's name as text that UTF-8 can hold, whatever bytes the file system gave."""
+    """Escape the bytes of a file name that are not valid UTF-8."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def open_regular(
     path: Path | str, *, follow: bool = True, dir_fd: int | None = None, buffering: int = -1
 ) -> BinaryIO:
-    """Open a file for reading if it is a regular one; no pipe is waited for, no device touched.
+    """Open a regular file for reading; never blocks on a pipe or opens a device.
 
     Parameters
     ----------
-    path : of the file; a bare name if `dir_fd` is given.
-    follow : whether the path may end in a link.
-    dir_fd : an open folder that `path` is relative to.
-    buffering : 0 for none, as of :func:`open`.
+    path : path of the file; a bare name if `dir_fd` is given.
+    follow : whether the last component may be a symbolic link.
+    dir_fd : descriptor of the folder that `path` is relative to.
+    buffering : as in :func:`open`; 0 for none.
 
     Raises
     ------
     OSError
-        If it is no regular file, or cannot be opened; the message names it.
+        Naming the file, if it is not regular or cannot be opened.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    # Looked at before it is opened, as opening a device can act on it, and again after, as another
-    # may have been put in its place.
+    # Checked before opening, because opening a device can have side effects, and again after, in
+    # case the file was replaced in between.
     mode = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode
     if stat.S_ISREG(mode):
         opened = os.open(path, flags, dir_fd=dir_fd)
@@ -229,7 +228,7 @@ def write_whole(descriptor: int, content: bytes | memoryview) -> None:
 
 
 def kind_of_file(mode: int) -> str:
-    """Say in words what kind of file a mode (`st_mode`) is of."""
+    """Describe the kind of file of a mode (`st_mode`)."""
     kinds = {
         stat.S_IFREG: "a file",
         stat.S_IFDIR: "a folder",
@@ -241,19 +240,19 @@ def kind_of_file(mode: int) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 (hex) of a regular file's bytes, read in pieces.
+    """SHA-256 (hex) of a regular file, read in chunks.
 
     Raises
     ------
     OSError
-        If it is no regular file, or cannot be read.
+        If it is not a regular file, or cannot be read.
     """
     with open_regular(path) as stream:
         return stream_sha256(stream)
 
 
 def stream_sha256(stream: BinaryIO) -> str:
-    """Return the SHA-256 (hex) of what a file holds from where it stands on, read in pieces."""
+    """SHA-256 (hex) of a stream from its current position, read in chunks."""
     total = hashlib.sha256()
     while piece := stream.read(_CHUNK):
         total.update(piece)

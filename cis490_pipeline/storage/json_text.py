@@ -1,4 +1,4 @@
-"""Decoding of JSON that may have been damaged or made by others: refused, never a traceback."""
+"""Decoding of untrusted JSON: malformed input raises ``msgspec.DecodeError`` and nothing else."""
 
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
@@ -6,24 +6,24 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 MAX_DEPTH: Final = 64
-"""Of arrays and objects within each other; what this project writes has fewer than ten."""
+"""Limit on nested arrays and objects; files of this project stay below ten."""
 
 T = TypeVar("T")
 
 
 def decode_json(content: bytes | str, form: type[T]) -> T:
-    """Decode one JSON value of a form.
+    """Decode JSON and convert it to a type.
 
     Raises
     ------
     msgspec.DecodeError
-        As ``decode_value``, or if it is not of the form.
+        As ``decode_value``, or if the value does not match `form`.
     """
     return msgspec.convert(decode_value(content), type=form)
 
 
 def decode_value(content: bytes | str) -> Any:
-    """Decode one JSON value of any form.
+    """Decode JSON of any type.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def decode_value(content: bytes | str) -> Any:
     Notes
     -----
     msgspec itself raises ``UnicodeDecodeError`` and ``RecursionError`` for the first and the third,
-    which callers would have to know, and accepts a depth at which hashing the value fails later.
+    and accepts a depth at which hashing the value fails later.
     """
     try:
         value = msgspec.json.decode(content)
@@ -55,7 +55,7 @@ def _require_shallow(value: object) -> None:
 
 
 def _parts(value: object) -> Iterable[Any]:
-    """Return the containers directly within a decoded value."""
+    """Return the containers directly inside a decoded value."""
     if isinstance(value, dict):
         return [part for part in value.values() if isinstance(part, dict | list)]
     if isinstance(value, list):

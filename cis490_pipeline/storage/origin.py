@@ -1,8 +1,8 @@
-"""Where the files of a local copy come from, told by a small file at the copy's root.
+"""Local copy of a remote data folder; a marker file at its root holds the remote address.
 
-What a copy lacks is fetched when somebody reads it, verified against the SHA-256 that a stage's
-record or a manifest names. A file is stored there under its name and its digest
-(``report.<sha256>.html``): no object is ever replaced, so a record and its files always fit.
+Missing files are fetched on first read and verified against the SHA-256 in a stage's record or a
+manifest. Remote objects carry their digest in their name (``report.<sha256>.html``) and are never
+replaced, so a record always matches its files.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from cis490_pipeline.storage.remote_folder import RemoteFolder
 MARKER: Final = "origin.json"
 RECORDS: Final = "processed/records"
 FOLDERS: Final = ("processed", "artifacts", "reports")
-"""Folders of a data folder that stages write to."""
+"""Subfolders of a data folder that stages write to."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _OBJECT: Final = re.compile(r"(?P<stem>.*[^/])\.(?P<sha256>[0-9a-f]{64})(?P<suffix>(\.[^./]+)?)")
 
@@ -32,14 +32,14 @@ class _Marker(msgspec.Struct):
 
 
 class _Named(msgspec.Struct):
-    """What a record says of files; the rest of it is the stage's business."""
+    """The part of a stage's record that lists its files."""
 
     files: dict[str, int]
     sha256: dict[str, str] = {}
 
 
 class Origin:
-    """A folder elsewhere and its local copy."""
+    """A remote data folder and its local copy."""
 
     def __init__(self, address: Address, root: Path) -> None:
         self.folder = RemoteFolder(address)
@@ -47,12 +47,12 @@ class Origin:
 
     @classmethod
     def below(cls, address: Address, cache: Path) -> Self:
-        """Open the copy of an address in a cache folder, made if it is not there yet.
+        """Open the copy of an address in a cache folder, creating it if needed.
 
         Raises
         ------
         DatasetError
-            If that folder is the copy of another address.
+            If the folder is a copy of another address.
         """
         root = cache.absolute() / hashlib.sha256(str(address).encode()).hexdigest()[:16]
         marker = root / MARKER
@@ -67,7 +67,7 @@ class Origin:
 
     @classmethod
     def of(cls, path: Path) -> Self | None:
-        """Return the origin of the copy that a file is in, or None if it is in none."""
+        """Return the origin of the copy that contains a file, or None."""
         for root in path.absolute().parents:
             marker = root / MARKER
             if marker.is_file():
@@ -75,12 +75,12 @@ class Origin:
         return None
 
     def bring(self, name: str, size: int, sha256: str) -> None:
-        """Fetch a file of the copy, unless it is there.
+        """Fetch a file into the copy unless it exists there.
 
         Raises
         ------
         DatasetError
-            If it is not at the origin, or of another size there.
+            If it is missing at the origin, or has another size there.
         StoreError
             If it has another digest.
         OSError
@@ -92,19 +92,19 @@ class Origin:
         stored = object_name(name, sha256)
         entry = self.folder.entry(stored)
         if entry is None or entry.size != size:
-            found = "is not there" if entry is None else f"has {entry.size} bytes"
+            state = "is not there" if entry is None else f"has {entry.size} bytes"
             raise DatasetError(
-                f"{self.folder.address}/{stored}: {found}, its record says {size} bytes. Remove "
-                f"that record ({RECORDS}/…) there, and run again to make it anew"
+                f"{self.folder.address}/{stored}: {state}, its record says {size} bytes. Remove "
+                f"that record ({RECORDS}/…) there, and run again to rebuild it"
             )
         self.folder.fetch(stored, path, entry=entry, sha256=sha256)
-        # Older than any record: it was verified just now, and need not be hashed again.
+        # Dated before any record: it was verified just now and need not be hashed again.
         made_ns = (self.root / MARKER).stat().st_mtime_ns
         os.utime(path, ns=(made_ns, made_ns))
 
 
 def _marked(marker: Path) -> str:
-    """Return the address that a copy's marker names."""
+    """Read the address in a copy's marker file."""
     try:
         return decode_json(marker.read_bytes(), _Marker).address
     except msgspec.DecodeError as wrong:
@@ -114,22 +114,22 @@ def _marked(marker: Path) -> str:
 
 
 def object_name(name: str, sha256: str) -> str:
-    """Return the name under which one version of a file is stored elsewhere."""
+    """Return the remote object name of one version of a file."""
     path = PurePosixPath(name)
     return path.with_name(f"{path.stem}.{sha256}{path.suffix}").as_posix()
 
 
 def split_object_name(name: str) -> tuple[str, str] | None:
-    """Return the file and the SHA-256 that an object's name is made of, or None if of none."""
-    found = _OBJECT.fullmatch(name)
-    if found is None:
+    """Split an object name into file name and SHA-256; None if it does not have that form."""
+    match = _OBJECT.fullmatch(name)
+    if match is None:
         return None
-    file = f"{found['stem']}{found['suffix']}"
-    return (file, found["sha256"]) if is_safe_name(file) else None
+    file = f"{match['stem']}{match['suffix']}"
+    return (file, match["sha256"]) if is_safe_name(file) else None
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether a name from a record elsewhere stays within the copy, and off its records."""
+    """Whether a file name in a remote record stays inside the copy and outside its records."""
     path = PurePosixPath(name)
     parts = path.parts
     return (
@@ -139,23 +139,23 @@ def is_safe_name(name: str) -> bool:
         and parts[0] in FOLDERS
         and ".." not in parts
         and parts[:2] != ("processed", "records")
-        # What pathlib leaves out of a name (//, /./) would make two names of one file.
+        # pathlib drops // and /./, which would give one file two names.
         and path.as_posix() == name
     )
 
 
 def is_sha256(text: str) -> bool:
-    """Whether a text is a digest in lower-case hex."""
+    """Whether a text is a SHA-256 in lower-case hex."""
     return _SHA256.fullmatch(text) is not None
 
 
 def bring_file(path: Path, sha256: str) -> Path:
-    """Return a file's path once the file is there, fetched if it belongs to a copy.
+    """Return a file's path, fetching the file first if it belongs to a copy and is missing.
 
     Parameters
     ----------
     path : of the file.
-    sha256 : hex digest that its manifest gives; asked of what is fetched only.
+    sha256 : hex digest from its manifest; only a fetched file is checked against it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Parquet files: written atomically, read with errors that name the file."""
+"""Parquet files: atomic writes, and reads whose errors name the file."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -12,8 +12,8 @@ from cis490_pipeline.storage.files import atomic_write, naming
 
 
 def write_parquet(path: Path, frame: pl.DataFrame) -> None:
-    """Write a frame as zstd-compressed parquet, atomically."""
-    # Compressed in memory first: polars turns a full disk into an error of its own, without a path.
+    """Write a frame atomically as zstd-compressed parquet."""
+    # Compressed in memory first: polars reports a full disk as its own error, without a path.
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd")
     atomic_write(path, lambda stream: stream.write(buffer.getbuffer()))
@@ -22,40 +22,40 @@ def write_parquet(path: Path, frame: pl.DataFrame) -> None:
 def read_table(
     path: Path, *, columns: Sequence[str] | None = None, n_rows: int | None = None
 ) -> pl.DataFrame:
-    """Read one parquet file by its literal path: ``[``, ``*`` and ``?`` in it stand for themselves.
+    """Read one parquet file by its literal path, without expanding ``[``, ``*`` and ``?``.
 
     Parameters
     ----------
-    path : of the file. Polars reads ``data/exp[1]`` as a pattern, which ``data/exp1`` matches.
+    path : path of the file. Polars would treat ``data/exp[1]`` as a pattern for ``data/exp1``.
     columns : only these; by default all.
     n_rows : only the first so many; by default all.
 
     Raises
     ------
     OSError
-        If the file is missing or cannot be read; names it.
+        Naming the file, if it is missing or cannot be read.
     StoreError
-        If it is no parquet; names it.
+        Naming the file, if it is not parquet.
     """
     chosen = None if columns is None else list(columns)
     with naming(path, "cannot be read"), _parquet(path):
         with path.open("rb"):
-            pass  # polars says "No such file" without a number
+            pass  # polars reports a missing file without an errno
         return pl.read_parquet(
             path, columns=chosen, n_rows=n_rows, glob=False, hive_partitioning=False
         )
 
 
 def scan_table(path: Path) -> pl.LazyFrame:
-    """Open one parquet file lazily by its literal path, as `read_table` does.
+    """Scan one parquet file lazily by its literal path, as `read_table` does.
 
-    Its faults come when it is collected: scan only what was checked by its digest.
+    Errors surface when the frame is collected: scan only files whose digest was checked.
     """
     return pl.scan_parquet(path, glob=False, hive_partitioning=False)
 
 
 def table_schema(path: Path) -> pl.Schema:
-    """Return names and types of a parquet file's columns, read from its footer.
+    """Read the column names and types from a parquet file's footer.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""A folder elsewhere: listed, read and written through fsspec, never trusted.
+"""Remote folder, listed, read and written through fsspec; its contents are not trusted.
 
-Credentials and endpoints are the file system's own affair (environment, fsspec's configuration);
-what is read is bounded by the size that was listed, and verified where a digest is known.
+Credentials and endpoints come from the environment or fsspec's configuration. Reads are bounded by
+the listed size and verified where a digest is known.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ from cis490_pipeline.storage.files import atomic_write
 
 _PIECE: Final = 16 << 20
 _EXTRA_OF: Final = {"s3": "s3", "s3a": "s3"}
-# A put there is seen whole or not at all; elsewhere it is written beside its name, then renamed.
+# Puts are atomic on these protocols; elsewhere a temporary file is written and renamed.
 _WHOLE_PUTS: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})
 _CONDITIONAL_PUTS: Final = frozenset({"s3", "s3a"})
 _LOST_RACE: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412"})
-# Best first: an entity tag changes with the content, a time with every writing.
+# In order of preference: an entity tag changes with the content, a time with every write.
 _STAMPS: Final = ("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "last_modified")
 _LAST_STAMPS: Final = ("updated", "modified", "created")
 _LAST_SECOND: Final = 2**63 / 1e9
@@ -34,20 +34,20 @@ _TIMES: Final = ("LastModified", "last_modified", "mtime", "updated", "modified"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file, as it was listed."""
+    """Listing entry of one file."""
 
     size: int
     """Bytes."""
     stamp: str
-    """Changes when the content does: an entity tag, or a time."""
+    """Version marker that changes with the content: an entity tag or a time."""
     is_plain: bool = True
-    """Whether it is a file, and no link or device."""
+    """Whether it is a regular file, not a link or device."""
     written_s: float | None = None
-    """When it was written, seconds since 1970; None where that is not told."""
+    """Modification time, Unix s; None if the file system does not report it."""
 
 
 class RemoteFolder:
-    """The files below an address. Pickles as the address alone: no connection crosses processes."""
+    """Files below an address. Pickles as the address alone, so no connection crosses processes."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -57,7 +57,7 @@ class RemoteFolder:
 
     @cached_property
     def _fs(self) -> Any:
-        # Here, as it costs a fraction of a second that commands on local folders need not pay.
+        # Imported lazily: it is slow, and commands on local folders do not need it.
         import fsspec
 
         protocol = self.address.protocol
@@ -77,27 +77,27 @@ class RemoteFolder:
         return str(self._fs._strip_protocol(str(self.address)))
 
     def find(self, below: str) -> dict[str, Entry]:
-        """List every file below a folder, by name relative to this one, in one recursive listing.
+        """List every file below a subfolder in one recursive call, by name relative to this folder.
 
         Raises
         ------
         OSError
-            If it cannot be listed. A folder that does not exist is empty.
+            If it cannot be listed. A missing folder counts as empty.
         """
         with _as_os_error(f"{self.address}/{below}"):
             try:
-                found = self._fs.find(f"{self._root}/{below}", detail=True)
+                infos = self._fs.find(f"{self._root}/{below}", detail=True)
             except FileNotFoundError:
                 return {}
         prefix = self._root + "/"
         return {
             name.removeprefix(prefix): _entry(info)
-            for name, info in sorted(found.items())
+            for name, info in sorted(infos.items())
             if name.startswith(prefix) and info["type"] != "directory"
         }
 
     def entry(self, name: str) -> Entry | None:
-        """Return one file as it is now, or None if it is not there."""
+        """Return the current entry of one file, or None if it does not exist."""
         with _as_os_error(f"{self.address}/{name}"):
             try:
                 info = self._fs.info(f"{self._root}/{name}")
@@ -106,17 +106,17 @@ class RemoteFolder:
         return None if info["type"] == "directory" else _entry(info)
 
     def pieces(self, name: str, size: int) -> Iterator[bytes]:
-        """Yield a file's bytes in pieces of at most 16 MiB; never more than was listed.
+        """Yield a file's bytes in chunks of at most 16 MiB, never more than the listed size.
 
         Raises
         ------
         OSError
-            If it cannot be read, or has another size by now.
+            If it cannot be read, or its size has changed.
         """
         where = f"{self.address}/{name}"
         for start in range(0, size, _PIECE):
             stop = min(start + _PIECE, size)
-            # One byte more at the end shows a file that has grown.
+            # Asking for one extra byte at the end reveals a file that has grown.
             wanted = stop + 1 if stop == size else stop
             with _as_os_error(where):
                 content = self._fs.cat_file(f"{self._root}/{name}", start=start, end=wanted)
@@ -129,19 +129,19 @@ class RemoteFolder:
         return b"".join(self.pieces(name, entry.size))
 
     def fetch(self, name: str, target: Path, *, entry: Entry, sha256: str | None = None) -> None:
-        """Copy a file here; `target` appears whole, and verified, or not at all.
+        """Download a file atomically, verifying its digest if one is given.
 
         Parameters
         ----------
-        name : which, relative to this folder.
-        target : where to; its folder is made.
-        entry : what was listed.
-        sha256 : hex digest it must have, if one is known.
+        name : file name relative to this folder.
+        target : local path; its folder is created.
+        entry : listing entry of the file.
+        sha256 : expected hex digest, if known.
 
         Raises
         ------
         StoreError
-            If it has another digest.
+            If the digest differs.
         OSError
             If it cannot be read or written.
         """
@@ -155,13 +155,13 @@ class RemoteFolder:
                 raise StoreError(
                     f"{self.address}/{name}: has sha256 {total.hexdigest()}, its record says "
                     f"{sha256}; it was damaged there. Remove that record "
-                    "(processed/records/…), and run again to make it anew"
+                    "(processed/records/…), and run again to rebuild it"
                 )
 
         atomic_write(target, write)
 
     def put(self, name: str, path: Path) -> None:
-        """Copy a local file there, under a name that shows it whole or not at all.
+        """Upload a local file atomically.
 
         Raises
         ------
@@ -172,23 +172,23 @@ class RemoteFolder:
             self._put(name, lambda target: self._fs.put_file(str(path), target))
 
     def put_if_unchanged(self, name: str, content: bytes, stamp: str | None) -> None:
-        """Write a small file, unless somebody else did since it was looked at.
+        """Write a small file unless another writer changed it in the meantime.
 
         Parameters
         ----------
-        stamp : of the file to replace; None if there must be none.
+        stamp : version of the file to replace; None if it must not exist.
 
         Raises
         ------
         ChangedMeanwhileError
-            If it is another by now.
+            If the stamp no longer matches.
         OSError
             If it cannot be written.
 
         Notes
         -----
-        On S3 the server compares and writes in one step. Elsewhere it is compared here just before
-        it is written: two writers within the same moment are not told apart.
+        On S3 the server compares and writes in one step. Elsewhere the comparison happens here just
+        before the write, so two simultaneous writers can overwrite each other.
         """
         where = f"{self.address}/{name}"
         with _as_os_error(where):
@@ -207,7 +207,7 @@ class RemoteFolder:
             self._put(name, lambda target: self._fs.pipe_file(target, content))
 
     def remove(self, name: str) -> None:
-        """Remove a file; one that is gone is no error.
+        """Remove a file; a missing file is not an error.
 
         Raises
         ------
@@ -235,15 +235,15 @@ class RemoteFolder:
 
 
 def _entry(info: dict[str, Any]) -> Entry:
-    # On a system that knows neither tag nor time, the size alone must do.
+    # A file system without tags and times leaves only the size to compare.
     known = (info[name] for name in (*_STAMPS, *_LAST_STAMPS) if info.get(name) is not None)
     stamp = next(known, "")
     if isinstance(stamp, datetime):
-        # Some give a number when they list, and a date when they are asked for one file.
+        # Some file systems return a number from a listing but a date for a single file.
         stamp = stamp.timestamp()
     size = _size(info.get("size"))
     is_plain = info["type"] == "file" and not info.get("islink") and size is not None
-    # A file system's clock is coarse: a file that was renamed over another has its own number.
+    # Clocks of file systems are coarse; the inode distinguishes a file renamed over another.
     written = next((info[name] for name in _TIMES if info.get(name) is not None), None)
     return Entry(
         size or 0,
@@ -253,24 +253,24 @@ def _entry(info: dict[str, Any]) -> Entry:
     )
 
 
-def _size(told: object) -> int | None:
-    """Return a size in bytes; None of one that is none, as below zero it would lift every limit."""
-    if not isinstance(told, int) or isinstance(told, bool) or not 0 <= told < 2**63:
+def _size(value: object) -> int | None:
+    """Return a valid size in bytes, else None: a negative one would defeat every limit."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
         return None
-    return told
+    return value
 
 
 def _seconds(time: object) -> float | None:
-    """Return seconds since 1970 of what file systems give: a date, a number, an ISO text."""
+    """Convert a file system's time (a date, a number or ISO text) to Unix seconds."""
     if isinstance(time, str):
         try:
             time = datetime.fromisoformat(time)
         except ValueError:
             return None
     if isinstance(time, datetime):
-        # Without a zone it is UTC: object stores and fsspec tell it so.
+        # A naive time is UTC in object stores and fsspec.
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-    # NaN is neither old nor young, and 0 is what some give for a time they do not know.
+    # NaN does not compare, and some file systems report an unknown time as 0.
     if not isinstance(time, int | float) or not 0 < time < _LAST_SECOND:
         return None
     return float(time)
@@ -284,7 +284,7 @@ def _lost_race(refused: OSError) -> bool:
 
 @contextlib.contextmanager
 def _as_os_error(where: str) -> Iterator[None]:
-    """Raise what a backend makes of a failing network as what it is to us: an error of I/O."""
+    """Convert any exception of a backend to an ``OSError`` that names the file."""
     try:
         yield
     except PipelineError:
@@ -292,7 +292,7 @@ def _as_os_error(where: str) -> Iterator[None]:
     except OSError as fault:
         if where in str(fault):
             raise
-        # Its number decides which subclass it becomes: FileNotFoundError stays one.
+        # The errno selects the subclass: FileNotFoundError stays one.
         number = fault.errno if fault.errno is not None else errno.EIO
         raise OSError(number, str(fault.strerror or fault), where) from fault
     except Exception as fault:

@@ -7,27 +7,27 @@ from torch import nn
 
 
 class AveragedNetwork:
-    """A copy of a network whose weights trail the trained ones.
+    """A copy of a network with the moving average of its weights.
 
     Parameters
     ----------
     network : the network in training; it is copied, not changed.
-    decay : share of the average that stays at each update, once warm.
+    decay : share of the average kept at each update, after its warm-up.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network).eval()
         self.decay = decay
         self.n_updates = 0
-        # Collecting the tensors at each step is felt in a small network, so they are kept.
-        # Optimizers and BatchNorm change them in place.
+        # The tensor lists are cached: collecting them at every step is noticeable in a small
+        # network. Optimizers and BatchNorm change the tensors in place.
         self._averaged = list(self.network.state_dict().values())
         self._followed: nn.Module | None = None
         self._current: list[torch.Tensor] = []
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Move the average towards the network's present weights and BatchNorm statistics."""
+        """Move the average towards the network's current weights and BatchNorm statistics."""
         # A small corpus has a few hundred steps in all: without this warm-up the average
         # would still hold a third of the random start when training ends.
         decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))

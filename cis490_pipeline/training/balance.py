@@ -1,4 +1,4 @@
-"""How much each class's windows count in training."""
+"""Class weights for training."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,12 +8,12 @@ from cis490_pipeline.errors import TrainingError
 
 
 def class_counts(y: npt.NDArray[np.int64], n_classes: int = len(PHASES)) -> npt.NDArray[np.int64]:
-    """Windows of each class: (n_classes,).
+    """Number of windows of each class: (n_classes,).
 
     Raises
     ------
     TrainingError
-        If a class has none: a model cannot learn what it never saw, and would be scored on it.
+        If a class has none: a model cannot learn it, but would be scored on it.
     """
     counts = np.bincount(y, minlength=n_classes)
     absent = [_class_name(k, n_classes) for k in np.flatnonzero(counts == 0)]
@@ -32,7 +32,7 @@ def _class_name(index: int, n_classes: int) -> str:
 def class_weights(
     y: npt.NDArray[np.int64], power: float, n_classes: int = len(PHASES)
 ) -> npt.NDArray[np.float64]:
-    """Weight of each class, inverse frequency to a power, 1 on average over the windows.
+    """Class weights: inverse frequency to a power, with mean 1 over the windows.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Which windows make a batch: a function of (seed, epoch) alone, so that no state needs saving."""
+"""Batch composition: a function of (seed, epoch) alone, so that no state needs saving."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,32 +9,32 @@ import numpy.typing as npt
 from cis490_pipeline.features.datasets.window_data import ArrayWindows, WindowData, fits_in_memory
 
 _READ_WINDOWS = 4096
-"""Windows calibrated at a time when a set is read once: the arithmetic needs several copies."""
+"""Windows calibrated at a time when a set is cached: the arithmetic needs several copies."""
 
 RUN_EPISODES = 8
-"""Episodes that lie one after another on disk and stay together for an epoch: 1.3 MB of grid."""
+"""Consecutive episodes on disk that stay together for an epoch: 1.3 MB of grid."""
 
 
 def epoch_blocks(
     episodes: npt.NDArray[np.integer[Any]], *, seed: int, epoch: int, block_episodes: int
 ) -> list[npt.NDArray[np.intp]]:
-    """Order of all windows in one epoch, shuffled within blocks of few places on disk.
+    """Order of all windows in one epoch, shuffled within blocks that read few places on disk.
 
     Parameters
     ----------
     episodes : (n_windows,) episode of each window, numbered from 0 in the order they are stored.
     seed, epoch : the blocks depend on nothing else.
-    block_episodes : episodes whose windows are shuffled among each other, at most.
+    block_episodes : maximal number of episodes whose windows are shuffled together.
 
     Returns
     -------
-    One array (n_windows_of_block,) a block; together they hold every position once.
+    One array (n_windows_of_block,) per block; together they hold every position once.
 
     Notes
     -----
-    Single windows drawn from a whole corpus cost the disk a seek each. So neighbours on disk are
-    kept together, in runs, and a block mixes runs from all over the corpus. Where the runs are cut
-    is drawn anew each epoch, so that the same episodes do not always meet.
+    Drawing single windows from a whole corpus costs one seek each. Neighbours on disk are therefore
+    kept together in runs, and a block mixes runs from the whole corpus. Run boundaries are redrawn
+    each epoch, so that the same episodes do not always share a block.
     """
     rng = np.random.default_rng([seed, epoch])
     n_episodes = int(episodes.max(initial=-1)) + 1
@@ -43,7 +43,7 @@ def epoch_blocks(
     if n_episodes <= block_episodes:
         return [shuffled]
     run_episodes = min(RUN_EPISODES, block_episodes)
-    # A stream of its own: a corpus that fills one block must not depend on how runs are cut.
+    # Separate random stream: a corpus that fits one block must not depend on run boundaries.
     offset = int(np.random.default_rng([seed, epoch, 2]).integers(run_episodes))
     run_of_episode = (np.arange(n_episodes) + offset) // run_episodes
     n_runs = int(run_of_episode[-1]) + 1
@@ -59,13 +59,13 @@ def epoch_blocks(
 def read_batches(
     windows: WindowData, blocks: Sequence[npt.NDArray[np.intp]], batch_size: int
 ) -> Iterator[npt.NDArray[np.intp]]:
-    """Cut an epoch into batches, having each block read while the one before it is trained on.
+    """Cut an epoch into batches, prefetching each block while the previous one is used.
 
     Parameters
     ----------
-    windows : what the batches will be taken from.
-    blocks : of ``epoch_blocks``; a batch may lie across two.
-    batch_size : windows in each but the last.
+    windows : source of the batches.
+    blocks : from ``epoch_blocks``; a batch may span two.
+    batch_size : windows in every batch but the last.
     """
     ends = np.cumsum([block.size for block in blocks])
     n_asked = n_read = 0
@@ -79,10 +79,10 @@ def read_batches(
 
 
 def batches(order: npt.NDArray[np.intp], batch_size: int) -> Iterator[npt.NDArray[np.intp]]:
-    """Cut an epoch into batches; a last batch of one window is left out.
+    """Cut an epoch into batches, dropping a last batch of one window.
 
-    BatchNorm has no variance over one window. The order is new each epoch, so that no window
-    is left out for good.
+    BatchNorm has no variance over one window. The order changes each epoch, so no window is
+    dropped permanently.
     """
     for start in range(0, order.size, batch_size):
         batch = order[start : start + batch_size]
@@ -93,7 +93,7 @@ def batches(order: npt.NDArray[np.intp], batch_size: int) -> Iterator[npt.NDArra
 def _across(
     blocks: Sequence[npt.NDArray[np.intp]], batch_size: int
 ) -> Iterator[npt.NDArray[np.intp]]:
-    """Cut blocks as ``batches`` would cut them joined, without a second copy of the order."""
+    """Cut blocks as if concatenated, without a second copy of the order."""
     left = np.zeros(0, dtype=np.intp)
     for block in blocks:
         joined = np.concatenate([left, block])
@@ -104,7 +104,7 @@ def _across(
 
 
 def n_batches(n_windows: int, batch_size: int) -> int:
-    """Batches per epoch, as ``batches`` cuts them."""
+    """Number of batches per epoch that ``batches`` yields."""
     return n_windows // batch_size + (n_windows % batch_size > 1)
 
 
@@ -114,14 +114,14 @@ def drop_sources(
     probability: float,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.float32]:
-    """Copy of a batch in which some windows lost every reading of a source.
+    """Source dropout: copy of a batch with whole sources masked in some windows.
 
     Parameters
     ----------
     X : (n_windows, n_columns, ...) readings; the sources lie on the second axis.
     sources : columns of each source.
-    probability : chance per window and source.
-    rng : what to draw from.
+    probability : per window and source.
+    rng : random generator.
 
     Returns
     -------
@@ -140,14 +140,14 @@ def jitter_channels(
     shift: float,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.float32]:
-    """Make windows as another device might have recorded them: every channel louder or off.
+    """Augment windows with a random factor and offset per channel, to mimic other devices.
 
     Parameters
     ----------
     X : (n_windows, n_columns, ...) calibrated readings, steps on the last axis if there are any.
     scale : SD of the log of each window's and column's factor; 0 leaves it out.
     shift : SD of each window's and column's offset, in calibrated units; 0 leaves it out.
-    rng : what to draw from.
+    rng : random generator.
 
     Returns
     -------
@@ -162,12 +162,12 @@ def jitter_channels(
 
 
 def is_held(windows: WindowData) -> bool:
-    """Whether a set is in memory, or small enough to be read into it once."""
+    """Whether a set is in memory, or small enough to be cached there."""
     return isinstance(windows, ArrayWindows) or fits_in_memory(len(windows), windows.shape)
 
 
 def in_memory(windows: WindowData) -> WindowData:
-    """Read a small set once, so that an epoch costs no calibration; leave a large one on disk."""
+    """Cache a small set in memory, so that epochs need no calibration; keep a large one on disk."""
     if isinstance(windows, ArrayWindows) or not is_held(windows):
         return windows
     X = np.empty((len(windows), *windows.shape), dtype=np.float32)

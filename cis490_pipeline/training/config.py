@@ -1,4 +1,4 @@
-"""How one network is trained, checked at birth and written into every checkpoint."""
+"""Training configuration, validated on construction and stored in every checkpoint."""
 
 import inspect
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ def _bounds(config_type: type) -> dict[str, Any]:
 
 
 def raise_problems(config: object, problems: list[str]) -> None:
-    """Refuse a configuration, naming every problem at once.
+    """Raise one error that names all problems of a configuration.
 
     Raises
     ------
@@ -49,9 +49,9 @@ def raise_problems(config: object, problems: list[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How one network is trained.
+    """Hyperparameters of a network's training.
 
-    Defaults are the recipe measured on simulated hosts: differences among losses were within
+    The defaults were measured on simulated hosts: differences among losses were within
     seed noise, and mixup or logit adjustment on top of class weights did not help.
     """
 
@@ -74,16 +74,16 @@ class TrainConfig:
     class_weight_power: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.5
     """Class weights are the inverse frequency to this power; 0 turns them off."""
     source_dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.1
-    """Chance that a window loses a whole source, so that a dead agent is no surprise."""
+    """Probability of masking a whole source in a window, to tolerate a dead agent."""
     scale_jitter: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.0
-    """SD of the log factor that each channel of a window is multiplied by: devices differ in it."""
+    """SD of the log of a random factor per channel and window, to mimic device differences."""
     shift_jitter: Annotated[float, Meta(ge=0.0, le=4.0)] = 0.0
-    """SD of what is added to each channel of a window, in calibrated units: baselines err by it."""
+    """SD of a random offset per channel and window, calibrated units, to mimic baseline errors."""
     block_episodes: Annotated[int, Meta(ge=1, le=1_000_000)] = 256
-    """Episodes whose windows are shuffled among each other: in runs of neighbours on disk, so that
-    a large corpus is read in few places; 42 MB of grid at 90 s an episode."""
+    """Episodes whose windows are shuffled together: runs of neighbours on disk, so that reads of a
+    large corpus stay sequential; 42 MB of grid at 90 s per episode."""
     threads: Annotated[int, Meta(ge=1, le=1024)] = 1
-    """Threads of torch; part of the result, as sums in another order round differently."""
+    """Threads of torch; affects the result, as sums in another order round differently."""
     device: str = "cpu"
     """``cpu``, ``cuda`` (mixed precision), or ``auto``: CUDA where there is one."""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
@@ -99,7 +99,7 @@ class TrainConfig:
         raise_problems(self, self.problems())
 
     def problems(self) -> list[str]:
-        """Sentences on fields out of range; subclasses add their own."""
+        """Describe the fields out of range; subclasses add their own."""
         problems = out_of_range(self)
         if self.device not in DEVICES:
             problems.append(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
@@ -107,7 +107,7 @@ class TrainConfig:
 
 
 def build_config(config_type: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
-    """Make a configuration from names and values, as a command line or a checkpoint gives them.
+    """Build a configuration from names and values of a command line or a checkpoint.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What happened in a training, epoch by epoch."""
+"""Training history, epoch by epoch."""
 
 import math
 from collections.abc import Callable
@@ -15,20 +15,20 @@ class EpochRecord:
     train_loss: float
     val_loss: float
     val_macro_f1: float
-    """Of the averaged weights of a network, of the trees so far; NaN if no score came out."""
+    """Score of the averaged weights, or of the trees so far; NaN if undefined."""
     lr: float
     """Learning rate at the end of the epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """A whole training. Times are left out: they would make equal trainings differ."""
+    """History of a whole training. Excludes times, so that equal trainings compare equal."""
 
     epochs: tuple[EpochRecord, ...]
     best_epoch: int
-    """Counted from 1; its state is what the model holds."""
+    """Counted from 1; the model holds the weights of this epoch."""
     best_val_macro_f1: float
-    """NaN if there was nothing to validate on."""
+    """NaN without a validation side."""
     stopped_early: bool
     n_steps: int
     """Optimizer steps made, or trees per class kept."""
@@ -38,7 +38,7 @@ class History:
     device: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as a checkpoint stores them; None for what is not finite."""
+        """Convert to JSON values for a checkpoint; non-finite numbers become None."""
         plain = asdict(self)
         plain["epochs"] = [
             {name: v if math.isfinite(v) else None for name, v in record.items()}
@@ -50,4 +50,4 @@ class History:
 
 
 Progress = Callable[[EpochRecord], None]
-"""Told of each epoch as it ends; may raise to stop the training."""
+"""Callback after each epoch; may raise to stop the training."""

@@ -1,4 +1,4 @@
-"""The training loop of every network: windows in, best averaged weights and a history out."""
+"""Training loop of all networks: returns the best averaged weights and a history."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -49,9 +49,9 @@ def train_network(
     val : windows that choose the epoch, by macro F1; None trains all epochs and keeps the last.
     config : everything else the result depends on.
     sources : columns of each telemetry source on a window's first axis, for source dropout.
-    progress : told of each epoch.
-    snapshots : where the state is noted after each epoch. A training that was killed at whatever
-        batch goes on from there and ends with the very weights of one never killed.
+    progress : called after each epoch.
+    snapshots : store for the state after each epoch. A training killed at any batch resumes from
+        it and ends with bit-identical weights.
     n_classes : classes of the labels.
 
     Returns
@@ -61,8 +61,8 @@ def train_network(
     Raises
     ------
     TrainingError
-        If a class has no training window, there is nothing to validate on, or the loss, a gradient
-        or every validation score is not finite.
+        If a class has no training window, ``val`` is empty, or the loss, a gradient or every
+        validation score is not finite.
     """
     if val is not None and len(val) == 0:
         raise TrainingError("there is no validation window: the best epoch could not be chosen")

@@ -1,4 +1,4 @@
-"""One training of one network: its epochs, its steps, and its state between two epochs."""
+"""Training run of one network: epochs, optimizer steps, and resumable state."""
 
 import math
 from dataclasses import dataclass, field
@@ -31,12 +31,12 @@ State = dict[str, torch.Tensor]
 
 
 def pick_device(name: str) -> torch.device:
-    """Device of a configuration's name.
+    """Resolve a device name to a torch device.
 
     Raises
     ------
     TrainingError
-        If CUDA is asked for and there is none.
+        If CUDA is requested but not available.
     """
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
@@ -45,7 +45,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def decayed_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Parameter groups of the optimizer: matrices decay, gains and biases do not."""
+    """Parameter groups of the optimizer: weight decay on matrices, not on gains and biases."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
@@ -55,25 +55,25 @@ def decayed_groups(network: nn.Module, weight_decay: float) -> list[dict[str, ob
 
 @dataclass
 class _Best:
-    """The best epoch so far, apart from the weights that go on changing."""
+    """Best epoch so far, with a copy of its weights."""
 
     epoch: int = 0
     macro_f1: float = -math.inf
     state: State = field(default_factory=dict)
 
     def offer(self, epoch: int, score: float, network: nn.Module) -> None:
-        """Keep a copy of the weights if the score is better; NaN is better than nothing never."""
+        """Keep a copy of the weights if the score is better; a NaN score never replaces another."""
         if score > self.macro_f1:
             self.keep(epoch, score, network)
 
     def keep(self, epoch: int, score: float, network: nn.Module) -> None:
-        """Keep a copy of the weights, whatever was kept before."""
+        """Keep a copy of the weights, replacing any kept before."""
         self.epoch, self.macro_f1 = epoch, score
         self.state = {name: v.detach().clone() for name, v in network.state_dict().items()}
 
 
 class TrainingRun:
-    """State of one training."""
+    """A training in progress."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class TrainingRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the last epoch is done, or patience has ended."""
+        """Whether all epochs are done or patience is exhausted."""
         return len(self.records) >= self.config.max_epochs or self._is_out_of_patience
 
     @property
@@ -116,7 +116,7 @@ class TrainingRun:
         return len(self.records) - self.best.epoch >= self.config.patience_epochs
 
     def advance(self) -> EpochRecord:
-        """Go through one more epoch."""
+        """Train and validate one more epoch."""
         epoch = len(self.records) + 1
         train_loss = self.run_epoch(epoch)
         val_loss, score = self.validate()
@@ -135,7 +135,7 @@ class TrainingRun:
         return record
 
     def history(self) -> History:
-        """Return what happened.
+        """Return the training history.
 
         Raises
         ------
@@ -160,7 +160,7 @@ class TrainingRun:
         )
 
     def state(self) -> TrainingState:
-        """Everything the epochs to come depend on."""
+        """Complete state that later epochs depend on."""
         optimizer = OptimizerState.of(self.optimizer)
         random = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
@@ -175,7 +175,7 @@ class TrainingRun:
             },
             values={
                 "best_epoch": self.best.epoch,
-                # JSON has neither infinity nor NaN: none yet is no number.
+                # JSON has neither infinity nor NaN.
                 "best_macro_f1": self.best.macro_f1 if math.isfinite(self.best.macro_f1) else None,
                 "n_steps": self.n_steps,
                 "n_updates": self.averaged.n_updates,
@@ -187,7 +187,7 @@ class TrainingRun:
         )
 
     def restore(self, state: TrainingState | None) -> None:
-        """Take up the state of an earlier run of the same training; None changes nothing."""
+        """Restore the state of an earlier run of the same training; None changes nothing."""
         if state is None:
             return
         tensors, values = state.tensors, state.values
@@ -217,7 +217,7 @@ class TrainingRun:
             epoch=epoch,
             block_episodes=config.block_episodes,
         )
-        # A stream of its own: the dropout must not depend on how the order was drawn.
+        # Separate random stream: augmentation must not depend on how the order was drawn.
         rng = np.random.default_rng([config.seed, epoch, 1])
         self.network.train()
         total = torch.zeros((), device=self.device)
@@ -243,7 +243,7 @@ class TrainingRun:
         return mean_loss
 
     def step(self, X: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """One optimizer step; return the loss, still on its device."""
+        """Take one optimizer step; return the loss, still on its device."""
         with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.mixed):
             loss = cross_entropy(
                 self.network(X).float(),
@@ -255,7 +255,7 @@ class TrainingRun:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
-        # Mixed precision overflows now and then, and its scaler skips the step; here it is a fault.
+        # Mixed precision overflows occasionally and its scaler skips the step; otherwise, an error.
         if not self.mixed and not torch.isfinite(norm):
             rate = self.scheduler.get_last_lr()[0]
             raise TrainingError(
@@ -275,17 +275,17 @@ class TrainingRun:
 
     @torch.inference_mode()
     def validate(self) -> tuple[float, float]:
-        """Mean loss and macro F1 of the averaged weights; NaN with nothing to validate on."""
+        """Mean loss and macro F1 of the averaged weights; NaN without a validation side."""
         if self.val_windows is None:
             return math.nan, math.nan
         y = self.val_windows.y
-        # All of it at once: small results kept between large batches would pin the heap.
+        # Preallocated: small results kept between large batches would fragment the heap.
         logits = np.empty((len(y), self.n_classes), dtype=np.float32)
         for part in np.array_split(np.arange(len(y)), math.ceil(len(y) / EVAL_BATCH)):
             X = torch.from_numpy(self.val_windows.take(part)).to(self.device)
             logits[part] = self.averaged.network(X).float().cpu().numpy()
         loss = float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(y)))
-        # argmax would read a class out of NaN logits, and so a score out of nothing.
+        # argmax of NaN logits is still a class, which would produce a meaningless score.
         if not np.isfinite(logits).all():
             return loss, math.nan
         return loss, macro_f1(confusion(y, logits.argmax(axis=1), self.n_classes))

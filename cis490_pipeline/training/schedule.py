@@ -4,7 +4,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 WARMUP_START = 0.05
-"""Share of the peak learning rate that the warm-up begins with."""
+"""Initial learning rate of the warm-up as a share of the peak."""
 
 
 def warmup_cosine(
@@ -16,7 +16,7 @@ def warmup_cosine(
     ----------
     optimizer : its learning rate is the peak.
     total_steps : optimizer steps of the whole training, at least 1.
-    warmup_fraction : share of them that warms up, 0 to .9.
+    warmup_fraction : share of the steps used for warm-up, 0 to .9.
 
     Returns
     -------

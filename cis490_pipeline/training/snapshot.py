@@ -1,8 +1,8 @@
-"""The state of a training after an epoch, on disk: a killed training goes on from it.
+"""Training snapshots: the state after an epoch on disk, from which a killed training resumes.
 
-One safetensors file, its plain values as JSON in the one metadata key that safetensors writes in a
-fixed order; nothing is pickled. What is read must be of the same training: it carries a digest of
-the configuration, the windows, and everything else that the result depends on.
+One safetensors file with the plain values as JSON in a single metadata key, because safetensors
+does not order several keys; nothing is pickled. A digest of the configuration, the windows and
+everything else that the result depends on ties a snapshot to its training.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 class _Plain(msgspec.Struct, forbid_unknown_fields=True):
-    """What is no tensor."""
+    """All state other than tensors."""
 
     format_version: int
     identity: str
@@ -43,10 +43,10 @@ class _Plain(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """Everything the epochs to come depend on, and what the epochs so far said."""
+    """Complete state that later epochs depend on, and the history so far."""
 
     tensors: Tensors
-    """By name, such as ``network/head.weight`` or ``optimizer/3/exp_avg``."""
+    """Tensors by name, such as ``network/head.weight`` or ``optimizer/3/exp_avg``."""
     values: Mapping[str, Any]
     """Plain values: counters, the best score, states of scheduler and gradient scaler."""
     epochs: tuple[EpochRecord, ...]
@@ -54,14 +54,13 @@ class TrainingState:
 
 @dataclass
 class Snapshots:
-    """Where a training notes its state after each epoch.
+    """Storage for the state of a training after each epoch.
 
     Attributes
     ----------
-    path : the file; replaced after each epoch. Who called removes it once the result is safe.
-    about : digests of what the training is given beyond its configuration and labels, such as that
-        of the dataset; a snapshot about something else is not gone on from.
-    resumed_epoch : epoch the training went on from; 0 if it began anew.
+    path : the file, replaced after each epoch. The caller removes it once the result is stored.
+    about : digests of further inputs, such as the dataset; a snapshot with others is ignored.
+    resumed_epoch : epoch the training resumed from; 0 if it started from scratch.
     """
 
     path: Path
@@ -69,7 +68,7 @@ class Snapshots:
     resumed_epoch: int = 0
 
     def save(self, identity: str, state: TrainingState) -> None:
-        """Replace the snapshot, whole or not at all."""
+        """Replace the snapshot atomically."""
         tensors = {n: v.detach().cpu().contiguous() for n, v in state.tensors.items()}
         plain = _Plain(
             format_version=FORMAT_VERSION,
@@ -84,10 +83,10 @@ class Snapshots:
         atomic_write(self.path, lambda file: file.write(content))
 
     def load(self, identity: str) -> TrainingState | None:
-        """Return the last state, or None if there is none of this training.
+        """Load the last state, or None if there is none of this training.
 
-        A file of another training, of another version, or damaged is no fault: the training begins
-        anew and replaces it.
+        A file that is damaged or of another training or version is ignored: the training starts
+        from scratch and replaces it.
         """
         try:
             with safe_open(self.path, framework="pt") as file:
@@ -111,9 +110,9 @@ def training_identity(
     network: torch.nn.Module,
     about: Mapping[str, str],
 ) -> str:
-    """Digest of all that decides how a training goes.
+    """Digest of everything that determines the result of a training.
 
-    The readings themselves are not read for it: `about` names their dataset.
+    The readings themselves are not hashed: `about` identifies their dataset.
     """
     return digest(
         {
@@ -142,14 +141,14 @@ def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """The state of an optimizer, taken apart into tensors and plain values."""
+    """Optimizer state, separated into tensors and plain values."""
 
     tensors: Tensors
     groups: list[dict[str, Any]]
 
     @classmethod
     def of(cls, optimizer: torch.optim.Optimizer) -> Self:
-        """Take an optimizer's state apart."""
+        """Separate an optimizer's state."""
         state = optimizer.state_dict()
         tensors = {
             f"{parameter}/{name}": value
@@ -159,7 +158,7 @@ class OptimizerState:
         return cls(tensors, state["param_groups"])
 
     def into(self, optimizer: torch.optim.Optimizer) -> None:
-        """Put the state back."""
+        """Load the state into an optimizer."""
         state: dict[int, Tensors] = {}
         for name, value in self.tensors.items():
             parameter, _, what = name.partition("/")
@@ -174,7 +173,7 @@ def _tensors_digest(tensors: Tensors) -> str:
 def _windows_digest(windows: WindowData) -> list[str]:
     labels = hashlib.sha256(windows.y.astype("<i8").tobytes()).hexdigest()
     groups, ids, numbers = hashlib.sha256(), windows.episode_ids, windows.episode_numbers
-    # Piece by piece: the names of all windows would be larger than what is held of them.
+    # In chunks: the ids of all windows would need more memory than the window keys.
     for start in range(0, len(numbers), _PIECE_WINDOWS):
         lines = "\n".join([ids[number] for number in numbers[start : start + _PIECE_WINDOWS]])
         groups.update(("\n" if start else "").encode() + lines.encode())
@@ -182,7 +181,7 @@ def _windows_digest(windows: WindowData) -> list[str]:
 
 
 def _plain_record(record: EpochRecord) -> dict[str, float | int | None]:
-    # JSON has no word for NaN, which a score may be.
+    # JSON cannot represent NaN, which a score may be.
     return {name: v if math.isfinite(v) else None for name, v in asdict(record).items()}
 
 
