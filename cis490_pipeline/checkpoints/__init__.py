@@ -1,1 +1,1 @@
-"""A trained model as files: format, digests, refusals, and ONNX sessions; no torch, no XGBoost."""
+"""Checkpoint files: format, digests, verification and ONNX sessions; no torch, no XGBoost."""

@@ -1,4 +1,4 @@
-"""The settings of an alarm on disk: named in a manifest, of one model, and able to alarm."""
+"""Alarm settings on disk: tied to one model by a manifest and verified to be functional."""
 
 import hashlib
 import math
@@ -18,28 +18,28 @@ from cis490_pipeline.storage.files import read_bounded, read_object, write_json
 from cis490_pipeline.storage.json_text import decode_json
 
 ALARM_FILE: Final = "alarm.json"
-"""Beside a checkpoint, once it is evaluated: the settings of its alarm."""
+"""Alarm settings in the folder of an evaluated checkpoint."""
 EVALUATED: Final = "predictions.json"
-"""The manifest of what an evaluation leaves in a checkpoint's folder."""
+"""Manifest of the files an evaluation adds to a checkpoint's folder."""
 
 _MAX_BYTES: Final = 1 << 20
 _MAX_HOLD: Final = 12
-"""Windows, one minute; a fit tries up to three."""
+"""Windows (one minute); fitting tries at most three."""
 _CERTAIN: Final = 0.98
 _SOON: Final = 24
-"""Windows, two minutes, after which an alarm must stand on nothing but certain windows."""
+"""Windows (two minutes) within which certain infected windows must turn the alarm on."""
 _LATER: Final = 240
-"""Windows, twenty minutes, after which it must have ended on nothing but clean ones."""
+"""Windows (twenty minutes) within which certain clean windows must turn it off."""
 _AGAIN: Final = "evaluate the model again: cis490 evaluate"
 
 
 def write_alarm(folder: Path, settings: Mapping[str, Any]) -> Path:
-    """Write the settings of an alarm, and name them in the manifest of the evaluation.
+    """Write alarm settings and record them in the evaluation's manifest.
 
     Parameters
     ----------
-    folder : of a checkpoint whose predictions are stored.
-    settings : as ``AlarmSettings.to_dict`` gives them.
+    folder : a checkpoint's folder with stored predictions.
+    settings : from ``AlarmSettings.to_dict``.
 
     Returns
     -------
@@ -54,26 +54,26 @@ def write_alarm(folder: Path, settings: Mapping[str, Any]) -> Path:
 
 
 def alarm_beside(folder: Path, checkpoint_digest: str) -> AlarmSettings | None:
-    """Read the alarm of a checkpoint that lies where it was evaluated.
+    """Read the alarm settings beside an evaluated checkpoint.
 
     Parameters
     ----------
-    folder : of the checkpoint.
-    checkpoint_digest : of the model it must be of.
+    folder : the checkpoint's folder.
+    checkpoint_digest : digest of the model that the settings must belong to.
 
     Returns
     -------
-    None if the model was not evaluated yet.
+    None if the model has not been evaluated.
 
     Raises
     ------
     EvaluationError
-        If it is not the file that the evaluation's manifest names, is of another model, or cannot
-        be used.
+        If the file does not match the evaluation's manifest, belongs to another model, or is
+        invalid.
     """
     path, named = folder / ALARM_FILE, _named_sha256(folder)
-    there = path.exists() or path.is_symlink()
-    if named is None and not there:
+    exists = path.exists() or path.is_symlink()
+    if named is None and not exists:
         return None
     if named is None:
         raise EvaluationError(f"{path}: {EVALUATED} does not name it; remove it, or {_AGAIN}")
@@ -81,27 +81,28 @@ def alarm_beside(folder: Path, checkpoint_digest: str) -> AlarmSettings | None:
         content = read_bounded(path, _MAX_BYTES)
     except StoreError as fault:
         raise EvaluationError(f"{fault}, though {EVALUATED} names it; {_AGAIN}") from fault
-    found = hashlib.sha256(content).hexdigest()
-    if found != named:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != named:
         raise EvaluationError(
-            f"{path}: sha256 is {found:.12}, {EVALUATED} says {named:.12}; it was changed, {_AGAIN}"
+            f"{path}: sha256 is {actual:.12}, {EVALUATED} says {named:.12}; it was changed, "
+            f"{_AGAIN}"
         )
     return read_alarm(path, content, checkpoint_digest)
 
 
 def read_alarm(path: Path, content: bytes, checkpoint_digest: str | None) -> AlarmSettings:
-    """Restore an alarm from its file's bytes, which a manifest vouches for.
+    """Restore alarm settings from a file's bytes, whose digest was checked.
 
     Parameters
     ----------
-    path : of the file, for the message.
-    content : all of it.
-    checkpoint_digest : of the model it must be of; None where the file is older than that entry.
+    path : of the file, for error messages.
+    content : the whole file.
+    checkpoint_digest : digest of the model it must belong to; None for files without that entry.
 
     Raises
     ------
     EvaluationError
-        If it is of another model, or cannot be used.
+        If it belongs to another model or is invalid.
     """
     try:
         saved = decode_json(content, dict[str, Any])
@@ -123,7 +124,7 @@ def read_alarm(path: Path, content: bytes, checkpoint_digest: str | None) -> Ala
 
 
 def alarm_problems(settings: AlarmSettings) -> list[str]:
-    """Sentences on what keeps an alarm from rising or ending; none of one that was fitted."""
+    """Describe settings that keep an alarm from turning on or off; empty for fitted settings."""
     problems = []
     log_odds = math.log(settings.threshold / (1 - settings.threshold))
     if abs(log_odds) > MAX_LOG_ODDS + 1e-6:
@@ -136,7 +137,7 @@ def alarm_problems(settings: AlarmSettings) -> list[str]:
 
 
 def _shown_problems(alarm: Alarm) -> list[str]:
-    """Show an alarm nothing but clean windows, then infected ones, then clean ones."""
+    """Simulate an alarm on certain clean, then infected, then clean windows."""
     clean, infected = (_certain(phase) for phase in (Phase.CLEAN, Phase.INFECTED_RUNNING))
     with np.errstate(all="ignore"):
         if any(alarm.update(clean).alarming for _ in range(_SOON)):

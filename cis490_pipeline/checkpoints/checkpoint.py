@@ -1,4 +1,4 @@
-"""What a checkpoint holds, and the digest of what it means."""
+"""Checkpoint contents, and the digest that identifies a model."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ from cis490_pipeline.features.schema import FeatureSchema
 from cis490_pipeline.storage.files import canonical_json
 
 FORMAT_VERSION: Final = 3
-"""From 3 on the manifest has a seal over all it says, and the digest of the weights."""
+"""Since version 3 the manifest has a seal over its content and the digest of the weights."""
 BUNDLED_FORMATS: Final = (2, 3)
-"""Formats that are still read out of a bundle, which has digests of its own."""
+"""Formats still read from a bundle, which has its own digests."""
 GOLDEN_TOLERANCE: Final = 1e-4
-"""Another processor rounds float32 otherwise by far less; another model differs by far more."""
+"""Float32 rounding on another processor stays far below; another model is far above."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """A few windows and what the model said of them when it was trained."""
+    """Golden windows: a few inputs with the probabilities the model gave at training."""
 
     inputs: npt.NDArray[np.float32]
     """(n_windows, *shape) calibrated; NaN is unknown."""
@@ -38,7 +38,7 @@ class Golden:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """A trained model with all that is needed to use, repeat and judge it.
+    """A trained model with everything needed to use, reproduce and assess it.
 
     A network has ``weights``, trees have a ``booster``; the other is empty.
     """
@@ -47,19 +47,19 @@ class Checkpoint:
     architecture_version: int
     variant: Variant
     config: Mapping[str, Any]
-    """Settings of the architecture, all of them, as plain values."""
+    """All settings of the architecture as plain values."""
     schema: FeatureSchema
-    """What its features mean; its kind is the kind of the model's input."""
+    """Feature schema of the model's input."""
     calibrator: Calibrator
     seed: int
     threads: int
     data_digest: str
-    """Of the dataset it was trained on."""
+    """Digest of the training dataset."""
     split_digest: str
-    """Of the split that said which episodes these are."""
+    """Digest of the split that selected its episodes."""
     golden: Golden
     cleanliness: CleanlinessCheck | None = None
-    """What tells a baseline taken while infected; None where train was too small to fit one."""
+    """Detects a baseline recorded while infected; None if train was too small to fit it."""
     weights: Arrays = field(default_factory=dict)
     booster: bytes = b""
     """XGBoost's ``.ubj``."""
@@ -70,11 +70,10 @@ class Checkpoint:
     versions: Mapping[str, str] = field(default_factory=dict)
     """Library -> version at training."""
     computed_on: Mapping[str, str] = field(default_factory=dict)
-    """Processor and kernels at training, as ``checkpoints.processor`` describes them; empty in
-    checkpoints older than that."""
+    """Processor and kernels at training, from ``checkpoints.processor``; empty in older files."""
     history: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    """Scores on the validation side; the test side is scored elsewhere."""
+    """Validation scores; test scores are in the evaluation report."""
     classes: tuple[str, ...] = tuple(str(phase) for phase in PHASES)
     """Phases in the order of the probability columns."""
 
@@ -90,10 +89,9 @@ class Checkpoint:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what decides a prediction: weights, calibration, features, classes, sizes.
+        """SHA-256 of all that determines predictions: weights, calibration, features, classes.
 
-        Training twice alike gives the same digest; file dates, histories and library versions
-        are not part of it.
+        Equal trainings have equal digests; dates, histories and library versions are excluded.
         """
         meaning = {
             "architecture": str(self.architecture),
@@ -111,9 +109,9 @@ class Checkpoint:
 
 
 def meaning_digest(meaning: Mapping[str, Any], *, booster: bytes, weights: bytes) -> str:
-    """SHA-256 of what decides a prediction, from the SHA-256 of booster and weights.
+    """SHA-256 of everything that determines predictions, given those of booster and weights.
 
-    They need not be at hand: a device that only has the ONNX model computes it too.
+    A device that only has the ONNX model can therefore compute it too.
     """
     total = hashlib.sha256(canonical_json(meaning))
     total.update(booster)
@@ -122,9 +120,9 @@ def meaning_digest(meaning: Mapping[str, Any], *, booster: bytes, weights: bytes
 
 
 def arrays_digest(arrays: Arrays) -> bytes:
-    """SHA-256 of named arrays: names, types, shapes and values, in the order of names.
+    """SHA-256 of named arrays: names, types, shapes and values, sorted by name.
 
-    Of the values and not of a file, because safetensors orders metadata as it likes.
+    Hashes values rather than a file, because the order of safetensors metadata is arbitrary.
     """
     total = hashlib.sha256()
     for name, array in sorted(arrays.items()):

@@ -1,4 +1,4 @@
-"""A checkpoint in words, for a person who has only the folder."""
+"""Human-readable description of a checkpoint folder."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,12 @@ from cis490_pipeline.checkpoints.loading import load_checkpoint
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """Return what a checkpoint is, was trained on, and promises, as JSON values.
+    """Describe a checkpoint's model, training data and settings as JSON values.
 
     Raises
     ------
     CheckpointError
-        If it is damaged; a description of a file that cannot be trusted would be worse than none.
+        If it is damaged: a description of untrusted content would mislead.
     """
     checkpoint = load_checkpoint(folder, None)
     history, check = checkpoint.history, checkpoint.cleanliness
@@ -48,7 +48,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def epochs_of(folder: Path) -> list[dict[str, Any]]:
-    """Return the history of a checkpoint's training: one row an epoch, or a boosting round.
+    """Return the training history: one row per epoch or boosting round.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Reading a checkpoint: nothing is unpickled, nothing is trusted, and every refusal says why."""
+"""Checkpoint loading: untrusted input, verified in full, nothing unpickled."""
 
 from pathlib import Path
 
@@ -8,41 +8,40 @@ from cis490_pipeline.features.schema import FeatureSchema
 
 
 def load_checkpoint(folder: Path, expected_schema: FeatureSchema | None) -> Checkpoint:
-    """Read a checkpoint that is whole, unchanged, and made with the same features.
+    """Load a checkpoint after verifying integrity, version and feature schema.
 
     Parameters
     ----------
-    folder : as ``save_checkpoint`` wrote it; what else lies in it and is no part of a checkpoint is
-        not read.
-    expected_schema : what this code builds; None only to look at a checkpoint, not to use it.
+    folder : written by ``save_checkpoint``; unrelated files in it are ignored.
+    expected_schema : the schema this code builds; None to inspect a checkpoint without using it.
 
     Raises
     ------
     CheckpointError
         If a file is missing, too large or changed, the version or a class is unknown, a value is
-        out of bounds, or its ONNX model does not answer its golden windows as it was trained to.
+        out of bounds, or the ONNX model does not reproduce its golden windows.
     SchemaMismatchError
-        If it was trained on other features; names the first difference and what to do.
+        If it was trained on other features; names the first difference and the remedy.
     """
-    found = examine(folder, expected_schema, whole=True)
-    classifiers([found])
-    manifest = found.manifest
+    examined = examine(folder, expected_schema, whole=True)
+    classifiers([examined])
+    manifest = examined.manifest
     return Checkpoint(
-        architecture=found.architecture,
+        architecture=examined.architecture,
         architecture_version=manifest.architecture_version,
-        variant=found.variant,
+        variant=examined.variant,
         config=manifest.config,
-        schema=found.schema,
-        calibrator=found.calibrator,
-        cleanliness=found.cleanliness,
+        schema=examined.schema,
+        calibrator=examined.calibrator,
+        cleanliness=examined.cleanliness,
         seed=manifest.seed,
         threads=manifest.threads,
         data_digest=manifest.data_digest,
         split_digest=manifest.split_digest,
-        golden=found.golden,
-        weights=found.weights,
-        booster=found.booster,
-        onnx=found.onnx,
+        golden=examined.golden,
+        weights=examined.weights,
+        booster=examined.booster,
+        onnx=examined.onnx,
         commit=manifest.commit,
         versions=manifest.versions,
         computed_on=manifest.computed_on,

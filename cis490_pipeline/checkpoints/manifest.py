@@ -1,4 +1,4 @@
-"""The text of ``checkpoint.json``: everything of a checkpoint but its arrays."""
+"""Manifest ``checkpoint.json``: everything in a checkpoint except its arrays."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
@@ -15,7 +15,7 @@ CALIBRATION: Final = "calibration.safetensors"
 GOLDEN: Final = "golden.safetensors"
 ONNX: Final = "model.onnx"
 CLEANLINESS: Final = "cleanliness."
-"""What the names of the cleanliness check's arrays begin with, in the calibration file."""
+"""Prefix of the cleanliness check's arrays in the calibration file."""
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -28,11 +28,11 @@ MEMBER_LIMITS: Final = {
     GOLDEN: 64 * _MIB,
     ONNX: 1024 * _MIB,
 }
-"""Files a checkpoint may have, with the most bytes that are read of each."""
+"""Files of a checkpoint with the maximal size read, bytes."""
 
 
 class CalibratorRecord(msgspec.Struct, forbid_unknown_fields=True):
-    """How windows are calibrated; the arrays are in ``calibration.safetensors``."""
+    """Calibrator settings; its arrays are in ``calibration.safetensors``."""
 
     mode: str
     gauges: str
@@ -43,14 +43,14 @@ class CalibratorRecord(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class FileRecord(msgspec.Struct, forbid_unknown_fields=True):
-    """One file of the folder."""
+    """Size and digest of one file of the folder."""
 
     bytes: Annotated[int, msgspec.Meta(ge=0)]
     sha256: Sha256
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True):
-    """``checkpoint.json``."""
+    """Content of ``checkpoint.json``."""
 
     format_version: int
     architecture: str
@@ -73,20 +73,20 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     files: dict[str, FileRecord]
     digest: str
     computed_on: dict[str, str] = {}
-    """Processor and kernels at training; not in older checkpoints."""
+    """Processor and kernels at training; absent from older checkpoints."""
     weights_digest: Sha256 | None = None
-    """Of a network's arrays, of none for trees; from format 3 on."""
+    """Digest of a network's arrays (of none for trees); since format 3."""
     seal: Sha256 | None = None
-    """SHA-256 of all the rest; from format 3 on."""
+    """SHA-256 of all other content; since format 3."""
 
 
 def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifest:
-    """Describe a checkpoint whose other files are written.
+    """Build the manifest of a checkpoint whose other files are written.
 
     Parameters
     ----------
-    checkpoint : what is described.
-    files : name -> size and digest of every other file of its folder.
+    checkpoint : the checkpoint to describe.
+    files : name -> size and digest of all its other files.
     """
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -123,5 +123,5 @@ def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifes
 
 
 def seal_of(content: Mapping[str, Any]) -> str:
-    """SHA-256 of all that a manifest's JSON says, the seal apart."""
+    """SHA-256 of a manifest's JSON content without the seal."""
     return digest({key: value for key, value in content.items() if key != "seal"})

@@ -1,4 +1,4 @@
-"""Files of a checkpoint's folder, each read within bounds and compared with its digest."""
+"""Bounded, digest-checked reading of the files in a checkpoint folder."""
 
 import hashlib
 from collections.abc import Collection
@@ -26,7 +26,7 @@ def open_manifest(
     expected_schema: FeatureSchema | None,
     formats: Collection[int] = (FORMAT_VERSION,),
 ) -> tuple[Manifest, FeatureSchema]:
-    """Read ``checkpoint.json`` and see that this code can use what it describes.
+    """Read ``checkpoint.json`` and check that this code can use the checkpoint.
 
     Returns
     -------
@@ -61,12 +61,12 @@ def open_manifest(
 
 
 def read_manifest(folder: Path, formats: Collection[int] = (FORMAT_VERSION,)) -> Manifest:
-    """Read ``checkpoint.json`` alone; cheap, and enough to know what a folder holds.
+    """Read ``checkpoint.json`` alone, which is cheap and identifies the model.
 
     Raises
     ------
     CheckpointError
-        If it is missing, of another version, not of its form, or was changed.
+        If it is missing, malformed, of another version, or was changed.
     """
     path = folder / MANIFEST
     content = read_file(path)
@@ -86,12 +86,12 @@ def read_manifest(folder: Path, formats: Collection[int] = (FORMAT_VERSION,)) ->
 
 
 def known_name(folder: Path, what: str, names: type[NameT], value: str) -> NameT:
-    """Return the member of an enumeration that the manifest names.
+    """Resolve a name in the manifest to an enumeration member.
 
     Raises
     ------
     CheckpointError
-        If this code has no such member: it is newer than this code, or was taken out.
+        If this code has no such member, because it is newer or was removed.
     """
     try:
         return names(value)
@@ -103,40 +103,40 @@ def known_name(folder: Path, what: str, names: type[NameT], value: str) -> NameT
         ) from unknown
 
 
-def _require_seal(path: Path, manifest: Manifest, found: str) -> None:
+def _require_seal(path: Path, manifest: Manifest, seal: str) -> None:
     sealed = (manifest.seal, manifest.weights_digest)
     if manifest.format_version < 3:
         if sealed != (None, None):
             raise CheckpointError(f"{path}: format 2 has no seal; it was changed, {AGAIN}")
         return
-    if manifest.seal != found or manifest.weights_digest is None:
+    if manifest.seal != seal or manifest.weights_digest is None:
         raise CheckpointError(
-            f"{path}: its content has digest {found:.12}, its seal is {manifest.seal!s:.12}; "
+            f"{path}: its content has digest {seal:.12}, its seal is {manifest.seal!s:.12}; "
             f"it was changed, {AGAIN}"
         )
 
 
 def read_member(folder: Path, manifest: Manifest, name: str) -> bytes:
-    """Read one file that the manifest names.
+    """Read one file listed in the manifest.
 
     Raises
     ------
     CheckpointError
-        If it is missing, too large, or not what the manifest says.
+        If it is missing, too large, or does not match the manifest.
     """
     record = manifest.files[name]
     content = read_file(folder / name)
-    found = hashlib.sha256(content).hexdigest()
-    if found != record.sha256 or len(content) != record.bytes:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != record.sha256 or len(content) != record.bytes:
         raise CheckpointError(
-            f"{folder / name}: sha256 is {found:.12}, {MANIFEST} says {record.sha256:.12} "
+            f"{folder / name}: sha256 is {actual:.12}, {MANIFEST} says {record.sha256:.12} "
             f"({len(content)} and {record.bytes} bytes); {AGAIN}"
         )
     return content
 
 
 def read_file(path: Path) -> bytes:
-    """Read a file of a checkpoint, but no more of it than any checkpoint needs.
+    """Read a checkpoint file up to the size limit of its kind.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Calibrator, cleanliness check and golden windows, restored from their files."""
+"""Loading of the calibrator, the cleanliness check and the golden windows."""
 
 from pathlib import Path
 from typing import Final
@@ -42,7 +42,7 @@ def read_calibration(
     Raises
     ------
     CheckpointError
-        If they are damaged, out of bounds, or not what the manifest says.
+        If they are damaged, out of bounds, or do not match the manifest.
     """
     path, recorded = folder / CALIBRATION, manifest.calibrator
     arrays = read_tensors(path, read_member(folder, manifest, CALIBRATION))
@@ -66,29 +66,29 @@ def read_calibration(
             f"{path}: digest {calibrator.digest:.12}, {MANIFEST} says "
             f"{recorded.digest:.12}; {AGAIN}"
         )
-    found = check.digest if check is not None else None
-    if found != recorded.cleanliness:
+    check_digest = check.digest if check is not None else None
+    if check_digest != recorded.cleanliness:
         raise CheckpointError(
-            f"{path}: the cleanliness check has digest {found!s:.12}, {MANIFEST} says "
+            f"{path}: the cleanliness check has digest {check_digest!s:.12}, {MANIFEST} says "
             f"{recorded.cleanliness!s:.12}; {AGAIN}"
         )
     return calibrator, check
 
 
 def window_shape(schema: FeatureSchema) -> tuple[int, ...]:
-    """Shape of one window of a schema: (145,) or (230,), or (29 or 46, 100)."""
+    """Shape of one window: (145,) or (230,) for summaries, (29, 100) or (46, 100) for tensors."""
     n_channels = channel_indices(schema.variant).size
     summary = schema.kind == "summary"
     return (n_channels * len(STATISTICS),) if summary else (n_channels, STEPS)
 
 
 def read_golden(folder: Path, manifest: Manifest, schema: FeatureSchema) -> Golden:
-    """Restore some calibrated windows with the probabilities they were given.
+    """Restore the golden windows: calibrated inputs with their probabilities.
 
     Raises
     ------
     CheckpointError
-        If there is none, or they are no windows of the schema or no probabilities.
+        If there are none, or the arrays do not fit the schema or are not probabilities.
     """
     path = folder / GOLDEN
     arrays = read_tensors(path, read_member(folder, manifest, GOLDEN))

@@ -1,7 +1,7 @@
-"""What a number was computed on: the processor, and the code numeric libraries chose for it.
+"""Description of the processor and of the kernels that numeric libraries select for it.
 
-Libraries take other code, which adds in another order, on processors with other instructions or
-caches. The last bits of every sum then differ, and a training of many steps carries that further.
+Libraries select kernels by instruction set and cache sizes, and other kernels sum in another order.
+The last bits of sums then differ, and training amplifies the difference over many steps.
 """
 
 import os
@@ -34,7 +34,7 @@ INSTRUCTIONS: Final = (
     "sve",
     "sve2",
 )
-"""Instruction sets that numeric libraries ask for, by their names in ``/proc/cpuinfo``."""
+"""Instruction sets that affect kernel selection, named as in ``/proc/cpuinfo``."""
 SWITCHES: Final = (
     "ATEN_CPU_CAPABILITY",
     "DNNL_MAX_CPU_ISA",
@@ -44,21 +44,21 @@ SWITCHES: Final = (
     "ONEDNN_MAX_CPU_ISA",
     "OPENBLAS_CORETYPE",
 )
-"""Variables of the environment by which a user sends libraries down another path."""
+"""Environment variables that override kernel selection."""
 
 _MODEL: Final = ("vendor_id", "cpu family", "model", "stepping", "CPU implementer", "CPU part")
 
 
 @cache
 def processor() -> dict[str, str]:
-    """Describe the processor: what decides which code a numeric library takes on it.
+    """Describe the properties of the processor that determine kernel selection.
 
     Returns
     -------
-    ``name`` as it calls itself; ``model``, its family, model and stepping, because several
-    generations share one name; ``instructions``, those of ``INSTRUCTIONS`` that it has;
-    ``caches`` of its first core, by whose sizes libraries cut their blocks; ``switches`` that the
-    environment sets. What cannot be found out is left out. Nothing names a host or a person.
+    ``name`` as reported; ``model`` with family, model and stepping, because several generations
+    share a name; ``instructions`` supported out of ``INSTRUCTIONS``; ``caches`` of the first core,
+    whose sizes determine block sizes; ``switches`` set in the environment. Unknown values are
+    omitted. Nothing identifies a host or a person.
     """
     info = _cpu_info()
     features = set(info.get("flags", info.get("Features", "")).split())
@@ -73,25 +73,25 @@ def processor() -> dict[str, str]:
 
 
 def kernels() -> dict[str, str]:
-    """Say which code the numeric libraries loaded in this process chose.
+    """Describe the kernels selected by the numeric libraries loaded in this process.
 
     Returns
     -------
-    ``torch``, the level of instructions it uses; ``mkl`` and ``onednn``, the versions torch was
-    built with; ``numpy``, the highest level it found; ``openblas``, version and kernels of each
-    that is loaded. A library that is not loaded is left out: none is loaded for this.
+    ``torch``, its instruction level; ``mkl`` and ``onednn``, the versions torch was built with;
+    ``numpy``, its highest level; ``openblas``, version and kernels of each copy. Libraries that
+    are not loaded are omitted, and none is imported.
     """
-    found = {**_of_torch(sys.modules.get("torch")), **_of_numpy(sys.modules.get("numpy"))}
-    return {key: value for key, value in found.items() if value}
+    loaded = {**_of_torch(sys.modules.get("torch")), **_of_numpy(sys.modules.get("numpy"))}
+    return {key: value for key, value in loaded.items() if value}
 
 
 def computed_on() -> dict[str, str]:
-    """Return the processor and the kernels together, as a checkpoint records them."""
+    """Return processor and kernels together, as recorded in a checkpoint."""
     return {**processor(), **kernels()}
 
 
 def processor_line(described: dict[str, str]) -> str:
-    """Write name, model and the highest instructions of a described processor on one line."""
+    """Format a described processor on one line."""
     parts = (described.get(key, "") for key in ("name", "model", "instructions", "switches"))
     return "; ".join(part for part in parts if part) or "not recorded"
 
@@ -101,7 +101,7 @@ def _is_set(name: str) -> bool:
 
 
 def _cpu_info() -> dict[str, str]:
-    """Return the first processor's fields of ``/proc/cpuinfo``; empty where there is none."""
+    """Return the first processor's fields of ``/proc/cpuinfo``; empty if unavailable."""
     try:
         text = CPU_INFO.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""What of a checkpoint a small device needs: its ONNX model and calibration, no weights."""
+"""Runnable part of a checkpoint: ONNX model and calibration, without weights."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema
 
 RUNNABLE_FILES: Final = (MANIFEST, CALIBRATION, GOLDEN, ONNX)
-"""Files of a checkpoint that are enough to run it."""
+"""Files of a checkpoint that suffice to run it."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunnableModel:
-    """A model ready to predict, and all of its checkpoint but the weights."""
+    """A model ready to predict, with its checkpoint except the weights."""
 
     name: str
     manifest: Manifest
@@ -45,19 +45,19 @@ def load_runnable(folder: Path, *, threads: int = 1) -> RunnableModel:
 def load_runnables(
     folders: Sequence[Path], *, threads: int = 1, formats: Collection[int] = (FORMAT_VERSION,)
 ) -> tuple[RunnableModel, ...]:
-    """Open checkpoints for ONNX Runtime; each answers its golden windows as it was trained to.
+    """Open checkpoints for ONNX Runtime and verify each on its golden windows.
 
     Parameters
     ----------
-    folders : of checkpoints, or the parts of them that a bundle holds.
-    threads : of one prediction.
-    formats : versions of the manifest that are read.
+    folders : checkpoint folders, or their runnable parts in a bundle.
+    threads : per prediction.
+    formats : accepted manifest versions.
 
     Raises
     ------
     CheckpointError
-        If a file is missing or changed, the model was not exported, cannot be run here, or answers
-        its golden windows otherwise than when it was trained.
+        If a file is missing or changed, the model was not exported, cannot run here, or does not
+        reproduce its golden windows.
     SchemaMismatchError
         If one was trained on other features than this code builds.
     """
@@ -67,19 +67,19 @@ def load_runnables(
 
 
 def _examined(folder: Path, formats: Collection[int]) -> Examined:
-    # First what is saved: then the kind and the variant are known to be some that exist.
+    # Opened first without an expected schema, to validate the kind and variant it depends on.
     _, schema = open_manifest(folder, None, formats)
     current = feature_schema(schema.kind, schema.variant)
     return examine(folder, current, whole=False, formats=formats)
 
 
-def _runnable(found: Examined, classifier: OnnxClassifier | None) -> RunnableModel:
+def _runnable(examined: Examined, classifier: OnnxClassifier | None) -> RunnableModel:
     assert classifier is not None, "without weights an export is needed"
     return RunnableModel(
-        name=model_name(found.architecture, found.variant),
-        manifest=found.manifest,
-        schema=found.schema,
-        calibrator=found.calibrator,
-        cleanliness=found.cleanliness,
+        name=model_name(examined.architecture, examined.variant),
+        manifest=examined.manifest,
+        schema=examined.schema,
+        calibrator=examined.calibrator,
+        cleanliness=examined.cleanliness,
         classifier=classifier,
     )

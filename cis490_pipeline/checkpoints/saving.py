@@ -1,4 +1,4 @@
-"""Writing a checkpoint: a whole folder appears under its name, or nothing changes."""
+"""Atomic writing of checkpoint folders."""
 
 import hashlib
 import os
@@ -29,14 +29,14 @@ from cis490_pipeline.storage.files import naming, swap_in, write_json
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint, replacing the one that was there.
+    """Write a checkpoint atomically, replacing an existing one.
 
-    What else lies in the folder (predictions with their count of test openings, further seeds)
-    stays.
+    Unrelated files in the folder (predictions with their count of test openings, further seeds)
+    are kept.
 
     Parameters
     ----------
-    folder : made if missing; its parents too.
+    folder : created with its parents if missing.
     checkpoint : a network or trees, with finite weights.
 
     Returns
@@ -45,14 +45,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
     Notes
     -----
-    A kill at any point leaves the old checkpoint or the new one, never a mixture; between two
-    renames the old one lies beside its place for a moment, and the next save puts it back. Two
-    processes must not save to one folder at once: a stage's lock sees to that.
+    A kill at any point leaves the old or the new checkpoint, never a mixture. Between two renames
+    the old one briefly has a temporary name, from which the next save restores it. Two processes
+    must not save to one folder at once; a stage's lock ensures that.
 
     Raises
     ------
     CheckpointError
-        If there is nothing learnt in it, or a weight is not finite.
+        If it has neither weights nor a booster, or a weight is not finite.
     """
     if bool(checkpoint.weights) == bool(checkpoint.booster):
         raise CheckpointError(
@@ -76,12 +76,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def require_finite(folder: Path, weights: Arrays) -> None:
-    """Refuse weights that are not finite.
+    """Raise if any weight is not finite.
 
     Raises
     ------
     CheckpointError
-        Naming the first tensor in the order of names, and how many values.
+        Naming the first such tensor by name, and how many of its values.
     """
     for name, array in sorted(weights.items()):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -114,7 +114,7 @@ def _write_members(folder: Path, checkpoint: Checkpoint) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         files[name] = FileRecord(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-    # Last: a folder without it is no checkpoint.
+    # Written last: a folder without a manifest is not a checkpoint.
     write_json(folder / MANIFEST, msgspec.to_builtins(manifest_of(checkpoint, files)))
 
 
@@ -125,14 +125,14 @@ def _calibration_arrays(checkpoint: Checkpoint) -> Arrays:
 
 
 def _tensors(arrays: Arrays) -> bytes:
-    # No metadata: safetensors writes two or more keys in a random order.
-    # ascontiguousarray makes a scalar (BatchNorm counts its batches in one) an array of one.
+    # No metadata: safetensors writes several keys in random order. The reshape undoes that
+    # ascontiguousarray turns a scalar (BatchNorm's batch counter) into an array of one element.
     whole = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
     return safetensors_bytes(whole)
 
 
 def _take_along(old: Path, folder: Path) -> None:
-    """Move what is no part of a checkpoint to where the new one lies, and drop the old one."""
+    """Move unrelated files to the new folder and delete the old one."""
     for entry in sorted(old.iterdir()):
         if entry.name not in MEMBER_LIMITS and not (folder / entry.name).exists():
             entry.rename(folder / entry.name)
@@ -140,7 +140,7 @@ def _take_along(old: Path, folder: Path) -> None:
 
 
 def _recover(folder: Path) -> None:
-    """Finish what a killed save left: nothing that lay in the folder may be lost by it."""
+    """Recover from a killed save, so that no file of the folder is lost."""
     for old in sorted(folder.parent.glob(f".{escape(folder.name)}.*.old")):
         if folder.exists():
             _take_along(old, folder)

@@ -1,4 +1,4 @@
-"""safetensors files read within bounds: the header is checked before the library reads it."""
+"""Bounded reading of safetensors files: the header is validated before the library parses it."""
 
 import math
 from pathlib import Path
@@ -14,10 +14,10 @@ from cis490_pipeline.storage.json_text import decode_json
 
 MAX_HEADER: Final = 1 << 20
 MAX_TENSORS: Final = 4096
-"""A transformer of 60 blocks has fewer."""
+"""Upper bound; a transformer of 60 blocks has fewer."""
 _MAX_RANK: Final = 6
 _BYTES: Final = {"F32": 4, "F64": 8, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1}
-"""Types a checkpoint's arrays have."""
+"""Element types of a checkpoint's arrays, with their size in bytes."""
 
 
 class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
@@ -27,18 +27,18 @@ class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def read_tensors(path: Path, content: bytes) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a file by name.
+    """Decode the arrays of a file, by name.
 
     Parameters
     ----------
-    path : of the file, for the message.
-    content : all of it.
+    path : of the file, for error messages.
+    content : the whole file.
 
     Raises
     ------
     CheckpointError
-        If the header is too long, no JSON or of another form; if a type is unknown, or the tensors
-        overlap, leave gaps, or end elsewhere than the file.
+        If the header is too long or malformed, a type is unknown, or the tensors overlap, leave
+        gaps, or do not fill the file.
     """
     try:
         _require_header(content)
@@ -48,7 +48,7 @@ def read_tensors(path: Path, content: bytes) -> dict[str, npt.NDArray[Any]]:
 
 
 class _WrongError(ValueError):
-    """A header does not hold."""
+    """A header is invalid."""
 
 
 def _require_header(content: bytes) -> None:

@@ -1,9 +1,9 @@
-"""The one examination of a checkpoint's folder; every loader goes through it.
+"""Verification of a checkpoint folder, shared by all loaders.
 
-A whole checkpoint has its weights, the part that a bundle holds has not: all else is examined
-alike. Digests show damage, and files that do not belong together. An author of all files writes all
-digests, too; what the content itself shows is therefore taken from it: bounds, shapes, required
-parts, which nodes an architecture has, and the answers to the golden windows.
+A full checkpoint has weights and the part in a bundle has none; everything else is verified alike.
+Digests detect damage and files that do not belong together. Because an attacker who writes all
+files also writes the digests, the content itself is checked too: bounds, shapes, required parts,
+the operators of the architecture, and the predictions on the golden windows.
 """
 
 import hashlib
@@ -47,12 +47,12 @@ from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import FeatureSchema
 
 _SCORE_TOLERANCE: Final = 0.1
-"""Of a validation score against the history's: a window or two on another processor."""
+"""Allowed deviation of a validation score from the history: a window or two differ by processor."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Examined:
-    """A checkpoint's folder whose every file is what the manifest says, and makes sense."""
+    """A verified checkpoint folder."""
 
     folder: Path
     manifest: Manifest
@@ -66,7 +66,7 @@ class Examined:
     booster: bytes
     onnx: bytes
     digest_checked: bool
-    """Whether the digest was computed again; not without weights in format 2."""
+    """Whether the digest was recomputed; impossible without weights in format 2."""
 
 
 def examine(
@@ -76,21 +76,21 @@ def examine(
     whole: bool,
     formats: Collection[int] = (FORMAT_VERSION,),
 ) -> Examined:
-    """Read a checkpoint's files, and refuse it unless all of them hold.
+    """Read and verify a checkpoint's files.
 
     Parameters
     ----------
-    folder : as ``save_checkpoint`` wrote it, or the part of it that a bundle holds.
-    expected_schema : what this code builds; None only to look at a checkpoint, not to use it.
-    whole : whether its weights are wanted; otherwise its ONNX model is.
-    formats : versions of the manifest that are read.
+    folder : written by ``save_checkpoint``, or its runnable part in a bundle.
+    expected_schema : the schema this code builds; None to inspect a checkpoint without using it.
+    whole : whether weights are required; otherwise the ONNX model is.
+    formats : accepted manifest versions.
 
     Raises
     ------
     CheckpointError
-        Naming the first file or value that does not hold.
+        Naming the first invalid file or value.
     SchemaMismatchError
-        If it was trained on other features; names the first difference and what to do.
+        If it was trained on other features; names the first difference and the remedy.
     """
     manifest, schema = open_manifest(folder, expected_schema, formats)
     architecture, variant = _names(folder, manifest, whole=whole)
@@ -124,16 +124,16 @@ def examine(
 
 
 def classifiers(examined: Sequence[Examined], *, threads: int = 1) -> list[OnnxClassifier | None]:
-    """Open the ONNX models of checkpoints, each of which answers its golden windows as trained.
+    """Open the ONNX models of checkpoints and verify each on its golden windows.
 
     Returns
     -------
-    In the order given; None for a checkpoint without export.
+    One classifier per checkpoint, None for one without an export.
 
     Raises
     ------
     CheckpointError
-        If one cannot be run, does not end, or answers otherwise.
+        If one cannot run, does not terminate, or does not reproduce its golden windows.
     """
     require_runs([(str(one.folder), one.onnx, one.golden.inputs) for one in examined if one.onnx])
     return [_classifier(one, threads) if one.onnx else None for one in examined]
@@ -167,7 +167,7 @@ def _names(folder: Path, manifest: Manifest, *, whole: bool) -> tuple[Architectu
     architecture = known_name(folder, "architecture", Architecture, manifest.architecture)
     variant = known_name(folder, "variant", Variant, manifest.variant)
     version, newest = manifest.architecture_version, ARCHITECTURE_VERSIONS[architecture]
-    # An ONNX model runs without the code that built it; weights need the very version.
+    # An ONNX model runs without the code that built it; weights need the same version.
     if not 1 <= version <= newest or (whole and version != newest):
         raise CheckpointError(
             f"{folder / MANIFEST}: trained by version {version} of {architecture}, this code is "
@@ -185,7 +185,7 @@ def _names(folder: Path, manifest: Manifest, *, whole: bool) -> tuple[Architectu
 def _require_files(
     folder: Path, manifest: Manifest, architecture: Architecture, *, whole: bool
 ) -> None:
-    """Refuse a manifest without a file this architecture has, and a file without an entry."""
+    """Raise if a file of this architecture is not listed, or a checkpoint file has no entry."""
     names = set(manifest.files)
     learnt = BOOSTER if architecture is Architecture.GBT else WEIGHTS
     needed = {CALIBRATION, GOLDEN, learnt} | (set() if whole else {ONNX})
@@ -204,7 +204,7 @@ def _require_files(
 
 
 def _require_scores(folder: Path, manifest: Manifest) -> None:
-    """Scores on validation are scores, and those of the training's history."""
+    """Raise unless validation scores are valid and match the training history."""
     for name, value in manifest.metrics.items():
         if name.endswith("macro_f1") and not (type(value) in (int, float) and 0 <= value <= 1):
             raise CheckpointError(f"{folder / MANIFEST}: {name} is {value!r:.40}; {AGAIN}")
@@ -224,17 +224,17 @@ def _weights(folder: Path, manifest: Manifest) -> Arrays:
         return {}
     weights = read_tensors(folder / WEIGHTS, read_member(folder, manifest, WEIGHTS))
     require_finite(folder, weights)
-    found = arrays_digest(weights).hex()
-    if manifest.weights_digest not in (None, found):
+    actual = arrays_digest(weights).hex()
+    if manifest.weights_digest not in (None, actual):
         raise CheckpointError(
-            f"{folder / WEIGHTS}: the content has digest {found:.12}, {MANIFEST} says "
+            f"{folder / WEIGHTS}: the content has digest {actual:.12}, {MANIFEST} says "
             f"{manifest.weights_digest:.12}; it was changed, {AGAIN}"
         )
     return weights
 
 
 def _unread(folder: Path, manifest: Manifest) -> Arrays:
-    """See that weights which lie there are those of the manifest; none of them is read."""
+    """Check present weight files against the manifest without parsing them."""
     for name in (WEIGHTS, BOOSTER):
         path = folder / name
         if name in manifest.files and (path.is_symlink() or path.exists()):
@@ -249,7 +249,7 @@ def _require_digest(
     cleanliness: CleanlinessCheck | None,
     weights: Arrays,
 ) -> bool:
-    """Compute again what names this model everywhere; without weights from what is said of them."""
+    """Recompute the model's digest, without weights from their recorded digests."""
     trees = BOOSTER in manifest.files
     if manifest.weights_digest is not None:
         of_weights = bytes.fromhex(manifest.weights_digest)
@@ -269,10 +269,10 @@ def _require_digest(
         "format_version": manifest.format_version,
         "variant": manifest.variant,
     }
-    found = meaning_digest(meaning, booster=bytes.fromhex(of_booster), weights=of_weights)
-    if found != manifest.digest:
+    actual = meaning_digest(meaning, booster=bytes.fromhex(of_booster), weights=of_weights)
+    if actual != manifest.digest:
         raise CheckpointError(
-            f"{folder}: the content has digest {found:.12}, {MANIFEST} says "
+            f"{folder}: the content has digest {actual:.12}, {MANIFEST} says "
             f"{manifest.digest:.12}; it was changed, {AGAIN}"
         )
     return True

@@ -1,4 +1,4 @@
-"""Which libraries made a number."""
+"""Versions of the libraries that results depend on."""
 
 import platform
 from functools import cache
@@ -23,7 +23,7 @@ _LIBRARIES: Final = (
 
 @cache
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of the installed libraries a number can depend on."""
+    """Versions of Python and of the installed libraries that results can depend on."""
     versions = {"python": platform.python_version()}
     for library in _LIBRARIES:
         try:

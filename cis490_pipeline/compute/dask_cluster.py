@@ -107,7 +107,7 @@ class DaskCluster:
             client.close()
 
     def threads(self, client: "Client") -> int:
-        """Number of threads of all workers.
+        """Count the threads of all workers.
 
         Raises
         ------

@@ -83,7 +83,7 @@ def placed_at(row: EpisodeRow, side: Side) -> Decision:
 
 
 def stored_decisions(rows: Iterable[EpisodeRow], stored: Split | None) -> dict[str, Decision]:
-    """Stored assignment of these episodes; a fault found since then excludes, none changes side."""
+    """Look up stored assignments; a fault found since then excludes, and none changes side."""
     if stored is None:
         return {}
     saved = {

@@ -274,7 +274,7 @@ def _share_within_profiles(
 
 
 def _groups_by_stratum(rows: Iterable[EpisodeRow]) -> dict[str, dict[str, bool]]:
-    """Samples of each profile, with whether any of their episodes is scorable."""
+    """Group samples by profile, with whether any of their episodes is scorable."""
     stratum_of: dict[str, str] = {}
     scorable: dict[str, bool] = {}
     for row in rows:

@@ -8,7 +8,7 @@ from cis490_pipeline.errors import TrainingError
 
 
 def class_counts(y: npt.NDArray[np.int64], n_classes: int = len(PHASES)) -> npt.NDArray[np.int64]:
-    """Number of windows of each class: (n_classes,).
+    """Count the windows of each class: (n_classes,).
 
     Raises
     ------

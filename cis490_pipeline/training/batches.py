@@ -104,7 +104,7 @@ def _across(
 
 
 def n_batches(n_windows: int, batch_size: int) -> int:
-    """Number of batches per epoch that ``batches`` yields."""
+    """Count the batches per epoch that ``batches`` yields."""
     return n_windows // batch_size + (n_windows % batch_size > 1)
 
 

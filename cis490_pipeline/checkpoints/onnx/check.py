@@ -1,8 +1,8 @@
-"""What an ONNX file may hold before ONNX Runtime is given it.
+"""Allow-list validation of ONNX files before ONNX Runtime loads them.
 
-Creating a session runs whatever is constant in the graph, and a graph may loop, call functions,
-read other files, or make a tensor of any size out of a number in its input. An export of a model
-here is a line of some thirty kinds of node; anything else is refused.
+Creating a session already evaluates the constant parts of a graph, and graphs may loop, call
+functions, read other files, or allocate tensors of any size from a number in their input. Exports
+of this package are chains of about thirty operators; everything else is refused.
 """
 
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ INPUT_NAME: Final = "windows"
 OUTPUT_NAME: Final = "probabilities"
 OPSETS: Final = {"": 17, "ai.onnx.ml": 3}
 MAX_NODES: Final = 4096
-"""The largest export has 190, and each block of a transformer some 60."""
+"""Upper bound; the largest export has 190, and a transformer block about 60."""
 _MAX_SIZE: Final = 2**16
-"""Of one dimension of a window."""
+"""Maximal size of one window dimension."""
 
 _SIZES: Final[Mapping[str, tuple[int, ...]]] = {
     "ConstantOfShape": (0,),
@@ -37,7 +37,7 @@ _SIZES: Final[Mapping[str, tuple[int, ...]]] = {
     "ReduceMean": (1,),
     "ReduceSum": (1,),
 }
-"""Inputs of nodes that say how large their output is, or where it is taken from."""
+"""Inputs of operators that determine the size or the origin of their output."""
 
 OPS: Final = frozenset(
     {*_SIZES, TREES}
@@ -45,23 +45,23 @@ OPS: Final = frozenset(
     | {"IsNaN", "LSTM", "LayerNormalization", "MatMul", "Mul", "Not", "Pow", "Relu", "Shape"}
     | {"Softmax", "Sqrt", "Sub", "Transpose", "Where"}
 )
-"""Nodes that the exports of all architectures are made of."""
+"""Operators used by the exports of all architectures."""
 
 _N_CLASSES: Final = len(PHASES)
 
 
 def require_plain_onnx(content: bytes, architecture: Architecture | None = None) -> None:
-    """Refuse a file that is no export of a model.
+    """Raise unless a file is an export of a model.
 
     Parameters
     ----------
-    content : of the ONNX file.
-    architecture : whose nodes it must have; None takes those of any.
+    content : the ONNX file.
+    architecture : whose operators it must have; None accepts those of any.
 
     Raises
     ------
     CheckpointError
-        Naming the first thing that an export does not have.
+        Naming the first element that no export has.
     """
     try:
         graph = read_onnx(content)

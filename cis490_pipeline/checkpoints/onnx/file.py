@@ -1,4 +1,4 @@
-"""An ONNX file as data: nodes, attributes and tensors, each within bounds, nothing else in it."""
+"""Strict parser of ONNX files: nodes, attributes and tensors within bounds, nothing else."""
 
 import math
 from collections.abc import Mapping
@@ -39,8 +39,8 @@ _TYPE: Final = {1: "tensor"}
 _TENSOR_TYPE: Final = {1: "type", 2: "shape"}
 _SHAPE: Final = {1: "dim"}
 _DIM: Final = {1: "size", 2: "symbol"}
-"""Fields that an export has, by number; "" is read by nobody. A graph within an attribute,
-functions, training, sparse and external data are in none of these."""
+"""Allowed fields by number; "" is skipped. Subgraphs in attributes, functions, training info and
+sparse or external data are not among them."""
 
 _BYTES_OF_TYPE: Final = {1: 4, 6: 4, 7: 8, 9: 1, 11: 8}
 """float32, int32, int64, bool, float64."""
@@ -48,12 +48,12 @@ _MAX_RANK: Final = 6
 
 
 class OnnxFormError(ValueError):
-    """A file is no ONNX model of the kind that is exported here."""
+    """A file is not an ONNX model of the exported kind."""
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute of a node; what it does not have is empty."""
+    """One attribute of a node; absent values are empty."""
 
     i: int | None = None
     s: bytes = b""
@@ -67,7 +67,7 @@ class Node:
     """One operation."""
 
     op: str
-    """With its domain, unless that is ONNX's own: ``ai.onnx.ml.TreeEnsembleRegressor``."""
+    """Operator with its domain unless that is ONNX's own: ``ai.onnx.ml.TreeEnsembleRegressor``."""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute]
@@ -75,24 +75,24 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """The nodes in order, and what there is before them."""
+    """Nodes in order, with the graph's inputs, outputs and tensors."""
 
     nodes: tuple[Node, ...]
     tensors: tuple[str, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     input_shape: tuple[int, ...]
-    """Of one window: the first input's shape without its first size, which may be any."""
+    """Shape of one window: the first input's shape without the batch size."""
     opsets: Mapping[str, int]
 
 
 def read_onnx(content: bytes) -> Graph:
-    """Read a model.
+    """Parse a model.
 
     Raises
     ------
     OnnxFormError
-        If it is damaged, or holds anything that an export of this project does not.
+        If it is damaged, or has content that no export has.
     """
     try:
         return _model(content)
@@ -104,7 +104,7 @@ Parts = dict[str, list[Value]]
 
 
 def _parts(what: str, content: Value, names: Mapping[int, str]) -> Parts:
-    """Collect a message's fields by name; an unknown one is refused."""
+    """Collect a message's fields by name; unknown fields are refused."""
     if isinstance(content, int):
         raise OnnxFormError(f"{what} is a number")
     parts: Parts = {}
@@ -116,10 +116,10 @@ def _parts(what: str, content: Value, names: Mapping[int, str]) -> Parts:
 
 
 def _one(what: str, parts: Parts, name: str) -> Value:
-    found = parts.get(name, [])
-    if len(found) != 1:
-        raise OnnxFormError(f"{what} has {len(found)} {name}, wanted one")
-    return found[0]
+    values = parts.get(name, [])
+    if len(values) != 1:
+        raise OnnxFormError(f"{what} has {len(values)} {name}, wanted one")
+    return values[0]
 
 
 def _text(value: Value) -> str:
@@ -138,9 +138,9 @@ def _model(content: bytes) -> Graph:
     parts = _parts("the model", content, _MODEL)
     opsets: dict[str, int] = {}
     for value in parts.get("opset", []):
-        said = _parts("an opset", value, _OPSET)
-        domain = _text(said.get("domain", [b""])[0])
-        opsets[domain] = _number(_one("an opset", said, "version"))
+        opset = _parts("an opset", value, _OPSET)
+        domain = _text(opset.get("domain", [b""])[0])
+        opsets[domain] = _number(_one("an opset", opset, "version"))
     graph = _parts("the graph", _one("the model", parts, "graph"), _GRAPH)
     return Graph(
         nodes=tuple(map(_node, graph.get("node", []))),
@@ -158,7 +158,7 @@ def _names(graph: Parts, which: str) -> tuple[str, ...]:
 
 
 def _input_shape(graph: Parts) -> tuple[int, ...]:
-    """Sizes after the first; a size that is not a number counts as 0."""
+    """Sizes after the first; a symbolic size counts as 0."""
     value = _parts("an input", _one("the graph", graph, "input"), _VALUE)
     kind = _parts("a type", _one("an input", value, "type"), _TYPE)
     tensor = _parts("a type", _one("a type", kind, "tensor"), _TENSOR_TYPE)
@@ -223,7 +223,7 @@ def _floats(value: Value) -> npt.NDArray[np.float32]:
 
 
 def _tensor(content: Value) -> str:
-    """Check that a tensor's bytes are as many as its shape wants, and give its name."""
+    """Check a tensor's size against its shape; return its name."""
     parts = _parts("a tensor", content, _TENSOR)
     kind = _number(_one("a tensor", parts, "type"))
     dims = [int(n) for value in parts.get("dims", []) for n in _ints(value)]

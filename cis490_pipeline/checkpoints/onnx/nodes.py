@@ -17,4 +17,4 @@ NODES: Final[dict[Architecture, tuple[frozenset[str], frozenset[str]]]] = {
         frozenset({TREES, "GRU", "LSTM", "Relu"}),
     ),
 }
-"""Nodes that an architecture's export has, and those of others, which it has not."""
+"""Operators required and forbidden in each architecture's export."""

@@ -1,7 +1,7 @@
-"""The wire format of protocol buffers, as far as ONNX needs it, read within bounds.
+"""Bounded decoder of the protobuf wire format, as far as ONNX uses it.
 
 https://protobuf.dev/programming-guides/encoding: a message is a sequence of fields, each a number,
-a type and a value. Long lists of numbers, as trees have them, are read by numpy.
+a type and a value. Long lists of numbers, as in trees, are decoded with numpy.
 """
 
 import re
@@ -16,11 +16,11 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 _LONGEST_VARINT: Final = 10
 _RUN: Final = 64
-"""Bytes from which on a list is looked at as a whole."""
+"""Minimal size of a list decoded with numpy, bytes."""
 
 
 class ProtobufError(ValueError):
-    """Bytes are no message."""
+    """Bytes are not a valid message."""
 
 
 def fields(content: bytes) -> Iterator[tuple[int, int, Value]]:
@@ -29,7 +29,7 @@ def fields(content: bytes) -> Iterator[tuple[int, int, Value]]:
     Raises
     ------
     ProtobufError
-        Naming the byte at which it is no message.
+        Naming the byte at which decoding fails.
     """
     place = 0
     while place < len(content):
@@ -39,7 +39,7 @@ def fields(content: bytes) -> Iterator[tuple[int, int, Value]]:
 
 
 def signed(number: int) -> int:
-    """Return a varint of a signed 64-bit field as the number it stands for."""
+    """Reinterpret a varint of a signed 64-bit field."""
     return number - 2**64 if number >= 2**63 else number
 
 
@@ -69,12 +69,12 @@ def _varint(content: bytes, place: int) -> tuple[int, int]:
 
 
 def packed_varints(content: bytes) -> npt.NDArray[np.int64]:
-    """Decode varints that follow each other: signed 64-bit numbers.
+    """Decode consecutive varints as signed 64-bit numbers.
 
     Raises
     ------
     ProtobufError
-        If the last has no end or one is too long.
+        If the last is truncated or one is too long.
     """
     raw = np.frombuffer(content, dtype=np.uint8)
     ends = np.flatnonzero(raw < 128)
@@ -93,7 +93,7 @@ def packed_varints(content: bytes) -> npt.NDArray[np.int64]:
 
 
 def lists_apart(content: bytes) -> tuple[bytes, dict[int, npt.NDArray[np.generic]], list[bytes]]:
-    """Take the long unpacked lists out of an ONNX attribute, whose fields stand in order.
+    """Extract the long unpacked lists from an ONNX attribute, whose fields are in order.
 
     Returns
     -------
@@ -115,9 +115,9 @@ def lists_apart(content: bytes) -> tuple[bytes, dict[int, npt.NDArray[np.generic
         elif key == (8 << 3 | VARINT) and 8 not in numbers:
             numbers[8], end = _tagged_varints(content, place, key)
         elif key == (9 << 3 | BYTES) and not strings:
-            found = _STRINGS.match(content, place)
-            if found is not None:
-                end = found.end()
+            run = _STRINGS.match(content, place)
+            if run is not None:
+                end = run.end()
                 strings = [match[1] for match in _STRING.finditer(content, place, end)]
         if end == place:
             _, after = _varint(content, place)
@@ -129,11 +129,11 @@ def lists_apart(content: bytes) -> tuple[bytes, dict[int, npt.NDArray[np.generic
 
 _STRING: Final = re.compile(rb"\x4a(?:\x04(?=LEAF)|\x09(?=BRANCH_LT))(LEAF|BRANCH_LT)")
 _STRINGS: Final = re.compile(rb"(?:\x4a(?:\x04LEAF|\x09BRANCH_LT))+")
-"""Modes of a tree's nodes, the only long list of strings an export has."""
+"""Modes of tree nodes, the only long list of strings in an export."""
 
 
 def _leading(holds: npt.NDArray[np.bool_]) -> int:
-    """How many of the first hold."""
+    """Length of the leading run of true values."""
     wrong = np.flatnonzero(~holds)
     return int(wrong[0]) if wrong.size else holds.size
 
@@ -147,7 +147,7 @@ def _tagged_varints(content: bytes, place: int, key: int) -> tuple[npt.NDArray[n
     raw = np.frombuffer(content, dtype=np.uint8)[place:]
     ends = np.flatnonzero(raw < 128)
     starts = np.concatenate([[0], ends[:-1] + 1])[: ends.size]
-    # Every other varint is the field's key, a byte of its own.
+    # Keys (one byte each) alternate with values.
     keys, n_pairs = starts[0::2], ends.size // 2
     good = (raw[keys] == key) & (ends[0::2] == keys)
     n = min(_leading(good), n_pairs)

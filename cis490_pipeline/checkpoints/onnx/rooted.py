@@ -1,4 +1,4 @@
-"""Whether arrays of nodes are trees: every walk from a root ends at a leaf."""
+"""Validation of decision trees in array form: every path from a root ends at a leaf."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,39 +7,39 @@ Ints = npt.NDArray[np.int64]
 
 
 class NoTreeError(ValueError):
-    """Nodes are not those of trees."""
+    """Nodes do not form trees."""
 
 
 def require_trees(sizes: Ints, splits: npt.NDArray[np.bool_], left: Ints, right: Ints) -> Ints:
-    """Refuse nodes that are not those of binary trees, each with its root first.
+    """Raise unless nodes form binary trees, each with its root first.
 
     Parameters
     ----------
-    sizes : (n_trees,) nodes of each tree; the trees follow each other.
+    sizes : (n_trees,) number of nodes of each tree; trees are concatenated.
     splits : (n_nodes,) whether a node has children.
-    left, right : (n_nodes,) children as positions within the tree; read where ``splits`` holds.
+    left, right : (n_nodes,) children as positions in their tree; only used where ``splits``.
 
     Returns
     -------
-    (n_nodes,) the parent of each node as a position among all; of a root, itself.
+    (n_nodes,) parent of each node as a global position; a root is its own parent.
 
     Raises
     ------
     NoTreeError
-        If a child is outside its tree, has two parents or none, or nodes go round in a circle.
+        If a child is outside its tree, has two parents or none, or nodes form a cycle.
     """
     starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
     places = np.arange(starts.size)
-    fathers = np.concatenate([places[splits], places[splits]])
+    parent_of = np.concatenate([places[splits], places[splits]])
     children = np.concatenate([left[splits], right[splits]])
-    if ((children < 1) | (children >= np.repeat(sizes, sizes)[fathers])).any():
+    if ((children < 1) | (children >= np.repeat(sizes, sizes)[parent_of])).any():
         raise NoTreeError("a child is outside its tree")
-    children = children + starts[fathers]
+    children = children + starts[parent_of]
     if not np.array_equal(np.sort(children), places[places != starts]):
         raise NoTreeError("a node is the child of two nodes, or of none")
     parents = places.copy()
-    parents[children] = fathers
-    # Each step doubles the way towards the root: after these the longest must have ended there.
+    parents[children] = parent_of
+    # Pointer doubling: after log2(n) steps even the longest path must have reached its root.
     above = parents
     for _ in range(int(parents.size).bit_length()):
         above = above[above]

@@ -1,4 +1,4 @@
-"""A checkpoint's ONNX model, run without torch or XGBoost."""
+"""Inference with a checkpoint's ONNX model, without torch or XGBoost."""
 
 from typing import Final
 
@@ -24,19 +24,19 @@ _UNREADABLE: Final = (
 
 
 class OnnxClassifier:
-    """Probabilities of the five phases by ONNX Runtime; 5 to 40 times torch at one window.
+    """Classifier on ONNX Runtime; 5 to 40 times as fast as torch for one window.
 
     Parameters
     ----------
-    onnx : a model as ``export_onnx`` makes it: input ``windows`` (n, *shape), output
-        ``probabilities`` (n, 5).
-    threads : of one prediction.
-    checked : whether ``require_plain_onnx`` took it already.
+    onnx : a model from ``export_onnx``: input ``windows`` (n, *shape), output ``probabilities``
+        (n, 5).
+    threads : per prediction.
+    checked : whether ``require_plain_onnx`` has already accepted it.
 
     Raises
     ------
     CheckpointError
-        If it is no such model.
+        If it is not such a model.
     """
 
     def __init__(self, onnx: bytes, *, threads: int = 1, checked: bool = False) -> None:
@@ -49,7 +49,7 @@ class OnnxClassifier:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Errors only, as exceptions: the runtime would print its warnings to stderr.
+        # Only errors, which are exceptions: the runtime prints warnings to stderr.
         options.log_severity_level = 4
         try:
             self._session = ort.InferenceSession(
@@ -60,7 +60,7 @@ class OnnxClassifier:
         self.shape: tuple[int, ...] = tuple(self._session.get_inputs()[0].shape[1:])
 
     def predict_proba(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Probability of each phase.
+        """Predict the probability of each phase.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class OnnxClassifier:
         Raises
         ------
         DatasetError
-            If the shape or type is another.
+            If the shape or type differs.
         """
         if X.dtype != np.float32 or X.shape[1:] != self.shape:
             raise DatasetError(

@@ -1,8 +1,8 @@
-"""ONNX models tried in a process of their own, with an end, before this one runs them.
+"""Trial runs of ONNX models in a child process with limits, before this process runs them.
 
-A file that only has nodes of our exports can still take hours or all memory while its session is
-created, for constants are multiplied then, and it is C++ that reads it. What has run once in the
-child with the same windows runs here: there is nothing in it whose work depends on a value.
+Even a file with only allowed operators can take hours or all memory while its session is created,
+because constants are folded then, and it is parsed by C++. A model that has run once in the child
+with the same windows is safe here: no operator's cost depends on input values.
 """
 
 import hashlib
@@ -22,32 +22,32 @@ from cis490_pipeline.errors import CheckpointError
 
 SCRIPT: Final = Path(__file__).with_name("trial_run.py")
 LIMIT_S: Final = 60
-"""For one model. The largest takes half a second on one core of a server."""
+"""Limit per model, s. The largest takes half a second on one server core."""
 MEMORY: Final = 1 << 30
-"""Bytes that a model may take besides eight times its file's size."""
+"""Memory limit of a model, in addition to eight times its file's size, bytes."""
 START_S: Final = 60
-"""For the child to import numpy and ONNX Runtime."""
+"""Time for the child to import numpy and ONNX Runtime, s."""
 
 Windows = npt.NDArray[np.float32]
 
 _ran: set[str] = set()
-"""Digests of models, each with its windows, that have run in a child or were made here."""
+"""Digests of models with windows that have run in a child or were exported here."""
 
 
 def require_runs(
     models: Sequence[tuple[str, bytes, Windows]], *, limit_s: int | None = None
 ) -> None:
-    """Refuse models that do not end, need too much memory, or kill the process they run in.
+    """Raise for a model that does not terminate, needs too much memory, or crashes its process.
 
     Parameters
     ----------
-    models : name, ONNX file and windows of each; those that ran before are not run again.
-    limit_s : for each; by default ``LIMIT_S``.
+    models : name, ONNX file and windows of each; models that have run are skipped.
+    limit_s : per model; ``LIMIT_S`` by default.
 
     Raises
     ------
     CheckpointError
-        Naming the first that did not answer, and why.
+        Naming the first model that failed, and the reason.
     """
     new = [model for model in models if _digest(model[1], model[2]) not in _ran]
     if not new:
@@ -62,7 +62,7 @@ def require_runs(
 
 
 def note_run(onnx: bytes, windows: Windows) -> None:
-    """Remember a model that this process exported and ran itself."""
+    """Register a model that this process exported and ran itself."""
     _ran.add(_digest(onnx, windows))
 
 
@@ -73,9 +73,9 @@ def _digest(onnx: bytes, windows: Windows) -> str:
 
 
 def _try(models: Sequence[tuple[str, bytes, Windows]], limit_s: int) -> tuple[int, str]:
-    """Run models one after the other: how many answered, and what the next one did instead."""
+    """Run models in order; return how many succeeded, and how the next one failed."""
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    # -P: the folder of the script holds modules whose names are also those of libraries.
+    # -P: modules in the script's folder have names of libraries.
     command = [sys.executable, "-P", str(SCRIPT)]
     child = subprocess.Popen(  # noqa: S603 - our own interpreter and script, no shell
         command,
@@ -86,16 +86,16 @@ def _try(models: Sequence[tuple[str, bytes, Windows]], limit_s: int) -> tuple[in
     )
     given = b"".join(_message(onnx, windows, limit_s) for _, onnx, windows in models)
     try:
-        said, _ = child.communicate(given, timeout=START_S + limit_s * len(models))
+        output, _ = child.communicate(given, timeout=START_S + limit_s * len(models))
     except subprocess.TimeoutExpired:
         child.kill()
-        said, _ = child.communicate()
-        return said.count(b"ran\n"), f"had not answered after {limit_s} s"
-    last = said.decode("utf-8", "replace").splitlines()[-1:]
+        output, _ = child.communicate()
+        return output.count(b"ran\n"), f"had not answered after {limit_s} s"
+    last = output.decode("utf-8", "replace").splitlines()[-1:]
     failed = [line.removeprefix("failed ") for line in last if line.startswith("failed ")]
     if failed:
-        return said.count(b"ran\n"), f"failed ({failed[0]})"
-    return said.count(b"ran\n"), _end_of(child.returncode, limit_s)
+        return output.count(b"ran\n"), f"failed ({failed[0]})"
+    return output.count(b"ran\n"), _end_of(child.returncode, limit_s)
 
 
 def _end_of(code: int, limit_s: int) -> str:

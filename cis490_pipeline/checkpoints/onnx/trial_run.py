@@ -1,8 +1,8 @@
-"""Runs ONNX models from standard input; a process of its own, which may hang or die.
+"""Child process that runs ONNX models from standard input; it may hang or crash.
 
-Reads, for each model: seconds, bytes of memory, sizes of the model and of the windows, the windows'
-rank and shape, then both. Writes one line a model once it has answered. Imports nothing of this
-project: it starts in a third of a second.
+Reads per model: limits on seconds and bytes, sizes of the model and of the windows, the windows'
+rank and shape, then both. Writes one line per successful model. Imports nothing from this package,
+so it starts in a third of a second.
 """
 
 import resource
@@ -10,11 +10,11 @@ import struct
 import sys
 
 HEAD = struct.Struct("<5Q")
-"""Limit in s, limit of memory, bytes of the model, bytes of the windows, rank of the windows."""
+"""Time limit (s), memory limit, size of the model, size of the windows, rank of the windows."""
 
 
 def run_one(head: bytes) -> None:
-    """Create the session of one model within its limits, and have it answer its windows."""
+    """Create the session of one model within its limits and run it on its windows."""
     import numpy as np
     import onnxruntime as ort
 
@@ -34,7 +34,7 @@ def run_one(head: bytes) -> None:
 
 
 def _limit(what: int, most: int) -> None:
-    """Set the limit in force, and leave the one above it: the next model has its own."""
+    """Set the soft limit only, because the next model has another."""
     _, above = resource.getrlimit(what)
     in_force = most if above == resource.RLIM_INFINITY else min(most, above)
     resource.setrlimit(what, (in_force, above))
@@ -42,7 +42,7 @@ def _limit(what: int, most: int) -> None:
 
 def main() -> None:
     """Run models until the input ends."""
-    # A model that fills this process must not have its core, too, written to the disk.
+    # No core dump of a process that a model filled with data.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while head := sys.stdin.buffer.read(HEAD.size):
         try:
