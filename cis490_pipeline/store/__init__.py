@@ -1,1 +1,1 @@
-"""The receiver's store: where things lie, safe reading, and the verdict on every episode."""
+"""Receiver store: layout, safe reading, and validation of every episode."""

@@ -1,4 +1,4 @@
-"""One episode, opened: everything the pipeline reads of it, with time in Unix ns."""
+"""Reading one episode: metadata, labels, events and telemetry, with times in Unix ns."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -33,57 +33,57 @@ _TERMINAL: Final = frozenset({Reason.SHA256_MISMATCH, Reason.ARCHIVE_CORRUPT})
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """An episode whose files are sound."""
+    """An episode whose files are valid."""
 
     ref: EpisodeRef
     meta: EpisodeMeta
     labels: tuple[Label, ...]
     t0_ns: int
-    """The first label's time, Unix ns: where the grid begins."""
+    """Time of the first label, Unix ns: the start of the grid."""
     end_ns: int
     """End of the last phase, Unix ns."""
     columns: dict[Source, Columns]
-    """By source: ``t_wall_ns`` and the channels that were recorded, by canonical name."""
+    """By source: ``t_wall_ns`` and the recorded channels, by canonical name."""
     sha256: str
-    """Of the archive; of a folder, the digest of its telemetry."""
+    """SHA-256 of the archive; for a folder, the digest of its telemetry."""
 
     @cached_property
     def rows(self) -> dict[Source, pl.DataFrame]:
-        """The columns as a frame for each source."""
+        """The columns as one frame per source."""
         return {source: columns.frame for source, columns in self.columns.items()}
 
 
 @dataclass(kw_only=True)
 class OpenedEpisode:
-    """What could be read of an episode, and all that was wrong with it."""
+    """The readable parts of an episode, and all faults found in it."""
 
     ref: EpisodeRef
     findings: list[Finding] = field(default_factory=list)
     meta: EpisodeMeta | None = None
     labels: tuple[Label, ...] = ()
     events: tuple[Event, ...] | None = None
-    """``None`` if the member is missing or faulty."""
+    """``None`` if the member is missing or invalid."""
     rows: dict[Source, SourceRows] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    """What was done with readings and is no fault."""
+    """Corrections of readings that are not faults."""
     perf_lines: int | None = None
     sha256: str | None = None
     content_digest: str | None = None
-    """Of the four sources' bytes; ``None`` if there are none."""
+    """Digest of the four sources' bytes; ``None`` if there are none."""
 
     @property
     def t0_ns(self) -> int | None:
-        """The first label's time, Unix ns."""
+        """Time of the first label, Unix ns."""
         return self.labels[0].t_wall_ns if self.labels else None
 
     @property
     def end_ns(self) -> int | None:
-        """End of the last phase, Unix ns; ``None`` if it is not told."""
+        """End of the last phase, Unix ns; ``None`` if unknown."""
         return self.meta.ended_ns if self.meta else None
 
     @property
     def unknown_fields(self) -> Counter[str]:
-        """How many rows had each field that no channel knows, as ``source.field``."""
+        """Number of rows with each field that is no channel, by ``source.field``."""
         return Counter(
             {f"{s}.{name}": n for s, rows in self.rows.items() for name, n in rows.unknown.items()}
         )
@@ -92,18 +92,18 @@ class OpenedEpisode:
 def open_episode(
     store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None
 ) -> OpenedEpisode:
-    """Read an episode and note every fault of its files.
+    """Read an episode and collect all faults of its files.
 
     Parameters
     ----------
-    store : where it lies.
-    ref : which.
-    index_row : what the index says of it; ``None`` if it is not indexed.
+    store : store of the episode.
+    ref : the episode.
+    index_row : its row in the index; ``None`` if it is not indexed.
 
     Raises
     ------
     OSError
-        If the file system fails; that says nothing about the episode.
+        If the file system fails, which implies nothing about the episode.
     """
     opened = OpenedEpisode(ref=ref)
     opened.findings += _index_findings(index_row)
@@ -123,19 +123,19 @@ def open_episode(
     opened.findings += [_with_earlier(f, unpacked.sha256, index_row) for f in unpacked.findings]
     opened.sha256 = unpacked.sha256
     if not _TERMINAL.isdisjoint(finding.reason for finding in unpacked.findings):
-        # Nothing that follows would mean anything.
+        # Without a trustworthy archive, further findings would be meaningless.
         return opened
     _read_contents(opened, unpacked)
     return opened
 
 
 def load_episode(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None) -> Episode:
-    """Load an episode whose files are sound; gates on rates and gaps are the validator's.
+    """Load an episode and require valid files; the validator checks rates and gaps.
 
     Raises
     ------
     EpisodeRejectedError
-        With the reason codes, if a file is missing, damaged or not of the format.
+        With the reason codes, if a file is missing, damaged or malformed.
     OSError
         If the file system fails.
     """
@@ -143,12 +143,12 @@ def load_episode(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | No
 
 
 def sound_episode(opened: OpenedEpisode) -> Episode:
-    """Take an opened episode for sound.
+    """Convert an opened episode, requiring valid files.
 
     Raises
     ------
     EpisodeRejectedError
-        With the reason codes, if a file is missing, damaged or not of the format.
+        With the reason codes, if a file is missing, damaged or malformed.
     """
     rejecting = [f for f in opened.findings if f.reason.verdict is Verdict.REJECTED]
     meta, t0_ns, end_ns = opened.meta, opened.t0_ns, opened.end_ns
@@ -170,7 +170,7 @@ def sound_episode(opened: OpenedEpisode) -> Episode:
 
 
 def _with_earlier(finding: Finding, sha256: str | None, index_row: IndexRow | None) -> Finding:
-    """Add to a mismatch that an earlier row of the index has the archive's digest."""
+    """Note on a digest mismatch if an earlier index row has the archive's digest."""
     if finding.reason is not Reason.SHA256_MISMATCH or not index_row:
         return finding
     if sha256 not in index_row.earlier_sha256:
@@ -204,7 +204,7 @@ def _read_contents(opened: OpenedEpisode, unpacked: archive.Unpacked) -> None:
     if archive.LABELS in contents:
         opened.labels, findings = parse_labels(contents[archive.LABELS])
         opened.findings += findings
-    # A first or last label that cannot be read makes no other file wrong.
+    # An unreadable first or last label must not count as a fault of another file.
     readable = all(finding.reason is not Reason.LABELS_SCHEMA for finding in opened.findings)
     if opened.meta is not None and readable:
         opened.findings += end_findings(opened.meta, opened.labels)
@@ -223,8 +223,8 @@ def _absence_findings(present: Collection[str]) -> Iterator[Finding]:
     if archive.DONE not in present:
         yield Finding(Reason.UNFINISHED, f"no {archive.DONE}: the run did not reach its end")
     absent = archive.READ_MEMBERS - {archive.DONE} - set(present)
-    # A guest or an exporter that never ran leaves no file; without proc there is no episode. What a
-    # run that did not reach its end had not yet written is no source's fault.
+    # A guest or an exporter that never ran leaves no file; without proc there is no episode. In an
+    # unfinished run, a missing file is not the fault of its source.
     optional = {s.member for s in Source if s is not Source.PROC and archive.DONE in present}
     if needed := sorted(absent - optional):
         yield Finding(Reason.MISSING_MEMBER, "no " + ", ".join(needed))
@@ -233,9 +233,9 @@ def _absence_findings(present: Collection[str]) -> Iterator[Finding]:
 
 
 def _check_identity(opened: OpenedEpisode, meta: EpisodeMeta) -> None:
-    told = EpisodeRef(meta.host_id, meta.episode_id)
-    if told != opened.ref:
-        text = f"its path and index row say {opened.ref}, meta.json says {told}"
+    stated = EpisodeRef(meta.host_id, meta.episode_id)
+    if stated != opened.ref:
+        text = f"its path and index row say {opened.ref}, meta.json says {stated}"
         opened.findings.append(Finding(Reason.ID_MISMATCH, text))
 
 
@@ -248,9 +248,10 @@ def _negative_notes(source: Source, columns: Columns) -> Iterator[str]:
 
 def _read_source(opened: OpenedEpisode, source: Source, content: bytes) -> SourceRows:
     rows = read_rows_once(source, content)
-    told = sum(finding.reason is Reason.ROW_SCHEMA for finding in opened.findings)
+    n_named = sum(finding.reason is Reason.ROW_SCHEMA for finding in opened.findings)
     opened.findings += [
-        Finding(Reason.ROW_SCHEMA, str(fault)) for fault in rows.faults[: max(0, MAX_FAULTS - told)]
+        Finding(Reason.ROW_SCHEMA, str(fault))
+        for fault in rows.faults[: max(0, MAX_FAULTS - n_named)]
     ]
     if rows.n_repeated:
         text = f"{source.member}: {rows.n_repeated} rows equal an earlier one in every field"

@@ -1,4 +1,4 @@
-"""What a process sees of a receiver's store: whether another machine looks at the same one."""
+"""Store fingerprint, to check that two machines read the same receiver store."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from cis490_pipeline.store.receiver import ReceiverStore
 
 @dataclass(frozen=True)
 class StoreFingerprint:
-    """Called, it says what is seen of a store; printed, it names the store. It pickles.
+    """Picklable function that fingerprints a store; its ``str`` is the store's name.
 
     Raises
     ------
     StoreError
-        When called, if there is no such store.
+        On call, if the store does not exist.
     """
 
     store: ReceiverStore
 
     def __call__(self) -> str:
-        """Return a SHA-256 (hex) of the index's first line: it stays, however the store grows.
+        """SHA-256 (hex) of the index's first line, which does not change as the store grows.
 
-        Without an index, of whether there is any episode.
+        Without an index, of whether the store has any episode.
         """
         with self.store.index_lines() as lines:
             first = next(iter(lines), b"")

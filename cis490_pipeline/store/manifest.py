@@ -1,4 +1,4 @@
-"""What an episode says of itself: ``meta.json``, its labels and its events, checked."""
+"""Validated parsing of an episode's metadata: ``meta.json``, labels and events."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from cis490_pipeline.store.rows.read import MAX_FAULTS
 from cis490_pipeline.store.rows.strict_json import parse_object
 
 SCHEMA_VERSION: Final = 1
-# Two clocks' words for one instant: ended_at_wall has microseconds at best, the duration ms.
+# Two clocks measure the end: ended_at_wall is in microseconds at best, the duration in ms.
 END_TOLERANCE_NS: Final = NS_PER_S
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-# A century; infinity is beyond it.
+# At most a century, which excludes infinity.
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=3.2e9)]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 _Name = Annotated[str, msgspec.Meta(max_length=200)]
 _INT64_MAX: Final = 2**63 - 1
 MAX_LABELS: Final = 1000
-"""Transitions in one episode; real ones have 1 to 20."""
+"""Limit on labels of an episode; real ones have 1 to 20."""
 MAX_EVENTS: Final = 100_000
 _StructT = TypeVar("_StructT", bound=msgspec.Struct)
 
@@ -51,7 +51,7 @@ class VirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """What was run; a clean-only episode has none."""
+    """The executed sample; a clean-only episode has none."""
 
     name: _Name
     family: _Name
@@ -62,14 +62,14 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CodeVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """The recorder's own version."""
+    """Version of the recorder."""
 
     commit: str | None
     dirty: bool
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What the recorder counted at the end."""
+    """Summary counts by the recorder."""
 
     duration_observed_s: _Seconds
     phases_observed: list[str]
@@ -106,7 +106,7 @@ class EpisodeMeta(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Label:
-    """One row of ``labels.jsonl``: the phase from its time to the next row's."""
+    """One row of ``labels.jsonl``: the phase from its time until the next row's."""
 
     phase: str
     prev: str | None
@@ -115,7 +115,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Event:
-    """One row of ``events.jsonl``: what the orchestrator did, and when."""
+    """One row of ``events.jsonl``: an action of the orchestrator and its time."""
 
     event: str
     t_wall_ns: int
@@ -140,7 +140,7 @@ class _EventRow(msgspec.Struct):
 
 
 def _unix_ns(time: datetime) -> int:
-    # Whole microseconds: a float of this size is good to a quarter of one only.
+    # Integer arithmetic: a float of this size resolves only a quarter of a microsecond.
     return (time - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
@@ -150,13 +150,13 @@ def parse_meta(content: bytes, *, finished: bool) -> tuple[EpisodeMeta | None, l
     Parameters
     ----------
     content : the member's bytes.
-    finished : whether ``done.marker`` is there; without it the end and the result may be null.
+    finished : whether ``done.marker`` exists; without it the end and the result may be null.
 
     Returns
     -------
-    meta : ``None`` if it is not of the schema.
-    findings : ``meta_schema``, or ``schema_version`` if it says another format: then how far it is
-        of this one's schema is not judged, and what fits it is read.
+    meta : ``None`` if it does not match the schema.
+    findings : ``meta_schema``, or ``schema_version`` for another format version; then deviations
+        from this schema are not reported.
     """
     try:
         fields = parse_object(content)
@@ -193,7 +193,7 @@ def parse_labels(content: bytes) -> tuple[tuple[Label, ...], list[Finding]]:
 
     Returns
     -------
-    labels : rows of the schema, in the file's order, ``failed`` included.
+    labels : valid rows in file order, including ``failed``.
     findings : ``labels_empty``, ``labels_schema``, ``unknown_phase``, ``labels_not_monotonic``,
         ``labels_chain``, ``label_failed``.
     """
@@ -201,20 +201,20 @@ def parse_labels(content: bytes) -> tuple[tuple[Label, ...], list[Finding]]:
         content, _LabelRow, Reason.LABELS_SCHEMA, "labels.jsonl", MAX_LABELS
     )
     labels = tuple(Label(row.phase, row.prev, row.t_wall_ns) for row in rows)
-    # A line that cannot be read breaks the chain by itself: only the line is to blame.
+    # An unreadable line breaks the chain by itself; report only the line.
     if not findings:
         findings = [*_label_sequence_findings(labels)]
     return labels, findings
 
 
 def parse_events(content: bytes) -> tuple[tuple[Event, ...], list[Finding]]:
-    """Parse ``events.jsonl``; a row not of the schema is ``row_schema``."""
+    """Parse ``events.jsonl``; an invalid row is ``row_schema``."""
     rows, findings = _parse_lines(content, _EventRow, Reason.ROW_SCHEMA, "events.jsonl", MAX_EVENTS)
     return tuple(Event(row.event, row.t_wall_ns) for row in rows), findings
 
 
 def end_findings(meta: EpisodeMeta, labels: Sequence[Label]) -> list[Finding]:
-    """Compare the episode's end with its duration and with its last label."""
+    """Check the episode's end against its duration and its last label."""
     end_ns = meta.ended_ns
     if end_ns is None or meta.result is None or not labels:
         return []
@@ -261,7 +261,7 @@ def _parse_lines(
     member: str,
     max_rows: int,
 ) -> tuple[list[_StructT], list[Finding]]:
-    """Read a small file with care; findings end with the twentieth."""
+    """Parse a small file line by line, stopping at the twentieth finding."""
     rows: list[_StructT] = []
     findings: list[Finding] = []
     n_lines = content.count(b"\n")

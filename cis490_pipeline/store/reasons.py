@@ -1,4 +1,4 @@
-"""The reason codes of the episode format, each with the verdict it brings."""
+"""Reason codes of the episode format, each with the verdict it implies."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from cis490_pipeline.domain import Verdict
 
 
 class Reason(StrEnum):
-    """Why an episode was not simply accepted; values are what files and reports carry."""
+    """Why an episode was degraded or rejected; values appear in files and reports."""
 
     SHA256_MISMATCH = "sha256_mismatch"
     ARCHIVE_CORRUPT = "archive_corrupt"
@@ -49,12 +49,12 @@ class Reason(StrEnum):
 
     @property
     def verdict(self) -> Verdict:
-        """Rejected, or degraded (usable, with this reason named)."""
+        """Verdict implied by the reason: rejected, or degraded (usable)."""
         return Verdict.DEGRADED if self in _DEGRADING else Verdict.REJECTED
 
     @property
     def meaning(self) -> str:
-        """What it says of an episode, in plain words."""
+        """Explanation of the reason for reports."""
         return _MEANINGS[self]
 
 
@@ -100,18 +100,18 @@ _DEGRADING: Final = frozenset(list(Reason)[list(Reason).index(Reason.SOURCE_MISS
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found wrong with an episode: the code for machines, a sentence for people."""
+    """One fault of an episode: a reason code and an explanation."""
 
     reason: Reason
     detail: str
 
     def __str__(self) -> str:
-        """Return ``code: sentence``, as the index of verdicts carries it."""
+        """Return ``code: detail``, as stored in the validation index."""
         return f"{self.reason}: {self.detail}"
 
 
 def verdict_of(reasons: Iterable[str]) -> Verdict:
-    """Return the verdict that a set of reason codes adds up to.
+    """Combine reason codes into a verdict.
 
     Raises
     ------

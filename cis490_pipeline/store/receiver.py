@@ -1,4 +1,4 @@
-"""Where things lie in a receiver's store, which is only read."""
+"""Receiver store: interface, and its implementation on a local file system. Read-only."""
 
 import hashlib
 import os
@@ -41,35 +41,35 @@ _FOLDER: Final = "episodes"
 
 @dataclass(frozen=True)
 class Reading:
-    """An episode's files, at hand on this machine for as long as they are being read."""
+    """An episode's files, available locally while they are being read."""
 
     path: Path | None
-    """Of the archive or of the unpacked folder; None if there is neither, or it may not be read."""
+    """Path of the archive or unpacked folder; None if neither exists or may be read."""
     findings: tuple[Finding, ...] = ()
-    """What was wrong before anything was read."""
+    """Faults found before reading."""
 
 
 class ReceiverStore(ABC):
-    """A receiver's store, wherever it lies; nothing here writes to it. It pickles."""
+    """Read-only interface of a receiver store, local or remote. Picklable."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What it is known by: its resolved path, or its address."""
+        """Name of the store: its resolved path, or its address."""
 
     @abstractmethod
     def index_lines(self) -> AbstractContextManager[Iterable[bytes]]:
-        """Open ``index.jsonl`` and give its lines one after another; none if there is no index.
+        """Open ``index.jsonl`` and return its lines; none if there is no index.
 
         Raises
         ------
         StoreError
-            If there is no such store.
+            If the store does not exist.
         """
 
     @abstractmethod
     def listed(self) -> Iterator[EpisodeRef]:
-        """Yield episodes that have an archive or a folder, an episode with both once; unsorted."""
+        """Yield episodes that have an archive or a folder, each once, unsorted."""
 
     @abstractmethod
     def has(self, ref: EpisodeRef) -> bool:
@@ -77,24 +77,24 @@ class ReceiverStore(ABC):
 
     @abstractmethod
     def stamps(self, ref: EpisodeRef) -> list[list[str | int]] | None:
-        """Name, type, size and time of change of an archive or of each member of a folder."""
+        """Name, type, size and modification time of the archive or of each member of the folder."""
 
     @abstractmethod
     def listing_digest(self) -> str:
-        """Digest of names, sizes and changes of all files: what changed without reading them."""
+        """Digest of names, sizes and modification times, to detect changes without reading."""
 
     @abstractmethod
     def reading(self, ref: EpisodeRef) -> AbstractContextManager[Reading]:
-        """Give an episode's files as local ones, its archive before its unpacked folder.
+        """Make an episode's files available locally, preferring the archive over the folder.
 
         Raises
         ------
         OSError
-            If they cannot be had; that says nothing about the episode.
+            If they are unavailable, which implies nothing about the episode.
         """
 
     def only(self, refs: Iterable[EpisodeRef]) -> "ReceiverStore":
-        """Return a store that knows these episodes at least, to send to another process."""
+        """Return a store with at least these episodes, to send to another process."""
         return self
 
     def read_index(self) -> StoreIndex:
@@ -103,45 +103,45 @@ class ReceiverStore(ABC):
         Raises
         ------
         StoreError
-            If there is no such store, or its index is no regular file of at most 1 GiB.
+            If the store does not exist, or its index is not a regular file of at most 1 GiB.
         """
         with self.index_lines() as lines:
             return parse_index(lines)
 
     @abstractmethod
     def left_out(self) -> LeftOut:
-        """Name what lies under ``episodes/`` and is neither a host's folder nor an episode.
+        """List entries under ``episodes/`` that are neither a host's folder nor an episode.
 
-        Files whose names begin with a dot are what a receiver is still writing; they are not named.
+        Files whose names begin with a dot are still being received and are not listed.
         """
 
     @abstractmethod
     def is_bare(self) -> bool:
-        """Whether nothing at all lies under ``episodes/``, as when it is not mounted."""
+        """Whether ``episodes/`` is empty, as when it is not mounted."""
 
     @abstractmethod
     def whereabouts(self) -> str:
-        """Say what to do about a store in which there is no episode."""
+        """Suggest a remedy for a store without episodes."""
 
     def require_episodes(self, index: StoreIndex | None = None) -> list[EpisodeRef]:
-        """Return all episodes, indexed or on disk, sorted by host and id.
+        """Return all episodes, indexed or on disk, sorted by host and id; raise if there is none.
 
         Raises
         ------
         StoreError
-            If there is none, or the index knows some but there is no file at all: then this is
-            not the store, or it is not mounted, and the verdicts on it must not be lost.
+            If there is none, or the index lists some but no file exists: the store is then wrong
+            or not mounted, and existing verdicts must not be lost.
         """
         index = index or self.read_index()
         refs = self.episodes(index)
         if refs and not (index.rows and self.is_bare()):
             return refs
         if index.rows:
-            told = f"{INDEX_FILE} names {len(index.rows)} episodes, but episodes/ is empty"
+            problem = f"{INDEX_FILE} names {len(index.rows)} episodes, but episodes/ is empty"
         else:
             left_out = [*index.skipped.first, *self.left_out().first]
-            told = "no episode is there" + (f" ({'; '.join(left_out[:3])})" if left_out else "")
-        raise StoreError(f"{self.name}: {told}; {self.whereabouts()}")
+            problem = "no episode is there" + (f" ({'; '.join(left_out[:3])})" if left_out else "")
+        raise StoreError(f"{self.name}: {problem}; {self.whereabouts()}")
 
     def episodes(self, index: StoreIndex | None = None) -> list[EpisodeRef]:
         """Return all episodes, indexed or on disk, sorted by host and id."""
@@ -150,7 +150,7 @@ class ReceiverStore(ABC):
 
 
 class LocalStore(ReceiverStore):
-    """A receiver's store on a file system of this machine."""
+    """Receiver store on a local file system."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -202,14 +202,14 @@ class LocalStore(ReceiverStore):
 
     @contextmanager
     def reading(self, ref: EpisodeRef) -> Iterator[Reading]:
-        """Give the files where they lie."""
+        """Return the files in place."""
         yield Reading(self.path(ref))
 
     def listed(self) -> Iterator[EpisodeRef]:
-        """Yield what the folder of each host holds."""
+        """Yield the episodes in each host's folder."""
         seen: set[EpisodeRef] = set()
         for host in _entries(self._episodes):
-            # Only a folder is looked into: a file of a host's name is left out.
+            # A file with a host's name yields no entries.
             for entry in _entries(host) if is_host_id(host.name) else ():
                 ref = ref_of(host.name, entry.name)
                 if ref is not None and ref not in seen:
@@ -217,7 +217,7 @@ class LocalStore(ReceiverStore):
                     yield ref
 
     def left_out(self) -> LeftOut:
-        """Look at what lies beside hosts and beside episodes."""
+        """List other entries beside hosts and beside episodes."""
         names = []
         for host in _entries(self._episodes):
             if not is_host_id(host.name) or not host.is_dir():
@@ -225,15 +225,15 @@ class LocalStore(ReceiverStore):
                 continue
             others = (e.name for e in _entries(host) if ref_of(host.name, e.name) is None)
             names += [f"{host.name}/{name}" for name in others]
-        found = LeftOut()
+        left_out = LeftOut()
         for name in sorted(names):
-            told = describe_left_out(name, is_folder=(self._episodes / name).is_dir())
-            if told is not None:
-                found.add(told)
-        return found
+            text = describe_left_out(name, is_folder=(self._episodes / name).is_dir())
+            if text is not None:
+                left_out.add(text)
+        return left_out
 
     def is_bare(self) -> bool:
-        """Whether the folder is missing or empty; of one that may not be read it is not known."""
+        """Whether the folder is missing or empty; False if it may not be read."""
         try:
             return next(self._episodes.iterdir(), None) is None
         except (FileNotFoundError, NotADirectoryError):
@@ -242,7 +242,7 @@ class LocalStore(ReceiverStore):
             return False
 
     def whereabouts(self) -> str:
-        """Look for a store one folder further up or down."""
+        """Suggest a store one or two folders up, or one down."""
         for folder in [*self.root.resolve().parents[:2], *sorted(_entries(self.root))[:100]]:
             if (folder / INDEX_FILE).is_file() or (folder / _FOLDER).is_dir():
                 return f"did you mean the store in {folder}? Set --store or CIS490_STORE to it"
@@ -256,7 +256,7 @@ class LocalStore(ReceiverStore):
         return self.root / _FOLDER
 
     def stamps(self, ref: EpisodeRef) -> list[list[str | int]] | None:
-        """Look at the archive, or at each member of the folder."""
+        """Stat the archive, or each member of the folder."""
         try:
             path = self.path(ref)
             if path is None:
@@ -264,7 +264,7 @@ class LocalStore(ReceiverStore):
             members = sorted(path.iterdir()) if path.is_dir() else [path]
             stats = [(member, member.lstat()) for member in members]
         except OSError as failure:
-            # Not to be judged here: reading it will say what is wrong, and errored is not reused.
+            # Reading it will report the fault, and an errored verdict is never reused.
             return [[type(failure).__name__]]
         return [
             [printable(member.name), stat.S_IFMT(seen.st_mode), seen.st_size, seen.st_mtime_ns]
@@ -272,19 +272,19 @@ class LocalStore(ReceiverStore):
         ]
 
     def listing_digest(self) -> str:
-        """Look at every file, and read the index."""
+        """Digest the stat of every file and the content of the index."""
         total = hashlib.sha256()
         for name, size, changed_ns in _files(self.root, _FOLDER):
             total.update(f"{name}\0{size}\0{changed_ns}\n".encode())
         if self.index_path.exists():
-            # Refuses what is no regular file, before all of it is hashed.
+            # Checks that it is a regular file of bounded size before hashing it.
             with self.index_lines():
                 total.update(file_sha256(self.index_path).encode())
         return total.hexdigest()
 
 
 def ref_of(host: str, entry: str) -> EpisodeRef | None:
-    """Return the episode that a name in a host's folder is of, or None if it is of none."""
+    """Return the episode of an entry in a host's folder, or None if it is not one."""
     episode_id = entry.removesuffix(ARCHIVE_SUFFIX)
     if not is_host_id(host) or not is_episode_id(episode_id):
         return None
@@ -292,12 +292,12 @@ def ref_of(host: str, entry: str) -> EpisodeRef | None:
 
 
 def describe_left_out(name: str, *, is_folder: bool) -> str | None:
-    """Say why a name under ``episodes/`` is none of an episode; None if it need not be said.
+    """Explain why an entry under ``episodes/`` is not an episode; None for temporary files.
 
     Parameters
     ----------
     name : relative to ``episodes/``.
-    is_folder : whether it is one; a file whose name begins with a dot is still being written.
+    is_folder : whether it is a folder; a file with a leading dot is still being written.
     """
     host, slash, entry = name.partition("/")
     if not is_folder and (entry or host).startswith("."):
@@ -311,7 +311,7 @@ def describe_left_out(name: str, *, is_folder: bool) -> str | None:
 
 
 def require_index_size(where: str, n_bytes: int) -> None:
-    """Refuse an index that is larger than any is.
+    """Raise if an index is too large.
 
     Raises
     ------
@@ -323,7 +323,7 @@ def require_index_size(where: str, n_bytes: int) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Return what lies in a folder; of one that may not be read only indexed episodes are known."""
+    """Entries of a folder; none if it may not be read, so only indexed episodes are known."""
     try:
         return list(folder.iterdir())
     except OSError:
@@ -331,8 +331,8 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _files(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
-    """Yield path, size and time of change of every regular file, one folder after another."""
-    found: list[tuple[str, int, int]] = []
+    """Yield path, size and modification time of every regular file, folder by folder."""
+    files: list[tuple[str, int, int]] = []
     folders: list[str] = []
     try:
         with os.scandir(root / folder) as entries:
@@ -341,15 +341,15 @@ def _files(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
                 try:
                     seen = entry.stat()
                 except OSError:
-                    # A receiver renames what has arrived: it is listed under its name next time.
+                    # The receiver renames finished files; the next listing has the new name.
                     continue
                 if stat.S_ISREG(seen.st_mode):
-                    found.append((printable(name), seen.st_size, seen.st_mtime_ns))
+                    files.append((printable(name), seen.st_size, seen.st_mtime_ns))
                 elif entry.is_dir(follow_symlinks=folder == _FOLDER):
                     folders.append(name)
     except OSError:
-        # It is gone, or may not be read; what lies there is found missing by the sweep itself.
+        # Gone or unreadable; the sweep reports the missing episodes.
         return
-    yield from sorted(found)
+    yield from sorted(files)
     for name in sorted(folders):
         yield from _files(root, name)

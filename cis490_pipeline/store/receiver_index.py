@@ -1,4 +1,4 @@
-"""The receiver's index: what was shipped, one JSON object a line, each line checked."""
+"""Receiver index: shipments as one validated JSON object per line."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -11,13 +11,13 @@ from cis490_pipeline.domain import HOST_ID_FORM, EpisodeRef, is_episode_id, is_h
 
 INDEX_FILE: Final = "index.jsonl"
 MAX_INDEX_BYTES: Final = 1 << 30
-"""Of the whole index; four million rows."""
+"""Limit on the size of the index; enough for four million rows."""
 _MAX_LINE_BYTES: Final = 1 << 16
 _MAX_NAMED: Final = 1000
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _FIRST_TIME: Final = datetime(1970, 1, 2, tzinfo=UTC)
 _LAST_TIME: Final = datetime(2262, 1, 1, tzinfo=UTC)
-"""What Unix ns of 64 bits can hold."""
+"""Upper end of what 64-bit Unix ns can represent."""
 
 _Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")]
 _Int64 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -25,30 +25,30 @@ _Int64 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 @dataclass(frozen=True, kw_only=True)
 class IndexRow:
-    """What the receiver's index says of one episode."""
+    """The receiver's index entry of one episode."""
 
     ref: EpisodeRef
     received_at_wall: str
-    """ISO 8601 UTC time of the *first* shipment, so that shipping again moves no split; with
-    microseconds and ``Z``, so that text sorts as time."""
+    """ISO 8601 UTC time of the *first* shipment, so that reshipping moves no split; always with
+    microseconds and ``Z``, so that text order is time order."""
     sha256: str | None
-    """Of the archive last shipped, in small letters; ``None`` for an unpacked folder."""
+    """SHA-256 of the last shipped archive, in lower case; ``None`` for an unpacked folder."""
     bytes: int | None
     schema_version: int
     commit: str | None = None
     earlier_sha256: tuple[str, ...] = ()
-    """Other digests that earlier rows of the episode gave."""
+    """Differing digests in earlier rows of the episode."""
 
 
 @dataclass
 class LeftOut:
-    """Things that were not read: how many, and the first of them with the reason."""
+    """Ignored items: their number, and the first of them with the reason."""
 
     n: int = 0
     first: list[str] = field(default_factory=list)
 
     def add(self, text: str) -> None:
-        """Count one; of a thousand the text is kept."""
+        """Count one item; the first thousand texts are kept."""
         self.n += 1
         if len(self.first) < _MAX_NAMED:
             self.first.append(text)
@@ -56,7 +56,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreIndex:
-    """The index as read: the last row of each episode, and why other lines were left out."""
+    """Parsed index: the last row of each episode, and the ignored lines with reasons."""
 
     rows: dict[EpisodeRef, IndexRow] = field(default_factory=dict)
     skipped: LeftOut = field(default_factory=LeftOut)
@@ -78,7 +78,7 @@ _DECODER: Final = msgspec.json.Decoder(_ShipmentRow)
 
 
 def bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield lines, of one that is over 64 KiB only the start, which is no row."""
+    """Yield lines; one over 64 KiB is truncated, which makes it invalid."""
     while line := stream.readline(_MAX_LINE_BYTES):
         yield line
         while len(line) == _MAX_LINE_BYTES and not line.endswith(b"\n"):
@@ -86,12 +86,12 @@ def bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def parse_index(lines: Iterable[bytes]) -> StoreIndex:
-    """Read the lines of an index; one that is no row is left out, with its number and the reason.
+    """Parse the lines of an index; invalid lines are skipped and reported.
 
     Returns
     -------
     StoreIndex
-        Of an episode shipped twice the last row counts, with the first row's time.
+        For an episode shipped twice, the last row with the first row's time.
     """
     index = StoreIndex()
     for number, given in enumerate(lines, 1):
@@ -132,7 +132,7 @@ def _parse_row(line: bytes) -> IndexRow:
         raise ValueError(f"received_at_wall {row.received_at_wall!r} is not from 1970 to 2262")
     return IndexRow(
         ref=EpisodeRef(row.host_id, row.episode_id),
-        # Always with microseconds: sorted as text, "…:00.5Z" would come before "…:00Z".
+        # Always with microseconds: as text, "…:00.5Z" would sort before "…:00Z".
         received_at_wall=received.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         sha256=row.sha256 and row.sha256.lower(),
         bytes=row.bytes,

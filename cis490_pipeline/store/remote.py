@@ -1,4 +1,4 @@
-"""A receiver's store at an address: listed once, each episode fetched only to be read."""
+"""Remote receiver store: listed once; each episode is fetched only while it is read."""
 
 import hashlib
 import stat
@@ -33,17 +33,16 @@ _Files = dict[str, Entry]
 
 
 def open_store(place: Path | Address) -> ReceiverStore:
-    """Return the store at a place."""
+    """Open the store at a path or an address."""
     return RemoteStore(place) if isinstance(place, Address) else LocalStore(place)
 
 
 class RemoteStore(ReceiverStore):
-    """A store as it was when it was first listed; make another to see what changed since.
+    """Remote store as of its first listing; create a new instance to see later changes.
 
     One recursive listing gives every name, size and entity tag. An archive, or the members of a
-    folder, are copied to a temporary folder that is gone when the episode was read. Names of
-    objects are an outsider's: only what has an episode's name is looked at, and no name reaches the
-    file system that could leave that folder.
+    folder, are copied to a temporary folder that is removed after reading. Object names are
+    untrusted: only valid episode names are considered, and no name can escape that folder.
     """
 
     def __init__(self, address: Address, limits: Limits | None = None) -> None:
@@ -52,7 +51,7 @@ class RemoteStore(ReceiverStore):
         self._limits = limits or Limits()
 
     def __getstate__(self) -> dict[str, Any]:
-        # The listing of a lab is 76,660 entries; who needs some of it is sent `only` those.
+        # A lab's listing has 76,660 entries; `only` sends the needed part.
         return {name: value for name, value in vars(self).items() if name != "_listed"}
 
     @property
@@ -62,7 +61,7 @@ class RemoteStore(ReceiverStore):
 
     @property
     def _files(self) -> dict[EpisodeRef, _Files]:
-        """Files of each episode, by name relative to its host's folder."""
+        """Files of each episode, named relative to its host's folder."""
         return self._listed.files
 
     @cached_property
@@ -71,14 +70,14 @@ class RemoteStore(ReceiverStore):
         others: dict[str, bool] = {}
         names = self._folder.find(_FOLDER)
         for name, entry in names.items():
-            # HOST/ENTRY, and what lies in ENTRY if it is a folder.
+            # HOST/ENTRY, or HOST/ENTRY/MEMBER.
             parts = name.removeprefix(f"{_FOLDER}/").split("/")
             ref = ref_of(parts[0], parts[1]) if len(parts) > 1 else None
             if ref is not None:
                 files.setdefault(ref, {})["/".join(parts[1:])] = entry
             elif parts[-1]:
-                # The folder that is none of a host or of an episode, not each file in it. (Some
-                # tools leave an empty object with a folder's own name: it is nothing.)
+                # Report a foreign folder once, not each file in it. (Some tools leave an empty
+                # object with a folder's own name, which is skipped.)
                 depth = 2 if is_host_id(parts[0]) else 1
                 others["/".join(parts[:depth])] = len(parts) > depth
         return _Listing(files, others, bool(names))
@@ -88,12 +87,12 @@ class RemoteStore(ReceiverStore):
         return self._folder.entry(INDEX_FILE)
 
     def only(self, refs: Iterable[EpisodeRef]) -> ReceiverStore:
-        """Return a store whose listing holds these episodes alone; it pickles with it."""
+        """Return a store whose listing is limited to these episodes and pickled with it."""
         return _Excerpt(self, {ref: self._files[ref] for ref in refs if ref in self._files})
 
     @contextmanager
     def index_lines(self) -> Iterator[Iterable[bytes]]:
-        """Copy the index to a temporary file, and give its lines."""
+        """Copy the index to a temporary file and return its lines."""
         if self._index is None:
             if not self._files:
                 raise StoreError(
@@ -110,24 +109,24 @@ class RemoteStore(ReceiverStore):
                 yield bounded_lines(stream)
 
     def listed(self) -> Iterator[EpisodeRef]:
-        """Yield what was listed."""
+        """Yield the listed episodes."""
         yield from self._files
 
     def left_out(self) -> LeftOut:
-        """Name what was listed beside hosts and beside episodes."""
-        found = LeftOut()
+        """List other entries beside hosts and beside episodes."""
+        left_out = LeftOut()
         for name, is_folder in sorted(self._listed.others.items()):
-            told = describe_left_out(name, is_folder=is_folder)
-            if told is not None:
-                found.add(told)
-        return found
+            text = describe_left_out(name, is_folder=is_folder)
+            if text is not None:
+                left_out.add(text)
+        return left_out
 
     def is_bare(self) -> bool:
         """Whether nothing was listed."""
         return not self._listed.is_any
 
     def whereabouts(self) -> str:
-        """Name the form of an address of a store."""
+        """Explain the expected form of a store's address."""
         return (
             f"set --store or CIS490_STORE to an address with {INDEX_FILE} and "
             f"{_FOLDER}/HOST/ULID{ARCHIVE_SUFFIX} below it"
@@ -138,7 +137,7 @@ class RemoteStore(ReceiverStore):
         return bool(self._archive(ref) or self._members(ref))
 
     def stamps(self, ref: EpisodeRef) -> list[list[str | int]] | None:
-        """Return what was listed of the archive, or of each member."""
+        """Return the listing entry of the archive, or of each member."""
         archive = self._archive(ref)
         if archive is not None:
             return [_stamp(f"{ref.episode_id}{ARCHIVE_SUFFIX}", archive)]
@@ -146,19 +145,19 @@ class RemoteStore(ReceiverStore):
         return [_stamp(name, members[name]) for name in sorted(members)] or None
 
     def listing_digest(self) -> str:
-        """Digest what was listed; the index by its entity tag."""
+        """Digest the listing, with the index by its entity tag."""
         total = hashlib.sha256()
         for ref in sorted(self._files):
             for name, entry in sorted(self._files[ref].items()):
-                told = f"{ref.host_id}/{printable(name)}\0{entry.size}\0{entry.stamp}\n"
-                total.update(told.encode())
+                line = f"{ref.host_id}/{printable(name)}\0{entry.size}\0{entry.stamp}\n"
+                total.update(line.encode())
         if self._index is not None:
             total.update(f"{INDEX_FILE}\0{self._index.size}\0{self._index.stamp}".encode())
         return total.hexdigest()
 
     @contextmanager
     def reading(self, ref: EpisodeRef) -> Iterator[Reading]:
-        """Fetch an episode, no more of it than the format's limits allow."""
+        """Fetch an episode within the format's limits."""
         archive, members = self._archive(ref), self._members(ref)
         with tempfile.TemporaryDirectory(prefix="cis490-") as scratch:
             if archive is not None:
@@ -174,7 +173,7 @@ class RemoteStore(ReceiverStore):
 
     def _members(self, ref: EpisodeRef) -> _Files:
         prefix = f"{ref.episode_id}/"
-        # Some tools leave an empty object with the folder's own name: it is no member.
+        # Some tools leave an empty object with the folder's own name, which is not a member.
         return {
             name.removeprefix(prefix): entry
             for name, entry in self._files.get(ref, {}).items()
@@ -190,10 +189,10 @@ class RemoteStore(ReceiverStore):
         return Reading(scratch / name)
 
     def _fetch_members(self, ref: EpisodeRef, members: _Files, scratch: Path) -> Reading:
-        """Rebuild an episode's folder, so that it is judged by the one code there is for that.
+        """Rebuild an episode's folder, so that local and remote episodes share one validator.
 
-        A member whose bytes nobody will read, as it is unknown or over a limit, is a file of the
-        same size with nothing in it; a name with folders in it is a folder.
+        A member that will not be read, because it is unknown or over a limit, becomes a sparse file
+        of the same size; a nested name becomes a folder.
         """
         folder = scratch / ref.episode_id
         folder.mkdir()
@@ -203,7 +202,7 @@ class RemoteStore(ReceiverStore):
         for name, entry in sorted(members.items()):
             first, separator, _ = name.partition("/")
             firsts[first] = None if separator or first in firsts else entry
-        # One more than are looked at, for the judge to see that there are more.
+        # One more than the limit, so that the validator sees that it is exceeded.
         for number, name in enumerate(sorted(firsts)[: self._limits.n_entries + 1], 1):
             listed = firsts[name]
             if not _is_safe(name):
@@ -230,17 +229,17 @@ class RemoteStore(ReceiverStore):
 
 @dataclass(frozen=True)
 class _Listing:
-    """What lies below ``episodes/``."""
+    """Listing of ``episodes/``."""
 
     files: dict[EpisodeRef, _Files]
     others: dict[str, bool]
-    """Names below it that are of no host or no episode, and whether each is a folder."""
+    """Entries that are neither a host nor an episode, and whether each is a folder."""
     is_any: bool
-    """Whether there is anything at all."""
+    """Whether the listing is not empty."""
 
 
 class _Excerpt(RemoteStore):
-    """A remote store's listing of some episodes, to send to a worker."""
+    """A remote store limited to some episodes, to send to a worker."""
 
     def __init__(self, whole: RemoteStore, files: dict[EpisodeRef, _Files]) -> None:
         super().__init__(whole.address, whole._limits)
@@ -252,7 +251,7 @@ class _Excerpt(RemoteStore):
 
 
 def _is_safe(name: str) -> bool:
-    """Whether a file of this name can be made in a folder, and nowhere else."""
+    """Whether a name is valid for a file directly inside a folder."""
     if name in ("", ".", "..") or "\0" in name or not {"/", "\\"}.isdisjoint(name):
         return False
     try:

@@ -1,1 +1,1 @@
-"""Archives of episodes: zstd-compressed tar, read within bounds."""
+"""Bounded reading of episode archives (zstd-compressed tar)."""

@@ -1,13 +1,13 @@
-"""Why an archive could not be read; each becomes a reason of the episode's verdict."""
+"""Archive errors; each maps to a reason code of the episode's verdict."""
 
 
 class CorruptArchiveError(Exception):
-    """The bytes are no whole zstd-compressed tar."""
+    """The bytes are not a complete zstd-compressed tar."""
 
 
 class UnsupportedArchiveError(Exception):
-    """It may be sound, but asks a reader for more than the limits."""
+    """A possibly valid archive exceeds the reader's limits."""
 
 
 class OversizeError(Exception):
-    """More bytes came out than allowed."""
+    """The unpacked size exceeds the limit."""

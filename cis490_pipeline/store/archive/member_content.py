@@ -1,7 +1,7 @@
-"""What is kept of a member's bytes: as much as their reader takes, and no more.
+"""Truncation of member contents to what their parsers accept.
 
-A member may be 256 MiB, but no row 1 MiB and no ``meta.json`` either: of a line without end only
-so much is kept as shows that it is too long.
+A member may have 256 MiB, but a row or ``meta.json`` at most 1 MiB: longer lines are cut one byte
+beyond the limit, which is enough to detect them.
 """
 
 from collections.abc import Iterable
@@ -15,14 +15,13 @@ _KEPT_OF_A_LINE: Final = MAX_LINE_BYTES + 1
 
 
 def kept_lines(pieces: Iterable[bytes]) -> bytes:
-    """Put lines together: of each at most a byte over its limit, and few over their number's.
+    """Join chunks, cutting each line one byte beyond its limit and stopping after too many lines.
 
     Parameters
     ----------
-    pieces : of the file, each at most `MAX_LINE_BYTES` long, so that only a piece's first line can
-        be too long.
+    pieces : chunks of at most `MAX_LINE_BYTES`, so that only a chunk's first line can be too long.
     """
-    # Unlike a list to be joined, it holds the bytes once.
+    # Unlike joining a list, this holds the bytes only once.
     kept = BytesIO()
     n_of_line = n_lines = 0
     for piece in pieces:
@@ -39,7 +38,7 @@ def kept_lines(pieces: Iterable[bytes]) -> bytes:
 
 
 def kept_start(pieces: Iterable[bytes]) -> bytes:
-    """Return the first bytes of a member that is one object, a byte over the limit at most."""
+    """Return the start of a single-object member, at most one byte beyond the limit."""
     kept = BytesIO()
     for piece in pieces:
         kept.write(piece[: _KEPT_OF_A_LINE - kept.tell()])

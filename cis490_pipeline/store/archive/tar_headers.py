@@ -1,8 +1,8 @@
-"""Header blocks and extended headers of a tar, every number in them checked before it is used.
+"""Strict parsing of tar headers and extended headers.
 
-POSIX ustar and pax (IEEE 1003.1), GNU and old tars. Only what the reader acts on is read: name,
-size, type and the target of a link. A size has a sign in three of its spellings (octal text,
-base 256, pax); below zero it would lift every bound that is counted against it.
+Supports POSIX ustar and pax (IEEE 1003.1), GNU and old tars. Only the fields in use are parsed:
+name, size, type and link target. All three encodings of a size (octal text, base 256, pax) can
+express negative numbers, which are refused because they would defeat every limit.
 """
 
 import re
@@ -16,14 +16,14 @@ BLOCK: Final = 512
 _MAX_SIZE: Final = 2**63 - 1
 _OCTAL: Final = re.compile(rb" *([0-7]{1,12})")
 _DECIMAL: Final = re.compile(rb"[0-9]{1,19}")
-# A length is followed by a space; no extended header has more than 1 MiB, 7 digits.
+# A length followed by a space; 7 digits suffice for extended headers of at most 1 MiB.
 _RECORD_LENGTH: Final = re.compile(rb"([1-9][0-9]{0,6}) ")
 _PAX_ACTED_ON: Final = frozenset({b"path", b"linkpath", b"size"})
 _PAX_SPARSE: Final = b"GNU.sparse."
 
 
 class EntryKind(Enum):
-    """What an entry is, as far as the reader treats it differently."""
+    """Kinds of entries that the reader treats differently."""
 
     FILE = auto()
     FOLDER = auto()
@@ -38,7 +38,7 @@ class EntryKind(Enum):
 
     @property
     def has_content(self) -> bool:
-        """Whether as many bytes as its size follow its header."""
+        """Whether content of the given size follows the header."""
         return self not in (EntryKind.FOLDER, EntryKind.LINK, EntryKind.DEVICE)
 
 
@@ -76,17 +76,17 @@ class Header:
 
 
 def parse_header(block: bytes, position: int) -> Header:
-    """Read a header block that is not all zeros.
+    """Parse a header block that is not all zeros.
 
     Parameters
     ----------
     block : its 512 bytes.
-    position : where it lies in the tar; for the message.
+    position : its position in the tar, for error messages.
 
     Raises
     ------
     CorruptArchiveError
-        If its checksum is wrong, or its size is no number from 0 to 2^63 - 1.
+        If the checksum is wrong, or the size is not a number from 0 to 2^63 - 1.
     """
     where = f"header at byte {position} of the tar"
     _check_sum(block, where)
@@ -94,11 +94,11 @@ def parse_header(block: bytes, position: int) -> Header:
     kind = _KINDS.get(flag, EntryKind.UNKNOWN)
     name = _text(block[:100])
     if kind is EntryKind.FILE and flag == b"\0" and name.endswith(b"/"):
-        # A folder, in tars from before 1988 and in some that are written today.
+        # Old-style folder, from before 1988 but still written by some tools.
         kind = EntryKind.FOLDER
     if block[257:263] == b"ustar\0" and (prefix := _text(block[345:500])):
         name = prefix + b"/" + name
-    # Some leave the size of what has none blank.
+    # Some tools leave the size of entries without content blank.
     blank = 0 if not kind.has_content else None
     return Header(
         name=name,
@@ -112,7 +112,7 @@ def parse_header(block: bytes, position: int) -> Header:
 
 @dataclass(frozen=True, kw_only=True)
 class Pax:
-    """What an extended header says of the next entry; None is nothing."""
+    """Attributes of the next entry from an extended header; None if absent."""
 
     name: bytes | None = None
     link: bytes | None = None
@@ -121,19 +121,19 @@ class Pax:
 
 
 def parse_pax(content: bytes, *, for_all: bool) -> Pax:
-    """Read the records of an extended header.
+    """Parse the records of an extended header.
 
     Parameters
     ----------
-    content : its bytes, without padding.
-    for_all : whether it is a global one, which may say nothing of a single entry.
+    content : its bytes without padding.
+    for_all : whether it is global; it must then not name or size a single entry.
 
     Raises
     ------
     CorruptArchiveError
-        If a record is torn, a size is no number from 0 to 2^63 - 1, or a global one names a file.
+        If a record is truncated, a size is invalid, or a global header names a file.
     """
-    told: dict[bytes, bytes] = {}
+    attributes: dict[bytes, bytes] = {}
     sparse = False
     position = 0
     while position < len(content):
@@ -146,14 +146,14 @@ def parse_pax(content: bytes, *, for_all: bool) -> Pax:
             raise CorruptArchiveError(f"pax record at byte {position} of its header has no =")
         sparse = sparse or key.startswith(_PAX_SPARSE)
         if key in _PAX_ACTED_ON:
-            told[key] = value
+            attributes[key] = value
         position = end
-    if for_all and (told or sparse):
+    if for_all and (attributes or sparse):
         raise CorruptArchiveError("a global pax header gives every entry one name or size")
     return Pax(
-        name=told.get(b"path"),
-        link=told.get(b"linkpath"),
-        size=_pax_size(told[b"size"]) if b"size" in told else None,
+        name=attributes.get(b"path"),
+        link=attributes.get(b"linkpath"),
+        size=_pax_size(attributes[b"size"]) if b"size" in attributes else None,
         sparse=sparse,
     )
 
@@ -167,17 +167,17 @@ def _pax_size(value: bytes) -> int:
 
 
 def _check_sum(block: bytes, where: str) -> None:
-    told = _number(block[148:156], f"{where}: checksum", None)
+    stated = _number(block[148:156], f"{where}: checksum", None)
     counted = block[:148] + b" " * 8 + block[156:]
     total = sum(counted)
-    # Some old tars took bytes for signed.
+    # Some old tars summed signed bytes.
     signed = total - 256 * sum(byte > 127 for byte in counted)
-    if told not in (total, signed):
-        raise CorruptArchiveError(f"{where}: its checksum is {told}, its bytes have {total}")
+    if stated not in (total, signed):
+        raise CorruptArchiveError(f"{where}: its checksum is {stated}, its bytes have {total}")
 
 
 def _number(field: bytes, where: str, blank: int | None) -> int:
-    """Read a numeric field: octal digits, or base 256 with the first bit set."""
+    """Parse a numeric field: octal digits, or base 256 if the first bit is set."""
     if field[0] & 0x80:
         if field[0] & 0x40:
             raise CorruptArchiveError(f"{where} is below zero")

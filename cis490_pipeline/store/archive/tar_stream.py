@@ -1,4 +1,4 @@
-"""A zstd-compressed tar read front to back, with bounds on what it may make us hold."""
+"""Sequential reading of a zstd-compressed tar with bounded memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from cis490_pipeline.store.archive.zstd_frames import MAX_WINDOW_BYTES, check_fr
 
 _PIECE_BYTES: Final = 1 << 20
 MAX_DESCRIPTION_BYTES: Final = 1 << 20
-"""What may describe one entry: long names, pax records, maps of sparse files."""
+"""Limit on the description of one entry: long names, pax records, sparse maps."""
 _ZEROS: Final = bytes(BLOCK)
 _DESCRIBING: Final = frozenset(
     {EntryKind.LONG_NAME, EntryKind.LONG_LINK, EntryKind.PAX, EntryKind.PAX_GLOBAL}
@@ -27,21 +27,21 @@ _DESCRIBING: Final = frozenset(
 
 @dataclass
 class TarMember:
-    """One entry of a tar; its content can be read until the next entry is asked for."""
+    """One tar entry; its content is readable until the next entry is requested."""
 
     name: str
-    """As the archive gives it; bytes that are not UTF-8 as surrogates."""
+    """Name as stored, with non-UTF-8 bytes as surrogates."""
     link: str
     kind: EntryKind
     type_flag: bytes
     size: int
-    """Bytes of content, never below 0."""
+    """Bytes of content, never negative."""
     _stream: "_BoundedReader" = field(repr=False)
     _left: int = field(default=0, repr=False)
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a plain regular file; a sparse one is not, as its size costs nothing."""
+        """Whether it is a regular file; sparse ones are not, as their size costs an attacker nothing."""
         return self.kind is EntryKind.FILE
 
     @property
@@ -50,7 +50,7 @@ class TarMember:
         return self.kind is EntryKind.FOLDER
 
     def describe(self) -> str:
-        """Say in words what kind of entry it is, for a message."""
+        """Describe the kind of entry for a message."""
         if self.kind is EntryKind.LINK:
             return f"a link to {self.link[:200]!r}"
         if self.kind is EntryKind.DEVICE:
@@ -62,7 +62,7 @@ class TarMember:
         return f"an entry of unknown type {self.type_flag!r}"
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the content in pieces of at most 1 MiB.
+        """Yield the content in chunks of at most 1 MiB.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class TarMember:
             yield piece
 
     def finish(self) -> None:
-        """Pass over what was not read of the content, and over its padding."""
+        """Skip unread content and its padding."""
         for _ in self.pieces():
             pass
         self._stream.exactly(-self.size % BLOCK if self.kind.has_content else 0)
@@ -91,18 +91,18 @@ def tar_members(compressed: BinaryIO, max_bytes: int) -> Iterator[TarMember]:
     Parameters
     ----------
     compressed : a regular file, open for reading.
-    max_bytes : how many bytes may be unpacked in all.
+    max_bytes : limit on the total unpacked size.
 
     Raises
     ------
     CorruptArchiveError
-        If it is not zstd or not a tar, ends before the end of its last frame or before the tar's
-        two closing blocks, or goes on after either.
+        If it is not zstd or not a tar, is truncated in its last frame or before the tar's two
+        closing blocks, or has data after either.
     UnsupportedArchiveError
-        If it asks for a window over 128 MiB, or for a dictionary.
+        If it needs a window over 128 MiB or a dictionary.
     OversizeError
-        If more than `max_bytes` come out (a decompression bomb), or what describes one member
-        (long names, pax records, maps of sparse files) is over 1 MiB.
+        If it unpacks to more than `max_bytes` (a decompression bomb), or the description of one
+        member (long names, pax records, sparse maps) exceeds 1 MiB.
     """
     check_frames(compressed)
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
@@ -118,7 +118,7 @@ def tar_members(compressed: BinaryIO, max_bytes: int) -> Iterator[TarMember]:
 
 
 def _next_header(stream: "_BoundedReader") -> Header | None:
-    """Read a header block; None at the first of the closing blocks."""
+    """Read a header block; None at the first closing block."""
     position = stream.position
     block = stream.take(BLOCK)
     if len(block) < BLOCK:
@@ -127,7 +127,7 @@ def _next_header(stream: "_BoundedReader") -> Header | None:
 
 
 def _described(stream: "_BoundedReader", header: Header) -> TarMember | None:
-    """Read what precedes an entry to describe it, and its own header; None if none follows."""
+    """Read the descriptions of an entry and its own header; None if no entry follows."""
     given: dict[EntryKind, bytes] = {}
     budget = MAX_DESCRIPTION_BYTES
     while header.kind in _DESCRIBING:
@@ -181,12 +181,12 @@ def _pass_sparse_map(stream: "_BoundedReader", header: Header, budget: int) -> N
 
 
 def _require_end(stream: "_BoundedReader") -> None:
-    """Check that after the first closing block comes the second, and then nothing but zeros."""
+    """Check that a second closing block and only zeros follow the first."""
     if stream.take(BLOCK) != _ZEROS:
         raise CorruptArchiveError("has one of the tar's two closing blocks")
     zeros = bytes(_PIECE_BYTES)
     while padding := stream.take(_PIECE_BYTES):
-        # Compared and not stripped: that would cost ten times what unpacking does.
+        # Compared rather than stripped, which would cost ten times as much as unpacking.
         if padding != (zeros if len(padding) == len(zeros) else bytes(len(padding))):
             raise CorruptArchiveError(
                 "goes on after the tar's closing blocks, as tars that were put one after another "
@@ -201,7 +201,7 @@ def _decoded(name: bytes) -> str:
 
 
 class _BoundedReader:
-    """What was unpacked so far, counted against a bound."""
+    """Reader that limits the total unpacked size."""
 
     def __init__(self, stream: zstandard.ZstdDecompressionReader, max_bytes: int) -> None:
         self._stream = stream
@@ -209,7 +209,7 @@ class _BoundedReader:
         self.position = 0
 
     def take(self, size: int) -> bytes:
-        """Read so many bytes, fewer only at the end."""
+        """Read ``size`` bytes, fewer only at the end."""
         assert size >= 0, "no size below zero comes from a header"
         parts: list[bytes] = []
         missing = size
@@ -229,7 +229,7 @@ class _BoundedReader:
         return content
 
     def exactly(self, size: int) -> bytes:
-        """Read so many bytes, or find that the archive ends before."""
+        """Read exactly ``size`` bytes; raise if the archive ends before."""
         content = self.take(size)
         if len(content) < size:
             raise CorruptArchiveError("ends before the tar's closing blocks")

@@ -1,4 +1,4 @@
-"""Members of an episode, from its archive or its unpacked folder, without trusting either."""
+"""Reading an episode's members from an untrusted archive or unpacked folder."""
 
 import hashlib
 import os
@@ -30,39 +30,39 @@ PERF: Final = "telemetry-perf.jsonl"
 _PIECE_BYTES: Final = 1 << 20
 _HEAD_BYTES: Final = 512
 READ_MEMBERS: Final = frozenset({META, LABELS, EVENTS, DONE, *(s.member for s in Source)})
-"""Members whose content is kept in memory; all others are only counted."""
+"""Members whose content is kept in memory; for others, only lines are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much of a member, of an episode, and how many members are read at most."""
+    """Size limits of members, episodes and archives."""
 
     archive_bytes: int = 1 << 30
-    """Of an archive as it lies there, compressed: a larger one is not even hashed."""
+    """Compressed size of an archive; a larger one is not even hashed."""
     member_bytes: int = 256 << 20
     total_bytes: int = 1 << 30
     n_members: int = 64
     n_entries: int = 1000
-    """Entries of any kind that are looked at."""
+    """Number of entries of any kind."""
 
 
 @dataclass(kw_only=True)
 class Unpacked:
-    """What could be read of an episode, and what was wrong with the rest."""
+    """Readable members of an episode, and faults found."""
 
     contents: dict[str, bytes] = field(default_factory=dict)
     """Bytes of the members that the pipeline reads."""
     line_counts: dict[str, int | None] = field(default_factory=dict)
-    """Line feeds of each member that is present; ``None`` of those in ``contents``: who reads their
-    lines knows how many there are, and counting costs as much as unpacking."""
+    """Number of line feeds of each present member; ``None`` for those in ``contents``, whose parser
+    counts lines anyway (counting costs as much as unpacking)."""
     findings: list[Finding] = field(default_factory=list)
     complete: bool = True
-    """Whether the end was reached; if not, an absent member says nothing."""
+    """Whether the end was reached; otherwise, an absent member is no fault."""
     sha256: str | None = None
-    """Of the archive's file; ``None`` for a folder."""
+    """SHA-256 of the archive; ``None`` for a folder."""
 
     def fault(self, reason: Reason, detail: str) -> None:
-        """Note a finding."""
+        """Add a finding."""
         self.findings.append(Finding(reason, detail))
 
 
@@ -74,13 +74,13 @@ def unpack(
     Parameters
     ----------
     path : ``<episode_id>.tar.zst``, or the folder ``<episode_id>``.
-    expected_sha256 : hex digest the archive must have; not asked of a folder.
-    limits : the format's by default.
+    expected_sha256 : expected hex digest of the archive; ignored for a folder.
+    limits : those of the format by default.
 
     Raises
     ------
     OSError
-        If the file system fails; that says nothing about the episode.
+        If the file system fails, which implies nothing about the episode.
     """
     limits = limits or Limits()
     if path.is_dir():
@@ -89,13 +89,13 @@ def unpack(
         before = os.fstat(stream.fileno())
         unpacked = _unpack_stream(path, stream, before.st_size, expected_sha256, limits)
     if _identity(path.stat()) != _identity(before):
-        # What was unpacked may not be what was hashed; the next sweep finds it at rest.
+        # Content and digest may not belong together; the next sweep will read it again.
         raise OSError(f"{path}: was replaced while it was being read")
     return unpacked
 
 
 def archive_size_finding(name: str, n_bytes: int, limits: Limits) -> Finding | None:
-    """Return ``member_too_large`` if an archive is larger, compressed, than is read at all."""
+    """Return ``member_too_large`` if an archive exceeds the limit on its compressed size."""
     if n_bytes <= limits.archive_bytes:
         return None
     text = f"{name}: has {n_bytes} bytes, at most {limits.archive_bytes} are read"
@@ -103,12 +103,12 @@ def archive_size_finding(name: str, n_bytes: int, limits: Limits) -> Finding | N
 
 
 def read_members(path: Path, expected_sha256: str | None = None) -> dict[str, bytes]:
-    """Read the members that the pipeline uses, or refuse the episode.
+    """Read the members that the pipeline uses, or raise.
 
     Returns
     -------
     dict
-        Bytes by member name, without folder prefix; a member that is not there is no key.
+        Bytes by member name without folder prefix; absent members have no key.
 
     Raises
     ------
@@ -128,9 +128,9 @@ def read_members(path: Path, expected_sha256: str | None = None) -> dict[str, by
 
 
 def content_digest(contents: dict[str, bytes]) -> str | None:
-    """Return the SHA-256 of the four sources' bytes, or ``None`` if there are none.
+    """SHA-256 of the four sources' bytes, or ``None`` if there are none.
 
-    Labels and meta are left out: the same telemetry under another id or label is the same data.
+    Excludes labels and meta: the same telemetry under another id or label is the same data.
     """
     total = hashlib.sha256()
     n_bytes = 0
@@ -169,7 +169,7 @@ def _unpack_archive(path: Path, stream: BinaryIO, limits: Limits, unpacked: Unpa
     own_prefixes = {"", *(f"{folder}/" for folder in own_folders)}
     budget = _Budget(limits, unpacked)
     try:
-        # Headers and padding come on top of the members' own bytes.
+        # Headers and padding are added to the members' own bytes.
         overhead = (limits.n_members + 16) * 4096
         for number, member in enumerate(tar_members(stream, limits.total_bytes + overhead)):
             if number == limits.n_entries:
@@ -179,8 +179,8 @@ def _unpack_archive(path: Path, stream: BinaryIO, limits: Limits, unpacked: Unpa
             base = member.name.rpartition("/")[2]
             prefix = member.name.removesuffix(base)
             if not member.is_file or prefix not in own_prefixes or not base:
-                told = f"member {_short(member.name)} is {member.describe()}"
-                unpacked.fault(Reason.UNSAFE_MEMBER, told)
+                text = f"member {_short(member.name)} is {member.describe()}"
+                unpacked.fault(Reason.UNSAFE_MEMBER, text)
                 continue
             if budget.admits(base, member.size):
                 _keep(unpacked, base, member.pieces())
@@ -213,15 +213,15 @@ def _unpack_folder(path: Path, limits: Limits) -> Unpacked:
                     _keep(unpacked, name, _pieces(stream, seen.st_size))
         if len(names) > limits.n_entries:
             unpacked.complete = False
-            told = f"{path.name}: has more than {limits.n_entries} entries"
-            unpacked.fault(Reason.MEMBER_TOO_LARGE, told)
+            text = f"{path.name}: has more than {limits.n_entries} entries"
+            unpacked.fault(Reason.MEMBER_TOO_LARGE, text)
     finally:
         os.close(folder)
     return unpacked
 
 
 class _Budget:
-    """Counts members and bytes against the limits."""
+    """Enforces the limits on members and bytes."""
 
     def __init__(self, limits: Limits, unpacked: Unpacked) -> None:
         self._limits = limits
@@ -230,14 +230,14 @@ class _Budget:
         self._total = 0
 
     def admits(self, name: str, size: int) -> bool:
-        """Whether a member may be read; if not, the finding is noted."""
+        """Whether a member may be read; adds a finding if not."""
         limits = self._limits
         if name in self._seen:
             self._unpacked.fault(Reason.UNSAFE_MEMBER, f"member {_short(name)} is given twice")
             return False
         if not name.isprintable():
-            told = f"member {_short(name)} has a name with control characters or not in UTF-8"
-            self._unpacked.fault(Reason.UNSAFE_MEMBER, told)
+            text = f"member {_short(name)} has a name with control characters or not in UTF-8"
+            self._unpacked.fault(Reason.UNSAFE_MEMBER, text)
             return False
         self._seen.add(name)
         self._total += size
@@ -258,13 +258,13 @@ class _Budget:
             )
         elif len(self._seen) <= limits.n_members:
             return True
-        # It is there, though unread: missing_member would be untrue.
+        # Present though unread, so that it is not reported as missing.
         self._unpacked.line_counts.setdefault(name, 0)
         return False
 
 
 def _pieces(stream: BinaryIO, n_bytes: int) -> Iterator[bytes]:
-    """Yield a file's bytes, no more of them than it had when it was looked at."""
+    """Yield a file's bytes up to its size when it was opened."""
     while n_bytes > 0 and (piece := stream.read(min(n_bytes, _PIECE_BYTES))):
         n_bytes -= len(piece)
         yield piece

@@ -1,8 +1,8 @@
-"""The frames of a zstd file, checked for completeness and demands before anything is unpacked.
+"""Validation of zstd frames for completeness and resource limits before unpacking.
 
-A decompressor that reads a stream takes the end of the file for the end of the data: a checksum or
-a last block that is missing goes unnoticed, and so does a byte after the last frame. The headers of
-frames and blocks say where each ends (RFC 8878, 3.1); nothing is unpacked to read them.
+A streaming decompressor treats the end of the file as the end of the data, so a missing checksum
+or last block goes unnoticed, as do bytes after the last frame. The headers of frames and blocks
+define where each ends (RFC 8878, 3.1) and can be read without decompression.
 """
 
 import os
@@ -12,9 +12,9 @@ from typing import BinaryIO, Final
 from cis490_pipeline.store.archive.errors import CorruptArchiveError, UnsupportedArchiveError
 
 MAX_WINDOW_BYTES: Final = 128 << 20
-"""What a frame may ask a reader to hold; ``zstd --long=27`` asks for as much."""
+"""Limit on a frame's window, equal to that of ``zstd --long=27``."""
 MAX_BLOCKS: Final = 1 << 18
-"""Blocks of all frames; an archive of 1 GiB has 8,192 of the usual size."""
+"""Limit on blocks of all frames; an archive of 1 GiB has 8,192 of the usual size."""
 
 _MAGIC: Final = 0xFD2FB528
 _SKIPPABLE: Final = range(0x184D2A50, 0x184D2A60)
@@ -37,7 +37,7 @@ _REPACK: Final = "unpack it, and pack it again: tar -cf - FOLDER | zstd -o ID.ta
 
 
 def check_frames(stream: BinaryIO) -> None:
-    """Check that a file is whole zstd frames and nothing else, and leave it at its start.
+    """Check that a file consists of complete zstd frames, and rewind it.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def check_frames(stream: BinaryIO) -> None:
     CorruptArchiveError
         If it is not zstd, ends within a frame, or has other bytes after its last frame.
     UnsupportedArchiveError
-        If a frame asks for a window over 128 MiB or for a dictionary, or there are too many blocks.
+        If a frame needs a window over 128 MiB or a dictionary, or there are too many blocks.
     """
     walk = _Walk(stream, os.fstat(stream.fileno()).st_size)
     stream.seek(0)
@@ -63,7 +63,7 @@ def check_frames(stream: BinaryIO) -> None:
 
 
 def foreign_kind(head: bytes) -> str | None:
-    """Return what a file is instead of zstd and what to do, judged by how it begins, or None."""
+    """Identify a file that is not zstd from its first bytes, with a remedy; None for zstd."""
     if head[:4] == _MAGIC.to_bytes(4, "little") or _is_skippable(head[:4]):
         return None
     if not head:
@@ -88,7 +88,7 @@ def _require_zstd(head: bytes, size: int) -> None:
 
 @dataclass
 class _Walk:
-    """A position in a file of known size, that only moves forward."""
+    """Forward-only position in a file of known size."""
 
     stream: BinaryIO
     size: int
@@ -96,7 +96,7 @@ class _Walk:
     n_blocks: int = 0
 
     def take(self, n_bytes: int) -> bytes:
-        """Read so many bytes, or find that the file ends before."""
+        """Read exactly ``n_bytes``; raise if the file ends before."""
         self.forward(n_bytes)
         content = self.stream.read(n_bytes)
         if len(content) != n_bytes:
@@ -124,7 +124,7 @@ class _Walk:
 
 
 def _check_frame(walk: _Walk) -> bool:
-    """Walk over one frame; whether it holds content, and is not to be skipped."""
+    """Skip one frame; return whether it has content, unlike a skippable frame."""
     start = walk.position
     walk.count_block()
     if walk.size - start < 4:
@@ -150,7 +150,7 @@ def _check_frame(walk: _Walk) -> bool:
 
 
 def _check_header(walk: _Walk, descriptor: int, start: int) -> int:
-    """Read a frame's header after its descriptor; the window it asks for, in bytes."""
+    """Read a frame's header after its descriptor; return its window size in bytes."""
     one_segment = bool(descriptor & 0x20)
     window = 0 if one_segment else _window_bytes(walk.take(1)[0])
     dictionary = int.from_bytes(walk.take(_ID_BYTES[descriptor & 3]), "little")
@@ -179,7 +179,7 @@ def _window_bytes(descriptor: int) -> int:
 
 
 def _check_block(walk: _Walk, max_bytes: int) -> bool:
-    """Walk over one block; whether it is the frame's last."""
+    """Skip one block; return whether it is the frame's last."""
     walk.count_block()
     header = int.from_bytes(walk.take(3), "little")
     kind, size = header >> 1 & 3, header >> 3

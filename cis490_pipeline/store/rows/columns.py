@@ -1,7 +1,7 @@
-"""Rows of one source, a numpy array for each column: what checks and grids work on.
+"""Rows of one source as numpy columns, the input of checks and grids.
 
-A polars column costs about 15 µs to make and to take apart again, a tenth of all that is done to an
-episode; so the frame is made for those alone who want one.
+Converting to and from a polars column costs about 15 µs, in total a tenth of the work on an
+episode, so the frame is only built on request.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,55 +19,55 @@ Numbers = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 
 class Counted(NamedTuple):
-    """One reading of a counter that counts."""
+    """One counted reading of a counter."""
 
     t_wall_ns: int
     visible_ns: int
-    """From when on steps may use it."""
+    """Time from which steps may use it, Unix ns."""
     value: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """What rows that were forgotten leave behind for one channel."""
+    """Summary of a channel's discarded rows."""
 
     seen_ns: tuple[int, ...] = ()
-    """Times of its last three readings at most, the latest one last."""
+    """Times of its last readings, at most three, in time order."""
     counted: tuple[Counted, ...] = ()
-    """Its last reading that counts, of a counter; and the one before, if that is a fall."""
+    """For a counter, its last counted reading, preceded by the one before if the last is a fall."""
     peak: float = 0.0
-    """Fastest growth up to the first of these, per second."""
+    """Maximal growth rate up to the first of ``counted``, per second."""
     highest: int = 0
-    """Highest reading up to it."""
+    """Maximal reading up to the first of ``counted``."""
     lost: int = 0
-    """By how much it stood below where it once stood, restarts undone."""
+    """Amount by which the restart-corrected value lay below its earlier maximum."""
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Columns of one source by name, ``t_wall_ns`` (ns) among them; readings may be unknown."""
+    """Columns of one source by name, including ``t_wall_ns`` (ns); readings may be unknown."""
 
     values: Mapping[str, Numbers]
-    """(n_rows,) each; where a reading is unknown, any number."""
+    """(n_rows,) each; unknown readings hold arbitrary numbers."""
     known: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
-    """(n_rows,) which readings are known, of the columns in which some are not."""
+    """(n_rows,) mask of known readings, for columns with unknown ones."""
     past: Mapping[str, Past] = field(default_factory=dict)
-    """What forgotten rows left behind, by column; nothing if these rows are the first."""
+    """Summary of discarded rows by column; empty if no rows were discarded."""
 
     @classmethod
     def of(cls, columns: Iterable[pl.Series]) -> Self:
-        """Take polars' columns; null is unknown.
+        """Convert polars columns; null is unknown.
 
         Parameters
         ----------
-        columns : numeric, ``t_wall_ns`` among them and without null.
+        columns : numeric, including ``t_wall_ns`` without nulls.
         """
         values: dict[str, Numbers] = {}
         known: dict[str, npt.NDArray[np.bool_]] = {}
         for column in columns:
             if column.null_count():
                 known[column.name] = column.is_not_null().to_numpy()
-            # Not where nothing is null: it would copy the column.
+            # Only where needed, because fill_null copies the column.
             numbers = (column.fill_null(0) if column.name in known else column).to_numpy()
             values[column.name] = (
                 numbers.astype(np.float64, copy=False)
@@ -78,7 +78,7 @@ class Columns:
 
     @property
     def n_rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return self.times.size
 
     @property
@@ -98,7 +98,7 @@ class Columns:
         return values if known is None else np.where(known, values, np.nan)
 
     def of_rows(self, wanted: npt.NDArray[np.bool_]) -> Self:
-        """Rows that are wanted: (n_rows,) booleans."""
+        """Select rows by a mask (n_rows,)."""
         return type(self)(
             {name: values[wanted] for name, values in self.values.items()},
             {name: known[wanted] for name, known in self.known.items()},
@@ -106,7 +106,7 @@ class Columns:
 
     @cached_property
     def has_negatives(self) -> bool:
-        """Whether a column other than the time holds a number below zero, or NaN."""
+        """Whether a column other than the time holds a negative number or NaN."""
         return any(
             not values.min(initial=0) >= 0 for name, values in self.values.items() if name != TIME
         )
@@ -114,7 +114,7 @@ class Columns:
     @cached_property
     def frame(self) -> pl.DataFrame:
         """The same as a polars frame; null is unknown."""
-        # A dtype told costs polars more than finding the array's.
+        # Without an explicit dtype, which polars handles more slowly than inferring the array's.
         frame = pl.DataFrame([pl.Series(name, values) for name, values in self.values.items()])
         return frame.with_columns(
             pl.when(pl.Series(known)).then(pl.col(name)).alias(name)

@@ -1,9 +1,9 @@
-"""What a counter's readings say of its growth: restarts from zero, and falls nobody can explain.
+"""Growth of counters from their readings: restarts from zero, and unexplained falls.
 
-A counter restarts from zero where its source does: all counters of the source that move fall in the
-same reading, to values that fit the time since the reading before. Any other fall (one counter
-alone, a disk or a network card removed, a wrap, a snapshot reverted) is unknown, and so is a later
-rise that only brings back what fell.
+A counter restarts from zero together with its source: all changing counters of the source fall in
+the same reading, to values plausible for the elapsed time. After any other fall (a single counter,
+a removed disk or network card, a wrap, a reverted snapshot) growth is unknown, as is a later rise
+that only compensates the fall.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -27,11 +27,11 @@ from cis490_pipeline.store.rows.readings import (
 )
 
 RESTART_GROWTH: Final = 10.0
-"""Times its fastest growth so far that a counter may have grown since it restarted."""
+"""Plausible growth rate after a restart, as a multiple of the counter's maximum so far."""
 RESTART_COUNT: Final = 10
-"""What any counter may have reached since it restarted."""
+"""Count that any counter may reach after a restart."""
 RESTART_SHARE: Final = 20
-"""In a restart a counter that reached more still restarted if it stands at a 20th or less."""
+"""In a restart of the source, a counter beyond that still restarted if at most a 20th remains."""
 
 _CHANNELS: Final = {s: frozenset(c.field for c in CHANNELS if c.source is s) for s in Source}
 
@@ -41,7 +41,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Fall:
-    """One counter that fell."""
+    """One fall of a counter."""
 
     name: str
     t_wall_ns: int
@@ -53,16 +53,15 @@ class Fall:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Growth:
-    """Counters that only grow, made of readings that may fall.
+    """Monotonic totals derived from readings that may fall.
 
     Attributes
     ----------
-    total : (n, n_channels) readings with restarts undone; differences are the growth.
-    unknown : (n, n_channels) where the growth since the reading before is unknown; ``None`` if it
-        is nowhere.
-    restarted : (n, n_channels) where the counter restarted since the reading before, likewise.
-    dipped : (n, n_channels) where it fell for this reading alone: what follows is measured from the
-        reading before.
+    total : (n, n_channels) restart-corrected readings; their differences are the growth.
+    unknown : (n, n_channels) mask of unknown growth since the previous reading; ``None`` if empty.
+    restarted : (n, n_channels) mask of restarts since the previous reading, likewise.
+    dipped : (n, n_channels) mask of single low readings: the next one is compared with the one
+        before.
     """
 
     total: Counts
@@ -73,26 +72,26 @@ class Growth:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Steps:
-    """From each reading of a group to the next: (n - 1, n_channels) each."""
+    """Differences between consecutive readings of a group: (n - 1, n_channels) each."""
 
     change: Counts
     fell: Flags
-    """Of counters of which a fall says something."""
+    """Falls of steady counters."""
     fits: Flags
-    """Whether the later reading could have been reached since a restart."""
+    """Whether the later reading is plausible after a restart."""
     peak: npt.NDArray[np.float64]
-    """(n, n_channels) fastest growth up to each reading, per second."""
+    """(n, n_channels) maximal growth rate up to each reading, per second."""
     highest: Counts
-    """(n, n_channels) highest reading up to each."""
+    """(n, n_channels) maximal reading up to each."""
 
 
 def growth_of(groups: Sequence[Readings], n_rows: int, unsteady: Collection[str]) -> list[Growth]:
-    """Tell growth, restarts and unexplained falls apart.
+    """Separate growth, restarts and unexplained falls.
 
     Parameters
     ----------
     groups : all counters of one source.
-    n_rows : of the source.
+    n_rows : number of rows of the source.
     unsteady : counters whose falls are always unknown.
     """
     if not any(map(_needs_care, groups)):
@@ -105,13 +104,13 @@ def growth_of(groups: Sequence[Readings], n_rows: int, unsteady: Collection[str]
 
 
 def falls(source: Source, columns: Columns, *, anchor_ns: int | None) -> Iterator[Fall]:
-    """Yield each fall of the source's counters, by counter and time; unsteady ones say nothing.
+    """Yield each fall of the source's steady counters, by counter and time.
 
     Parameters
     ----------
-    source : whose rows.
-    columns : time never goes back.
-    anchor_ns : where a second of the episode begins, Unix ns; ``None`` thins nothing.
+    source : source of the rows.
+    columns : rows in time order.
+    anchor_ns : start of a second of the episode, Unix ns; ``None`` disables thinning.
     """
     columns = without_negatives(source, columns)
     groups = _counters(source, columns, anchor_ns)
@@ -135,13 +134,13 @@ def falls(source: Source, columns: Columns, *, anchor_ns: int | None) -> Iterato
 def forgotten(
     source: Source, columns: Columns, n_rows: int, *, anchor_ns: int | None
 ) -> dict[str, Past]:
-    """Sum up what the first ``n_rows`` rows leave behind for those that stay, by channel.
+    """Summarize the first ``n_rows`` rows, which are about to be discarded, by channel.
 
     Parameters
     ----------
-    source, columns : all rows that are there.
-    n_rows : that are about to be forgotten; the second they end in is over.
-    anchor_ns : where a second of the episode begins, Unix ns.
+    source, columns : all current rows.
+    n_rows : number of rows to discard; the second that contains the last one must be over.
+    anchor_ns : start of a second of the episode, Unix ns.
     """
     columns = without_negatives(source, columns)
     groups = _counters(source, columns, anchor_ns)
@@ -161,7 +160,7 @@ def forgotten(
         growth = _growth(group, step, restart, unsteady)
         lost = _highest(group, growth.total) - growth.total
         for place, name in enumerate(group.names):
-            # After a fall the next reading shows whether it was one: until then both are needed.
+            # Whether a fall was a dip depends on the next reading, so both readings are kept.
             since = last - int(_fell(growth, group.values, last, place))
             left[name] = Past(
                 seen_ns=left[name].seen_ns,
@@ -181,7 +180,7 @@ def forgotten(
 
 
 def _fell(growth: Growth, values: Numbers, i: int, place: int) -> bool:
-    """Whether a counter's reading is a fall that nothing explains."""
+    """Whether a counter's reading is an unexplained fall."""
     if i == 0 or growth.restarted is None:
         return False
     return bool(values[i, place] < values[i - 1, place] and not growth.restarted[i, place])
@@ -198,7 +197,7 @@ def _counters(source: Source, columns: Columns, anchor_ns: int | None) -> list[R
 
 
 def _needs_care(group: Readings) -> bool:
-    """Whether a counter falls, or stands below where it stood before it was forgotten."""
+    """Whether a counter falls, or lies below its maximum in discarded rows."""
     values = group.values
     if (values[1:] < values[:-1]).any():
         return True
@@ -210,7 +209,7 @@ def _steps_of(group: Readings, unsteady: Collection[str]) -> _Steps:
     change = np.diff(values, axis=0)
     elapsed_s = np.diff(group.t_wall_ns)[:, None] / NS_PER_S
     steady = np.array([name not in unsteady for name in group.names])
-    # Growth from where a counter never stood higher: what only brings back a fall says nothing.
+    # Only growth from the maximum so far counts; other rises may compensate a fall.
     past = [group.past.get(name, Past()) for name in group.names]
     highest = np.maximum(np.maximum.accumulate(values, axis=0), [p.highest for p in past])
     grew = (values[:-1] == highest[:-1]) & (change > 0)
@@ -228,18 +227,18 @@ def _steps_of(group: Readings, unsteady: Collection[str]) -> _Steps:
 
 
 def _restarts(groups: Sequence[Readings], steps: Sequence[_Steps], n_rows: int) -> Flags:
-    """In which rows the source restarted: (n_rows + 1,); the last one stands for forgotten rows."""
+    """Mask of the rows in which the source restarted: (n_rows + 1,), last for discarded rows."""
     n_fell, n_fitting = np.zeros((2, n_rows + 1), dtype=np.intp)
     goes_on = np.zeros(n_rows + 1, dtype=np.bool_)
     for group, step in zip(groups, steps, strict=True):
         rows = group.rows[1:]
         n_fell[rows] += step.fell.sum(axis=1)
         n_fitting[rows] += (step.fell & step.fits).sum(axis=1)
-        # A counter that stands or grows beyond what a restart explains did not restart.
+        # A counter that did not fall, and is beyond what a restart explains, did not restart.
         goes_on[rows] |= ((step.change >= 0) & ~step.fits).any(axis=1)
-    # A fall that is still held of forgotten rows was none.
+    # A fall retained from discarded rows is not a restart.
     goes_on[-1] = True
-    # Half of them: what a machine does as it starts is more than all it did before.
+    # Half suffice: during startup, activity can exceed the maximum rate so far.
     return (n_fell > 0) & ~goes_on & (2 * n_fitting >= n_fell)
 
 
@@ -252,7 +251,7 @@ def _growth(group: Readings, steps: _Steps, restart: Flags, unsteady: Collection
     grown = np.where(restarted[1:], after, steps.change)
     total = np.cumsum(np.concatenate([values[:1], grown]), axis=0)
     lost = _highest(group, total)[:-1] - total[:-1]
-    # A rise of about what is missing brings it back: it is no growth, nor is it told from growth.
+    # A rise of about the lost amount compensates the fall and cannot be separated from growth.
     returns = (lost > 0) & (steps.change > lost - steps.change) & (steps.change - lost < lost)
     fell = np.zeros(values.shape, dtype=np.bool_)
     fell[1:] = (steps.change < 0) & ~restarted[1:]
@@ -265,7 +264,7 @@ def _growth(group: Readings, steps: _Steps, restart: Flags, unsteady: Collection
 
 
 def _highest(group: Readings, total: Counts) -> Counts:
-    """Where each counter stood highest up to each reading, restarts undone: as ``total``."""
+    """Compute the running maximum of the restart-corrected totals, including discarded rows."""
     lost = [group.past.get(name, Past()).lost for name in group.names]
     highest = total.copy()
     highest[:1] += np.array(lost, dtype=np.int64)

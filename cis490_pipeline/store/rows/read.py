@@ -1,17 +1,15 @@
-"""Telemetry rows, parsed exactly: what is not a row is named by file, line and field.
+"""Strict parsing of telemetry rows; faults name file, line and field.
 
-Reading every line with care costs fifty times what msgspec does. So msgspec reads the file at once,
-and what it lets through (keys given twice, rows not one to a line, wrong types, integers beyond 64
-bits) is found by counting and by looking at whole columns. Only when that objects is every line
-read with care, to name the fault. Most files never come to msgspec: see `even_rows`. A file is
-read in pieces of 8 MiB, so that what it becomes in memory is bounded, and one bad line does not
-make the whole of a large file slow.
+Parse the whole file with msgspec; only if a cheap column check fails, re-parse line by line, which
+is fifty times slower, to locate the fault. The column check covers what msgspec accepts: duplicate
+keys, rows that are not one per line, wrong types and integers beyond 64 bits. Most files are parsed
+by the faster `uniform` reader instead. Files are read in chunks of 8 MiB, which bounds memory and
+limits the slow path to chunks with a bad line.
 
-What a line may look like: lines end in LF or CRLF, the last with or without; a last line torn off
-in the middle, an empty line, a byte order mark, two objects on a line or one on two lines, NaN,
-infinities (``1e999`` too), half a surrogate pair, a key twice at any depth, and a line over 1 MiB
-are faults. ``5.0`` is no integer; integers are exact up to 64 bits, and beyond them faults. A
-string is no number.
+Lines end in LF or CRLF, optionally at the end of the file. Faults are: a truncated last line, an
+empty line, a byte order mark, two objects on a line or one on two lines, NaN, infinities (also
+``1e999``), half a surrogate pair, a duplicate key at any depth, and a line over 1 MiB. ``5.0`` is
+not an integer, integers beyond 64 bits are faults, and a string is not a number.
 """
 
 from collections import Counter
@@ -40,12 +38,12 @@ from cis490_pipeline.store.rows.row import (
     checked_row,
 )
 from cis490_pipeline.store.rows.strict_json import MAX_LINE_BYTES
-from cis490_pipeline.store.rows.uniform import read_even_rows
+from cis490_pipeline.store.rows.uniform import read_uniform_rows
 
 MAX_FAULTS: Final = 20
-"""Faulty lines named of one file; what follows them is not read."""
+"""Maximal number of faulty lines reported per file; reading stops there."""
 MAX_LINES: Final = 2_000_000
-"""Lines of one file, 55 hours at 10 Hz; an honest file of the format's 256 MiB has fewer."""
+"""Limit on lines per file: 55 hours at 10 Hz, more than a real file of 256 MiB has."""
 _PIECE_BYTES: Final = 8 << 20
 _MAX_UNKNOWN: Final = 1000
 _FEED, _OPEN, _CLOSE = b"\n{}"
@@ -58,17 +56,17 @@ class SourceRows:
     """The rows of one source."""
 
     columns: Columns
-    """``t_wall_ns`` (ns, never unknown) and the channels that occur, by canonical name, in the
-    registry's order; whole numbers, or floats for a decimal channel."""
+    """``t_wall_ns`` (ns, always known) and the channels present, by canonical name in registry
+    order; integers, or floats for a decimal channel."""
     faults: list[RowFault] = field(default_factory=list)
-    """At most 20, in the order of the file; the rows end where the last of 20 was found."""
+    """At most 20, in file order; rows after the twentieth fault are missing."""
     n_lines: int = 0
-    """Lines of the file, faulty ones included."""
+    """Number of lines, including faulty ones."""
     n_repeated: int = 0
-    """Rows equal to an earlier one in every field; they are left out of the columns."""
+    """Number of rows equal to an earlier one in every field; not included in the columns."""
     unknown: Counter[str] = field(default_factory=Counter)
-    """How many rows had each field that is neither a channel, an alias, nor of the envelope; a
-    thousand names at most."""
+    """Number of rows with each field that is neither channel, alias nor envelope; at most a
+    thousand names."""
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -77,20 +75,20 @@ class SourceRows:
 
 
 def read_rows(source: Source, content: bytes) -> SourceRows:
-    """Parse one source's member.
+    """Parse the member of one source.
 
     Parameters
     ----------
-    source : whose channels the rows hold.
-    content : the member's bytes, one JSON object a line.
+    source : source of the rows.
+    content : the member's bytes, one JSON object per line.
 
     Returns
     -------
     SourceRows
-        Faulty lines are left out of the columns and named in ``faults``.
+        Faulty lines are excluded from the columns and listed in ``faults``.
     """
     fields = FIELDS[source]
-    # Counting takes a tenth of reading, and no file has more lines than bytes.
+    # Counting costs a tenth of parsing and is only needed for files with that many bytes.
     if len(content) > MAX_LINES and (n_lines := _line_count(content)) > MAX_LINES:
         problem = f"{n_lines} lines, at most {MAX_LINES} are read"
         fault = RowFault(source.member, MAX_LINES + 1, None, problem)
@@ -118,7 +116,7 @@ def read_rows(source: Source, content: bytes) -> SourceRows:
 
 
 def read_rows_once(source: Source, content: bytes) -> SourceRows:
-    """Parse one source's member as `read_rows` does; rows delivered twice count once."""
+    """Parse the member of one source like `read_rows`, dropping rows delivered twice."""
     read = read_rows(source, content)
     faulty = {fault.line for fault in read.faults}
     repeated = repeated_rows(content, read.columns.times, faulty)
@@ -138,7 +136,7 @@ def _line_count(content: bytes) -> int:
 
 
 def _pieces(content: bytes) -> Iterator[bytes]:
-    """Yield the file in pieces that end where a line ends."""
+    """Yield the file in chunks that end at line ends."""
     start = 0
     while len(content) - start > _PIECE_BYTES:
         end = content.rfind(b"\n", start, start + _PIECE_BYTES) + 1
@@ -151,7 +149,6 @@ def _pieces(content: bytes) -> Iterator[bytes]:
 
 
 def _joined(parts: list[Columns]) -> Columns:
-    # Columns without a row tell nothing.
     filled = [part for part in parts if part.n_rows]
     if len(filled) > 1:
         return Columns.of(pl.concat([part.frame for part in filled], how="diagonal"))
@@ -159,8 +156,8 @@ def _joined(parts: list[Columns]) -> Columns:
 
 
 def _read_at_once(fields: SourceFields, piece: bytes) -> SourceRows | None:
-    """Read all lines at once; ``None`` if any is, or might be, faulty."""
-    rows = _read_even(fields, piece)
+    """Parse all lines at once; ``None`` if any is, or might be, faulty."""
+    rows = _read_uniform(fields, piece)
     if rows is not None:
         return rows
     octets = np.frombuffer(piece, dtype=np.uint8)
@@ -170,23 +167,23 @@ def _read_at_once(fields: SourceFields, piece: bytes) -> SourceRows | None:
         return None
     if np.diff(feeds, prepend=-1, append=octets.size).max() > MAX_LINE_BYTES:
         return None
-    # Without escapes a quote is a quote, and without space before a colon every key ends in `":`,
-    # so that counting bytes can count keys. (Of even rows the first is read with care.)
+    # Without escapes and without space before colons, every key ends in `":`, so that counting
+    # bytes counts keys. (The uniform reader validates its first row instead.)
     odd = (b"\\", b" :", b"\t:", b"\r:", b"\n:")
     return None if any(sign in piece for sign in odd) else _read_shapes(fields, piece, n_lines)
 
 
 def _is_one_row_a_line(octets: npt.NDArray[np.uint8], feeds: npt.NDArray[np.intp]) -> bool:
-    """Whether line feeds stand between the end of a row and the start of another, as bytes go."""
+    """Whether every line feed is between ``}`` and ``{``."""
     if octets[0] != _OPEN or (feeds.size and feeds[0] == 0):
         return False
     starts = feeds[:-1] if feeds.size and feeds[-1] == octets.size - 1 else feeds
     return bool((octets[feeds - 1] == _CLOSE).all() and (octets[starts + 1] == _OPEN).all())
 
 
-def _read_even(fields: SourceFields, content: bytes) -> SourceRows | None:
-    """Read rows that differ in their numbers alone; ``None`` if these do not, or are faulty."""
-    read = read_even_rows(content)
+def _read_uniform(fields: SourceFields, content: bytes) -> SourceRows | None:
+    """Parse rows that differ only in their numbers; ``None`` for others or faulty ones."""
+    read = read_uniform_rows(content)
     if read is None:
         return None
     names = _sound_names(fields.source, read.shape)
@@ -204,10 +201,10 @@ def _read_even(fields: SourceFields, content: bytes) -> SourceRows | None:
 
 @lru_cache(maxsize=64)
 def _sound_names(source: Source, line: bytes) -> tuple[tuple[str, str], ...] | None:
-    """Names of the columns and the keys they are read from, by one line that stands for all.
+    """Names and keys of the columns, from one line that represents all.
 
-    Of what is checked in it, only numbers can differ in another line: not their type. ``None`` if
-    it is faulty, or has keys that are unknown or of one channel.
+    Other lines differ only in the values of numbers, not their types. ``None`` if the line is
+    faulty, or has unknown keys or two keys of one channel.
     """
     fields = FIELDS[source]
     row, fault = checked_row(source, line, 1)
@@ -219,12 +216,12 @@ def _sound_names(source: Source, line: bytes) -> tuple[tuple[str, str], ...] | N
 
 
 def _read_shapes(fields: SourceFields, content: bytes, n_lines: int) -> SourceRows | None:
-    """Read rows of any keys at once; ``None`` if any is, or might be, faulty."""
+    """Parse rows with arbitrary keys at once; ``None`` if any is, or might be, faulty."""
     try:
         rows = _DECODER.decode_lines(content)
     except (ValueError, RecursionError):
         return None
-    # Fewer keys in memory than in the file: one was given twice (or an object lies within a row).
+    # Fewer keys in memory than in the file: a duplicate key, or a nested object.
     if len(rows) != n_lines or content.count(b'":') != sum(map(len, rows)):
         return None
     columns, unknown = _columns(fields, rows)
@@ -238,9 +235,9 @@ def _read_shapes(fields: SourceFields, content: bytes, n_lines: int) -> SourceRo
 def _columns(
     fields: SourceFields, rows: list[dict[str, Any]]
 ) -> tuple[dict[str, list[Any]], Counter[str]]:
-    """Turn rows into columns (null where a row lacks the field), and count unknown fields."""
+    """Transpose rows to columns (null for missing fields) and count unknown fields."""
     names: Counter[str] = Counter()
-    # Recorders write the same keys in every row, so there are few shapes to count.
+    # Recorders write the same keys in every row, so there are few distinct shapes.
     for shape, size in Counter(map(tuple, rows)).items():
         names.update(dict.fromkeys(shape, size))
     known = fields.known | ENVELOPE
@@ -271,7 +268,7 @@ def _is_sound(fields: SourceFields, name: str, values: list[Any]) -> bool:
 def _read_line_by_line(
     fields: SourceFields, lines: list[bytes], n_before: int = 0, max_faults: int = MAX_FAULTS
 ) -> SourceRows:
-    """Read lines with care, up to the last fault that may be told."""
+    """Parse lines one by one, up to the maximal number of faults."""
     faults: list[RowFault] = []
     unknown: Counter[str] = Counter()
     names: dict[str, None] = {TIME: None}
@@ -295,7 +292,7 @@ def _read_line_by_line(
 
 
 def _canonical(fields: SourceFields, columns: Columns) -> Columns:
-    """Give aliased columns their channel's name; the canonical name goes first."""
+    """Rename aliased columns to their channel; the canonical name takes precedence."""
     given = columns.values
     if list(given) == [TIME, *(name for name in fields.aliases if name in given)]:
         return columns

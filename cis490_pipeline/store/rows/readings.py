@@ -1,15 +1,15 @@
-"""Which readings of a source count: one rule for the validator, the grid and a live device.
+"""Selection of the readings that count, shared by validator, grid and live devices.
 
 Rules, in this order
 --------------------
-1. A negative reading of a counter, gauge or amount is no reading.
-2. The guest's agent samples once a second. Readings that come faster are thinned to the last one in
-   each second of the episode. Which one that is, is known once the second is over: until then no
-   step may use it, or it would depend on whether another reading follows.
+1. A negative reading of a counter, gauge or amount is unknown.
+2. The guest agent samples once a second. Faster readings are thinned to the last one in each second
+   of the episode. It becomes visible to steps only when the second is over, since it would
+   otherwise depend on whether another reading follows.
 3. Counter readings closer than 0.2 nominal intervals are merged.
 
-A device that runs for months cannot keep its rows. What forgotten rows leave behind for the later
-ones is a `Past` of each channel; with it the later rows count as they would have with all rows.
+A device that runs for months cannot keep its rows. A `Past` per channel summarizes discarded rows,
+so that later rows count exactly as if all rows were kept.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,8 @@ MERGE_INTERVALS: Final = 0.2
 """Counter readings closer than this many nominal intervals are merged."""
 FAST_READINGS: Final = 3
 FAST_INTERVALS: Final = 2.0
-"""A reading is fast if the third before it is less than two nominal intervals ago: at the nominal
-rate it is not, even if that one came as late as the next."""
+"""A reading is fast if the third before it is less than two nominal intervals ago, which cannot
+happen at the nominal rate, even with jitter of a whole interval."""
 THINNED: Final = frozenset({Source.GUEST})
 """Sources whose fast readings are thinned to the last one in each second."""
 
@@ -35,21 +35,21 @@ Times = npt.NDArray[np.int64]
 
 _OF_SOURCE: Final = {s: tuple(c for c in CHANNELS if c.source is s) for s in Source}
 _FAR: Final = 2**63 - 4 * NS_PER_S
-"""Times beyond it, on either side, have no second that fits 64 bits."""
+"""Limit on the absolute time, so that the end of its second fits 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Readings:
-    """Readings that count, of channels that are known in the same rows.
+    """Counted readings of channels that are known in the same rows.
 
     Attributes
     ----------
-    names : of the channels' columns.
-    rows : (n,) number of each reading's row; -1 for one of a forgotten row.
-    t_wall_ns : (n,) time of each, Unix ns.
-    visible_ns : (n,) from when on steps may use each; neither goes back.
+    names : names of the channels' columns.
+    rows : (n,) row number of each reading; -1 for one from a discarded row.
+    t_wall_ns : (n,) time of each, Unix ns, monotonic.
+    visible_ns : (n,) time from which steps may use each, Unix ns, monotonic.
     values : (n, n_channels).
-    past : what forgotten rows left behind, by name.
+    past : summary of discarded rows, by name.
     """
 
     names: tuple[str, ...]
@@ -66,23 +66,23 @@ def nominal_ns(source: Source) -> int:
 
 
 def counter_names(source: Source, columns: Columns) -> list[str]:
-    """Names of the source's counters that were recorded, in the registry's order."""
+    """Names of the source's recorded counters, in registry order."""
     return [c.field for c in _of_kind(source, Kind.COUNTER) if c.field in columns.values]
 
 
 def unsteady_names(source: Source) -> frozenset[str]:
-    """Names of the source's counters of which a fall says nothing."""
+    """Names of the source's counters whose falls are not restarts."""
     return frozenset(c.field for c in _of_kind(source, Kind.COUNTER) if c.may_fall)
 
 
 def without_negatives(source: Source, columns: Columns) -> Columns:
-    """Make negative readings unknown; the same columns if there are none."""
+    """Mark negative readings as unknown; returns the same columns if there are none."""
     if not columns.has_negatives:
         return columns
     known: dict[str, npt.NDArray[np.bool_]] = {}
     for channel in _OF_SOURCE[source]:
         values = columns.values.get(channel.field)
-        # NaN is no reading either, and compares false.
+        # NaN compares false and is also unknown.
         if values is None or not values.size or values.min() >= 0:
             continue
         there = values >= 0
@@ -92,10 +92,10 @@ def without_negatives(source: Source, columns: Columns) -> Columns:
 
 
 def kept_readings(t_wall_ns: Times, min_gap_ns: float) -> npt.NDArray[np.bool_]:
-    """Which readings a rate may be measured between: no two closer than ``min_gap_ns``.
+    """Mask of readings that rates are measured between: no two closer than ``min_gap_ns``.
 
-    Of readings too close together the first stays (of equal times the last reading): to keep the
-    last would make a step depend on whether another reading follows it.
+    Of readings too close together the first is kept (of equal times the last): keeping the last
+    would make a step depend on whether another reading follows.
 
     Returns
     -------
@@ -126,15 +126,15 @@ def counted_readings(
     anchor_ns: int | None,
     min_gap_ns: float | None,
 ) -> list[Readings]:
-    """Find the readings of counters or of gauges that count, by the rows they are known in.
+    """Select the counted readings of counters or gauges, grouped by the rows they are known in.
 
     Parameters
     ----------
-    source : whose rows.
-    columns : without negative readings; time never goes back.
-    names : of columns of one kind.
-    anchor_ns : where a second of the episode begins, Unix ns; ``None`` thins nothing.
-    min_gap_ns : readings of counters closer than this are merged; ``None`` for gauges.
+    source : source of the rows.
+    columns : rows in time order, without negative readings.
+    names : names of columns of one kind.
+    anchor_ns : start of a second of the episode, Unix ns; ``None`` disables thinning.
+    min_gap_ns : counter readings closer than this are merged; ``None`` for gauges.
     """
     groups: dict[tuple[bytes, str], list[str]] = {}
     for name in names:
@@ -147,7 +147,7 @@ def counted_readings(
 
 
 def distinct_times(source: Source, columns: Columns, *, anchor_ns: int | None) -> Times:
-    """Find the times at which a reading is known, thinned and each once, Unix ns."""
+    """Distinct, thinned times with a known reading, Unix ns."""
     masks = [columns.known.get(c.field) for c in _OF_SOURCE[source] if c.field in columns.values]
     if not masks:
         return columns.times[:0]
@@ -161,7 +161,7 @@ def distinct_times(source: Source, columns: Columns, *, anchor_ns: int | None) -
 
 
 def seen_before(columns: Columns, name: str, n_rows: int) -> tuple[int, ...]:
-    """Find the times of a channel's last readings in the first rows: of three at most, Unix ns."""
+    """Return the times of a channel's last readings (at most three) in the first rows, Unix ns."""
     known = columns.known.get(name)
     t = columns.times[:n_rows] if known is None else columns.times[:n_rows][known[:n_rows]]
     latest = t[np.diff(t, append=t[-1:] + 1) > 0][-FAST_READINGS:] if t.size else t
@@ -225,7 +225,7 @@ def _chosen(
 def _thinned(
     source: Source, t: Times, seen_ns: tuple[int, ...], anchor_ns: int | None
 ) -> tuple[npt.NDArray[np.bool_] | None, Times]:
-    """Which readings stay (``None``: all do), and from when on steps may use each."""
+    """Mask of kept readings (``None``: all), and the time from which steps may use each."""
     if source not in THINNED or anchor_ns is None:
         return None, t
     limit_ns = FAST_INTERVALS * nominal_ns(source)

@@ -1,7 +1,7 @@
-"""Rows that were delivered twice: equal to an earlier one in every field, they count once.
+"""Detection of rows delivered twice: equal to an earlier row in every field.
 
-Equal rows have equal times, so that only rows whose time occurs twice are looked at: nearly always
-none. A row that follows later ones, as a batch that is sent again does, is found as well.
+Equal rows have equal times, so only rows with a repeated time are compared, usually none. Repeats
+need not be adjacent, because a whole batch may have been resent.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -18,28 +18,28 @@ Flags = npt.NDArray[np.bool_]
 
 
 def row_identity(row: Mapping[str, Any]) -> bytes:
-    """Digest of all that a row says: equal for rows that are equal in every field.
+    """Digest of a row's content: equal for rows that are equal in every field.
 
-    Null is no field, ``5.0`` is 5, and neither order nor space matters.
+    A null field counts as absent, ``5.0`` equals 5, and order and whitespace are ignored.
     """
-    said = {
+    fields = {
         name: int(value) if isinstance(value, float) and value.is_integer() else value
         for name, value in row.items()
         if value is not None
     }
-    return blake2b(canonical_text(said), digest_size=16).digest()
+    return blake2b(canonical_text(fields), digest_size=16).digest()
 
 
 def repeated_rows(
     content: bytes, t_wall_ns: npt.NDArray[np.int64], faulty: Collection[int]
 ) -> Flags | None:
-    """Which rows are equal to an earlier one in every field; ``None`` if none is.
+    """Mask of rows equal to an earlier one in every field; ``None`` if there are none.
 
     Parameters
     ----------
-    content : one row to a line.
-    t_wall_ns : (n_rows,) time of each row, in the order of the lines, Unix ns.
-    faulty : numbers of the lines that are no rows, from 1.
+    content : one row per line.
+    t_wall_ns : (n_rows,) time of each row in line order, Unix ns.
+    faulty : numbers of the invalid lines, from 1.
     """
     if not t_wall_ns.size or (t_wall_ns[1:] > t_wall_ns[:-1]).all():
         return None
@@ -56,9 +56,9 @@ def repeated_rows(
 
 
 def _repeated(lines: Iterator[tuple[int, bytes]]) -> Iterator[int]:
-    """Yield the numbers of rows that say what one before them said."""
+    """Yield the numbers of rows that repeat an earlier one."""
     texts: set[bytes] = set()
-    said: set[bytes] = set()
+    identities: set[bytes] = set()
     for row, line in lines:
         text = blake2b(line, digest_size=16).digest()
         if text in texts:
@@ -68,17 +68,17 @@ def _repeated(lines: Iterator[tuple[int, bytes]]) -> Iterator[int]:
         try:
             identity = row_identity(parse_object(line))
         except ValueError:
-            # Nested deeper than it can be written: its text alone says what it is.
+            # Nested too deeply to serialize, so only its text is compared.
             continue
-        if identity in said:
+        if identity in identities:
             yield row
-        said.add(identity)
+        identities.add(identity)
 
 
 def _line_bounds(
     content: bytes, faulty: Collection[int]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Where the lines that are rows begin and end."""
+    """Start and end of each valid line."""
     feeds = np.flatnonzero(np.frombuffer(content, dtype=np.uint8) == ord("\n"))
     starts = np.concatenate([[0], feeds + 1])
     ends = np.concatenate([feeds, [len(content)]])

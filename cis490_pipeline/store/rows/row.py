@@ -1,7 +1,7 @@
-"""One telemetry row, read with care: what is wrong with it is named by field.
+"""Strict parsing of a single telemetry row, with faults named by field.
 
-Fifty times slower than reading a file at once; for lines that objected there, and for a device that
-sends thirty rows a second.
+Fifty times slower than parsing a whole file at once; used to locate faults, and on devices, which
+send about thirty rows per second.
 """
 
 import math
@@ -17,18 +17,18 @@ from cis490_pipeline.store.rows.strict_json import DuplicateKeyError, parse_obje
 
 INT64: Final = range(-(2**63), 2**63)
 MAX_AMOUNT: Final = 2**53
-"""Of packets, bytes and so on in one interval: 10^18 a second no network carries, and beyond it
-sums in floats would be wrong for all that follows."""
+"""Limit on an amount in one interval. No network reaches it, and larger amounts would make all
+later floating-point sums inexact."""
 MAX_NAME: Final = 100
-"""Characters of a field's name that are told."""
+"""Maximal length of a field name in messages, characters."""
 INTEGERS: Final = frozenset({"t_mono_ns", "t_guest_wall_ns", "t_guest_mono_ns"})
 ENVELOPE: Final = INTEGERS | {TIME, "source", "available_in_deployment"}
-"""Fields of every row that are no channel."""
+"""Row fields other than channels."""
 
 
 @dataclass(frozen=True)
 class RowFault:
-    """One line that is no row of its source."""
+    """Fault of one line."""
 
     member: str
     line: int
@@ -36,7 +36,7 @@ class RowFault:
     problem: str
 
     def __str__(self) -> str:
-        """Return where, which field, and what is wrong."""
+        """Return ``MEMBER line N: FIELD: PROBLEM``."""
         where = f"{self.member} line {self.line}"
         return (
             f"{where}: {self.field}: {self.problem}" if self.field else f"{where}: {self.problem}"
@@ -45,23 +45,23 @@ class RowFault:
 
 @dataclass(frozen=True)
 class SourceFields:
-    """The channel fields of one source: canonical names, their aliases, and which are decimal."""
+    """Channel fields of one source: canonical names, aliases and types."""
 
     source: Source
     aliases: dict[str, tuple[str, ...]]
     decimal: frozenset[str]
     canonical: dict[str, str]
-    """What each of these names is called among the columns."""
+    """Column name of each field name."""
     amounts: frozenset[str]
-    """Those that count what happened in the row's own interval."""
+    """Field names of amounts."""
 
     @property
     def known(self) -> KeysView[str]:
-        """All of these names."""
+        """All field names."""
         return self.canonical.keys()
 
     def dtype(self, name: str) -> type[pl.DataType]:
-        """Type of a field's column: whole numbers, or floats for a decimal channel."""
+        """Type of a field's column: integer, or float for a decimal channel."""
         return pl.Float64 if name in self.decimal else pl.Int64
 
 
@@ -82,17 +82,17 @@ FIELDS: Final = {source: _fields_of(source) for source in Source}
 
 
 def checked_row(source: Source, line: bytes, number: int) -> tuple[dict[str, Any], RowFault | None]:
-    """Read one line with care: its row, or what is wrong with it.
+    """Parse and validate one line.
 
     Parameters
     ----------
-    source : whose channels the row holds.
-    line : one JSON object, without the line feed.
-    number : of the line, from 1; for the fault.
+    source : source of the row.
+    line : one JSON object without the line feed.
+    number : line number from 1, for the fault.
 
     Returns
     -------
-    The row as it was written, and None; or an empty row, and its fault.
+    The row as written and None, or an empty row and its fault.
     """
     member = source.member
     try:
@@ -106,13 +106,13 @@ def checked_row(source: Source, line: bytes, number: int) -> tuple[dict[str, Any
 
 
 def row_fault(source: Source, row: dict[str, Any], number: int) -> RowFault | None:
-    """Say what is first wrong with a parsed row, if anything is.
+    """Return the first fault of a parsed row, or None.
 
     Parameters
     ----------
-    source : whose channels the row holds.
-    row : as it was written.
-    number : of its line, from 1.
+    source : source of the row.
+    row : the row as written.
+    number : line number from 1.
     """
     for name, problem in _field_problems(FIELDS[source], row):
         return RowFault(source.member, number, name[:MAX_NAME], problem)
@@ -148,7 +148,7 @@ def _integer_problem(value: object, most: int | None) -> str | None:
 def _decimal_problem(value: object) -> str | None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return f"must be a number, got {value!r:.60}"
-    # A whole number too large for a float would overflow in isfinite.
+    # An integer too large for a float would overflow in isfinite.
     if isinstance(value, int) and value not in INT64:
         return f"must fit 64 bits, got {value!s:.60}"
     return None if math.isfinite(value) else f"must be finite, got {value}"

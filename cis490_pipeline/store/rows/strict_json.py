@@ -1,11 +1,11 @@
-"""JSON as the episode format wants it: no key twice, no NaN, UTF-8 only."""
+"""Strict JSON of the episode format: no duplicate keys, no NaN, UTF-8 only."""
 
 import json
 from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 MAX_LINE_BYTES: Final = 1 << 20
-"""Of one object; a thousand times an honest row, and what it becomes in memory stays small."""
+"""Limit on the size of an object; a thousand times a real row, yet small in memory."""
 
 
 class DuplicateKeyError(ValueError):
@@ -22,8 +22,8 @@ def parse_object(text: bytes) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is not UTF-8, not JSON, not an object, over 1 MiB, nested too deep, or holds NaN, an
-        infinity or half a surrogate pair.
+        If it is not UTF-8, not JSON, not an object, over 1 MiB, nested too deeply, or contains
+        NaN, an infinity or half a surrogate pair.
     DuplicateKeyError
         If any object in it has a key twice.
     """
@@ -43,12 +43,12 @@ def parse_object(text: bytes) -> dict[str, Any]:
 
 
 def canonical_text(value: object) -> bytes:
-    """Write what was parsed with sorted keys and without space.
+    """Serialize a parsed value with sorted keys and without whitespace.
 
     Raises
     ------
     ValueError
-        If it is nested deeper than it can be written.
+        If it is nested too deeply to serialize.
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -65,7 +65,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _first_repeated(keys: Iterable[str]) -> str:
-    """First key that was there before, in one pass: a fault may cost no more than a sound line."""
+    """Return the first repeated key in linear time: a fault must not cost more than a valid line."""
     seen: set[str] = set()
     for key in keys:
         if key in seen:
@@ -84,5 +84,5 @@ def _refuse_half_pairs(value: object) -> None:
     except UnicodeEncodeError:
         raise ValueError("holds half a surrogate pair, which no text can") from None
     except RecursionError:
-        # Writing goes deeper than reading did.
+        # Serializing needs more stack than parsing.
         raise ValueError("nested too deep") from None

@@ -1,8 +1,8 @@
-"""Rows whose text differs in its digits alone, as recorders write them: read without a loop.
+"""Vectorized reader for uniform rows, whose text differs only in digits, as recorders write them.
 
-That every line is the first line but for its digits is one comparison of bytes. What JSON's grammar
-says of the first line then holds for all, save for what digits can do, which is checked: numbers
-with a leading zero or beyond 64 bits. Twenty times as fast as dictionaries, and as exact.
+One comparison of bytes shows that every line equals the first except for its digits. The first
+line's validity as JSON then extends to all lines, except for what depends on digits and is checked:
+leading zeros and numbers beyond 64 bits. Twenty times as fast as dictionaries, and as exact.
 """
 
 import re
@@ -15,22 +15,22 @@ import numpy.typing as npt
 
 _DIGITS: Final = b"0123456789"
 _MAX_DIGITS: Final = 19
-"""Of a whole number; more do not fit 64 bits."""
+"""Digits of an integer that may fit 64 bits."""
 _MAX_EXACT_DIGITS: Final = 15
-"""Of a decimal: below 2^53, and so is the power of ten, so that their quotient is rounded once."""
+"""Digits of a decimal: number and power of ten stay below 2^53, so division rounds only once."""
 _MAX_FIRST: Final = 16 << 10
-"""Bytes of the first line: shapes are remembered, and all others' digits cannot reach 1 MiB."""
+"""Limit on the first line, which is cached; other lines cannot then exceed 1 MiB."""
 
 _Words = npt.NDArray[np.uint64]
 Columns = dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float64]]
 
-# A key, and a number without sign or exponent, or a word; no string holds an escape.
+# A key with a number without sign or exponent, a boolean, or a string without escapes.
 _FIELD: Final = re.compile(rb' *"([^"\\]*)" *: *(?:([0-9]+)(\.[0-9]+)?|true|false|"[^"\\]*") *[,}]')
-# A quote after a letter or digit closes a string, so that what follows its colon is no text.
+# A quote after a word character closes a string, so a number after its colon is a value.
 _WHOLE: Final = re.compile(rb'(?<=\w":)[0-9]+')
 _DECIMALS: Final = re.compile(rb'(?<=\w":0\.)[0-9]+')
 
-# By number of digits: which bits of a word hold them, and what is below the least such number.
+# By number of digits: the bits of a word that hold them, and the bound for leading zeros.
 _KEPT: Final = np.array([(0x0F0F0F0F0F0F0F0F << (64 - 8 * n)) % 2**64 for n in range(9)], np.uint64)
 _LEAST: Final = np.array([0, 0, *(10**n for n in range(1, _MAX_DIGITS))], dtype=np.uint64)
 _POWERS: Final = 10 ** np.arange(_MAX_EXACT_DIGITS + 1, dtype=np.int64)
@@ -38,42 +38,42 @@ _POWERS: Final = 10 ** np.arange(_MAX_EXACT_DIGITS + 1, dtype=np.int64)
 
 @dataclass(frozen=True, eq=False)
 class _Template:
-    """Where a line's runs of digits stand."""
+    """Positions of the digit runs in a line."""
 
     bare: bytes
-    """The line without its digits."""
+    """The line without digits."""
     gaps: npt.NDArray[np.intp]
-    """Bytes from the end of each run to the start of the next; the last one to the next line's."""
+    """Distance from the end of each run to the start of the next (for the last, on the next line)."""
     fields: tuple[tuple[str, int, bool], ...]
-    """Key, its number's first run, and whether a second one holds decimals."""
+    """Key, index of its number's first run, and whether a second run holds decimals."""
     leading: npt.NDArray[np.intp]
-    """Runs that numbers begin with."""
+    """Indices of the runs that start numbers."""
     fixed: tuple[tuple[int, int, int], ...]
-    """Runs that are no number's, digits within keys and words: which, value, and length."""
+    """Runs in keys and strings: index, value and length."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class EvenRows:
-    """Rows that differ in their numbers alone."""
+class UniformRows:
+    """Rows that differ only in their numbers."""
 
     shape: bytes
-    """The first line, with zeros for its numbers where they are plainly numbers."""
+    """The first line with its evident numbers replaced by zeros."""
     columns: Columns
-    """An array (n_lines,) for each key whose value is a number."""
+    """One array (n_lines,) per key with a numeric value."""
     n_lines: int
 
 
-def read_even_rows(content: bytes) -> EvenRows | None:
-    """Read the numbers of all rows, if no row differs from the first but in its numbers.
+def read_uniform_rows(content: bytes) -> UniformRows | None:
+    """Parse the numbers of all rows, if rows differ only in their numbers.
 
     Parameters
     ----------
-    content : the rows, one to a line, the last one ended too.
+    content : one row per line, each ended by a line feed.
 
     Returns
     -------
-    EvenRows
-        ``None`` if rows differ, hold a number that would have to be looked at, or are over 16 KiB.
+    UniformRows
+        ``None`` if rows differ otherwise, have a number that needs validation, or exceed 16 KiB.
     """
     first = content[: content.find(b"\n", 0, _MAX_FIRST) + 1]
     shape = _DECIMALS.sub(b"0", _WHOLE.sub(b"0", first))
@@ -82,7 +82,7 @@ def read_even_rows(content: bytes) -> EvenRows | None:
         return None
     octets = np.frombuffer(content, dtype=np.uint8)
     is_digit = (octets - np.uint8(ord("0"))) < len(_DIGITS)
-    # The last bytes before a run and of a run, in turn.
+    # Alternately the last byte before a run and the last byte of it.
     edges = np.flatnonzero(is_digit[1:] != is_digit[:-1])
     n_runs = template.gaps.size
     n_lines, rest = divmod(edges.size, 2 * n_runs)
@@ -90,7 +90,7 @@ def read_even_rows(content: bytes) -> EvenRows | None:
         return None
     edges = np.ascontiguousarray(edges.reshape(n_lines, 2 * n_runs).T)
     before, last = edges[0::2], edges[1::2]
-    # With the same bare text, equal gaps put every digit where the first line has one.
+    # With equal text besides digits, equal gaps put every run in the same place as in the first.
     within = (before[1:] - last[:-1] == template.gaps[:-1, None]).all()
     if not within or not (before[0, 1:] - last[-1, :-1] == template.gaps[-1]).all():
         return None
@@ -102,11 +102,11 @@ def read_even_rows(content: bytes) -> EvenRows | None:
         if (values[run] != value).any() or (lengths[run] != length).any():
             return None
     columns = _columns(template, lengths, values)
-    return None if columns is None else EvenRows(shape=shape, columns=columns, n_lines=n_lines)
+    return None if columns is None else UniformRows(shape=shape, columns=columns, n_lines=n_lines)
 
 
 def _columns(template: _Template, lengths: npt.NDArray[np.intp], values: _Words) -> Columns | None:
-    """Numbers by key; ``None`` if one has a leading zero, or too many decimals to be exact."""
+    """Numbers by key; ``None`` if one has a leading zero or too many decimals to be exact."""
     if (values < _LEAST[lengths])[template.leading].any():
         return None
     numbers = values.view(np.int64)
@@ -125,13 +125,13 @@ def _columns(template: _Template, lengths: npt.NDArray[np.intp], values: _Words)
 
 @lru_cache(maxsize=64)
 def _template(first: bytes) -> _Template | None:
-    """Take a line apart; ``None`` if it is not made of plain fields, or has a key twice."""
+    """Analyse a line; ``None`` if it does not consist of plain fields."""
     if not first.startswith(b"{") or not first.endswith(b"}\n"):
         return None
     try:
         first.decode()
     except UnicodeDecodeError:
-        # The careful reader says where; here no key could be named.
+        # The line-by-line parser reports the position.
         return None
     runs = [match.span() for match in re.finditer(rb"[0-9]+", first)]
     place = {start: i for i, (start, _) in enumerate(runs)}
@@ -160,14 +160,14 @@ def _template(first: bytes) -> _Template | None:
 def _whole_numbers(
     content: bytes, last: npt.NDArray[np.intp], lengths: npt.NDArray[np.intp]
 ) -> _Words | None:
-    """Values of runs of digits, (n_runs, n_lines); ``None`` if one does not fit 64 bits.
+    """Values of digit runs, (n_runs, n_lines); ``None`` if one does not fit 64 bits.
 
-    ``last`` is where each run's last digit stands; 16 bytes and more lie before each run.
+    ``last`` is the position of each run's last digit; at least 16 bytes precede each run.
     """
     longest = lengths.max(axis=1)
     if longest.max() > _MAX_DIGITS:
         return None
-    # Eight digits at a time, as one word of memory.
+    # Eight digits at a time, as one machine word.
     words = np.ndarray((len(content) - 7,), dtype="<u8", buffer=content, strides=(1,))
     values = _eight_digits(words[last - 7], np.minimum(lengths, 8))
     for done, power in ((8, 10**8), (16, 10**16)):
@@ -180,8 +180,8 @@ def _whole_numbers(
 
 
 def _eight_digits(words: _Words, n_digits: npt.NDArray[np.intp]) -> _Words:
-    """Value of the last ``n_digits`` characters of each word, the first character lowest in it."""
-    # Neighbouring digits make pairs, pairs fours, and fours eights: one multiplication each.
+    """Value of the last ``n_digits`` characters of each little-endian word."""
+    # Combine digits to pairs, pairs to fours, fours to eights, with one multiplication each.
     value = words & _KEPT[n_digits]
     value *= np.uint64(10 << 8 | 1)
     value >>= np.uint64(8)

@@ -1,1 +1,1 @@
-"""Verdicts: validation of every episode, incremental and resumable."""
+"""Validation of all episodes, incremental and resumable."""

@@ -1,4 +1,4 @@
-"""Gates on what was recorded: enough rows, no gaps, clocks that agree, labels with a cause."""
+"""Quality gates on telemetry: row rates, gaps, clock skew, counters, justified labels."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -23,7 +23,7 @@ MAX_GAP_S: Final = 3.0
 MAX_SKEW_S: Final = 2.0
 EVENT_TOLERANCE_NS: Final = 2 * NS_PER_S
 FLAT_SHARE: Final = 0.01
-"""Phases whose mean rates differ by less than this share of the largest are alike."""
+"""Phases whose mean rates differ by less than this share of the largest count as equal."""
 
 JUSTIFYING_EVENTS: Final[Mapping[str, frozenset[str]]] = {
     Phase.INFECTING: frozenset({"exploit_fire", "workload_infecting"}),
@@ -42,20 +42,20 @@ _Times = npt.NDArray[np.int64]
 
 
 def duration_findings(t0_ns: int, end_ns: int, proc: Columns | None) -> Iterator[Finding]:
-    """Yield ``too_short`` if not one window fits between the first label and the last proc row.
+    """Yield ``too_short`` if no window fits between the first label and the last proc row.
 
     Parameters
     ----------
     t0_ns, end_ns : the first label and the end of the last phase, Unix ns.
-    proc : its rows; ``None`` if there is no such member, or it cannot be read.
+    proc : its rows; ``None`` if the member is missing or unreadable.
     """
     last_ns = end_ns
     if proc is not None:
         t_wall_ns, shift_ns, _ = _own_time(proc, t0_ns, end_ns)
-        # The last row stands for the step it lies in.
+        # The last row covers the whole grid step that contains it.
         covered = t_wall_ns[-1:] - shift_ns + nominal_ns(Source.PROC)
         last_ns = min(end_ns, max([t0_ns, *covered.tolist()]))
-    # In whole grid steps, as the windows are cut.
+    # Counted in whole grid steps, like the windows.
     if (last_ns - t0_ns) * 10 // NS_PER_S < WINDOW_S * 10:
         lasts, covers = (end_ns - t0_ns) / NS_PER_S, (last_ns - t0_ns) / NS_PER_S
         text = f"lasts {lasts:.3f} s, proc covers {covers:.3f} s, one window is {WINDOW_S:.0f} s"
@@ -63,12 +63,12 @@ def duration_findings(t0_ns: int, end_ns: int, proc: Columns | None) -> Iterator
 
 
 def source_findings(source: Source, rows: Columns, t0_ns: int, end_ns: int) -> Iterator[Finding]:
-    """Check one source's rows against the episode's time.
+    """Check one source's rows against the episode's time span.
 
     Parameters
     ----------
-    source : whose rows.
-    rows : ``t_wall_ns`` (ns, never going back) and channels, no reading negative.
+    source : source of the rows.
+    rows : ``t_wall_ns`` (ns, monotonic) and channels, no reading negative.
     t0_ns, end_ns : the first label and the end of the last phase, Unix ns.
 
     Yields
@@ -79,9 +79,9 @@ def source_findings(source: Source, rows: Columns, t0_ns: int, end_ns: int) -> I
 
     Notes
     -----
-    A source that is off by as much at both ends is skewed, and is then judged in its own time. One
-    that begins early and ends early has stopped: no clock is to blame. What is counted is times
-    with a known reading, each once, and of a fast guest one a second, as the grid takes them.
+    A source with the same offset at both ends is skewed and is then checked in its own time. One
+    that begins and ends early has stopped, which is no clock fault. Coverage counts distinct times
+    with a known reading, thinned to one per second for a fast guest, as on the grid.
     """
     if not _with_reading(rows).any():
         if source is Source.PROC:
@@ -100,13 +100,13 @@ def source_findings(source: Source, rows: Columns, t0_ns: int, end_ns: int) -> I
     if unit == "nanoseconds":
         times = distinct_times(source, rows, anchor_ns=t0_ns)
     else:
-        # Coarser units give one time to several rows.
+        # In coarser units several rows share one time.
         times = t_wall_ns[_with_reading(rows)]
     yield from _coverage_findings(source, times, t0_ns + shift_ns, end_ns + shift_ns)
 
 
 def thinned_note(source: Source, rows: Columns, t0_ns: int, end_ns: int) -> str | None:
-    """Say how many readings of a fast guest are thinned out; ``None`` if none are."""
+    """Describe how many readings of a fast guest are thinned out; ``None`` if none are."""
     if source not in THINNED or _own_time(rows, t0_ns, end_ns)[2] != "nanoseconds":
         return None
     n_before = distinct_times(source, rows, anchor_ns=None).size
@@ -121,8 +121,8 @@ def counter_findings(source: Source, rows: Columns, t0_ns: int | None) -> Iterat
 
     Parameters
     ----------
-    source, rows : time never goes back.
-    t0_ns : the first label, Unix ns, if there is one.
+    source, rows : rows in time order.
+    t0_ns : time of the first label, Unix ns, if any.
     """
     resets: Counter[int] = Counter()
     fell: dict[str, list[Fall]] = {}
@@ -156,21 +156,21 @@ def label_findings(labels: Sequence[Label], events: Sequence[Event]) -> Iterator
         if label.phase in times and not _has_near(times[label.phase], label.t_wall_ns)
     ]
     if unjustified:
-        told = ", ".join(label.phase for label in unjustified)
-        text = f"{len(unjustified)} of {len(labels)} labels have no event within 2 s: {told}"
+        phases = ", ".join(label.phase for label in unjustified)
+        text = f"{len(unjustified)} of {len(labels)} labels have no event within 2 s: {phases}"
         yield Finding(Reason.LABEL_UNJUSTIFIED, text)
 
 
 def flat_findings(
     rows: Mapping[Source, Columns], labels: Sequence[Label], end_ns: int
 ) -> Iterator[Finding]:
-    """Yield ``source_flat`` if no source tells one phase from another.
+    """Yield ``source_flat`` if no source differs between phases.
 
     Notes
     -----
     A source is flat if no channel's mean (counters and amounts per second) differs between phases
-    by over 1 % of its largest. Even an idle machine's jitter is more, so what is found is a
-    recorder that repeats itself, or a machine that stood still.
+    by over 1 % of its largest. Even an idle machine's jitter exceeds that, so a flat source means a
+    recorder that repeats itself or a stopped machine.
     """
     available = [source for source, columns in rows.items() if _has_readings(columns)]
     phases = {label.phase for label in labels} - {FAILED_LABEL}
@@ -179,14 +179,14 @@ def flat_findings(
     with np.errstate(over="ignore", invalid="ignore"):
         flat = all(_is_flat(source, rows[source], labels, end_ns) for source in available)
     if flat:
-        told = ", ".join(available)
-        yield Finding(Reason.SOURCE_FLAT, f"nothing differs between phases in {told}")
+        names = ", ".join(available)
+        yield Finding(Reason.SOURCE_FLAT, f"nothing differs between phases in {names}")
 
 
 def count_findings(
     meta: EpisodeMeta, rows: Mapping[Source, SourceRows], perf_lines: int | None
 ) -> Iterator[Finding]:
-    """Yield ``row_count_mismatch`` if ``meta.result`` counted other than what is there."""
+    """Yield ``row_count_mismatch`` if the counts in ``meta.result`` differ from the rows."""
     if meta.result is None:
         return
     pairs = [
@@ -195,19 +195,19 @@ def count_findings(
     ]
     if perf_lines is not None and meta.result.rows_perf is not None:
         pairs.append(("telemetry-perf.jsonl", meta.result.rows_perf, perf_lines))
-    wrong = [f"{name}: result says {told}, has {n}" for name, told, n in pairs if told != n]
+    wrong = [f"{name}: result says {stated}, has {n}" for name, stated, n in pairs if stated != n]
     if wrong:
         yield Finding(Reason.ROW_COUNT_MISMATCH, "; ".join(wrong))
 
 
 def _falls_text(name: str, some: Sequence[Fall], n_all: int, t0_ns: int | None) -> str:
-    told = ", ".join(
+    each = ", ".join(
         f"by {fall.before - fall.after} {_when(fall.t_wall_ns, t0_ns)} "
         f"({fall.before} to {fall.after})"
         for fall in some
     )
     more = f" and {n_all - len(some)} times more" if n_all > len(some) else ""
-    return f"{name} fell {told}{more}"
+    return f"{name} fell {each}{more}"
 
 
 def _when(t_ns: int, t0_ns: int | None) -> str:
@@ -221,7 +221,7 @@ def _has_near(times: Sequence[int], t_ns: int) -> bool:
 
 
 def _own_time(rows: Columns, t0_ns: int, end_ns: int) -> tuple[_Times, int, str]:
-    """Give times in ns, how far the clock is ahead (0 if it is not off), and their unit."""
+    """Return times in ns, the clock's offset (0 within tolerance), and the original unit."""
     t_wall_ns, unit = rows.times, "nanoseconds"
     if not t_wall_ns.size:
         return t_wall_ns, 0, unit
@@ -245,12 +245,12 @@ def _is_skewed(first_s: float, last_s: float, duration_s: float) -> bool:
         return True
     if max(first_s, last_s) >= -MAX_SKEW_S:
         return False
-    # One that had stopped before the episode began recorded another time.
+    # A source whose last row precedes the episode recorded another time span.
     return abs(first_s - last_s) <= MAX_SKEW_S or last_s < -duration_s - MAX_SKEW_S
 
 
 def _with_reading(rows: Columns) -> npt.NDArray[np.bool_]:
-    """Which rows have a known reading."""
+    """Mask of the rows with a known reading."""
     if len(rows.known) < len(rows.values) - 1:
         return np.ones(rows.n_rows, dtype=np.bool_)
     there = np.zeros(rows.n_rows, dtype=np.bool_)
@@ -269,7 +269,7 @@ def _coverage_findings(
     short = n_inside < MIN_SHARE * source.rate_hz * (end_ns - t0_ns) / NS_PER_S
     if short:
         yield _shortage(source, n_inside, t0_ns, end_ns)
-    # A source that is short already says that an end is missing; a hole inside is news.
+    # A short source is already reported, so only gaps between its rows are new information.
     within = t_wall_ns[inside]
     times = within if short else np.concatenate(([t0_ns], within, [end_ns]))
     if times.size < 2:
@@ -318,7 +318,7 @@ def _phase_means(
     edges: npt.NDArray[np.intp],
     names: Sequence[str],
 ) -> npt.NDArray[np.float64]:
-    """Mean of a channel in each phase; phases with under two known readings are left out."""
+    """Mean of a channel in each phase; phases with fewer than two known readings are omitted."""
     totals: dict[str, tuple[float, float]] = {}
     for name, start, stop in zip(names, edges[:-1], edges[1:], strict=True):
         known = np.flatnonzero(np.isfinite(values[start:stop])) + start

@@ -1,7 +1,7 @@
-"""What a verdict says of other episodes: the same telemetry elsewhere, one id under two hosts.
+"""Corpus-wide marks: duplicate telemetry, and ids shared by two hosts.
 
-No episode can be judged so alone, and what is true of it changes with the others. So these marks
-are taken from earlier verdicts, and given over the whole index each time.
+These depend on all other episodes. They are therefore removed from earlier verdicts and recomputed
+over the whole index in each sweep.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ from cis490_pipeline.domain import Verdict
 from cis490_pipeline.store.reasons import Reason
 
 ORDER: Final = ("received_at_wall", "host_id", "episode_id")
-"""The earliest received comes first; what was never indexed last."""
+"""Sort order: earliest received first, never indexed last."""
 _COPY: Final = Reason.DUPLICATE_CONTENT.value
 _SHARED: Final = Reason.ID_MISMATCH.value
 _COPY_TEXT: Final = f"{_COPY}: the same telemetry as "
@@ -21,12 +21,12 @@ _REJECTING: Final = [r.value for r in Reason if r.verdict is Verdict.REJECTED]
 
 
 def without_marks(frame: pl.DataFrame) -> pl.DataFrame:
-    """Take the marks back that an earlier sweep gave; no row is ``errored``."""
+    """Remove the marks of an earlier sweep; no row may be ``errored``."""
     details = pl.col("details").list.filter(
         ~pl.element().str.starts_with(_COPY_TEXT) & ~pl.element().str.starts_with(_SHARED_TEXT)
     )
     taken = pl.col("details").list.len() > details.list.len()
-    # An id may disagree with meta.json too: that is not taken back.
+    # An id that disagrees with meta.json is a fault of the episode itself and stays.
     other_ids = details.list.eval(pl.element().str.starts_with(f"{_SHARED}: ")).list.any()
     reasons = (
         pl.when(other_ids)
@@ -43,15 +43,15 @@ def without_marks(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_marks(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give ``id_mismatch`` and ``duplicate_content`` to all but the first of equals; sort.
+    """Mark all but the first of equal ids and of equal contents; sort the rows.
 
-    Of usable episodes of one id the earliest received keeps it, and the others are rejected: every
-    later file knows an episode by its id alone. The same telemetry under the same id is no other
-    episode, but a copy; as is the same telemetry under any id. Where none of an id is usable, the
-    first has it all the same, so that both are named.
+    Among usable episodes with one id, the earliest received keeps it and the others get
+    ``id_mismatch``, because later files identify an episode by its id alone. Equal telemetry, under
+    the same or another id, gets ``duplicate_content``. If no episode with an id is usable, the
+    first still counts as its owner, so that all are reported.
     """
     ordered = frame.sort(ORDER, nulls_last=True)
-    # In one piece: how a frame was put together must not show in the bytes of its file.
+    # Rechunked: the file's bytes must not depend on how the frame was assembled.
     return _with_copies_marked(_with_shared_ids_marked(ordered)).rechunk()
 
 
@@ -67,14 +67,14 @@ def _with_shared_ids_marked(ordered: pl.DataFrame) -> pl.DataFrame:
     joined = ordered.join(owners, on="episode_id", how="left", maintain_order="left")
     same = (pl.col("content_digest") == pl.col("first_content")).fill_null(value=False)
     shared = (_ref() != pl.col("first_ref")) & ~same & (pl.col("status") != Verdict.ERRORED.value)
-    told = (
+    text = (
         pl.lit(_SHARED_TEXT)
         + pl.col("first_ref")
         + pl.lit(
             ", which keeps it: an id names one episode; give this one another and ship it again"
         )
     )
-    return _marked(joined, shared, _SHARED, told).drop("first_ref", "first_content")
+    return _marked(joined, shared, _SHARED, text).drop("first_ref", "first_content")
 
 
 def _with_copies_marked(ordered: pl.DataFrame) -> pl.DataFrame:
@@ -84,11 +84,11 @@ def _with_copies_marked(ordered: pl.DataFrame) -> pl.DataFrame:
     return _marked(ordered, is_copy, _COPY, pl.lit(_COPY_TEXT) + original)
 
 
-def _marked(frame: pl.DataFrame, where: pl.Expr, reason: str, told: pl.Expr) -> pl.DataFrame:
+def _marked(frame: pl.DataFrame, where: pl.Expr, reason: str, detail: pl.Expr) -> pl.DataFrame:
     reasons = pl.concat_list("reasons", _text(reason)).list.unique().list.sort()
     marked = frame.with_columns(
         reasons=pl.when(where).then(reasons).otherwise("reasons"),
-        details=pl.when(where).then(pl.concat_list("details", told)).otherwise("details"),
+        details=pl.when(where).then(pl.concat_list("details", detail)).otherwise("details"),
         is_marked=where,
     )
     status = pl.when(pl.col("is_marked")).then(_status()).otherwise("status")
@@ -96,7 +96,7 @@ def _marked(frame: pl.DataFrame, where: pl.Expr, reason: str, told: pl.Expr) -> 
 
 
 def _status() -> pl.Expr:
-    """Verdict that the reasons add up to."""
+    """Verdict implied by the reasons."""
     rejected = pl.col("reasons").list.eval(pl.element().is_in(_REJECTING)).list.any()
     return (
         pl.when(rejected)

@@ -1,4 +1,4 @@
-"""What an episode may be used for, as column expressions over the index of verdicts."""
+"""Eligibility of episodes for training and scoring, as expressions over the validation index."""
 
 from typing import Final
 
@@ -8,17 +8,17 @@ from cis490_pipeline.domain import Verdict
 from cis490_pipeline.store.reasons import Reason
 
 UNSCORABLE: Final = (Reason.LABEL_UNJUSTIFIED, Reason.CLOCK_SKEW)
-"""Reasons that let an episode train but never be scored: its truth or its time is in doubt."""
+"""Reasons that allow training but not scoring: labels or times are doubtful."""
 
 
 def usable_expr() -> pl.Expr:
-    """Return whether a row may be used at all: accepted or degraded, and no later duplicate."""
+    """Whether an episode is usable: accepted or degraded, and not a later duplicate."""
     status = pl.col("status").is_in([Verdict.ACCEPTED.value, Verdict.DEGRADED.value])
     return status & ~_has(Reason.DUPLICATE_CONTENT)
 
 
 def scorable_expr() -> pl.Expr:
-    """Return whether a row may be scored: usable, with labels and clocks to be trusted."""
+    """Whether an episode is scorable: usable, with reliable labels and clocks."""
     doubtful = pl.any_horizontal(_has(reason) for reason in UNSCORABLE)
     return usable_expr() & ~doubtful
 

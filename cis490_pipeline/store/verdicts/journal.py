@@ -1,9 +1,8 @@
-"""What a sweep has finished so far, on disk, so that a killed one goes on where it was.
+"""Sweep journal: finished verdicts on disk, from which a killed sweep resumes.
 
-One line of JSON for each verdict, after a line that says whose and when. Lines are appended and
-flushed to the disk a batch at a time: a power cut loses at most the batch under way, and what it
-tore off is cut away before anything is added. A journal of another store, of other rules or of
-other columns is not believed, and begun anew.
+A header line is followed by one JSON line per verdict. Lines are appended and synced per batch: a
+power cut loses at most the current batch, and a torn line is truncated before anything is added.
+A journal written for another store, rule set or schema is discarded.
 """
 
 import os
@@ -24,16 +23,16 @@ _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class SweepJournal:
-    """An open journal; at most one process has it open, another waits."""
+    """Journal of a sweep; one process has it open at a time, others wait."""
 
     def __init__(self, path: Path, schema: dict[str, pl.DataType], about: dict[str, str]) -> None:
-        """Name a journal.
+        """Configure a journal without opening it.
 
         Parameters
         ----------
-        path : the file, made if missing.
+        path : the file, created if missing.
         schema : columns of a verdict.
-        about : what its verdicts rest on besides the episodes (store, rules); it must not change.
+        about : further inputs of the verdicts (store, rules); a journal with others is discarded.
         """
         self._path = path
         self._schema = schema
@@ -42,12 +41,12 @@ class SweepJournal:
         self._file: FileIO | None = None
 
     def __enter__(self) -> Self:
-        """Wait for the file, and open it."""
+        """Wait for the lock and open the file."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
         try:
             self._path.touch()
-            # No buffer of our own: what was appended is in the system's hands at once.
+            # Unbuffered: appended data reaches the operating system at once.
             self._file = self._path.open("r+b", buffering=0)
         except OSError:
             self._lock.release()
@@ -60,23 +59,23 @@ class SweepJournal:
         raised: BaseException | None,
         where: TracebackType | None,
     ) -> None:
-        """Close the file; it stays."""
+        """Close the file and keep it."""
         if self._file is not None:
             self._file.close()
             self._file = None
         self._lock.release()
 
     def begin(self, checked_at: str) -> str:
-        """Go on with the sweep that was cut off, or begin one.
+        """Resume an interrupted sweep, or begin one.
 
         Parameters
         ----------
-        checked_at : the time to note if one begins.
+        checked_at : start time to record for a new sweep.
 
         Returns
         -------
         str
-            The time its sweep began: the earlier one if it goes on.
+            Start time of the sweep, which is the earlier one when resuming.
         """
         file = self._opened()
         file.seek(0)
@@ -93,7 +92,7 @@ class SweepJournal:
         return checked_at
 
     def finished(self) -> list[pl.DataFrame]:
-        """Return the verdicts noted so far, in pieces, and cut off what a kill tore."""
+        """Return the recorded verdicts in chunks, and truncate a torn last line."""
         file = self._opened()
         file.seek(0)
         sound = len(file.readline(1 << 16))
@@ -112,7 +111,7 @@ class SweepJournal:
         return frames
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Note verdicts; when this returns, they are on the disk."""
+        """Append verdicts; they are synced to disk when this returns."""
         file = self._opened()
         file.seek(0, os.SEEK_END)
         lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
@@ -124,7 +123,7 @@ class SweepJournal:
         try:
             return [pl.DataFrame(rows, schema=self._schema)]
         except (TypeError, pl.exceptions.PolarsError):
-            # Somebody wrote into it. What is not taken over is read again.
+            # The file was modified; episodes without a verdict are read again.
             return []
 
     def _opened(self) -> FileIO:

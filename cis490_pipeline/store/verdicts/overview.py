@@ -1,4 +1,4 @@
-"""What a store holds, lacks and would lose, counted from its verdicts, for people to read."""
+"""Human-readable overview of a store, computed from its verdicts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ CLEAN_ONLY = "(clean only)"
 
 @dataclass(frozen=True, kw_only=True)
 class ReasonCount:
-    """How many episodes have a reason, and the first of them."""
+    """Number of episodes with a reason, and the first of them."""
 
     reason: Reason
     n_episodes: int
     first: str
     """``host/id``."""
     detail: str
-    """What was found there, without the code."""
+    """Detail of that finding, without the code."""
 
     @property
     def consequence(self) -> str:
-        """What becomes of such episodes, in words."""
+        """Consequence of the reason for an episode."""
         if self.reason.verdict is Verdict.REJECTED:
             return "dropped"
         if self.reason is Reason.DUPLICATE_CONTENT:
@@ -37,39 +37,39 @@ class ReasonCount:
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """A store in numbers; all mappings sorted by name."""
+    """Counts of a store; all mappings are sorted by name."""
 
     n_episodes: int
     n_usable: int
     n_scorable: int
     hosts: dict[str, int]
-    """Episodes of each."""
+    """Number of episodes by host."""
     profiles: dict[str, int]
-    """Episodes of each profile; those without a sample are `CLEAN_ONLY`."""
+    """Number of episodes by profile; those without a sample are `CLEAN_ONLY`."""
     samples: dict[str, int]
     profiles_never_run: dict[str, list[str]]
-    """By host: profiles of other hosts that no usable episode of its has."""
+    """By host: profiles that only other hosts have in usable episodes."""
     received: tuple[str, str] | None
-    """First and last time of receipt, ISO 8601."""
+    """First and last receipt, ISO 8601."""
     recorded_ns: tuple[int, int] | None
-    """First and last beginning of an episode, Unix ns."""
+    """First and last start of an episode, Unix ns."""
     recorded_s: float
-    """Seconds of all episodes together."""
+    """Total duration of all episodes, s."""
     rows: dict[Source, int]
     episodes_without: dict[Source, int]
-    """How many readable episodes have no row of a source."""
+    """Number of readable episodes without a row of each source."""
     reasons: list[ReasonCount]
     """Most frequent first."""
     errored: list[str]
-    """Episodes that could not be checked, as ``host/id: why``."""
+    """Episodes that could not be checked, as ``host/id: error``."""
     unknown_fields: dict[str, int]
-    """Fields that no channel knows, ``source.field``, and how many episodes have each."""
+    """Number of episodes with each field that is no channel, by ``source.field``."""
 
 
 def overview(frame: pl.DataFrame) -> Overview:
-    """Count what an index of verdicts (`VALIDATION_SCHEMA`) says of its store."""
-    # An episode whose meta could not be read is of no known profile; it is not clean for that.
-    told = frame.filter(pl.col("duration_s").is_not_null())
+    """Summarize a validation index (`VALIDATION_SCHEMA`)."""
+    # Unreadable metadata means an unknown profile, not a clean-only run.
+    described = frame.filter(pl.col("duration_s").is_not_null())
     profile = pl.col("profile").fill_null(CLEAN_ONLY)
     readable = frame.filter(pl.col("content_digest").is_not_null())
     errored = frame.filter(status=Verdict.ERRORED.value)
@@ -78,8 +78,8 @@ def overview(frame: pl.DataFrame) -> Overview:
         n_usable=frame.filter(usable_expr()).height,
         n_scorable=frame.filter(scorable_expr()).height,
         hosts=_counts(frame["host_id"]),
-        profiles=_counts(told.select(profile)["profile"]),
-        samples=_counts(told["sample_name"].drop_nulls()),
+        profiles=_counts(described.select(profile)["profile"]),
+        samples=_counts(described["sample_name"].drop_nulls()),
         profiles_never_run=_never_run(frame.filter(usable_expr()).with_columns(profile), frame),
         received=_span(frame["received_at_wall"]),
         recorded_ns=_span(frame["t0_wall_ns"]),
@@ -99,7 +99,7 @@ def overview(frame: pl.DataFrame) -> Overview:
 
 
 def unknown_field_counts(frame: pl.DataFrame) -> dict[str, int]:
-    """Return how many episodes have each field that no channel knows, by ``source.field``."""
+    """Count the episodes with each field that is no channel, by ``source.field``."""
     return _counts(frame["unknown_fields"].explode().drop_nulls())
 
 
@@ -108,7 +108,7 @@ def counts_by_host(frame: pl.DataFrame) -> pl.DataFrame:
 
     Returns
     -------
-    frame with those columns and ``n_episodes``. An episode counts once under each of its reasons.
+    Those columns and ``n_episodes``. An episode counts once for each of its reasons.
     """
     no_reason = pl.lit([None], pl.List(pl.String))
     reasons = pl.when(pl.col("reasons").list.len() > 0).then("reasons").otherwise(no_reason)
@@ -153,10 +153,10 @@ def _each_reason(frame: pl.DataFrame) -> Iterator[ReasonCount]:
 
 
 def hours(seconds: float) -> str:
-    """Return a length of time for people: ``1.5 h`` or ``40 s``."""
+    """Format a duration: ``1.5 h`` or ``40 s``."""
     return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds:,.0f} s"
 
 
 def minute(t_ns: int) -> str:
-    """Return the UTC minute of a Unix time, as ``2026-11-22 10:00``."""
+    """Format a Unix time as UTC to the minute: ``2026-11-22 10:00``."""
     return datetime.fromtimestamp(t_ns // NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,4 +1,4 @@
-"""Verdicts on a whole store: incremental, in parallel, resumable, the same whatever the order."""
+"""Validation of a whole store: incremental, parallel, resumable and order-independent."""
 
 import contextlib
 from collections import Counter
@@ -36,18 +36,18 @@ _Listed = tuple[EpisodeRef, IndexRow | None]
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """The index of verdicts and how it came about."""
+    """Validation index with statistics of the sweep."""
 
     frame: pl.DataFrame
     """One row per episode, columns of `VALIDATION_SCHEMA`, sorted by receipt, host and id."""
     n_read: int
-    """Episodes that were opened."""
+    """Number of episodes read."""
     n_reused: int
-    """Episodes whose verdict of an earlier sweep still holds."""
+    """Number of episodes whose earlier verdict was reused."""
     skipped_index_rows: LeftOut
-    """Lines of the index that are no index rows, and why."""
+    """Invalid lines of the index, with reasons."""
     left_out: LeftOut
-    """What lies in the store and is no episode's."""
+    """Entries of the store that belong to no episode."""
 
 
 def sweep(
@@ -59,34 +59,33 @@ def sweep(
     journal: Path | None = None,
     checked_at: str | None = None,
 ) -> SweepResult:
-    """Give every episode of a store its verdict.
+    """Validate every episode of a store.
 
     Parameters
     ----------
-    store : the store; only read.
-    previous : the frame of an earlier sweep. A row is reused if its episode's index row, files
-        (size and time of change) and the rules are the same, and it was not ``errored``.
-    compute : where to do it.
-    progress : called with episodes done and all episodes, from time to time.
-    journal : file that notes each verdict as it is made. A sweep that was killed goes on from it;
-        who called removes it once the frame is safe. Two sweeps with one journal take turns.
-    checked_at : when this sweep began, as every verdict it makes will say; by default now. A sweep
-        that goes on from a journal is still the one that began then, so that being killed changes
-        no byte of the result.
+    store : the store, which is only read.
+    previous : frame of an earlier sweep. A row is reused if its episode's index row, files (size
+        and modification time) and the rules are unchanged, and it was not ``errored``.
+    compute : backend that executes the work.
+    progress : called periodically with the numbers of finished and of all episodes.
+    journal : file that records each verdict. A killed sweep resumes from it; the caller removes it
+        once the frame is stored. Two sweeps with one journal run one after the other.
+    checked_at : start time recorded in every verdict; now by default. A resumed sweep keeps its
+        original time, so that a kill changes no byte of the result.
 
     Raises
     ------
     StoreError
-        If there is no such store, or no episode in it: then nothing is said of any.
+        If the store does not exist or has no episode.
 
     Notes
     -----
-    An episode that cannot be checked, be it that the code fails on it or that it kills the worker
-    process that reads it (twice, the second time alone), is ``errored``; all others get their
-    verdict. Only a crash of this very process, with a serial `compute`, is not survived.
+    An episode that raises an unexpected exception, or kills its worker process twice (the second
+    time alone), becomes ``errored``; all others get a verdict. Only a crash of this process, with a
+    serial `compute`, ends the sweep.
 
-    A store may grow and change meanwhile: a verdict carries the state of files and index row that
-    it was given for, taken before the reading, so that the next sweep sees what was changed.
+    The store may change during a sweep: a verdict records the state of files and index row from
+    before reading, so that the next sweep detects the change.
     """
     began = checked_at or datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     index = store.read_index()
@@ -127,12 +126,12 @@ def sweep(
 
 
 def comparable(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the verdicts and contents alone, in order, without when and where they were made."""
+    """Return sorted verdicts and contents without the columns that vary between sweeps."""
     return frame.drop(_INCIDENTAL).sort(ORDER, nulls_last=True)
 
 
 def sweep_digest(frame: pl.DataFrame) -> str:
-    """Return a SHA-256 (hex) of the verdicts and contents, not of when and where they were made."""
+    """SHA-256 (hex) of verdicts and contents, without the columns that vary between sweeps."""
     kept = comparable(frame)
     return digest({"columns": kept.columns, "rows": kept.rows()})
 
@@ -143,8 +142,8 @@ def verdict_counts(frame: pl.DataFrame) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``counts`` (all four verdicts), ``reasons`` (those that occur), ``n_episodes``,
-        and ``unknown_fields`` (each once, ``source.field``).
+        ``counts`` (all four verdicts), ``reasons`` (those that occur), ``n_episodes``, and
+        ``unknown_fields`` (unique, ``source.field``).
     """
     statuses = Counter(frame["status"].to_list())
     reasons = Counter(code for codes in frame["reasons"].to_list() for code in codes)
@@ -158,7 +157,7 @@ def verdict_counts(frame: pl.DataFrame) -> dict[str, Any]:
 
 
 class _Pieces:
-    """Rows, kept as columns: as dictionaries those of a lab would take 300 MB."""
+    """Verdict rows stored as columns; as dictionaries a lab's would take 300 MB."""
 
     def __init__(self) -> None:
         self._rows: list[_Row] = []
@@ -178,7 +177,7 @@ class _Pieces:
 
 @dataclass(frozen=True)
 class _Task:
-    """Some episodes for one worker: a task each would cost more to send than to do."""
+    """A batch of episodes for one worker; sending single episodes would cost more than the work."""
 
     store: ReceiverStore
     episodes: Sequence[_Listed]
@@ -194,7 +193,7 @@ class _Task:
 def _verdicts(
     store: ReceiverStore, episodes: Sequence[_Listed], compute: Compute
 ) -> Iterator[list[_Row]]:
-    """Yield verdicts in batches, whatever becomes of the workers."""
+    """Yield verdicts in batches, surviving the death of workers."""
     tasks = [
         _Task(store.only(ref for ref, _ in some), some)
         for start in range(0, len(episodes), _EPISODES_PER_TASK)
@@ -218,7 +217,7 @@ def _verdicts(
 
 
 def _apart(task: _Task, compute: Compute) -> Iterator[list[_Row]]:
-    """Do one task alone; if it kills its worker again, halve it until the episode is found."""
+    """Run one task alone; if it kills its worker again, bisect to find the episode."""
     try:
         results = [rows for _, rows in compute.map(_validate_batch, [task])]
     except WorkerDiedError:
@@ -226,8 +225,8 @@ def _apart(task: _Task, compute: Compute) -> Iterator[list[_Row]]:
             for half in task.halves():
                 yield from _apart(half, compute)
             return
-        told = "the worker process that read it ended without a word, twice"
-        results = [[errored_verdict(ref, row, told) for ref, row in task.episodes]]
+        error = "the worker process that read it ended without a word, twice"
+        results = [[errored_verdict(ref, row, error) for ref, row in task.episodes]]
     yield from results
 
 
@@ -238,9 +237,9 @@ def _validate_batch(task: _Task) -> list[_Row]:
 def _validate_one(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None) -> _Row:
     try:
         row = validate_episode(store, ref, index_row)
-        # Here, where one episode can be told from another, not when all are put together.
+        # Converted here, where a failure is attributable to one episode.
         pl.DataFrame([row], schema=VALIDATION_SCHEMA)
-    # Everything, a panic of polars included: the other episodes must get their verdict.
+    # Broad, including panics of polars: the other episodes must still get a verdict.
     except (Exception, pl.exceptions.PanicException) as failure:
         return errored_verdict(ref, index_row, f"{type(failure).__name__}: {failure}")
     return row
@@ -251,7 +250,7 @@ def _pair(ref: EpisodeRef) -> tuple[str, str]:
 
 
 def _listing(store: ReceiverStore, index: StoreIndex, refs: Sequence[EpisodeRef]) -> pl.DataFrame:
-    """Return every episode with the key of what a verdict on it would rest on now."""
+    """List every episode with the digest of its verdict's current inputs."""
     rows = [index.rows.get(ref) for ref in refs]
     columns = {
         "host_id": [ref.host_id for ref in refs],
@@ -263,13 +262,13 @@ def _listing(store: ReceiverStore, index: StoreIndex, refs: Sequence[EpisodeRef]
 
 
 def _input_key(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None) -> str:
-    """Digest of all that a verdict rests on, short of reading the episode."""
-    told = index_row and [index_row.sha256, index_row.bytes, index_row.schema_version]
-    return digest({"rules": RULES_VERSION, "index": told, "files": store.stamps(ref)})
+    """Digest of a verdict's inputs, without reading the episode."""
+    entry = index_row and [index_row.sha256, index_row.bytes, index_row.schema_version]
+    return digest({"rules": RULES_VERSION, "index": entry, "files": store.stamps(ref)})
 
 
 def _still_true(earlier: Iterable[pl.DataFrame], listing: pl.DataFrame) -> pl.DataFrame:
-    """Return earlier verdicts that hold for what is listed, one an episode, none as a copy."""
+    """Return earlier verdicts that are still valid, one per episode, without corpus marks."""
     sound = [
         frame.filter(
             pl.col("status") != Verdict.ERRORED.value, pl.col("validator_version") == RULES_VERSION

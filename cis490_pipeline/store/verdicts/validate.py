@@ -1,4 +1,4 @@
-"""The verdict on one episode, as a row of the validation index."""
+"""Validation of one episode, as a row of the validation index."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,14 +22,14 @@ from cis490_pipeline.store.verdicts.checks import (
 )
 
 RULES_VERSION: Final = "4"
-"""Raised whenever a rule changes; verdicts of other versions are made again."""
+"""Raised when a rule changes; verdicts of other versions are recomputed."""
 
 MAX_DETAILS: Final = 100
-"""Sentences a verdict holds at most; reason codes are never left out."""
+"""Maximal number of details per verdict; reason codes are never omitted."""
 MAX_UNKNOWN: Final = 100
-"""Unknown fields a verdict names at most."""
+"""Maximal number of unknown fields per verdict."""
 MAX_DETAIL: Final = 2000
-"""Characters of one sentence."""
+"""Maximal length of a detail, characters."""
 
 _TEXTS: Final = pl.List(pl.String)
 VALIDATION_SCHEMA: Final[dict[str, pl.DataType]] = {
@@ -62,19 +62,19 @@ VALIDATION_SCHEMA: Final[dict[str, pl.DataType]] = {
 def validate_episode(
     store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None
 ) -> dict[str, Any]:
-    """Check one episode by every rule but ``duplicate_content``, which takes the whole corpus.
+    """Validate one episode by all rules except the corpus-wide marks.
 
     Parameters
     ----------
-    store : where it lies.
-    ref : which episode.
-    index_row : what the index says of it; ``None`` if it is not indexed.
+    store : store of the episode.
+    ref : the episode.
+    index_row : its row in the index; ``None`` if it is not indexed.
 
     Returns
     -------
     dict
-        One row of the validation index, with the columns of `VALIDATION_SCHEMA`; ``input_key`` is
-        the sweep's to fill. An I/O error gives status ``errored`` and its text.
+        One row of `VALIDATION_SCHEMA`; the sweep fills ``input_key``. An I/O error gives status
+        ``errored`` with its text.
     """
     try:
         opened = open_episode(store, ref, index_row)
@@ -84,17 +84,17 @@ def validate_episode(
 
 
 def judge_episode(opened: OpenedEpisode, index_row: IndexRow | None) -> dict[str, Any]:
-    """Judge what was read of an episode; returns what `validate_episode` does."""
+    """Validate an opened episode; returns a row like `validate_episode`."""
     findings = [*opened.findings, *_telemetry_findings(opened)]
     row = _verdict(opened, index_row, verdict_of(f.reason for f in findings), findings)
     notes = [f"note: {text}" for text in (*opened.notes, *_thinned_notes(opened))]
     return {**row, "details": [*row["details"], *map(_bounded, notes)]}
 
 
-def errored_verdict(ref: EpisodeRef, index_row: IndexRow | None, told: str) -> dict[str, Any]:
-    """Return the row of an episode that could not be checked, with what stood in the way."""
+def errored_verdict(ref: EpisodeRef, index_row: IndexRow | None, error: str) -> dict[str, Any]:
+    """Build the row of an episode that could not be checked, with the error."""
     row = _verdict(OpenedEpisode(ref=ref), index_row, Verdict.ERRORED, [])
-    return {**row, "details": [_bounded(told)]}
+    return {**row, "details": [_bounded(error)]}
 
 
 def _verdict(
@@ -115,13 +115,13 @@ def _verdict(
 
 
 def _bounded(text: str) -> str:
-    """Return text of a bounded length that any file can hold: names in it may be hostile."""
+    """Truncate and escape a text, because names in it may be hostile."""
     text = printable(text)
     return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]}… ({len(text)} characters)"
 
 
 def _telemetry_findings(opened: OpenedEpisode) -> list[Finding]:
-    """Judge what was recorded; only files that are sound themselves are judged."""
+    """Check the telemetry; only files that are valid themselves are checked."""
     findings: list[Finding] = []
     if opened.meta is not None:
         findings += count_findings(opened.meta, opened.rows, opened.perf_lines)
@@ -163,7 +163,7 @@ def _thinned_notes(opened: OpenedEpisode) -> Iterator[str]:
 
 
 def _description(opened: OpenedEpisode) -> dict[str, Any]:
-    """Describe an episode as far as it could be read."""
+    """Return the descriptive columns, as far as the episode could be read."""
     sample = opened.meta.sample if opened.meta else None
     t0_ns, end_ns = opened.t0_ns, opened.end_ns
     duration_s = None if t0_ns is None or end_ns is None else (end_ns - t0_ns) / NS_PER_S
