@@ -1,1 +1,1 @@
-"""The six model families behind one interface, and their export to ONNX."""
+"""The six model families with a common interface, and their ONNX export."""

@@ -1,4 +1,4 @@
-"""What every model does alike: check its input, fit, predict, give and take its state."""
+"""Common interface of all models: input validation, fit, predict, state and restore."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ Probabilities = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ModelState:
-    """What a fitted model is made of; a checkpoint stores exactly this."""
+    """State of a fitted model, as stored in a checkpoint."""
 
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     booster: bytes = b""
@@ -37,8 +37,8 @@ class BaseModel(ABC):
 
     Parameters
     ----------
-    variant : which channels it sees.
-    seed : of everything random in its training.
+    variant : channels of the input.
+    seed : of all randomness in training.
     config : settings that differ from the architecture's defaults, by name.
 
     Raises
@@ -51,12 +51,12 @@ class BaseModel(ABC):
     spec : shape of its input.
     config : the architecture's configuration dataclass.
     classes_ : phases in the order of the probability columns; after ``fit``.
-    history_ : what happened in training, as plain values; after ``fit``.
+    history_ : training history as plain values; after ``fit``.
     """
 
     architecture: ClassVar[Architecture]
     ARCHITECTURE_VERSION: ClassVar[int]
-    """Raised when the same configuration would build or train another model."""
+    """Raised when the same configuration builds or trains a different model."""
     input_kind: ClassVar[InputKind]
     config_type: ClassVar[type[Any]]
 
@@ -73,7 +73,7 @@ class BaseModel(ABC):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether it can predict."""
+        """Whether the model can predict."""
         return hasattr(self, "classes_")
 
     @property
@@ -83,7 +83,7 @@ class BaseModel(ABC):
 
     @property
     def n_parameters(self) -> int:
-        """Weights a network of these settings has; trees have none before they are grown."""
+        """Number of weights of a network with these settings; 0 for trees."""
         return 0
 
     @final
@@ -95,19 +95,19 @@ class BaseModel(ABC):
         progress: Progress | None = None,
         snapshots: "Snapshots | None" = None,
     ) -> Self:
-        """Learn from the training windows; the validation windows say when to stop.
+        """Fit the model on training windows; validation windows determine early stopping.
 
         Parameters
         ----------
         train, val : calibrated windows of the model's own shape; NaN is unknown.
-        progress : told of each epoch or boosting round.
-        snapshots : where a network notes its state after each epoch, to go on from when it is
-            killed. Trees begin again: XGBoost's 20 rounds and 20 more are not its 40.
+        progress : called after each epoch or boosting round.
+        snapshots : store for a network's state after each epoch, from which a killed training
+            resumes. Trees start again: XGBoost does not resume to an identical model.
 
         Raises
         ------
         DatasetError
-            If windows or labels are not what the model takes.
+            If windows or labels do not fit the model.
         TrainingError
             If a phase has no training window or a loss is not finite.
         """
@@ -119,7 +119,7 @@ class BaseModel(ABC):
 
     @final
     def predict_proba(self, X: npt.NDArray[np.float32]) -> Probabilities:
-        """Probability of each phase.
+        """Predict the probability of each phase.
 
         Parameters
         ----------
@@ -134,7 +134,7 @@ class BaseModel(ABC):
         NotFittedError
             Before ``fit`` or ``restore``.
         DatasetError
-            If the shape or type is another, or a value is infinite.
+            If the shape or type differs, or a value is infinite.
         """
         self._require_fitted()
         self._check_array(X)
@@ -144,18 +144,18 @@ class BaseModel(ABC):
 
     @final
     def predict(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-        """Most probable phase, as its position in ``PHASES``: (n_windows,)."""
+        """Predict the most probable phase as its index in ``PHASES``: (n_windows,)."""
         predicted: npt.NDArray[np.int64] = self.predict_proba(X).argmax(axis=1)
         return predicted
 
     @final
     def predict_windows(self, windows: WindowData, batch: int = 512) -> Probabilities:
-        """Probability of each phase for a whole set, read batch by batch: (n_windows, 5)."""
+        """Predict phase probabilities for a whole set in batches: (n_windows, 5)."""
         return predict_in_batches(self.predict_proba, windows, batch)
 
     @final
     def embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Inner representation of windows: the layer before a network's head, or tree margins.
+        """Compute embeddings: the layer before a network's head, or the margins of trees.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ class BaseModel(ABC):
 
         Returns
         -------
-        (n_windows, n_dimensions); the number depends on the architecture.
+        (n_windows, n_dimensions); the dimension depends on the architecture.
         """
         self._require_fitted()
         self._check_array(X)
@@ -171,7 +171,7 @@ class BaseModel(ABC):
 
     @final
     def logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Scores of the phases before the softmax that makes them probabilities.
+        """Compute logits, the scores before the softmax.
 
         Parameters
         ----------
@@ -179,7 +179,7 @@ class BaseModel(ABC):
 
         Returns
         -------
-        (n_windows, 5): a network's outputs, or the margins of trees.
+        (n_windows, 5): outputs of a network, or margins of trees.
         """
         self._require_fitted()
         self._check_array(X)
@@ -187,7 +187,7 @@ class BaseModel(ABC):
 
     @final
     def state(self) -> ModelState:
-        """Everything learnt, to be stored.
+        """Return the fitted state for storage.
 
         Raises
         ------
@@ -199,12 +199,12 @@ class BaseModel(ABC):
 
     @final
     def restore(self, state: ModelState, history: Mapping[str, Any]) -> Self:
-        """Take what another model of the same configuration learnt.
+        """Load the fitted state of another model with the same configuration.
 
         Raises
         ------
         CheckpointError
-            If the state does not fit the architecture; the message names the first difference.
+            If the state does not fit the architecture, naming the first difference.
         """
         self._restore(state)
         self._finish(dict(history))

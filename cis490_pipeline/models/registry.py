@@ -1,4 +1,4 @@
-"""Models by name; torch and XGBoost are loaded only for an architecture that needs them."""
+"""Model registry; imports torch and XGBoost only for architectures that need them."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -22,20 +22,20 @@ _CLASSES: Final[dict[Architecture, tuple[str, str]]] = {
 
 
 def model_class(architecture: Architecture | str) -> type[BaseModel]:
-    """Class of an architecture.
+    """Return the class of an architecture.
 
     Raises
     ------
     ConfigError
-        If there is no such architecture; the message lists those there are.
+        If the architecture is unknown; lists the known ones.
     """
     try:
         module, name = _CLASSES[Architecture(architecture)]
     except ValueError as unknown:
         known = ", ".join(sorted(Architecture))
         raise ConfigError(f"unknown architecture {architecture!r}; known are {known}") from unknown
-    found: type[BaseModel] = getattr(import_module(f"cis490_pipeline.models.{module}"), name)
-    return found
+    cls: type[BaseModel] = getattr(import_module(f"cis490_pipeline.models.{module}"), name)
+    return cls
 
 
 def create(
@@ -45,12 +45,12 @@ def create(
     seed: int,
     config: Mapping[str, Any] | None = None,
 ) -> BaseModel:
-    """Make an untrained model.
+    """Create an untrained model.
 
     Parameters
     ----------
-    architecture, variant : by member or by name.
-    seed : of everything random in its training.
+    architecture, variant : member or name.
+    seed : of all randomness in training.
     config : settings that differ from the architecture's defaults, by name.
 
     Raises
@@ -67,24 +67,24 @@ def create(
 
 
 def architecture_version(architecture: Architecture | str) -> int:
-    """Version of an architecture's code; a checkpoint of another is refused."""
+    """Return the version of an architecture's code; checkpoints of other versions are refused."""
     return model_class(architecture).ARCHITECTURE_VERSION
 
 
 def restore(checkpoint: Checkpoint) -> BaseModel:
-    """Make the model a checkpoint holds, and see that it still says what it said when trained.
+    """Restore a checkpoint's model and verify it on its golden windows.
 
     Raises
     ------
     CheckpointError
-        If the architecture's code is of another version, the weights do not fit, or the golden
-        windows come out otherwise.
+        If the architecture's version differs, the weights do not fit, or the model does not
+        reproduce its golden windows.
     """
-    found = architecture_version(checkpoint.architecture)
-    if checkpoint.architecture_version != found:
+    current = architecture_version(checkpoint.architecture)
+    if checkpoint.architecture_version != current:
         raise CheckpointError(
             f"{checkpoint.name}: trained by version {checkpoint.architecture_version} of "
-            f"{checkpoint.architecture}, this code is version {found}; train it again"
+            f"{checkpoint.architecture}, this code is version {current}; train it again"
             + (f", or check out commit {checkpoint.commit:.7}" if checkpoint.commit else "")
         )
     settings = {name: value for name, value in checkpoint.config.items() if name != "seed"}
@@ -103,8 +103,8 @@ def _require_golden(model: BaseModel, checkpoint: Checkpoint) -> None:
     golden = checkpoint.golden
     if not len(golden.inputs):
         raise CheckpointError(f"{checkpoint.name}: has no golden windows to check it by")
-    said = model.predict_proba(golden.inputs)
-    difference = float(np.abs(said - golden.probabilities).max())
+    predicted = model.predict_proba(golden.inputs)
+    difference = float(np.abs(predicted - golden.probabilities).max())
     # Written so that NaN fails.
     if not difference <= GOLDEN_TOLERANCE:
         raise CheckpointError(

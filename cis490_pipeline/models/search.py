@@ -1,4 +1,4 @@
-"""Where a search for better settings may look, by architecture; plain data."""
+"""Hyperparameter search spaces by architecture."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from cis490_pipeline.domain import Architecture
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, both included; whole ones if both are."""
+    """Numbers from ``low`` to ``high``, inclusive; integers if both bounds are."""
 
     low: float
     high: float
     log: bool = False
-    """Whether equal ratios are equally likely, rather than equal steps."""
+    """Whether to sample uniformly on a log scale."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether only whole numbers are meant."""
+        """Whether the range is of integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
@@ -68,4 +68,4 @@ SPACES: Final[Mapping[Architecture, Space]] = {
         "patch": Choice((5, 10)),
     },
 }
-"""Sizes stay below 350 thousand parameters, which a Raspberry Pi runs in a few milliseconds."""
+"""Sizes are limited to 350 thousand parameters, which a Raspberry Pi runs in a few ms."""

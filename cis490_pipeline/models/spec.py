@@ -1,4 +1,4 @@
-"""What a model's input looks like: its shape, and which columns belong to which source."""
+"""Model input specification: shape, and the columns of each source."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from cis490_pipeline.features.windows import STEPS
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """Input of one model."""
+    """Input specification of one model."""
 
     kind: InputKind
     variant: Variant
@@ -19,11 +19,11 @@ class InputSpec:
     n_steps: int
     """Grid steps of a window, 10 Hz."""
     sources: tuple[tuple[str, int, int], ...]
-    """(name, start, stop) of each source's channels, in the order of the channel axis."""
+    """(name, start, stop) of each source's channels on the channel axis."""
 
     @property
     def columns_per_channel(self) -> int:
-        """Columns each channel has on a window's first axis."""
+        """Columns per channel on a window's first axis."""
         return len(STATISTICS) if self.kind == "summary" else 1
 
     @property
@@ -44,7 +44,7 @@ class InputSpec:
 
 
 def input_spec(kind: InputKind, variant: Variant) -> InputSpec:
-    """Input of a kind of model under a variant, from the channel registry."""
+    """Build the input specification of a kind of input and a variant."""
     return InputSpec(
         kind=kind,
         variant=variant,

@@ -1,4 +1,4 @@
-"""Export to ONNX, with a check that the export says what the model says."""
+"""ONNX export, verified against the model's own predictions."""
 
 import io
 import warnings
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 OPSET: Final = 17
 PARITY: Final = 1e-5
-"""Largest difference of a probability that is float32's rounding rather than another model."""
+"""Maximal difference of a probability due to float32 rounding."""
 PARITY_BATCHES: Final = (1, 3, 17)
 
 
@@ -26,7 +26,7 @@ def export_onnx(model: BaseModel) -> bytes:
     Raises
     ------
     NotFittedError
-        If it has learnt nothing yet.
+        If the model is not fitted.
     CheckpointError
         If the export's probabilities differ from the model's.
     """
@@ -38,10 +38,10 @@ def export_onnx(model: BaseModel) -> bytes:
 
 
 def require_parity(model: BaseModel, onnx: bytes) -> None:
-    """Refuse an export that differs from its model at any batch size, or where values are unknown.
+    """Raise if an export differs from its model, at several batch sizes and with unknown values.
 
-    Some versions of torch exported a GRU with its reset gate in the wrong place: silently, and
-    only slightly wrong.
+    Some versions of torch silently exported a GRU with a misplaced reset gate, whose predictions
+    were only slightly wrong.
 
     Raises
     ------
@@ -59,18 +59,18 @@ def require_parity(model: BaseModel, onnx: bytes) -> None:
 
 
 def parity(model: BaseModel, onnx: bytes) -> dict[int, float]:
-    """Largest difference of a probability between a model and its export, by batch size."""
+    """Compute the maximal difference of a probability between model and export, by batch size."""
     classifier = OnnxClassifier(onnx)
     differences = {}
     for n_windows in PARITY_BATCHES:
         X = _probe_windows(model, n_windows)
-        said, wanted = classifier.predict_proba(X), model.predict_proba(X)
-        differences[n_windows] = float(np.abs(said - wanted).max())
+        exported, expected = classifier.predict_proba(X), model.predict_proba(X)
+        differences[n_windows] = float(np.abs(exported - expected).max())
     return differences
 
 
 def _probe_windows(model: BaseModel, n_windows: int) -> npt.NDArray[np.float32]:
-    """Made-up calibrated windows; some readings, one whole source and one whole window unknown."""
+    """Generate calibrated windows with unknown readings, one unknown source and window."""
     rng = np.random.default_rng(n_windows)
     X = rng.normal(0, 2, size=(n_windows, *model.spec.shape)).clip(-8, 8).astype(np.float32)
     X[rng.random(X.shape) < 0.02] = np.nan
@@ -98,7 +98,7 @@ def _export_network(model: "NeuralModel") -> bytes:
     from cis490_pipeline.models.nets.layers import PhaseNetwork
 
     class WithSoftmax(torch.nn.Module):
-        """The network and its softmax, so that a reader of the file needs no formula."""
+        """The network with its softmax, so that the file yields probabilities."""
 
         def __init__(self, network: PhaseNetwork) -> None:
             super().__init__()
@@ -109,8 +109,8 @@ def _export_network(model: "NeuralModel") -> bytes:
 
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # The older of torch's two exporters, which torch calls deprecated: 0.3 s against 12 s
-        # for a GRU, nothing printed, and every export is compared with its model afterwards.
+        # The older, deprecated exporter of torch: 0.3 s instead of 12 s for a GRU, prints nothing,
+        # and every export is compared with its model afterwards.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             WithSoftmax(model.network_).eval(),

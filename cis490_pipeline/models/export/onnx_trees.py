@@ -1,4 +1,4 @@
-"""XGBoost trees as ONNX's own tree ensemble, built from the booster's JSON."""
+"""Conversion of XGBoost trees to an ONNX tree ensemble, from the booster's JSON."""
 
 import json
 from typing import Any, Final
@@ -19,7 +19,7 @@ _N_CLASSES: Final = len(PHASES)
 
 
 def trees_to_onnx(booster: xgb.Booster) -> bytes:
-    """Build an ONNX model that says what the booster says, unknown values included.
+    """Convert a booster to an equivalent ONNX model, including unknown values.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def trees_to_onnx(booster: xgb.Booster) -> bytes:
     Raises
     ------
     CheckpointError
-        If the trees split on categories, which telemetry has none of.
+        If the trees split on categories, which telemetry does not have.
     """
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     model = learner["gradient_booster"]["model"]
@@ -73,7 +73,7 @@ def trees_to_onnx(booster: xgb.Booster) -> bytes:
 
 
 def _base_scores(learner: dict[str, Any]) -> list[float]:
-    """Margin each phase starts from; older XGBoost stores one number for all."""
+    """Return the initial margin of each phase; older XGBoost stores one number for all."""
     stored = json.loads(learner["learner_model_param"]["base_score"])
     scores = np.atleast_1d(np.asarray(stored, dtype=np.float32))
     return [float(score) for score in np.broadcast_to(scores, (_N_CLASSES,))]
@@ -111,7 +111,7 @@ class _Ensemble:
         )
         for node, (left, right, feature, value, default_left) in enumerate(rows):
             is_leaf = left == -1
-            # XGBoost goes left where x < value; a leaf's value is stored in the same place.
+            # XGBoost goes left if x < value; a leaf's value is stored in the same field.
             self._append(
                 treeids=position,
                 nodeids=node,

@@ -23,11 +23,11 @@ class CnnConfig(TensorTrainConfig):
     kernels: tuple[int, ...] = (7, 5, 3)
     """Odd lengths of the convolutions within a block, in steps."""
     first_stride: Annotated[int, Meta(ge=1, le=10)] = 2
-    """Stride of the first block; 2 halves the cost of all that follows."""
+    """Stride of the first block; 2 halves the cost of all later layers."""
     dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.2
 
     def problems(self) -> list[str]:
-        """Sentences on fields out of range."""
+        """Describe the fields out of range."""
         problems = super().problems()
         if not self.widths or min(self.widths) < 1:
             problems.append(f"widths must be positive, got {self.widths}")

@@ -1,4 +1,4 @@
-"""Layers that several networks share."""
+"""Layers shared by several networks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from cis490_pipeline.domain import PHASES
 
 
 class MaskedInput(nn.Module):
-    """Turn unknown readings into zeros, and say per source how much is known.
+    """Replace unknown readings by zeros and append the known share of each source.
 
-    After calibration zero is a channel's usual value, so that a dead source looks like a quiet
-    one but for its mask: one value per source (and step), the known share of its columns.
+    After calibration zero is a channel's usual value, so only the mask, one value per source (and
+    step), distinguishes a dead source from a quiet one.
 
     Parameters
     ----------
@@ -53,14 +53,14 @@ class AttentionPool(nn.Module):
 
 
 class PhaseNetwork(nn.Module, ABC):
-    """A network from windows to logits of the five phases, or of other classes.
+    """Network that maps windows to logits of the phases, or of other classes.
 
     Parameters
     ----------
     sources : columns of each source on a window's first axis.
     width : length of the embedding.
     dropout : share of the embedding dropped in training.
-    n_classes : logits of a window; other data than telemetry has other classes than phases.
+    n_classes : number of logits; data other than telemetry may have other classes.
     """
 
     def __init__(

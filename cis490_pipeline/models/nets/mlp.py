@@ -20,9 +20,9 @@ from cis490_pipeline.training.config import TrainConfig
 NORMAL_5_TO_95: Final = 3.29
 """Distance between the 5th and 95th percentile of a normal variable, in standard deviations."""
 SMALLEST_SCALE: Final = 0.1
-"""Of calibrated units: a column constant in training must not amplify what others vary by."""
+"""Lower bound in calibrated units, so that columns constant in training are not amplified."""
 SCALE_WINDOWS: Final = 20_000
-"""Windows that the scales are computed from, evenly spread over the training side."""
+"""Number of training windows, evenly spaced, from which the scales are computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class MlpConfig(TrainConfig):
     dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.2
 
     def problems(self) -> list[str]:
-        """Sentences on fields out of range."""
+        """Describe the fields out of range."""
         problems = super().problems()
         if not self.widths or min(self.widths) < 1:
             problems.append(f"widths must be positive, got {self.widths}")
@@ -66,13 +66,12 @@ class MlpNetwork(PhaseNetwork):
         for before, width in zip((n_inputs, *config.widths), config.widths, strict=False):
             layers += [nn.Linear(before, width), nn.LayerNorm(width), nn.GELU()]
             layers += [nn.Dropout(config.dropout)]
-        # The last dropout is the one in front of the head.
+        # The last dropout is applied before the head.
         self.layers = nn.Sequential(*layers[:-1])
 
     def embed(self, X: Tensor) -> Tensor:
         """(n, n_columns) -> (n, widths[-1])."""
-        # Unknowns are filled before the gain: a gain times NaN has a NaN gradient even where
-        # the product is not used.
+        # Unknowns are filled before the gain: gain times NaN has a NaN gradient even if unused.
         filled: Tensor = self.inputs((X - self.center) / self.scale)
         clipped = filled / torch.sqrt(1 + (filled / 3) ** 2)
         embedding: Tensor = self.layers(clipped * self.gain)
@@ -95,15 +94,15 @@ class Mlp(NeuralModel):
         assert isinstance(network, MlpNetwork)
         n_used = min(len(train), SCALE_WINDOWS)
         used = np.linspace(0, len(train) - 1, n_used).astype(np.intp)
-        # Sorting puts NaN last: percentiles of the known values without nanquantile's column loop.
+        # Sorting puts NaN last, which gives nanquantile without its loop over columns.
         ordered = np.sort(train.take(used), axis=0)
         n_known = np.count_nonzero(~np.isnan(ordered), axis=0)
         columns = np.arange(ordered.shape[1])
 
         def quantile(q: float) -> npt.NDArray[np.float32]:
             rank = np.rint(q * np.maximum(n_known - 1, 0)).astype(np.intp)
-            found: npt.NDArray[np.float32] = np.nan_to_num(ordered[rank, columns], nan=0.0)
-            return found
+            values: npt.NDArray[np.float32] = np.nan_to_num(ordered[rank, columns], nan=0.0)
+            return values
 
         spread = (quantile(0.95) - quantile(0.05)) / NORMAL_5_TO_95
         network.center.copy_(torch.from_numpy(quantile(0.5)))

@@ -1,4 +1,4 @@
-"""What the five networks share: building, training, and numpy in and out of torch."""
+"""Common base of the five networks: construction, training and conversion to numpy."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from cis490_pipeline.training.snapshot import Snapshots
 
 @dataclass(frozen=True, kw_only=True)
 class TensorTrainConfig(TrainConfig):
-    """How a network that reads tensors is trained."""
+    """Training configuration of networks on tensors."""
 
     shift_jitter: float = 0.6
-    """On hosts never seen worth more than any other setting tried: see docs/decisions.md."""
+    """The most effective setting on unseen hosts; see docs/decisions.md."""
 
 
 class NeuralModel(BaseModel):
@@ -33,16 +33,16 @@ class NeuralModel(BaseModel):
 
     @abstractmethod
     def _build(self) -> PhaseNetwork:
-        """Return a new network with random weights."""
+        """Build a network with random weights."""
 
     @property
     def n_parameters(self) -> int:
-        """Weights a network of these settings has."""
+        """Number of weights of a network with these settings."""
         with reproducible(seed=self.config.seed, threads=self.config.threads):
             return sum(weight.numel() for weight in self._build().parameters())
 
     def _prepare(self, network: PhaseNetwork, train: WindowData) -> None:
-        """Set what is computed from the training windows rather than learnt; nothing here."""
+        """Set buffers computed from the training windows; none by default."""
 
     def _fit(
         self,
@@ -68,7 +68,7 @@ class NeuralModel(BaseModel):
 
     @torch.inference_mode()
     def _predict_proba(self, X: npt.NDArray[np.float32]) -> Probabilities:
-        # In float64, so that rows sum to 1 well below any tolerance a reader would use.
+        # In float64, so that rows sum to 1 far within any tolerance.
         logits = self.network_(_tensor(X)).double()
         probabilities: Probabilities = torch.softmax(logits, dim=1).numpy()
         return probabilities
@@ -92,13 +92,13 @@ class NeuralModel(BaseModel):
             network = self._build()
         wanted = network.state_dict()
         for name in sorted(wanted.keys() | state.arrays.keys()):
-            found = state.arrays.get(name)
+            array = state.arrays.get(name)
             want = (
                 f"{wanted[name].numpy().dtype} {tuple(wanted[name].shape)}"
                 if name in wanted
                 else "none"
             )
-            have = "none" if found is None else f"{found.dtype} {tuple(found.shape)}"
+            have = "none" if array is None else f"{array.dtype} {tuple(array.shape)}"
             if have != want:
                 raise CheckpointError(
                     f"weights do not fit a {self.architecture} ({self.variant}): tensor {name!r} "
@@ -111,5 +111,5 @@ class NeuralModel(BaseModel):
 
 
 def _tensor(X: npt.NDArray[np.float32]) -> torch.Tensor:
-    # A read-only memory map would make torch warn of writes that never come.
+    # torch would warn about a read-only memory map.
     return torch.from_numpy(X if X.flags.writeable else X.copy())

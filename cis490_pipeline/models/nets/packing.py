@@ -1,4 +1,4 @@
-"""From a fitted model to a checkpoint."""
+"""Conversion of a fitted model to a checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,20 +31,20 @@ def pack(
     cleanliness: CleanlinessCheck | None = None,
     with_onnx: bool = True,
 ) -> Checkpoint:
-    """Make a checkpoint of a fitted model.
+    """Build a checkpoint from a fitted model.
 
     Parameters
     ----------
     model : fitted.
-    schema : what its features mean.
-    calibrator : what its windows went through.
-    golden_windows : (n, *shape) a few calibrated windows; every load must reproduce what the
-        model says of them now.
-    data_digest, split_digest : what it was trained on.
-    metrics : scores on the validation side.
+    schema : feature schema of its input.
+    calibrator : calibrator of its windows.
+    golden_windows : (n, *shape) a few calibrated windows, on which every load must reproduce the
+        current predictions.
+    data_digest, split_digest : dataset and split of the training.
+    metrics : validation scores.
     commit : commit of this code, if known.
-    cleanliness : what tells a baseline taken while infected; None where none could be fitted.
-    with_onnx : whether to export it too.
+    cleanliness : detects a baseline recorded while infected; None if it could not be fitted.
+    with_onnx : whether to include an ONNX export.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Recurrent networks, GRU and LSTM: a convolution halves the steps, both directions are read."""
+"""Bidirectional recurrent networks (GRU and LSTM) after a convolution that halves the steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ class RecurrentConfig(TensorTrainConfig):
     """Sizes of a recurrent network."""
 
     peak_lr: float = 3e-3
-    """Higher than the other networks': gradients through time are small."""
+    """Higher than for other networks, because gradients through time are small."""
     stem_width: Annotated[int, Meta(ge=1, le=4096)] = 64
     stem_kernel: Annotated[int, Meta(ge=1, le=99)] = 5
-    """Odd length of the first convolution, in steps; its stride is 2."""
+    """Odd length of the first convolution, steps; its stride is 2."""
     hidden: Annotated[int, Meta(ge=1, le=4096)] = 64
-    """Units of each direction."""
+    """Units per direction."""
     dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.2
 
     def problems(self) -> list[str]:
-        """Sentences on fields out of range."""
+        """Describe the fields out of range."""
         problems = super().problems()
         if self.stem_kernel % 2 == 0:
             problems.append(f"stem_kernel must be odd, got {self.stem_kernel}")
@@ -75,7 +75,7 @@ class RecurrentNetwork(PhaseNetwork):
             else:
                 parameter.zero_()
                 # torch orders an LSTM's gates input, forget, cell, output. Open forget gates
-                # let the first gradients reach back through the window.
+                # let early gradients propagate back through the window.
                 if isinstance(self.recurrent, nn.LSTM) and name.startswith("bias_ih"):
                     parameter[hidden : 2 * hidden] = 1.0
 

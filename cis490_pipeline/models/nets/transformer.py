@@ -1,4 +1,4 @@
-"""A small transformer over patches of a window, after ConvTran (Foumani et al., 2024)."""
+"""Transformer over patches of a window, after ConvTran (Foumani et al., 2024)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ class TransformerConfig(TensorTrainConfig):
     n_heads: Annotated[int, Meta(ge=1, le=4096)] = 4
     n_blocks: Annotated[int, Meta(ge=1, le=4096)] = 2
     feedforward: Annotated[int, Meta(ge=1, le=4096)] = 128
-    """Units of the layer between two blocks' attentions."""
+    """Hidden units of a block's feed-forward layer."""
     stem_kernel: Annotated[int, Meta(ge=1, le=4096)] = 7
     """Odd length of the first convolution, in steps."""
     patch: Annotated[int, Meta(ge=1, le=50)] = 5
-    """Steps that become one token."""
+    """Steps per token."""
     dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.1
 
     def problems(self) -> list[str]:
-        """Sentences on fields out of range."""
+        """Describe the fields out of range."""
         problems = super().problems()
         if self.n_heads >= 1 and self.width % self.n_heads:
             problems.append(

@@ -1,1 +1,1 @@
-"""Gradient-boosted trees, and safe reading of their files."""
+"""Gradient-boosted trees, and safe parsing of their files."""

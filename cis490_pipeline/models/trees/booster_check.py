@@ -1,9 +1,8 @@
-"""Proof that a booster's bytes are trees, before XGBoost reads them.
+"""Validation of a booster file before XGBoost loads it.
 
-XGBoost's loader checks neither lengths nor indices: of 45 flipped bits of one model three ended the
-process by a signal. Here everything that it follows is proven first: which keys there are, that the
-arrays of a tree have one entry a node, that every split reads a feature there is, and that every
-walk from the root ends at a leaf.
+XGBoost's loader checks neither lengths nor indices: of 45 flipped bits of one model, three crashed
+the process. Everything that it relies on is therefore validated first: the keys, one array entry
+per node, features within range, and that every path from a root ends at a leaf.
 """
 
 import math
@@ -36,7 +35,7 @@ _NODE_TYPES: Final = {
     "split_type": "u1",
     "sum_hessian": "f4",
 }
-"""Arrays of a tree with an entry a node."""
+"""Arrays of a tree with one entry per node."""
 _EMPTY: Final = ("categories", "categories_nodes", "categories_segments", "categories_sizes")
 _TREE: Final = frozenset({*_NODE_TYPES, *_EMPTY, "id", "tree_param"})
 _LEARNER: Final = frozenset(
@@ -55,7 +54,7 @@ _BASE_SCORE: Final = re.compile(rf"{_NUMBER}|\[{_NUMBER}(?:,{_NUMBER}){{0,4}}\]"
 
 
 def require_sound_booster(content: bytes, *, n_features: int) -> None:
-    """Refuse bytes that are not trees of the phases over so many features.
+    """Raise unless a file holds valid trees of the phases over ``n_features``.
 
     Parameters
     ----------
@@ -65,7 +64,7 @@ def require_sound_booster(content: bytes, *, n_features: int) -> None:
     Raises
     ------
     CheckpointError
-        Naming the first thing that does not hold.
+        Naming the first violation.
     """
     try:
         root = _object("the file", decode_ubjson(content), {"learner", "version"})
@@ -82,21 +81,21 @@ def require_sound_booster(content: bytes, *, n_features: int) -> None:
 
 
 class _WrongError(ValueError):
-    """Something of a booster does not hold."""
+    """A booster is invalid."""
 
 
 def _object(what: str, value: Any, keys: frozenset[str] | set[str]) -> dict[str, Any]:
-    found = value.keys() if isinstance(value, dict) else ()
-    if set(found) != keys:
-        raise _WrongError(f"{what} has the keys {sorted(found)[:20]}, wanted {sorted(keys)}")
+    present = value.keys() if isinstance(value, dict) else ()
+    if set(present) != keys:
+        raise _WrongError(f"{what} has the keys {sorted(present)[:20]}, wanted {sorted(keys)}")
     checked: dict[str, Any] = value
     return checked
 
 
-def _require(what: str, found: object, *wanted: object) -> None:
-    if not any(type(found) is type(value) and found == value for value in wanted):
+def _require(what: str, actual: object, *wanted: object) -> None:
+    if not any(type(actual) is type(value) and actual == value for value in wanted):
         shown = " or ".join(repr(value) for value in wanted)
-        raise _WrongError(f"{what} is {str(found)[:60]!r}, wanted {shown}")
+        raise _WrongError(f"{what} is {str(actual)[:60]!r}, wanted {shown}")
 
 
 def _require_empty(what: str, value: Any) -> None:
@@ -131,7 +130,7 @@ def _require_parameters(learner: Mapping[str, Any], n_features: int) -> None:
 
 
 def _require_base_score(text: Any) -> None:
-    """Margins that the phases start from: one number for all, or one each, as text."""
+    """Check the initial margins: one number for all phases, or one each, as text."""
     scores = [math.nan]
     if isinstance(text, str) and _BASE_SCORE.fullmatch(text):
         with suppress(ValueError):
@@ -144,7 +143,7 @@ def _model(value: Any) -> dict[str, Any]:
     booster = _object("gradient_booster", value, {"model", "name"})
     _require("name of the booster", booster["name"], "gbtree")
     model = booster["model"]
-    # From XGBoost 3.1 on there is a place for categories, which telemetry has none of.
+    # XGBoost 3.1 added a field for categories, which telemetry does not have.
     with_cats = isinstance(model, dict) and "cats" in model
     model = _object("model", model, _MODEL | {"cats"} if with_cats else _MODEL)
     if with_cats:
@@ -155,7 +154,7 @@ def _model(value: Any) -> dict[str, Any]:
 
 
 def _require_rounds(model: Mapping[str, Any]) -> None:
-    """One tree a phase and round, in the order of the phases."""
+    """Check that each round has one tree per phase, in phase order."""
     n_trees = len(model["trees"]) if isinstance(model["trees"], list) else 0
     if n_trees == 0 or n_trees % _N_CLASSES:
         raise _WrongError(f"it has {n_trees} trees, wanted {_N_CLASSES} a round")
@@ -233,7 +232,7 @@ def _require_values(nodes: Mapping[str, npt.NDArray[Any]], n_features: int) -> N
 
 
 def _require_paths(nodes: Mapping[str, npt.NDArray[Any]], sizes: Ints) -> None:
-    """Every node but a root is the child of exactly one other, and of that the parent it names."""
+    """Check that nodes form trees, and that each names its actual parent."""
     left, right, named = (
         nodes[name].astype(np.int64) for name in ("left_children", "right_children", "parents")
     )

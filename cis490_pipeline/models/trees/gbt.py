@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GbtConfig:
-    """How the trees are grown; a round is one tree per phase."""
+    """Hyperparameters of the trees; a round is one tree per phase."""
 
     max_rounds: Annotated[int, Meta(ge=1, le=100_000)] = 1500
     patience_rounds: Annotated[int, Meta(ge=1, le=100_000)] = 40
     """Rounds without a lower validation log loss before stopping."""
     eta: Annotated[float, Meta(ge=1e-4, le=1.0)] = 0.06
-    """Share of each tree's answer that is added."""
+    """Learning rate: share of each tree's output that is added."""
     max_depth: Annotated[int, Meta(ge=1, le=16)] = 5
     min_child_weight: Annotated[float, Meta(ge=0.0, le=1e6)] = 2.0
     subsample: Annotated[float, Meta(ge=0.05, le=1.0)] = 0.8
-    """Share of the windows each round sees."""
+    """Share of the windows used in each round."""
     colsample_bynode: Annotated[float, Meta(ge=0.01, le=1.0)] = 0.3
-    """Share of the features each split may choose from."""
+    """Share of the features considered at each split."""
     class_weight_power: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.5
     """Class weights are the inverse frequency to this power; 0 turns them off."""
     source_dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.1
-    """Share of the windows that enter once more without a source, for each source."""
+    """Share of the windows repeated with a masked source, per source."""
     threads: Annotated[int, Meta(ge=1, le=1024)] = 1
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
@@ -65,12 +65,11 @@ class Gbt(BaseModel):
 
     Notes
     -----
-    XGBoost keeps one byte per value: the feature's histogram bin. Windows that are too many to be
-    held (``features.window_data.IN_MEMORY_BYTES``) leave these bytes in pages
-    on disk, which every level of every tree reads through: the same trees, some slower. What
-    remains in memory are labels, weights, gradients and margins, about 100 bytes a window. The
-    pages give the same trees to the byte wherever both ways were tried; XGBoost promises only that
-    they are those of the same bins up to rounding.
+    XGBoost keeps one byte per value, the feature's histogram bin. For sets larger than
+    ``features.datasets.window_data.IN_MEMORY_BYTES``, these bytes are stored in pages on disk,
+    which every level of every tree reads: the same trees, but slower. Labels, weights, gradients
+    and margins stay in memory, about 100 bytes per window. In all comparisons the trees were equal
+    to the byte; XGBoost guarantees equality only up to rounding.
     """
 
     architecture = Architecture.GBT
@@ -129,8 +128,8 @@ class Gbt(BaseModel):
             verbose_eval=False,
         )
         n_rounds = booster.best_iteration + 1
-        # Early stopping leaves the later trees in; a slice forgets them, so that no reader
-        # has to know where to stop.
+        # Early stopping keeps the later trees; slicing drops them, so that inference does not
+        # need the best iteration.
         self.booster_ = booster[:n_rounds]
         return History(
             epochs=tuple(recorder.records),
@@ -195,7 +194,7 @@ class Gbt(BaseModel):
 
 
 class _Recorder(xgb.callback.TrainingCallback):
-    """Keeps each round's losses, and tells of them."""
+    """Records each round's losses and reports progress."""
 
     def __init__(self, progress: Progress | None, eta: float) -> None:
         super().__init__()
@@ -203,7 +202,7 @@ class _Recorder(xgb.callback.TrainingCallback):
         self.records: list[EpochRecord] = []
 
     def after_iteration(self, model: xgb.Booster, epoch: int, evals_log: Any) -> bool:
-        """Note one round; False lets training go on."""
+        """Record one round; False continues training."""
         record = EpochRecord(
             epoch=epoch + 1,
             train_loss=float(evals_log["train"]["mlogloss"][-1]),
@@ -223,7 +222,7 @@ class _Recorder(xgb.callback.TrainingCallback):
 
 
 def _macro_f1_of(val_matrix: xgb.DMatrix) -> Callable[[Any, xgb.DMatrix], tuple[str, float]]:
-    """Metric for XGBoost: macro F1 of the validation windows, and nothing for the others."""
+    """Build an XGBoost metric: macro F1 on the validation windows, NaN on others."""
     y_val = val_matrix.get_label().astype(np.int64)
 
     def metric(predicted: npt.NDArray[np.float32], matrix: xgb.DMatrix) -> tuple[str, float]:

@@ -1,4 +1,4 @@
-"""How windows reach XGBoost: in pieces, as histogram bins, in memory or in pages on disk."""
+"""Data iterator for XGBoost: batches of windows, stored as histogram bins in memory or on disk."""
 
 import shutil
 import tempfile
@@ -13,17 +13,17 @@ import xgboost as xgb
 from cis490_pipeline.features.datasets.window_data import WindowData
 
 READ_WINDOWS = 16_384
-"""Windows handed to XGBoost at a time; it keeps only their histogram bins, a page on disk."""
+"""Windows per batch for XGBoost, which keeps only their histogram bins, one page on disk each."""
 
 
 @contextmanager
 def pages_folder(beside: Path | None) -> Iterator[Path]:
-    """Folder for pages; gone with all that is in it at the end of the block, whatever happens.
+    """Create a temporary folder for pages, removed at the end of the block.
 
     Parameters
     ----------
-    beside : a file on the disk to use; its folder gets ``<stem>.pages``, and what a killed training
-        left there is removed first. None: the system's folder for temporary files.
+    beside : the folder becomes ``<stem>.pages`` beside this file, and remains of a killed training
+        are removed first. None: the system's temporary folder.
     """
     if beside is None:
         with tempfile.TemporaryDirectory(prefix="cis490-pages-") as temporary:
@@ -39,7 +39,7 @@ def pages_folder(beside: Path | None) -> Iterator[Path]:
 
 
 class WindowBatches(xgb.DataIter):
-    """Windows read in order, some once more without a source, with their weights."""
+    """Windows in order with class weights, some repeated with a source masked."""
 
     def __init__(
         self,
@@ -51,16 +51,16 @@ class WindowBatches(xgb.DataIter):
         seed: int = 0,
         pages: Path | None = None,
     ) -> None:
-        """Read nothing yet.
+        """Configure the iterator without reading.
 
         Parameters
         ----------
         windows : summaries.
-        weights : (n_classes,) of a window of each class.
-        sources : columns of each source that a copy may lack.
-        source_dropout : share of the windows that enter once more without a source, for each.
-        seed : of which windows these are.
-        pages : where pages are kept, as a path their names begin with; None keeps them in memory.
+        weights : (n_classes,) weight of a window of each class.
+        sources : columns of each source that may be masked.
+        source_dropout : share of the windows repeated with a masked source, per source.
+        seed : for the choice of these windows.
+        pages : path prefix of the pages; None keeps them in memory.
         """
         super().__init__(cache_prefix=None if pages is None else str(pages))
         self.windows, self.weights = windows, weights
@@ -68,27 +68,27 @@ class WindowBatches(xgb.DataIter):
         self.start = 0
 
     def matrix(self, ref: xgb.DMatrix | None, *, threads: int) -> xgb.DMatrix:
-        """Read all windows into their histogram bins.
+        """Bin all windows.
 
         Parameters
         ----------
-        ref : the matrix whose bins are used; None finds bins.
-        threads : to read with.
+        ref : matrix whose bins are reused; None computes bins.
+        threads : number of threads.
         """
         of_kind = xgb.ExtMemQuantileDMatrix if self.cache_prefix else xgb.QuantileDMatrix
         return of_kind(self, ref=ref, nthread=threads)
 
     def reset(self) -> None:
-        """Begin again; XGBoost reads everything several times."""
+        """Restart the iteration; XGBoost makes several passes."""
         self.start = 0
 
     def next(self, input_data: Callable[..., None]) -> bool:
-        """Hand over the next windows; False when there are none."""
+        """Pass the next windows to XGBoost; False at the end."""
         if self.start >= len(self.windows):
             return False
         indices = np.arange(self.start, min(self.start + READ_WINDOWS, len(self.windows)))
         X, y = self.windows.take(indices), self.windows.y[indices]
-        # Drawn from where the batch starts: every pass over the data must see the same copies.
+        # Seeded by the batch's position, so that every pass sees the same copies.
         rng = np.random.default_rng([self.seed, self.start])
         copies, labels = [X], [y]
         for columns in self.sources:

@@ -1,8 +1,8 @@
-"""UBJSON as XGBoost writes it, read without trusting a byte: every length is bounded by the file.
+"""Strict decoder of XGBoost's UBJSON; every length is bounded by the file.
 
-Of the format (https://ubjson.org) only what XGBoost's writer emits is read: objects with keys of a
-64-bit length, counted arrays, typed arrays of numbers, strings, integers and floats. XGBoost's own
-reader takes lengths, types and indices as they come, and a changed byte can end the process.
+Supports only the part of the format (https://ubjson.org) that XGBoost's writer emits: objects with
+keys of a 64-bit length, counted arrays, typed arrays of numbers, strings, integers and floats.
+XGBoost's own reader trusts lengths, types and indices, so a changed byte can crash the process.
 """
 
 import struct
@@ -15,7 +15,7 @@ Numbers = npt.NDArray[np.generic]
 Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"] | Numbers
 
 MAX_DEPTH: Final = 12
-"""XGBoost's models have seven levels."""
+"""Limit on nesting; XGBoost's models have seven levels."""
 
 _NUMBERS: Final = {
     b"i": ("b", 1),
@@ -34,7 +34,7 @@ class UbjsonError(ValueError):
 
 
 def decode_ubjson(content: bytes) -> Value:
-    """Decode one value that fills the whole content.
+    """Decode a single value that spans the whole content.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def decode_ubjson(content: bytes) -> Value:
     Raises
     ------
     UbjsonError
-        Naming the byte at which it ends, goes on, or holds something else.
+        Naming the byte at which it is truncated, continues, or is malformed.
     """
     reader = _Reader(content)
     value = reader.value(reader.take(1), 0)
@@ -100,14 +100,14 @@ class _Reader:
             raise UbjsonError(f"the text at byte {place} is not UTF-8") from None
 
     def _object(self, depth: int) -> dict[str, Value]:
-        found: dict[str, Value] = {}
+        members: dict[str, Value] = {}
         while self.content[self.place : self.place + 1] != b"}":
             place, key = self.place, self._text()
-            if key in found:
+            if key in members:
                 raise UbjsonError(f"key {key!r} is given twice, at byte {place}")
-            found[key] = self.value(self.take(1), depth)
+            members[key] = self.value(self.take(1), depth)
         self.take(1)
-        return found
+        return members
 
     def _array(self, depth: int) -> list[Value] | Numbers:
         marker = self.take(1)
@@ -120,7 +120,7 @@ class _Reader:
         if kind is not None:
             code, size = _NUMBERS[kind]
             return np.frombuffer(self.take(n * size), dtype=f">{code}")
-        # An element has at least its marker: the count cannot ask for more than the file has.
+        # Each element has at least a marker, which bounds the count by the remaining bytes.
         if not 0 <= n <= len(self.content) - self.place:
             raise UbjsonError(f"an array of {n} elements at byte {self.place}")
         return [self.value(self.take(1), depth) for _ in range(n)]

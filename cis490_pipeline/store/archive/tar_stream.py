@@ -41,7 +41,7 @@ class TarMember:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a regular file; sparse ones are not, as their size costs an attacker nothing."""
+        """Whether it is a regular file; not a sparse one, whose size costs an attacker nothing."""
         return self.kind is EntryKind.FILE
 
     @property

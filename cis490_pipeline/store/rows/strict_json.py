@@ -65,7 +65,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _first_repeated(keys: Iterable[str]) -> str:
-    """Return the first repeated key in linear time: a fault must not cost more than a valid line."""
+    """Return the first repeated key, in linear time to bound the cost of a faulty line."""
     seen: set[str] = set()
     for key in keys:
         if key in seen:

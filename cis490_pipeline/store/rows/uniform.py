@@ -17,7 +17,7 @@ _DIGITS: Final = b"0123456789"
 _MAX_DIGITS: Final = 19
 """Digits of an integer that may fit 64 bits."""
 _MAX_EXACT_DIGITS: Final = 15
-"""Digits of a decimal: number and power of ten stay below 2^53, so division rounds only once."""
+"""Digits of a decimal: number and power of ten are below 2^53, so division rounds once."""
 _MAX_FIRST: Final = 16 << 10
 """Limit on the first line, which is cached; other lines cannot then exceed 1 MiB."""
 
