@@ -16,7 +16,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def out_of_range(config: object) -> list[str]:
-    """Sentences on the fields that are not within the bounds of their ``Meta``, sorted by name."""
+    """Describe the fields outside the bounds of their ``Meta``, sorted by name."""
     return [
         f"{name} must be between {bounds.ge:g} and {bounds.le:g}, got {getattr(config, name)!r}"
         for name, bounds in sorted(_bounds(type(config)).items())

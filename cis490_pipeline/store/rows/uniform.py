@@ -43,7 +43,7 @@ class _Template:
     bare: bytes
     """The line without digits."""
     gaps: npt.NDArray[np.intp]
-    """Distance from the end of each run to the start of the next (for the last, on the next line)."""
+    """Distance from the end of each run to the next (for the last, to the first on the next line)."""
     fields: tuple[tuple[str, int, bool], ...]
     """Key, index of its number's first run, and whether a second run holds decimals."""
     leading: npt.NDArray[np.intp]
