@@ -1,1 +1,1 @@
-"""Made-up stores of any size, for scale and for tests; labelled as simulated everywhere."""
+"""Simulated stores of any size, for scale and for tests; always labelled as simulated."""

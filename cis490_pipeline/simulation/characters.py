@@ -1,4 +1,4 @@
-"""Who a host or a sample is: drawn from its name alone, so that it is the same in every store."""
+"""Properties of hosts and samples, drawn from their names, so that they are equal in all stores."""
 
 import hashlib
 from dataclasses import dataclass
@@ -29,24 +29,24 @@ _NAMES = (
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class HostCharacter:
-    """One machine: what it has, how it idles, and how its recorders read."""
+    """Properties of one machine: hardware, idle behaviour and recorders."""
 
     name: str
     cores: int
     ram_bytes: int
     speed: float
-    """Of one core, relative to the reference core that activities are counted in."""
+    """Speed of a core, relative to the reference core of the activities."""
     disk_bytes_per_s: float
     cache_hit: float
-    """Share of reads that the page cache answers."""
+    """Share of reads served by the page cache."""
     kvm: bool
     noise: float
-    """Standard deviation of the log of each channel's rate, from step to step."""
+    """Standard deviation of the log of each channel's rate, per step."""
     idle_cpu: float
     idle_ctxt: float
     idle_pkts: float
     drift_bytes: float
-    """How far memory gauges drift after the snapshot was restored."""
+    """Drift of memory gauges after restoring the snapshot, bytes."""
     drift_s: float
     writeback_s: float
     block_bytes: float
@@ -54,7 +54,7 @@ class HostCharacter:
     counts_io_calls: bool
     guest_hz: float
     gain: Floats
-    """(46,) factor on each channel."""
+    """(46,) factor of each channel."""
     benign_per_minute: float
     benign_preference: Floats
     """Share of each kind of benign load."""
@@ -64,13 +64,13 @@ class HostCharacter:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SampleCharacter:
-    """One made-up sample: what it is for and how it goes about it."""
+    """Properties of one simulated sample: its profile and behaviour."""
 
     name: str
     profile: str
     category: str
     mix: Floats
-    """(n_latents,) factor on what its activities ask for."""
+    """(n_latents,) factor on the demand of its activities."""
     intensity: float
     period_s: float
     duty: float
@@ -87,7 +87,7 @@ class SampleCharacter:
 
 @lru_cache(maxsize=1024)
 def host_character(name: str) -> HostCharacter:
-    """Draw a host from its name."""
+    """Draw a host's properties from its name."""
     rng = _rng("host", name)
 
     def between(key: str) -> float:
@@ -122,7 +122,7 @@ def host_character(name: str) -> HostCharacter:
 
 @lru_cache(maxsize=1024)
 def sample_character(name: str, profile: str) -> SampleCharacter:
-    """Draw a sample of a profile from its name."""
+    """Draw a sample's properties from its name and profile."""
     rng = _rng("sample", name)
 
     def between(key: str) -> float:
@@ -151,7 +151,7 @@ def sample_character(name: str, profile: str) -> SampleCharacter:
 
 @lru_cache(maxsize=64)
 def samples_of(seed: int) -> tuple[SampleCharacter, ...]:
-    """Return the samples of a store: each seed has samples of its own."""
+    """Return the samples of a store; each seed has its own."""
     profiles = [profile for profile in PROFILES for _ in range(BEHAVIOUR["samples_per_profile"])]
     return tuple(
         sample_character(f"sim-{name}-{seed}", profile)

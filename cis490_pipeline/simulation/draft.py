@@ -1,4 +1,4 @@
-"""One made-up episode as the format wants it: meta, labels, events, rows, and the archive."""
+"""A simulated episode in the episode format: meta, labels, events, rows and archive."""
 
 import io
 import tarfile
@@ -20,7 +20,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(kw_only=True)
 class Draft:
-    """An episode before it is written; what is to be wrong with it is changed here."""
+    """An episode before it is written; faults are injected here."""
 
     ref: EpisodeRef
     meta: dict[str, Any]
@@ -30,17 +30,17 @@ class Draft:
     t0_ns: int
     end_ns: int
     raw: dict[str, bytes | None] = field(default_factory=dict)
-    """Members given as bytes, in place of or beside the usual ones; ``None`` leaves one out."""
+    """Members given as bytes, replacing or adding to the usual ones; ``None`` omits one."""
     links: list[str] = field(default_factory=list)
     """Names of symbolic links to add to the archive."""
 
     def count_rows(self) -> None:
-        """Let ``meta.result`` tell how many rows there are."""
+        """Set the row counts in ``meta.result``."""
         for source in Source:
             self.meta["result"][f"rows_{source}"] = int(self.rows[source]["t_wall_ns"].size)
 
     def members(self) -> dict[str, bytes]:
-        """Return bytes by member name."""
+        """Return the members' bytes by name."""
         usual: dict[str, bytes | None] = {
             "meta.json": _ENCODER.encode(self.meta),
             "labels.jsonl": _ENCODER.encode_lines(self.labels),
@@ -51,7 +51,7 @@ class Draft:
         return {name: x for name, x in (usual | self.raw).items() if x is not None}
 
     def archive(self) -> bytes:
-        """Return the ``.tar.zst``; the same bytes for the same contents."""
+        """Return the ``.tar.zst``; equal contents give equal bytes."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for name, content in self.members().items():
@@ -66,7 +66,7 @@ class Draft:
 
 
 def row_lines(source: Source, columns: Columns) -> bytes:
-    """Return one source's rows as JSON lines."""
+    """Encode one source's rows as JSON lines."""
     row_type, names = _row_type(source)
     n = columns["t_wall_ns"].size
     values = [
@@ -82,7 +82,7 @@ def row_lines(source: Source, columns: Columns) -> bytes:
 
 @cache
 def _row_type(source: Source) -> tuple[type[msgspec.Struct], tuple[str, ...]]:
-    """Return a struct of one source's rows, many times faster to encode than a dict."""
+    """Return a struct type for one source's rows, which encodes many times faster than a dict."""
     own_clocks = ("t_guest_wall_ns", "t_guest_mono_ns") if source is Source.GUEST else ()
     names = (
         *("t_wall_ns", "t_mono_ns", "source", "available_in_deployment"),
@@ -93,6 +93,6 @@ def _row_type(source: Source) -> tuple[type[msgspec.Struct], tuple[str, ...]]:
 
 
 def wall_text(t_ns: int) -> str:
-    """Return a Unix time as ISO 8601 UTC with microseconds and ``Z``."""
+    """Format a Unix time as ISO 8601 UTC with microseconds and ``Z``."""
     moment = _EPOCH + timedelta(microseconds=t_ns // 1000)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,4 @@
-"""One simulated episode, drawn from the store's seed and the episode's number alone."""
+"""Simulation of one episode, determined by the store's seed and the episode's number."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,27 +20,27 @@ from cis490_pipeline.simulation.plan import Plan, draw_plan
 from cis490_pipeline.simulation.recorders import Clocks, draw_clocks, record
 
 COMMIT: Final = f"simulator-{SIMULATOR_DIGEST[:16]}"
-"""Stands where recorded episodes name the recorder's commit."""
+"""Takes the place of the recorder's commit in recorded episodes."""
 EPOCH_NS: Final = 1_800_000_000 * NS_PER_S
-"""The first simulated run of every store begins here: no clock is read."""
+"""Start of the first run in every store, so that no clock is read."""
 _APART_NS: Final = 100 * NS_PER_S
 _BASE32: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeSpec:
-    """Which episode to make."""
+    """Specification of an episode to simulate."""
 
     seed: int
     number: int
     """Position in the store, from 0."""
     host_id: str
     infected: bool | None = None
-    """Whether it must leave ``clean``; ``None`` leaves it to chance."""
+    """Whether it must leave ``clean``; drawn at random if ``None``."""
 
 
 def simulate_episode(spec: EpisodeSpec) -> Draft:
-    """Make one episode; the same for the same spec, whoever asks and in whatever order."""
+    """Simulate one episode; equal specs give equal episodes, in any process and order."""
     rng = np.random.Generator(
         np.random.PCG64(np.random.SeedSequence(spec.seed, spawn_key=(spec.number,)))
     )
@@ -70,7 +70,7 @@ def simulate_episode(spec: EpisodeSpec) -> Draft:
 
 
 def ulid(seed: int, number: int) -> str:
-    """Return the identifier of an episode: its time, then digits of the seed and the number."""
+    """Return an episode's id: its time, followed by digits derived from seed and number."""
     words = np.random.SeedSequence(seed, spawn_key=(number, 1)).generate_state(3)
     low = int.from_bytes(words.tobytes()[:10], "little")
     value = ((EPOCH_NS + number * _APART_NS) // 1_000_000 << 80) | low
@@ -78,7 +78,7 @@ def ulid(seed: int, number: int) -> str:
 
 
 def received_at_wall(number: int) -> str:
-    """Return when the receiver took an episode: in the order of their numbers."""
+    """Return the time of receipt of an episode, which increases with its number."""
     return wall_text(EPOCH_NS + (number + 2) * _APART_NS)
 
 
@@ -101,7 +101,7 @@ def _labels(plan: Plan, t0_ns: int, clocks: Clocks) -> list[dict[str, Any]]:
 def _events(
     plan: Plan, labels: list[dict[str, Any]], rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """Give each label after the first what justifies it, at most half a second apart."""
+    """Generate the event that justifies each label after the first, within half a second."""
     events = []
     for name, label in zip(plan.events, labels[1:], strict=True):
         lag_ns = int(rng.uniform(-0.5, 0.02) * NS_PER_S)

@@ -1,7 +1,7 @@
-"""Ways to spoil an episode, one for every reason code of the format, and what each must be called.
+"""Fault injection: one fault for every reason code of the episode format.
 
-Each fault leaves everything else of the episode sound, so that the validator finds exactly one
-reason; where one is enough to trigger others, the fault repairs what it would break besides.
+A fault leaves the rest of the episode valid, so that the validator finds exactly one reason; side
+effects that would trigger further reasons are repaired.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ Booleans = npt.NDArray[np.bool_]
 NEEDS_PHASES: Final = frozenset(
     {Reason.SOURCE_FLAT, Reason.LABEL_UNJUSTIFIED, Reason.LABEL_FAILED, Reason.UNKNOWN_PHASE}
 )
-"""Faults that only an episode with more than one phase can have, or has without being flat too."""
+"""Faults that need an episode with several phases, some because it would otherwise be flat."""
 
 
 def _seconds(draft: Draft, source: Source) -> npt.NDArray[np.float64]:
@@ -147,7 +147,7 @@ def _clock_skew(draft: Draft) -> None:
 def _source_flat(draft: Draft) -> None:
     for channel in CHANNELS:
         columns = draft.rows[channel.source]
-        # In proportion to time, not to rows, whose times are uneven.
+        # Proportional to time, because rows are unevenly spaced.
         elapsed_ms = (columns["t_wall_ns"] - draft.t0_ns) // 1_000_000 + 10_000
         columns[channel.field] = (
             elapsed_ms if channel.kind is Kind.COUNTER else np.full_like(elapsed_ms, 7)
@@ -169,7 +169,7 @@ def _counter_fell(draft: Draft) -> None:
 def _rows_repeated(draft: Draft) -> None:
     columns = draft.rows[Source.NETFLOW]
     n_rows = columns["t_wall_ns"].size
-    # A batch that was sent again as nobody had acknowledged it.
+    # A batch resent because it was not acknowledged.
     order = np.insert(np.arange(n_rows), 120, np.arange(100, 120))
     draft.rows[Source.NETFLOW] = {name: values[order] for name, values in columns.items()}
     draft.count_rows()
@@ -219,48 +219,48 @@ DRAFT_FAULTS: Final[dict[Reason, DraftFault]] = {
 }
 
 
-def deal_faults(n_episodes: int, rate: float, seed: int) -> dict[int, Reason]:
-    """Deal faults to episodes: every code as often as every other, give or take one.
+def assign_faults(n_episodes: int, rate: float, seed: int) -> dict[int, Reason]:
+    """Assign faults to episodes, all codes equally often up to one.
 
     Parameters
     ----------
-    n_episodes : of the store.
+    n_episodes : number of episodes in the store.
     rate : share of episodes with a fault, 0 to 1.
-    seed : of the store.
+    seed : seed of the store.
 
     Returns
     -------
     dict
-        The fault by the episode's number. A duplicate always has a sound episode before it.
+        Fault by episode number. A duplicate always has a valid episode before it.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(0, 2))))
     n_faults = round(rate * n_episodes)
     numbers = rng.permutation(n_episodes)[:n_faults].tolist()
     codes = [list(Reason)[k] for k in rng.permutation(len(Reason)).tolist()]
-    dealt = {number: codes[k % len(codes)] for k, number in enumerate(numbers)}
-    for number in sorted(dealt):
-        copied = dealt[number] is Reason.DUPLICATE_CONTENT
-        if copied and original_of(number, dealt) is None:
-            dealt[number] = Reason.CODE_DIRTY
-    return dealt
+    assigned = {number: codes[k % len(codes)] for k, number in enumerate(numbers)}
+    for number in sorted(assigned):
+        copied = assigned[number] is Reason.DUPLICATE_CONTENT
+        if copied and original_of(number, assigned) is None:
+            assigned[number] = Reason.CODE_DIRTY
+    return assigned
 
 
-def original_of(number: int, dealt: dict[int, Reason]) -> int | None:
-    """Return the nearest sound episode before one: what its duplicate copies."""
-    return next((k for k in range(number - 1, -1, -1) if k not in dealt), None)
+def original_of(number: int, assigned: dict[int, Reason]) -> int | None:
+    """Return the nearest valid episode before a duplicate, which it copies."""
+    return next((k for k in range(number - 1, -1, -1) if k not in assigned), None)
 
 
 def corrupt(archive: bytes) -> bytes:
-    """Cut an archive short, as a torn upload does."""
+    """Truncate an archive, like an interrupted upload."""
     return archive[: len(archive) // 2]
 
 
 def over_the_window(archive: bytes) -> bytes:
-    """Put an empty zstd frame with a window of 256 MiB before an archive: sound, unsupported."""
+    """Prepend an empty zstd frame with a 256 MiB window: a valid but unsupported archive."""
     # Magic number, no content size, window exponent 28 (RFC 8878, 3.1.1.1), an empty last block.
     return bytes.fromhex("28b52ffd 00 90 010000") + archive
 
 
 def wrong_sha256(archive: bytes) -> str:
-    """Return the digest of other bytes."""
+    """Return a digest that does not match the archive."""
     return hashlib.sha256(archive + b"another").hexdigest()

@@ -1,4 +1,4 @@
-"""What all programs of one run ask of the machine, tenth of a second by tenth."""
+"""Resource demand of all programs in one run, in steps of 0.1 s."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ from cis490_pipeline.simulation.plan import Plan
 
 STEP_S: Final = 0.1
 LEAD_S: Final = 1.5
-"""Simulated before the first label and after the end, for readings beyond them."""
+"""Time simulated before the first label and after the end, for readings beyond them, s."""
 
 ROW: Final = {name: k for k, name in enumerate(LATENTS)}
 _LEVEL: Final = np.array([name in LEVELS for name in LATENTS])
@@ -31,9 +31,9 @@ _ASKED: Final = {
 def run_load(
     plan: Plan, host: HostCharacter, sample: SampleCharacter | None, rng: np.random.Generator
 ) -> Floats:
-    """Add up benign and malicious activities: (n_latents, n_steps), per second or level.
+    """Sum benign and malicious activities: (n_latents, n_steps), per second or as a level.
 
-    Step k is the time from ``k × STEP_S − LEAD_S`` to ``STEP_S`` later, since the first label.
+    Step k starts ``k × STEP_S − LEAD_S`` after the first label and lasts ``STEP_S``.
     """
     load = _Load(plan.duration_s, rng)
     _add_benign(load, plan, host)
@@ -49,7 +49,7 @@ class _Load:
         self.rng = rng
 
     def step(self, time_s: float) -> int:
-        """Return the step that holds a time, within the run."""
+        """Return the step of a time, clipped to the run."""
         clipped = min(max(time_s, -LEAD_S), self.n_steps * STEP_S - LEAD_S)
         return round((clipped + LEAD_S) / STEP_S)
 
@@ -62,22 +62,22 @@ class _Load:
         period_s: float | None = None,
         on_s: float = 0.0,
     ) -> None:
-        """Add an activity from start to stop: steadily, or in bursts of ``on_s`` each period."""
+        """Add an activity from start to stop, steady or in bursts of ``on_s`` per period."""
         start, stop = self.step(start_s), self.step(stop_s)
         if stop <= start:
             return
         part = self.total[:, start:stop]
         if period_s is None:
-            # Programs breathe: what they ask for wanders by a third from second to second.
+            # The demand of real programs varies by about a third from second to second.
             n_seconds = (stop - start) // 10 + 1
-            breath = np.repeat(np.exp(self.rng.normal(0.0, 0.35, n_seconds)), 10)[: stop - start]
-            part += np.where(_LEVEL[:, None], asked[:, None], asked[:, None] * breath)
+            variation = np.repeat(np.exp(self.rng.normal(0.0, 0.35, n_seconds)), 10)[: stop - start]
+            part += np.where(_LEVEL[:, None], asked[:, None], asked[:, None] * variation)
             return
         on = self._bursts(stop - start, period_s, on_s)
         part += np.where(_LEVEL[:, None], asked[:, None], asked[:, None] * on)
 
     def _bursts(self, n: int, period_s: float, on_s: float) -> Floats:
-        """(n,) strength of bursts with jittered periods, lengths and strengths."""
+        """(n,) amplitude of bursts with jittered periods, lengths and strengths."""
         period, on = period_s / STEP_S, max(1, round(on_s / STEP_S))
         count = int(n / (0.7 * period)) + 2
         gaps = period * self.rng.uniform(0.7, 1.3, count)
@@ -91,7 +91,7 @@ class _Load:
 
 
 def _add_benign(load: _Load, plan: Plan, host: HostCharacter) -> None:
-    """Every phase has its share of harmless programs: they come at any time."""
+    """Add benign programs, which run at any time and in every phase."""
     rng = load.rng
     load.add(
         _ASKED["poll"],
@@ -101,7 +101,7 @@ def _add_benign(load: _Load, plan: Plan, host: HostCharacter) -> None:
         on_s=0.5,
     )
     load.add(_ASKED["journal"], -LEAD_S, np.inf, period_s=host.journal_period_s, on_s=0.4)
-    # Services start and stay, or end: what is held in memory says little by itself.
+    # Services start or end during the run, so that memory use alone is not informative.
     for start in rng.uniform(-10.0, plan.duration_s, rng.poisson(BENIGN_LOAD["services"])):
         held = np.zeros(len(LATENTS))
         low, high = BENIGN_LOAD["service_bytes"]
@@ -138,7 +138,7 @@ def _add_sample(load: _Load, plan: Plan, sample: SampleCharacter) -> None:
             asked = _ASKED[sample.profile] * sample.mix * sample.intensity * run
             on_s = sample.duty * sample.period_s
             if sample.profile == "scan-and-dial":
-                # All of a second's packets leave at once.
+                # All packets of a period leave in one burst.
                 asked = np.where(_LEVEL, asked, asked * (sample.period_s / on_s))
             load.add(asked, start_s, stop_s, period_s=sample.period_s, on_s=on_s)
         if phase in (Phase.INFECTED_RUNNING, Phase.DORMANT):
@@ -160,6 +160,6 @@ def _add_beacons(
 ) -> None:
     asked = _ASKED["beacon"] * sample.mix
     asked[ROW["memory"]] = sample.resident_bytes
-    # An idle session keeps its connection; a killed one leaves the implant, which calls home.
+    # An idle session keeps its connection; after a kill, the implant still sends beacons.
     asked[ROW["sockets"]] = 1.0 if idle else 0.0
     load.add(asked, start_s, stop_s, period_s=sample.beacon_period_s, on_s=sample.beacon_on_s)

@@ -1,4 +1,4 @@
-"""What a host makes of a load: every channel's rate, level or amount in each step of the run."""
+"""Host model: maps demand to each channel's rate, level or amount per step."""
 
 from typing import Final
 
@@ -17,19 +17,19 @@ _FLOW_FIELDS: Final = (
 )  # fmt: skip
 
 Fields = dict[str, Floats]
-"""(n_steps,) by field: what a counter grows by, a gauge's level, or a bucket's amount."""
+"""(n_steps,) by field: a counter's increment, a gauge's level, or a bucket's amount."""
 
 
 def machine_steps(
     load: Floats, host: HostCharacter, rng: np.random.Generator
 ) -> dict[Source, Fields]:
-    """Turn a load into channels.
+    """Map a load to channels.
 
     Parameters
     ----------
     load : (n_latents, n_steps), from `run_load`.
-    host : whose machine.
-    rng : of the episode.
+    host : the machine.
+    rng : the episode's random generator.
     """
     asked = {name: np.maximum(load[row], 0.0) for name, row in ROW.items()}
     flow = _traffic(asked, host, rng)
@@ -53,7 +53,7 @@ def _noisy(expected: Floats, host: HostCharacter, channel: str, rng: np.random.G
 
 
 def _traffic(asked: Fields, host: HostCharacter, rng: np.random.Generator) -> Fields:
-    """Packets come in whole numbers, and a bucket has no more flows than packets."""
+    """Draw network traffic in whole packets, with at most as many flows as packets."""
     n_steps = asked["pkts_out"].size
     counts = {
         field: rng.poisson(asked[latent] * STEP_S).astype(np.float64)
@@ -72,7 +72,7 @@ def _traffic(asked: Fields, host: HostCharacter, rng: np.random.Generator) -> Fi
         counts[field] = np.minimum(counts[field], out)
     for field in ("tcp_rst", "udp_pkts", "new_flows"):
         counts[field] = np.minimum(counts[field], out + into)
-    # A bucket's peers come from as many draws as it has packets.
+    # The number of distinct peers is limited by the number of packets.
     peers = {"dst_ips": asked["ips"], "dst_ports": asked["ports"]}
     for field, rate in peers.items():
         distinct = rng.poisson(rate * STEP_S * np.minimum(1.0, out))
@@ -90,7 +90,7 @@ def _traffic(asked: Fields, host: HostCharacter, rng: np.random.Generator) -> Fi
 def _processor(
     asked: Fields, flow: Fields, host: HostCharacter, rng: np.random.Generator
 ) -> Fields:
-    """Busy time by kind, in jiffies per step; all kinds together fit the cores."""
+    """Busy time by kind, in jiffies per step, limited in total by the number of cores."""
     packets = flow["pkts_out"] + flow["pkts_in"]
     user = (asked["cpu_user"] + host.idle_cpu) / host.speed * 100 * STEP_S
     system = (asked["cpu_sys"] + 0.5 * host.idle_cpu) / host.speed * 100 * STEP_S
@@ -104,7 +104,7 @@ def _processor(
 
 
 def _disk(asked: Fields, host: HostCharacter, rng: np.random.Generator) -> Fields:
-    """Bytes per step that reach the disk: reads past the page cache, writes when flushed."""
+    """Bytes per step that reach the disk: reads that miss the page cache, and flushed writes."""
     read = asked["read"] * STEP_S
     missed = read * (1.0 - host.cache_hit) * np.exp(rng.normal(0.0, host.noise, read.size))
     written = asked["write"] * STEP_S + rng.exponential(200.0, read.size)
@@ -118,7 +118,7 @@ def _disk(asked: Fields, host: HostCharacter, rng: np.random.Generator) -> Field
 
 
 def _written_back(written: Floats, every: int, rng: np.random.Generator) -> Floats:
-    """Hold writes back and flush them in lumps, as the kernel does."""
+    """Delay writes and flush them in batches, like the kernel."""
     phase = int(rng.integers(every))
     n_blocks = (written.size + phase) // every + 2
     padded = np.zeros(n_blocks * every)
@@ -131,13 +131,13 @@ def _written_back(written: Floats, every: int, rng: np.random.Generator) -> Floa
 
 
 def _memory(asked: Fields, disk: Fields, host: HostCharacter, rng: np.random.Generator) -> Fields:
-    """Memory levels in bytes; what a snapshot left undone drifts towards rest."""
+    """Memory levels in bytes, drifting to equilibrium after the snapshot."""
     n_steps = disk["missed"].size
     seconds = np.arange(n_steps) * STEP_S - LEAD_S
     drift = host.drift_bytes * (1.0 - np.exp(-(seconds + LEAD_S) / host.drift_s))
     room = 0.4 * host.ram_bytes
     wobble = rng.normal(0.0, HOSTS["cache_wobble_pages"], n_steps).cumsum() * PAGE
-    # Most of what is read takes the place of something older.
+    # Most reads replace older pages in the cache.
     grown = HOSTS["cache_share"] * np.cumsum(disk["missed"]) + 0.3 * drift + wobble
     cached = np.clip(grown, 0.0, room)
     used = np.minimum(asked["memory"], 0.4 * host.ram_bytes)
@@ -217,7 +217,7 @@ def _proc(
     busy = cpu["user"] + cpu["system"] + cpu["softirq"]
     operations = qmp["blk_rd_ops"] + qmp["blk_wr_ops"]
     packets = guest["net_rx_packets"] + guest["net_tx_packets"]
-    # Emulation costs user time; with KVM the guest's time is the kernel's business.
+    # Emulation costs user time; with KVM, guest time is accounted by the kernel.
     user = busy * (0.97 if host.kvm else 1.15) + host.idle_cpu * 100 * STEP_S
     system = 0.03 * busy + 0.004 * packets + 0.02 * operations + 0.1
     held = np.maximum.accumulate(memory["used"] + memory["drift"] + memory["cached"])
@@ -242,7 +242,7 @@ def _proc(
 
 
 def _load_average(waiting: Floats, start: float) -> Floats:
-    """Linux's one-minute load: an exponential mean, renewed every 5 s."""
+    """One-minute load average of Linux: an exponential mean, updated every 5 s."""
     every = round(5.0 / STEP_S)
     levels = np.empty(waiting.size // every + 1)
     decay = float(np.exp(-5.0 / 60.0))

@@ -1,9 +1,9 @@
-"""Every number the simulator is made of, frozen by a digest.
+"""All parameters of the simulator, frozen by a digest.
 
-Signatures follow what was measured and published (Mirai's scanner sends 160 SYNs in one burst a
-second, floods send 1,000 packets a second, beacons come every 1 to 33 s, a benign ``zip`` writes
-three times what ransomware does). Who changes a number changes what every score on simulated hosts
-means: `SIMULATOR_DIGEST` then no longer fits, and a test says so.
+Signatures follow published measurements (Mirai's scanner sends 160 SYNs in one burst per second,
+floods send 1,000 packets per second, beacons come every 1 to 33 s, a benign ``zip`` writes three
+times as much as ransomware). Changing a number changes the meaning of every score on simulated
+hosts: `SIMULATOR_DIGEST` then no longer matches, and a test fails.
 """
 
 from typing import Any, Final
@@ -31,14 +31,14 @@ LATENTS: Final = (
     "memory",  # bytes held while it runs
     "sockets",  # connections held while it runs
 )
-"""What programs ask of a machine; a host turns it into its 46 channels."""
+"""Resources that programs demand; a host maps them to its 46 channels."""
 LEVELS: Final = ("memory", "sockets")
-"""Held from start to end, whatever the burst pattern."""
+"""Latents held from start to end, independent of bursts."""
 
 MB: Final = 1e6
 
 ACTIVITIES: Final[dict[str, dict[str, float]]] = {
-    # Benign programs; each looks like some attack.
+    # Benign programs, each of which resembles some attack.
     "zip": {
         "cpu_user": 0.6, "cpu_sys": 0.1, "read": 3 * MB, "write": 6 * MB, "forks": 0.3,
         "ctxt": 220, "memory": 24 * MB,
@@ -87,7 +87,7 @@ ACTIVITIES: Final[dict[str, dict[str, float]]] = {
         "ctxt": 40, "memory": 2 * MB,
     },
     "journal": {"cpu_sys": 0.04, "read": 0.25 * MB, "write": 0.3 * MB, "forks": 1.0, "ctxt": 60},
-    # What the sample does before it runs.
+    # Activities of a sample before its main behaviour.
     "recon": {
         "cpu_user": 0.1, "cpu_sys": 0.14, "read": 0.2 * MB, "pkts_out": 22, "pkts_in": 18,
         "bytes_out": 1.6e3, "bytes_in": 2e3, "syn": 5, "rst": 1, "udp": 6, "flows": 9, "ips": 8,
@@ -107,7 +107,7 @@ ACTIVITIES: Final[dict[str, dict[str, float]]] = {
         "bytes_in": 2.8e3, "syn": 5, "rst": 1, "udp": 1, "flows": 6, "ips": 8, "ports": 8,
         "ctxt": 90,
     },
-    # What it is for.
+    # Main behaviour, by profile.
     "cpu-saturate": {"cpu_user": 1.0, "cpu_sys": 0.03, "ctxt": 90, "memory": 14 * MB},
     "scan-and-dial": {
         "cpu_user": 0.06, "cpu_sys": 0.12, "pkts_out": 165, "pkts_in": 45, "bytes_out": 9e3,
@@ -134,7 +134,7 @@ ACTIVITIES: Final[dict[str, dict[str, float]]] = {
         "forks": 0.8, "ctxt": 90, "memory": 5 * MB, "sockets": 1,
     },
 }  # fmt: skip
-"""What one activity asks for per second while it is on, at intensity 1."""
+"""Demand of each activity per second while it is active, at intensity 1."""
 
 BENIGN: Final = (
     "zip", "browse", "download", "cron", "update", "backup", "indexer", "discovery", "call",
@@ -156,7 +156,7 @@ BURSTS: Final[dict[str, tuple[float, float, float, float]]] = {
     "io-walk": (4.0, 15.0, 0.55, 0.95),
     "low-and-slow": (1.0, 6.0, 0.15, 0.40),
 }
-"""Of each profile: shortest and longest period (s), least and greatest share of it that is busy."""
+"""Bursts by profile: shortest and longest period (s), smallest and largest duty cycle."""
 
 BEHAVIOUR: Final[dict[str, Any]] = {
     "samples_per_profile": 4,
@@ -242,14 +242,14 @@ HOSTS: Final[dict[str, Any]] = {
 }
 
 GENERATOR_VERSION: Final = "1"
-"""Raised when the code draws something else from the same numbers."""
+"""Raised when the code draws differently from the same parameters."""
 
 SIMULATOR_DIGEST: Final = "9b9c4d9e8cc5b16c8bb5f1314bb2a9f86c68cd023b2a6f4f462df02effc91314"
-"""Of everything above; written into every simulated store."""
+"""Digest of all parameters; written into every simulated store."""
 
 
 def parameters_digest() -> str:
-    """Return the SHA-256 of the parameters as they are now."""
+    """Compute the SHA-256 of the current parameters."""
     return digest(
         {
             "generator": GENERATOR_VERSION,

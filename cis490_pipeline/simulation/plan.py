@@ -1,4 +1,4 @@
-"""How one run goes: its phases, when the labels change, and when the behaviour really does."""
+"""Plan of one run: phases, label times, and times of the actual change in behaviour."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +11,7 @@ from cis490_pipeline.simulation.characters import Floats
 from cis490_pipeline.simulation.parameters import PHASE_LETTERS, TIMING
 
 _EVENTS: Final[dict[Phase, tuple[str, ...]]] = {
-    # Called off: the workload is taken away before it was fired.
+    # Aborted: the workload is removed before it was executed.
     Phase.CLEAN: ("workload_removed",),
     Phase.ARMED: ("workload_armed",),
     Phase.INFECTING: ("workload_infecting", "exploit_fire"),
@@ -29,9 +29,9 @@ class Plan:
     Attributes
     ----------
     phases : in order; a phase may return.
-    label_s : (n_phases,) when each label was written.
-    behaviour_s : (n_phases + 1,) when what each phase is about began, and the run's end.
-    events : what the orchestrator did at each label after the first.
+    label_s : (n_phases,) time of each label.
+    behaviour_s : (n_phases + 1,) start of each phase's behaviour, and the end of the run.
+    events : event of the orchestrator at each label after the first.
     """
 
     phases: tuple[Phase, ...]
@@ -46,20 +46,20 @@ def draw_plan(rng: np.random.Generator, *, infected: bool | None = None) -> Plan
 
     Parameters
     ----------
-    rng : of the episode.
-    infected : whether it must leave ``clean``; ``None`` leaves it to chance.
+    rng : the episode's random generator.
+    infected : whether it must leave ``clean``; drawn at random if ``None``.
     """
     p = _PROBABILITIES * ([1.0] * _PROBABILITIES.size if infected is None else _allowed(infected))
     letters: str = TIMING["plans"][rng.choice(p.size, p=p / p.sum())][1]
     phases = tuple(PHASE_LETTERS[letter] for letter in letters)
-    # Whole milliseconds, as recorders tell their durations.
+    # Whole milliseconds, as in recorded durations.
     duration_s = round(float(rng.uniform(*TIMING["duration_s"])), 3)
     n = len(phases)
     least = np.full(n, TIMING["phase_s"])
     least[0] = TIMING["clean_s"]
     shares = np.ones(n)
     if n > 1:
-        # The first phase's share is drawn apart: it decides when everything else happens.
+        # The first phase's share is drawn separately, because it delays everything else.
         shares[0] = rng.uniform(*TIMING["clean_share"])
         shares[1:] = (1.0 - shares[0]) * rng.dirichlet(np.full(n - 1, TIMING["dirichlet"]))
     lengths = least + shares * (duration_s - least.sum())

@@ -1,4 +1,4 @@
-"""What the recorders write of a machine: rows at their own times, by clocks of their own."""
+"""Recorder model: rows at each recorder's sampling times and clock."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,14 +14,14 @@ from cis490_pipeline.simulation.parameters import HOSTS
 
 Integers = npt.NDArray[np.int64]
 Columns = dict[str, npt.NDArray[Any]]
-"""Columns of one source by key of its rows: ``t_wall_ns``, ``t_mono_ns``, and the readings."""
+"""Columns of one source by row key: ``t_wall_ns``, ``t_mono_ns`` and the readings."""
 
 _GUEST_CLOCK_ERROR_NS: Final = 85_000_000
 
 
 @dataclass(frozen=True)
 class Clocks:
-    """Unix time, ns, at which each source's own clock read zero."""
+    """Unix time, ns, at which each source's monotonic clock was zero."""
 
     proc_ns: int
     machine_boot_ns: int
@@ -29,11 +29,11 @@ class Clocks:
 
 
 def draw_clocks(t0_ns: int, rng: np.random.Generator) -> Clocks:
-    """Draw the origins: the recorder's start, the host's boot, the guest's boot."""
+    """Draw the clock origins: start of the recorder, boot of host and guest."""
     return Clocks(
         proc_ns=t0_ns - int(rng.uniform(1.0, 5.0) * NS_PER_S),
         machine_boot_ns=t0_ns - int(rng.uniform(1e3, 3e6) * NS_PER_S),
-        # Before the QEMU process began: the snapshot was taken in a running guest.
+        # Before QEMU started, because the snapshot was taken of a running guest.
         guest_boot_ns=t0_ns - int(rng.uniform(20.0, 400.0) * NS_PER_S),
     )
 
@@ -46,16 +46,16 @@ def record(
     clocks: Clocks,
     rng: np.random.Generator,
 ) -> dict[Source, Columns]:
-    """Read every source.
+    """Record every source.
 
     Parameters
     ----------
     steps : from `machine_steps`.
-    host : whose recorders.
-    t0_ns : the first label, Unix ns.
-    duration_s : from the first label to the end.
-    clocks : origins of the sources' own clocks.
-    rng : of the episode.
+    host : the recorded machine.
+    t0_ns : time of the first label, Unix ns.
+    duration_s : time from the first label to the end.
+    clocks : origins of the sources' monotonic clocks.
+    rng : the episode's random generator.
     """
     times_s = {
         Source.PROC: _proc_times(duration_s, rng),
@@ -93,19 +93,19 @@ def _qmp_times(duration_s: float, rng: np.random.Generator) -> Floats:
 
 
 def _guest_times(duration_s: float, rate_hz: float, rng: np.random.Generator) -> Floats:
-    """Draw readings that a busy guest takes late, several at once, and some that are lost."""
+    """Draw the guest's sampling times, with delays, bunching and lost readings."""
     ticks = np.arange(0, int((duration_s + 1.0) * rate_hz)) / rate_hz - float(rng.uniform(0.1, 0.6))
     late = np.where(
         rng.random(ticks.size) < HOSTS["p_guest_stall"],
         rng.uniform(0.2, 0.9, ticks.size),
         rng.uniform(0.0, 0.03, ticks.size),
     )
-    # One that is late holds up those behind it; they follow within a millisecond.
+    # A late reading delays those behind it, which follow within a millisecond.
     seconds = np.maximum.accumulate(ticks + late)
     seconds = seconds + np.arange(seconds.size) * 1e-5
     kept = rng.random(seconds.size) >= HOSTS["p_row_lost"]
     kept[[0, -1]] = True
-    # Two lost in a row would be a gap.
+    # Two consecutive losses would be a gap.
     kept[1:] |= ~kept[:-1]
     taken: Floats = seconds[kept & (seconds < duration_s + 1.2)]
     return taken

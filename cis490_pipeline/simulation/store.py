@@ -1,4 +1,4 @@
-"""A whole simulated store: written beside its place, and there only when it is complete."""
+"""Atomic writing of a simulated store."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ from cis490_pipeline.simulation.episode import (
 from cis490_pipeline.simulation.faults import (
     DRAFT_FAULTS,
     NEEDS_PHASES,
+    assign_faults,
     corrupt,
-    deal_faults,
     original_of,
     over_the_window,
     wrong_sha256,
@@ -34,31 +34,31 @@ from cis490_pipeline.store.reasons import Reason, verdict_of
 from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX
 
 TRUTH_FILE: Final = "truth.jsonl"
-"""In the store's root: what `validate` must say of each episode."""
+"""File in the store's root with the expected verdict of each episode."""
 ORIGIN_FILE: Final = "simulation.json"
-"""In the store's root: that it is simulated, and from what it can be made again."""
+"""File in the store's root that marks it as simulated and allows to regenerate it."""
 DEFAULT_HOSTS: Final = ("sim-alder", "sim-birch", "sim-cedar", "sim-dogwood")
 _EPISODES_PER_TASK: Final = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationConfig:
-    """What store to make; the same config gives the same bytes."""
+    """Configuration of a simulated store; equal configurations give equal bytes."""
 
     episodes: int
     seed: int = 0
     hosts: tuple[str, ...] = DEFAULT_HOSTS
-    """Each gets an equal share of the episodes."""
+    """Hosts, each with an equal share of the episodes."""
     faults: float = 0.0
-    """Share of episodes with one fault."""
+    """Share of episodes with a fault."""
 
     def __post_init__(self) -> None:
-        """Refuse what makes no store.
+        """Validate all values.
 
         Raises
         ------
         ConfigError
-            Naming every value that is wrong.
+            Naming every invalid value.
         """
         problems = []
         if self.episodes < 1:
@@ -96,30 +96,30 @@ def simulate_store(
     compute: Compute,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Make a store of simulated episodes.
+    """Simulate a store of episodes.
 
     Parameters
     ----------
-    root : the store's folder; must be absent or empty. It appears when it is complete.
-    config : what store.
-    compute : where to make the episodes; their bytes do not depend on it.
-    progress : told (episodes done, episodes to do).
+    root : folder of the store; must be absent or empty, and appears when the store is complete.
+    config : configuration of the store.
+    compute : backend; the episodes' bytes do not depend on it.
+    progress : called with the numbers of finished and of all episodes.
 
     Returns
     -------
     dict
-        What ``simulation.json`` says: the config, the digest of the simulator's parameters, and the
-        counts of verdicts and reasons that `validate` must find.
+        Content of ``simulation.json``: the configuration, the digest of the simulator's parameters,
+        and the expected counts of verdicts and reasons.
 
     Raises
     ------
     StoreError
-        If the folder holds something.
+        If the folder is not empty.
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise StoreError(f"{root}: is not empty; name a new folder, nothing is ever overwritten")
     partial = root.with_name(f".{root.name}.simulating.tmp")
-    # Left by a killed run. Making an episode again is cheaper than proving it whole.
+    # Left by a killed run. Simulating an episode again is cheaper than verifying it.
     shutil.rmtree(partial, ignore_errors=True)
     try:
         for host in config.hosts:
@@ -157,10 +157,10 @@ def _write_episodes(
 
 
 def _tasks(folder: Path, config: SimulationConfig) -> Iterator[_Task]:
-    dealt = deal_faults(config.episodes, config.faults, config.seed)
+    faults = assign_faults(config.episodes, config.faults, config.seed)
     for number in range(config.episodes):
-        fault = dealt.get(number)
-        copied = original_of(number, dealt) if fault is Reason.DUPLICATE_CONTENT else None
+        fault = faults.get(number)
+        copied = original_of(number, faults) if fault is Reason.DUPLICATE_CONTENT else None
         content = number if copied is None else copied
         spec = EpisodeSpec(
             seed=config.seed,
@@ -196,7 +196,7 @@ def _write_episode(task: _Task) -> _Written:
 
 
 def _ship(task: _Task, draft: Draft, number: int) -> dict[str, Any]:
-    """Write an episode's file or folder; returns its index row."""
+    """Write an episode's archive or folder; return its index row."""
     home = task.folder / "episodes" / draft.ref.host_id
     if task.fault is Reason.UNSEALED:
         members = draft.members()
@@ -233,7 +233,7 @@ def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    # Plainly: the whole store appears at once, by a rename.
+    # Not atomic, because the whole store is renamed into place at the end.
     with naming(path, "cannot be written"):
         path.write_bytes(content)
 

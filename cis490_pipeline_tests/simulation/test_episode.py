@@ -5,7 +5,7 @@ from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Phase, Source
 from cis490_pipeline.simulation.characters import host_character, samples_of
 from cis490_pipeline.simulation.draft import Draft
 from cis490_pipeline.simulation.episode import EpisodeSpec, simulate_episode
-from cis490_pipeline.simulation.faults import DRAFT_FAULTS, deal_faults, original_of
+from cis490_pipeline.simulation.faults import DRAFT_FAULTS, assign_faults, original_of
 from cis490_pipeline.simulation.parameters import (
     LEVELS,
     PROFILES,
@@ -129,7 +129,7 @@ def test_every_reason_has_a_fault() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_faults_are_dealt_at_the_rate_asked_for(seed: int) -> None:
-    dealt = deal_faults(400, 0.2, seed)
+    dealt = assign_faults(400, 0.2, seed)
 
     assert len(dealt) == 80
     assert {str(reason) for reason in dealt.values()} == {str(reason) for reason in Reason}
@@ -141,7 +141,7 @@ def test_faults_are_dealt_at_the_rate_asked_for(seed: int) -> None:
 
 
 def test_every_episode_can_be_faulty() -> None:
-    dealt = deal_faults(60, 1.0, 0)
+    dealt = assign_faults(60, 1.0, 0)
 
     assert len(dealt) == 60
     assert Reason.DUPLICATE_CONTENT not in dealt.values()

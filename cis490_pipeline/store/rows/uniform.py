@@ -43,7 +43,7 @@ class _Template:
     bare: bytes
     """The line without digits."""
     gaps: npt.NDArray[np.intp]
-    """Distance from the end of each run to the next (for the last, to the first on the next line)."""
+    """Distance from each run's end to the next run (for the last, the first on the next line)."""
     fields: tuple[tuple[str, int, bool], ...]
     """Key, index of its number's first run, and whether a second run holds decimals."""
     leading: npt.NDArray[np.intp]
