@@ -1,1 +1,1 @@
-"""Rows to grids, windows, statistics and calibrated datasets; no model, no network."""
+"""Feature extraction: grids, windows, statistics and calibrated datasets."""

@@ -1,4 +1,4 @@
-"""What a device's known-clean telemetry is summed up by: a median and a spread per channel."""
+"""Baseline statistics of clean telemetry: median and spread of each channel."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Baseline:
 
 
 def span_statistics(grid: Array) -> Baseline:
-    """Sum up a stretch of clean telemetry, all of it.
+    """Compute the baseline statistics of a whole stretch of clean telemetry.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ def span_statistics(grid: Array) -> Baseline:
     Returns
     -------
     Baseline
-        Median and IQR (linear quantiles, as numpy's) over the known steps; NaN for a channel
-        unknown throughout.
+        Median and IQR (linear quantiles, as in numpy) over the known steps; NaN for channels
+        without known steps.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def span_statistics(grid: Array) -> Baseline:
 
 
 def baseline_statistics(grid: Array) -> tuple[Array, Array]:
-    """Median and interquartile range of each channel over the first 15 s of a grid.
+    """Compute median and interquartile range of each channel over the first 15 s of a grid.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def baseline_statistics(grid: Array) -> tuple[Array, Array]:
 
     Returns
     -------
-    Two arrays (n_channels,); NaN for a channel unknown throughout.
+    Two arrays (n_channels,); NaN for channels without known steps.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which of the 46 channels a variant sees, and where they lie on its arrays' channel axis."""
+"""Channels of each variant and their positions on the channel axis."""
 
 from functools import cache
 from typing import Final
@@ -11,22 +11,22 @@ from cis490_pipeline.domain import CHANNELS, Channel, Source, Variant
 N_CHANNELS: Final = len(CHANNELS)
 
 POSITION: Final[dict[str, int]] = {channel.name: i for i, channel in enumerate(CHANNELS)}
-"""Place of each ``source.field`` among all channels."""
+"""Position of each ``source.field`` among all channels."""
 
 
 def variant_channels(variant: Variant) -> tuple[Channel, ...]:
-    """Channels of a variant, in the order of its arrays' axis."""
+    """Return the channels of a variant, in axis order."""
     return tuple(CHANNELS[i] for i in channel_indices(variant))
 
 
 def channel_indices(variant: Variant) -> npt.NDArray[np.intp]:
-    """Positions of the variant's channels among all of them, ascending: (29,) or (46,)."""
+    """Return the positions of the variant's channels among all, ascending: (29,) or (46,)."""
     seen = [i for i, c in enumerate(CHANNELS) if c.deployable or variant is Variant.ORACLE]
     return np.array(seen, dtype=np.intp)
 
 
 def channel_names(variant: Variant) -> tuple[str, ...]:
-    """``source.field`` of the variant's channels, in the order of its arrays' axis."""
+    """Return ``source.field`` of the variant's channels, in axis order."""
     return tuple(channel.name for channel in variant_channels(variant))
 
 
@@ -40,11 +40,11 @@ def _slices(variant: Variant) -> tuple[tuple[Source, slice], ...]:
 
 
 def source_slices(variant: Variant) -> dict[Source, slice]:
-    """Where each source's channels lie on the variant's axis; the registry keeps them together."""
+    """Return each source's slice of the variant's channel axis; sources are contiguous."""
     return dict(_slices(variant))
 
 
 @cache
 def source_channels(source: Source) -> tuple[tuple[int, Channel], ...]:
-    """Channels of one source with their position among all channels."""
+    """Return the channels of one source with their position among all channels."""
     return tuple((i, c) for i, c in enumerate(CHANNELS) if c.source is source)

@@ -1,4 +1,4 @@
-"""Features of one episode, or of the last 10 s of a running device: the same code for both."""
+"""Feature extraction for an episode, and for the last 10 s of a live device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,21 +40,21 @@ class ExtractedEpisode:
 
 @dataclass(frozen=True, eq=False)
 class ExtractedWindow:
-    """One window, uncalibrated: ``summary`` (n_channels × 5,) and ``tensor`` (n_channels, 100)."""
+    """One uncalibrated window: ``summary`` (n_channels × 5,) and ``tensor`` (n_channels, 100)."""
 
     summary: npt.NDArray[np.float32]
     tensor: npt.NDArray[np.float32]
 
 
 def extract_episode(episode: Episode, variant: Variant) -> ExtractedEpisode:
-    """Grid an episode and cut its windows.
+    """Compute the grid of an episode and cut its windows.
 
     Raises
     ------
     TelemetryError
         If a source's time goes back.
     DatasetError
-        If a label is no class.
+        If a label is not a class.
     """
     n_steps = step_count(episode.t0_ns, episode.end_ns)
     grid = episode_grid(episode.columns, episode.t0_ns, n_steps)[:, channel_indices(variant)]
@@ -75,13 +75,13 @@ def extract_episode(episode: Episode, variant: Variant) -> ExtractedEpisode:
 def extract_last(
     rows: Mapping[Source, Columns | pl.DataFrame], t_end_ns: int, variant: Variant
 ) -> ExtractedWindow:
-    """Cut the 10 s that end at ``t_end_ns``.
+    """Extract the window of 10 s that ends at ``t_end_ns``.
 
     Parameters
     ----------
-    rows : readings so far; those from up to 5 s before the window count too, as rates are held.
-    t_end_ns : end of the window, Unix ns; later rows are not looked at.
-    variant : what the model may see.
+    rows : readings so far, from at least 5 s before the window, because rates are held.
+    t_end_ns : end of the window, Unix ns; later rows are ignored.
+    variant : channels to extract.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Features of a fixed, made-up episode: a changed formula shows here even if no name changed."""
+"""Golden features of a fixed synthetic episode, which reveal changed formulas."""
 
 import hashlib
 from functools import cache
@@ -18,17 +18,17 @@ from cis490_pipeline.store.rows.readings import nominal_ns
 FIXTURE_T0_NS: Final = 1_700_000_000 * NS_PER_S
 FIXTURE_STEPS: Final = 200
 
-# Processors differ in the last bit of log1p, so values are counted in these units before they are
-# hashed; a test makes sure that none of the fixture's lies near the border between two units.
+# Processors differ in the last bit of log1p, so values are rounded to these units before hashing; a
+# test ensures that no value of the fixture is near a rounding boundary.
 UNITS: Final = {"grid": 0.1, "tensor": 0.1, "summary": 0.01}
 
 _FIXTURE_SEED: Final = 0
 
 
 def fixture_rows(seed: int = _FIXTURE_SEED) -> dict[Source, pl.DataFrame]:
-    """Rows of 20 s from every source, with a restart, a fall, nulls, a gap and a late reading.
+    """Generate 20 s of rows of all sources, with a restart, a fall, nulls, a gap and late readings.
 
-    Integer arithmetic only: no generator of a library that may change its stream.
+    Uses only integer arithmetic, because random generators of libraries may change.
     """
     rows = {}
     for source in Source:
@@ -36,7 +36,7 @@ def fixture_rows(seed: int = _FIXTURE_SEED) -> dict[Source, pl.DataFrame]:
         n_rows = 21 * NS_PER_S // interval
         i = np.arange(n_rows, dtype=np.int64)
         jitter = _scramble(i, seed) % (interval // 4)
-        # The reading after each seventh comes late, right before the next one.
+        # Every seventh reading is late, just before the next one.
         late = np.where(i % 7 == 6, interval * 7 // 10, 0)
         t = FIXTURE_T0_NS - NS_PER_S // 3 + i * interval + jitter + late
         columns: dict[str, npt.NDArray[np.int64]] = {"t_wall_ns": t}
@@ -59,7 +59,7 @@ def fixture_rows(seed: int = _FIXTURE_SEED) -> dict[Source, pl.DataFrame]:
 
 @cache
 def golden_features(kind: str, variant: Variant) -> npt.NDArray[np.float32]:
-    """Features of the fixture: the grid, or the windows or the summaries cut from it."""
+    """Compute the fixture's features: the grid, or the windows or summaries cut from it."""
     grid = episode_grid(fixture_rows(), FIXTURE_T0_NS, FIXTURE_STEPS)[:, channel_indices(variant)]
     if kind == "grid":
         return grid
@@ -69,7 +69,7 @@ def golden_features(kind: str, variant: Variant) -> npt.NDArray[np.float32]:
 
 @cache
 def golden_digest(kind: str, variant: Variant) -> str:
-    """SHA-256 of the fixture's features, counted in coarse units; NaN is a value of its own."""
+    """SHA-256 of the fixture's features, rounded to coarse units; NaN has its own value."""
     values = golden_features(kind, variant)
     known = ~np.isnan(values)
     units = np.where(known, np.rint(np.where(known, values, 0) / UNITS[kind]), 2**30)
@@ -77,6 +77,6 @@ def golden_digest(kind: str, variant: Variant) -> str:
 
 
 def _scramble(i: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
-    """Well-mixed non-negative integers, a function of place and seed alone."""
+    """Return well-mixed non-negative integers, a function of position and seed."""
     mixed = (i * 2_654_435_761 + (seed + 1) * 40_503) % 4_294_967_291
     return (mixed * 48_271 % 2_147_483_647) >> 7

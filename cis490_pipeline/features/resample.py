@@ -1,7 +1,7 @@
-"""Rows to the 10 Hz grid: counter rates, amounts and gauges over steps (start, end].
+"""Causal resampling of rows to the 10 Hz grid: counter rates, amounts and gauges.
 
-No step uses a reading from after its end. Every function takes readings of several
-channels at once: (n_rows, n_channels), one time per row.
+Steps are intervals (start, end], and no step uses a reading from after its end. All functions take
+several channels at once: (n_rows, n_channels), with one time per row.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,19 +34,19 @@ STALE_INTERVALS: Final = 3.0
 Times = npt.NDArray[np.int64]
 Steps = npt.NDArray[np.float64]
 
-# A held rate may come from a step before the first one asked for, though never from one so early
-# that it would be stale: with these steps before it, a grid that starts late equals a part of one
-# that starts early, which is what makes live and batch features the same.
+# A held rate may come from before the first requested step, but not from so early that it is stale.
+# With this many lead steps, a grid that starts late equals a part of one that starts early, so that
+# live and batch features are identical.
 _LEAD_STEPS: Final = int(STALE_INTERVALS * max(GRID_HZ / source.rate_hz for source in Source)) + 1
 
 
 def step_edges(t0_ns: int, n_steps: int) -> Times:
-    """Edges of the grid's steps, Unix ns: (n_steps + 1,)."""
+    """Compute the edges of the grid's steps, Unix ns: (n_steps + 1,)."""
     return t0_ns + STEP_NS * np.arange(n_steps + 1, dtype=np.int64)
 
 
 def step_count(t0_ns: int, end_ns: int) -> int:
-    """How many whole steps lie between two times."""
+    """Count the whole steps between two times."""
     return max(0, (end_ns - t0_ns) // STEP_NS)
 
 
@@ -58,20 +58,20 @@ def counter_rate(
     nominal_interval_ns: int,
     may_fall: npt.NDArray[np.bool_] | None = None,
 ) -> Steps:
-    """Rate of cumulative counters over each grid step, from past readings only.
+    """Compute the rate of cumulative counters per grid step, from past readings only.
 
     Parameters
     ----------
-    t_wall_ns : (n_rows,) Unix time of each reading, ns, never going back.
+    t_wall_ns : (n_rows,) Unix time of each reading, ns, monotonic.
     count : (n_rows, n_channels) readings in the counter's own unit (bytes, ticks, faults).
     edges_ns : (n_steps + 1,) edges of the steps, Unix ns.
-    nominal_interval_ns : time between two rows of this source; merging and age count in it.
+    nominal_interval_ns : nominal time between rows, the unit of merging and staleness.
     may_fall : (n_channels,) where a fall is unknown; elsewhere it is a restart from zero.
 
     Returns
     -------
-    (n_steps, n_channels) units per second; a step without a new reading holds the rate before it;
-    NaN before the first rate and once the last reading is older than 3 nominal intervals.
+    (n_steps, n_channels) units per second; a step without a new reading holds the previous rate;
+    NaN before the first rate, and when the last reading is older than 3 nominal intervals.
 
     Raises
     ------
@@ -80,8 +80,8 @@ def counter_rate(
 
     Notes
     -----
-    The counters are taken for all of their source. A fall of all that move, to values that fit the
-    time since, is a restart from zero; any other fall is unknown (``store.rows.counters``).
+    The counters are assumed to be all counters of their source: a common fall to plausible values
+    is a restart from zero, any other fall is unknown (``store.rows.counters``).
 
     Examples
     --------
@@ -105,9 +105,9 @@ def counter_rate(
 
 
 def _rates(readings: Readings, growth: Growth, edges_ns: Times, nominal_interval_ns: int) -> Steps:
-    """Rate over each step: (n_steps, n_channels)."""
+    """Compute the rate over each step: (n_steps, n_channels)."""
     t, total = readings.t_wall_ns, growth.total
-    # Interpolating would be smoother, and would read the future: a step knows what came by its end.
+    # No interpolation, which would use readings from after the step's end.
     last = np.searchsorted(readings.visible_ns, edges_ns, side="right") - 1
     before, now = last[:-1], last[1:]
     is_fresh = (before >= 0) & (now > before)
@@ -135,19 +135,19 @@ def _rates(readings: Readings, growth: Growth, edges_ns: Times, nominal_interval
 def gauge_last(
     t_wall_ns: Times, value: Steps, edges_ns: Times, *, nominal_interval_ns: int
 ) -> Steps:
-    """Last reading of gauges at or before each step's end.
+    """Sample gauges: the last reading at or before each step's end.
 
     Parameters
     ----------
-    t_wall_ns : (n_rows,) Unix time of each reading, ns, never going back.
+    t_wall_ns : (n_rows,) Unix time of each reading, ns, monotonic.
     value : (n_rows, n_channels) readings in the gauge's unit.
     edges_ns : (n_steps + 1,) edges of the steps, Unix ns.
     nominal_interval_ns : time between two rows of this source, in which age is counted.
 
     Returns
     -------
-    (n_steps, n_channels) in the gauge's unit; NaN before the first reading and once it is older
-    than 3 nominal intervals.
+    (n_steps, n_channels) in the gauge's unit; NaN before the first reading, and when the last one
+    is older than 3 nominal intervals.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def gauge_last(
 def _last(
     t_wall_ns: Times, visible_ns: Times, value: Steps, edges_ns: Times, nominal_interval_ns: int
 ) -> Steps:
-    """Last reading that each step may use: (n_steps, n_channels)."""
+    """Select the last reading visible to each step: (n_steps, n_channels)."""
     now = np.searchsorted(visible_ns, edges_ns[1:], side="right") - 1
     known = _is_recent(t_wall_ns, now, edges_ns, nominal_interval_ns)
     on_grid = value.take(now, axis=0)
@@ -172,19 +172,19 @@ def _last(
 def amount_rate(
     t_wall_ns: Times, amount: Steps, edges_ns: Times, *, nominal_interval_ns: int
 ) -> Steps:
-    """Sum of the rows that end in each step, per second.
+    """Sum the rows that end in each step, per second.
 
     Parameters
     ----------
-    t_wall_ns : (n_rows,) Unix time at which each row's own interval ends, ns, never going back.
-    amount : (n_rows, n_channels) what happened in the row's interval; NaN makes its step unknown.
+    t_wall_ns : (n_rows,) Unix time at which each row's interval ends, ns, monotonic.
+    amount : (n_rows, n_channels) total over the row's interval; NaN makes its step unknown.
     edges_ns : (n_steps + 1,) edges of the steps, Unix ns.
     nominal_interval_ns : time between two rows of this source, in which age is counted.
 
     Returns
     -------
-    (n_steps, n_channels) units per second; a step in which no row ends has none (0), unless the
-    last known row is older than 3 nominal intervals: then nobody looked, and it is NaN.
+    (n_steps, n_channels) units per second; 0 for a step in which no row ends, NaN if the last known
+    row is older than 3 nominal intervals.
 
     Raises
     ------
@@ -215,19 +215,19 @@ def amount_rate(
 def episode_grid(
     rows: Mapping[Source, Columns | pl.DataFrame], t0_ns: int, n_steps: int
 ) -> npt.NDArray[np.float32]:
-    """log1p of all 46 channels on the 10 Hz grid.
+    """Compute log1p of all 46 channels on the 10 Hz grid.
 
     Parameters
     ----------
-    rows : columns or a frame per source with ``t_wall_ns`` and the channels' fields; a source, a
-        field or a reading that is not there is unknown.
+    rows : columns or a frame per source with ``t_wall_ns`` and the channels' fields; missing
+        sources, fields and readings are unknown.
     t0_ns : start of the first step and of a second of the episode, Unix ns.
     n_steps : number of steps; step k covers (t0 + k × .1 s, t0 + (k + 1) × .1 s].
 
     Returns
     -------
     (n_steps, 46) time-major; log1p of units per second (counters, amounts) or of the unit
-    (gauges); NaN is unknown. A negative value is no reading of any channel and is unknown too.
+    (gauges); NaN is unknown. Negative values are unknown in every channel.
 
     Raises
     ------
@@ -255,7 +255,7 @@ def episode_grid(
 
 
 def _columns_of(source: Source, frame: pl.DataFrame) -> Columns:
-    """Take the source's columns from a frame; time and counters in whole numbers."""
+    """Select the source's columns from a frame, with time and counters as integers."""
     given = {column.name: column for column in frame.get_columns()}
     whole = {TIME, *(c.field for _, c in source_channels(source) if c.kind is Kind.COUNTER)}
     names = [TIME, *(c.field for _, c in source_channels(source) if c.field in given)]
@@ -265,7 +265,7 @@ def _columns_of(source: Source, frame: pl.DataFrame) -> Columns:
 def _source_grids(
     source: Source, rows: Columns, edges: Times, t0_ns: int
 ) -> Iterator[tuple[list[int], Steps]]:
-    """Grid the channels of one source, those of one kind and the same unknowns together."""
+    """Grid the channels of one source, grouped by kind and unknown rows."""
     interval = nominal_ns(source)
     rows = without_negatives(source, rows)
     place = {c.field: i for i, c in source_channels(source)}
@@ -294,19 +294,19 @@ def _source_grids(
 def _is_recent(
     t: Times, now: npt.NDArray[np.intp], edges_ns: Times, nominal_interval_ns: int
 ) -> npt.NDArray[np.bool_]:
-    """Whether each step's last reading exists and is at most 3 nominal intervals old at its end."""
+    """Whether each step's last reading exists and is at most 3 nominal intervals old."""
     recent = edges_ns[1:] - t[now] <= STALE_INTERVALS * nominal_interval_ns
     return (now >= 0) & recent
 
 
 def _cumulative(values: Steps) -> Steps:
-    """Sum up the first 0, 1, … n rows: (n_rows + 1, n_channels)."""
+    """Cumulative sums of the first 0, 1, … n rows: (n_rows + 1, n_channels)."""
     return np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
 
 
 def _require_forward(t_wall_ns: Times) -> None:
-    """Refuse time that goes back, naming the first such row."""
-    # Compared and not subtracted, which is slower and could overflow.
+    """Raise if time goes back, naming the first such row."""
+    # Compared rather than subtracted, which is slower and could overflow.
     is_back = t_wall_ns[1:] < t_wall_ns[:-1]
     if is_back.any():
         backwards = np.flatnonzero(is_back)

@@ -1,4 +1,4 @@
-"""What features mean, hashed: a checkpoint is only ever fed what it was trained on."""
+"""Feature schema: a hashed description that ties checkpoints to the features they read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ READING_RULES: Final = {
     "fall": "restart where all counters of the source that move fall to values that fit the time "
     "since; else unknown, and so is a rise that brings back what fell",
 }
-"""What of the grid had no words before falls were told apart.
+"""Rules of the grid that older schemas do not state.
 
-On telemetry without a partial fall, a negative reading, a repeated row, a fast guest or an amount
-that was not read it changes no value: what was made of such telemetry is still what it was.
+They change no value on telemetry without partial falls, negative readings, repeated rows, fast
+guests or unread amounts, so artefacts made from such telemetry remain valid.
 """
 
 _OLDER_GOLDEN: Final = {
@@ -42,30 +42,30 @@ _OLDER_GOLDEN: Final = {
     ("summary", "realistic"): "90cf67b84f7e59a0b04e099ca6de56d08988ceeb3578c9e42f34d6edda57d5e7",
     ("summary", "oracle"): "5e4db39ca966d3b703ac9d56e0a9bf46836b4b9f5f786dbbc23a2f5f632dec78",
 }
-"""Golden digests of the code without these rules, by kind and variant."""
+"""Golden digests before these rules, by kind and variant."""
 
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """What one kind of features means, as data.
+    """Meaning of one kind of features, as data.
 
-    Not the code's text, which changes with every comment, and not a sorted list of names, which
-    misses a reordering and a changed formula.
+    A hash of the source code would change with every comment, and a sorted list of names would miss
+    reordered channels and changed formulas.
     """
 
     kind: SchemaKind
     variant: Variant
     meaning: Mapping[str, Any]
-    """Channels in order with source, kind and unit; grid, window, statistics, labels, golden."""
+    """Channels in order with source, kind and unit; grid, window, statistics, labels, digest."""
 
     @property
     def input_kind(self) -> InputKind:
-        """The kind of a dataset's or checkpoint's schema, which a model can read.
+        """Kind of input of a dataset's or checkpoint's schema.
 
         Raises
         ------
         SchemaMismatchError
-            If it is the schema of grids.
+            If this is the schema of grids.
         """
         if self.kind == "grid":
             raise SchemaMismatchError("a schema of grids; wanted one of summary or tensor features")
@@ -77,17 +77,17 @@ class FeatureSchema:
         return digest(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is written to files; a copy."""
+        """Convert to JSON values."""
         return {**self.meaning, "kind": str(self.kind), "variant": str(self.variant)}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """Restore a schema as it was written.
+        """Restore a schema from ``to_dict``.
 
         Raises
         ------
         SchemaMismatchError
-            If it is no feature schema, or one of a kind or variant this code does not know.
+            If it is not a feature schema, or of an unknown kind or variant.
         """
         kind, variant = saved.get("kind"), saved.get("variant")
         if kind not in get_args(SchemaKind) or variant not in list(Variant):
@@ -101,7 +101,7 @@ class FeatureSchema:
 
 @cache
 def feature_schema(kind: SchemaKind, variant: Variant) -> FeatureSchema:
-    """Describe the features this code builds."""
+    """Build the schema of the features this code computes."""
     meaning: dict[str, Any] = {
         "format": SCHEMA_FORMAT,
         "labels": [str(phase) for phase in PHASES],
@@ -132,7 +132,7 @@ def feature_schema(kind: SchemaKind, variant: Variant) -> FeatureSchema:
             "stride_s": STRIDE_S,
             "label": "phase at the centre",
         }
-    # Both kinds are calibrated on reading, by statistics the grid's index holds.
+    # Both kinds are calibrated when read, by the baseline statistics in the grid index.
     meaning["baseline_s"] = BASELINE_S
     if kind == "summary":
         meaning["statistics"] = list(STATISTICS)
@@ -141,12 +141,12 @@ def feature_schema(kind: SchemaKind, variant: Variant) -> FeatureSchema:
 
 
 def grid_schema() -> FeatureSchema:
-    """Describe the grid shards, which hold all 46 channels and serve every recipe and variant."""
+    """Build the schema of grid shards, which hold all 46 channels for every recipe and variant."""
     return feature_schema("grid", Variant.ORACLE)
 
 
 def first_difference(saved: FeatureSchema, current: FeatureSchema) -> str | None:
-    """Say in words where two schemas first differ; ``None`` if they do not.
+    """Describe the first difference of two schemas; ``None`` if they are equal.
 
     Examples
     --------
@@ -175,20 +175,20 @@ def require_same(
     *,
     older_rules: bool = False,
 ) -> None:
-    """Refuse what was made with other features than this code builds.
+    """Raise if an artefact was made with other features than this code builds.
 
     Parameters
     ----------
-    path : the file or folder being opened, for the message.
-    saved : schema it was made with.
+    path : file or folder of the artefact, for error messages.
+    saved : its schema.
     current : schema of this code.
-    commit : commit it was made at, if known.
-    older_rules : whether what was made before `READING_RULES` is let in.
+    commit : commit that made it, if known.
+    older_rules : whether artefacts from before `READING_RULES` are accepted.
 
     Raises
     ------
     SchemaMismatchError
-        Naming the first difference and what to do.
+        Naming the first difference and the remedy.
     """
     compared = _with_reading_rules(saved) if older_rules else saved
     difference = first_difference(compared, current)
@@ -202,7 +202,7 @@ def require_same(
 
 
 def _with_reading_rules(saved: FeatureSchema) -> FeatureSchema:
-    """Return a schema from before the rules with them; any other one as it is."""
+    """Add the rules to a schema from before them; return other schemas unchanged."""
     grid = saved.meaning.get("grid")
     older = _OLDER_GOLDEN[saved.kind, str(saved.variant)]
     if not isinstance(grid, Mapping) or saved.meaning.get("golden") != older:
@@ -229,7 +229,7 @@ def _channel_difference(was: Any, now: Any) -> str | None:
 
 
 def _difference(place: str, was: Any, now: Any) -> str | None:
-    """First place, in the order of keys, where two plain values differ."""
+    """Describe the first difference of two plain values, in key order."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):
         for key in sorted({*was, *now}):
             joint = "." if place and not place.endswith(" ") else ""

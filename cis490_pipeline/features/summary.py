@@ -1,4 +1,4 @@
-"""Five statistics per channel and window: what the gradient-boosted trees and the MLP read."""
+"""Summary features: five statistics per channel and window, for trees and the MLP."""
 
 import math
 from typing import Final
@@ -12,24 +12,24 @@ from cis490_pipeline.features.resample import GRID_HZ
 
 STATISTICS: Final = ("mean", "std", "p95", "slope", "zero_fraction")
 
-# Windows at a time: as many as the processor's cache holds as float64.
+# Windows per chunk, so that a chunk fits the processor's cache as float64.
 _CHUNK: Final = 32
 _CHUNK_ROWS: Final = 4096
 
 
 def summary_names(variant: Variant) -> tuple[str, ...]:
-    """Column names, channel-major: ``proc.cpu_user_jiffies:mean``, ``…:std`` and so on."""
+    """Return the column names, channel-major: ``proc.cpu_user_jiffies:mean``, ``…:std``, …."""
     return tuple(f"{name}:{s}" for name in channel_names(variant) for s in STATISTICS)
 
 
 def summary_columns(channels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Positions among all 230 columns of the statistics of some of the 46 channels."""
+    """Return the positions of some channels' statistics among all 230 columns."""
     n = len(STATISTICS)
     return (channels[:, None] * n + np.arange(n)).ravel()
 
 
 def summarize(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Statistics of each channel over the known steps of each window.
+    """Compute the statistics of each channel over the known steps of each window.
 
     Parameters
     ----------
@@ -43,16 +43,16 @@ def summarize(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
     Notes
     -----
-    Percentiles come from sorting (percentile calls are 8 times slower), sums are taken in float64
-    relative to a value of the window (a float32 dot product errs by 8e-3 in slope). Each window's
-    sums are its own, to the bit: none depends on which windows it is summarized with.
+    Percentiles are computed by sorting (8 times as fast as numpy's percentile). Sums are in float64
+    relative to a value of the window (a float32 dot product has an error of 8e-3 in the slope). A
+    window's result is bit-identical whichever windows it is summarized with.
     """
     n_windows, _, n_channels = windows.shape
     out = np.empty((n_windows, n_channels, len(STATISTICS)), dtype=np.float32)
     for first in range(0, n_windows, _CHUNK):
         chunk = windows[first : first + _CHUNK]
         out[first : first + _CHUNK] = _of_known(np.ascontiguousarray(chunk.transpose(0, 2, 1)))
-    # An unknown step has made its channel's mean unknown: those few are done again, with care.
+    # An unknown step makes its channel's mean NaN; those few channels are recomputed with a mask.
     window, channel = np.nonzero(np.isnan(out[..., 0]))
     for first in range(0, window.size, _CHUNK_ROWS):
         rows = window[first : first + _CHUNK_ROWS], channel[first : first + _CHUNK_ROWS]
@@ -63,17 +63,17 @@ def summarize(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def known_quantile(
     ascending: npt.NDArray[np.floating], n_known: npt.NDArray[np.intp], q: float
 ) -> npt.NDArray[np.float64]:
-    """Linear quantile along the last axis of sorted values whose unknown (NaN) lie at its end.
+    """Linear quantile along the last axis of sorted values, with unknown (NaN) values last.
 
     Parameters
     ----------
     ascending : (…, n) values sorted along the last axis, NaN last, as ``np.sort`` leaves them.
-    n_known : (…,) how many of them are known.
+    n_known : (…,) number of known values.
     q : 0 to 1.
 
     Returns
     -------
-    (…,) the quantile; NaN where nothing is known.
+    (…,) the quantile; NaN if no value is known.
     """
     place = q * np.maximum(n_known - 1, 0)
     low = np.floor(place).astype(np.intp)
@@ -84,11 +84,11 @@ def known_quantile(
 
 
 def _of_known(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Statistics of rows without an unknown step: (…, n_steps) -> (…, 5); others' mean is NaN."""
+    """Statistics of fully known rows: (…, n_steps) -> (…, 5); the mean of others is NaN."""
     ascending = np.sort(x, axis=-1)
     n_steps = x.shape[-1]
-    # Relative to its own first value, a row that stands still has no spread at all, and one that
-    # does not loses at most two digits in the difference of squares.
+    # Relative to its first value, a constant row has exactly zero spread, and others lose at most
+    # two digits in the difference of squares.
     first = x[..., :1].astype(np.float64)
     shifted = x.astype(np.float64)
     shifted -= first
@@ -105,10 +105,10 @@ def _of_known(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def _of_partly_known(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Statistics of the known steps of rows: (n_rows, n_steps) -> (n_rows, 5)."""
+    """Statistics over the known steps of rows: (n_rows, n_steps) -> (n_rows, 5)."""
     known = ~np.isnan(x)
     n_known = known.sum(axis=-1)
-    # NaN instead of a division by zero: what was never recorded has no mean.
+    # NaN instead of a division by zero for channels without known steps.
     count = np.where(n_known > 0, n_known, np.nan)
     values = np.where(known, x, 0).astype(np.float64)
     mean = values.sum(axis=-1) / count

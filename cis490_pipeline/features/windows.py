@@ -1,4 +1,4 @@
-"""10 s windows of the grid, one every 5 s, and the phase each is labelled with."""
+"""Windows of 10 s every 5 s on the grid, and their phase labels."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -20,30 +20,29 @@ BASELINE_STEPS: Final = int(BASELINE_S * GRID_HZ)
 
 
 def window_starts(n_steps: int) -> npt.NDArray[np.int64]:
-    """First step of every whole window of a grid: (n_windows,)."""
+    """Return the first step of every whole window of a grid: (n_windows,)."""
     return np.arange(0, n_steps - STEPS + 1, STRIDE_STEPS, dtype=np.int64)
 
 
 def window_t_ns(
     t0_ns: int, starts: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Start and end of windows, Unix ns: two arrays (n_windows,)."""
+    """Return start and end of windows, Unix ns: two arrays (n_windows,)."""
     start_ns = t0_ns + starts * STEP_NS
     return start_ns, start_ns + STEPS * STEP_NS
 
 
 def touches_baseline(starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which windows overlap the first 15 s, whose readings calibrate the episode: (n_windows,)."""
+    """Mask of the windows that overlap the baseline, the first 15 s: (n_windows,)."""
     return starts < BASELINE_STEPS
 
 
 def cut_windows(
     grid: npt.NDArray[np.float32], starts: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
-    """Windows of a time-major grid: (n_windows, 100, n_channels), read-only where not copied.
+    """Cut windows of a time-major grid: (n_windows, 100, n_channels), read-only if a view.
 
-    Windows a stride apart, as ``window_starts`` gives them, are a view: most overlap, and a copy
-    would cost as much as summarizing them.
+    Consecutive windows are a view: they overlap, and copying costs as much as summarizing them.
     """
     if starts.size and (np.diff(starts) == STRIDE_STEPS).all():
         all_windows = np.lib.stride_tricks.sliding_window_view(grid, STEPS, axis=0)
@@ -59,7 +58,7 @@ def window_labels(
     end_ns: int,
     starts: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Phase at the centre of each window, and how much of the window it fills.
+    """Label windows with the phase at their centre, and its share of the window.
 
     Parameters
     ----------
@@ -71,7 +70,7 @@ def window_labels(
 
     Returns
     -------
-    y : (n_windows,) class index, the position in ``domain.PHASES``.
+    y : (n_windows,) class index in ``domain.PHASES``.
     purity : (n_windows,) share of the window in that phase, 0 to 1.
 
     Raises
@@ -96,7 +95,7 @@ def window_labels(
     at_centre = np.searchsorted(since_t0[:-1], (begin + end) // 2, side="right") - 1
     y = classes[at_centre]
 
-    # Time spent in each phase up to each label: a window's share is a difference of two of these.
+    # Cumulative time per phase at each label; a window's share is a difference of two of these.
     spent = np.zeros((len(PHASES), since_t0.size))
     spent[classes, np.arange(1, since_t0.size)] = np.diff(since_t0)
     spent = np.cumsum(spent, axis=1)

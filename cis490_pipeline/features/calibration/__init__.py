@@ -1,1 +1,1 @@
-"""Calibration: telemetry relative to a device's own clean baseline."""
+"""Calibration of telemetry relative to a device's clean baseline."""

@@ -1,4 +1,4 @@
-"""Telemetry relative to the device's own known-clean telemetry, then to train's spread."""
+"""Calibrator: subtracts a device's clean baseline, then standardizes by train's spread."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -28,12 +28,12 @@ __all__ = ["Array", "Batch", "CalibrationMode", "Calibrator", "Scaling", "baseli
 
 CLIP: Final = 8.0
 IQR_SHARE: Final = 0.5
-"""A channel still in its baseline is scaled by at least this share of train's median IQR."""
+"""Lower bound on a channel's scale, as a share of train's median IQR."""
 SD_SHARE: Final = 0.1
-"""…and by at least this share of its standard deviation in train."""
+"""Lower bound on a channel's scale, as a share of its standard deviation in train."""
 MIN_SCALE: Final = 1e-3
 LARGEST: Final = 1e3
-"""No log1p of a float64 is above 710, nor is a spread or a difference of such."""
+"""Limit on parameters; log1p of a float64 is at most 710, as are spreads and differences."""
 
 _N_STATS: Final = len(STATISTICS)
 _SHIFTED: Final = np.array([s in ("mean", "p95") for s in STATISTICS])
@@ -42,47 +42,46 @@ _ARRAYS: Final = ("floor", "z_mean", "z_sd")
 
 
 class CalibrationMode(StrEnum):
-    """By what telemetry a device is calibrated."""
+    """Telemetry used to calibrate a device."""
 
     EPISODE_BASELINE = "episode_baseline"
-    """The episode's own first 15 s, which are labelled clean."""
+    """The first 15 s of the episode, which are labelled clean."""
     HOST_BASELINE = "host_baseline"
-    """A calibration record of the host: its earliest sound clean-only episode, never scored."""
+    """A calibration record of the host, from its earliest valid clean-only episode."""
     TRAIN_Z = "train_z"
-    """None: the spread of train alone. Poor on an unseen device; kept to show that."""
+    """No telemetry of the device, only train's z score. Poor on unseen devices; a control."""
 
 
 class Scaling(StrEnum):
-    """By what a value's distance from the baseline is divided."""
+    """Divisor of a value's distance from the baseline."""
 
     DEVICE = "device"
-    """The device's own spread in its baseline, but no less than a share of train's."""
+    """The device's spread in its baseline, bounded below by a share of train's."""
     TRAIN = "train"
-    """Nothing of the device: its baseline only shifts, and train's z score scales."""
+    """None: the baseline only shifts values, and train's z score scales them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Calibrator:
-    """Makes windows of different devices comparable; fitted on train only.
+    """Makes windows of different devices comparable. Fitted on train only.
 
     Notes
     -----
-    A log1p value x becomes x − median, with the median of the channel in the device's own clean
-    telemetry; under the scaling ``device`` that is divided by max(IQR, ½ train median IQR, .1 train
-    SD, 1e-3). Statistics follow as those of the values do: the mean and the 95th percentile shift
-    and scale, standard deviation and slope only scale, the share of zeros stays. Then the z score
-    of train, clipped to ±8 last. Unknown (NaN) stays unknown, and what is relative to an unknown
-    baseline is unknown. Between baseline and z score the drifting gauges are treated as ``gauges``
-    says.
+    A log1p value x becomes x − median, the channel's median in the device's clean telemetry; with
+    scaling ``device`` it is divided by max(IQR, ½ train median IQR, .1 train SD, 1e-3). Summary
+    statistics transform accordingly: mean and 95th percentile shift and scale, standard deviation
+    and slope only scale, and the share of zeros stays. Then drifting gauges are treated according
+    to ``gauges``, and the z score of train is applied and clipped to ±8. Unknown values (NaN) and
+    values relative to an unknown baseline are unknown.
 
     Attributes
     ----------
-    mode : by what telemetry a device is calibrated.
-    variant, kind : which windows it takes.
-    floor : (n_channels,) the least scale: max(½ train median IQR, .1 train SD, 1e-3).
-    z_mean, z_sd : of train, relative to baselines; (n_channels,), of summaries (n_features,).
-    gauges : what is left of the gauges that creep after a start.
-    scaling : by what the distance from the baseline is divided, if by anything.
+    mode : telemetry used to calibrate a device.
+    variant, kind : of the windows.
+    floor : (n_channels,) minimal scale: max(½ train median IQR, .1 train SD, 1e-3).
+    z_mean, z_sd : of train, relative to baselines; (n_channels,), or (n_features,) for summaries.
+    gauges : treatment of the drifting gauges.
+    scaling : divisor of the distance from the baseline.
     """
 
     mode: CalibrationMode
@@ -95,7 +94,7 @@ class Calibrator:
     scaling: Scaling = Scaling.TRAIN
 
     def __post_init__(self) -> None:
-        """Refuse arrays of the wrong shape or with senseless values.
+        """Validate the arrays.
 
         Raises
         ------
@@ -111,7 +110,7 @@ class Calibrator:
                     f"calibrator ({self.kind}, {self.variant}): {name} has shape {array.shape}, "
                     f"wanted {wanted}"
                 )
-            # What is divided by a device's spread grows by as much as the least of spreads allows.
+            # Values divided by a device's spread can be larger by the inverse of the minimal scale.
             by = MIN_SCALE if self.scaling is Scaling.DEVICE and name != "floor" else 1.0
             most = LARGEST / by
             least = -most if name == "z_mean" else 0
@@ -133,17 +132,17 @@ class Calibrator:
         gauges: GaugeTreatment = GaugeTreatment.RECORDED,
         scaling: Scaling = Scaling.TRAIN,
     ) -> Self:
-        """Learn the least scales and the z score.
+        """Fit the minimal scales and the z score.
 
         Parameters
         ----------
-        mode : by what telemetry a device is calibrated.
-        variant : what the model may see.
+        mode : telemetry used to calibrate a device.
+        variant : channels of the windows.
         kind : "tensor" or "summary".
         baseline_iqr : (n_episodes, n_channels) of the train episodes.
-        windows : iterates over the train windows anew each time it is called; it is called twice.
-        gauges : what is left of the gauges that creep after a start.
-        scaling : by what the distance from the baseline is divided.
+        windows : returns a fresh iterator over the train windows; called twice.
+        gauges : treatment of the drifting gauges.
+        scaling : divisor of the distance from the baseline.
 
         Raises
         ------
@@ -174,7 +173,7 @@ class Calibrator:
             kind,
             floor,
             np.nan_to_num(relative.mean()).astype(np.float32),
-            # What never varied in train has no spread to be measured by.
+            # Columns constant in train are not scaled.
             np.where(sd > MIN_SCALE, sd, 1.0).astype(np.float32),
             gauges,
             scaling,
@@ -185,12 +184,12 @@ class Calibrator:
 
         Parameters
         ----------
-        X : (n, n_channels, n_steps) tensors or (n, n_features) summaries, as the kind says.
-        median, iqr : (n, n_channels) or (n_channels,) of each window's device; not read by TRAIN_Z.
+        X : (n, n_channels, n_steps) tensors or (n, n_features) summaries, depending on the kind.
+        median, iqr : (n, n_channels) or (n_channels,) of each window's device; unused by TRAIN_Z.
 
         Returns
         -------
-        Of X's shape, within ±8; NaN where X or the baseline is unknown.
+        Same shape as X, within ±8; NaN where X or the baseline is unknown.
         """
         tensor = self.kind == "tensor"
         mean, sd = (z[:, None] if tensor else z for z in (self.z_mean, self.z_sd))
@@ -199,7 +198,7 @@ class Calibrator:
         return calibrated
 
     def arrays(self) -> dict[str, Array]:
-        """Return what was learnt, by name, for a checkpoint."""
+        """Return the fitted arrays by name, for a checkpoint."""
         return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
@@ -212,7 +211,7 @@ class Calibrator:
         gauges: GaugeTreatment = GaugeTreatment.RECORDED,
         scaling: Scaling = Scaling.TRAIN,
     ) -> Self:
-        """Restore from what ``arrays`` gave.
+        """Restore a calibrator from ``arrays``.
 
         Raises
         ------
@@ -227,23 +226,23 @@ class Calibrator:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the mode, the treatment of gauges, the scaling, and all that was learnt."""
-        said = f"{self.mode}\n{self.variant}\n{self.kind}\n{self.gauges}\n{self.scaling}\n"
-        total = hashlib.sha256(said.encode())
+        """SHA-256 of the settings and the fitted arrays."""
+        settings = f"{self.mode}\n{self.variant}\n{self.kind}\n{self.gauges}\n{self.scaling}\n"
+        total = hashlib.sha256(settings.encode())
         for name, array in self.arrays().items():
             total.update(name.encode())
             total.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
         return total.hexdigest()
 
     def _relative(self, X: Array, median: Array, iqr: Array) -> Array:
-        """Relate windows to their device's baseline; not yet the z score, not clipped."""
+        """Transform windows relative to their baseline, before the z score and clipping."""
         return treat_gauges(self._levels(X, median, iqr), self.kind, self.variant, self.gauges)
 
     def _levels(self, X: Array, median: Array, iqr: Array) -> Array:
-        """Relate windows to their device's baseline, all channels alike."""
+        """Transform windows relative to their baseline, without treatment of gauges."""
         if self.mode is CalibrationMode.TRAIN_Z:
             return X
-        # A channel whose spread is unknown is unknown, whatever divides it.
+        # A channel with an unknown spread stays unknown, whatever the divisor.
         by_device = np.maximum(iqr, self.floor)
         of_train = self.scaling is Scaling.TRAIN
         scale = np.where(np.isnan(iqr), iqr, np.float32(1)) if of_train else by_device

@@ -1,12 +1,11 @@
-"""Whether a baseline was clean when it was taken: a test, its level, and what it cannot do.
+"""Cleanliness check: a conformal test of whether a baseline was recorded on a clean device.
 
-A baseline taken while a device is infected hides the infection. The check sees one stretch of 15 s
-or more from a device it has never seen, so it has nothing of that device to compare with. It is a
-logistic regression of infected against clean stretches of train's hosts, on the five statistics of
-each deployable channel, and its score becomes a conformal p-value: the share of train's own clean
-baselines, each scored by a regression that did not see its group, that look at least as infected.
-A baseline is flagged where p ≤ 5 %. So 5 % of clean baselines are flagged on devices like train's;
-on others the rate is what was measured, not what was promised.
+A baseline recorded during an infection hides that infection. The check gets at least 15 s of an
+unseen device and has no other data of it. A logistic regression separates infected from clean
+segments of train's hosts by the five statistics of each deployable channel. Its score becomes a
+conformal p-value: the share of train's clean baselines, scored out of fold, with at least that
+score. Baselines with p ≤ 5 % are flagged. On devices like train's, 5 % of clean baselines are
+therefore flagged; on other devices the rate is only known from measurement.
 """
 
 import hashlib
@@ -31,17 +30,17 @@ from cis490_pipeline.features.summary import STATISTICS
 from cis490_pipeline.features.windows import BASELINE_STEPS
 
 LEVEL: Final = 0.05
-"""Share of clean baselines that are flagged, on devices like train's."""
+"""Significance level: share of clean baselines flagged on devices like train's."""
 MIN_REFERENCES: Final = math.ceil(1 / LEVEL) - 1
-"""With fewer clean baselines no p-value reaches the level."""
+"""Minimal number of clean baselines for a p-value to reach the level."""
 METHOD: Final = "conformal p-value of a logistic regression on 15 s statistics"
 
 _PENALTY: Final = 0.01
-"""Inverse of the ridge penalty; as strong as it is because train may be a single host."""
+"""Inverse of the ridge penalty, which is strong because train may be a single host."""
 _FOLDS: Final = 5
 _FAR: Final = 8.0
 _LARGEST: Final = 1e4
-"""Of any number of a check: scores are sums of 145 terms, each a few units."""
+"""Limit on parameters and scores, which are sums of 145 terms of a few units."""
 _ARRAYS: Final = ("centre", "scale", "weights", "bias", "references")
 
 __all__ = ["Cleanliness", "CleanlinessCheck", "Stretches", "lacking"]
@@ -52,15 +51,15 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Cleanliness:
-    """What the check said of one baseline.
+    """Result of the check for one baseline.
 
     Attributes
     ----------
-    score : mean log odds of being infected over the baseline's stretches of 15 s.
-    p_value : share of train's clean baselines, this one counted, with as high a score.
+    score : mean log odds of infection over the baseline's segments of 15 s.
+    p_value : share of train's clean baselines, including this one, with at least this score.
     suspect : whether it is flagged, p ≤ ``level``.
     level : share of clean baselines flagged on devices like train's.
-    n_references : clean baselines of train it was compared with.
+    n_references : number of clean baselines of train.
     check : digest of the check.
     """
 
@@ -74,7 +73,7 @@ class Cleanliness:
 
 
 def lacking(train: Stretches) -> str | None:
-    """Why no check can be fitted on these stretches, or None."""
+    """Explain why no check can be fitted on these segments, or return None."""
     n_clean = len(set(train.episodes[train.clean & train.first]))
     n_infected = len(set(train.episodes[train.infected]))
     if n_clean >= MIN_REFERENCES and n_infected >= 2:
@@ -87,13 +86,13 @@ def lacking(train: Stretches) -> str | None:
 
 @dataclass(frozen=True, eq=False)
 class CleanlinessCheck:
-    """A fitted check; see the module's docstring for what it promises.
+    """A fitted check; see the module's docstring for its guarantees.
 
     Attributes
     ----------
     centre, scale : (145,) median and spread of train's statistics.
     weights : (145,) of the regression; bias : (1,).
-    references : (n,) scores of train's clean baselines, ascending.
+    references : (n,) out-of-fold scores of train's clean baselines, ascending.
     """
 
     centre: Floats
@@ -103,7 +102,7 @@ class CleanlinessCheck:
     references: Floats
 
     def __post_init__(self) -> None:
-        """Refuse arrays of the wrong shape or with senseless values.
+        """Validate the arrays.
 
         Raises
         ------
@@ -125,16 +124,16 @@ class CleanlinessCheck:
 
     @classmethod
     def fit(cls, train: Stretches) -> Self:
-        """Learn from stretches of train's episodes, and from nothing else.
+        """Fit on segments of train's episodes only.
 
         Raises
         ------
         CalibrationError
-            If there are too few, as ``lacking`` says.
+            If there are too few (``lacking``).
         """
-        why = lacking(train)
-        if why is not None:
-            raise CalibrationError(why)
+        problem = lacking(train)
+        if problem is not None:
+            raise CalibrationError(problem)
         groups = train.hosts if len(set(train.hosts)) >= _FOLDS else train.episodes
         fold_of = {name: i % _FOLDS for i, name in enumerate(sorted(set(groups), key=hash_order))}
         fold = np.array([fold_of[name] for name in groups])
@@ -166,7 +165,7 @@ class CleanlinessCheck:
         scale = np.where(spread > 1e-3, spread, 1.0)
         unfitted = cls(centre, scale, np.zeros(centre.size), np.zeros(1), np.zeros(0))
         if len(set(y)) < 2:
-            # A fold may hold every infected stretch: what is left says nothing, for or against.
+            # One fold may contain all infected segments; the rest then carries no information.
             return unfitted
         model = LogisticRegression(C=_PENALTY, class_weight="balanced", max_iter=1000)
         model.fit(unfitted._standard(x), y)
@@ -174,21 +173,21 @@ class CleanlinessCheck:
         return cls(centre, scale, weights[0], bias, np.zeros(0))
 
     def judge(self, grid: Array) -> Cleanliness | None:
-        """Judge a baseline.
+        """Test a baseline.
 
         Parameters
         ----------
-        grid : (n_steps, 46) or (n_steps, 29) log1p values of the baseline, 15 s or more. Only
-            guest and netflow are looked at.
+        grid : (n_steps, 46) or (n_steps, 29) log1p values of the baseline, at least 15 s. Only
+            guest and netflow are used.
 
         Returns
         -------
-        None where neither of them was recorded: there is nothing to judge.
+        None if neither of them was recorded.
 
         Raises
         ------
         CalibrationError
-            If it is shorter than 15 s.
+            If the baseline is shorter than 15 s.
         """
         starts = range(0, max(len(grid) - BASELINE_STEPS, 0) + 1, BASELINE_STEPS)
         features = deployable_statistics(
@@ -219,12 +218,12 @@ class CleanlinessCheck:
         return scores
 
     def arrays(self) -> dict[str, Floats]:
-        """Return what was learnt, by name, for a checkpoint."""
+        """Return the fitted arrays by name, for a checkpoint."""
         return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.floating]]) -> Self:
-        """Restore from what ``arrays`` gave.
+        """Restore a check from ``arrays``.
 
         Raises
         ------
@@ -240,12 +239,12 @@ class CleanlinessCheck:
         return check
 
     def _require_use(self) -> None:
-        """Refuse a check that can flag no baseline, or that no fit comes to.
+        """Raise for a check that could flag nothing, or has implausible parameters.
 
         Raises
         ------
         CalibrationError
-            Naming what is wrong.
+            Naming the problem.
         """
         for name, array in self.arrays().items():
             if np.abs(array).max(initial=0.0) > _LARGEST:
@@ -259,7 +258,7 @@ class CleanlinessCheck:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the method, its level, and all that was learnt."""
+        """SHA-256 of the method, its level and the fitted arrays."""
         total = hashlib.sha256(f"{METHOD}\n{LEVEL}\n".encode())
         for name, array in self.arrays().items():
             total.update(f"{name} {array.size}\n".encode())
@@ -270,9 +269,9 @@ class CleanlinessCheck:
 def checked_baselines(
     grids: GridStore, check: CleanlinessCheck | None, episode_ids: Sequence[str]
 ) -> dict[str, Cleanliness | None]:
-    """Check each episode's own first 15 s; None where there is no check or nothing to look at."""
-    found: dict[str, Cleanliness | None] = {}
+    """Check the first 15 s of each episode; None without a check or recorded channels."""
+    checked: dict[str, Cleanliness | None] = {}
     for episode_id in dict.fromkeys(episode_ids):
         grid = grids.grid(episode_id)[:BASELINE_STEPS]
-        found[episode_id] = check.judge(grid) if check is not None else None
-    return found
+        checked[episode_id] = check.judge(grid) if check is not None else None
+    return checked

@@ -1,7 +1,7 @@
-"""Gauges that creep after a start: what a calibrator may do so that they do not tell the time.
+"""Treatment of gauges that drift after a start, so that they do not leak the elapsed time.
 
-Memory and load levels rise or fall for minutes after a boot or a restored snapshot, whatever the
-device does. A model that is given the level can read from it how long the recording has lasted.
+Memory and load levels rise or fall for minutes after a boot or a restored snapshot, independent of
+activity. From such a level a model can infer how long the recording has lasted.
 """
 
 from enum import StrEnum
@@ -26,41 +26,41 @@ DRIFTING: Final = (
     "guest.mem_dirty_bytes",
     "guest.top_rss_bytes",
 )
-"""The channels that creep, by name."""
+"""Names of the drifting channels."""
 
 
 class GaugeTreatment(StrEnum):
-    """What a model sees of the drifting gauges."""
+    """What a model gets of the drifting gauges."""
 
     RECORDED = "recorded"
-    """Their level relative to the baseline, like any other channel's."""
+    """Their level relative to the baseline, as for other channels."""
     CENTRED = "centred"
-    """Relative to the window's own mean: no level, only what happens within the 10 s."""
+    """Values relative to the window's mean: changes within the 10 s, without the level."""
     DROPPED = "dropped"
-    """Nothing: zero wherever they are known."""
+    """Nothing: zero where known."""
 
 
 @cache
 def drifting_channels(variant: Variant) -> tuple[int, ...]:
-    """Places of the drifting gauges on the variant's channel axis, ascending."""
+    """Return the positions of the drifting gauges on the variant's channel axis, ascending."""
     return tuple(i for i, name in enumerate(channel_names(variant)) if name in DRIFTING)
 
 
 def treat_gauges(
     relative: Array, kind: InputKind, variant: Variant, treatment: GaugeTreatment
 ) -> Array:
-    """Take from the drifting gauges what the treatment takes; other channels stay as they are.
+    """Apply a treatment to the drifting gauges; other channels are unchanged.
 
     Parameters
     ----------
     relative : windows relative to their baseline: (n, n_channels, n_steps) tensors or
         (n, n_channels × 5) summaries.
-    kind, variant : what the windows are.
-    treatment : what is left of the gauges.
+    kind, variant : of the windows.
+    treatment : treatment of the gauges.
 
     Returns
     -------
-    Of the same shape; unknown (NaN) stays unknown. Summaries are those of the treated values.
+    Same shape; unknown (NaN) stays unknown. Summaries equal those of the treated values.
     """
     channels = list(drifting_channels(variant))
     if treatment is GaugeTreatment.RECORDED or not channels:

@@ -1,4 +1,4 @@
-"""Means and spreads of known values, over more windows than fit into memory."""
+"""Streaming mean and standard deviation of known values."""
 
 from collections.abc import Iterable
 
@@ -11,11 +11,11 @@ from cis490_pipeline.features.summary import STATISTICS, known_quantile
 
 Array = npt.NDArray[np.float32]
 Batch = tuple[Array, Array, Array]
-"""Windows (n, *shape), and the baseline median and IQR of each one's device, (n, n_channels)."""
+"""Windows (n, *shape), with the baseline median and IQR of each device, (n, n_channels)."""
 
 
 class Moments:
-    """Mean and standard deviation of known values, by column, over batches."""
+    """Mean and standard deviation of known values by column, accumulated over batches."""
 
     def __init__(self, n_columns: int) -> None:
         self._count = np.zeros(n_columns)
@@ -24,10 +24,10 @@ class Moments:
         self._origin: npt.NDArray[np.float64] | None = None
 
     def add(self, values: Array) -> None:
-        """Take in (n, n_columns) values; NaN is unknown."""
+        """Add (n, n_columns) values; NaN is unknown."""
         known = ~np.isnan(values)
         if self._origin is None:
-            # Sums of squares far from zero lose digits; any typical value will do as the origin.
+            # Sums of squares far from zero lose digits; any typical value serves as the origin.
             n = np.maximum(known.sum(axis=0), 1)
             self._origin = np.where(known, values, 0).sum(axis=0, dtype=np.float64) / n
         centred = np.where(known, values - self._origin, 0.0)
@@ -36,13 +36,13 @@ class Moments:
         self._square += np.square(centred).sum(axis=0)
 
     def mean(self) -> npt.NDArray[np.float64]:
-        """(n_columns,) mean; NaN of a column never known."""
+        """(n_columns,) mean; NaN for columns without known values."""
         if self._origin is None:
             raise CalibrationError("no train window to fit a calibrator on")
         return self._origin + self._total / self._known()
 
     def sd(self) -> npt.NDArray[np.float64]:
-        """(n_columns,) standard deviation; NaN of a column never known."""
+        """(n_columns,) standard deviation; NaN for columns without known values."""
         variance = self._square / self._known() - np.square(self._total / self._known())
         sd: npt.NDArray[np.float64] = np.sqrt(np.maximum(variance, 0.0))
         return sd
@@ -52,12 +52,12 @@ class Moments:
 
 
 def columns_last(kind: InputKind, X: Array) -> Array:
-    """(n, n_channels, n_steps) -> (n × n_steps, n_channels); summaries as they are."""
+    """(n, n_channels, n_steps) -> (n × n_steps, n_channels); summaries unchanged."""
     return X.transpose(0, 2, 1).reshape(-1, X.shape[1]) if kind == "tensor" else X
 
 
 def channel_sd(kind: InputKind, windows: Iterable[Batch]) -> npt.NDArray[np.float64]:
-    """Spread (SD) of each channel's log1p values over all train windows: (n_channels,)."""
+    """Compute the SD of each channel's log1p values over all train windows: (n_channels,)."""
     values: Moments | None = None
     within: Moments | None = None
     for X, median, _ in windows:
@@ -66,7 +66,7 @@ def channel_sd(kind: InputKind, windows: Iterable[Batch]) -> npt.NDArray[np.floa
         if kind == "tensor":
             values.add(columns_last(kind, X))
             continue
-        # The variance of all values is that of the windows' means plus the mean of their variances.
+        # Law of total variance: variance of the windows' means plus mean of their variances.
         statistics = X.reshape(len(X), -1, len(STATISTICS))
         values.add(statistics[..., STATISTICS.index("mean")])
         assert within is not None
@@ -80,6 +80,6 @@ def channel_sd(kind: InputKind, windows: Iterable[Batch]) -> npt.NDArray[np.floa
 
 
 def known_median(x: Array) -> npt.NDArray[np.float64]:
-    """Median over episodes of each channel's known values: (n_channels,); NaN if none."""
+    """Compute the median of each channel's known values: (n_channels,); NaN if there is none."""
     ascending = np.sort(x.T, axis=-1)
     return known_quantile(ascending, (~np.isnan(ascending)).sum(axis=-1), 0.5)

@@ -1,4 +1,4 @@
-"""A device's calibration, written down: from which telemetry, what it says, if it is sound."""
+"""Calibration record of a host: baseline statistics, their source telemetry and validity."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Telemetry:
-    """A stretch of one episode."""
+    """Time span of one episode."""
 
     episode_id: str
     content: str
@@ -39,37 +39,37 @@ class Telemetry:
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds."""
+        """Duration, s."""
         return (self.end_ns - self.start_ns) / 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelBaseline:
-    """One channel's usual value; null where it was never known."""
+    """Baseline statistics of one channel; null if never known."""
 
     name: str
     median: float | None
-    """Of the log1p values."""
+    """Median of the log1p values."""
     iqr: float | None
     n_known: int
-    """Steps of 0.1 s."""
+    """Number of known steps of 0.1 s."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationRecord:
-    """What a host's windows are measured against.
+    """Baseline of a host for calibrating its windows.
 
     Attributes
     ----------
-    host_id : the device it is of; other devices' windows are refused.
-    telemetry : what it was made from.
-    duration_s : seconds of telemetry, at least 15.
-    channels : all 46, in the registry's order.
-    cleanliness : what the check said; None where there was no check, and ``unchecked`` says why.
-    unchecked : why there was no check; None if there was one.
-    labelled_clean : whether the labels say that all of it was clean.
-    accepted_unclean : whether a person took it although it was not found clean.
-    schema : what the values mean (the grid's feature schema).
+    host_id : the device; windows of other devices are refused.
+    telemetry : source telemetry.
+    duration_s : duration of the telemetry, s; at least 15.
+    channels : all 46, in registry order.
+    cleanliness : result of the cleanliness check; None if it was not run.
+    unchecked : the reason if the check was not run, else None.
+    labelled_clean : whether all of the telemetry is labelled clean.
+    accepted_unclean : whether it was accepted by a person despite not being clean.
+    schema : feature schema of the grid.
     """
 
     host_id: str
@@ -83,12 +83,12 @@ class CalibrationRecord:
     schema: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        """Refuse a record that says nothing or contradicts itself.
+        """Validate the record.
 
         Raises
         ------
         CalibrationError
-            Naming what is wrong.
+            Naming all problems.
         """
         names = tuple(channel.name for channel in self.channels)
         wanted = channel_names(Variant.ORACLE)
@@ -106,13 +106,13 @@ class CalibrationRecord:
 
     @property
     def suspect(self) -> bool:
-        """Whether it is not known to be clean by its labels, or the check flags it."""
+        """Whether the telemetry is not labelled clean, or flagged by the check."""
         flagged = self.cleanliness is not None and self.cleanliness.suspect
         return flagged or not self.labelled_clean
 
     @cached_property
     def id(self) -> str:
-        """SHA-256 of what it says."""
+        """SHA-256 of the content."""
         return digest(self._content())
 
     def _content(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class CalibrationRecord:
         return {**content, "format": RECORD_FORMAT, "version": RECORD_VERSION}
 
     def arrays(self) -> tuple[Array, Array]:
-        """Median and IQR of all channels, two arrays (46,); NaN where unknown."""
+        """Return median and IQR of all channels, two arrays (46,); NaN where unknown."""
         columns = (
             [np.nan if value is None else value for value in values]
             for values in ([c.median for c in self.channels], [c.iqr for c in self.channels])
@@ -129,19 +129,19 @@ class CalibrationRecord:
         return median, iqr
 
     def of_variant(self, variant: Variant) -> tuple[Array, Array]:
-        """Median and IQR of the variant's channels, two arrays (n_channels,)."""
+        """Return median and IQR of the variant's channels, two arrays (n_channels,)."""
         median, iqr = self.arrays()
         channels = channel_indices(variant)
         return median[channels], iqr[channels]
 
 
 def channel_baselines(baseline: Baseline) -> tuple[ChannelBaseline, ...]:
-    """Name the 46 channels of a baseline.
+    """Convert a baseline to named channel baselines.
 
     Raises
     ------
     CalibrationError
-        If it is not of all channels.
+        If it does not have all 46 channels.
     """
     names = channel_names(Variant.ORACLE)
     if baseline.median.shape != (len(names),):
@@ -161,17 +161,17 @@ def channel_baselines(baseline: Baseline) -> tuple[ChannelBaseline, ...]:
 
 
 def write_record(path: Path, record: CalibrationRecord) -> None:
-    """Write a record as JSON, atomically."""
+    """Write a record atomically as JSON."""
     write_json(path, {**record._content(), "id": record.id})
 
 
 def read_record(path: Path) -> CalibrationRecord:
-    """Read a record, refusing one that was changed or means something else.
+    """Read and verify a record.
 
     Raises
     ------
     CalibrationError
-        If it is missing, no record, of an unknown version, or not what its id says.
+        If it is missing, malformed, of an unknown version, or does not match its id.
     SchemaMismatchError
         If it was made with other features; names the first difference.
     """
@@ -193,7 +193,7 @@ def read_record(path: Path) -> CalibrationRecord:
             f"{path}: says id {saved.get('id')!s:.12}, its content has {digest(content):.12}; "
             f"it was changed, {again}"
         )
-    # Before the rest is read: what other features mean, this code may not even be able to name.
+    # Checked first, because other schemas may have channels unknown to this code.
     schema = FeatureSchema.from_dict(saved.get("schema") or {})
     require_same(path, schema, grid_schema(), None, older_rules=True)
     try:

@@ -1,4 +1,4 @@
-"""What each window is measured against: its episode's own baseline, or its host's record."""
+"""Calibration references: the episode's own baseline, or the record of its host."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ Records = Mapping[str, CalibrationRecord]
 
 @dataclass(frozen=True, eq=False)
 class CalibrationReferences:
-    """What the windows of each episode are measured against.
+    """Baselines that the windows of each episode are calibrated against.
 
     Attributes
     ----------
-    row : (n_episodes,) place of the episode's device in the others.
-    median, iqr : (n_devices, n_channels).
-    ids : what each calibration is known by.
-    suspect : whether its record says that it may not be clean; None where there is no record.
+    row : (n_episodes,) index of each episode's reference in the other attributes.
+    median, iqr : (n_references, n_channels).
+    ids : identifier of each reference.
+    suspect : whether its record may not be clean; None without a record.
     """
 
     row: npt.NDArray[np.intp]
@@ -44,20 +44,20 @@ def calibration_references(
     mode: CalibrationMode,
     records: Records | None,
 ) -> CalibrationReferences:
-    """Find each episode's baseline: its own, or its host's where the mode says so.
+    """Select each episode's baseline: its own, or that of its host, depending on the mode.
 
     Parameters
     ----------
-    episodes : one row each: episode_id, host_id.
-    baselines : the dataset's, by episode.
-    variant : whose channels.
-    mode : by what telemetry a device is calibrated.
-    records : by host; read in mode ``host_baseline`` alone.
+    episodes : one row per episode: episode_id, host_id.
+    baselines : of the dataset, by episode.
+    variant : channels to select.
+    mode : telemetry used to calibrate a device.
+    records : by host; only used in mode ``host_baseline``.
 
     Raises
     ------
     CalibrationError
-        Naming the hosts without a record where the mode needs one.
+        Naming the hosts without a record if the mode needs one.
     """
     if mode is CalibrationMode.HOST_BASELINE:
         return _hosts_of(episodes, variant, records or {})

@@ -1,4 +1,4 @@
-"""15 s of telemetry within one phase: what a baseline may have been taken from, clean or not."""
+"""Segments of 15 s within one phase: potential baselines, clean or infected."""
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
@@ -19,20 +19,20 @@ from cis490_pipeline.features.summary import summarize
 from cis490_pipeline.features.windows import BASELINE_STEPS, STRIDE_STEPS
 
 MAX_EPISODES: Final = 1000
-"""More would not fit into memory in a lab, and would hardly move 145 weights."""
+"""Limit on episodes: more need too much memory and hardly affect 145 weights."""
 
 Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Stretches:
-    """15 s stretches within one phase each.
+    """Segments of 15 s, each within one phase.
 
     Attributes
     ----------
     features : (n, 145) statistics of the deployable channels; NaN is unknown.
     phases : (n,) class index.
-    first : (n,) whether it is the first 15 s of its episode.
+    first : (n,) whether it is the first 15 s of the episode.
     episodes, hosts : (n,) names.
     """
 
@@ -44,23 +44,23 @@ class Stretches:
 
     @property
     def clean(self) -> npt.NDArray[np.bool_]:
-        """Which were labelled clean: (n,)."""
+        """(n,) mask of clean segments."""
         clean: npt.NDArray[np.bool_] = self.phases == CLASS_INDEX[Phase.CLEAN]
         return clean
 
     @property
     def infected(self) -> npt.NDArray[np.bool_]:
-        """Which were labelled infecting, infected_running or dormant: (n,)."""
+        """(n,) mask of segments labelled infecting, infected_running or dormant."""
         return np.isin(self.phases, class_indices(INFECTED_PHASES))
 
 
 def deployable_statistics(stretches: Array) -> Array:
-    """Statistics of stretches: (n, n_steps, 46) or (n, n_steps, 29) -> (n, 145).
+    """Compute statistics of segments: (n, n_steps, 46) or (n, n_steps, 29) -> (n, 145).
 
     Raises
     ------
     CalibrationError
-        If they have another number of channels or are shorter than 15 s.
+        If the number of channels is wrong, or they are shorter than 15 s.
     """
     channels = channel_indices(Variant.REALISTIC)
     n_all = channel_indices(Variant.ORACLE).size
@@ -80,7 +80,7 @@ def deployable_statistics(stretches: Array) -> Array:
 def pure_stretches(
     n_steps: int, label_t_ns: Sequence[int], phases: Sequence[str], t0_ns: int
 ) -> Iterator[tuple[int, int]]:
-    """First step and class of each 15 s, one every 5 s, that lie within one phase."""
+    """Yield first step and class of the 15 s segments, every 5 s, that lie within one phase."""
     since = (np.asarray(label_t_ns, dtype=np.int64) - t0_ns) / STEP_NS
     for start in range(0, n_steps - BASELINE_STEPS + 1, STRIDE_STEPS):
         first = int(np.searchsorted(since, start, side="right")) - 1
@@ -91,31 +91,31 @@ def pure_stretches(
 
 
 def stretches_of(grids: GridStore, episodes: Collection[str]) -> Stretches:
-    """Cut the stretches of some episodes.
+    """Cut the segments of some episodes.
 
     Parameters
     ----------
     grids : grids of all usable episodes.
-    episodes : ids; where there are more than 1,000, those that a fixed draw takes are cut.
+    episodes : ids; at most 1,000 are used, selected by hash order.
 
     Raises
     ------
     CalibrationError
-        If they hold no stretch of 15 s within one phase.
+        If they have no segment of 15 s within one phase.
     """
     taken = sorted(episodes, key=hash_order)[:MAX_EPISODES]
     rows = grids.frame.filter(pl.col("episode_id").is_in(taken))
     features, keys = [], []
     for row in rows.iter_rows(named=True):
         grid = grids.grid(row["episode_id"])
-        found = list(
+        segments = list(
             pure_stretches(len(grid), row["label_t_wall_ns"], row["label_phase"], row["t0_wall_ns"])
         )
-        if found:
-            cut = [grid[start : start + BASELINE_STEPS] for start, _ in found]
+        if segments:
+            cut = [grid[start : start + BASELINE_STEPS] for start, _ in segments]
             features.append(deployable_statistics(np.stack(cut)))
             keys += [
-                (phase, start == 0, row["episode_id"], row["host_id"]) for start, phase in found
+                (phase, start == 0, row["episode_id"], row["host_id"]) for start, phase in segments
             ]
     if not keys:
         raise CalibrationError(f"{len(episodes)} episodes hold no 15 s within one phase")
@@ -130,5 +130,5 @@ def stretches_of(grids: GridStore, episodes: Collection[str]) -> Stretches:
 
 
 def hash_order(name: str) -> bytes:
-    """Sort key without the order in which episodes were recorded."""
+    """Return a pseudo-random sort key, independent of the order of recording."""
     return hashlib.sha256(name.encode()).digest()

@@ -1,1 +1,1 @@
-"""10 Hz grids of episodes as shard files, shared by every recipe."""
+"""Storage of episode grids (10 Hz) as shard files, shared by all recipes."""

@@ -1,4 +1,4 @@
-"""Grid shards: the 10 Hz grids of all usable episodes, made once and shared by every recipe."""
+"""Building of grid shards: the 10 Hz grids of all usable episodes, shared by all recipes."""
 
 import io
 from collections.abc import Callable, Iterable, Sequence
@@ -35,9 +35,9 @@ from cis490_pipeline.store.receiver import IndexRow, ReceiverStore
 
 SHARD_EPISODES: Final = 256
 _EPISODES_PER_TASK: Final = 16
-"""One would cost a scheduler and this process half of what it costs a worker."""
+"""Batched, because the overhead of single-episode tasks is half of their work."""
 COMMIT_SHARDS: Final = 16
-"""Shards between two writings of the index, so that a killed run does not start over."""
+"""Number of shards between commits of the index, from which a killed run resumes."""
 
 __all__ = ["GridIndex", "GridStore", "build_grids"]
 
@@ -46,14 +46,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class GridIndex:
-    """What a run of ``build_grids`` left behind.
+    """Result of ``build_grids``.
 
     Attributes
     ----------
     folder : the grid folder.
     frame : its index, one row per episode.
-    n_built, n_reused : episodes gridded now, and found already gridded.
-    failed : episodes that could not be read, with the reason; the run went on without them.
+    n_built, n_reused : number of episodes gridded now, and reused.
+    failed : episodes that could not be read, with the reason; they are skipped.
     """
 
     folder: Path
@@ -64,7 +64,7 @@ class GridIndex:
 
     @property
     def digest(self) -> str:
-        """Digest of the episodes' contents and of what their grids mean."""
+        """Digest of the episodes' contents and of the grid schema."""
         return grids_digest(self.frame, grid_schema())
 
 
@@ -75,25 +75,25 @@ def build_grids(
     compute: Compute,
     progress: Progress | None = None,
 ) -> GridIndex:
-    """Grid the usable episodes that are not gridded yet.
+    """Grid all usable episodes that are not gridded yet.
 
     Parameters
     ----------
-    store : where the episodes lie.
+    store : store of the episodes.
     episodes : usable rows of the validation frame: host_id, episode_id, received_at_wall, sha256,
         content_digest.
-    folder : of the grids; holds ``shard-<n>-<digest>.npy``, ``index.parquet`` and, written last,
-        ``manifest.json``.
-    compute : where the work is done, in tasks of a few episodes.
-    progress : told (episodes done, episodes to do).
+    folder : folder of the grids, with ``shard-<n>-<digest>.npy``, ``index.parquet`` and, written
+        last, ``manifest.json``.
+    compute : backend that executes the work.
+    progress : called with the numbers of finished and of all episodes.
 
     Returns
     -------
     GridIndex
-        The index is in the order received, then host and id, whatever the order in which episodes
-        were gridded: what is computed over it must not depend on which of them were away for a
-        while. A shard holds at most 256 episodes and is never changed: the last one, when it has
-        room, is copied into a larger file. An episode whose content changed is gridded again.
+        The index is sorted by time of receipt, host and id, independent of the order of gridding:
+        results must not depend on which episodes were temporarily missing. A shard holds at most
+        256 episodes and is immutable: the last one, if not full, is copied into a larger file. An
+        episode whose content changed is gridded again.
     """
     wanted = _wanted(episodes)
     present = _present(folder, wanted)
@@ -115,7 +115,7 @@ def build_grids(
                     built[i] = result
                 if progress is not None:
                     progress(done, len(tasks))
-        # As they were received, whatever the order they were finished in.
+        # In order of receipt, independent of the order of completion.
         writer.append([(chunk[i], built[i]) for i in sorted(built)])
         if position % COMMIT_SHARDS == COMMIT_SHARDS - 1:
             writer.commit()
@@ -147,7 +147,7 @@ def _grids_of(tasks: Sequence[_Task]) -> list[_Gridded | str]:
 
 
 def _grid_of(task: _Task) -> _Gridded | str:
-    """Grid one episode, or say why not; runs in a worker process."""
+    """Grid one episode, or return the error as text; runs in a worker process."""
     try:
         episode = load_episode(task.store, task.ref, task.row)
         if episode.sha256 != task.content:
@@ -190,13 +190,13 @@ class _ShardWriter:
 
     @property
     def room(self) -> int:
-        """Episodes the last shard can still take; 0 if a new one is due."""
+        """Number of episodes that still fit the last shard; 0 if a new one is needed."""
         if self._last is None:
             return 0
         return max(0, SHARD_EPISODES - self._index.filter(shard=self._last).height)
 
     def append(self, gridded: Sequence[tuple[_Task, _Gridded]]) -> None:
-        """Put grids into the last shard if it has room, else into a new one."""
+        """Append grids to the last shard if it has room, else to a new one."""
         if not gridded:
             return
         parts: list[npt.NDArray[np.float32]] = []
@@ -224,7 +224,7 @@ class _ShardWriter:
         self._last, self._n = name, self._n + 1
 
     def commit(self) -> pl.DataFrame:
-        """Write the index, then the manifest; returns the index."""
+        """Write the index, then the manifest; return the index."""
         index_path = self._folder / INDEX_FILE
         schema = grid_schema()
         self._index = self._order.join(
@@ -255,7 +255,7 @@ def _wanted(episodes: pl.DataFrame) -> pl.DataFrame:
 
 
 def _present(folder: Path, wanted: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the folder's index that still hold: same content, shard still there."""
+    """Rows of the existing index that are still valid: same content, and the shard exists."""
     index_path = folder / INDEX_FILE
     if not index_path.is_file():
         return pl.DataFrame(schema=INDEX_SCHEMA)
@@ -274,7 +274,7 @@ def _present(folder: Path, wanted: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_digests(folder: Path, older: pl.DataFrame) -> pl.DataFrame:
-    """Complete an index of version 1, whose grids need not be built again for it."""
+    """Upgrade an index of version 1 without rebuilding its grids."""
     digests: list[dict[str, str]] = []
     for shard, start, n in older.select("shard", "row_start", "n_steps").iter_rows():
         digests.append(variant_digests(open_shard(folder / shard)[start : start + n]))
@@ -293,7 +293,7 @@ def _tasks(store: ReceiverStore, missing: pl.DataFrame) -> list[_Task]:
 
 
 def _chunks(tasks: Sequence[_Task], room: int) -> Iterable[Sequence[_Task]]:
-    """Fill the last shard first, then whole ones."""
+    """Split the tasks to fill the last shard first, then whole ones."""
     first = room or SHARD_EPISODES
     yield from (chunk for chunk in [tasks[:first]] if chunk)
     for start in range(first, len(tasks), SHARD_EPISODES):
@@ -301,7 +301,7 @@ def _chunks(tasks: Sequence[_Task], room: int) -> Iterable[Sequence[_Task]]:
 
 
 def _write_shard(folder: Path, n: int, grids: npt.NDArray[np.float32]) -> str:
-    """Write a shard named after its number and bytes; returns the name."""
+    """Write a shard named after its number and digest; return the name."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(grids, dtype=np.float32), allow_pickle=False)
     return write_named(folder, f"shard-{n:05d}", ".npy", buffer.getbuffer())

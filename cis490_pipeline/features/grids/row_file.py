@@ -1,4 +1,4 @@
-"""Rows of numbers in a file, read where they are wanted and held by nobody."""
+"""Random access to rows of float32 in a file, without memory mapping."""
 
 import os
 from collections.abc import Callable
@@ -14,21 +14,21 @@ from cis490_pipeline.errors import DatasetError
 Array = npt.NDArray[np.float32]
 
 _ADVISED_BYTES: Final = 128 * 2**10
-"""Read ahead at one request: Linux reads no more than the disk's own read-ahead, 128 KiB or up."""
+"""Size of one read-ahead request: Linux limits it to the disk's read-ahead, at least 128 KiB."""
 
 
 @dataclass(frozen=True)
 class RowFile:
     """Rows of float32 in a file.
 
-    A map of the file would do as well, but its pages count as the process's own as long as they
-    are mapped, each one read comes with its neighbours, and a file cut short kills the process.
+    Unlike a memory map, whose pages count towards the process's memory, which reads neighbouring
+    pages too, and which crashes the process if the file is truncated.
 
     Attributes
     ----------
-    path : of the file.
-    offset : bytes in front of the first row.
-    n_rows, n_columns : how many there are.
+    path : path of the file.
+    offset : position of the first row, bytes.
+    n_rows, n_columns : numbers of rows and columns.
     """
 
     path: Path
@@ -38,16 +38,16 @@ class RowFile:
 
     @classmethod
     def behind(cls, mapped: Array) -> "RowFile":
-        """Rows of a file that was mapped to see what is in it.
+        """Build from a memory-mapped array.
 
         Parameters
         ----------
-        mapped : (n_rows, n_columns) float32, as ``numpy.memmap`` gives it.
+        mapped : (n_rows, n_columns) float32 ``numpy.memmap``.
 
         Raises
         ------
         TypeError
-            If the array is no map of a file.
+            If the array is not a memory map of a file.
         """
         if not isinstance(mapped, np.memmap) or mapped.filename is None:
             raise TypeError(f"only a mapped file has rows on disk, got {type(mapped).__name__}")
@@ -55,7 +55,7 @@ class RowFile:
 
     @property
     def row_bytes(self) -> int:
-        """Size of one row."""
+        """Size of one row, bytes."""
         return self.n_columns * np.dtype(np.float32).itemsize
 
     def take(self, starts: npt.NDArray[np.integer[Any]], length: int = 1) -> Array:
@@ -63,8 +63,8 @@ class RowFile:
 
         Parameters
         ----------
-        starts : (n_spans,) first row of each, in any order.
-        length : rows of each.
+        starts : (n_spans,) first row of each span, in any order.
+        length : rows per span.
 
         Returns
         -------
@@ -73,7 +73,7 @@ class RowFile:
         Raises
         ------
         DatasetError
-            If the file is not there, or ends before a span does.
+            If the file is missing or truncated.
         """
         out = np.empty((starts.size, length, self.n_columns), dtype=np.float32)
         into = out.reshape(starts.size, length * self.n_columns).view(np.uint8)
@@ -86,16 +86,15 @@ class RowFile:
         return out
 
     def read_ahead(self, starts: npt.NDArray[np.integer[Any]], length: int, gap: int) -> None:
-        """Have the system read spans of rows into its cache, in the background.
+        """Prefetch spans of rows into the page cache, in the background.
 
-        Asked beforehand, the disk gets all requests at once. A system that takes no advice reads
-        as it would have done without.
+        The disk then gets all requests at once. Has no effect on systems without posix_fadvise.
 
         Parameters
         ----------
         starts, length : as ``take``.
-        gap : starts no farther apart than this are read together with what lies between, which is
-            cheaper than a seek.
+        gap : spans whose starts are at most this far apart are read as one, which is cheaper than
+            a seek.
         """
         if not hasattr(os, "posix_fadvise"):
             return
@@ -113,7 +112,7 @@ class RowFile:
         self._opened(advise)
 
     def _opened(self, use: Callable[[int], None]) -> None:
-        # Opened anew each time: a corpus has more shards than a process may have open files.
+        # Reopened each time, because a corpus has more shards than the limit on open files.
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Grid shards as files: their index, their digests, and reading them memory-mapped."""
+"""Grid shards on disk: index, digests and memory-mapped reading."""
 
 import hashlib
 from functools import cached_property
@@ -42,8 +42,8 @@ INDEX_SCHEMA: Final = pl.Schema(
 )
 """Columns of ``index.parquet``, one row per episode, in the order received (then host, id).
 
-``sha256`` is what an episode's content is known by; ``grid_<variant>`` is the SHA-256 of its grid's
-channels that the variant reads.
+``sha256`` identifies an episode's content; ``grid_<variant>`` is the SHA-256 of the variant's
+channels of its grid.
 """
 
 INDEX_VERSION: Final = "2"
@@ -51,7 +51,7 @@ INDEX_VERSION: Final = "2"
 
 
 class GridStore:
-    """Grids of episodes, mapped into memory as they are asked for."""
+    """Grids of episodes, memory-mapped on demand."""
 
     def __init__(self, folder: Path) -> None:
         """Open a grid folder.
@@ -59,9 +59,9 @@ class GridStore:
         Raises
         ------
         DatasetError
-            If it has no manifest, or the index is not the manifest's.
+            If it has no manifest, or the index does not match it.
         SchemaMismatchError
-            If its grids mean something else than this code builds.
+            If its grids have another schema than this code builds.
         """
         self.folder = folder
         manifest = _read_manifest(folder)
@@ -78,21 +78,21 @@ class GridStore:
         self._maps: dict[str, npt.NDArray[np.float32]] = {}
 
     def shard(self, name: str) -> npt.NDArray[np.float32]:
-        """One shard, memory-mapped: (n_rows, 46) time-major.
+        """Return one shard, memory-mapped: (n_rows, 46) time-major.
 
         Raises
         ------
         DatasetError
-            If the manifest does not name it, or its file is missing or of another shape.
+            If the manifest does not list it, or its file is missing or malformed.
         """
         if name not in self._maps:
             self._maps[name] = self._open(name)
         return self._maps[name]
 
     def rows(self, name: str) -> RowFile:
-        """One shard, to read a few rows from here and there; the same errors.
+        """Return one shard for random access to rows; raises like `shard`.
 
-        No map of it is kept: a corpus has more shards than a process may have open files.
+        Keeps no memory map, because a corpus has more shards than the limit on open files.
         """
         return RowFile.behind(self._open(name))
 
@@ -102,7 +102,7 @@ class GridStore:
         return open_shard(bring_file(self.folder / name, self.shard_sha256[name]))
 
     def grid(self, episode_id: str) -> npt.NDArray[np.float32]:
-        """Grid of one episode: (n_steps, 46) log1p values, memory-mapped.
+        """Return the grid of one episode: (n_steps, 46) log1p values, memory-mapped.
 
         Raises
         ------
@@ -115,7 +115,7 @@ class GridStore:
         return grid
 
     def place(self, episode_id: str) -> tuple[str, int]:
-        """Shard that holds an episode, and its first row there.
+        """Return the shard of an episode, and its first row there.
 
         Raises
         ------
@@ -130,7 +130,7 @@ class GridStore:
         return place[:2]
 
     def verify(self) -> list[str]:
-        """Shards whose bytes are not the manifest's, sorted; reads every file."""
+        """Return the shards whose bytes do not match the manifest, sorted; reads every file."""
         return sorted(
             name
             for name, sha256 in self.shard_sha256.items()
@@ -145,7 +145,7 @@ class GridStore:
 
 
 def variant_digests(grid: npt.NDArray[np.float32]) -> dict[str, str]:
-    """SHA-256 of the channels that each variant reads of a grid, by index column."""
+    """SHA-256 of each variant's channels of a grid, by index column."""
     return {
         f"grid_{variant}": hashlib.sha256(
             np.ascontiguousarray(grid[:, channel_indices(variant)], dtype="<f4").data
@@ -155,18 +155,18 @@ def variant_digests(grid: npt.NDArray[np.float32]) -> dict[str, str]:
 
 
 def grids_digest(frame: pl.DataFrame, schema: FeatureSchema) -> str:
-    """Digest of an index: contents in their order and meaning, not how shards happen to be cut."""
+    """Digest of the contents in order and of the schema, independent of the split into shards."""
     keys = frame.select("host_id", "episode_id", "sha256").rows()
     return digest({"schema": schema.hash, "episodes": [list(row) for row in keys]})
 
 
 def open_shard(path: Path) -> npt.NDArray[np.float32]:
-    """Map one shard into memory: (n_rows, 46) time-major.
+    """Memory-map one shard: (n_rows, 46) time-major.
 
     Raises
     ------
     DatasetError
-        If it is missing or of another shape or type.
+        If it is missing or has another shape or type.
     """
     try:
         grids: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -180,7 +180,7 @@ def open_shard(path: Path) -> npt.NDArray[np.float32]:
 
 
 class _ManifestForm(msgspec.Struct):
-    """What of the grids' manifest is read by name."""
+    """Required fields of the grids' manifest."""
 
     digest: str
     shards: dict[str, str]

@@ -1,1 +1,1 @@
-"""Stress: recording faults, recut windows, and drift between corpora."""
+"""Stress tests: recording faults, recut windows, and drift between corpora."""

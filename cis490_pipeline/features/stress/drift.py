@@ -1,8 +1,8 @@
-"""Whether new episodes look like those a model was trained on, channel by channel.
+"""Covariate drift between new episodes and training, by channel.
 
-The population stability index compares two histograms over bins that hold a tenth of the reference
-each. Windows of one episode are alike, so that even without any drift two small sets of episodes
-differ; ``chance_95`` says by how much.
+The population stability index compares two histograms over deciles of the reference. Windows of one
+episode are correlated, so two small sets of episodes differ even without drift; ``chance_95`` is
+the 95th percentile of that difference under permutation.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,9 +17,9 @@ from cis490_pipeline.features.windows import BASELINE_STEPS, cut_windows, window
 
 N_BINS: Final = 10
 THRESHOLD: Final = 0.25
-"""Above it a channel is flagged; by convention below .1 is no shift, .1 to .25 a moderate one."""
+"""Threshold for flagging; by convention, below .1 is no shift and .1 to .25 a moderate one."""
 PSEUDO_COUNT: Final = 0.5
-"""Added to each bin, so that an empty one is not infinitely far."""
+"""Added to each bin, so that the index stays finite for empty bins."""
 N_PERMUTATIONS: Final = 500
 
 Floats = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ class SavedReference(TypedDict):
 
 
 def psi(reference: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
-    """Return the population stability index of two histograms: Σ (q − p) · ln(q / p).
+    """Compute the population stability index of two histograms: Σ (q − p) · ln(q / p).
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ def psi(reference: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
 
     Returns
     -------
-    (...), 0 or more; NaN where one of the two is empty.
+    (...), non-negative; NaN if one of the two is empty.
 
     Notes
     -----
-    Jeffreys' divergence; the name and the limits .1 and .25 are credit scoring's (Siddiqi, 2006).
-    p = (count + ½) / (n + B / 2), so that a bin empty on one side counts without being infinite.
+    Equals Jeffreys' divergence; name and thresholds come from credit scoring (Siddiqi, 2006).
+    p = (count + ½) / (n + B / 2) keeps the index finite for bins empty on one side.
 
     Examples
     --------
@@ -84,8 +84,8 @@ class DriftReference:
     Attributes
     ----------
     channels : (C,) names.
-    edges : (C, 9) deciles of the reference; equal ones leave bins between them empty.
-    counts : (E, C, 11) values of each reference episode by bin; the last bin is of unknown values.
+    edges : (C, 9) deciles of the reference; equal deciles make the bins between them empty.
+    counts : (E, C, 11) histogram of each reference episode; the last bin counts unknown values.
     """
 
     channels: tuple[str, ...]
@@ -94,17 +94,17 @@ class DriftReference:
 
     @classmethod
     def fit(cls, channels: Sequence[str], episodes: Iterable[npt.NDArray[np.floating]]) -> Self:
-        """Take deciles of all values, each window counting alike.
+        """Compute deciles over all windows.
 
         Parameters
         ----------
         channels : (C,) names.
-        episodes : of each episode (n_windows, C) values; NaN is unknown.
+        episodes : (n_windows, C) values of each episode; NaN is unknown.
 
         Raises
         ------
         DatasetError
-            If there is no window, or a window has another number of channels.
+            If there is no window, or the number of channels differs.
         """
         values = [np.asarray(part, dtype=np.float64) for part in episodes]
         for part in values:
@@ -112,7 +112,7 @@ class DriftReference:
         if not sum(len(part) for part in values):
             raise DatasetError("drift needs a reference with at least one window; it has none")
         joined = np.concatenate(values)
-        # A channel nobody ever recorded has no deciles; any known value of it is then new.
+        # A channel that was never recorded has no deciles; any later value of it is new.
         known = np.where(np.isnan(joined).all(axis=0), -np.inf, joined)
         at = np.arange(1, N_BINS) / N_BINS
         edges = np.stack([_deciles(column, at) for column in known.T])
@@ -125,7 +125,7 @@ class DriftReference:
         Raises
         ------
         DatasetError
-            If the windows have another number of channels.
+            If the number of channels differs.
         """
         _require_channels(values, self.channels)
         unknown = np.isnan(values)
@@ -145,7 +145,7 @@ class DriftReference:
     def compare(
         self, new: Sequence[Counts], *, seed: int, n_permutations: int = N_PERMUTATIONS
     ) -> list[ChannelDrift]:
-        """Index of every channel, beside what chance alone would give.
+        """Compute the index of every channel with its permutation limit.
 
         Parameters
         ----------
@@ -160,8 +160,8 @@ class DriftReference:
         null.
         """
         if not new:
-            why = "there is no new episode"
-            return [_row(name, float("nan"), float("nan"), why) for name in self.channels]
+            reason = "there is no new episode"
+            return [_row(name, float("nan"), float("nan"), reason) for name in self.channels]
         arrived = np.stack(list(new))
         index = psi(self.counts.sum(axis=0), arrived.sum(axis=0))
         chance = self._chance(arrived, seed, n_permutations)
@@ -176,31 +176,31 @@ class DriftReference:
         flat = every.reshape(n_all, -1).astype(np.float64)
         total = flat.sum(axis=0)
         rng = np.random.default_rng(seed)
-        found = []
+        indices = []
         for _ in range(n_permutations):
             taken = flat[rng.permutation(n_all)[:n_new]].sum(axis=0)
             shape = every.shape[1:]
-            found.append(psi((total - taken).reshape(shape), taken.reshape(shape)))
-        limit: Floats = np.quantile(np.stack(found), 0.95, axis=0)
+            indices.append(psi((total - taken).reshape(shape), taken.reshape(shape)))
+        limit: Floats = np.quantile(np.stack(indices), 0.95, axis=0)
         return limit
 
     def to_dict(self) -> SavedReference:
-        """As JSON values, to be kept beside a model."""
+        """Convert to JSON values."""
         return {
             "channels": list(self.channels),
-            # JSON has no −∞: a channel that was never known has no deciles.
+            # JSON cannot represent −∞, the deciles of a channel that was never known.
             "edges": [row.tolist() if np.isfinite(row).all() else None for row in self.edges],
             "counts": self.counts.tolist(),
         }
 
     @classmethod
     def from_dict(cls, saved: SavedReference) -> Self:
-        """Restore what ``to_dict`` gave.
+        """Restore a reference from ``to_dict``.
 
         Raises
         ------
         DatasetError
-            If a part is missing or of another shape.
+            If a part is missing or malformed.
         """
         try:
             channels = tuple(saved["channels"])
@@ -221,16 +221,16 @@ class DriftReference:
 def window_levels(
     grid: npt.NDArray[np.floating], baseline_median: npt.ArrayLike | None = None
 ) -> Floats:
-    """Mean of each channel over each window after the baseline: (n_steps, C) -> (n_windows, C).
+    """Compute channel means of the windows after the baseline: (n_steps, C) -> (n_windows, C).
 
     Parameters
     ----------
     grid : (n_steps, C) log1p values of one episode; NaN is unknown.
-    baseline_median : (C,) of its first 15 s, taken off, as models see it; None leaves levels.
+    baseline_median : (C,) of its first 15 s, subtracted as for models; None keeps levels.
 
     Returns
     -------
-    NaN where a channel is unknown throughout a window.
+    NaN if a channel is unknown in a whole window.
     """
     starts = window_starts(len(grid))
     windows = cut_windows(grid, starts[starts >= BASELINE_STEPS]).astype(np.float64)
@@ -256,7 +256,7 @@ def _require_channels(values: npt.NDArray[np.floating], channels: Sequence[str])
         )
 
 
-def _row(channel: str, index: float, chance: float, why: str) -> ChannelDrift:
+def _row(channel: str, index: float, chance: float, reason: str) -> ChannelDrift:
     known = bool(np.isfinite(index))
     return {
         "channel": channel,
@@ -264,5 +264,5 @@ def _row(channel: str, index: float, chance: float, why: str) -> ChannelDrift:
         "flagged": bool(index > THRESHOLD) if known else None,
         "chance_95": chance if np.isfinite(chance) else None,
         "beyond_chance": bool(index > chance) if known and np.isfinite(chance) else None,
-        "why": None if known else why,
+        "why": None if known else reason,
     }

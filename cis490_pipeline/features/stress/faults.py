@@ -1,8 +1,7 @@
-"""Recording faults, done to an episode's recorded rows; what was true of the device stays.
+"""Recording faults applied to an episode's rows, without changing the true state of the device.
 
-Each scenario changes what it names and nothing else: a source it does not touch keeps its very
-columns. Whatever is random is drawn from a generator of the episode's own, so that an episode is
-spoilt alike whichever episodes it is spoilt with.
+Each scenario changes only what it names; other sources keep their columns. Randomness comes from a
+generator per episode, so that the result does not depend on other episodes.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ LOST_SHARE: Final = 0.05
 SKEW_S: Final = 2.0
 
 PERTURBATIONS_VERSION: Final = "1"
-"""Raised when a scenario does something else to an episode."""
+"""Raised when a scenario changes an episode differently."""
 
 Sources = dict[Source, Columns]
 Change = Callable[[Episode, np.random.Generator], Mapping[Source, Columns]]
@@ -35,10 +34,10 @@ class Scenario:
 
     Attributes
     ----------
-    name : as reports carry it.
-    what : in words.
-    change : gives the columns of the sources it touches, by source; the others stay.
-    infected_baseline : whether the device's baseline is taken while it is infected.
+    name : identifier in reports.
+    what : description.
+    change : returns the changed columns by source; other sources are kept.
+    infected_baseline : whether the device's baseline is taken during the infection.
     """
 
     name: str
@@ -48,13 +47,13 @@ class Scenario:
 
 
 def perturbed(episode: Episode, scenario: Scenario, *, seed: int) -> Episode:
-    """Do to an episode what a scenario says; labels, phases and times of the episode stay.
+    """Apply a scenario to an episode; its labels, phases and times are kept.
 
     Parameters
     ----------
-    episode : as it was recorded.
-    scenario : what happens to its rows.
-    seed : of what is random, together with the episode's id.
+    episode : the recorded episode.
+    scenario : the fault.
+    seed : of the randomness, together with the episode's id.
     """
     of_episode = int.from_bytes(hash_order(f"{scenario.name}/{episode.ref}")[:8], "big")
     changed = scenario.change(episode, np.random.default_rng([seed, of_episode]))
@@ -62,25 +61,25 @@ def perturbed(episode: Episode, scenario: Scenario, *, seed: int) -> Episode:
 
 
 def infection_ns(episode: Episode) -> int | None:
-    """When the first phase in which the device is infected begins, Unix ns; None without one."""
+    """Return the start of the first infected phase, Unix ns; None without one."""
     times = [label.t_wall_ns for label in episode.labels if label.phase in INFECTED_PHASES]
     return min(times) if times else None
 
 
 def baseline_step(episode: Episode, n_steps: int, scenario: Scenario) -> int:
-    """First step of the 15 s that the device is calibrated by.
+    """Return the first step of the 15 s used as the baseline.
 
     Parameters
     ----------
-    episode : with its labels.
-    n_steps : of its grid.
-    scenario : of ``infected_baseline`` the earliest 15 s within ``infected_running``, or, without
-        any, within one other infected phase; 0 for an episode that is never infected so long.
+    episode : the episode with its labels.
+    n_steps : number of grid steps.
+    scenario : with ``infected_baseline``, the first 15 s within ``infected_running``, else within
+        another infected phase are used; 0 if no infected phase is long enough.
     """
     if not scenario.infected_baseline:
         return 0
     labels = episode.labels
-    found = list(
+    segments = list(
         pure_stretches(
             n_steps,
             [label.t_wall_ns for label in labels],
@@ -89,13 +88,13 @@ def baseline_step(episode: Episode, n_steps: int, scenario: Scenario) -> int:
         )
     )
     phases = list(Phase)
-    running = [start for start, k in found if phases[k] is Phase.INFECTED_RUNNING]
-    infected = [start for start, k in found if phases[k] in INFECTED_PHASES]
+    running = [start for start, k in segments if phases[k] is Phase.INFECTED_RUNNING]
+    infected = [start for start, k in segments if phases[k] in INFECTED_PHASES]
     return (running or infected or [0])[0]
 
 
 def kept_rows(columns: Columns, wanted: npt.NDArray[np.bool_]) -> Columns:
-    """Rows of a source that are wanted: (n_rows,) booleans."""
+    """Select rows of a source by a mask (n_rows,)."""
     return Columns(
         {name: values[wanted] for name, values in columns.values.items()},
         {name: known[wanted] for name, known in columns.known.items()},
@@ -136,7 +135,7 @@ def _gap(source: Source, seconds: float) -> Change:
 
 
 def _rows_lost(episode: Episode, rng: np.random.Generator) -> Sources:
-    # In the order of the sources, whatever the order they were read in.
+    # In source order, independent of the order of reading.
     there = [source for source in Source if source in episode.columns]
     changed = {}
     for source in there:
@@ -172,17 +171,16 @@ def _counter_reset(episode: Episode, rng: np.random.Generator) -> Sources:
 
 
 def restarted(columns: Columns, name: str, at_ns: int) -> npt.NDArray[np.int64]:
-    """Return the readings of a counter that was set to zero at a time, and went on counting.
+    """Return a counter's readings as if it had been reset to zero at a given time.
 
-    What it stood at then is read off the straight line between the readings around that time, so
-    that what it counted since the reading before is lost, as it is on a device. Should a counter
-    fall later of itself, it goes on from there as it was recorded.
+    Its value at that time is interpolated linearly, so that the growth since the previous reading
+    is lost, as on a real device. From the next recorded fall on, readings are kept as recorded.
 
     Parameters
     ----------
-    columns : of the source; without readings both before ``at_ns`` and from then on nothing falls.
-    name : of the counter.
-    at_ns : Unix ns.
+    columns : of the source; unchanged unless it has readings both before and after ``at_ns``.
+    name : name of the counter.
+    at_ns : time of the reset, Unix ns.
     """
     count = columns.values[name].astype(np.int64)
     known = columns.known.get(name, np.ones(columns.n_rows, dtype=np.bool_))
@@ -200,7 +198,7 @@ def restarted(columns: Columns, name: str, at_ns: int) -> npt.NDArray[np.int64]:
 
 
 def moment_ns(episode: Episode) -> int:
-    """When a fault of a moment happens: as the infection begins, or halfway through a clean run."""
+    """Return the time of an instantaneous fault: the infection's start, or a clean run's middle."""
     since = infection_ns(episode)
     if since is not None:
         return since
@@ -238,4 +236,4 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         infected_baseline=True,
     ),
 )
-"""In the order reports show them; each by itself, never two together."""
+"""Scenarios in report order; each is applied alone."""

@@ -1,4 +1,4 @@
-"""Windows of episodes cut again from their rows, by the code the datasets are cut with."""
+"""Windows cut again from perturbed rows, with the same code as datasets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class RecutWindows:
     ----------
     windows : (n_windows, 100, 46) log1p values, time-major; NaN is unknown.
     summaries : (n_windows, 230).
-    median, iqr : (n_windows, 46) of the 15 s that each window's episode is calibrated by.
+    median, iqr : (n_windows, 46) baseline of each window's episode.
     """
 
     windows: Array
@@ -36,12 +36,12 @@ class RecutWindows:
     iqr: Array
 
     def calibrated(self, calibrator: Calibrator) -> Array:
-        """Calibrate them for a model: (n_windows, n_channels, 100) or (n_windows, n_features).
+        """Calibrate for a model: (n_windows, n_channels, 100) or (n_windows, n_features).
 
         Raises
         ------
         DatasetError
-            If the calibrator does not go by the episode's own baseline.
+            If the calibrator does not use the episode's own baseline.
         """
         if calibrator.mode is not CalibrationMode.EPISODE_BASELINE:
             raise DatasetError(
@@ -63,23 +63,23 @@ def recut(
     *,
     seed: int,
 ) -> RecutWindows:
-    """Cut windows of perturbed episodes: rows to grid, grid to windows and baseline.
+    """Perturb episodes and recompute grid, windows and baseline.
 
     Parameters
     ----------
-    episodes : as they were recorded.
-    wanted : window numbers of each, counted from the episode's start as ``window_idx``.
-    scenario : what happens to each episode first.
-    seed : of what is random in that.
+    episodes : recorded episodes.
+    wanted : ``window_idx`` of the windows to cut from each.
+    scenario : fault applied to each episode first.
+    seed : of its randomness.
 
     Returns
     -------
-    Windows of the first episode, then of the second, and so on, in the order wanted.
+    Windows of all episodes, in the given order.
 
     Raises
     ------
     DatasetError
-        If an episode has no such window, or none is wanted at all.
+        If an episode has no such window, or none is requested at all.
     TelemetryError
         If a source's time goes back.
     """
