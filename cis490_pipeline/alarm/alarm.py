@@ -139,7 +139,7 @@ class AlarmState:
     phases: Floats
     """(K,) filtered probabilities of the phases."""
     infected: float
-    """Probability of ``INFECTED_PHASES`` together."""
+    """Total probability of ``INFECTED_PHASES``."""
     armed: float
     """Probability of ``armed``."""
     alarming: bool
@@ -221,7 +221,7 @@ class Alarm:
 
 
 def infected_probability(phases: Floats) -> Floats:
-    """Sum the probabilities of ``INFECTED_PHASES``: (..., K) to (...)."""
+    """Sum the probabilities of the infected phases: (..., K) to (...)."""
     total: Floats = phases[..., INFECTED].sum(axis=-1)
     return total
 

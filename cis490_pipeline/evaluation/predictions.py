@@ -40,11 +40,10 @@ PREDICTION_SCHEMA: Final = pl.Schema(
         "baseline_suspect": pl.Boolean(),
     }
 )
-"""``touches_baseline`` marks windows that overlap the readings an episode is calibrated by: no
-score but ``subsets`` counts them. ``calibration_id`` says what the device was measured against
-(``episode:<id>``, or the id of a calibration record), ``baseline_suspect`` whether the cleanliness
-check flagged it. Both are null where nothing was calibrated, the latter too where it could not be
-checked."""
+"""``touches_baseline`` marks windows that overlap the readings an episode is calibrated by; only
+``subsets`` scores them. ``calibration_id`` identifies the reference (``episode:<id>``, or the id of
+a calibration record), ``baseline_suspect`` whether the cleanliness check flagged it. Both are null
+without calibration, the latter also if it could not be checked."""
 
 PREDICTION_COLUMNS: Final = tuple(PREDICTION_SCHEMA)
 
@@ -74,7 +73,7 @@ class PredictionsManifest(TypedDict, total=False):
 
 
 def prediction_frame(windows: pl.DataFrame, proba: npt.NDArray[np.floating[Any]]) -> pl.DataFrame:
-    """Put a model's probabilities beside the windows they are of.
+    """Join a model's probabilities to the keys of their windows.
 
     Parameters
     ----------
@@ -117,13 +116,13 @@ def _with_current_names(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def checked_predictions(frame: pl.DataFrame) -> pl.DataFrame:
-    """Bring a frame into ``PREDICTION_SCHEMA`` and refuse what cannot be scored.
+    """Convert a frame to ``PREDICTION_SCHEMA`` and validate it.
 
     Raises
     ------
     EvaluationError
-        Naming every fault: absent columns, unknown phases or sides, a window twice, probabilities
-        that are not finite, negative, or do not sum to one.
+        Naming every fault: absent columns, unknown phases or sides, duplicate windows, or
+        probabilities that are not finite, are negative, or do not sum to one.
     """
     absent = [name for name in PREDICTION_COLUMNS if name not in frame.columns]
     if absent:
@@ -157,19 +156,19 @@ def checked_predictions(frame: pl.DataFrame) -> pl.DataFrame:
 def write_predictions(
     folder: Path, frame: pl.DataFrame, *, checkpoint_digest: str, split_digest: str
 ) -> PredictionsManifest:
-    """Store a checkpoint's predictions, and count how often the test side was opened.
+    """Store a checkpoint's predictions, counting each opening of the test side.
 
     Parameters
     ----------
     folder : the checkpoint's folder; gets ``predictions.parquet`` and ``predictions.json``.
     frame : rows of ``PREDICTION_SCHEMA``.
-    checkpoint_digest, split_digest : what the predictions are of.
+    checkpoint_digest, split_digest : checkpoint and split of the predictions.
 
     Returns
     -------
-    The manifest as written. ``n_test_openings`` goes on counting when the model is trained again
-    on the same split: what matters is how often one could have looked. ``test_openings`` has the
-    same by checkpoint, each of which looks once.
+    The manifest as written. ``n_test_openings`` accumulates over trainings on the same split,
+    because each opening is a chance to select on the test side; ``test_openings`` counts them by
+    checkpoint.
 
     Raises
     ------
@@ -194,7 +193,7 @@ def write_predictions(
         "sha256": file_sha256(folder / _PARQUET),
     }
     if before.get("checkpoint_digest") == checkpoint_digest and "alarm_sha256" in before:
-        # The alarm beside them is still this model's.
+        # The alarm settings in the folder still belong to this model.
         manifest["alarm_sha256"] = before["alarm_sha256"]
     write_json(folder / _MANIFEST, manifest)
     return manifest
@@ -207,19 +206,19 @@ def read_predictions(
     split_digest: str | None = None,
     include_baseline: bool = False,
 ) -> pl.DataFrame:
-    """Read stored predictions, refusing those of another checkpoint or split.
+    """Read and verify stored predictions.
 
     Parameters
     ----------
     folder : the checkpoint's folder.
-    checkpoint_digest, split_digest : what they must be of; None takes any.
-    include_baseline : also the windows that touch the baseline (for replay and ``subsets``; never
-        for a score).
+    checkpoint_digest, split_digest : expected checkpoint and split; None accepts any.
+    include_baseline : whether to include windows that touch the baseline (for replay and
+        ``subsets``, never for a score).
 
     Raises
     ------
     EvaluationError
-        If they are missing, damaged or of something else.
+        If they are missing, damaged, or of another checkpoint or split.
     """
     manifest = _manifest(folder)
     if manifest.get("version") not in _READABLE:
@@ -253,12 +252,12 @@ def read_predictions(
 
 
 def scored_windows(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows of a prediction frame that are clear of the baseline: what every score is of."""
+    """Select the windows that do not touch the baseline, which all scores are computed on."""
     return frame.filter(~pl.col("touches_baseline"))
 
 
 def require_scored(name: str, frame: pl.DataFrame) -> None:
-    """Refuse windows that touch the baseline where scores are computed.
+    """Raise if a frame to be scored has windows that touch the baseline.
 
     Raises
     ------
