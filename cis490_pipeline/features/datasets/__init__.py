@@ -1,1 +1,1 @@
-"""Datasets of a recipe: written once, verified, read window by window."""
+"""Datasets of a recipe: written once, verified when opened, and read by window."""

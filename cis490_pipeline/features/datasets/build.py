@@ -1,4 +1,4 @@
-"""Writes a recipe's two datasets: summaries as parquet, tensors as windows into grid shards."""
+"""Building of a recipe's two datasets: summaries as parquet, tensors as references to grids."""
 
 import io
 import os
@@ -60,26 +60,26 @@ KEYS: Final = (
 BASELINE_DTYPE: Final = np.dtype(
     [("episode_id", "U26"), ("median", "<f4", N_CHANNELS), ("iqr", "<f4", N_CHANNELS)]
 )
-"""One record per episode of ``baselines-<digest>.npy``; windows are calibrated on reading."""
+"""Record per episode in ``baselines-<digest>.npy``; windows are calibrated when read."""
 
 
 def build_feature_dataset(
     grids: GridStore, index: pl.DataFrame, folder: Path, *, split_digest: str
 ) -> DatasetManifest:
-    """Write the 230 summary features of every window, and what they mean.
+    """Write the 230 summary features of every window.
 
     Parameters
     ----------
     grids : grids of all usable episodes.
     index : the recipe's validation index.
-    folder : receives ``<side>-<n>-<digest>.parquet``, the schema, the baselines and, last, the
-        manifest; parquet files that the new manifest does not name are removed.
-    split_digest : of the split the index was made with.
+    folder : gets ``<side>-<n>-<digest>.parquet``, the schema, the baselines and, last, the
+        manifest; parquet files that the new manifest does not list are removed.
+    split_digest : of the split that the index was made with.
 
     Raises
     ------
     DatasetError
-        If the index does not fit the grids, or an episode or its telemetry is on two sides.
+        If the index does not match the grids, or an episode or its telemetry is on two sides.
     """
     episodes, windows = _checked_windows(grids, index)
     baselines = _baselines(episodes)
@@ -103,22 +103,22 @@ def build_feature_dataset(
 def build_tensor_dataset(
     grids: GridStore, index: pl.DataFrame, folder: Path, *, split_digest: str
 ) -> DatasetManifest:
-    """Write which windows there are; their readings stay in the grid shards.
+    """Write the index of windows; their readings stay in the grid shards.
 
-    Where an episode lies in the shards is looked up when windows are read: it depends on when the
-    episode was gridded, and what is trained must not.
+    An episode's position in the shards is looked up when windows are read, because it depends on
+    when the episode was gridded, and training results must not.
 
     Parameters
     ----------
     grids : grids of all usable episodes.
     index : the recipe's validation index.
-    folder : receives ``index.parquet``, the schema, the baselines and, last, the manifest.
-    split_digest : of the split the index was made with.
+    folder : gets ``index.parquet``, the schema, the baselines and, last, the manifest.
+    split_digest : of the split that the index was made with.
 
     Raises
     ------
     DatasetError
-        If the index does not fit the grids, or an episode or its telemetry is on two sides.
+        If the index does not match the grids, or an episode or its telemetry is on two sides.
     """
     episodes, windows = _checked_windows(grids, index)
     baselines = _baselines(episodes)
@@ -134,7 +134,7 @@ def build_tensor_dataset(
 
 
 def _checked_windows(grids: GridStore, index: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Episodes and windows of a recipe, refused if the sides share any."""
+    """Select a recipe's episodes and windows, and raise if sides overlap."""
     episodes = recipe_episodes(grids.frame, index)
     windows = window_rows(episodes)
     assert_no_leak(windows)
@@ -180,7 +180,7 @@ def _finish(
     digests: VariantDigests,
     split_digest: str,
 ) -> DatasetManifest:
-    """Write the schema, then the manifest; nothing is read without it."""
+    """Write the schema, then the manifest, which completes the dataset."""
     schema = feature_schema(kind, Variant.ORACLE)
     write_json(folder / SCHEMA_FILE, schema.to_dict())
     manifest = DatasetManifest(

@@ -1,7 +1,7 @@
-"""The same telemetry under two ids: found by what was recorded, whatever the files look like.
+"""Near-duplicate detection: the same telemetry under two ids, in different files.
 
-Episodes whose files are equal to the byte are found by the sweep (``duplicate_content``). Here are
-those that only say the same: written anew, cut at the start or the end, or shipped by another host.
+The sweep finds episodes with byte-identical files (``duplicate_content``). This module finds those
+with equal telemetry: rewritten, trimmed at the start or the end, or shipped by another host.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.windows import STEPS
 
 MIN_EQUAL: Final = 0.5
-"""Share of telling values that are equal to the bit, from which two episodes are one."""
+"""Minimal share of bit-identical changing values for two episodes to be near-duplicates."""
 MIN_TELLING: Final = 50
-"""Values that moved since the step before; fewer say nothing, as when both devices are idle."""
+"""Minimal number of changing values to compare; fewer are inconclusive, as on idle devices."""
 
 _MARKED: Final = (Source.PROC, Source.GUEST)
-"""Their rates are of clock intervals that never repeat; counts of packets do."""
+"""Sources whose rates depend on clock intervals that never repeat, unlike packet counts."""
 _MIN_MOVED: Final = 3
 _EVERY: Final = 8
 _MIN_MARKS: Final = 3
@@ -34,19 +34,19 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, order=True)
 class NearDuplicate:
-    """Two episodes on different sides that hold the same telemetry."""
+    """Two episodes on different sides with the same telemetry."""
 
     first: str
     second: str
     first_side: str
     second_side: str
     n_steps: int
-    """Steps of 100 ms that both hold."""
+    """Number of common steps of 100 ms."""
     share: float
-    """Of the values that moved, those that are equal to the bit."""
+    """Share of bit-identical values among those that changed."""
 
     def __str__(self) -> str:
-        """Name both episodes, their sides, and what is equal."""
+        """Describe both episodes, their sides, and the share of equal values."""
         return (
             f"{self.first} ({self.first_side}) and {self.second} ({self.second_side}) hold the "
             f"same telemetry: {self.share:.0%} of the values that moved in {self.n_steps / 10:g} s "
@@ -55,27 +55,28 @@ class NearDuplicate:
 
 
 def near_duplicates(grids: GridStore, episodes: pl.DataFrame) -> list[NearDuplicate]:
-    """Find telemetry that stands on two sides under two ids.
+    """Find telemetry that is on two sides under two ids.
 
     Parameters
     ----------
-    grids : grids of the episodes; all of them are read once.
-    episodes : episode_id, side; excluded ones are on no side and are left out.
+    grids : grids of the episodes; each is read once.
+    episodes : episode_id, side; excluded episodes are ignored.
 
     Returns
     -------
-    Sorted; empty for a sound split. Of many copies of one recording not every pair is named, but
-    every one is found that has another on another side.
+    Sorted pairs; empty for a valid split. Of many copies of one recording not every pair is
+    reported, but every copy with another on another side is.
 
     Notes
     -----
-    Of the steps of ``proc`` and of ``guest`` in which three values moved, an eighth, chosen by what
-    they hold, is marked by a hash. Two episodes that share three marks at the same distance are
-    compared step by step: sampling by content (Manber, 1994) finds what was cut and moved in time.
+    Content-defined sampling (Manber, 1994), which is robust to trimming and shifts in time: among
+    the steps of ``proc`` and ``guest`` in which at least three values change, an eighth is selected
+    by a hash of the values. Two episodes that share three hashes at the same offset are compared
+    step by step.
     """
     used = episodes.filter(pl.col("side") != "excluded").select("episode_id", "side")
     names, sides = (used.sort("episode_id")[column].to_list() for column in ("episode_id", "side"))
-    found = []
+    pairs = []
     for a, b, shift in _candidates([grids.grid(name) for name in names], sides):
         first, second = (a, b) if shift >= 0 else (b, a)
         n_steps, share = _equal_share(
@@ -83,14 +84,14 @@ def near_duplicates(grids: GridStore, episodes: pl.DataFrame) -> list[NearDuplic
         )
         if share >= MIN_EQUAL:
             x, y = sorted((first, second))
-            found.append(
+            pairs.append(
                 NearDuplicate(names[x], names[y], sides[x], sides[y], n_steps=n_steps, share=share)
             )
-    return sorted(found)
+    return sorted(pairs)
 
 
 def assert_no_near_duplicates(grids: GridStore, episodes: pl.DataFrame) -> None:
-    """Refuse the same telemetry on two sides.
+    """Raise if the same telemetry is on two sides.
 
     Parameters
     ----------
@@ -101,25 +102,25 @@ def assert_no_near_duplicates(grids: GridStore, episodes: pl.DataFrame) -> None:
     DatasetError
         Naming the episodes.
     """
-    found = near_duplicates(grids, episodes)
-    if found:
-        told = "; ".join(str(copy) for copy in found[:5])
-        more = f", and {len(found) - 5} more pairs" if len(found) > 5 else ""
+    pairs = near_duplicates(grids, episodes)
+    if pairs:
+        first = "; ".join(str(pair) for pair in pairs[:5])
+        more = f", and {len(pairs) - 5} more pairs" if len(pairs) > 5 else ""
         raise DatasetError(
-            f"the sides share telemetry: {told}{more}. Keep one of each pair: take the other's "
+            f"the sides share telemetry: {first}{more}. Keep one of each pair: take the other's "
             "row out of the store's index.jsonl (it is then counted as not_indexed)"
         )
 
 
 def _candidates(grids: Sequence[Array], sides: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Pairs on two sides that share marks, and by how many steps the second begins later."""
+    """Pairs on two sides that share hashes, with the second's offset in steps."""
     parts = [_marks(grid) for grid in grids]
     number = np.repeat(np.arange(len(parts)), [hashes.size for hashes, _ in parts])
     hashes = np.concatenate([np.zeros(0, np.uint64), *(part[0] for part in parts)])
     steps = np.concatenate([np.zeros(0, np.int64), *(part[1] for part in parts)])
     order = np.lexsort((number, hashes))
     here, after = order[:-1], order[1:]
-    # Neighbours are enough: where a mark is on two sides, two neighbours with it are.
+    # In sorted order, a hash on two sides has two neighbouring entries on different sides.
     side = np.unique(np.array(sides, dtype=np.str_), return_inverse=True)[1]
     shared = (hashes[here] == hashes[after]) & (side[number[here]] != side[number[after]])
     here, after = here[shared], after[shared]
@@ -132,11 +133,11 @@ def _candidates(grids: Sequence[Array], sides: Sequence[str]) -> list[tuple[int,
 
 
 def _marks(grid: Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Hashes of an eighth of the telling steps of each marked source, and which steps they are."""
+    """Hashes and positions of the selected steps of each source."""
     hashes, steps = [], []
     for source in _MARKED:
         columns = source_slices(Variant.ORACLE)[source]
-        # Adding zero makes one of the two zeros.
+        # Adding zero turns −0 into +0, so that equal values have equal bits.
         values = np.asarray(grid[:, columns], dtype=np.float32) + np.float32(0)
         moved = np.abs(np.diff(values, axis=0)) > 0
         telling = 1 + np.flatnonzero(moved.sum(axis=1) >= _MIN_MOVED)
@@ -152,7 +153,7 @@ def _marks(grid: Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
 
 
 def _equal_share(a: Array, b: Array, shift: int) -> tuple[int, float]:
-    """Count the steps in common; give the share of equal values where either of the two moved.
+    """Count the common steps; return the share of equal values where either episode changes.
 
     ``b`` begins ``shift`` steps after ``a``.
     """

@@ -1,4 +1,4 @@
-"""The manifest of a dataset: its form, the digest of each variant's part, reading and writing."""
+"""Dataset manifest: schema, digests by variant, reading and writing."""
 
 import hashlib
 from collections.abc import Iterable
@@ -21,47 +21,47 @@ from cis490_pipeline.storage.files import digest, file_sha256, read_object, writ
 MANIFEST_FILE: Final = "manifest.json"
 
 DATASET_VERSION: Final = 2
-"""2: rows in the order received, places in shards looked up, digests by variant."""
+"""2: rows in order of receipt, shard positions looked up on reading, digests by variant."""
 
 _PIECE_ROWS: Final = 65_536
 _NOT_CONTENT: Final = ("digest", "grids_folder")
 
 
 class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a dataset consists of, and of what it was made."""
+    """Files of a dataset and the inputs it was made from."""
 
     version: int
     kind: InputKind
     schema_hash: str
-    """Of the features of all channels."""
+    """Hash of the feature schema of all channels."""
     split_digest: str
     contents: str
-    """Digest of the episodes and what they held; see :func:`contents_digest`."""
+    """Digest of the episodes and their contents; see :func:`contents_digest`."""
     variants: dict[str, str]
-    """Digest of what a model of each variant reads: rows, labels, its columns, their meaning."""
+    """Digest of the part each variant reads: rows, labels, its columns and their schema."""
     files: dict[str, str]
-    """SHA-256 by name."""
+    """SHA-256 by file name."""
     n_windows: dict[str, int]
-    """By side, as the next two."""
+    """By side, like the next two."""
     n_windows_after_baseline: dict[str, int]
     n_episodes: dict[str, int]
     leaks: int
     digest: str = ""
-    """Of all fields but itself and the next."""
+    """Digest of all fields except itself and ``grids_folder``."""
     grids_folder: str
-    """A place, not a meaning: moving the data folder as a whole changes no digest."""
+    """Relative path, not part of the digest, so that the data folder can be moved."""
 
     def content_digest(self) -> str:
-        """Compute what `digest` is to be."""
+        """Compute the value of `digest`."""
         content = msgspec.to_builtins(self)
         return digest({k: v for k, v in content.items() if k not in _NOT_CONTENT})
 
 
 class VariantDigests:
-    """Digests of what a model of each variant reads, taken while a dataset is written.
+    """Digests of the part each variant reads, accumulated while a dataset is written.
 
-    A channel that only the lab records is in the oracle's alone: when it changes, what was trained
-    without it is still current.
+    A lab-only channel is only part of the oracle's digest, so that a change to it does not
+    invalidate realistic models.
     """
 
     def __init__(self, kind: InputKind, baselines: npt.NDArray[np.void]) -> None:
@@ -73,7 +73,7 @@ class VariantDigests:
                 total.update(_little(baselines[statistic][:, channel_indices(variant)]))
 
     def add_keys(self, keys: pl.DataFrame) -> None:
-        """Add rows and labels, which all variants share."""
+        """Add window keys and labels, which all variants share."""
         for piece in keys.iter_slices(_PIECE_ROWS):
             content = msgspec.json.encode(piece.rows())
             for total in self._totals.values():
@@ -85,34 +85,34 @@ class VariantDigests:
             total.update(_little(X[:, summary_columns(channel_indices(variant))]))
 
     def add_grids(self, episodes: pl.DataFrame) -> None:
-        """Add the grids that windows are cut from, by the digests of the grids' index."""
+        """Add the grids that windows are cut from, by their digests in the grid index."""
         for variant, total in self._totals.items():
             total.update(msgspec.json.encode(episodes[f"grid_{variant}"].to_list()))
 
     def finished(self) -> dict[str, str]:
-        """Digest by variant."""
+        """Return the digests by variant."""
         return {str(variant): total.hexdigest() for variant, total in self._totals.items()}
 
 
 def contents_digest(episodes: pl.DataFrame) -> str:
-    """Digest of episodes and what each is known by, in their order: episode_id, sha256."""
+    """Digest of the episodes' ids and content digests, in order."""
     return digest([list(row) for row in episodes.select("episode_id", "sha256").iter_rows()])
 
 
 def write_manifest(folder: Path, manifest: DatasetManifest) -> DatasetManifest:
-    """Write a manifest with its own digest; with it the dataset exists."""
+    """Write a manifest with its own digest, which completes the dataset."""
     complete = msgspec.structs.replace(manifest, digest=manifest.content_digest())
     write_json(folder / MANIFEST_FILE, msgspec.to_builtins(complete))
     return complete
 
 
 def file_digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of files of a folder, by name."""
+    """SHA-256 of some files of a folder, by name."""
     return {name: file_sha256(folder / name) for name in sorted(names)}
 
 
 def read_manifest_file(folder: Path, kind: InputKind) -> DatasetManifest:
-    """Read a manifest and check its form, kind and digest; the files are not looked at.
+    """Read a manifest and check schema, kind and digest, but not the files.
 
     Raises
     ------

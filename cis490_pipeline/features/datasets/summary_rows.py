@@ -1,4 +1,4 @@
-"""Summaries of a parquet shard as plain rows in a file: a cache, made again."""
+"""Cache of a parquet shard's summaries as fixed-size rows for random access."""
 
 import hashlib
 from pathlib import Path
@@ -21,11 +21,10 @@ _DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
 def row_file(shard: Path) -> RowFile:
-    """Open the summaries of one shard, writing them out as rows the first time.
+    """Open the summaries of one shard, writing the cache on first use.
 
-    The file ``<shard's stem>.rows`` holds float32, little-endian, row after row, then the SHA-256
-    of these bytes. The shard is named after its content, so rows beside it are never out of date;
-    a file that is cut short or damaged is written again.
+    ``<shard's stem>.rows`` contains little-endian float32 rows followed by their SHA-256. The shard
+    is content-addressed, so the cache is never outdated; a truncated or damaged file is rewritten.
 
     Parameters
     ----------
@@ -33,7 +32,7 @@ def row_file(shard: Path) -> RowFile:
 
     Returns
     -------
-    n_windows rows of 230 columns in the shard's order, uncalibrated; NaN is unknown.
+    n_windows rows of 230 columns in shard order, uncalibrated; NaN is unknown.
 
     Raises
     ------
@@ -55,7 +54,7 @@ def row_file(shard: Path) -> RowFile:
 
 
 def table_height(table: Path) -> int:
-    """Rows of a parquet file, from its footer."""
+    """Read the number of rows from a parquet file's footer."""
     return int(scan_table(table).select(pl.len()).collect().item())
 
 

@@ -1,4 +1,4 @@
-"""What every model trains on and predicts from: windows one can count, label and take by index."""
+"""Interface of labelled windows for training and prediction, with access by index."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import DatasetError
 
 IN_MEMORY_BYTES = 512 * 2**20
-"""Windows up to this size are held in memory; larger sets are read batch by batch."""
+"""Limit on sets held in memory, bytes; larger sets are read in batches."""
 
 
 def fits_in_memory(n_windows: int, shape: Sequence[int]) -> bool:
-    """Whether so many windows, float32 of this shape each, are few enough to be held."""
+    """Whether windows of this number and shape, as float32, fit in memory."""
     return n_windows * int(np.prod(shape)) * np.dtype(np.float32).itemsize <= IN_MEMORY_BYTES
 
 
 class WindowData(Protocol):
-    """Labelled windows in the order they are stored; the readings stay there until taken."""
+    """Labelled windows in storage order; readings are loaded when taken."""
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -29,12 +29,12 @@ class WindowData(Protocol):
 
     @property
     def y(self) -> npt.NDArray[np.int64]:
-        """(n_windows,) class index, the position in ``domain.PHASES``."""
+        """(n_windows,) class index in ``domain.PHASES``."""
         ...
 
     @property
     def groups(self) -> npt.NDArray[np.str_]:
-        """(n_windows,) id of the episode each window was cut from."""
+        """(n_windows,) episode id of each window."""
         ...
 
     @property
@@ -44,7 +44,7 @@ class WindowData(Protocol):
 
     @property
     def episode_numbers(self) -> npt.NDArray[np.int32]:
-        """(n_windows,) place of each window's episode in ``episode_ids``: ``groups`` in 4 bytes."""
+        """(n_windows,) index of each window's episode in ``episode_ids``: ``groups`` in 4 bytes."""
         ...
 
     @property
@@ -53,23 +53,23 @@ class WindowData(Protocol):
         ...
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-        """Windows at ``indices``, in that order: (n_indices, *shape); NaN is unknown."""
+        """Return the windows at ``indices``, in that order: (n_indices, *shape); NaN is unknown."""
         ...
 
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
-        """Prepare for ``indices`` to be taken soon; changes how fast ``take`` is, nothing else."""
+        """Prefetch ``indices``; affects only the speed of ``take``."""
         ...
 
 
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]]
-"""Gives (n_windows, K) probabilities of (n_windows, *shape) windows, whatever computes them."""
+"""Function from (n_windows, *shape) windows to (n_windows, K) probabilities."""
 
 
 def predict_in_batches(
     predict: Predict, windows: WindowData, batch: int = 512
 ) -> npt.NDArray[np.float64]:
-    """Probability of each phase for a whole set, read batch by batch: (n_windows, K)."""
-    # All of it at once: small results kept between large batches would pin the heap.
+    """Predict phase probabilities for a whole set in batches: (n_windows, K)."""
+    # Preallocated: small results kept between large batches would fragment the heap.
     proba = np.empty((len(windows), len(PHASES)))
     for start in range(0, len(windows), batch):
         part = np.arange(start, min(start + batch, len(windows)))
@@ -93,7 +93,7 @@ class ArrayWindows:
     groups: npt.NDArray[np.str_]
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not describe the same windows.
+        """Validate the lengths.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class ArrayWindows:
 
     @property
     def episode_numbers(self) -> npt.NDArray[np.int32]:
-        """(n_windows,) place of each window's episode in ``episode_ids``."""
+        """(n_windows,) index of each window's episode in ``episode_ids``."""
         return self._episodes[1]
 
     @cached_property
@@ -130,18 +130,18 @@ class ArrayWindows:
         return tuple(self.X.shape[1:])
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-        """Windows at ``indices``, in that order: (n_indices, *shape)."""
+        """Return the windows at ``indices``, in that order: (n_indices, *shape)."""
         chosen: npt.NDArray[np.float32] = self.X[indices]
         return chosen
 
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
-        """Do nothing: in memory there is nothing to wait for."""
+        """Do nothing, because the windows are in memory."""
 
 
 def number_episodes(
     groups: npt.NDArray[np.str_],
 ) -> tuple[Sequence[str], npt.NDArray[np.int32]]:
-    """Give episodes numbers in the order of their first windows.
+    """Enumerate episodes in the order of their first windows.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def number_episodes(
 
     Returns
     -------
-    (n_episodes,) ids in the order of their first windows, and (n_windows,) places among them.
+    (n_episodes,) ids in the order of their first windows, and (n_windows,) indices into them.
     """
     ids, first, number = np.unique(groups, return_index=True, return_inverse=True)
     by_first = np.argsort(first)

@@ -1,4 +1,4 @@
-"""The windows of a recipe, one row each, and the check that no episode is on two sides."""
+"""Index of a recipe's windows, and the check for leaks between sides."""
 
 from typing import Final
 
@@ -26,11 +26,11 @@ _EPISODE_COLUMNS: Final = (
 
 
 def recipe_episodes(grids: pl.DataFrame, index: pl.DataFrame) -> pl.DataFrame:
-    """Episodes that are on a side, with what the grids know of them, in the order received.
+    """Select the episodes that are on a side, with their grid index rows, in order of receipt.
 
     Parameters
     ----------
-    grids : index of the grid folder, which is in that order.
+    grids : grid index, which has that order.
     index : the recipe's validation index: episode_id, host_id, profile, sample_name, side,
         scorable.
 
@@ -41,8 +41,8 @@ def recipe_episodes(grids: pl.DataFrame, index: pl.DataFrame) -> pl.DataFrame:
     Raises
     ------
     DatasetError
-        If a column or a grid is missing, a side is unknown, an episode is listed twice, one that
-        may only be trained on is on another side, or one has no clean baseline.
+        If a column or a grid is missing, a side is unknown, an episode is listed twice or has no
+        clean baseline, or a train-only episode is on another side.
     """
     missing = sorted(set(_EPISODE_COLUMNS) - set(index.columns))
     if missing:
@@ -61,18 +61,18 @@ def recipe_episodes(grids: pl.DataFrame, index: pl.DataFrame) -> pl.DataFrame:
             grids.filter(~pl.col("baseline_clean")), on="episode_id", how="semi"
         ),
     }
-    found = [
+    faults = [
         f"{frame.height} episodes {what}: {', '.join(sorted(set(frame['episode_id']))[:5])}"
         for what, frame in problems.items()
         if frame.height
     ]
-    if found:
-        raise DatasetError("the validation index has " + "; ".join(found))
+    if faults:
+        raise DatasetError("the validation index has " + "; ".join(faults))
     return grids.drop("host_id").join(used, on="episode_id", how="inner", maintain_order="left")
 
 
 def window_rows(episodes: pl.DataFrame) -> pl.DataFrame:
-    """All windows of the given episodes, in their order.
+    """List all windows of the given episodes, in order.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def window_rows(episodes: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_leaks(windows: pl.DataFrame) -> int:
-    """How many things stand on two sides: episodes, and windows listed twice; 0 is sound.
+    """Count leaks: episodes on two sides, and windows listed twice.
 
     Parameters
     ----------
@@ -135,12 +135,12 @@ def check_leaks(windows: pl.DataFrame) -> int:
 
 
 def assert_no_leak(windows: pl.DataFrame) -> None:
-    """Refuse windows of one episode on two sides.
+    """Raise if there are leaks.
 
     Raises
     ------
     DatasetError
-        With their number.
+        Giving their number.
     """
     leaks = check_leaks(windows)
     if leaks:
