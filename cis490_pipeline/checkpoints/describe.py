@@ -1,13 +1,45 @@
 """Human-readable description of a checkpoint folder."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from cis490_pipeline.checkpoints.loading import load_checkpoint
 
 
-def describe(folder: Path) -> dict[str, Any]:
-    """Describe a checkpoint's model, training data and settings as JSON values.
+class Description(TypedDict):
+    """A checkpoint's model, training data and settings, as JSON values."""
+
+    model: str
+    architecture_version: int
+    input: str
+    classes: list[str]
+    parameters: int
+    booster_bytes: int
+    onnx_bytes: int
+    calibration: str
+    calibrator_digest: str
+    scaling: str
+    drifting_gauges: str
+    cleanliness_check: str | None
+    cleanliness_references: int
+    feature_schema: str
+    data_digest: str
+    split_digest: str
+    digest: str
+    seed: int
+    threads: int
+    commit: str | None
+    versions: dict[str, str]
+    computed_on: dict[str, str]
+    config: dict[str, str | int | float | bool | list[int] | None]
+    val_metrics: dict[str, float]
+    epochs: int
+    best_epoch: int | None
+    golden_windows: int
+
+
+def describe(folder: Path) -> Description:
+    """Describe a checkpoint's model, training data and settings.
 
     Raises
     ------

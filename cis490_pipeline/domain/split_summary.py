@@ -2,7 +2,17 @@
 
 from typing import TypedDict
 
-Parameter = str | int | float | None | list[str]
+
+class SplitParameters(TypedDict, total=False):
+    """What a split was made with, cuts and hosts that the rule found included."""
+
+    train_hosts: list[str]
+    val_host: str | None
+    val_fraction: float
+    test_fraction: float
+    excluded_profiles: list[str]
+    val_from: str
+    test_from: str
 
 
 class SplitSummary(TypedDict):
@@ -11,7 +21,7 @@ class SplitSummary(TypedDict):
     recipe: str
     version: int
     seed: int
-    parameters: dict[str, Parameter]
+    parameters: SplitParameters
     selected_on: str
     untested_profiles: dict[str, list[str]]
     shared: dict[str, list[str]]

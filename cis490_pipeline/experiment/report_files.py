@@ -5,9 +5,8 @@ No prediction is read here, so that the page can be drawn again wherever the JSO
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from cis490_pipeline.checkpoints.describe import describe
+from cis490_pipeline.checkpoints.describe import Description, describe
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.evaluation.schema.board import Leaderboard as Board
 from cis490_pipeline.evaluation.schema.origin import MadeFrom
@@ -25,8 +24,14 @@ from cis490_pipeline.storage.files import atomic_write
 _TABLES, _CARDS, _SCHEMA = "tables", "cards", "schema"
 
 
-def checkpoint_summary(stage: EvaluationReport) -> dict[str, Any]:
-    """Return what a model's checkpoint says of itself, with the seconds its training took."""
+class TimedDescription(Description):
+    """A checkpoint's description with the wall time of its training."""
+
+    seconds: float
+
+
+def checkpoint_summary(stage: EvaluationReport) -> TimedDescription:
+    """Describe a model's checkpoint, with the seconds its training took."""
     record = stage.checkpoint.record()
     assert record is not None, "a report without a checkpoint"
     return {**describe(stage.checkpoint.folder), "seconds": record.seconds}

@@ -11,6 +11,7 @@ from typing import Any, Final
 import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side
+from cis490_pipeline.domain.split_summary import SplitParameters
 from cis490_pipeline.errors import SplitError
 from cis490_pipeline.splits.placement import (
     Decision,
@@ -82,7 +83,11 @@ def held_out_host(
             f"held_out_host: every host ({sorted(hosts)}) is a training host, none is left to test"
         )
     val_host = _stored_or_chosen_val_host(rows, trained, seed, stored)
-    parameters = {"train_hosts": trained, "val_host": val_host, "val_fraction": val_fraction}
+    parameters: SplitParameters = {
+        "train_hosts": trained,
+        "val_host": val_host,
+        "val_fraction": val_fraction,
+    }
     decided = stored_decisions(rows, stored)
     fresh = [row for row in rows if row.episode_id not in decided and row.baseline_clean]
     decided |= {
@@ -204,16 +209,16 @@ def held_out_time(
         require_fraction(name, fraction)
     eligible = [row for row in rows if row.baseline_clean]
     if stored is not None:
-        cuts = {name: str(stored.parameters[name]) for name in ("val_from", "test_from")}
+        val_from, test_from = stored.parameters["val_from"], stored.parameters["test_from"]
     else:
         test_from = _cut(eligible, test_fraction, "test")
         before = [row for row in eligible if row.received < instant(test_from)]
-        cuts = {"val_from": _cut(before, val_fraction, "val"), "test_from": test_from}
-    val_from, test_from_instant = instant(cuts["val_from"]), instant(cuts["test_from"])
+        val_from = _cut(before, val_fraction, "val")
+    val_instant, test_instant = instant(val_from), instant(test_from)
     decided = stored_decisions(rows, stored)
     for row in eligible:
-        side = Side.TRAIN if row.received < val_from else Side.VAL
-        side = Side.TEST if row.received >= test_from_instant else side
+        side = Side.TRAIN if row.received < val_instant else Side.VAL
+        side = Side.TEST if row.received >= test_instant else side
         decided.setdefault(row.episode_id, placed_at(row, side))
     split = described(
         Recipe.TIME,
@@ -221,7 +226,12 @@ def held_out_time(
         assignment_frame(rows, decided),
         seed=seed,
         version=version,
-        parameters={"test_fraction": test_fraction, "val_fraction": val_fraction, **cuts},
+        parameters={
+            "test_fraction": test_fraction,
+            "val_fraction": val_fraction,
+            "val_from": val_from,
+            "test_from": test_from,
+        },
         selected_on="last part of the training period",
     )
     return _require_every_side(split)
@@ -231,8 +241,7 @@ def _stored_or_chosen_val_host(
     rows: Iterable[EpisodeRow], trained: Sequence[str], seed: int, stored: Split | None
 ) -> str | None:
     if stored is not None:
-        chosen: str | None = stored.parameters["val_host"]
-        return chosen
+        return stored.parameters["val_host"]
     if len(trained) < _MIN_TRAIN_HOSTS_FOR_A_VAL_HOST:
         return None
     ran: dict[str, set[str]] = defaultdict(set)

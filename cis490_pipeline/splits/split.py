@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side
-from cis490_pipeline.domain.split_summary import SplitSummary
+from cis490_pipeline.domain.split_summary import SplitParameters, SplitSummary
 from cis490_pipeline.errors import SplitError
 from cis490_pipeline.storage.files import digest
 
@@ -39,6 +39,21 @@ UNSCORABLE: Final = "unscorable: label_unjustified or clock_skew"
 TOO_FEW: Final = "too few samples"
 
 
+class Assigned(TypedDict):
+    """One episode and its side; ``why`` says what excluded it."""
+
+    episode_id: str
+    host_id: str
+    side: str
+    why: str | None
+
+
+class SavedSplit(SplitSummary):
+    """A split as its file holds it."""
+
+    assignment: list[Assigned]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """Assignment of episodes to the sides of one recipe.
@@ -58,7 +73,7 @@ class Split:
     seed: int
     assignment: pl.DataFrame
     version: int = 1
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: SplitParameters = field(default_factory=SplitParameters)
     untested_profiles: Mapping[str, list[str]] = field(default_factory=dict)
     selected_on: str = ""
     shared: Mapping[str, list[str]] = field(default_factory=dict)
@@ -133,7 +148,7 @@ class Split:
             "recipe": str(self.recipe),
             "version": self.version,
             "seed": self.seed,
-            "parameters": dict(self.parameters),
+            "parameters": self.parameters,
             "selected_on": self.selected_on,
             "untested_profiles": dict(self.untested_profiles),
             "shared": dict(self.shared),
@@ -142,9 +157,10 @@ class Split:
             "digest": self.digest,
         }
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> SavedSplit:
         """Everything, as JSON values."""
-        return {**self.summary(), "assignment": self.assignment.rows(named=True)}
+        assigned: list[Any] = self.assignment.rows(named=True)
+        return {**self.summary(), "assignment": assigned}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Split":
@@ -184,7 +200,7 @@ def described(
     *,
     seed: int,
     version: int,
-    parameters: Mapping[str, Any],
+    parameters: SplitParameters,
     selected_on: str,
 ) -> Split:
     """Build a split from an assignment, adding shared groups and untested profiles.
@@ -202,7 +218,7 @@ def described(
         recipe=recipe,
         seed=seed,
         version=version,
-        parameters=dict(parameters),
+        parameters=parameters,
         selected_on=selected_on,
         assignment=assignment.sort("episode_id"),
         untested_profiles=_untested(test, set(episodes["profile"].drop_nulls())),

@@ -17,7 +17,7 @@ class CheckpointSummary(TypedDict):
     digest: str
     data_digest: str
     feature_schema: str
-    commit: str
+    commit: str | None
     seconds: NotRequired[float | None]
     computed_on: NotRequired[dict[str, str]]
 

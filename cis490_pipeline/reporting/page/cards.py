@@ -148,7 +148,7 @@ def _training(report: Report, described: CheckpointSummary | None) -> Items:
             ("checkpoint", described["digest"]),
             ("data digest", described["data_digest"]),
             ("feature schema", described["feature_schema"]),
-            ("commit", described["commit"]),
+            ("commit", str(described["commit"])),
         ]
         if (wall := described.get("seconds")) is not None:
             items.append(("wall time of training", seconds(wall)))
