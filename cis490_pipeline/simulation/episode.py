@@ -12,8 +12,8 @@ from cis490_pipeline.simulation.characters import (
     host_character,
     samples_of,
 )
+from cis490_pipeline.simulation.demand import run_load
 from cis490_pipeline.simulation.draft import Draft, wall_text
-from cis490_pipeline.simulation.load import run_load
 from cis490_pipeline.simulation.machine import machine_steps
 from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
 from cis490_pipeline.simulation.plan import Plan, draw_plan

@@ -6,7 +6,7 @@ import numpy as np
 
 from cis490_pipeline.domain import CHANNELS, Source
 from cis490_pipeline.simulation.characters import Floats, HostCharacter
-from cis490_pipeline.simulation.load import LEAD_S, ROW, STEP_S
+from cis490_pipeline.simulation.demand import LEAD_S, ROW, STEP_S
 from cis490_pipeline.simulation.parameters import HOSTS
 
 PAGE: Final = 4096

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Source
 from cis490_pipeline.simulation.characters import Floats, HostCharacter
-from cis490_pipeline.simulation.load import LEAD_S, STEP_S
+from cis490_pipeline.simulation.demand import LEAD_S, STEP_S
 from cis490_pipeline.simulation.machine import Fields
 from cis490_pipeline.simulation.parameters import HOSTS
 

@@ -12,7 +12,7 @@ import polars as pl
 from cis490_pipeline.domain import EpisodeRef, Source, Verdict
 from cis490_pipeline.errors import EpisodeRejectedError
 from cis490_pipeline.store.archive import unpack as archive
-from cis490_pipeline.store.manifest import (
+from cis490_pipeline.store.metadata import (
     SCHEMA_VERSION,
     EpisodeMeta,
     Event,

@@ -9,7 +9,7 @@ from unittest import mock
 import zstandard
 
 from cis490_pipeline.domain import Source
-from cis490_pipeline.store import manifest
+from cis490_pipeline.store import metadata
 from cis490_pipeline.store import receiver as layout
 from cis490_pipeline.store.archive import unpack as archive
 from cis490_pipeline.store.rows import read as rows
@@ -89,20 +89,20 @@ class Targets:
 
     def _read_meta(self, content: bytes) -> None:
         for finished in (False, True):
-            meta, findings = manifest.parse_meta(content, finished=finished)
+            meta, findings = metadata.parse_meta(content, finished=finished)
             assert meta is not None or findings, "no meta, and no reason given"
-            labels, _ = manifest.parse_labels(MadeEpisode().members()["labels.jsonl"])
+            labels, _ = metadata.parse_labels(MadeEpisode().members()["labels.jsonl"])
             if meta is not None:
-                manifest.end_findings(meta, labels)
+                metadata.end_findings(meta, labels)
 
     def _read_labels(self, content: bytes) -> None:
-        labels, findings = manifest.parse_labels(content)
+        labels, findings = metadata.parse_labels(content)
         assert labels or findings
         for label in labels:
             assert 0 < label.t_wall_ns < 2**63
 
     def _read_events(self, content: bytes) -> None:
-        events, findings = manifest.parse_events(content)
+        events, findings = metadata.parse_events(content)
         assert len(events) + len(findings) <= content.count(b"\n") + 1
 
     def _read_index(self, content: bytes) -> None:

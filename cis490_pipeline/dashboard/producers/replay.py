@@ -41,7 +41,7 @@ from cis490_pipeline.simulation.episode import (
     simulate_episode,
 )
 from cis490_pipeline.store.episode import Episode, load_episode
-from cis490_pipeline.store.manifest import SCHEMA_VERSION
+from cis490_pipeline.store.metadata import SCHEMA_VERSION
 from cis490_pipeline.store.receiver import IndexRow, LocalStore, ReceiverStore
 from cis490_pipeline.store.remote import open_store
 

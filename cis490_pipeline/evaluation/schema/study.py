@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 from msgspec import Meta
 
 from cis490_pipeline.evaluation.schema.parts import Amount, Count, Score, Share, Why
-from cis490_pipeline.features.stress.drift import ChannelDrift
+from cis490_pipeline.features.stress.population_stability import ChannelDrift
 
 
 class EpisodeShare(TypedDict):

@@ -24,7 +24,7 @@ from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
 from cis490_pipeline.features.datasets.load import window_keys
 from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.features.grids.store import GridStore
-from cis490_pipeline.features.stress.faults import (
+from cis490_pipeline.features.stress.perturbations import (
     PERTURBATIONS_VERSION,
     SCENARIOS,
     UNPERTURBED,

@@ -12,7 +12,7 @@ from cis490_pipeline.evaluation.schema.study import DriftRow, DriftStudy, DriftS
 from cis490_pipeline.experiment.studies.drawing import drawn, ids_of
 from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.grids.store import GridStore
-from cis490_pipeline.features.stress.drift import (
+from cis490_pipeline.features.stress.population_stability import (
     PSEUDO_COUNT,
     THRESHOLD,
     ChannelDrift,

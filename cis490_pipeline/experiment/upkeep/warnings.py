@@ -15,7 +15,7 @@ from cis490_pipeline.experiment.studies.drawing import ids_of
 from cis490_pipeline.experiment.studies.drift import drift_of, drift_reference
 from cis490_pipeline.experiment.upkeep.checks import Check, Finding
 from cis490_pipeline.features.grids.store import GridStore
-from cis490_pipeline.features.stress.drift import THRESHOLD
+from cis490_pipeline.features.stress.population_stability import THRESHOLD
 from cis490_pipeline.storage.parquet import read_table
 
 _MAX_NAMED: Final = 10

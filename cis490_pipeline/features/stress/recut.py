@@ -11,7 +11,7 @@ from cis490_pipeline.features.baseline import baseline_statistics
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.resample import episode_grid, step_count
-from cis490_pipeline.features.stress.faults import Scenario, baseline_step, perturbed
+from cis490_pipeline.features.stress.perturbations import Scenario, baseline_step, perturbed
 from cis490_pipeline.features.summary import summarize, summary_columns
 from cis490_pipeline.features.windows import BASELINE_STEPS, STEPS, window_starts
 from cis490_pipeline.store.episode import Episode

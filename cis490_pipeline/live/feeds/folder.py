@@ -11,7 +11,7 @@ from cis490_pipeline.live.feeds.feed import POLL_S, Arrival
 from cis490_pipeline.live.feeds.merge import SourceLines, merged
 from cis490_pipeline.storage.files import open_regular
 from cis490_pipeline.store.archive.unpack import DONE, LABELS, read_members
-from cis490_pipeline.store.manifest import parse_labels
+from cis490_pipeline.store.metadata import parse_labels
 from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX
 from cis490_pipeline.store.rows.row import RowFault
 

@@ -21,7 +21,7 @@ from cis490_pipeline.experiment.pipeline.robustness import Robustness
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.stress.faults import PERTURBATIONS_VERSION
+from cis490_pipeline.features.stress.perturbations import PERTURBATIONS_VERSION
 from cis490_pipeline.orchestration.assets.dataset import (
     feature_shards,
     tensor_shards,

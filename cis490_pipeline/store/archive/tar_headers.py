@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from cis490_pipeline.store.archive.errors import CorruptArchiveError
+from cis490_pipeline.store.archive.archive_errors import CorruptArchiveError
 
 BLOCK: Final = 512
 _MAX_SIZE: Final = 2**63 - 1

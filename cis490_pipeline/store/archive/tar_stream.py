@@ -6,7 +6,7 @@ from typing import BinaryIO, Final
 
 import zstandard
 
-from cis490_pipeline.store.archive.errors import CorruptArchiveError, OversizeError
+from cis490_pipeline.store.archive.archive_errors import CorruptArchiveError, OversizeError
 from cis490_pipeline.store.archive.tar_headers import (
     BLOCK,
     EntryKind,

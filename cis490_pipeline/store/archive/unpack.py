@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 from cis490_pipeline.domain import Source
 from cis490_pipeline.errors import EpisodeRejectedError
 from cis490_pipeline.storage.files import kind_of_file, open_regular, stream_sha256
-from cis490_pipeline.store.archive.errors import (
+from cis490_pipeline.store.archive.archive_errors import (
     CorruptArchiveError,
     OversizeError,
     UnsupportedArchiveError,

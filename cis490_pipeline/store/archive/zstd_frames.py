@@ -9,7 +9,10 @@ import os
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from cis490_pipeline.store.archive.errors import CorruptArchiveError, UnsupportedArchiveError
+from cis490_pipeline.store.archive.archive_errors import (
+    CorruptArchiveError,
+    UnsupportedArchiveError,
+)
 
 MAX_WINDOW_BYTES: Final = 128 << 20
 """Limit on a frame's window, equal to that of ``zstd --long=27``."""

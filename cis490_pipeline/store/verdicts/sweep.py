@@ -17,7 +17,7 @@ from cis490_pipeline.storage.files import digest
 from cis490_pipeline.store.receiver import ReceiverStore
 from cis490_pipeline.store.receiver_index import IndexRow, LeftOut, StoreIndex
 from cis490_pipeline.store.verdicts.corpus_marks import ORDER, with_marks, without_marks
-from cis490_pipeline.store.verdicts.journal import SweepJournal
+from cis490_pipeline.store.verdicts.sweep_journal import SweepJournal
 from cis490_pipeline.store.verdicts.validate import (
     RULES_VERSION,
     VALIDATION_SCHEMA,

@@ -11,7 +11,7 @@ from cis490_pipeline.storage.files import printable
 from cis490_pipeline.store.episode import OpenedEpisode, open_episode
 from cis490_pipeline.store.reasons import Finding, Reason, verdict_of
 from cis490_pipeline.store.receiver import IndexRow, ReceiverStore
-from cis490_pipeline.store.verdicts.checks import (
+from cis490_pipeline.store.verdicts.telemetry_checks import (
     count_findings,
     counter_findings,
     duration_findings,

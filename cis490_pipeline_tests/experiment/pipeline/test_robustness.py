@@ -11,7 +11,7 @@ from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.pipeline.robustness import Robustness
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.window_data import ArrayWindows
-from cis490_pipeline.features.stress.faults import SCENARIOS, UNPERTURBED
+from cis490_pipeline.features.stress.perturbations import SCENARIOS, UNPERTURBED
 from cis490_pipeline.features.stress.recut import recut
 from cis490_pipeline.models.registry import restore
 from cis490_pipeline.storage.files import read_json

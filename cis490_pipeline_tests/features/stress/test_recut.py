@@ -7,7 +7,7 @@ from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator
 from cis490_pipeline.features.extract import extract_episode
-from cis490_pipeline.features.stress.faults import UNPERTURBED
+from cis490_pipeline.features.stress.perturbations import UNPERTURBED
 from cis490_pipeline.features.stress.recut import recut
 from cis490_pipeline.store.episode import load_episode
 from cis490_pipeline.store.receiver import LocalStore

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from cis490_pipeline.store.archive.errors import CorruptArchiveError
+from cis490_pipeline.store.archive.archive_errors import CorruptArchiveError
 from cis490_pipeline.store.archive.tar_headers import EntryKind, parse_header, parse_pax
 from cis490_pipeline.store.archive.tar_stream import tar_members
 from cis490_pipeline_tests.store.hostile import base_256, entry, sized

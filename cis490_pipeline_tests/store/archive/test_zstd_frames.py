@@ -8,7 +8,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cis490_pipeline.store.archive.errors import CorruptArchiveError, UnsupportedArchiveError
+from cis490_pipeline.store.archive.archive_errors import (
+    CorruptArchiveError,
+    UnsupportedArchiveError,
+)
 from cis490_pipeline.store.archive.zstd_frames import check_frames, foreign_kind
 
 SKIPPABLE = b"\x5f\x2a\x4d\x18" + (3).to_bytes(4, "little") + b"abc"

@@ -8,7 +8,7 @@ import pytest
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Source
 from cis490_pipeline.features.baseline import span_statistics
 from cis490_pipeline.features.resample import STEP_NS, episode_grid, step_count
-from cis490_pipeline.features.stress.faults import (
+from cis490_pipeline.features.stress.perturbations import (
     SCENARIOS,
     UNPERTURBED,
     baseline_step,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Channel, Kind, Phase, Source
 from cis490_pipeline.domain.terms import FAILED_LABEL
-from cis490_pipeline.store.manifest import EpisodeMeta, Event, Label
+from cis490_pipeline.store.metadata import EpisodeMeta, Event, Label
 from cis490_pipeline.store.reasons import Finding, Reason
 from cis490_pipeline.store.rows.columns import TIME, Columns
 from cis490_pipeline.store.rows.counters import Fall, falls

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 from cis490_pipeline.errors import DatasetError
-from cis490_pipeline.features.stress.drift import DriftReference, psi, window_levels
+from cis490_pipeline.features.stress.population_stability import DriftReference, psi, window_levels
 from cis490_pipeline.features.summary import summarize
 from cis490_pipeline.features.windows import cut_windows
 

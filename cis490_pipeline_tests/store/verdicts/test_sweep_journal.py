@@ -19,8 +19,8 @@ from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.storage.parquet import write_parquet
 from cis490_pipeline.store.receiver import IndexRow, LocalStore
 from cis490_pipeline.store.verdicts import sweep as sweep_module
-from cis490_pipeline.store.verdicts.journal import SweepJournal
 from cis490_pipeline.store.verdicts.sweep import sweep
+from cis490_pipeline.store.verdicts.sweep_journal import SweepJournal
 from cis490_pipeline.store.verdicts.validate import VALIDATION_SCHEMA
 from cis490_pipeline_tests.store.episodes import REF, MadeEpisode, index_row, write_index
 
@@ -163,7 +163,7 @@ def test_second_opener_waits_for_the_first(tmp_path: Path) -> None:
     about = {"store": "here"}
     script = (
         "from pathlib import Path\n"
-        "from cis490_pipeline.store.verdicts.journal import SweepJournal\n"
+        "from cis490_pipeline.store.verdicts.sweep_journal import SweepJournal\n"
         f"with SweepJournal(Path({str(tmp_path / 'journal')!r}), {{}}, {about!r}) as journal:\n"
         "    print(journal.begin('later'))\n"
     )
