@@ -5,7 +5,8 @@ from typing import Final, Literal
 import numpy as np
 import scipy
 
-from cis490_pipeline.evaluation.confusion import Counts, Floats, macro_f1_over, seen_classes
+from cis490_pipeline.domain.arrays import Floats, Ints
+from cis490_pipeline.evaluation.confusion import macro_f1_over, seen_classes
 from cis490_pipeline.evaluation.uncertainty.intervals import resampled_macro_f1
 
 Method = Literal["percentile", "bca"]
@@ -15,7 +16,7 @@ _SAME: Final = 1e-12
 
 
 def macro_f1_ends(
-    matrices: Counts, method: Method, *, seed: int, n_resamples: int, level: float = 0.95
+    matrices: Ints, method: Method, *, seed: int, n_resamples: int, level: float = 0.95
 ) -> tuple[float, float]:
     """Low and high end of a macro F1, from the draws that ``episode_interval`` makes.
 

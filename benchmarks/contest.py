@@ -14,8 +14,9 @@ from benchmarks.host_sides import Sides, cut, without
 from benchmarks.kept import Arrays, Kept
 from benchmarks.model_peers import PEERS
 from cis490_pipeline.domain import Architecture, Variant
+from cis490_pipeline.domain.arrays import Ints
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS, InputKind
-from cis490_pipeline.evaluation.confusion import Counts, confusion, episode_confusions, macro_f1
+from cis490_pipeline.evaluation.confusion import confusion, episode_confusions, macro_f1
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.window_data import ArrayWindows
@@ -129,7 +130,7 @@ def score(found: Arrays, predicted: str = "alive") -> float:
     return macro_f1(confusion(found["y_true"], found[predicted]))
 
 
-def counts(runs: list[Arrays]) -> Counts:
+def counts(runs: list[Arrays]) -> Ints:
     """(E, K, K) confusion matrices by episode, summed over the seeds of each episode."""
     matrices = episode_confusions(
         *(np.concatenate([found[key] for found in runs]) for key in ("y_true", "alive", "episode"))

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.alarm.forward_filter import Bools, Floats, PhaseFilter, lockstep_rows
+from cis490_pipeline.alarm.forward_filter import PhaseFilter, lockstep_rows
 from cis490_pipeline.domain import CLASS_INDEX, INFECTED_PHASES, PHASES, Phase
+from cis490_pipeline.domain.arrays import Bools, Floats
 from cis490_pipeline.errors import EvaluationError
 
 ALARM_VERSION: Final = "1"

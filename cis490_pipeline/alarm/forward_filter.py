@@ -12,11 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import PHASES
+from cis490_pipeline.domain.arrays import Bools, Floats, Ints
 from cis490_pipeline.errors import EvaluationError
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 
 _K: Final = len(PHASES)
 _FLOOR: Final = 1e-6

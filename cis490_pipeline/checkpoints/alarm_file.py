@@ -2,16 +2,15 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from cis490_pipeline.alarm.alarm import MAX_LOG_ODDS, Alarm, AlarmSettings
-from cis490_pipeline.alarm.forward_filter import Floats
+from cis490_pipeline.alarm.alarm import MAX_LOG_ODDS, Alarm, AlarmSettings, SavedSettings
 from cis490_pipeline.domain import CLASS_INDEX, PHASES, Phase
+from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.errors import EvaluationError, StoreError
 from cis490_pipeline.features.windows import STRIDE_S
 from cis490_pipeline.storage.files import read_bounded, read_object, write_json
@@ -33,7 +32,7 @@ _LATER: Final = 240
 _AGAIN: Final = "evaluate the model again: cis490 evaluate"
 
 
-def write_alarm(folder: Path, settings: Mapping[str, Any]) -> Path:
+def write_alarm(folder: Path, settings: SavedSettings) -> Path:
     """Write alarm settings and record them in the evaluation's manifest.
 
     Parameters

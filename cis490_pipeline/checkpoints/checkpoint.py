@@ -1,10 +1,10 @@
 """Checkpoint contents, and the digest that identifies a model."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import FeatureSchema
 from cis490_pipeline.storage.files import canonical_json
+from cis490_pipeline.storage.json_text import Json
 
 FORMAT_VERSION: Final = 3
 """Since version 3 the manifest has a seal over its content and the digest of the weights."""
@@ -24,6 +25,34 @@ GOLDEN_TOLERANCE: Final = 1e-4
 """Float32 rounding on another processor stays far below; another model is far above."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+Setting = bool | int | float | str | Sequence[int]
+"""Value of an architecture's setting."""
+Metrics = Mapping[str, float | int | str | None]
+"""Scores on the validation side by name."""
+
+
+class SavedEpoch(TypedDict):
+    """One epoch of a network, or one boosting round, as a manifest carries it."""
+
+    epoch: int
+    train_loss: float | None
+    val_loss: float | None
+    val_macro_f1: float | None
+    lr: float | None
+
+
+class SavedHistory(TypedDict, total=False):
+    """A whole training, as a manifest carries it; empty in a checkpoint made without one."""
+
+    epochs: list[SavedEpoch]
+    best_epoch: int
+    best_val_macro_f1: float | None
+    stopped_early: bool
+    n_steps: int
+    n_train_windows: int
+    n_val_windows: int
+    threads: int
+    device: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +75,7 @@ class Checkpoint:
     architecture: Architecture
     architecture_version: int
     variant: Variant
-    config: Mapping[str, Any]
+    config: Mapping[str, Setting]
     """All settings of the architecture as plain values."""
     schema: FeatureSchema
     """Feature schema of the model's input."""
@@ -71,8 +100,8 @@ class Checkpoint:
     """Library -> version at training."""
     computed_on: Mapping[str, str] = field(default_factory=dict)
     """Processor and kernels at training, from ``checkpoints.processor``; empty in older files."""
-    history: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
+    history: SavedHistory = field(default_factory=SavedHistory)
+    metrics: Metrics = field(default_factory=dict)
     """Validation scores; test scores are in the evaluation report."""
     classes: tuple[str, ...] = tuple(str(phase) for phase in PHASES)
     """Phases in the order of the probability columns."""
@@ -93,7 +122,7 @@ class Checkpoint:
 
         Equal trainings have equal digests; dates, histories and library versions are excluded.
         """
-        meaning = {
+        meaning: dict[str, Json] = {
             "architecture": str(self.architecture),
             "architecture_version": self.architecture_version,
             "calibrator": self.calibrator.digest,
@@ -108,7 +137,7 @@ class Checkpoint:
         return meaning_digest(meaning, booster=booster, weights=arrays_digest(self.weights))
 
 
-def meaning_digest(meaning: Mapping[str, Any], *, booster: bytes, weights: bytes) -> str:
+def meaning_digest(meaning: Mapping[str, Json], *, booster: bytes, weights: bytes) -> str:
     """SHA-256 of everything that determines predictions, given those of booster and weights.
 
     A device that only has the ONNX model can therefore compute it too.

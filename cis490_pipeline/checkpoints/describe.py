@@ -1,8 +1,9 @@
 """Human-readable description of a checkpoint folder."""
 
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
+from cis490_pipeline.checkpoints.checkpoint import SavedEpoch, Setting
 from cis490_pipeline.checkpoints.loading import load_checkpoint
 
 
@@ -31,8 +32,8 @@ class Description(TypedDict):
     commit: str | None
     versions: dict[str, str]
     computed_on: dict[str, str]
-    config: dict[str, str | int | float | bool | list[int] | None]
-    val_metrics: dict[str, float]
+    config: dict[str, Setting]
+    val_metrics: dict[str, float | int | str | None]
     epochs: int
     best_epoch: int | None
     golden_windows: int
@@ -79,7 +80,7 @@ def describe(folder: Path) -> Description:
     }
 
 
-def epochs_of(folder: Path) -> list[dict[str, Any]]:
+def epochs_of(folder: Path) -> list[SavedEpoch]:
     """Return the training history: one row per epoch or boosting round.
 
     Raises

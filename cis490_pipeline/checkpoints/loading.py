@@ -1,8 +1,9 @@
 """Checkpoint loading: untrusted input, verified in full, nothing unpickled."""
 
 from pathlib import Path
+from typing import cast
 
-from cis490_pipeline.checkpoints.checkpoint import Checkpoint
+from cis490_pipeline.checkpoints.checkpoint import Checkpoint, SavedHistory
 from cis490_pipeline.checkpoints.verification import classifiers, examine
 from cis490_pipeline.features.schema import FeatureSchema
 
@@ -45,7 +46,7 @@ def load_checkpoint(folder: Path, expected_schema: FeatureSchema | None) -> Chec
         commit=manifest.commit,
         versions=manifest.versions,
         computed_on=manifest.computed_on,
-        history=manifest.history,
+        history=cast(SavedHistory, manifest.history),
         metrics=manifest.metrics,
         classes=tuple(manifest.classes),
     )

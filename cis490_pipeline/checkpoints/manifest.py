@@ -7,6 +7,7 @@ import msgspec
 
 from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint, arrays_digest
 from cis490_pipeline.storage.files import digest
+from cis490_pipeline.storage.json_text import Json
 
 MANIFEST: Final = "checkpoint.json"
 WEIGHTS: Final = "weights.safetensors"
@@ -111,7 +112,7 @@ def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifes
         commit=checkpoint.commit,
         data_digest=checkpoint.data_digest,
         split_digest=checkpoint.split_digest,
-        history=dict(checkpoint.history),
+        history={**checkpoint.history},
         metrics=dict(checkpoint.metrics),
         files=files,
         digest=checkpoint.digest,
@@ -122,6 +123,6 @@ def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifes
     return manifest
 
 
-def seal_of(content: Mapping[str, Any]) -> str:
+def seal_of(content: Mapping[str, Json]) -> str:
     """SHA-256 of a manifest's JSON content without the seal."""
     return digest({key: value for key, value in content.items() if key != "seal"})

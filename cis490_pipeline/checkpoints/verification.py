@@ -45,6 +45,7 @@ from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import FeatureSchema
+from cis490_pipeline.storage.json_text import Json
 
 _SCORE_TOLERANCE: Final = 0.1
 """Allowed deviation of a validation score from the history: a window or two differ by processor."""
@@ -258,7 +259,7 @@ def _require_digest(
     else:
         return False
     of_booster = manifest.files[BOOSTER].sha256 if trees else hashlib.sha256(b"").hexdigest()
-    meaning = {
+    meaning: dict[str, Json] = {
         "architecture": manifest.architecture,
         "architecture_version": manifest.architecture_version,
         "calibrator": calibrator.digest,

@@ -10,17 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import PHASES
+from cis490_pipeline.domain.arrays import Floats, Ints
 from cis490_pipeline.errors import EvaluationError
-
-Counts = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 N_CLASSES = len(PHASES)
 
 
 def confusion(
     y_true_idx: npt.ArrayLike, y_pred_idx: npt.ArrayLike, n_classes: int = N_CLASSES
-) -> Counts:
+) -> Ints:
     """Count windows by true and predicted class.
 
     Parameters
@@ -48,13 +46,13 @@ class EpisodeMatrices:
 
     episode_ids: npt.NDArray[np.str_]
     """(E,) sorted ids."""
-    counts: Counts
+    counts: Ints
     """(E, K, K) windows by true and predicted class."""
 
     @property
-    def pooled(self) -> Counts:
+    def pooled(self) -> Ints:
         """(K, K) counts over all episodes."""
-        total: Counts = self.counts.sum(axis=0)
+        total: Ints = self.counts.sum(axis=0)
         return total
 
     @property
@@ -98,7 +96,7 @@ def _grouped(
     *,
     n_groups: int,
     n_classes: int,
-) -> Counts:
+) -> Ints:
     y_true = np.asarray(y_true_idx, dtype=np.int64)
     y_pred = np.asarray(y_pred_idx, dtype=np.int64)
     if not y_true.shape == y_pred.shape == groups.shape:
@@ -199,9 +197,9 @@ class ClassScores:
     precision: Floats
     recall: Floats
     f1: Floats
-    support: Counts
+    support: Ints
     """Windows whose true class it is."""
-    predicted: Counts
+    predicted: Ints
     """Windows predicted as it."""
 
 

@@ -5,7 +5,7 @@ be replaced; every other key is optional and omitted when unknown. The remaining
 extensions under names that an older dashboard does not know.
 """
 
-from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
+from typing import Annotated, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -26,6 +26,7 @@ from cis490_pipeline.events.values import (
     Text,
     Times,
 )
+from cis490_pipeline.storage.json_text import Json
 
 MAX_EVENTS = 20_000
 """Events in one published body, at most."""
@@ -284,7 +285,7 @@ def decode(body: bytes) -> list[Event]:
     return events if isinstance(events, list) else [events]
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> dict[str, Json]:
     """JSON Schema of a published body."""
     return msgspec.json.schema(Body)
 

@@ -1,6 +1,6 @@
 """Older form of events: the six types of the older dashboard, with their required keys only."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -13,12 +13,13 @@ from cis490_pipeline.events.contract import (
     PhaseNow,
     Prediction,
 )
+from cis490_pipeline.storage.json_text import Json
 
 OLDER_TYPES: Final = (ModelMetric, ModelPerf, Prediction, AttackProfile, Embedding, PhaseNow)
 """Event types that the older dashboard shows."""
 
 
-def older_form(event: Event) -> dict[str, Any] | None:
+def older_form(event: Event) -> dict[str, Json] | None:
     """Convert an event to the older dashboard's form; None if it has no such form.
 
     Extensions have none, nor do events with an unknown required value: the older dashboard would

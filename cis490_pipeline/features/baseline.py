@@ -5,23 +5,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features.summary import known_quantile
 from cis490_pipeline.features.windows import BASELINE_S, BASELINE_STEPS
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
     """Median, interquartile range and number of known steps of each channel: (n_channels,)."""
 
-    median: Array
-    iqr: Array
+    median: Float32s
+    iqr: Float32s
     n_known: npt.NDArray[np.int64]
 
 
-def span_statistics(grid: Array) -> Baseline:
+def span_statistics(grid: Float32s) -> Baseline:
     """Compute the baseline statistics of a whole stretch of clean telemetry.
 
     Parameters
@@ -51,7 +50,7 @@ def span_statistics(grid: Array) -> Baseline:
     )
 
 
-def baseline_statistics(grid: Array) -> tuple[Array, Array]:
+def baseline_statistics(grid: Float32s) -> tuple[Float32s, Float32s]:
     """Compute median and interquartile range of each channel over the first 15 s of a grid.
 
     Parameters

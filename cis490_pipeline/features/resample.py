@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import NS_PER_S, Kind, Source
+from cis490_pipeline.domain.arrays import Floats, Ints
 from cis490_pipeline.errors import TelemetryError
 from cis490_pipeline.features.channels import N_CHANNELS, source_channels
 from cis490_pipeline.store.rows.columns import TIME, Columns
@@ -31,8 +32,6 @@ STEP_NS: Final = NS_PER_S // GRID_HZ
 STALE_INTERVALS: Final = 3.0
 """A value older than this many nominal intervals at its step's end is unknown."""
 
-Times = npt.NDArray[np.int64]
-Steps = npt.NDArray[np.float64]
 
 # A held rate may come from before the first requested step, but not from so early that it is stale.
 # With this many lead steps, a grid that starts late equals a part of one that starts early, so that
@@ -40,7 +39,7 @@ Steps = npt.NDArray[np.float64]
 _LEAD_STEPS: Final = int(STALE_INTERVALS * max(GRID_HZ / source.rate_hz for source in Source)) + 1
 
 
-def step_edges(t0_ns: int, n_steps: int) -> Times:
+def step_edges(t0_ns: int, n_steps: int) -> Ints:
     """Compute the edges of the grid's steps, Unix ns: (n_steps + 1,)."""
     return t0_ns + STEP_NS * np.arange(n_steps + 1, dtype=np.int64)
 
@@ -51,13 +50,13 @@ def step_count(t0_ns: int, end_ns: int) -> int:
 
 
 def counter_rate(
-    t_wall_ns: Times,
+    t_wall_ns: Ints,
     count: npt.NDArray[np.int64],
-    edges_ns: Times,
+    edges_ns: Ints,
     *,
     nominal_interval_ns: int,
     may_fall: npt.NDArray[np.bool_] | None = None,
-) -> Steps:
+) -> Floats:
     """Compute the rate of cumulative counters per grid step, from past readings only.
 
     Parameters
@@ -104,7 +103,7 @@ def counter_rate(
     return _rates(readings, growth, edges_ns, nominal_interval_ns)
 
 
-def _rates(readings: Readings, growth: Growth, edges_ns: Times, nominal_interval_ns: int) -> Steps:
+def _rates(readings: Readings, growth: Growth, edges_ns: Ints, nominal_interval_ns: int) -> Floats:
     """Compute the rate over each step: (n_steps, n_channels)."""
     t, total = readings.t_wall_ns, growth.total
     # No interpolation, which would use readings from after the step's end.
@@ -133,8 +132,8 @@ def _rates(readings: Readings, growth: Growth, edges_ns: Times, nominal_interval
 
 
 def gauge_last(
-    t_wall_ns: Times, value: Steps, edges_ns: Times, *, nominal_interval_ns: int
-) -> Steps:
+    t_wall_ns: Ints, value: Floats, edges_ns: Ints, *, nominal_interval_ns: int
+) -> Floats:
     """Sample gauges: the last reading at or before each step's end.
 
     Parameters
@@ -159,8 +158,8 @@ def gauge_last(
 
 
 def _last(
-    t_wall_ns: Times, visible_ns: Times, value: Steps, edges_ns: Times, nominal_interval_ns: int
-) -> Steps:
+    t_wall_ns: Ints, visible_ns: Ints, value: Floats, edges_ns: Ints, nominal_interval_ns: int
+) -> Floats:
     """Select the last reading visible to each step: (n_steps, n_channels)."""
     now = np.searchsorted(visible_ns, edges_ns[1:], side="right") - 1
     known = _is_recent(t_wall_ns, now, edges_ns, nominal_interval_ns)
@@ -170,8 +169,8 @@ def _last(
 
 
 def amount_rate(
-    t_wall_ns: Times, amount: Steps, edges_ns: Times, *, nominal_interval_ns: int
-) -> Steps:
+    t_wall_ns: Ints, amount: Floats, edges_ns: Ints, *, nominal_interval_ns: int
+) -> Floats:
     """Sum the rows that end in each step, per second.
 
     Parameters
@@ -263,8 +262,8 @@ def _columns_of(source: Source, frame: pl.DataFrame) -> Columns:
 
 
 def _source_grids(
-    source: Source, rows: Columns, edges: Times, t0_ns: int
-) -> Iterator[tuple[list[int], Steps]]:
+    source: Source, rows: Columns, edges: Ints, t0_ns: int
+) -> Iterator[tuple[list[int], Floats]]:
     """Grid the channels of one source, grouped by kind and unknown rows."""
     interval = nominal_ns(source)
     rows = without_negatives(source, rows)
@@ -292,19 +291,19 @@ def _source_grids(
 
 
 def _is_recent(
-    t: Times, now: npt.NDArray[np.intp], edges_ns: Times, nominal_interval_ns: int
+    t: Ints, now: npt.NDArray[np.intp], edges_ns: Ints, nominal_interval_ns: int
 ) -> npt.NDArray[np.bool_]:
     """Whether each step's last reading exists and is at most 3 nominal intervals old."""
     recent = edges_ns[1:] - t[now] <= STALE_INTERVALS * nominal_interval_ns
     return (now >= 0) & recent
 
 
-def _cumulative(values: Steps) -> Steps:
+def _cumulative(values: Floats) -> Floats:
     """Cumulative sums of the first 0, 1, … n rows: (n_rows + 1, n_channels)."""
     return np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
 
 
-def _require_forward(t_wall_ns: Times) -> None:
+def _require_forward(t_wall_ns: Ints) -> None:
     """Raise if time goes back, naming the first such row."""
     # Compared rather than subtracted, which is slower and could overflow.
     is_back = t_wall_ns[1:] < t_wall_ns[:-1]

@@ -2,20 +2,20 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import NS_PER_S, Source, Variant
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.features.baseline import baseline_statistics
 from cis490_pipeline.features.calibration.cleanliness import Cleanliness, CleanlinessCheck
 from cis490_pipeline.features.calibration.record import CalibrationRecord
 from cis490_pipeline.features.channels import channel_indices, source_slices
 from cis490_pipeline.features.resample import STEP_NS
 from cis490_pipeline.features.windows import BASELINE_S, BASELINE_STEPS
-
-Array = npt.NDArray[np.float32]
+from cis490_pipeline.storage.json_text import Json
 
 BASELINE_NS: Final = BASELINE_STEPS * STEP_NS
 MOST: Final = 0.5
@@ -36,8 +36,8 @@ class Baseline:
     labelled_clean : whether labels say it was clean; None without labels.
     """
 
-    median: Array
-    iqr: Array
+    median: Float32s
+    iqr: Float32s
     id: str
     cleanliness: Cleanliness | None
     labelled_clean: bool | None
@@ -55,7 +55,7 @@ class Baseline:
         )
 
     @classmethod
-    def of_grid(cls, grid: Array, check: CleanlinessCheck | None, name: str) -> Self:
+    def of_grid(cls, grid: Float32s, check: CleanlinessCheck | None, name: str) -> Self:
         """Baseline of the first 15 s of telemetry, which only the check can call clean.
 
         A channel known in at most half of them stays unknown: one reading is no baseline.
@@ -90,7 +90,7 @@ class Baseline:
         of_source = source_slices(Variant.ORACLE)
         return tuple(s for s, place in of_source.items() if np.isnan(self.median[place]).all())
 
-    def with_source(self, source: Source, grid: Array) -> "Baseline":
+    def with_source(self, source: Source, grid: Float32s) -> "Baseline":
         """Add a late source by its own first 15 s; the other sources are unchanged.
 
         Parameters
@@ -104,12 +104,12 @@ class Baseline:
         together[0][place], together[1][place] = median[place], iqr[place]
         return replace(self, median=together[0], iqr=together[1])
 
-    def of_variant(self, variant: Variant) -> tuple[Array, Array]:
+    def of_variant(self, variant: Variant) -> tuple[Float32s, Float32s]:
         """Median and IQR of the variant's channels, two arrays (n_channels,)."""
         channels = channel_indices(variant)
         return self.median[channels], self.iqr[channels]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """As a JSON object, without the values."""
         verdict = self.cleanliness
         return {
@@ -121,13 +121,13 @@ class Baseline:
         }
 
 
-def known_shares(grid: Array) -> npt.NDArray[np.float64]:
+def known_shares(grid: Float32s) -> npt.NDArray[np.float64]:
     """Share of the steps in which each channel is known: (n_steps, 46) to (46,)."""
     shares: npt.NDArray[np.float64] = np.isfinite(grid).mean(axis=0)
     return shares
 
 
-def source_shares(grid: Array) -> dict[Source, float]:
+def source_shares(grid: Float32s) -> dict[Source, float]:
     """Share of the steps in which each source's best-known channel is known."""
     shares = known_shares(grid)
     places = source_slices(Variant.ORACLE)
@@ -155,7 +155,7 @@ class CalibrationProgress:
         return min(max((now_ns - self.start_ns) / NS_PER_S, 0.0), BASELINE_S)
 
 
-def shortfall(grid: Array, read: Collection[Source], alive: Collection[Source]) -> str | None:
+def shortfall(grid: Float32s, read: Collection[Source], alive: Collection[Source]) -> str | None:
     """Return why a span cannot be the baseline, so that the next is tried; None if it can.
 
     Parameters

@@ -21,6 +21,7 @@ from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.outputs.line_output import SinkReport
 from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
 from cis490_pipeline.storage.files import digest, read_json, write_json
+from cis490_pipeline.storage.json_text import Json
 
 FILE: Final = "calibration.json"
 FORMAT: Final = "live_calibration"
@@ -79,7 +80,7 @@ def keep_calibration(folder: Path, kept: KeptCalibration) -> None:
         schema=grid_schema().to_dict(),
         digest="",
     )
-    content: dict[str, Any] = msgspec.to_builtins(saved)
+    content: dict[str, Json] = msgspec.to_builtins(saved)
     write_json(folder / FILE, {**content, "digest": _content_digest(content)})
 
 
@@ -126,7 +127,7 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _content_digest(content: Mapping[str, Any]) -> str:
+def _content_digest(content: Mapping[str, Json]) -> str:
     return digest({key: value for key, value in content.items() if key != "digest"})
 
 

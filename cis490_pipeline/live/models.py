@@ -3,19 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.alarm.alarm import Alarm, AlarmState
 from cis490_pipeline.domain import PHASES, Phase, Variant
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.summary import STATISTICS, summarize, summary_columns
 from cis490_pipeline.live.calibration import Baseline
-
-Array = npt.NDArray[np.float32]
+from cis490_pipeline.storage.json_text import Json
 
 ALARM_SHARE: Final = 0.5
 """Share of a model's channels that must be known for its alarm to move. On a device that sends
@@ -28,7 +28,7 @@ _RELATIVE: Final = np.array([name != "zero_fraction" for name in STATISTICS])
 class Classifier(Protocol):
     """Predicts phase probabilities of calibrated windows."""
 
-    def predict_proba(self, X: Array) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: Float32s) -> npt.NDArray[np.float64]:
         """(n_windows, *shape) -> (n_windows, 5)."""
         ...
 
@@ -62,7 +62,7 @@ class Output:
         """Probability of the most probable phase."""
         return None if self.probabilities is None else float(self.probabilities.max())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """As JSON carries it."""
         proba, alarm = self.probabilities, self.alarm
         return {
@@ -97,20 +97,20 @@ class RawWindow:
     grid : (100, 46) log1p values; NaN is unknown.
     """
 
-    def __init__(self, grid: Array) -> None:
+    def __init__(self, grid: Float32s) -> None:
         self.grid = grid
 
     @cached_property
-    def _summary(self) -> Array:
+    def _summary(self) -> Float32s:
         # Statistics are per channel, so those of 29 channels are a subset of those of 46.
-        summary: Array = summarize(self.grid[None])[0]
+        summary: Float32s = summarize(self.grid[None])[0]
         return summary
 
-    def of(self, kind: str, variant: Variant) -> Array:
+    def of(self, kind: str, variant: Variant) -> Float32s:
         """Return a variant's input: (145,) or (230,) statistics, or (29 or 46, 100) steps."""
         channels = channel_indices(variant)
         if kind == "summary":
-            summary: Array = self._summary[summary_columns(channels)]
+            summary: Float32s = self._summary[summary_columns(channels)]
             return summary
         return np.ascontiguousarray(self.grid[:, channels].T)
 
@@ -135,13 +135,13 @@ class LiveModel:
         """Variant, which fixes the channels the model sees."""
         return self.calibrator.variant
 
-    def calibrated(self, window: RawWindow, baseline: Baseline) -> Array:
+    def calibrated(self, window: RawWindow, baseline: Baseline) -> Float32s:
         """Return the classifier's input: the variant's channels, calibrated, (1, *shape)."""
         X = window.of(self.calibrator.kind, self.variant)[None]
         calibrated = self.calibrator.apply(X, *baseline.of_variant(self.variant))
         return calibrated.astype(np.float32)
 
-    def known_share(self, calibrated: Array) -> float:
+    def known_share(self, calibrated: Float32s) -> float:
         """Return the share of channels with a known input value.
 
         Taken from the calibrated window: a channel without a baseline gives the classifier nothing,

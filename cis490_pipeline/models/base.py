@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.checkpoints.checkpoint import SavedHistory, Setting
 from cis490_pipeline.domain import PHASES, Architecture, Variant
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import DatasetError, NotFittedError
@@ -61,10 +62,10 @@ class BaseModel(ABC):
     config_type: ClassVar[type[Any]]
 
     classes_: tuple[str, ...]
-    history_: dict[str, Any]
+    history_: SavedHistory
 
     def __init__(
-        self, variant: Variant, *, seed: int = 0, config: Mapping[str, Any] | None = None
+        self, variant: Variant, *, seed: int = 0, config: Mapping[str, Setting] | None = None
     ) -> None:
         self.variant = Variant(variant)
         self.spec: InputSpec = input_spec(self.input_kind, self.variant)
@@ -77,7 +78,7 @@ class BaseModel(ABC):
         return hasattr(self, "classes_")
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Setting]:
         """Configuration as plain values."""
         return asdict(self.config)
 
@@ -198,7 +199,7 @@ class BaseModel(ABC):
         return self._state()
 
     @final
-    def restore(self, state: ModelState, history: Mapping[str, Any]) -> Self:
+    def restore(self, state: ModelState, history: SavedHistory) -> Self:
         """Load the fitted state of another model with the same configuration.
 
         Raises
@@ -207,10 +208,10 @@ class BaseModel(ABC):
             If the state does not fit the architecture, naming the first difference.
         """
         self._restore(state)
-        self._finish(dict(history))
+        self._finish(history)
         return self
 
-    def _finish(self, history: dict[str, Any]) -> None:
+    def _finish(self, history: SavedHistory) -> None:
         self.history_ = history
         self.classes_ = tuple(str(phase) for phase in PHASES)
 

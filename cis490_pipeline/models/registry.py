@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from cis490_pipeline.checkpoints.checkpoint import GOLDEN_TOLERANCE, Checkpoint
+from cis490_pipeline.checkpoints.checkpoint import GOLDEN_TOLERANCE, Checkpoint, Setting
 from cis490_pipeline.domain import Architecture, Variant
 from cis490_pipeline.errors import CheckpointError, ConfigError
 from cis490_pipeline.models.base import BaseModel, ModelState
@@ -43,7 +43,7 @@ def create(
     variant: Variant | str,
     *,
     seed: int,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, Setting] | None = None,
 ) -> BaseModel:
     """Create an untrained model.
 

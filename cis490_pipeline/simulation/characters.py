@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
 from cis490_pipeline.domain import CHANNELS
+from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.simulation.parameters import (
     BEHAVIOUR,
     BENIGN,
@@ -17,8 +17,6 @@ from cis490_pipeline.simulation.parameters import (
     LATENTS,
     PROFILES,
 )
-
-Floats = npt.NDArray[np.float64]
 
 _NAMES = (
     "heron", "egret", "plover", "curlew", "avocet", "godwit", "dunlin", "knot", "ruff", "stint",
@@ -91,15 +89,15 @@ def host_character(name: str) -> HostCharacter:
     rng = _rng("host", name)
 
     def between(key: str) -> float:
-        return _log_uniform(rng, HOSTS[key])
+        return _log_uniform(rng, getattr(HOSTS, key))
 
     return HostCharacter(
         name=name,
-        cores=int(rng.choice(HOSTS["cores"])),
-        ram_bytes=int(rng.choice(HOSTS["ram_mib"])) << 20,
+        cores=int(rng.choice(HOSTS.cores)),
+        ram_bytes=int(rng.choice(HOSTS.ram_mib)) << 20,
         speed=between("speed"),
         disk_bytes_per_s=between("disk_bytes_per_s"),
-        cache_hit=float(rng.uniform(*HOSTS["cache_hit"])),
+        cache_hit=float(rng.uniform(*HOSTS.cache_hit)),
         kvm=bool(rng.random() < 0.5),
         noise=between("noise"),
         idle_cpu=between("idle_cpu"),
@@ -109,14 +107,14 @@ def host_character(name: str) -> HostCharacter:
         drift_s=between("drift_s"),
         writeback_s=between("writeback_s"),
         block_bytes=between("block_bytes"),
-        writethrough=bool(rng.random() < HOSTS["p_writethrough"]),
-        counts_io_calls=bool(rng.random() >= HOSTS["p_no_io_calls"]),
-        guest_hz=float(rng.choice(HOSTS["guest_hz"])),
-        gain=np.exp(rng.normal(0.0, HOSTS["gain_sigma"], len(CHANNELS))),
-        benign_per_minute=_log_uniform(rng, BENIGN_LOAD["per_minute"]),
-        benign_preference=rng.dirichlet(np.full(len(BENIGN), BENIGN_LOAD["preference"])),
-        poll_period_s=_log_uniform(rng, BENIGN_LOAD["poll_period_s"]),
-        journal_period_s=_log_uniform(rng, BENIGN_LOAD["journal_period_s"]),
+        writethrough=bool(rng.random() < HOSTS.p_writethrough),
+        counts_io_calls=bool(rng.random() >= HOSTS.p_no_io_calls),
+        guest_hz=float(rng.choice(HOSTS.guest_hz)),
+        gain=np.exp(rng.normal(0.0, HOSTS.gain_sigma, len(CHANNELS))),
+        benign_per_minute=_log_uniform(rng, BENIGN_LOAD.per_minute),
+        benign_preference=rng.dirichlet(np.full(len(BENIGN), BENIGN_LOAD.preference)),
+        poll_period_s=_log_uniform(rng, BENIGN_LOAD.poll_period_s),
+        journal_period_s=_log_uniform(rng, BENIGN_LOAD.journal_period_s),
     )
 
 
@@ -126,14 +124,14 @@ def sample_character(name: str, profile: str) -> SampleCharacter:
     rng = _rng("sample", name)
 
     def between(key: str) -> float:
-        return _log_uniform(rng, BEHAVIOUR[key])
+        return _log_uniform(rng, getattr(BEHAVIOUR, key))
 
     shortest, longest, least, greatest = BURSTS[profile]
     return SampleCharacter(
         name=name,
         profile=profile,
         category=PROFILES[profile],
-        mix=np.exp(rng.normal(0.0, BEHAVIOUR["sample_sigma"], len(LATENTS))),
+        mix=np.exp(rng.normal(0.0, BEHAVIOUR.sample_sigma, len(LATENTS))),
         intensity=between("sample_intensity"),
         period_s=_log_uniform(rng, (shortest, longest)),
         duty=float(rng.uniform(least, greatest)),
@@ -152,7 +150,7 @@ def sample_character(name: str, profile: str) -> SampleCharacter:
 @lru_cache(maxsize=64)
 def samples_of(seed: int) -> tuple[SampleCharacter, ...]:
     """Return the samples of a store; each seed has its own."""
-    profiles = [profile for profile in PROFILES for _ in range(BEHAVIOUR["samples_per_profile"])]
+    profiles = [profile for profile in PROFILES for _ in range(BEHAVIOUR.samples_per_profile)]
     return tuple(
         sample_character(f"sim-{name}-{seed}", profile)
         for name, profile in zip(_NAMES, profiles, strict=True)

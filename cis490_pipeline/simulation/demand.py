@@ -5,7 +5,8 @@ from typing import Final
 import numpy as np
 
 from cis490_pipeline.domain import Phase
-from cis490_pipeline.simulation.characters import Floats, HostCharacter, SampleCharacter
+from cis490_pipeline.domain.arrays import Floats
+from cis490_pipeline.simulation.characters import HostCharacter, SampleCharacter
 from cis490_pipeline.simulation.parameters import (
     ACTIVITIES,
     BEHAVIOUR,
@@ -102,21 +103,19 @@ def _add_benign(load: _Load, plan: Plan, host: HostCharacter) -> None:
     )
     load.add(_ASKED["journal"], -LEAD_S, np.inf, period_s=host.journal_period_s, on_s=0.4)
     # Services start or end during the run, so that memory use alone is not informative.
-    for start in rng.uniform(-10.0, plan.duration_s, rng.poisson(BENIGN_LOAD["services"])):
+    for start in rng.uniform(-10.0, plan.duration_s, rng.poisson(BENIGN_LOAD.services)):
         held = np.zeros(len(LATENTS))
-        low, high = BENIGN_LOAD["service_bytes"]
+        low, high = BENIGN_LOAD.service_bytes
         held[ROW["memory"]] = np.exp(rng.uniform(np.log(low), np.log(high)))
-        held[ROW["sockets"]] = rng.poisson(BENIGN_LOAD["service_sockets"])
+        held[ROW["sockets"]] = rng.poisson(BENIGN_LOAD.service_sockets)
         until = start + rng.exponential(plan.duration_s)
         load.add(held, *((start, until) if rng.random() < 0.6 else (-LEAD_S, start)))
     n = rng.poisson(host.benign_per_minute * plan.duration_s / 60.0)
     kinds = rng.choice(len(BENIGN), n, p=host.benign_preference)
     starts = rng.uniform(-10.0, plan.duration_s, n)
-    low, high = BENIGN_LOAD["duration_s"]
+    low, high = BENIGN_LOAD.duration_s
     lengths = np.exp(rng.uniform(np.log(low), np.log(high), n))
-    strengths = BENIGN_LOAD["intensity"] * np.exp(
-        rng.normal(0.0, BENIGN_LOAD["intensity_sigma"], n)
-    )
+    strengths = BENIGN_LOAD.intensity * np.exp(rng.normal(0.0, BENIGN_LOAD.intensity_sigma, n))
     for kind, start, length, strength in zip(kinds, starts, lengths, strengths, strict=True):
         mix = np.exp(rng.normal(0.0, 0.3, len(LATENTS)))
         load.add(_ASKED[BENIGN[kind]] * mix * strength, start, start + length)
@@ -127,7 +126,7 @@ def _add_sample(load: _Load, plan: Plan, sample: SampleCharacter) -> None:
     events = ("", *plan.events)
     for k, phase in enumerate(plan.phases):
         start_s, stop_s = float(plan.behaviour_s[k]), float(plan.behaviour_s[k + 1])
-        run = float(np.exp(rng.normal(0.0, BEHAVIOUR["run_sigma"])))
+        run = float(np.exp(rng.normal(0.0, BEHAVIOUR.run_sigma)))
         if phase is Phase.ARMED:
             asked = _ASKED["recon"] * sample.mix * sample.recon_intensity * run
             period = sample.recon_period_s

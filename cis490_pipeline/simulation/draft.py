@@ -5,7 +5,7 @@ import tarfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import msgspec
 import zstandard
@@ -18,14 +18,33 @@ _ENCODER: Final = msgspec.json.Encoder()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class LabelLine(TypedDict):
+    """A line of ``labels.jsonl``."""
+
+    phase: str
+    prev: str | None
+    reason: str
+    t_mono_ns: int
+    t_wall_ns: int
+
+
+class EventLine(TypedDict):
+    """A line of ``events.jsonl``."""
+
+    event: str
+    t_mono_ns: int
+    t_wall_ns: int
+    simulated: bool
+
+
 @dataclass(kw_only=True)
 class Draft:
     """An episode before it is written; faults are injected here."""
 
     ref: EpisodeRef
     meta: dict[str, Any]
-    labels: list[dict[str, Any]]
-    events: list[dict[str, Any]]
+    labels: list[LabelLine]
+    events: list[EventLine]
     rows: dict[Source, Columns]
     t0_ns: int
     end_ns: int

@@ -13,7 +13,7 @@ from cis490_pipeline.simulation.characters import (
     samples_of,
 )
 from cis490_pipeline.simulation.demand import run_load
-from cis490_pipeline.simulation.draft import Draft, wall_text
+from cis490_pipeline.simulation.draft import Draft, EventLine, LabelLine, wall_text
 from cis490_pipeline.simulation.machine import machine_steps
 from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
 from cis490_pipeline.simulation.plan import Plan, draw_plan
@@ -82,8 +82,8 @@ def received_at_wall(number: int) -> str:
     return wall_text(EPOCH_NS + (number + 2) * _APART_NS)
 
 
-def _labels(plan: Plan, t0_ns: int, clocks: Clocks) -> list[dict[str, Any]]:
-    labels: list[dict[str, Any]] = []
+def _labels(plan: Plan, t0_ns: int, clocks: Clocks) -> list[LabelLine]:
+    labels: list[LabelLine] = []
     for phase, second in zip(plan.phases, plan.label_s, strict=True):
         t_wall_ns = t0_ns + round(float(second) * NS_PER_S)
         labels.append(
@@ -98,11 +98,9 @@ def _labels(plan: Plan, t0_ns: int, clocks: Clocks) -> list[dict[str, Any]]:
     return labels
 
 
-def _events(
-    plan: Plan, labels: list[dict[str, Any]], rng: np.random.Generator
-) -> list[dict[str, Any]]:
+def _events(plan: Plan, labels: list[LabelLine], rng: np.random.Generator) -> list[EventLine]:
     """Generate the event that justifies each label after the first, within half a second."""
-    events = []
+    events: list[EventLine] = []
     for name, label in zip(plan.events, labels[1:], strict=True):
         lag_ns = int(rng.uniform(-0.5, 0.02) * NS_PER_S)
         events.append(

@@ -6,17 +6,17 @@ effects that would trigger further reasons are repaired.
 
 import hashlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Source
-from cis490_pipeline.simulation.draft import Draft, row_lines, wall_text
+from cis490_pipeline.domain.arrays import Bools
+from cis490_pipeline.simulation.draft import Draft, LabelLine, row_lines, wall_text
 from cis490_pipeline.store.reasons import Reason
 
 DraftFault = Callable[[Draft], None]
-Booleans = npt.NDArray[np.bool_]
 
 NEEDS_PHASES: Final = frozenset(
     {Reason.SOURCE_FLAT, Reason.LABEL_UNJUSTIFIED, Reason.LABEL_FAILED, Reason.UNKNOWN_PHASE}
@@ -29,7 +29,7 @@ def _seconds(draft: Draft, source: Source) -> npt.NDArray[np.float64]:
     return since / NS_PER_S
 
 
-def _keep(draft: Draft, source: Source, wanted: Booleans) -> None:
+def _keep(draft: Draft, source: Source, wanted: Bools) -> None:
     columns = draft.rows[source]
     draft.rows[source] = {name: values[wanted] for name, values in columns.items()}
     draft.count_rows()
@@ -83,7 +83,7 @@ def _labels_empty(draft: Draft) -> None:
 
 
 def _labels_schema(draft: Draft) -> None:
-    draft.labels[-1]["t_wall_ns"] = "noon"
+    draft.labels[-1] = cast(LabelLine, {**draft.labels[-1], "t_wall_ns": "noon"})
 
 
 def _unknown_phase(draft: Draft) -> None:

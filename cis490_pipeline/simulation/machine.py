@@ -5,7 +5,8 @@ from typing import Final
 import numpy as np
 
 from cis490_pipeline.domain import CHANNELS, Source
-from cis490_pipeline.simulation.characters import Floats, HostCharacter
+from cis490_pipeline.domain.arrays import Floats
+from cis490_pipeline.simulation.characters import HostCharacter
 from cis490_pipeline.simulation.demand import LEAD_S, ROW, STEP_S
 from cis490_pipeline.simulation.parameters import HOSTS
 
@@ -136,9 +137,9 @@ def _memory(asked: Fields, disk: Fields, host: HostCharacter, rng: np.random.Gen
     seconds = np.arange(n_steps) * STEP_S - LEAD_S
     drift = host.drift_bytes * (1.0 - np.exp(-(seconds + LEAD_S) / host.drift_s))
     room = 0.4 * host.ram_bytes
-    wobble = rng.normal(0.0, HOSTS["cache_wobble_pages"], n_steps).cumsum() * PAGE
+    wobble = rng.normal(0.0, HOSTS.cache_wobble_pages, n_steps).cumsum() * PAGE
     # Most reads replace older pages in the cache.
-    grown = HOSTS["cache_share"] * np.cumsum(disk["missed"]) + 0.3 * drift + wobble
+    grown = HOSTS.cache_share * np.cumsum(disk["missed"]) + 0.3 * drift + wobble
     cached = np.clip(grown, 0.0, room)
     used = np.minimum(asked["memory"], 0.4 * host.ram_bytes)
     return {"drift": drift, "cached": cached, "used": used}

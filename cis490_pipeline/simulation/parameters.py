@@ -6,7 +6,9 @@ times as much as ransomware). Changing a number changes the meaning of every sco
 hosts: `SIMULATOR_DIGEST` then no longer matches, and a test fails.
 """
 
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 from cis490_pipeline.domain import Phase
 from cis490_pipeline.storage.files import digest
@@ -158,33 +160,44 @@ BURSTS: Final[dict[str, tuple[float, float, float, float]]] = {
 }
 """Bursts by profile: shortest and longest period (s), smallest and largest duty cycle."""
 
-BEHAVIOUR: Final[dict[str, Any]] = {
-    "samples_per_profile": 4,
-    "sample_sigma": 0.3,
-    "sample_intensity": (0.8, 2.0),
-    "run_sigma": 0.2,
-    "recon_period_s": (1.5, 4.0),
-    "recon_intensity": (1.2, 2.6),
-    "unpack_period_s": (2.0, 6.0),
-    "unpack_duty": (0.5, 0.95),
-    "unpack_intensity": (1.3, 2.6),
-    "stage_intensity": (0.4, 1.5),
-    "beacon_period_s": (1.0, 33.0),
-    "beacon_on_s": (0.4, 1.2),
-    "resident_bytes": (1e6, 6e6),
-}
-BENIGN_LOAD: Final[dict[str, Any]] = {
-    "per_minute": (0.8, 3.2),
-    "duration_s": (3.0, 16.0),
-    "intensity_sigma": 0.6,
-    "intensity": 0.5,
-    "poll_period_s": (2.0, 30.0),
-    "journal_period_s": (1.5, 6.0),
-    "services": 2.5,
-    "service_bytes": (1e6, 16e6),
-    "service_sockets": 0.6,
-    "preference": 0.7,
-}
+
+class _Behaviour(msgspec.Struct, frozen=True):
+    """What a sample does."""
+
+    samples_per_profile: int = 4
+    sample_sigma: float = 0.3
+    sample_intensity: tuple[float, float] = (0.8, 2.0)
+    run_sigma: float = 0.2
+    recon_period_s: tuple[float, float] = (1.5, 4.0)
+    recon_intensity: tuple[float, float] = (1.2, 2.6)
+    unpack_period_s: tuple[float, float] = (2.0, 6.0)
+    unpack_duty: tuple[float, float] = (0.5, 0.95)
+    unpack_intensity: tuple[float, float] = (1.3, 2.6)
+    stage_intensity: tuple[float, float] = (0.4, 1.5)
+    beacon_period_s: tuple[float, float] = (1.0, 33.0)
+    beacon_on_s: tuple[float, float] = (0.4, 1.2)
+    resident_bytes: tuple[float, float] = (1e6, 6e6)
+
+
+BEHAVIOUR: Final = _Behaviour()
+
+
+class _BenignLoad(msgspec.Struct, frozen=True):
+    """What a clean machine does."""
+
+    per_minute: tuple[float, float] = (0.8, 3.2)
+    duration_s: tuple[float, float] = (3.0, 16.0)
+    intensity_sigma: float = 0.6
+    intensity: float = 0.5
+    poll_period_s: tuple[float, float] = (2.0, 30.0)
+    journal_period_s: tuple[float, float] = (1.5, 6.0)
+    services: float = 2.5
+    service_bytes: tuple[float, float] = (1e6, 16e6)
+    service_sockets: float = 0.6
+    preference: float = 0.7
+
+
+BENIGN_LOAD: Final = _BenignLoad()
 PHASE_LETTERS: Final = {
     "C": Phase.CLEAN,
     "A": Phase.ARMED,
@@ -192,15 +205,19 @@ PHASE_LETTERS: Final = {
     "R": Phase.INFECTED_RUNNING,
     "D": Phase.DORMANT,
 }
-TIMING: Final[dict[str, Any]] = {
-    "duration_s": (75.0, 90.0),
-    "clean_s": 15.6,
-    "phase_s": 5.5,
-    "clean_share": (0.0, 0.9),
-    "dirichlet": 0.7,
-    "offset_s": (0.6, 3.8),
-    "p_behaviour_first": 0.2,
-    "plans": (
+
+
+class _Timing(msgspec.Struct, frozen=True):
+    """When phases begin."""
+
+    duration_s: tuple[float, float] = (75.0, 90.0)
+    clean_s: float = 15.6
+    phase_s: float = 5.5
+    clean_share: tuple[float, float] = (0.0, 0.9)
+    dirichlet: float = 0.7
+    offset_s: tuple[float, float] = (0.6, 3.8)
+    p_behaviour_first: float = 0.2
+    plans: tuple[tuple[float, str], ...] = (
         (0.12, "C"),
         (0.12, "CAIRD"),
         (0.07, "CAIR"),
@@ -214,32 +231,40 @@ TIMING: Final[dict[str, Any]] = {
         (0.06, "CIRDC"),
         (0.10, "CAIRDR"),
         (0.11, "CIRDRD"),
-    ),
-}  # fmt: skip
-HOSTS: Final[dict[str, Any]] = {
-    "cores": (1, 2, 2, 4),
-    "ram_mib": (512, 1024, 2048),
-    "speed": (0.5, 2.0),
-    "disk_bytes_per_s": (15e6, 150e6),
-    "cache_hit": (0.1, 0.9),
-    "gain_sigma": 0.3,
-    "noise": (0.05, 0.18),
-    "idle_cpu": (0.01, 0.08),
-    "idle_ctxt": (40.0, 400.0),
-    "idle_pkts": (0.5, 4.0),
-    "drift_bytes": (2e6, 40e6),
-    "drift_s": (20.0, 200.0),
-    "writeback_s": (2.0, 6.0),
-    "block_bytes": (16e3, 128e3),
-    "cache_share": 0.25,
-    "cache_wobble_pages": 60.0,
-    "p_writethrough": 0.3,
-    "p_no_io_calls": 0.3,
-    "guest_hz": (1.0, 1.0, 2.0, 5.0),
-    "p_guest_stall": 0.05,
-    "p_row_lost": 0.01,
-    "p_iowait_falls": 0.01,
-}
+    )
+
+
+TIMING: Final = _Timing()
+
+
+class _Hosts(msgspec.Struct, frozen=True):
+    """How machines differ."""
+
+    cores: tuple[int, ...] = (1, 2, 2, 4)
+    ram_mib: tuple[int, ...] = (512, 1024, 2048)
+    speed: tuple[float, float] = (0.5, 2.0)
+    disk_bytes_per_s: tuple[float, float] = (15e6, 150e6)
+    cache_hit: tuple[float, float] = (0.1, 0.9)
+    gain_sigma: float = 0.3
+    noise: tuple[float, float] = (0.05, 0.18)
+    idle_cpu: tuple[float, float] = (0.01, 0.08)
+    idle_ctxt: tuple[float, float] = (40.0, 400.0)
+    idle_pkts: tuple[float, float] = (0.5, 4.0)
+    drift_bytes: tuple[float, float] = (2e6, 40e6)
+    drift_s: tuple[float, float] = (20.0, 200.0)
+    writeback_s: tuple[float, float] = (2.0, 6.0)
+    block_bytes: tuple[float, float] = (16e3, 128e3)
+    cache_share: float = 0.25
+    cache_wobble_pages: float = 60.0
+    p_writethrough: float = 0.3
+    p_no_io_calls: float = 0.3
+    guest_hz: tuple[float, ...] = (1.0, 1.0, 2.0, 5.0)
+    p_guest_stall: float = 0.05
+    p_row_lost: float = 0.01
+    p_iowait_falls: float = 0.01
+
+
+HOSTS: Final = _Hosts()
 
 GENERATOR_VERSION: Final = "1"
 """Raised when the code draws differently from the same parameters."""
@@ -257,9 +282,9 @@ def parameters_digest() -> str:
             "latents": [LATENTS, LEVELS],
             "activities": ACTIVITIES,
             "profiles": [PROFILES, BURSTS, BENIGN],
-            "behaviour": BEHAVIOUR,
-            "benign_load": BENIGN_LOAD,
-            "timing": TIMING,
-            "hosts": HOSTS,
+            "behaviour": msgspec.to_builtins(BEHAVIOUR),
+            "benign_load": msgspec.to_builtins(BENIGN_LOAD),
+            "timing": msgspec.to_builtins(TIMING),
+            "hosts": msgspec.to_builtins(HOSTS),
         }
     )

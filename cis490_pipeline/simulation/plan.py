@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from cis490_pipeline.domain import Phase
-from cis490_pipeline.simulation.characters import Floats
+from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.simulation.parameters import PHASE_LETTERS, TIMING
 
 _EVENTS: Final[dict[Phase, tuple[str, ...]]] = {
@@ -18,7 +18,7 @@ _EVENTS: Final[dict[Phase, tuple[str, ...]]] = {
     Phase.INFECTED_RUNNING: ("workload_started",),
     Phase.DORMANT: ("workload_killed", "session_idle"),
 }
-_PROBABILITIES: Final = np.array([share for share, _ in TIMING["plans"]])
+_PROBABILITIES: Final = np.array([share for share, _ in TIMING.plans])
 _EARLIEST_BEHAVIOUR_S: Final = 15.2
 
 
@@ -50,23 +50,23 @@ def draw_plan(rng: np.random.Generator, *, infected: bool | None = None) -> Plan
     infected : whether it must leave ``clean``; drawn at random if ``None``.
     """
     p = _PROBABILITIES * ([1.0] * _PROBABILITIES.size if infected is None else _allowed(infected))
-    letters: str = TIMING["plans"][rng.choice(p.size, p=p / p.sum())][1]
+    letters: str = TIMING.plans[rng.choice(p.size, p=p / p.sum())][1]
     phases = tuple(PHASE_LETTERS[letter] for letter in letters)
     # Whole milliseconds, as in recorded durations.
-    duration_s = round(float(rng.uniform(*TIMING["duration_s"])), 3)
+    duration_s = round(float(rng.uniform(*TIMING.duration_s)), 3)
     n = len(phases)
-    least = np.full(n, TIMING["phase_s"])
-    least[0] = TIMING["clean_s"]
+    least = np.full(n, TIMING.phase_s)
+    least[0] = TIMING.clean_s
     shares = np.ones(n)
     if n > 1:
         # The first phase's share is drawn separately, because it delays everything else.
-        shares[0] = rng.uniform(*TIMING["clean_share"])
-        shares[1:] = (1.0 - shares[0]) * rng.dirichlet(np.full(n - 1, TIMING["dirichlet"]))
+        shares[0] = rng.uniform(*TIMING.clean_share)
+        shares[1:] = (1.0 - shares[0]) * rng.dirichlet(np.full(n - 1, TIMING.dirichlet))
     lengths = least + shares * (duration_s - least.sum())
     label_s = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
-    earliest, latest = TIMING["offset_s"]
+    earliest, latest = TIMING.offset_s
     offset = rng.uniform(earliest, latest, n)
-    offset[rng.random(n) < TIMING["p_behaviour_first"]] *= -1
+    offset[rng.random(n) < TIMING.p_behaviour_first] *= -1
     behaviour_s = np.maximum(label_s + offset, _EARLIEST_BEHAVIOUR_S)
     behaviour_s[0] = -np.inf
     behaviour_s = np.append(np.maximum.accumulate(behaviour_s), np.inf)
@@ -80,4 +80,4 @@ def draw_plan(rng: np.random.Generator, *, infected: bool | None = None) -> Plan
 
 
 def _allowed(infected: bool) -> list[float]:
-    return [float((len(letters) > 1) == infected) for _, letters in TIMING["plans"]]
+    return [float((len(letters) > 1) == infected) for _, letters in TIMING.plans]

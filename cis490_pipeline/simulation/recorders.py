@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Source
-from cis490_pipeline.simulation.characters import Floats, HostCharacter
+from cis490_pipeline.domain.arrays import Floats
+from cis490_pipeline.simulation.characters import HostCharacter
 from cis490_pipeline.simulation.demand import LEAD_S, STEP_S
 from cis490_pipeline.simulation.machine import Fields
 from cis490_pipeline.simulation.parameters import HOSTS
 
-Integers = npt.NDArray[np.int64]
 Columns = dict[str, npt.NDArray[Any]]
 """Columns of one source by row key: ``t_wall_ns``, ``t_mono_ns`` and the readings."""
 
@@ -96,14 +96,14 @@ def _guest_times(duration_s: float, rate_hz: float, rng: np.random.Generator) ->
     """Draw the guest's sampling times, with delays, bunching and lost readings."""
     ticks = np.arange(0, int((duration_s + 1.0) * rate_hz)) / rate_hz - float(rng.uniform(0.1, 0.6))
     late = np.where(
-        rng.random(ticks.size) < HOSTS["p_guest_stall"],
+        rng.random(ticks.size) < HOSTS.p_guest_stall,
         rng.uniform(0.2, 0.9, ticks.size),
         rng.uniform(0.0, 0.03, ticks.size),
     )
     # A late reading delays those behind it, which follow within a millisecond.
     seconds = np.maximum.accumulate(ticks + late)
     seconds = seconds + np.arange(seconds.size) * 1e-5
-    kept = rng.random(seconds.size) >= HOSTS["p_row_lost"]
+    kept = rng.random(seconds.size) >= HOSTS.p_row_lost
     kept[[0, -1]] = True
     # Two consecutive losses would be a gap.
     kept[1:] |= ~kept[:-1]
@@ -130,7 +130,7 @@ def _readings(
         total = np.concatenate([[0.0], np.cumsum(steps)])
         counts = start[k] + np.interp(seconds, edges_s, total).astype(np.int64)
         if channel.may_fall:
-            counts -= rng.random(counts.size) < HOSTS["p_iowait_falls"]
+            counts -= rng.random(counts.size) < HOSTS.p_iowait_falls
         columns[channel.field] = counts
     return columns
 

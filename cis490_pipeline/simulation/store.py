@@ -3,10 +3,10 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from cis490_pipeline.compute import Compute
 from cis490_pipeline.domain import HOST_ID_FORM, EpisodeRef, is_host_id
@@ -84,10 +84,40 @@ class _Task:
     copies: int | None
 
 
+class _IndexLine(TypedDict):
+    received_at_wall: str
+    host_id: str
+    episode_id: str
+    sha256: str | None
+    bytes: int
+    schema_version: int
+    commit: str
+
+
+class _TruthLine(TypedDict):
+    host_id: str
+    episode_id: str
+    status: str
+    reasons: list[str]
+
+
+class SimulationOrigin(TypedDict):
+    """``simulation.json``."""
+
+    simulated: bool
+    simulator_digest: str
+    episodes: int
+    seed: int
+    hosts: list[str]
+    faults: float
+    counts: dict[str, int]
+    reasons: dict[str, int]
+
+
 @dataclass(frozen=True)
 class _Written:
-    index: dict[str, Any] | None
-    truth: dict[str, Any]
+    index: _IndexLine | None
+    truth: _TruthLine
 
 
 def simulate_store(
@@ -95,7 +125,7 @@ def simulate_store(
     config: SimulationConfig,
     compute: Compute,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> SimulationOrigin:
     """Simulate a store of episodes.
 
     Parameters
@@ -107,7 +137,7 @@ def simulate_store(
 
     Returns
     -------
-    dict
+    SimulationOrigin
         Content of ``simulation.json``: the configuration, the digest of the simulator's parameters,
         and the expected counts of verdicts and reasons.
 
@@ -186,7 +216,7 @@ def _write_episode(task: _Task) -> _Written:
         DRAFT_FAULTS[task.fault](draft)
     index = _ship(task, draft, number)
     reasons = [] if task.fault is None else [str(task.fault)]
-    truth = {
+    truth: _TruthLine = {
         "host_id": draft.ref.host_id,
         "episode_id": draft.ref.episode_id,
         "status": str(verdict_of(reasons)),
@@ -195,7 +225,7 @@ def _write_episode(task: _Task) -> _Written:
     return _Written(None if task.fault is Reason.NOT_INDEXED else index, truth)
 
 
-def _ship(task: _Task, draft: Draft, number: int) -> dict[str, Any]:
+def _ship(task: _Task, draft: Draft, number: int) -> _IndexLine:
     """Write an episode's archive or folder; return its index row."""
     home = task.folder / "episodes" / draft.ref.host_id
     if task.fault is Reason.UNSEALED:
@@ -216,7 +246,7 @@ def _ship(task: _Task, draft: Draft, number: int) -> dict[str, Any]:
     return _index_row(draft.ref, number, sha256, len(archive))
 
 
-def _index_row(ref: EpisodeRef, number: int, sha256: str | None, n_bytes: int) -> dict[str, Any]:
+def _index_row(ref: EpisodeRef, number: int, sha256: str | None, n_bytes: int) -> _IndexLine:
     return {
         "received_at_wall": received_at_wall(number),
         "host_id": ref.host_id,
@@ -228,7 +258,7 @@ def _index_row(ref: EpisodeRef, number: int, sha256: str | None, n_bytes: int) -
     }
 
 
-def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_lines(path: Path, rows: Sequence[_IndexLine | _TruthLine]) -> None:
     _write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
@@ -238,7 +268,7 @@ def _write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
 
 
-def _origin(config: SimulationConfig, truth: list[dict[str, Any]]) -> dict[str, Any]:
+def _origin(config: SimulationConfig, truth: list[_TruthLine]) -> SimulationOrigin:
     counts: dict[str, int] = {}
     reasons: dict[str, int] = {}
     for row in truth:

@@ -1,7 +1,7 @@
 """Decoding of untrusted JSON: malformed input raises ``msgspec.DecodeError`` and nothing else."""
 
-from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -9,6 +9,9 @@ MAX_DEPTH: Final = 64
 """Limit on nested arrays and objects; files of this project stay below ten."""
 
 T = TypeVar("T")
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+"""A value that JSON can carry, where this project writes it."""
 
 
 def decode_json(content: bytes | str, form: type[T]) -> T:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cis490_pipeline.domain import Address, EpisodeRef, is_host_id
 from cis490_pipeline.errors import StoreError
@@ -50,7 +50,7 @@ class RemoteStore(ReceiverStore):
         self._folder = RemoteFolder(address)
         self._limits = limits or Limits()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, Address | RemoteFolder | Limits]:
         # A lab's listing has 76,660 entries; `only` sends the needed part.
         return {name: value for name, value in vars(self).items() if name != "_listed"}
 

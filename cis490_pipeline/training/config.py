@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from cis490_pipeline.checkpoints.checkpoint import Setting
 from cis490_pipeline.errors import ConfigError
 
 ConfigT = TypeVar("ConfigT")
@@ -25,7 +26,7 @@ def out_of_range(config: object) -> list[str]:
     ]
 
 
-def _bounds(config_type: type) -> dict[str, Any]:
+def _bounds(config_type: type) -> dict[str, Meta]:
     """Bounds by field name; a class that only changes a default keeps those of its base."""
     return {
         name: meta
@@ -106,7 +107,7 @@ class TrainConfig:
         return problems
 
 
-def build_config(config_type: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+def build_config(config_type: type[ConfigT], values: Mapping[str, Setting]) -> ConfigT:
     """Build a configuration from names and values of a command line or a checkpoint.
 
     Parameters
@@ -125,7 +126,7 @@ def build_config(config_type: type[ConfigT], values: Mapping[str, Any]) -> Confi
     problems = [f"unknown setting {name!r}" for name in unknown]
     if unknown:
         problems.append("known are " + ", ".join(sorted(types)))
-    checked: dict[str, Any] = {}
+    checked = {}
     for name in sorted(values.keys() & types.keys()):
         try:
             checked[name] = msgspec.convert(values[name], types[name])

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import cast
+
+from cis490_pipeline.checkpoints.checkpoint import SavedEpoch, SavedHistory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +20,16 @@ class EpochRecord:
     """Score of the averaged weights, or of the trees so far; NaN if undefined."""
     lr: float
     """Learning rate at the end of the epoch."""
+
+    def to_dict(self) -> SavedEpoch:
+        """Return plain values; None for what is not finite."""
+        return {
+            "epoch": self.epoch,
+            "train_loss": _finite(self.train_loss),
+            "val_loss": _finite(self.val_loss),
+            "val_macro_f1": _finite(self.val_macro_f1),
+            "lr": _finite(self.lr),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +49,17 @@ class History:
     threads: int
     device: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> SavedHistory:
         """Convert to JSON values for a checkpoint; non-finite numbers become None."""
         plain = asdict(self)
-        plain["epochs"] = [
-            {name: v if math.isfinite(v) else None for name, v in record.items()}
-            for record in plain["epochs"]
-        ]
-        if not math.isfinite(self.best_val_macro_f1):
-            plain["best_val_macro_f1"] = None
-        return plain
+        plain["epochs"] = [record.to_dict() for record in self.epochs]
+        plain["best_val_macro_f1"] = _finite(self.best_val_macro_f1)
+        return cast(SavedHistory, plain)
+
+
+def _finite(value: float) -> float | None:
+    # JSON cannot represent NaN, which a score may be.
+    return value if math.isfinite(value) else None
 
 
 Progress = Callable[[EpochRecord], None]

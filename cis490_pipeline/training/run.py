@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -44,7 +45,14 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
-def decayed_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+class ParameterGroup(TypedDict):
+    """Some parameters of an optimizer, and how they decay."""
+
+    params: list[nn.Parameter]
+    weight_decay: float
+
+
+def decayed_groups(network: nn.Module, weight_decay: float) -> list[ParameterGroup]:
     """Parameter groups of the optimizer: weight decay on matrices, not on gains and biases."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     return [
@@ -92,7 +100,7 @@ class TrainingRun:
         weights = class_weights(train.y, config.class_weight_power, n_classes)
         self.class_weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
         self.optimizer = torch.optim.AdamW(
-            decayed_groups(network, config.weight_decay), lr=config.peak_lr
+            [{**group} for group in decayed_groups(network, config.weight_decay)], lr=config.peak_lr
         )
         self.scheduler = warmup_cosine(
             self.optimizer,

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 
-from cis490_pipeline.checkpoints.checkpoint import arrays_digest
+from cis490_pipeline.checkpoints.checkpoint import SavedEpoch, arrays_digest
 from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.storage.files import atomic_write, digest
 from cis490_pipeline.storage.json_text import decode_json
@@ -38,7 +38,7 @@ class _Plain(msgspec.Struct, forbid_unknown_fields=True):
     identity: str
     tensors_sha256: str
     values: dict[str, Any]
-    epochs: list[dict[str, float | int | None]]
+    epochs: list[SavedEpoch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class Snapshots:
             identity=identity,
             tensors_sha256=_tensors_digest(tensors),
             values=dict(state.values),
-            epochs=[_plain_record(record) for record in state.epochs],
+            epochs=[record.to_dict() for record in state.epochs],
         )
         content = safetensors_bytes(
             tensors, metadata={_PLAIN: msgspec.json.encode(plain, order="sorted").decode()}
@@ -180,11 +180,6 @@ def _windows_digest(windows: WindowData) -> list[str]:
     return [str(windows.shape), labels, groups.hexdigest()]
 
 
-def _plain_record(record: EpochRecord) -> dict[str, float | int | None]:
-    # JSON cannot represent NaN, which a score may be.
-    return {name: v if math.isfinite(v) else None for name, v in asdict(record).items()}
-
-
-def _record(plain: Mapping[str, Any]) -> EpochRecord:
-    values: dict[str, Any] = {n: math.nan if v is None else v for n, v in plain.items()}
-    return EpochRecord(**values)
+def _record(plain: SavedEpoch) -> EpochRecord:
+    values = {n: math.nan if v is None else v for n, v in plain.items()}
+    return msgspec.convert(values, EpochRecord)

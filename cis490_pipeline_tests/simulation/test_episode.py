@@ -78,7 +78,7 @@ def test_labels_and_behaviour_are_apart_by_what_was_measured() -> None:
     plans = [draw_plan(rng, infected=True) for _ in range(300)]
     apart = np.concatenate([plan.behaviour_s[1:-1] - plan.label_s[1:] for plan in plans])
 
-    low, high = TIMING["offset_s"]
+    low, high = TIMING.offset_s
     free = apart[np.abs(apart) >= low]
     assert free.size > 0.9 * apart.size
     assert np.abs(free).max() < high + 4.0
@@ -90,7 +90,7 @@ def test_runs_differ_in_plot_and_phases_return() -> None:
     rng = np.random.default_rng(0)
     plots = [draw_plan(rng).phases for _ in range(400)]
 
-    assert len(set(plots)) == len(TIMING["plans"])
+    assert len(set(plots)) == len(TIMING.plans)
     assert any(plot.count(Phase.INFECTED_RUNNING) == 2 for plot in plots)
     assert (Phase.CLEAN,) in plots
 

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from cis490_pipeline.domain.arrays import Ints
 
 
 class NoTreeError(ValueError):

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from cis490_pipeline.checkpoints.onnx.trial_run import HEAD
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import CheckpointError
 
 SCRIPT: Final = Path(__file__).with_name("trial_run.py")
@@ -28,14 +28,13 @@ MEMORY: Final = 1 << 30
 START_S: Final = 60
 """Time for the child to import numpy and ONNX Runtime, s."""
 
-Windows = npt.NDArray[np.float32]
 
 _ran: set[str] = set()
 """Digests of models with windows that have run in a child or were exported here."""
 
 
 def require_runs(
-    models: Sequence[tuple[str, bytes, Windows]], *, limit_s: int | None = None
+    models: Sequence[tuple[str, bytes, Float32s]], *, limit_s: int | None = None
 ) -> None:
     """Raise for a model that does not terminate, needs too much memory, or crashes its process.
 
@@ -61,18 +60,18 @@ def require_runs(
         )
 
 
-def note_run(onnx: bytes, windows: Windows) -> None:
+def note_run(onnx: bytes, windows: Float32s) -> None:
     """Register a model that this process exported and ran itself."""
     _ran.add(_digest(onnx, windows))
 
 
-def _digest(onnx: bytes, windows: Windows) -> str:
+def _digest(onnx: bytes, windows: Float32s) -> str:
     total = hashlib.sha256(onnx)
     total.update(repr(windows.shape).encode() + windows.tobytes())
     return total.hexdigest()
 
 
-def _try(models: Sequence[tuple[str, bytes, Windows]], limit_s: int) -> tuple[int, str]:
+def _try(models: Sequence[tuple[str, bytes, Float32s]], limit_s: int) -> tuple[int, str]:
     """Run models in order; return how many succeeded, and how the next one failed."""
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     # -P: modules in the script's folder have names of libraries.
@@ -106,7 +105,7 @@ def _end_of(code: int, limit_s: int) -> str:
     return f"ended with code {code} and no answer"
 
 
-def _message(onnx: bytes, windows: Windows, limit_s: int) -> bytes:
+def _message(onnx: bytes, windows: Float32s, limit_s: int) -> bytes:
     raw = np.ascontiguousarray(windows, dtype="<f4").tobytes()
     head = HEAD.pack(limit_s, MEMORY + 8 * len(onnx), len(onnx), len(raw), windows.ndim)
     shape = b"".join(size.to_bytes(8, "little") for size in windows.shape)

@@ -1,12 +1,15 @@
 """``cis490 inspect`` and ``export``: one checkpoint folder."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import click
 from rich.table import Table
 
 from cis490_pipeline.cli.options import console, json_option, print_json
+
+if TYPE_CHECKING:
+    from cis490_pipeline.checkpoints.checkpoint import SavedEpoch
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -59,10 +62,15 @@ def export(folder: Path, out: Path | None, as_json: bool) -> int:
     return 0
 
 
-def _history_table(epochs: list[dict[str, Any]]) -> Table:
+def _history_table(epochs: "list[SavedEpoch]") -> Table:
     table = Table(box=None, pad_edge=False)
     for name in epochs[0] if epochs else ():
         table.add_column(name.replace("_", " "), justify="right")
     for row in epochs:
-        table.add_row(*("n/a" if v is None else f"{v:.4g}" for v in row.values()))
+        table.add_row(
+            *(
+                "n/a" if v is None else f"{v:.4g}"
+                for v in cast(dict[str, float | None], row).values()
+            )
+        )
     return table

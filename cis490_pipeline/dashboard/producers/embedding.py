@@ -12,6 +12,7 @@ from cis490_pipeline.checkpoints.manifest import ONNX
 from cis490_pipeline.checkpoints.onnx.session import INPUT_NAME, OUTPUT_NAME
 from cis490_pipeline.checkpoints.runnable import RunnableModel
 from cis490_pipeline.domain import Side
+from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.errors import CheckpointError, ConfigError
 from cis490_pipeline.features.datasets.load import load_windows
 
@@ -19,8 +20,6 @@ MAX_TRAIN: Final = 4000
 """Train windows used for the fit; more would hardly change the plane."""
 _HEAD: Final = "Gemm"
 _TREES: Final = "TreeEnsembleRegressor"
-
-Floats = npt.NDArray[np.float64]
 
 
 class InnerLayer:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict, cast
 
 import click
 import numpy as np
@@ -18,6 +18,7 @@ from cis490_pipeline.dashboard.producers.options import (
 from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
 from cis490_pipeline.domain import CHANNELS, Kind, Phase
+from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.errors import ConfigError, DatasetError
 from cis490_pipeline.events.contract import AttackProfile, Event
 from cis490_pipeline.events.identity import identified
@@ -40,16 +41,14 @@ DEFAULT_CHANNELS: Final = (
 MIN_EPISODES: Final = 2
 """Fewest episodes for quartiles."""
 
-Curves = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Course:
     """Quartiles of one channel over aligned episodes, (n_seconds,) each; NaN is unknown."""
 
-    low: Curves
-    median: Curves
-    high: Curves
+    low: Floats
+    median: Floats
+    high: Floats
     n_episodes: int
 
 
@@ -59,7 +58,7 @@ def aligned(
     label_t_ns: Sequence[int],
     phases: Sequence[str],
     at: Phase,
-) -> Curves | None:
+) -> Floats | None:
     """Cut an episode around the first start of a phase, at one value a second.
 
     Parameters
@@ -86,11 +85,11 @@ def aligned(
     known = np.isfinite(by_second)
     total = np.where(known, by_second, 0.0).sum(axis=1)
     count = known.sum(axis=1)
-    means: Curves = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    means: Floats = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return means
 
 
-def course_of(episodes: Sequence[Curves]) -> Course:
+def course_of(episodes: Sequence[Floats]) -> Course:
     """Median and quartiles over the episodes with a known value, (n_seconds,) each."""
     stacked = np.stack(episodes)
     known = np.isfinite(stacked).sum(axis=0) >= MIN_EPISODES
@@ -152,7 +151,9 @@ def profile_events(places: Places, channels: Sequence[str]) -> Iterator[Event]:
     rows = grids.frame.join(index.drop_nulls("profile"), on="episode_id").sort("episode_id")
     for (profile,), of_profile in rows.group_by("profile", maintain_order=True):
         cuts = [
-            cut for row in of_profile.iter_rows(named=True) if (cut := _cut(grids, row)) is not None
+            cut
+            for row in of_profile.iter_rows(named=True)
+            if (cut := _cut(grids, cast(_Row, row))) is not None
         ]
         if len(cuts) < MIN_EPISODES:
             tell(
@@ -171,12 +172,16 @@ def profile_events(places: Places, channels: Sequence[str]) -> Iterator[Event]:
             )
 
 
-def _cut(grids: GridStore, row: dict[str, object]) -> Curves | None:
+class _Row(TypedDict):
+    episode_id: str
+    t0_wall_ns: int
+    label_t_wall_ns: list[int]
+    label_phase: list[str]
+
+
+def _cut(grids: GridStore, row: _Row) -> Floats | None:
     t0_ns, times, phases = row["t0_wall_ns"], row["label_t_wall_ns"], row["label_phase"]
-    assert isinstance(t0_ns, int)
-    assert isinstance(times, list)
-    assert isinstance(phases, list)
-    return aligned(grids.grid(str(row["episode_id"])), t0_ns, times, phases, Phase.INFECTING)
+    return aligned(grids.grid(row["episode_id"]), t0_ns, times, phases, Phase.INFECTING)
 
 
 def _event(profile: str, channel: str, course: Course) -> AttackProfile:
@@ -198,7 +203,7 @@ def _event(profile: str, channel: str, course: Course) -> AttackProfile:
     )
 
 
-def _values(curve: Curves) -> list[float | None]:
+def _values(curve: Floats) -> list[float | None]:
     return [None if np.isnan(value) else float(f"{value:.6g}") for value in curve]
 
 

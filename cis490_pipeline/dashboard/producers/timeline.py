@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import numpy as np
 
@@ -180,7 +180,7 @@ def _windows(
             if out.phase is None:
                 continue
             alarm = out.alarm
-            named: dict[str, Any] = {
+            named: _Named = {
                 "episode_id": episode.ref.episode_id,
                 "window_idx": report.window_idx,
                 "model": out.model,
@@ -203,6 +203,15 @@ def _windows(
                 X = live[out.model].calibrated(window, baseline)
                 x, y_ = maps[out.model].place(X)[0]
                 yield Timed(known_s, Embedding(**named, x=float(x), y=float(y_), phase=actual))
+
+
+class _Named(TypedDict):
+    """Which window, and what a model says of it."""
+
+    episode_id: str
+    window_idx: int
+    model: str
+    predicted: str
 
 
 def _baseline(episode: Recorded) -> Baseline:

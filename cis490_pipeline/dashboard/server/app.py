@@ -100,11 +100,11 @@ class Dashboard:
 
     def _health(self, *, detailed: bool) -> web.Response:
         hub = self.hub
-        answer: dict[str, object] = {"status": "degraded" if hub.journal_fault else "ok"}
-        if detailed:
-            kept = {name: {"events": n, "bytes": size} for name, n, size in hub.state.kept()}
-            answer |= {"version": __version__, "epoch": hub.epoch, **hub.status(), "kept": kept}
-            answer |= {"stalled": hub.n_stalled, "overflows": hub.n_overflows}
+        status = "degraded" if hub.journal_fault else "ok"
+        kept = {name: {"events": n, "bytes": size} for name, n, size in hub.state.kept()}
+        about = {"version": __version__, "epoch": hub.epoch, **hub.status(), "kept": kept}
+        blocked = {"stalled": hub.n_stalled, "overflows": hub.n_overflows}
+        answer = {"status": status, **about, **blocked} if detailed else {"status": status}
         return web.Response(
             body=msgspec.json.encode(answer),
             content_type=JSON,

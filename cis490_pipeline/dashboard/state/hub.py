@@ -6,13 +6,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import msgspec
 
 from cis490_pipeline.dashboard.server.browser import Browser
 from cis490_pipeline.dashboard.server.frames import Frame, Ring, batch, message, pieces
-from cis490_pipeline.dashboard.state.current import Outcome, State
+from cis490_pipeline.dashboard.state.current import Feed, Outcome, State
 from cis490_pipeline.dashboard.state.journal import Journal
 from cis490_pipeline.dashboard.state.retention import Key
 from cis490_pipeline.events.contract import Event
@@ -28,6 +28,16 @@ MAX_FRAME_BYTES: Final = 256 << 10
 def unix_ms() -> int:
     """Return the Unix time, ms."""
     return time.time_ns() // 1_000_000
+
+
+class HubStatus(TypedDict):
+    """Counts of what has arrived so far, for people."""
+
+    now_ms: int
+    browsers: int
+    events: int
+    fault: str | None
+    feeds: dict[str, Feed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +195,7 @@ class Hub:
             for chunk in browser.take():
                 yield chunk
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> HubStatus:
         """Return counters and faults for display."""
         return {
             "now_ms": unix_ms(),

@@ -11,8 +11,9 @@ from cis490_pipeline.alarm.alarm import (
     alarm_is_on,
     infected_probability,
 )
-from cis490_pipeline.alarm.forward_filter import Bools, filter_sequences
+from cis490_pipeline.alarm.forward_filter import filter_sequences
 from cis490_pipeline.domain import INFECTED_PHASES, Side
+from cis490_pipeline.domain.arrays import Bools
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.detection.fit import (
     ALLOWED_PER_DAY,

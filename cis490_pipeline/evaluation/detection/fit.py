@@ -13,9 +13,9 @@ from cis490_pipeline.alarm.alarm import (
     alarm_is_on,
     infected_probability,
 )
-from cis490_pipeline.alarm.forward_filter import Floats, Ints, PhaseFilter, filter_sequences
+from cis490_pipeline.alarm.forward_filter import PhaseFilter, filter_sequences
 from cis490_pipeline.domain import PHASES
-from cis490_pipeline.domain.arrays import class_indices
+from cis490_pipeline.domain.arrays import Floats, Ints, class_indices
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.detection.outcomes import Outcomes, outcomes
 from cis490_pipeline.evaluation.detection.windows import AlarmWindows

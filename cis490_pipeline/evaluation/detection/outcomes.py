@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cis490_pipeline.alarm.alarm import ARMED, INFECTED
-from cis490_pipeline.alarm.forward_filter import Bools, Floats, Ints
 from cis490_pipeline.domain import CLASS_INDEX, NS_PER_S, Phase
+from cis490_pipeline.domain.arrays import Bools, Floats, Ints
 from cis490_pipeline.evaluation.detection.windows import AlarmWindows
 from cis490_pipeline.features.windows import STRIDE_S
 

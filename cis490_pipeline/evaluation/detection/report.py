@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 
 from cis490_pipeline.alarm.alarm import AlarmSettings, alarm_is_on, infected_probability
-from cis490_pipeline.alarm.forward_filter import Floats, filter_sequences
+from cis490_pipeline.alarm.forward_filter import filter_sequences
 from cis490_pipeline.domain import PHASES, Side
+from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.evaluation.confusion import episode_confusions
 from cis490_pipeline.evaluation.detection.fit import (
     ALLOWED_PER_DAY,

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.alarm.forward_filter import Bools
+from cis490_pipeline.domain.arrays import Bools
 from cis490_pipeline.evaluation.detection.outcomes import Outcomes
 from cis490_pipeline.evaluation.detection.windows import AlarmWindows
 from cis490_pipeline.evaluation.schema.alarm import (

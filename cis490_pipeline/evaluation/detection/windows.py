@@ -9,9 +9,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from cis490_pipeline.alarm.forward_filter import Bools, Floats, Ints
 from cis490_pipeline.domain import INFECTED_PHASES, NS_PER_S, PHASES, Phase
-from cis490_pipeline.domain.arrays import class_indices
+from cis490_pipeline.domain.arrays import Bools, Floats, Ints, class_indices
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import probabilities, true_classes
 from cis490_pipeline.features.windows import STRIDE_S

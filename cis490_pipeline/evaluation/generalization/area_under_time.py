@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.domain.arrays import Floats, Ints
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.confusion import Counts, macro_f1_over, seen_classes
+from cis490_pipeline.evaluation.confusion import macro_f1_over, seen_classes
 from cis490_pipeline.evaluation.schema.parts import Score
 from cis490_pipeline.evaluation.schema.study import AreaUnderTime
 from cis490_pipeline.evaluation.uncertainty.intervals import (
@@ -19,8 +20,6 @@ from cis490_pipeline.evaluation.uncertainty.intervals import (
 from cis490_pipeline.evaluation.uncertainty.resampling import resample_weights
 
 N_RESAMPLES: Final = 2000
-
-Floats = npt.NDArray[np.float64]
 
 
 def area_under_time(scores: npt.ArrayLike) -> Floats:
@@ -57,7 +56,7 @@ def area_under_time(scores: npt.ArrayLike) -> Floats:
 
 
 def decay(
-    slots: Sequence[Counts], *, seed: int, n_resamples: int = N_RESAMPLES, level: float = 0.95
+    slots: Sequence[Ints], *, seed: int, n_resamples: int = N_RESAMPLES, level: float = 0.95
 ) -> tuple[list[Score], AreaUnderTime]:
     """Macro F1 of each slot and the area under it, with intervals by episode.
 
@@ -102,7 +101,7 @@ def decay(
     return rows, area
 
 
-def _scores(matrices: Counts, rng: np.random.Generator, n_resamples: int) -> Floats:
+def _scores(matrices: Ints, rng: np.random.Generator, n_resamples: int) -> Floats:
     n_episodes, n_classes = matrices.shape[:2]
     labels = seen_classes(matrices.sum(axis=0))
     flat = matrices.reshape(n_episodes, -1).astype(np.float64)

@@ -3,9 +3,9 @@
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
+from cis490_pipeline.domain.arrays import Floats, Strings
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.schema.study import Auroc, EpisodeShare
 from cis490_pipeline.evaluation.uncertainty.intervals import finite_or_none, interval_of
@@ -16,9 +16,6 @@ from cis490_pipeline.features.calibration.segments import hash_order
 N_RESAMPLES: Final = 2000
 MAX_EPISODES: Final = 1000
 """Of each kind that are compared; of more, those that a fixed draw takes."""
-
-Floats = npt.NDArray[np.float64]
-Names = npt.NDArray[np.str_]
 
 
 def max_softmax_score(proba: Floats) -> Floats:
@@ -64,9 +61,9 @@ def energy_score(logits: Floats, temperature: float = 1.0) -> Floats:
 
 def episode_auroc(
     novel: Floats,
-    novel_episodes: Names,
+    novel_episodes: Strings,
     known: Floats,
-    known_episodes: Names,
+    known_episodes: Strings,
     *,
     seed: int,
     n_resamples: int = N_RESAMPLES,
@@ -135,7 +132,7 @@ def episode_auroc(
     return found
 
 
-def _by_episode(what: str, scores: Floats, episodes: Names) -> list[Floats]:
+def _by_episode(what: str, scores: Floats, episodes: Strings) -> list[Floats]:
     if scores.shape != episodes.shape:
         raise EvaluationError(
             f"{what}: {scores.size} scores of {episodes.size} windows; one of each is needed"

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.domain.arrays import Ints
 from cis490_pipeline.evaluation.confusion import episode_confusions, macro_f1
 from cis490_pipeline.evaluation.schema.board import RobustnessRow
 from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, finite_or_none
@@ -14,14 +15,12 @@ from cis490_pipeline.evaluation.uncertainty.paired import compare
 ROBUSTNESS_VERSION: Final = "1"
 """Raised when a number of it is computed in another way."""
 
-Classes = npt.NDArray[np.int64]
-
 
 def robustness_rows(
-    y_true: Classes,
+    y_true: Ints,
     episodes: npt.NDArray[np.str_],
-    unperturbed: Mapping[str, Classes],
-    perturbed: Mapping[str, Mapping[str, Classes]],
+    unperturbed: Mapping[str, Ints],
+    perturbed: Mapping[str, Mapping[str, Ints]],
     *,
     seed: int,
     n_resamples: int = N_RESAMPLES,

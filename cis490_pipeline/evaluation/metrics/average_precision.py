@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.evaluation.confusion import Floats
+from cis490_pipeline.domain.arrays import Floats
 
 
 def average_precision(is_phase: npt.NDArray[np.bool_], score: Floats) -> float:

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from cis490_pipeline.domain.arrays import Floats
 
 N_BINS: Final = 15
 FLOOR: Final = 1e-15

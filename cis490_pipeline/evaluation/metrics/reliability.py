@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.evaluation.metrics.probability_scores import (
     N_BINS,
-    Floats,
     brier,
     calibration_error,
     log_loss,

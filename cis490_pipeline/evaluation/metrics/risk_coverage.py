@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.evaluation.metrics.probability_scores import Floats
+from cis490_pipeline.domain.arrays import Floats
 
 MAX_POINTS: Final = 50
 

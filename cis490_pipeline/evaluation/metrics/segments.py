@@ -6,17 +6,15 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from cis490_pipeline.domain.arrays import Ints
 from cis490_pipeline.evaluation.predictions import predicted_classes, true_classes
 from cis490_pipeline.evaluation.schema.report import Segments
 from cis490_pipeline.features.windows import STRIDE_S
 
 MIN_OVERLAP: Final = 0.5
 """Intersection over union from which a predicted segment counts as found: the 50 of F1@50."""
-
-Classes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class SegmentMatch:
     """Steps between the true and the predicted beginning of each found one of these."""
 
 
-def segments_of(classes: Classes) -> list[Segment]:
+def segments_of(classes: Ints) -> list[Segment]:
     """Cut a time line where its class changes.
 
     Examples
@@ -63,7 +61,7 @@ def segments_of(classes: Classes) -> list[Segment]:
     return [Segment(int(classes[start]), start, stop) for start, stop in pairwise(edges)]
 
 
-def match_segments(y_true: Classes, y_pred: Classes) -> SegmentMatch:
+def match_segments(y_true: Ints, y_pred: Ints) -> SegmentMatch:
     """Match the predicted segments of one time line to the true ones.
 
     Parameters
@@ -135,7 +133,7 @@ def segment_scores(frame: pl.DataFrame) -> Segments:
     }
 
 
-def _time_lines(frame: pl.DataFrame) -> Iterator[tuple[Classes, Classes]]:
+def _time_lines(frame: pl.DataFrame) -> Iterator[tuple[Ints, Ints]]:
     """Classes of each run of consecutive windows, in time."""
     if not frame.height:
         return

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.metrics.probability_scores import FLOOR, Floats, log_loss
+from cis490_pipeline.evaluation.metrics.probability_scores import FLOOR, log_loss
 
 COLDEST: Final = 0.05
 HOTTEST: Final = 20.0

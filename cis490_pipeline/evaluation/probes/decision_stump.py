@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import PHASES
+from cis490_pipeline.domain.arrays import Float32s, Floats
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import prediction_frame
 from cis490_pipeline.evaluation.probes.learn import training_classes
@@ -27,9 +28,6 @@ _SEGMENTS = 3
 _CHOICES: Final = np.array(list(product(range(_N), repeat=_SEGMENTS)))
 _ONE_HOT: Final = np.eye(_N)[_CHOICES]
 """(125, 3, 5): which phase each of the three stretches stands for."""
-
-Floats = npt.NDArray[np.float64]
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +52,7 @@ class Threshold:
     shares: Floats
     train_macro_f1: float
 
-    def predict(self, x: Array) -> Floats:
+    def predict(self, x: Float32s) -> Floats:
         """Probabilities from the statistic's values, NaN where unknown: (n,) -> (n, 5).
 
         Half of the weight is the stretch's own phase, the other half its shares in train. So the
@@ -77,7 +75,7 @@ class Threshold:
         )
 
 
-def fit_threshold(X: Array, y: npt.NDArray[np.int64], names: Sequence[str]) -> Threshold:
+def fit_threshold(X: Float32s, y: npt.NDArray[np.int64], names: Sequence[str]) -> Threshold:
     """Choose statistic, cuts and phases by macro F1 on the training windows.
 
     Parameters
@@ -110,14 +108,14 @@ def fit_threshold(X: Array, y: npt.NDArray[np.int64], names: Sequence[str]) -> T
 
 
 def threshold_probe(
-    fitted: Threshold, X_scored: Iterable[Array], scored: pl.DataFrame
+    fitted: Threshold, X_scored: Iterable[Float32s], scored: pl.DataFrame
 ) -> pl.DataFrame:
     """Predict the scored windows, batch after batch of all columns; as ``trees_probe`` does."""
     parts = [fitted.predict(X[:, fitted.column]) for X in X_scored if len(X)]
     return prediction_frame(scored, np.concatenate(parts) if parts else np.zeros((0, _N)))
 
 
-def best_threshold(X_train: Array, train: pl.DataFrame, names: Sequence[str]) -> Threshold:
+def best_threshold(X_train: Float32s, train: pl.DataFrame, names: Sequence[str]) -> Threshold:
     """``fit_threshold`` of training windows with their ``phase`` (or ``y_true``)."""
     return fit_threshold(X_train, training_classes(train), names)
 

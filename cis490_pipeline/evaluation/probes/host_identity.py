@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.schema.board import HostScores, LargestHost
 from cis490_pipeline.evaluation.uncertainty.intervals import (
@@ -18,8 +19,6 @@ from cis490_pipeline.evaluation.uncertainty.resampling import resample_weights
 
 N_FOLDS: Final = 5
 _N_TREES = 100
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ class HostAccuracy:
 
 
 def host_prediction_hits(
-    X: Array, hosts: npt.NDArray[np.str_], episodes: npt.NDArray[np.str_], *, seed: int
+    X: Float32s, hosts: npt.NDArray[np.str_], episodes: npt.NDArray[np.str_], *, seed: int
 ) -> npt.NDArray[np.bool_]:
     """Predict each window's host by trees that were not trained on its episode.
 

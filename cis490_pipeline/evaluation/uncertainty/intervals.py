@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from cis490_pipeline.domain.arrays import Floats, Ints
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.confusion import Counts, Floats, macro_f1_over, seen_classes
+from cis490_pipeline.evaluation.confusion import macro_f1_over, seen_classes
 from cis490_pipeline.evaluation.schema.parts import Score
 from cis490_pipeline.evaluation.uncertainty.resampling import resample_weights
 
@@ -46,7 +47,7 @@ class Interval:
 
 
 def episode_interval(
-    matrices: Counts,
+    matrices: Ints,
     *,
     seed: int,
     n_resamples: int = N_RESAMPLES,
@@ -101,7 +102,7 @@ def episode_interval(
 
 
 def resampled_macro_f1(
-    matrices: Counts, labels: npt.NDArray[np.bool_], *, seed: int, n_resamples: int
+    matrices: Ints, labels: npt.NDArray[np.bool_], *, seed: int, n_resamples: int
 ) -> Floats:
     """(B,) macro F1 over the label set in each resample of episodes.
 

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cis490_pipeline.domain.arrays import Floats, Ints
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.confusion import Counts, Floats, macro_f1_over, seen_classes
+from cis490_pipeline.evaluation.confusion import macro_f1_over, seen_classes
 from cis490_pipeline.evaluation.schema.parts import Tested
 from cis490_pipeline.evaluation.uncertainty.intervals import (
     N_RESAMPLES,
@@ -43,7 +44,7 @@ class Paired:
 
 
 def compare(
-    first: Counts, second: Counts, *, seed: int, n_resamples: int = N_RESAMPLES, level: float = 0.95
+    first: Ints, second: Ints, *, seed: int, n_resamples: int = N_RESAMPLES, level: float = 0.95
 ) -> Paired:
     """Compare two models on identical windows.
 
@@ -106,7 +107,7 @@ def compare(
     )
 
 
-def _require_same_windows(first: Counts, second: Counts) -> None:
+def _require_same_windows(first: Ints, second: Ints) -> None:
     if first.shape != second.shape or first.ndim != 3:
         raise EvaluationError(
             f"paired models need the same episodes and classes, got {first.shape} and "

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from cis490_pipeline.domain.arrays import Floats
 
 _CELLS_PER_CHUNK = 2_000_000
 """Draws held at once: 16 MB, whatever the number of episodes."""

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.schema.alarm import CurvePoint
-
-Floats = npt.NDArray[np.float64]
 
 _MOST_POINTS: Final = 50
 

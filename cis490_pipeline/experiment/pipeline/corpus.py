@@ -48,7 +48,9 @@ class ValidationSweep(Stage):
         result = self.sweep(self.workspace.paths.validation_journal)
         write_parquet(path, result.frame)
         counts = verdict_counts(result.frame)
-        numbers = {f"episodes_{status}": n for status, n in counts["counts"].items()}
+        numbers: dict[str, int | float | str | bool | None] = {
+            f"episodes_{status}": n for status, n in counts["counts"].items()
+        }
         numbers |= {f"reason_{code}": n for code, n in counts["reasons"].items()}
         numbers |= {
             "episodes": result.frame.height,

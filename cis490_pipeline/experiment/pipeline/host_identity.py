@@ -7,6 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Phase, Side
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.evaluation.probes.host_identity import (
     N_FOLDS,
     host_prediction_hits,
@@ -28,8 +29,6 @@ _WHAT: Final = (
     "that never saw the window's episode"
 )
 _BEFORE, _AFTER = "before calibration", "after calibration"
-
-Array = npt.NDArray[np.float32]
 
 
 def host_identity(probes: RecipeProbes) -> HostIdentity:
@@ -70,7 +69,7 @@ def host_identity(probes: RecipeProbes) -> HostIdentity:
 
 def _clean_windows(
     probes: RecipeProbes,
-) -> tuple[Array, Array, npt.NDArray[np.str_], npt.NDArray[np.str_], int]:
+) -> tuple[Float32s, Float32s, npt.NDArray[np.str_], npt.NDArray[np.str_], int]:
     """Summaries before and after calibration, episodes, hosts; episodes there are in all."""
     folder = probes.summaries
     clean = (pl.col("y") == Phase.CLEAN) & pl.col("scorable") & ~pl.col("baseline")
@@ -86,7 +85,7 @@ def _clean_windows(
     per_side = [keys.filter(wanted, pl.col("split") == side).select(pl.len()) for side in SIDES]
     counts = [int(part.collect().item()) for part in per_side]
     share = min(1.0, MAX_WINDOWS / max(1, sum(counts)))
-    parts: list[tuple[Array, Array, npt.NDArray[np.str_], npt.NDArray[np.str_]]] = []
+    parts: list[tuple[Float32s, Float32s, npt.NDArray[np.str_], npt.NDArray[np.str_]]] = []
     for side, n in zip(SIDES, counts, strict=True):
         if not n:
             continue
@@ -102,7 +101,7 @@ def _clean_windows(
 
 def _of_side(
     probes: RecipeProbes, side: Side, wanted: pl.Expr, rows: npt.NDArray[np.int64]
-) -> tuple[Array, Array, npt.NDArray[np.str_], npt.NDArray[np.str_]]:
+) -> tuple[Float32s, Float32s, npt.NDArray[np.str_], npt.NDArray[np.str_]]:
     folder = probes.summaries
     manifest = read_manifest(folder, "summary")
     of_side = wanted & (pl.col("split") == side)

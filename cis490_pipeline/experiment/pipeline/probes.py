@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side, Variant
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.probes.decision_stump import best_threshold, threshold_probe
@@ -52,8 +53,6 @@ MAX_TRAIN_WINDOWS: Final = 40_000
 SIDES: Final = (Side.VAL, Side.TEST)
 _BATCH: Final = 4096
 _TENSOR_BATCH: Final = 512
-
-Array = npt.NDArray[np.float32]
 
 
 class RecipeProbes:
@@ -116,7 +115,7 @@ class RecipeProbes:
             only=self._is_drawn,
         )
 
-    def calibrated(self, side: Side) -> Iterator[Array]:
+    def calibrated(self, side: Side) -> Iterator[Float32s]:
         """Summaries as a realistic model reads them, (n, 145), batch after batch.
 
         Raises
@@ -139,7 +138,7 @@ class RecipeProbes:
             )
         yield from (windows.take(rows) for rows in self._batches(side, len(windows), _BATCH))
 
-    def observed(self, side: Side, *, zeros: bool) -> Iterator[Array]:
+    def observed(self, side: Side, *, zeros: bool) -> Iterator[Float32s]:
         """Share of each window's steps that were recorded, by channel: (n, 29).
 
         With ``zeros`` also the share of them that is exactly zero: (n, 58).
@@ -154,7 +153,7 @@ class RecipeProbes:
         for share, X in zip(shares, summaries, strict=True):
             yield np.concatenate([share, X[:, column :: len(STATISTICS)]], axis=1)
 
-    def _raw(self, side: Side, kind: InputKind, size: int) -> Iterator[Array]:
+    def _raw(self, side: Side, kind: InputKind, size: int) -> Iterator[Float32s]:
         folder = self.summaries if kind == "summary" else self.tensors
         wanted = (pl.col("split") == side) & ~pl.col("baseline")
         if side is Side.TRAIN:
@@ -194,7 +193,7 @@ class RecipeProbes:
             frames[name] = trees_probe(X[:, columns], train, unseen, scored, seed=seed)
         return frames, self._training({THRESHOLD: str(threshold)})
 
-    def _scored_columns(self) -> Iterator[Array]:
+    def _scored_columns(self) -> Iterator[Float32s]:
         return (batch for side in SIDES for batch in self.calibrated(side))
 
     def _training(self, details: Mapping[str, str]) -> ProbeTraining:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import EpisodeRef, Side
-from cis490_pipeline.domain.arrays import class_indices
+from cis490_pipeline.domain.arrays import Float32s, Ints, class_indices
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.evaluation.generalization.robustness import ROBUSTNESS_VERSION, robustness_rows
@@ -43,9 +43,6 @@ MAX_EPISODES: Final = 100
 CHUNK_WINDOWS: Final = 2048
 """Windows cut at a time, 38 MB, however many there are."""
 
-Classes = npt.NDArray[np.int64]
-Array = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
@@ -61,7 +58,7 @@ class Chunk:
 
     episodes: Sequence[Episode]
     numbers: Sequence[npt.NDArray[np.int64]]
-    y: Classes
+    y: Ints
     ids: npt.NDArray[np.str_]
 
 
@@ -172,7 +169,7 @@ class Robustness(RecipeStage):
         chunk: Chunk,
         touched: dict[str, int] | None = None,
         scenarios: Sequence[Scenario] = SCENARIOS,
-    ) -> dict[str, dict[str, Classes]]:
+    ) -> dict[str, dict[str, Ints]]:
         """Predicted classes by scenario (``unperturbed`` first), then by model: (n_windows,) each.
 
         Each episode is cut once per scenario, and calibrated once per calibrator, for all models.
@@ -186,11 +183,11 @@ class Robustness(RecipeStage):
             baseline, added up.
         scenarios : in their order.
         """
-        said: dict[str, dict[str, Classes]] = {}
-        seen: dict[str, Array] = {}
+        said: dict[str, dict[str, Ints]] = {}
+        seen: dict[str, Float32s] = {}
         for scenario in (UNPERTURBED, *scenarios):
             cut = recut(chunk.episodes, chunk.numbers, scenario, seed=self.workspace.settings.seed)
-            calibrated: dict[str, Array] = {}
+            calibrated: dict[str, Float32s] = {}
             said[scenario.name] = {}
             for name, model, calibrator in models:
                 X = calibrated.get(calibrator.digest)
@@ -279,7 +276,7 @@ def _restored(stage: TrainedCheckpoint) -> tuple[str, "BaseModel", "Calibrator"]
     return stage.name, restore(checkpoint), checkpoint.calibrator
 
 
-def _differs(one: Array, other: Array) -> npt.NDArray[np.bool_]:
+def _differs(one: Float32s, other: Float32s) -> npt.NDArray[np.bool_]:
     """Which rows of two arrays are not the same, unknown for unknown: (n,)."""
     same = (one == other) | (np.isnan(one) & np.isnan(other))
     differs: npt.NDArray[np.bool_] = ~same.reshape(len(one), -1).all(axis=1)

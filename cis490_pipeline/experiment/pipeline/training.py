@@ -200,7 +200,7 @@ class TrainedCheckpoint(ModelStage):
             for path in self.folder.iterdir()
             if path.is_file() and not path.name.startswith(REPORT_FILES)
         )
-        numbers = {
+        numbers: dict[str, int | float | str | bool | None] = {
             **val_scores,
             "epochs": len(model.history_["epochs"]),
             "best_epoch": model.history_["best_epoch"],

@@ -126,7 +126,7 @@ def read_run(folder: Path, run: Path) -> Run:
         If the predictions are missing, damaged, or not of the checkpoint beside them.
     """
     described = describe(folder)
-    frame = read_predictions(folder, checkpoint_digest=described["digest"])
+    frame = read_predictions(folder, checkpoint_digest=str(described["digest"]))
     return Run(name=str(run), frame=frame, made_of=made_of(described))
 
 

@@ -1,6 +1,7 @@
 """Hyperparameter search of one model, on validation only; the test side is not opened."""
 
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -182,7 +183,8 @@ class _Search:
         if model.n_parameters > MAX_PARAMETERS:
             raise optuna.TrialPruned
         model.fit(self.train, self.val, progress=report)
-        return float(model.history_["best_val_macro_f1"])
+        score = model.history_["best_val_macro_f1"]
+        return math.nan if score is None else score
 
     def result(self, study: "optuna.Study") -> Tuned:
         from optuna.trial import TrialState

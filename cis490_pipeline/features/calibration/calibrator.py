@@ -9,12 +9,12 @@ from typing import Final, Self
 import numpy as np
 
 from cis490_pipeline.domain import Variant
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features.baseline import baseline_statistics
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment, treat_gauges
 from cis490_pipeline.features.calibration.moments import (
-    Array,
     Batch,
     Moments,
     channel_sd,
@@ -24,7 +24,7 @@ from cis490_pipeline.features.calibration.moments import (
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.summary import STATISTICS
 
-__all__ = ["Array", "Batch", "CalibrationMode", "Calibrator", "Scaling", "baseline_statistics"]
+__all__ = ["Batch", "CalibrationMode", "Calibrator", "Scaling", "baseline_statistics"]
 
 CLIP: Final = 8.0
 IQR_SHARE: Final = 0.5
@@ -87,9 +87,9 @@ class Calibrator:
     mode: CalibrationMode
     variant: Variant
     kind: InputKind
-    floor: Array
-    z_mean: Array
-    z_sd: Array
+    floor: Float32s
+    z_mean: Float32s
+    z_sd: Float32s
     gauges: GaugeTreatment = GaugeTreatment.RECORDED
     scaling: Scaling = Scaling.TRAIN
 
@@ -127,7 +127,7 @@ class Calibrator:
         mode: CalibrationMode,
         variant: Variant,
         kind: InputKind,
-        baseline_iqr: Array,
+        baseline_iqr: Float32s,
         windows: Callable[[], Iterable[Batch]],
         gauges: GaugeTreatment = GaugeTreatment.RECORDED,
         scaling: Scaling = Scaling.TRAIN,
@@ -179,7 +179,7 @@ class Calibrator:
             scaling,
         )
 
-    def apply(self, X: Array, median: Array, iqr: Array) -> Array:
+    def apply(self, X: Float32s, median: Float32s, iqr: Float32s) -> Float32s:
         """Calibrate windows.
 
         Parameters
@@ -194,10 +194,10 @@ class Calibrator:
         tensor = self.kind == "tensor"
         mean, sd = (z[:, None] if tensor else z for z in (self.z_mean, self.z_sd))
         relative = self._relative(X, median, iqr)
-        calibrated: Array = np.clip((relative - mean) / sd, -CLIP, CLIP)
+        calibrated: Float32s = np.clip((relative - mean) / sd, -CLIP, CLIP)
         return calibrated
 
-    def arrays(self) -> dict[str, Array]:
+    def arrays(self) -> dict[str, Float32s]:
         """Return the fitted arrays by name, for a checkpoint."""
         return {name: getattr(self, name) for name in _ARRAYS}
 
@@ -207,7 +207,7 @@ class Calibrator:
         mode: CalibrationMode,
         variant: Variant,
         kind: InputKind,
-        arrays: Mapping[str, Array],
+        arrays: Mapping[str, Float32s],
         gauges: GaugeTreatment = GaugeTreatment.RECORDED,
         scaling: Scaling = Scaling.TRAIN,
     ) -> Self:
@@ -234,11 +234,11 @@ class Calibrator:
             total.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
         return total.hexdigest()
 
-    def _relative(self, X: Array, median: Array, iqr: Array) -> Array:
+    def _relative(self, X: Float32s, median: Float32s, iqr: Float32s) -> Float32s:
         """Transform windows relative to their baseline, before the z score and clipping."""
         return treat_gauges(self._levels(X, median, iqr), self.kind, self.variant, self.gauges)
 
-    def _levels(self, X: Array, median: Array, iqr: Array) -> Array:
+    def _levels(self, X: Float32s, median: Float32s, iqr: Float32s) -> Float32s:
         """Transform windows relative to their baseline, without treatment of gauges."""
         if self.mode is CalibrationMode.TRAIN_Z:
             return X
@@ -247,10 +247,10 @@ class Calibrator:
         of_train = self.scaling is Scaling.TRAIN
         scale = np.where(np.isnan(iqr), iqr, np.float32(1)) if of_train else by_device
         if self.kind == "tensor":
-            tensors: Array = (X - median[..., None]) / scale[..., None]
+            tensors: Float32s = (X - median[..., None]) / scale[..., None]
             return tensors
         statistics = X.reshape(*X.shape[:-1], -1, _N_STATS)
         shift = np.where(_SHIFTED, median[..., None], np.float32(0))
         by = np.where(_SCALED, scale[..., None], np.float32(1))
-        relative: Array = ((statistics - shift) / by).reshape(X.shape)
+        relative: Float32s = ((statistics - shift) / by).reshape(X.shape)
         return relative

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import Variant
+from cis490_pipeline.domain.arrays import Float32s, Floats
 from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features.calibration.segments import (
     Stretches,
@@ -44,9 +45,6 @@ _LARGEST: Final = 1e4
 _ARRAYS: Final = ("centre", "scale", "weights", "bias", "references")
 
 __all__ = ["Cleanliness", "CleanlinessCheck", "Stretches", "lacking"]
-
-Array = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +170,7 @@ class CleanlinessCheck:
         weights, bias = (np.asarray(a, dtype=np.float64) for a in (model.coef_, model.intercept_))
         return cls(centre, scale, weights[0], bias, np.zeros(0))
 
-    def judge(self, grid: Array) -> Cleanliness | None:
+    def judge(self, grid: Float32s) -> Cleanliness | None:
         """Test a baseline.
 
         Parameters

@@ -9,14 +9,12 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from cis490_pipeline.domain import Variant
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.summary import STATISTICS
-
-Array = npt.NDArray[np.float32]
 
 DRIFTING: Final = (
     "proc.rss_bytes",
@@ -47,8 +45,8 @@ def drifting_channels(variant: Variant) -> tuple[int, ...]:
 
 
 def treat_gauges(
-    relative: Array, kind: InputKind, variant: Variant, treatment: GaugeTreatment
-) -> Array:
+    relative: Float32s, kind: InputKind, variant: Variant, treatment: GaugeTreatment
+) -> Float32s:
     """Apply a treatment to the drifting gauges; other channels are unchanged.
 
     Parameters
@@ -75,19 +73,19 @@ def treat_gauges(
     return treated
 
 
-def _treated_steps(x: Array, treatment: GaugeTreatment) -> Array:
+def _treated_steps(x: Float32s, treatment: GaugeTreatment) -> Float32s:
     """(n, n_gauges, n_steps) values of the treated gauges."""
     if treatment is GaugeTreatment.DROPPED:
-        nothing: Array = x * np.float32(0)
+        nothing: Float32s = x * np.float32(0)
         return nothing
     known = ~np.isnan(x)
     count = np.maximum(known.sum(axis=-1, keepdims=True), 1)
     values = np.where(known, x, 0).astype(np.float64)
-    centred: Array = (x - values.sum(axis=-1, keepdims=True) / count).astype(np.float32)
+    centred: Float32s = (x - values.sum(axis=-1, keepdims=True) / count).astype(np.float32)
     return centred
 
 
-def _treated_statistics(s: Array, treatment: GaugeTreatment) -> Array:
+def _treated_statistics(s: Float32s, treatment: GaugeTreatment) -> Float32s:
     """(…, n_gauges, 5) statistics of the treated gauges."""
     mean, std, p95, slope, _ = np.moveaxis(s, -1, 0)
     nothing = mean * np.float32(0)

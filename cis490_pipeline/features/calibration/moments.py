@@ -5,12 +5,12 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features.summary import STATISTICS, known_quantile
 
-Array = npt.NDArray[np.float32]
-Batch = tuple[Array, Array, Array]
+Batch = tuple[Float32s, Float32s, Float32s]
 """Windows (n, *shape), with the baseline median and IQR of each device, (n, n_channels)."""
 
 
@@ -23,7 +23,7 @@ class Moments:
         self._square = np.zeros(n_columns)
         self._origin: npt.NDArray[np.float64] | None = None
 
-    def add(self, values: Array) -> None:
+    def add(self, values: Float32s) -> None:
         """Add (n, n_columns) values; NaN is unknown."""
         known = ~np.isnan(values)
         if self._origin is None:
@@ -51,7 +51,7 @@ class Moments:
         return np.where(self._count > 0, self._count, np.nan)
 
 
-def columns_last(kind: InputKind, X: Array) -> Array:
+def columns_last(kind: InputKind, X: Float32s) -> Float32s:
     """(n, n_channels, n_steps) -> (n × n_steps, n_channels); summaries unchanged."""
     return X.transpose(0, 2, 1).reshape(-1, X.shape[1]) if kind == "tensor" else X
 
@@ -79,7 +79,7 @@ def channel_sd(kind: InputKind, windows: Iterable[Batch]) -> npt.NDArray[np.floa
     return total
 
 
-def known_median(x: Array) -> npt.NDArray[np.float64]:
+def known_median(x: Float32s) -> npt.NDArray[np.float64]:
     """Compute the median of each channel's known values: (n_channels,); NaN if there is none."""
     ascending = np.sort(x.T, axis=-1)
     return known_quantile(ascending, (~np.isnan(ascending)).sum(axis=-1), 0.5)

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from cis490_pipeline.domain import Variant
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import CalibrationError, StoreError
 from cis490_pipeline.features.baseline import Baseline
 from cis490_pipeline.features.calibration.cleanliness import Cleanliness
@@ -21,8 +21,6 @@ from cis490_pipeline.storage.files import digest, read_json, write_json
 
 RECORD_FORMAT: Final = "calibration_record"
 RECORD_VERSION: Final = 1
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +117,7 @@ class CalibrationRecord:
         content: dict[str, Any] = msgspec.to_builtins(self)
         return {**content, "format": RECORD_FORMAT, "version": RECORD_VERSION}
 
-    def arrays(self) -> tuple[Array, Array]:
+    def arrays(self) -> tuple[Float32s, Float32s]:
         """Return median and IQR of all channels, two arrays (46,); NaN where unknown."""
         columns = (
             [np.nan if value is None else value for value in values]
@@ -128,7 +126,7 @@ class CalibrationRecord:
         median, iqr = (np.array(column, dtype=np.float32) for column in columns)
         return median, iqr
 
-    def of_variant(self, variant: Variant) -> tuple[Array, Array]:
+    def of_variant(self, variant: Variant) -> tuple[Float32s, Float32s]:
         """Return median and IQR of the variant's channels, two arrays (n_channels,)."""
         median, iqr = self.arrays()
         channels = channel_indices(variant)

@@ -8,12 +8,12 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Variant
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode
 from cis490_pipeline.features.calibration.record import CalibrationRecord
 from cis490_pipeline.features.channels import channel_indices
 
-Array = npt.NDArray[np.float32]
 Records = Mapping[str, CalibrationRecord]
 """Calibration records by host."""
 
@@ -31,8 +31,8 @@ class CalibrationReferences:
     """
 
     row: npt.NDArray[np.intp]
-    median: Array
-    iqr: Array
+    median: Float32s
+    iqr: Float32s
     ids: tuple[str, ...]
     suspect: tuple[bool | None, ...]
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import CLASS_INDEX, INFECTED_PHASES, Phase, Variant
-from cis490_pipeline.domain.arrays import class_indices
+from cis490_pipeline.domain.arrays import Float32s, class_indices
 from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.grids.store import GridStore
@@ -20,8 +20,6 @@ from cis490_pipeline.features.windows import BASELINE_STEPS, STRIDE_STEPS
 
 MAX_EPISODES: Final = 1000
 """Limit on episodes: more need too much memory and hardly affect 145 weights."""
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +34,7 @@ class Stretches:
     episodes, hosts : (n,) names.
     """
 
-    features: Array
+    features: Float32s
     phases: npt.NDArray[np.int64]
     first: npt.NDArray[np.bool_]
     episodes: npt.NDArray[np.str_]
@@ -54,7 +52,7 @@ class Stretches:
         return np.isin(self.phases, class_indices(INFECTED_PHASES))
 
 
-def deployable_statistics(stretches: Array) -> Array:
+def deployable_statistics(stretches: Float32s) -> Float32s:
     """Compute statistics of segments: (n, n_steps, 46) or (n, n_steps, 29) -> (n, 145).
 
     Raises

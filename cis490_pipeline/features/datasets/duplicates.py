@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Source, Variant
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import source_slices
 from cis490_pipeline.features.grids.store import GridStore
@@ -28,8 +29,6 @@ _MARKED: Final = (Source.PROC, Source.GUEST)
 _MIN_MOVED: Final = 3
 _EVERY: Final = 8
 _MIN_MARKS: Final = 3
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, order=True)
@@ -112,7 +111,7 @@ def assert_no_near_duplicates(grids: GridStore, episodes: pl.DataFrame) -> None:
         )
 
 
-def _candidates(grids: Sequence[Array], sides: Sequence[str]) -> list[tuple[int, int, int]]:
+def _candidates(grids: Sequence[Float32s], sides: Sequence[str]) -> list[tuple[int, int, int]]:
     """Pairs on two sides that share hashes, with the second's offset in steps."""
     parts = [_marks(grid) for grid in grids]
     number = np.repeat(np.arange(len(parts)), [hashes.size for hashes, _ in parts])
@@ -132,7 +131,7 @@ def _candidates(grids: Sequence[Array], sides: Sequence[str]) -> list[tuple[int,
     return sorted(best.select("a", "b", "shift").rows())
 
 
-def _marks(grid: Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+def _marks(grid: Float32s) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """Hashes and positions of the selected steps of each source."""
     hashes, steps = [], []
     for source in _MARKED:
@@ -152,7 +151,7 @@ def _marks(grid: Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     return np.concatenate(hashes), np.concatenate(steps)
 
 
-def _equal_share(a: Array, b: Array, shift: int) -> tuple[int, float]:
+def _equal_share(a: Float32s, b: Float32s, shift: int) -> tuple[int, float]:
     """Count the common steps; return the share of equal values where either episode changes.
 
     ``b`` begins ``shift`` steps after ``a``.

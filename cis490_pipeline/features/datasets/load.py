@@ -10,10 +10,10 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Side, Variant
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import CalibrationError, DatasetError
 from cis490_pipeline.features.calibration.calibrator import (
-    Array,
     Batch,
     CalibrationMode,
     Calibrator,
@@ -139,7 +139,7 @@ class CalibratedWindows:
         """Shape of one window: (n_channels, 100) or (n_features,)."""
         return self._raw.shape
 
-    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array:
+    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Float32s:
         """Calibrated windows at ``indices``, in that order: (n_indices, *shape); NaN is unknown."""
         devices = self._devices
         rows = devices.row[self.episode_numbers[indices]]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Side, Variant
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import channel_indices
@@ -22,8 +23,6 @@ from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.features.windows import STEPS, STRIDE_STEPS
 from cis490_pipeline.storage.parquet import scan_table
-
-Array = npt.NDArray[np.float32]
 
 _GAP_STEPS: Final = 4 * STEPS
 """Windows no farther apart are read together with what lies between: cheaper than a seek."""
@@ -43,7 +42,7 @@ class RawWindows(Protocol):
         """Shape of one window."""
         ...
 
-    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array:
+    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Float32s:
         """Windows at ``indices``, in that order: (n_indices, *shape); NaN is unknown."""
         ...
 
@@ -134,7 +133,7 @@ def _grids_of(folder: Path, manifest: DatasetManifest) -> GridStore:
 class InMemory:
     """Summaries: (n_windows, n_features)."""
 
-    def __init__(self, X: Array) -> None:
+    def __init__(self, X: Float32s) -> None:
         self._X = X
 
     @property
@@ -142,9 +141,9 @@ class InMemory:
         """Shape of one window."""
         return (self._X.shape[1],)
 
-    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array:
+    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Float32s:
         """Windows at ``indices``: (n_indices, n_features)."""
-        chosen: Array = self._X[indices]
+        chosen: Float32s = self._X[indices]
         return chosen
 
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
@@ -182,7 +181,7 @@ class InRows:
         """Shape of one window."""
         return (self._columns.size,)
 
-    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array:
+    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Float32s:
         """Windows at ``indices``: (n_indices, n_features)."""
         out = np.empty((len(indices), *self.shape), dtype=np.float32)
         for shard, here, rows in self._placed(indices):
@@ -231,7 +230,7 @@ class InShards:
         """Shape of one window."""
         return (self._channels.size, STEPS)
 
-    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Array:
+    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Float32s:
         """Windows at ``indices``: (n_indices, n_channels, 100)."""
         out = np.empty((len(indices), *self.shape), dtype=np.float32)
         for shard, here, starts in self._placed(indices):

@@ -9,9 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import DatasetError
-
-Array = npt.NDArray[np.float32]
 
 _ADVISED_BYTES: Final = 128 * 2**10
 """Size of one read-ahead request: Linux limits it to the disk's read-ahead, at least 128 KiB."""
@@ -37,7 +36,7 @@ class RowFile:
     n_columns: int
 
     @classmethod
-    def behind(cls, mapped: Array) -> "RowFile":
+    def behind(cls, mapped: Float32s) -> "RowFile":
         """Build from a memory-mapped array.
 
         Parameters
@@ -58,7 +57,7 @@ class RowFile:
         """Size of one row, bytes."""
         return self.n_columns * np.dtype(np.float32).itemsize
 
-    def take(self, starts: npt.NDArray[np.integer[Any]], length: int = 1) -> Array:
+    def take(self, starts: npt.NDArray[np.integer[Any]], length: int = 1) -> Float32s:
         """Read spans of rows.
 
         Parameters

@@ -12,6 +12,7 @@ from typing import Final, Self, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.domain.arrays import Floats, Ints
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.windows import BASELINE_STEPS, cut_windows, window_starts
 
@@ -21,9 +22,6 @@ THRESHOLD: Final = 0.25
 PSEUDO_COUNT: Final = 0.5
 """Added to each bin, so that the index stays finite for empty bins."""
 N_PERMUTATIONS: Final = 500
-
-Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 
 
 class ChannelDrift(TypedDict):
@@ -90,7 +88,7 @@ class DriftReference:
 
     channels: tuple[str, ...]
     edges: Floats
-    counts: Counts
+    counts: Ints
 
     @classmethod
     def fit(cls, channels: Sequence[str], episodes: Iterable[npt.NDArray[np.floating]]) -> Self:
@@ -119,7 +117,7 @@ class DriftReference:
         empty = cls(tuple(channels), edges, np.zeros((0, len(channels), N_BINS + 1), np.int64))
         return cls(tuple(channels), edges, np.stack([empty.histogram(part) for part in values]))
 
-    def histogram(self, values: npt.NDArray[np.floating]) -> Counts:
+    def histogram(self, values: npt.NDArray[np.floating]) -> Ints:
         """Count one episode's values by bin: (n_windows, C) -> (C, 11).
 
         Raises
@@ -139,11 +137,11 @@ class DriftReference:
         bins = np.where(unknown, N_BINS, bins)
         cells = bins + np.arange(len(self.channels)) * (N_BINS + 1)
         size = len(self.channels) * (N_BINS + 1)
-        counts: Counts = np.bincount(cells.ravel(), minlength=size).astype(np.int64)
+        counts: Ints = np.bincount(cells.ravel(), minlength=size).astype(np.int64)
         return counts.reshape(len(self.channels), N_BINS + 1)
 
     def compare(
-        self, new: Sequence[Counts], *, seed: int, n_permutations: int = N_PERMUTATIONS
+        self, new: Sequence[Ints], *, seed: int, n_permutations: int = N_PERMUTATIONS
     ) -> list[ChannelDrift]:
         """Compute the index of every channel with its permutation limit.
 
@@ -170,7 +168,7 @@ class DriftReference:
             for name, value, limit in zip(self.channels, index, chance, strict=True)
         ]
 
-    def _chance(self, arrived: Counts, seed: int, n_permutations: int) -> Floats:
+    def _chance(self, arrived: Ints, seed: int, n_permutations: int) -> Floats:
         every = np.concatenate([self.counts, arrived])
         n_all, n_new = len(every), len(arrived)
         flat = every.reshape(n_all, -1).astype(np.float64)

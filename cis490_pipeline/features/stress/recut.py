@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.baseline import baseline_statistics
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator
@@ -15,8 +16,6 @@ from cis490_pipeline.features.stress.perturbations import Scenario, baseline_ste
 from cis490_pipeline.features.summary import summarize, summary_columns
 from cis490_pipeline.features.windows import BASELINE_STEPS, STEPS, window_starts
 from cis490_pipeline.store.episode import Episode
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +29,12 @@ class RecutWindows:
     median, iqr : (n_windows, 46) baseline of each window's episode.
     """
 
-    windows: Array
-    summaries: Array
-    median: Array
-    iqr: Array
+    windows: Float32s
+    summaries: Float32s
+    median: Float32s
+    iqr: Float32s
 
-    def calibrated(self, calibrator: Calibrator) -> Array:
+    def calibrated(self, calibrator: Calibrator) -> Float32s:
         """Calibrate for a model: (n_windows, n_channels, 100) or (n_windows, n_features).
 
         Raises

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Final
 
+from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.store.rows.columns import TIME
 from cis490_pipeline.store.rows.strict_json import parse_object
 
@@ -84,12 +85,12 @@ _PATTERNS: Final[tuple[Callable[[bytes], str | None], ...]] = (
 )
 
 
-def _object(text: bytes) -> dict[str, object]:
+def _object(text: bytes) -> dict[str, Json]:
     try:
         return dict(parse_object(text))
     except ValueError:
         return {}
 
 
-def _object_of_text(value: object) -> dict[str, object]:
+def _object_of_text(value: object) -> dict[str, Json]:
     return _object(value.encode()) if isinstance(value, str) else {}

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from cis490_pipeline.storage.json_text import Json
+
 MAX_WAITING_BYTES: Final = 1 << 20
 """Bytes of unwritten lines, at most; beyond it the oldest are dropped and counted."""
 CLOSING_S: Final = 2.0
@@ -34,7 +36,7 @@ class SinkReport:
     n_waiting: int
     n_lost: int
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Json]:
         """As a JSON object."""
         return {"trouble": self.trouble, "waiting": self.n_waiting, "lost": self.n_lost}
 

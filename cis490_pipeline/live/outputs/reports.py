@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.clocks.source_clock import Health
 from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.outputs.line_output import SinkReport
+from cis490_pipeline.storage.json_text import Json
 
 FAULTS_LAST: Final = 20
 """Latest faulty lines kept as text; all are counted."""
@@ -59,7 +60,7 @@ class WindowReport:
         """Share of the grid that is known."""
         return float(np.isfinite(self.grid).mean())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """As the object of a JSON line."""
         return {
             "type": "window",
@@ -95,7 +96,7 @@ class SourceReport:
     n_held: int = 0
     n_repeated: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """As a JSON object."""
         return {
             "state": str(self.health),
@@ -130,7 +131,7 @@ class LiveState:
     n_overrun: int
     sinks: tuple[SinkReport, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """As the object of a JSON line."""
         return {
             "type": "state",

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +10,7 @@ from typing import Protocol
 from cis490_pipeline.domain import NS_PER_S
 from cis490_pipeline.live.outputs.line_output import LineOutput, PathTarget, SinkReport
 from cis490_pipeline.live.outputs.reports import Faults, LiveState, Stage, WindowReport
+from cis490_pipeline.storage.json_text import Json
 
 _FAULTS_EACH = 20
 _FAULTS_EVERY = 1000
@@ -100,7 +101,7 @@ class JsonLines:
         """Close the file."""
         self._output.close()
 
-    def _write(self, value: dict[str, object]) -> None:
+    def _write(self, value: Mapping[str, Json]) -> None:
         self._output.write(_json_line(value))
 
 
@@ -180,7 +181,7 @@ class PlainLines:
             self._output.close()
 
 
-def _json_line(value: dict[str, object]) -> bytes:
+def _json_line(value: Mapping[str, Json]) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
@@ -189,7 +190,7 @@ def _gap(n_lines: int, reason: str) -> bytes:
     return _json_line({"type": "note", "text": f"{n_lines} lines were lost here: {reason}"})
 
 
-def state_line(state: LiveState, faults: Faults) -> dict[str, object]:
+def state_line(state: LiveState, faults: Faults) -> dict[str, Json]:
     """Return a state as a JSON object, with the faulty lines."""
     return {**state.to_dict(), "malformed": {"n": faults.n, "last": list(faults.last)}}
 

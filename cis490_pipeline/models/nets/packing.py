@@ -1,12 +1,9 @@
 """Conversion of a fitted model to a checkpoint."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.checkpoints.checkpoint import Checkpoint, Golden
+from cis490_pipeline.checkpoints.checkpoint import Checkpoint, Golden, Metrics
 from cis490_pipeline.checkpoints.onnx.trial import note_run
 from cis490_pipeline.checkpoints.processor import computed_on
 from cis490_pipeline.checkpoints.versions import library_versions
@@ -26,7 +23,7 @@ def pack(
     golden_windows: npt.NDArray[np.float32],
     data_digest: str,
     split_digest: str,
-    metrics: Mapping[str, Any],
+    metrics: Metrics,
     commit: str | None,
     cleanliness: CleanlinessCheck | None = None,
     with_onnx: bool = True,

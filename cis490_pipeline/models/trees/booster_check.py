@@ -16,10 +16,9 @@ import numpy.typing as npt
 
 from cis490_pipeline.checkpoints.onnx.rooted import NoTreeError, require_trees
 from cis490_pipeline.domain import PHASES
+from cis490_pipeline.domain.arrays import Ints
 from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.models.trees.ubjson import UbjsonError, decode_ubjson
-
-Ints = npt.NDArray[np.int64]
 
 _N_CLASSES: Final = len(PHASES)
 _ROOT_PARENT: Final = 2**31 - 1

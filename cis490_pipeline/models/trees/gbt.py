@@ -143,7 +143,7 @@ class Gbt(BaseModel):
             device="cpu",
         )
 
-    def _parameters(self) -> dict[str, Any]:
+    def _parameters(self) -> dict[str, float | int | str]:
         config = self.config
         return {
             "objective": "multi:softprob",

@@ -27,7 +27,7 @@ def recorded(
     downstream stale.
     """
     record = outcome.record
-    metadata: dict[str, Any] = {
+    metadata: dict[str, dg.MetadataValue[Any] | str | float | int] = {
         **{name: value for name, value in outcome.numbers.items() if value is not None},
         **extra,
         "made_because": outcome.why if outcome.made else "up to date: not made again",

@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import dagster as dg
 
+from cis490_pipeline.checkpoints.checkpoint import Setting
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture
 from cis490_pipeline.experiment.stages.workspace import Workspace
@@ -14,7 +15,7 @@ DEFAULT_EPOCHS: Final = 40
 DEFAULT_ROUNDS: Final = 1500
 """Defaults of the architectures' settings, copied because those import torch; a test compares."""
 
-_Models = Mapping[str, Mapping[str, Any]]
+_Models = Mapping[str, Mapping[str, Setting]]
 
 _OPTIONAL = {
     "store": (str, "Receiver store to read: a folder or an address."),
@@ -57,7 +58,7 @@ _TRAINING = {
 
 def with_launchpad(
     models: _Models, epochs: int, rounds: int, chosen: _Models
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, Setting]]:
     """Merge the launchpad's limits and tables into the settings of architectures.
 
     A limit at its default is not set, so that records equal those of the command line and

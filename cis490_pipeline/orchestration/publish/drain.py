@@ -6,13 +6,14 @@ stored, by storage id; what is still to be sent is the difference from what exis
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import dagster as dg
 import msgspec
 
 from cis490_pipeline.events.contract import Event, ModelMetric
 from cis490_pipeline.orchestration.dagster_internals import run_storage_id
+from cis490_pipeline.storage.json_text import Json
 
 EVENTS: Final = "events"
 """Metadata key of a leaderboard's materialization: its events, as they were then."""
@@ -44,7 +45,7 @@ class Unacknowledged:
 
     storage_id: int
     timestamp: float
-    scores: list[dict[str, Any]] | None
+    scores: list[dict[str, Json]] | None
     """Its events; None if it carries no scores, such as one reported by hand."""
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Source
+from cis490_pipeline.domain.arrays import Bools, Ints
 from cis490_pipeline.store.rows.columns import Columns, Counted, Numbers, Past
 from cis490_pipeline.store.rows.readings import (
     MERGE_INTERVALS,
@@ -34,9 +35,6 @@ RESTART_SHARE: Final = 20
 """In a restart of the source, a counter beyond that still restarted if at most a 20th remains."""
 
 _CHANNELS: Final = {s: frozenset(c.field for c in CHANNELS if c.source is s) for s in Source}
-
-Counts = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,24 +62,24 @@ class Growth:
         before.
     """
 
-    total: Counts
-    unknown: Flags | None = None
-    restarted: Flags | None = None
-    dipped: Flags | None = None
+    total: Ints
+    unknown: Bools | None = None
+    restarted: Bools | None = None
+    dipped: Bools | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Steps:
     """Differences between consecutive readings of a group: (n - 1, n_channels) each."""
 
-    change: Counts
-    fell: Flags
+    change: Ints
+    fell: Bools
     """Falls of steady counters."""
-    fits: Flags
+    fits: Bools
     """Whether the later reading is plausible after a restart."""
     peak: npt.NDArray[np.float64]
     """(n, n_channels) maximal growth rate up to each reading, per second."""
-    highest: Counts
+    highest: Ints
     """(n, n_channels) maximal reading up to each."""
 
 
@@ -226,7 +224,7 @@ def _steps_of(group: Readings, unsteady: Collection[str]) -> _Steps:
     )
 
 
-def _restarts(groups: Sequence[Readings], steps: Sequence[_Steps], n_rows: int) -> Flags:
+def _restarts(groups: Sequence[Readings], steps: Sequence[_Steps], n_rows: int) -> Bools:
     """Mask of the rows in which the source restarted: (n_rows + 1,), last for discarded rows."""
     n_fell, n_fitting = np.zeros((2, n_rows + 1), dtype=np.intp)
     goes_on = np.zeros(n_rows + 1, dtype=np.bool_)
@@ -242,7 +240,7 @@ def _restarts(groups: Sequence[Readings], steps: Sequence[_Steps], n_rows: int) 
     return (n_fell > 0) & ~goes_on & (2 * n_fitting >= n_fell)
 
 
-def _growth(group: Readings, steps: _Steps, restart: Flags, unsteady: Collection[str]) -> Growth:
+def _growth(group: Readings, steps: _Steps, restart: Bools, unsteady: Collection[str]) -> Growth:
     values = group.values.astype(np.int64, copy=False)
     before, after = values[:-1], values[1:]
     small = steps.fits | (after <= before // RESTART_SHARE)
@@ -263,7 +261,7 @@ def _growth(group: Readings, steps: _Steps, restart: Flags, unsteady: Collection
     return Growth(total=total, unknown=unknown, restarted=restarted, dipped=dipped)
 
 
-def _highest(group: Readings, total: Counts) -> Counts:
+def _highest(group: Readings, total: Ints) -> Ints:
     """Compute the running maximum of the restart-corrected totals, including discarded rows."""
     lost = [group.past.get(name, Past()).lost for name in group.names]
     highest = total.copy()

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Channel, Kind, Source
+from cis490_pipeline.domain.arrays import Ints
 from cis490_pipeline.store.rows.columns import Columns, Numbers, Past
 
 MERGE_INTERVALS: Final = 0.2
@@ -31,7 +32,6 @@ happen at the nominal rate, even with jitter of a whole interval."""
 THINNED: Final = frozenset({Source.GUEST})
 """Sources whose fast readings are thinned to the last one in each second."""
 
-Times = npt.NDArray[np.int64]
 
 _OF_SOURCE: Final = {s: tuple(c for c in CHANNELS if c.source is s) for s in Source}
 _FAR: Final = 2**63 - 4 * NS_PER_S
@@ -54,8 +54,8 @@ class Readings:
 
     names: tuple[str, ...]
     rows: npt.NDArray[np.intp]
-    t_wall_ns: Times
-    visible_ns: Times
+    t_wall_ns: Ints
+    visible_ns: Ints
     values: Numbers
     past: Mapping[str, Past] = field(default_factory=dict)
 
@@ -91,7 +91,7 @@ def without_negatives(source: Source, columns: Columns) -> Columns:
     return replace(columns, known={**columns.known, **known}) if known else columns
 
 
-def kept_readings(t_wall_ns: Times, min_gap_ns: float) -> npt.NDArray[np.bool_]:
+def kept_readings(t_wall_ns: Ints, min_gap_ns: float) -> npt.NDArray[np.bool_]:
     """Mask of readings that rates are measured between: no two closer than ``min_gap_ns``.
 
     Of readings too close together the first is kept (of equal times the last): keeping the last
@@ -146,7 +146,7 @@ def counted_readings(
     return [group for group in made if group.t_wall_ns.size]
 
 
-def distinct_times(source: Source, columns: Columns, *, anchor_ns: int | None) -> Times:
+def distinct_times(source: Source, columns: Columns, *, anchor_ns: int | None) -> Ints:
     """Distinct, thinned times with a known reading, Unix ns."""
     masks = [columns.known.get(c.field) for c in _OF_SOURCE[source] if c.field in columns.values]
     if not masks:
@@ -223,8 +223,8 @@ def _chosen(
 
 
 def _thinned(
-    source: Source, t: Times, seen_ns: tuple[int, ...], anchor_ns: int | None
-) -> tuple[npt.NDArray[np.bool_] | None, Times]:
+    source: Source, t: Ints, seen_ns: tuple[int, ...], anchor_ns: int | None
+) -> tuple[npt.NDArray[np.bool_] | None, Ints]:
     """Mask of kept readings (``None``: all), and the time from which steps may use each."""
     if source not in THINNED or anchor_ns is None:
         return None, t

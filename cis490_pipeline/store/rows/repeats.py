@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cis490_pipeline.domain.arrays import Bools
 from cis490_pipeline.store.rows.strict_json import canonical_text, parse_object
-
-Flags = npt.NDArray[np.bool_]
 
 
 def row_identity(row: Mapping[str, Any]) -> bytes:
@@ -32,7 +31,7 @@ def row_identity(row: Mapping[str, Any]) -> bytes:
 
 def repeated_rows(
     content: bytes, t_wall_ns: npt.NDArray[np.int64], faulty: Collection[int]
-) -> Flags | None:
+) -> Bools | None:
     """Mask of rows equal to an earlier one in every field; ``None`` if there are none.
 
     Parameters

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import polars as pl
 
@@ -21,6 +21,7 @@ from cis490_pipeline.store.verdicts.sweep_journal import SweepJournal
 from cis490_pipeline.store.verdicts.validate import (
     RULES_VERSION,
     VALIDATION_SCHEMA,
+    VerdictRow,
     errored_verdict,
     validate_episode,
 )
@@ -30,7 +31,6 @@ _ROWS_PER_PIECE: Final = 1024
 _INCIDENTAL: Final = ("checked_at", "input_key")
 _KEY: Final = ("host_id", "episode_id", "input_key")
 
-_Row = dict[str, Any]
 _Listed = tuple[EpisodeRef, IndexRow | None]
 
 
@@ -109,7 +109,7 @@ def sweep(
         for rows in _verdicts(store, to_read, compute):
             for row in rows:
                 row["checked_at"] = began
-                row["input_key"] = keys[EpisodeRef(row["host_id"], row["episode_id"])]
+                row["input_key"] = keys[EpisodeRef(str(row["host_id"]), str(row["episode_id"]))]
             if notes is not None:
                 notes.append(rows)
             done.add(rows)
@@ -136,15 +136,20 @@ def sweep_digest(frame: pl.DataFrame) -> str:
     return digest({"columns": kept.columns, "rows": kept.rows()})
 
 
-def verdict_counts(frame: pl.DataFrame) -> dict[str, Any]:
-    """Count verdicts and reasons, as ``validate --json`` prints them.
+class VerdictCounts(TypedDict):
+    """Verdicts and reasons of a store, as ``validate --json`` prints them."""
 
-    Returns
-    -------
-    dict
-        ``counts`` (all four verdicts), ``reasons`` (those that occur), ``n_episodes``, and
-        ``unknown_fields`` (unique, ``source.field``).
-    """
+    counts: dict[str, int]
+    """Of all four verdicts."""
+    reasons: dict[str, int]
+    """Those that occur."""
+    n_episodes: int
+    unknown_fields: list[str]
+    """Each once, ``source.field``."""
+
+
+def verdict_counts(frame: pl.DataFrame) -> VerdictCounts:
+    """Count verdicts and reasons."""
     statuses = Counter(frame["status"].to_list())
     reasons = Counter(code for codes in frame["reasons"].to_list() for code in codes)
     unknown = {name for names in frame["unknown_fields"].to_list() for name in names}
@@ -160,11 +165,11 @@ class _Pieces:
     """Verdict rows stored as columns; as dictionaries a lab's would take 300 MB."""
 
     def __init__(self) -> None:
-        self._rows: list[_Row] = []
+        self._rows: list[VerdictRow] = []
         self._frames: list[pl.DataFrame] = []
         self.height = 0
 
-    def add(self, rows: Sequence[_Row]) -> None:
+    def add(self, rows: Sequence[VerdictRow]) -> None:
         self.height += len(rows)
         self._rows += rows
         if len(self._rows) >= _ROWS_PER_PIECE:
@@ -192,7 +197,7 @@ class _Task:
 
 def _verdicts(
     store: ReceiverStore, episodes: Sequence[_Listed], compute: Compute
-) -> Iterator[list[_Row]]:
+) -> Iterator[list[VerdictRow]]:
     """Yield verdicts in batches, surviving the death of workers."""
     tasks = [
         _Task(store.only(ref for ref, _ in some), some)
@@ -216,7 +221,7 @@ def _verdicts(
         tasks = [task for position, task in enumerate(tasks) if position not in done]
 
 
-def _apart(task: _Task, compute: Compute) -> Iterator[list[_Row]]:
+def _apart(task: _Task, compute: Compute) -> Iterator[list[VerdictRow]]:
     """Run one task alone; if it kills its worker again, bisect to find the episode."""
     try:
         results = [rows for _, rows in compute.map(_validate_batch, [task])]
@@ -230,11 +235,11 @@ def _apart(task: _Task, compute: Compute) -> Iterator[list[_Row]]:
     yield from results
 
 
-def _validate_batch(task: _Task) -> list[_Row]:
+def _validate_batch(task: _Task) -> list[VerdictRow]:
     return [_validate_one(task.store, ref, row) for ref, row in task.episodes]
 
 
-def _validate_one(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None) -> _Row:
+def _validate_one(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None) -> VerdictRow:
     try:
         row = validate_episode(store, ref, index_row)
         # Converted here, where a failure is attributable to one episode.

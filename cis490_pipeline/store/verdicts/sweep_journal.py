@@ -10,16 +10,17 @@ from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import BinaryIO, Final, Self
 
 import msgspec
 import polars as pl
 from filelock import FileLock
 
 from cis490_pipeline.storage.files import naming, write_whole
+from cis490_pipeline.store.verdicts.validate import VerdictRow
 
 _CHUNK: Final = 1024
-_DECODER: Final = msgspec.json.Decoder(dict[str, Any])
+_DECODER: Final = msgspec.json.Decoder(VerdictRow)
 
 
 class SweepJournal:
@@ -97,7 +98,7 @@ class SweepJournal:
         file.seek(0)
         sound = len(file.readline(1 << 16))
         frames = [pl.DataFrame(schema=self._schema)]
-        rows: list[dict[str, Any]] = []
+        rows: list[VerdictRow] = []
         with self._path.open("rb") as lines:
             lines.seek(sound)
             for row, size in _whole_rows(lines, self._schema.keys()):
@@ -110,7 +111,7 @@ class SweepJournal:
         file.truncate(sound)
         return frames
 
-    def append(self, rows: Iterable[dict[str, Any]]) -> None:
+    def append(self, rows: Iterable[VerdictRow]) -> None:
         """Append verdicts; they are synced to disk when this returns."""
         file = self._opened()
         file.seek(0, os.SEEK_END)
@@ -119,7 +120,7 @@ class SweepJournal:
             write_whole(file.fileno(), lines)
             os.fsync(file.fileno())
 
-    def _framed(self, rows: list[dict[str, Any]]) -> list[pl.DataFrame]:
+    def _framed(self, rows: list[VerdictRow]) -> list[pl.DataFrame]:
         try:
             return [pl.DataFrame(rows, schema=self._schema)]
         except (TypeError, pl.exceptions.PolarsError):
@@ -131,7 +132,7 @@ class SweepJournal:
         return self._file
 
 
-def _whole_rows(lines: BinaryIO, columns: Iterable[str]) -> Iterator[tuple[dict[str, Any], int]]:
+def _whole_rows(lines: BinaryIO, columns: Iterable[str]) -> Iterator[tuple[VerdictRow, int]]:
     wanted = set(columns)
     for line in lines:
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
@@ -31,6 +31,8 @@ MAX_UNKNOWN: Final = 100
 MAX_DETAIL: Final = 2000
 """Maximal length of a detail, characters."""
 
+VerdictRow = dict[str, str | int | float | list[str] | None]
+"""One row of the validation index, by column."""
 _TEXTS: Final = pl.List(pl.String)
 VALIDATION_SCHEMA: Final[dict[str, pl.DataType]] = {
     "status": pl.String(),
@@ -61,7 +63,7 @@ VALIDATION_SCHEMA: Final[dict[str, pl.DataType]] = {
 
 def validate_episode(
     store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None
-) -> dict[str, Any]:
+) -> VerdictRow:
     """Validate one episode by all rules except the corpus-wide marks.
 
     Parameters
@@ -72,7 +74,7 @@ def validate_episode(
 
     Returns
     -------
-    dict
+    VerdictRow
         One row of `VALIDATION_SCHEMA`; the sweep fills ``input_key``. An I/O error gives status
         ``errored`` with its text.
     """
@@ -83,27 +85,30 @@ def validate_episode(
     return judge_episode(opened, index_row)
 
 
-def judge_episode(opened: OpenedEpisode, index_row: IndexRow | None) -> dict[str, Any]:
+def judge_episode(opened: OpenedEpisode, index_row: IndexRow | None) -> VerdictRow:
     """Validate an opened episode; returns a row like `validate_episode`."""
     findings = [*opened.findings, *_telemetry_findings(opened)]
-    row = _verdict(opened, index_row, verdict_of(f.reason for f in findings), findings)
     notes = [f"note: {text}" for text in (*opened.notes, *_thinned_notes(opened))]
-    return {**row, "details": [*row["details"], *map(_bounded, notes)]}
+    details = [*map(str, findings[:MAX_DETAILS]), *notes]
+    return _verdict(opened, index_row, verdict_of(f.reason for f in findings), findings, details)
 
 
-def errored_verdict(ref: EpisodeRef, index_row: IndexRow | None, error: str) -> dict[str, Any]:
+def errored_verdict(ref: EpisodeRef, index_row: IndexRow | None, error: str) -> VerdictRow:
     """Build the row of an episode that could not be checked, with the error."""
-    row = _verdict(OpenedEpisode(ref=ref), index_row, Verdict.ERRORED, [])
-    return {**row, "details": [_bounded(error)]}
+    return _verdict(OpenedEpisode(ref=ref), index_row, Verdict.ERRORED, [], [error])
 
 
 def _verdict(
-    opened: OpenedEpisode, index_row: IndexRow | None, status: Verdict, findings: list[Finding]
-) -> dict[str, Any]:
+    opened: OpenedEpisode,
+    index_row: IndexRow | None,
+    status: Verdict,
+    findings: list[Finding],
+    details: list[str],
+) -> VerdictRow:
     return {
         "status": status.value,
         "reasons": sorted({finding.reason.value for finding in findings}),
-        "details": [_bounded(str(finding)) for finding in findings[:MAX_DETAILS]],
+        "details": list(map(_bounded, details)),
         **_description(opened),
         "host_id": opened.ref.host_id,
         "episode_id": opened.ref.episode_id,
@@ -162,7 +167,7 @@ def _thinned_notes(opened: OpenedEpisode) -> Iterator[str]:
             yield note
 
 
-def _description(opened: OpenedEpisode) -> dict[str, Any]:
+def _description(opened: OpenedEpisode) -> VerdictRow:
     """Return the descriptive columns, as far as the episode could be read."""
     sample = opened.meta.sample if opened.meta else None
     t0_ns, end_ns = opened.t0_ns, opened.end_ns
