@@ -26,7 +26,7 @@ from cis490_pipeline.experiment.pipeline.probes import RecipeProbes
 from cis490_pipeline.experiment.pipeline.robustness import Robustness
 from cis490_pipeline.experiment.report_files import checkpoint_summary, draw_report
 from cis490_pipeline.experiment.stages.provenance import commit, machine
-from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.experiment.studies.study import carried_study
 from cis490_pipeline.reporting.html import page_digest
 from cis490_pipeline.storage.files import digest, write_json
@@ -102,14 +102,14 @@ class Leaderboard(RecipeStage):
             "page": page_digest(),
         }
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         """Compare, unless only what draws the page has changed; then draw it from the JSON."""
         paths = self.workspace.paths
         numbers_files = self.kept_numbers() or self.compare()
         board = read_form(paths.leaderboard(self.recipe), Board)
         drawn = draw_report(paths, self.recipe)
         kinds = [row["kind"] for row in board["rows"]]
-        numbers: Numbers = {
+        numbers: Metrics = {
             "best_on_test": board["rows"][0]["model"],
             "chosen_on_val": board["selected"].get("realistic"),
             "models": kinds.count("model"),
@@ -120,7 +120,7 @@ class Leaderboard(RecipeStage):
             for row in board["rows"]
             if row["macro_f1"] is not None
         }
-        return Made(digest(board), (*numbers_files, *drawn), numbers)
+        return StageOutput(digest(board), (*numbers_files, *drawn), numbers)
 
     def kept_numbers(self) -> tuple[Path, ...] | None:
         """Return the JSON files of the last comparison if all but the drawing is as it was."""

@@ -14,13 +14,13 @@ class DataPaths:
     """Paths of all artefacts below one data folder."""
 
     root: Path
-    bring: Callable[[Path], Path] = field(default=_as_it_is, compare=False)
+    fetch: Callable[[Path], Path] = field(default=_as_it_is, compare=False)
     """Makes a requested file or folder available locally and returns its path."""
 
     @property
     def validation(self) -> Path:
         """Path of the verdicts of all episodes."""
-        return self.bring(self.root / "processed" / "validation_v1.parquet")
+        return self.fetch(self.root / "processed" / "validation_v1.parquet")
 
     @property
     def validation_journal(self) -> Path:
@@ -29,7 +29,7 @@ class DataPaths:
 
     def grids(self, schema_hash: str) -> Path:
         """Return the folder of one feature schema's grid shards, shared by all recipes."""
-        return self.bring(self.root / "processed" / "grids" / schema_hash[:16])
+        return self.fetch(self.root / "processed" / "grids" / schema_hash[:16])
 
     def records(self, scope: str) -> Path:
         """Return the folder of the records of a scope: ``corpus``, or a recipe's name."""
@@ -41,35 +41,35 @@ class DataPaths:
 
     def validation_index(self, recipe: str) -> Path:
         """Return the path of the usable episodes with their side of the split."""
-        return self.bring(self.recipe(recipe) / "validation_index.parquet")
+        return self.fetch(self.recipe(recipe) / "validation_index.parquet")
 
     def split(self, recipe: str) -> Path:
         """Return the path of the persisted split."""
-        return self.bring(self.recipe(recipe) / "split_v1.json")
+        return self.fetch(self.recipe(recipe) / "split_v1.json")
 
     def feature_dir(self, recipe: str) -> Path:
         """Return the folder of the summary-feature dataset."""
-        return self.bring(self.recipe(recipe) / "features_window_v1")
+        return self.fetch(self.recipe(recipe) / "features_window_v1")
 
     def tensor_dir(self, recipe: str) -> Path:
         """Return the folder of the tensor dataset's index and manifest."""
-        return self.bring(self.recipe(recipe) / "tensor_window_v1")
+        return self.fetch(self.recipe(recipe) / "tensor_window_v1")
 
     def checkpoint(self, recipe: str, name: str) -> Path:
         """Return the checkpoint folder of a model; `name` is ``<architecture>_<variant>``."""
-        return self.bring(self.root / "artifacts" / recipe / name)
+        return self.fetch(self.root / "artifacts" / recipe / name)
 
     def report_json(self, recipe: str, name: str) -> Path:
         """Return the path of a model's evaluation report."""
-        return self.bring(self.root / "reports" / recipe / f"{name}.json")
+        return self.fetch(self.root / "reports" / recipe / f"{name}.json")
 
     def leaderboard(self, recipe: str) -> Path:
         """Return the path of a recipe's leaderboard."""
-        return self.bring(self.root / "reports" / recipe / "leaderboard.json")
+        return self.fetch(self.root / "reports" / recipe / "leaderboard.json")
 
     def made_from(self, recipe: str) -> Path:
         """Return the path of a leaderboard's provenance."""
-        return self.bring(self.root / "reports" / recipe / "made_from.json")
+        return self.fetch(self.root / "reports" / recipe / "made_from.json")
 
     def report_part(self, recipe: str, part: str) -> Path:
         """Return the path of a file drawn beside the page; `part` is ``<folder>/<name>``."""
@@ -77,15 +77,15 @@ class DataPaths:
 
     def report_html(self, recipe: str) -> Path:
         """Return the path of the HTML report."""
-        return self.bring(self.root / "reports" / recipe / "report.html")
+        return self.fetch(self.root / "reports" / recipe / "report.html")
 
     def ablation(self, recipe: str) -> Path:
         """Return the path of the ablation of calibration modes with one architecture."""
-        return self.bring(self.root / "reports" / recipe / "ablation.json")
+        return self.fetch(self.root / "reports" / recipe / "ablation.json")
 
     def study(self, recipe: str) -> Path:
         """Return the path of the study of held-out profiles, hosts and times."""
-        return self.bring(self.root / "reports" / recipe / "study.json")
+        return self.fetch(self.root / "reports" / recipe / "study.json")
 
     @property
     def studies(self) -> Path:
@@ -94,11 +94,11 @@ class DataPaths:
 
     def study_windows(self, kind: str) -> Path:
         """Return the folder of the windows of all episodes for one kind of input."""
-        return self.bring(self.studies / f"{kind}_window_v1")
+        return self.fetch(self.studies / f"{kind}_window_v1")
 
     def robustness(self, recipe: str) -> Path:
         """Return the path of the robustness report: each model under recording faults."""
-        return self.bring(self.root / "reports" / recipe / "robustness.json")
+        return self.fetch(self.root / "reports" / recipe / "robustness.json")
 
     def calibration(self, host: str) -> Path:
         """Return the path of a host's calibration record."""

@@ -23,7 +23,7 @@ from cis490_pipeline.live.bundle import load_bundle
 from cis490_pipeline.splits.persist import load_split
 from cis490_pipeline.storage.files import read_json, read_object
 from cis490_pipeline.storage.json_text import MAX_DEPTH, decode_json, decode_value
-from cis490_pipeline.storage.origin import MARKER, Origin, bring_file
+from cis490_pipeline.storage.remote_copy import MARKER, RemoteCopy, fetch_file
 
 NAMES = ("files", "shards", "digest", "kind", "version", "format", "format_version", "schema")
 NO_JSON = {
@@ -74,7 +74,7 @@ READERS = {
     "record, to collect": _file(
         "processed/records/host/a.json", lambda path: _named(path.parents[3])
     ),
-    "marker of a copy": _file(MARKER, lambda path: Origin.of(path.parent / "x")),
+    "marker of a copy": _file(MARKER, lambda path: RemoteCopy.of(path.parent / "x")),
 }
 
 
@@ -87,13 +87,13 @@ def test_every_reader_refuses_what_is_damaged(tmp_path, reader, what):
 
 @pytest.mark.parametrize("what", DAMAGED)
 def test_a_damaged_record_of_a_copy_is_refused_before_a_file_is_fetched(tmp_path, what):
-    origin = Origin.below(Address("file", str(tmp_path / "elsewhere")), tmp_path / "cache")
+    origin = RemoteCopy.below(Address("file", str(tmp_path / "elsewhere")), tmp_path / "cache")
     record = origin.root / "processed" / "records" / "host" / "a.json"
     record.parent.mkdir(parents=True)
     record.write_bytes(DAMAGED[what])
 
     with pytest.raises(PipelineError, match=r"a\.json: no record: "):
-        bring_file(origin.root / "processed" / "x.npy", "0" * 64)
+        fetch_file(origin.root / "processed" / "x.npy", "0" * 64)
 
 
 @pytest.mark.parametrize("what", DAMAGED)

@@ -17,7 +17,7 @@ from cis490_pipeline.evaluation.uncertainty.paired import compare, require_ident
 from cis490_pipeline.experiment.pipeline.calibration import HostRecords, host_records
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, RecipeStage, ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
-from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
 from cis490_pipeline.features.calibration.segments import hash_order
@@ -88,7 +88,7 @@ class CalibrationAblation(RecipeStage):
             ),
         }
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         """Train and score each setting; write ``ablation.json``."""
         records = host_records(self.workspace, self.recipe)
         only, why = self._common_windows(records)
@@ -113,12 +113,12 @@ class CalibrationAblation(RecipeStage):
         }
         path = self.workspace.paths.ablation(self.recipe)
         write_json(path, result)
-        numbers: Numbers = {
+        numbers: Metrics = {
             f"val_{row['mode']}_{row['gauges']}_{row['scaling']}": row["val"]["macro_f1"]
             for row in rows
             if row["val"] is not None
         }
-        return Made(digest(result), (path,), numbers)
+        return StageOutput(digest(result), (path,), numbers)
 
     def table(self) -> Ablation | None:
         """Return the comparison as a leaderboard carries it; None unless it is up to date."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from cis490_pipeline.experiment.stages.record import Record
-from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.grids.build import build_grids
 from cis490_pipeline.features.grids.store import INDEX_FILE, INDEX_VERSION, MANIFEST_FILE
@@ -42,7 +42,7 @@ class ValidationSweep(Stage):
         errored = int(record.numbers.get("episodes_errored", 0)) if record else 0
         return f"{errored} episodes could not be checked last time" if errored else None
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         """Read what is new, changed or judged by other rules; keep every other row."""
         path = self.workspace.paths.validation
         result = self.sweep(self.workspace.paths.validation_journal)
@@ -60,13 +60,13 @@ class ValidationSweep(Stage):
             "entries_left_out": result.left_out.n,
             "left_out": "\n".join(_first(result.skipped_index_rows, result.left_out)),
         }
-        return Made(sweep_digest(result.frame), (path,), numbers)
+        return StageOutput(sweep_digest(result.frame), (path,), numbers)
 
-    def recorded(self) -> None:
+    def after_record(self) -> None:
         """Remove the journal: the verdicts are in the index now."""
         self.workspace.paths.validation_journal.unlink(missing_ok=True)
 
-    def nothing_done(self, record: Record) -> Numbers:
+    def nothing_done(self, record: Record) -> Metrics:
         """No archive was read, and each was found unchanged."""
         known = record.numbers
         counted = int(known["archives_read"]) + int(known["archives_unchanged"])
@@ -141,7 +141,7 @@ class GridShards(Stage):
         failed = int(record.numbers.get("episodes_failed", 0)) if record else 0
         return f"{failed} episodes could not be gridded last time" if failed else None
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         """Grid the usable episodes that have no grid yet."""
         self._discard_damaged()
         usable = read_table(self.workspace.paths.validation).filter(usable_expr())
@@ -159,14 +159,14 @@ class GridShards(Stage):
             MANIFEST_FILE,
         )
         files = tuple(self.folder / name for name in names)
-        numbers: Numbers = {
+        numbers: Metrics = {
             "episodes": usable.height,
             "episodes_failed": len(result.failed),
             "failures": "; ".join(f"{ref}: {why}" for ref, why in sorted(result.failed.items())),
             "steps": int(result.frame["n_steps"].sum()),
             "bytes": sum(path.stat().st_size for path in files),
         }
-        return Made(result.digest, files, numbers)
+        return StageOutput(result.digest, files, numbers)
 
     def _discard_damaged(self) -> None:
         """Remove shards and an index that are not what was written, so that nothing builds on them.

@@ -9,7 +9,7 @@ import polars as pl
 from cis490_pipeline.domain import Recipe, Side, Variant
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
-from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.load import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.manifest import DATASET_VERSION, DatasetManifest
@@ -87,7 +87,7 @@ class ValidationIndex(RecipeStage):
             maintain_order="left",
         )
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         """Put every episode on a side, keeping the sides already given."""
         path = self.workspace.paths.validation_index(self.recipe)
         split = self.split()
@@ -100,7 +100,7 @@ class ValidationIndex(RecipeStage):
         write_parquet(path, frame)
         sides = {side: frame.filter(pl.col("side") == side) for side in Side}
         excluded = sides[Side.EXCLUDED].group_by("why").len().sort("why")
-        numbers: Numbers = {f"episodes_{side}": part.height for side, part in sides.items()}
+        numbers: Metrics = {f"episodes_{side}": part.height for side, part in sides.items()}
         numbers |= {f"excluded: {row['why']}": row["len"] for row in excluded.to_dicts()}
         numbers["untested_profiles"] = "; ".join(
             f"{host}: {', '.join(profiles)}"
@@ -108,7 +108,7 @@ class ValidationIndex(RecipeStage):
             if profiles
         )
         numbers["selected_on"] = split.selected_on
-        return Made(split.digest, (path, self.workspace.paths.split(self.recipe)), numbers)
+        return StageOutput(split.digest, (path, self.workspace.paths.split(self.recipe)), numbers)
 
 
 class _WindowStage(RecipeStage):
@@ -143,16 +143,16 @@ class _WindowStage(RecipeStage):
     def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> DatasetManifest:
         """Write the dataset and return its manifest."""
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         """Cut the windows of every episode that has a side."""
         index = read_table(self.workspace.paths.validation_index(self.recipe))
         grids = GridStore(GridShards(self.workspace).folder)
         split = ValidationIndex(self.workspace, self.recipe).placed()
         manifest = self._build(grids, index, split.digest)
         files = tuple(path for path in self.folder.iterdir() if path.is_file())
-        numbers: Numbers = {f"windows_{side}": n for side, n in manifest.n_windows.items()}
+        numbers: Metrics = {f"windows_{side}": n for side, n in manifest.n_windows.items()}
         numbers |= {"leaks": manifest.leaks, "schema_hash": manifest.schema_hash}
-        return Made(manifest.digest, files, numbers, manifest.variants)
+        return StageOutput(manifest.digest, files, numbers, manifest.variants)
 
 
 class FeatureShards(_WindowStage):

@@ -16,7 +16,7 @@ from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import ModelStage, TrainedCheckpoint
-from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
 from cis490_pipeline.features.grids.store import GridStore
@@ -109,7 +109,7 @@ class EvaluationReport(ModelStage):
             report=self.workspace.reporter(f"score {self.name}"),
         )
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         """Score the predictions and write the report."""
         everything = self.predictions(include_baseline=True)
         split = ValidationIndex(self.workspace, self.recipe).placed()
@@ -144,10 +144,10 @@ class EvaluationReport(ModelStage):
         folder = self.checkpoint.folder
         predictions = (folder / "predictions.parquet", folder / "predictions.json")
         files = (path, *predictions, alarm_path)
-        return Made(digest(report), files, _numbers(report, detection["time_to_detection"]))
+        return StageOutput(digest(report), files, _numbers(report, detection["time_to_detection"]))
 
 
-def _numbers(report: EvalReport, times: Times) -> Numbers:
+def _numbers(report: EvalReport, times: Times) -> Metrics:
     """Select what the record shows of a report: no number without its interval."""
     baselines = report["baselines"]["test"]
     return {

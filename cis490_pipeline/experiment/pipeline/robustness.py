@@ -20,7 +20,7 @@ from cis490_pipeline.evaluation.schema.stored import read_form
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
-from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.features.datasets.load import window_keys
 from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.features.grids.store import GridStore
@@ -106,7 +106,7 @@ class Robustness(RecipeStage):
             "seed": str(self.workspace.settings.seed),
         }
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         """Cut, calibrate and score; write ``robustness.json``."""
         seed = self.workspace.settings.seed
         stages = self.checkpoints
@@ -149,12 +149,12 @@ class Robustness(RecipeStage):
         }
         path = self.workspace.paths.robustness(self.recipe)
         write_json(path, result)
-        numbers: Numbers = {
+        numbers: Metrics = {
             "episodes": n_read,
             "left_out": len(left_out),
             "rows": len(rows),
         }
-        return Made(digest(result), (path,), numbers)
+        return StageOutput(digest(result), (path,), numbers)
 
     def table(self, models: Collection[str]) -> RobustnessTable | None:
         """Return what faults cost some models, as a leaderboard carries it; None if out of date."""

@@ -21,7 +21,7 @@ from cis490_pipeline.experiment.pipeline.dataset import (
     ValidationIndex,
 )
 from cis490_pipeline.experiment.stages.provenance import commit
-from cis490_pipeline.experiment.stages.stage import Made, Stage
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
 from cis490_pipeline.features.calibration.cleanliness import METHOD
@@ -154,7 +154,7 @@ class TrainedCheckpoint(ModelStage):
         settings = self.workspace.settings
         return {"threads": settings.threads, **settings.models.get(str(self.architecture), {})}
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         """Train, and save what was learnt with all it was learnt from."""
         from cis490_pipeline.models.nets.packing import pack
         from cis490_pipeline.models.registry import create
@@ -216,14 +216,14 @@ class TrainedCheckpoint(ModelStage):
             "scaling": str(SCALING),
             "cleanliness_check": checked_on,
         }
-        return Made(checkpoint.digest, files, numbers)
+        return StageOutput(checkpoint.digest, files, numbers)
 
     @property
     def snapshot_path(self) -> Path:
         """Where an unfinished training of a network left its state."""
         return self.folder.with_name(f".{self.folder.name}.training.safetensors")
 
-    def recorded(self) -> None:
+    def after_record(self) -> None:
         """Remove the state of the unfinished training: the checkpoint is whole and recorded."""
         self.snapshot_path.unlink(missing_ok=True)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from cis490_pipeline.experiment.stages.gates import Passed, read_by, require_passed
-from cis490_pipeline.experiment.stages.stage import Outcome, Stage
+from cis490_pipeline.experiment.stages.stage import Stage, StageResult
 
 
 class Announce(Protocol):
@@ -24,7 +24,7 @@ def make_stages(
     checked: bool = True,
     announce: Announce = silently,
     force: bool = False,
-) -> list[Outcome]:
+) -> list[StageResult]:
     """Bring stages up to date in the order given, and stop where a blocking check fails.
 
     Parameters
@@ -62,6 +62,6 @@ def make_stages(
     return outcomes
 
 
-def made_keys(outcomes: Iterable[Outcome]) -> list[str]:
+def made_keys(outcomes: Iterable[StageResult]) -> list[str]:
     """Return the keys of what was made, leaving out what was up to date."""
     return [outcome.record.key for outcome in outcomes if outcome.made]

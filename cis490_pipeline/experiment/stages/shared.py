@@ -19,9 +19,9 @@ from cis490_pipeline.errors import ChangedMeanwhileError, DatasetError
 from cis490_pipeline.experiment.stages.record import Record, encoded, sound_files
 from cis490_pipeline.storage.files import atomic_write, file_sha256
 from cis490_pipeline.storage.json_text import decode_json
-from cis490_pipeline.storage.origin import (
+from cis490_pipeline.storage.remote_copy import (
     RECORDS,
-    Origin,
+    RemoteCopy,
     is_safe_name,
     is_sha256,
     object_name,
@@ -39,7 +39,7 @@ class SharedData:
     """One machine's view of shared data, as of the first read of each record."""
 
     def __init__(self, address: Address, cache: Path) -> None:
-        self._origin = Origin.below(address, cache)
+        self._copy = RemoteCopy.below(address, cache)
         self._looked_at: dict[str, str | None] = {}
         self._being_made: set[str] = set()
 
@@ -49,23 +49,25 @@ class SharedData:
     @property
     def root(self) -> Path:
         """The local copy."""
-        return self._origin.root
+        return self._copy.root
 
     @property
     def address(self) -> Address:
         """Where the shared folder is."""
-        return self._origin.folder.address
+        return self._copy.folder.address
 
     @property
     def folder(self) -> RemoteFolder:
         """The shared folder itself."""
-        return self._origin.folder
+        return self._copy.folder
 
     @cached_property
     def _listed(self) -> dict[str, Entry]:
         return self.folder.find(RECORDS)
 
-    def take(self, path: Path, key: str | None = None, *, again: bool = False) -> str | None:
+    def refresh_record(
+        self, path: Path, key: str | None = None, *, again: bool = False
+    ) -> str | None:
         """Bring the local copy of a record up to date.
 
         Parameters
@@ -102,26 +104,26 @@ class SharedData:
         self._looked_at[name] = stamp
         return stamp
 
-    def bring(self, path: Path) -> Path:
+    def fetch(self, path: Path) -> Path:
         """Fetch what records name at or below a path and is missing here; returns the path.
 
         Grid shards are left to who reads them: those of a lab are 30 GB.
         """
         name = path.relative_to(self.root).as_posix()
         for record_path in self._records_of(name):
-            self.take(record_path)
+            self.refresh_record(record_path)
             if self._name(record_path) in self._being_made:
                 continue
             for file, size, sha256 in _files(record_path):
                 if (file == name or file.startswith(f"{name}/")) and not _is_shard(file):
-                    self._origin.bring(file, size, sha256)
+                    self._copy.fetch(file, size, sha256)
         return path
 
     @contextmanager
     def making(self, path: Path) -> Iterator[None]:
         """Bring every file of a record, to be worked on; none of it comes back by itself then."""
         for file, size, sha256 in _files(path):
-            self._origin.bring(file, size, sha256)
+            self._copy.fetch(file, size, sha256)
         self._being_made.add(self._name(path))
         try:
             yield
@@ -135,7 +137,7 @@ class SharedData:
         ----------
         path : of the record's local copy, which still is the one that was taken.
         record : the new one; its files lie in the local copy.
-        stamp : of the one it replaces, as `take` returned it.
+        stamp : of the one it replaces, as `refresh_record` returned it.
 
         Returns
         -------

@@ -25,29 +25,29 @@ from cis490_pipeline.storage.scope_lock import lock_of
 UP_TO_DATE: Final = "up to date"
 """Why nothing was made."""
 
-Numbers = dict[str, int | float | str | bool | None]
+Metrics = dict[str, int | float | str | bool | None]
 
 
 @dataclass(frozen=True)
-class Made:
+class StageOutput:
     """What :meth:`Stage.make` returns."""
 
     digest: str
     files: tuple[Path, ...]
-    numbers: Numbers = field(default_factory=dict)
+    numbers: Metrics = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     """Digests of parts that others are made of, by name."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StageResult:
     """A record, and whether this call made it."""
 
     record: Record
     made: bool
     why: str
     """Why it was made, or ``up to date``."""
-    numbers: Numbers
+    numbers: Metrics
     """Those of the record, where what was done counts this call only."""
 
 
@@ -88,15 +88,15 @@ class Stage(ABC):
         """Return why it must be made again although its inputs are the same, or None."""
         return None
 
-    def nothing_done(self, record: Record) -> Numbers:
+    def nothing_done(self, record: Record) -> Metrics:
         """Return the numbers of a record that tell of work, as they are when none was done."""
         return {}
 
     @abstractmethod
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         """Make the artefact. Its last write completes it."""
 
-    def recorded(self) -> None:  # noqa: B027 - most stages leave nothing behind
+    def after_record(self) -> None:  # noqa: B027 - most stages leave nothing behind
         """Clear away what only an unfinished artefact needs; called once the record is written."""
 
     @property
@@ -108,7 +108,7 @@ class Stage(ABC):
     def record(self) -> Record | None:
         """Return the last record, whether or not it is still current."""
         if (shared := self.workspace.shared) is not None:
-            shared.take(self.record_path, self.key)
+            shared.refresh_record(self.record_path, self.key)
         try:
             return decode_json(self.record_path.read_bytes(), Record)
         except (FileNotFoundError, msgspec.DecodeError):
@@ -151,21 +151,23 @@ class Stage(ABC):
         return self.record() if self.outdated() is None else None
 
     @final
-    def ensure(self, *, force: bool = False) -> Outcome:
+    def ensure(self, *, force: bool = False) -> StageResult:
         """Make the artefact unless it is up to date, and record it.
 
         Two processes that want the same scope wait for each other.
         """
         shared, path = self.workspace.shared, self.record_path
         with lock_of(path.parent):
-            stamp = shared.take(path, self.key, again=True) if shared is not None else None
+            stamp = (
+                shared.refresh_record(path, self.key, again=True) if shared is not None else None
+            )
             if shared is not None and self._superseded() is None:
                 self._drop_altered()
             why = self.outdated()
             record = self.record()
             if why is None and record is not None and not force:
                 numbers = {**record.numbers, **self.nothing_done(record)}
-                return Outcome(record, made=False, why=UP_TO_DATE, numbers=numbers)
+                return StageResult(record, made=False, why=UP_TO_DATE, numbers=numbers)
             started = time.perf_counter()
             # Before the work: what changes meanwhile must be seen as changed the next time.
             inputs = self.inputs()
@@ -183,8 +185,8 @@ class Stage(ABC):
                 text = encoded(record)
                 atomic_write(path, lambda file: file.write(text))
                 self._unsent_path.unlink(missing_ok=True)
-            self.recorded()
-            return Outcome(record, made=True, why=why or "forced", numbers=record.numbers)
+            self.after_record()
+            return StageResult(record, made=True, why=why or "forced", numbers=record.numbers)
 
     @property
     def _unsent_path(self) -> Path:
@@ -213,7 +215,7 @@ class Stage(ABC):
             sound |= {name for name in record.files if not (root / name).exists()}
         return sound
 
-    def _record(self, made: Made, inputs: dict[str, str], started: float) -> Record:
+    def _record(self, made: StageOutput, inputs: dict[str, str], started: float) -> Record:
         root = self.workspace.paths.root
         files = {path.relative_to(root).as_posix(): path for path in sorted(made.files)}
         before = self.record()

@@ -58,7 +58,7 @@ class Workspace:
         Asking for a path of shared data first fetches the files that records list there.
         """
         if self.shared is not None:
-            return DataPaths(self.shared.root, self.shared.bring)
+            return DataPaths(self.shared.root, self.shared.fetch)
         assert isinstance(self.settings.data, Path)
         return DataPaths(self.settings.data)
 

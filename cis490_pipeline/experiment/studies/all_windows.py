@@ -11,7 +11,7 @@ from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import SplitError
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
-from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.duplicates import near_duplicates
 from cis490_pipeline.features.datasets.load import build_feature_dataset, build_tensor_dataset
@@ -99,7 +99,7 @@ class WindowPool(Stage):
             "dataset": str(DATASET_VERSION),
         }
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         """Cut the windows of every episode that begins clean."""
         index = pool_episodes(self.workspace)[0].with_columns(side=pl.lit(str(Side.TRAIN)))
         grids = GridStore(GridShards(self.workspace).folder)
@@ -107,11 +107,11 @@ class WindowPool(Stage):
         no_split = digest(sorted(index["episode_id"]))
         manifest = build(grids, index, self.folder, split_digest=no_split)
         files = tuple(path for path in self.folder.iterdir() if path.is_file())
-        numbers: Numbers = {
+        numbers: Metrics = {
             "windows": manifest.n_windows[str(Side.TRAIN)],
             "episodes": index.height,
         }
-        return Made(manifest.digest, files, numbers, manifest.variants)
+        return StageOutput(manifest.digest, files, numbers, manifest.variants)
 
 
 def pool_episodes(workspace: Workspace) -> tuple[pl.DataFrame, list[str]]:

@@ -25,7 +25,7 @@ from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSwe
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.stages.make import make_stages
-from cis490_pipeline.experiment.stages.stage import Made, Numbers, Stage
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.all_windows import pool_episodes
 from cis490_pipeline.experiment.studies.drift import drift
@@ -100,7 +100,7 @@ class Study(RecipeStage):
             "settings": digest([_made_with(self.workspace, *m) for m in self.asked.models]),
         }
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         """Make the sections asked for; keep the others that are still of the same."""
         about = study_of(self.workspace, self.recipe)
         assert about is not None, "a study needs a split"
@@ -130,8 +130,8 @@ class Study(RecipeStage):
         }
         write_json(path, result)
         tally = self.asked.tally
-        numbers: Numbers = {"models": len(models), "trained": tally.trained, "kept": tally.kept}
-        return Made(digest(result), (path,), numbers)
+        numbers: Metrics = {"models": len(models), "trained": tally.trained, "kept": tally.kept}
+        return StageOutput(digest(result), (path,), numbers)
 
     def _of_model(
         self,

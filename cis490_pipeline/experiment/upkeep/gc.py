@@ -23,7 +23,7 @@ from cis490_pipeline.features.grids.store import INDEX_FILE, MANIFEST_FILE
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.storage.files import read_object
 from cis490_pipeline.storage.json_text import decode_json
-from cis490_pipeline.storage.origin import FOLDERS
+from cis490_pipeline.storage.remote_copy import FOLDERS
 from cis490_pipeline.storage.scope_lock import lock_of
 
 HALF_WRITTEN: Final = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")

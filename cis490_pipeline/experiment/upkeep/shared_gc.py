@@ -18,7 +18,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.gc import HALF_WRITTEN, Collected, Garbage, collect_garbage
 from cis490_pipeline.features.grids.store import MANIFEST_FILE
 from cis490_pipeline.storage.json_text import decode_json
-from cis490_pipeline.storage.origin import FOLDERS, RECORDS, object_name, split_object_name
+from cis490_pipeline.storage.remote_copy import FOLDERS, RECORDS, object_name, split_object_name
 from cis490_pipeline.storage.remote_folder import Entry
 
 OLDER_THAN_DAYS: Final = 7.0

@@ -16,8 +16,8 @@ from cis490_pipeline.features.channels import N_CHANNELS, channel_indices
 from cis490_pipeline.features.grids.row_file import RowFile
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
 from cis490_pipeline.storage.files import digest, file_sha256, read_object
-from cis490_pipeline.storage.origin import bring_file
 from cis490_pipeline.storage.parquet import read_table
+from cis490_pipeline.storage.remote_copy import fetch_file
 
 INDEX_FILE: Final = "index.parquet"
 MANIFEST_FILE: Final = "manifest.json"
@@ -99,7 +99,7 @@ class GridStore:
     def _open(self, name: str) -> npt.NDArray[np.float32]:
         if name not in self.shard_sha256:
             raise DatasetError(f"{self.folder}: the manifest names no shard {name!r}")
-        return open_shard(bring_file(self.folder / name, self.shard_sha256[name]))
+        return open_shard(fetch_file(self.folder / name, self.shard_sha256[name]))
 
     def grid(self, episode_id: str) -> npt.NDArray[np.float32]:
         """Return the grid of one episode: (n_steps, 46) log1p values, memory-mapped.
@@ -134,7 +134,7 @@ class GridStore:
         return sorted(
             name
             for name, sha256 in self.shard_sha256.items()
-            if not (path := bring_file(self.folder / name, sha256)).is_file()
+            if not (path := fetch_file(self.folder / name, sha256)).is_file()
             or file_sha256(path) != sha256
         )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from cis490_pipeline.experiment.stages.stage import Outcome
+from cis490_pipeline.experiment.stages.stage import StageResult
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.storage.parquet import table_schema
 
@@ -19,7 +19,7 @@ def columns_of(table: Path) -> dict[str, dg.MetadataValue[Any]]:
 
 
 def recorded(
-    outcome: Outcome, workspace: Workspace, **extra: dg.MetadataValue[Any]
+    outcome: StageResult, workspace: Workspace, **extra: dg.MetadataValue[Any]
 ) -> dg.MaterializeResult[None]:
     """Return the materialization of a stage: its metrics, files and content digest.
 

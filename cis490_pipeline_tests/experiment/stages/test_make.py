@@ -11,7 +11,7 @@ from cis490_pipeline.errors import DatasetError, GateError
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage
 from cis490_pipeline.experiment.stages import gates
 from cis490_pipeline.experiment.stages.make import made_keys, make_stages
-from cis490_pipeline.experiment.stages.stage import Made, Stage
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.checks import Check, Finding
 from cis490_pipeline.storage.files import file_sha256
@@ -40,9 +40,9 @@ class Part(RecipeStage):
         found = {key: record.digest for key, record in records.items() if record is not None}
         return found if len(found) == len(records) else None
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         self.path.write_text(str(self.inputs()))
-        return Made(file_sha256(self.path), (self.path,))
+        return StageOutput(file_sha256(self.path), (self.path,))
 
 
 @dataclass

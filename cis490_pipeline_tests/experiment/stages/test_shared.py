@@ -19,13 +19,13 @@ from cis490_pipeline.experiment.pipeline.dataset import (
     dataset_stages,
 )
 from cis490_pipeline.experiment.stages.shared import MADE_BESIDE
-from cis490_pipeline.experiment.stages.stage import Made, Stage
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.checks import require_passed
 from cis490_pipeline.features.grids import build as grids_module
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.storage.files import atomic_write, digest, file_sha256
-from cis490_pipeline.storage.origin import object_name
+from cis490_pipeline.storage.remote_copy import object_name
 from cis490_pipeline.storage.remote_folder import RemoteFolder
 from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.experiment.runs import SAMPLE, copy_store
@@ -45,20 +45,20 @@ class Note(Stage):
     def inputs(self) -> dict[str, str]:
         return {"version": self.version}
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         self.times_made += 1
         root = self.workspace.paths.root
         for name, text in self.texts.items():
             content = f"{text} {self.version}".encode()
             atomic_write(root / name, lambda file, content=content: file.write(content))
-        return Made(digest(self.version), tuple(root / name for name in self.texts))
+        return StageOutput(digest(self.version), tuple(root / name for name in self.texts))
 
     def local(self) -> dict[str, str]:
         root = self.workspace.paths.root
         return {name: (root / name).read_text() for name in self.texts if (root / name).exists()}
 
     def brought(self) -> dict[str, str]:
-        self.workspace.paths.bring(self.workspace.paths.root / "processed")
+        self.workspace.paths.fetch(self.workspace.paths.root / "processed")
         return self.local()
 
 
@@ -161,7 +161,7 @@ def test_what_a_stage_removes_while_it_works_does_not_come_back(
     make = later.make
     seen: list[dict[str, str]] = []
 
-    def remove_first() -> Made:
+    def remove_first() -> StageOutput:
         seen.append(later.local())
         (later.workspace.paths.root / "processed/one.txt").unlink()
         seen.append(later.brought())
@@ -184,7 +184,7 @@ def test_of_two_machines_at_once_the_second_is_refused(place: Address, tmp_path:
     slow = machine(place, tmp_path / "a", "slow")
     make = slow.make
 
-    def meanwhile() -> Made:
+    def meanwhile() -> StageOutput:
         machine(place, tmp_path / "b", "fast").ensure()
         return make()
 
@@ -201,7 +201,7 @@ def test_two_machines_that_made_the_same_agree(place: Address, tmp_path: Path) -
     slow = machine(place, tmp_path / "a")
     make = slow.make
 
-    def meanwhile() -> Made:
+    def meanwhile() -> StageOutput:
         machine(place, tmp_path / "b").ensure()
         return make()
 

@@ -7,7 +7,7 @@ import pytest
 
 from cis490_pipeline.config import Settings
 from cis490_pipeline.errors import DatasetError
-from cis490_pipeline.experiment.stages.stage import Made, Stage
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.storage.files import atomic_write, file_sha256
 
@@ -31,13 +31,13 @@ class Copy(Stage):
     def inputs(self) -> dict[str, str] | None:
         return {"source": file_sha256(self.source)} if self.source.exists() else None
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         self.times_made += 1
         content = self.source.read_bytes()
         if self.fails is not None:
             raise self.fails
         atomic_write(self.copy, lambda stream: stream.write(content))
-        return Made(file_sha256(self.copy), (self.copy,), {"bytes": len(content)})
+        return StageOutput(file_sha256(self.copy), (self.copy,), {"bytes": len(content)})
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_input_that_changes_while_it_is_made_is_seen_the_next_time(
 ) -> None:
     make = stage.make
 
-    def make_slowly() -> Made:
+    def make_slowly() -> StageOutput:
         result = make()
         stage.source.write_text("two")
         return result

@@ -9,12 +9,12 @@ import pytest
 from cis490_pipeline.domain import Address
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.experiment.stages.shared import SharedData
-from cis490_pipeline.experiment.stages.stage import Made
+from cis490_pipeline.experiment.stages.stage import StageOutput
 from cis490_pipeline.experiment.upkeep import shared_gc
 from cis490_pipeline.experiment.upkeep.gc import Collected
 from cis490_pipeline.experiment.upkeep.shared_gc import collect_shared_garbage
 from cis490_pipeline.storage.files import atomic_write, digest
-from cis490_pipeline.storage.origin import object_name, split_object_name
+from cis490_pipeline.storage.remote_copy import object_name, split_object_name
 from cis490_pipeline.storage.remote_folder import Entry, RemoteFolder
 from cis490_pipeline_tests.cli.runs import Cli
 from cis490_pipeline_tests.experiment.stages.test_shared import RECORD, Note, machine
@@ -145,11 +145,11 @@ class Dataset(Note):
     shard = "shard-00000-0123456789ab.npy"
     manifest: ClassVar = {"grids_folder": "../../grids/0123", "shards": {shard: "b" * 64}}
 
-    def make(self) -> Made:
+    def make(self) -> StageOutput:
         path = self.workspace.paths.root / "processed/host/tensor_window_v1/manifest.json"
         text = json.dumps(self.manifest).encode()
         atomic_write(path, lambda file: file.write(text))
-        return Made(digest("x"), (path,))
+        return StageOutput(digest("x"), (path,))
 
 
 def test_shards_that_a_datasets_manifest_names_stay(memory_place: Address, tmp_path: Path) -> None:

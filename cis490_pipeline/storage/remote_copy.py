@@ -38,7 +38,7 @@ class _Named(msgspec.Struct):
     sha256: dict[str, str] = {}
 
 
-class Origin:
+class RemoteCopy:
     """A remote data folder and its local copy."""
 
     def __init__(self, address: Address, root: Path) -> None:
@@ -74,7 +74,7 @@ class Origin:
                 return cls(Address.parse(_marked(marker)), root)
         return None
 
-    def bring(self, name: str, size: int, sha256: str) -> None:
+    def fetch(self, name: str, size: int, sha256: str) -> None:
         """Fetch a file into the copy unless it exists there.
 
         Raises
@@ -149,7 +149,7 @@ def is_sha256(text: str) -> bool:
     return _SHA256.fullmatch(text) is not None
 
 
-def bring_file(path: Path, sha256: str) -> Path:
+def fetch_file(path: Path, sha256: str) -> Path:
     """Return a file's path, fetching the file first if it belongs to a copy and is missing.
 
     Parameters
@@ -160,17 +160,17 @@ def bring_file(path: Path, sha256: str) -> Path:
     Raises
     ------
     DatasetError, StoreError, OSError
-        As `Origin.bring`.
+        As `RemoteCopy.fetch`.
     """
-    if path.exists() or (origin := Origin.of(path)) is None:
+    if path.exists() or (copy := RemoteCopy.of(path)) is None:
         return path
-    name = path.absolute().relative_to(origin.root).as_posix()
-    for record in sorted((origin.root / RECORDS).rglob("*.json")):
+    name = path.absolute().relative_to(copy.root).as_posix()
+    for record in sorted((copy.root / RECORDS).rglob("*.json")):
         try:
             named = decode_json(record.read_bytes(), _Named)
         except msgspec.DecodeError as wrong:
             raise DatasetError(f"{record}: no record: {wrong}; remove it, and run again") from wrong
         if named.sha256.get(name) == sha256:
-            origin.bring(name, named.files[name], sha256)
+            copy.fetch(name, named.files[name], sha256)
             break
     return path
