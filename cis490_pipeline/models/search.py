@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from cis490_pipeline.domain import Architecture
+
+SettingValue = str | int | float | bool | list[int] | tuple[int, ...] | None
+"""Value of one setting of a model."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Range:
 class Choice:
     """One of a few values."""
 
-    values: tuple[Any, ...]
+    values: tuple[SettingValue, ...]
 
 
 Space = Mapping[str, Range | Choice]

@@ -1,6 +1,7 @@
 """``cis490 tune``: hyperparameter search of one model, on validation only."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -54,7 +55,7 @@ def tune(
         )
         result = search(model, n_trials=trials, timeout_s=60 * minutes if minutes else None)
     if as_json:
-        print_json(result.to_dict())
+        print_json(asdict(result))
         return 0
     default = "n/a" if result.default_val_macro_f1 is None else f"{result.default_val_macro_f1:.3f}"
     click.echo(

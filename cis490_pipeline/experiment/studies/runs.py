@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.all_windows import Arrangement, WindowPool, chosen
 from cis490_pipeline.features.datasets.load import CalibratedWindows, fit_calibrator, load_windows
 from cis490_pipeline.features.schema import feature_schema
+from cis490_pipeline.models.search import SettingValue
 from cis490_pipeline.storage.files import digest
 from cis490_pipeline.storage.parquet import read_table, write_parquet
 
@@ -37,6 +38,20 @@ class Tally:
     kept: int = 0
     opened: dict[str, int] = field(default_factory=dict)
     """Arrangements trained anew, by name: each has looked at its scored episodes."""
+
+
+class RunInputs(TypedDict):
+    """Inputs of a training besides its episodes."""
+
+    dataset: str | None
+    model: str
+    architecture: int
+    feature_schema: str
+    seed: int
+    settings: dict[str, SettingValue]
+    calibration: list[str]
+    predictions: str
+    runs: str
 
 
 class StudyRuns:
@@ -67,13 +82,13 @@ class StudyRuns:
         return model_name(self.architecture, self.variant)
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, SettingValue]:
         """What the user set of this architecture, as its own training takes it."""
         settings = self.workspace.settings
         return {"threads": settings.threads, **settings.models.get(str(self.architecture), {})}
 
     @cached_property
-    def about(self) -> dict[str, Any]:
+    def about(self) -> RunInputs:
         """All that a training depends on but its episodes, as JSON values.
 
         Raises

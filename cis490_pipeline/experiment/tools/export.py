@@ -1,7 +1,7 @@
 """A checkpoint as one ONNX file for other programs, compared with the model it comes from."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from cis490_pipeline.checkpoints.loading import load_checkpoint
 from cis490_pipeline.checkpoints.members import read_manifest
@@ -11,18 +11,29 @@ from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.storage.files import atomic_write
 
 
-def export_checkpoint(folder: Path, out: Path | None = None) -> dict[str, Any]:
+class Export(TypedDict):
+    """An exported model, and how far its predictions are from the checkpoint's.
+
+    ``differences`` is the largest difference of a probability at each batch size tried.
+    """
+
+    model: str
+    checkpoint_digest: str
+    path: str
+    bytes: int
+    input: list[str | int]
+    output: list[str | int]
+    classes: list[str]
+    differences: dict[str, float]
+
+
+def export_checkpoint(folder: Path, out: Path | None = None) -> Export:
     """Export a checkpoint as ONNX, and write the file once its predictions equal the model's.
 
     Parameters
     ----------
     folder : of the checkpoint; only read.
     out : file to write; by default ``<model>.onnx`` in the working folder.
-
-    Returns
-    -------
-    ``model``, ``path``, ``bytes``, ``input`` and ``output`` shapes, and ``differences``: largest
-    difference of a probability at each batch size tried.
 
     Raises
     ------

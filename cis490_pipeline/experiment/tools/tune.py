@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cis490_pipeline.domain import Side
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
@@ -19,7 +19,7 @@ from cis490_pipeline.experiment.pipeline.training import (
 )
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
 from cis490_pipeline.features.datasets.window_data import WindowData
-from cis490_pipeline.models.search import SPACES, Choice, Range, Space
+from cis490_pipeline.models.search import SPACES, Choice, Range, SettingValue, Space
 from cis490_pipeline.storage.files import digest, naming
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Tuned:
     """Result of a search."""
 
     model: str
-    best: dict[str, Any]
+    best: dict[str, SettingValue]
     """Settings of the best trial that differ from the defaults."""
     best_val_macro_f1: float
     default_val_macro_f1: float | None
@@ -51,10 +51,6 @@ class Tuned:
     n_val_episodes: int
     journal: str
     """Journal of the trials, from which a stopped search continues."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
 
 
 def tune(stage: TrainedCheckpoint, *, n_trials: int, timeout_s: float | None = None) -> Tuned:
@@ -159,7 +155,7 @@ class _Search:
             catch=(PipelineError,),
         )
 
-    def model(self, config: Mapping[str, Any]) -> "BaseModel":
+    def model(self, config: Mapping[str, SettingValue]) -> "BaseModel":
         from cis490_pipeline.models.registry import create
 
         return create(
@@ -228,9 +224,9 @@ def _best_so_far(study: "optuna.Study") -> str:
     return f"best val macro F1 {max(values):.3f}" if values else ""
 
 
-def _chosen(space: Space, trial: "optuna.Trial") -> dict[str, Any]:
+def _chosen(space: Space, trial: "optuna.Trial") -> dict[str, SettingValue]:
     """Sample a value for each setting of the space."""
-    drawn: dict[str, Any] = {}
+    drawn: dict[str, SettingValue] = {}
     for name, part in space.items():
         if isinstance(part, Choice):
             drawn[name] = trial.suggest_categorical(name, [json.dumps(v) for v in part.values])
@@ -241,7 +237,7 @@ def _chosen(space: Space, trial: "optuna.Trial") -> dict[str, Any]:
     return _read(space, drawn)
 
 
-def _as_parameters(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _as_parameters(space: Space, settings: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
     """Encode settings as trial parameters: a choice is the JSON text of its value."""
     return {
         name: settings[name] if isinstance(part, Range) else json.dumps(settings[name])
@@ -249,12 +245,12 @@ def _as_parameters(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read(space: Space, drawn: Mapping[str, Any]) -> dict[str, Any]:
+def _read(space: Space, drawn: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
     return {
-        name: value if isinstance(space[name], Range) else json.loads(value)
+        name: value if isinstance(space[name], Range) else json.loads(str(value))
         for name, value in drawn.items()
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: SettingValue) -> SettingValue:
     return list(value) if isinstance(value, tuple) else value
