@@ -27,15 +27,6 @@ from cis490_pipeline.splits.placement import (
 )
 from cis490_pipeline.splits.split import TOO_FEW, Split, described
 
-__all__ = [
-    "SPLIT_VERSION",
-    "Split",
-    "held_out_host",
-    "held_out_sample",
-    "held_out_time",
-    "make_split",
-]
-
 _MIN_TRAIN_HOSTS_FOR_A_VAL_HOST: Final = 3
 _MIN_SAMPLES: Final = 3
 
