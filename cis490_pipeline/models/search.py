@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cis490_pipeline.checkpoints.checkpoint import Setting
 from cis490_pipeline.domain import Architecture
-
-SettingValue = str | int | float | bool | list[int] | tuple[int, ...] | None
-"""Value of one setting of a model."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Range:
 class Choice:
     """One of a few values."""
 
-    values: tuple[SettingValue, ...]
+    values: tuple[Setting, ...]
 
 
 Space = Mapping[str, Range | Choice]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cis490_pipeline.checkpoints.checkpoint import Setting
 from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.domain.terms import model_name
@@ -19,7 +20,6 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.all_windows import Arrangement, WindowPool, chosen
 from cis490_pipeline.features.datasets.load import CalibratedWindows, fit_calibrator, load_windows
 from cis490_pipeline.features.schema import feature_schema
-from cis490_pipeline.models.search import SettingValue
 from cis490_pipeline.storage.files import digest
 from cis490_pipeline.storage.parquet import read_table, write_parquet
 
@@ -48,7 +48,7 @@ class RunInputs(TypedDict):
     architecture: int
     feature_schema: str
     seed: int
-    settings: dict[str, SettingValue]
+    settings: dict[str, Setting]
     calibration: list[str]
     predictions: str
     runs: str
@@ -82,7 +82,7 @@ class StudyRuns:
         return model_name(self.architecture, self.variant)
 
     @property
-    def settings(self) -> dict[str, SettingValue]:
+    def settings(self) -> dict[str, Setting]:
         """What the user set of this architecture, as its own training takes it."""
         settings = self.workspace.settings
         return {"threads": settings.threads, **settings.models.get(str(self.architecture), {})}

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cis490_pipeline.checkpoints.checkpoint import Setting
 from cis490_pipeline.domain import Side
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
 from cis490_pipeline.errors import PipelineError
@@ -19,7 +20,7 @@ from cis490_pipeline.experiment.pipeline.training import (
 )
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
 from cis490_pipeline.features.datasets.window_data import WindowData
-from cis490_pipeline.models.search import SPACES, Choice, Range, SettingValue, Space
+from cis490_pipeline.models.search import SPACES, Choice, Range, Space
 from cis490_pipeline.storage.files import digest, naming
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Tuned:
     """Result of a search."""
 
     model: str
-    best: dict[str, SettingValue]
+    best: dict[str, Setting]
     """Settings of the best trial that differ from the defaults."""
     best_val_macro_f1: float
     default_val_macro_f1: float | None
@@ -155,7 +156,7 @@ class _Search:
             catch=(PipelineError,),
         )
 
-    def model(self, config: Mapping[str, SettingValue]) -> "BaseModel":
+    def model(self, config: Mapping[str, Setting]) -> "BaseModel":
         from cis490_pipeline.models.registry import create
 
         return create(
@@ -224,9 +225,9 @@ def _best_so_far(study: "optuna.Study") -> str:
     return f"best val macro F1 {max(values):.3f}" if values else ""
 
 
-def _chosen(space: Space, trial: "optuna.Trial") -> dict[str, SettingValue]:
+def _chosen(space: Space, trial: "optuna.Trial") -> dict[str, Setting]:
     """Sample a value for each setting of the space."""
-    drawn: dict[str, SettingValue] = {}
+    drawn: dict[str, Setting] = {}
     for name, part in space.items():
         if isinstance(part, Choice):
             drawn[name] = trial.suggest_categorical(name, [json.dumps(v) for v in part.values])
@@ -237,7 +238,7 @@ def _chosen(space: Space, trial: "optuna.Trial") -> dict[str, SettingValue]:
     return _read(space, drawn)
 
 
-def _as_parameters(space: Space, settings: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
+def _as_parameters(space: Space, settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """Encode settings as trial parameters: a choice is the JSON text of its value."""
     return {
         name: settings[name] if isinstance(part, Range) else json.dumps(settings[name])
@@ -245,12 +246,12 @@ def _as_parameters(space: Space, settings: Mapping[str, SettingValue]) -> dict[s
     }
 
 
-def _read(space: Space, drawn: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
+def _read(space: Space, drawn: Mapping[str, Setting]) -> dict[str, Setting]:
     return {
         name: value if isinstance(space[name], Range) else json.loads(str(value))
         for name, value in drawn.items()
     }
 
 
-def _plain(value: SettingValue) -> SettingValue:
+def _plain(value: Setting) -> Setting:
     return list(value) if isinstance(value, tuple) else value
