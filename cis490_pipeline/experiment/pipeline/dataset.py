@@ -16,7 +16,8 @@ from cis490_pipeline.features.datasets.manifest import DATASET_VERSION, DatasetM
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.splits.persist import load_or_make, load_split
-from cis490_pipeline.splits.recipes import SPLIT_VERSION, Split
+from cis490_pipeline.splits.recipes import SPLIT_VERSION
+from cis490_pipeline.splits.split import Split
 from cis490_pipeline.storage.files import digest
 from cis490_pipeline.storage.parquet import read_table, write_parquet
 from cis490_pipeline.store.verdicts.eligibility import scorable_expr, usable_expr
