@@ -247,7 +247,7 @@ def evaluate_predictions(
     Parameters
     ----------
     predictions : of val and test together; scores are of test, validation's stand under ``val``.
-    split : what dealt the episodes (``load_split``).
+    split : the split that assigned the episodes to sides (``load_split``).
     model : its name in the report.
     seed, n_resamples : of every interval.
 

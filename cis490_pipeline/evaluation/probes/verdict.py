@@ -39,8 +39,8 @@ def against_probes(
     -------
     ``model`` and ``comparisons``; ``best_probe``, the shortcut best on validation; ``difference``,
     its interval and p-values; ``beats``, whether the model is better than it by an interval above
-    zero and a p-value by Holm of at most .05; ``not_beaten``, all shortcuts of which that cannot be
-    said; ``controls``; and ``why`` where nothing can be said.
+    zero and a p-value by Holm of at most .05; ``not_beaten``, all shortcuts for which that does not
+    hold; ``controls``; and ``why`` where there is no verdict.
     """
     best = best_probe(probe_reports)
     named = {pair["b"]: pair for pair in comparisons}

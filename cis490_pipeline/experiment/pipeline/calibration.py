@@ -72,14 +72,14 @@ def host_records(workspace: Workspace, recipe: Recipe) -> HostRecords:
 
     What is suspect is taken, and says so.
     """
-    check, said = fitted_check(workspace, recipe)
+    check, unchecked = fitted_check(workspace, recipe)
     index = read_table(workspace.paths.validation_index(recipe))
     grids = GridStore(GridShards(workspace).folder)
     found, refused = {}, {}
     for host in sorted(index["host_id"].unique()):
         try:
             found[host] = _record(
-                index, grids, host, None, None, check, accept_unclean=True, unchecked=said
+                index, grids, host, None, None, check, accept_unclean=True, unchecked=unchecked
             )
         except CalibrationError as why:
             refused[host] = str(why)
@@ -114,7 +114,7 @@ def calibrate_host(
     """
     index = read_table(workspace.paths.validation_index(recipe))
     grids = GridStore(GridShards(workspace).folder)
-    check, said = fitted_check(workspace, recipe)
+    check, unchecked = fitted_check(workspace, recipe)
     return _record(
         index,
         grids,
@@ -123,7 +123,7 @@ def calibrate_host(
         first_s,
         check,
         accept_unclean=accept_unclean,
-        unchecked=said,
+        unchecked=unchecked,
     )
 
 

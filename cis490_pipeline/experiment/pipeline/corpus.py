@@ -85,7 +85,7 @@ class ValidationSweep(Stage):
         journal : where to note verdicts as they are made; without it nothing at all is written.
         """
         path = self.workspace.paths.validation
-        # Verdicts somebody edited, or half a file, are no verdicts to go on from.
+        # An edited or truncated verdict file cannot be continued.
         sound = self.covers_this_store() and not self.altered()
         previous = read_table(path) if sound else None
         return sweep(
@@ -105,8 +105,8 @@ def _first(*left_out: LeftOut) -> list[str]:
 
 def _now() -> str:
     """Return the time now, or the one that ``SOURCE_DATE_EPOCH`` (reproducible-builds.org) sets."""
-    told = os.environ.get("SOURCE_DATE_EPOCH", "")
-    now = datetime.fromtimestamp(int(told), UTC) if told.isdecimal() else datetime.now(UTC)
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    now = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdecimal() else datetime.now(UTC)
     return now.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from cis490_pipeline.models.base import BaseModel
 
 MAX_EPISODES: Final = 100
-"""Of more test episodes so many are drawn by the seed: each is cut anew for each scenario."""
+"""Test episodes drawn by the seed, at most: each is cut again for every scenario."""
 CHUNK_WINDOWS: Final = 2048
 """Windows cut at a time, 38 MB, however many there are."""
 
@@ -183,12 +183,12 @@ class Robustness(RecipeStage):
             baseline, added up.
         scenarios : in their order.
         """
-        said: dict[str, dict[str, Ints]] = {}
+        predicted: dict[str, dict[str, Ints]] = {}
         seen: dict[str, Float32s] = {}
         for scenario in (UNPERTURBED, *scenarios):
             cut = recut(chunk.episodes, chunk.numbers, scenario, seed=self.workspace.settings.seed)
             calibrated: dict[str, Float32s] = {}
-            said[scenario.name] = {}
+            predicted[scenario.name] = {}
             for name, model, calibrator in models:
                 X = calibrated.get(calibrator.digest)
                 if X is None:
@@ -196,8 +196,8 @@ class Robustness(RecipeStage):
                 same = scenario is not UNPERTURBED and np.array_equal(
                     X, seen[calibrator.digest], equal_nan=True
                 )
-                said[scenario.name][name] = (
-                    said[UNPERTURBED.name][name]
+                predicted[scenario.name][name] = (
+                    predicted[UNPERTURBED.name][name]
                     if same
                     else model.predict_windows(ArrayWindows(X, chunk.y, chunk.ids)).argmax(axis=1)
                 )
@@ -208,7 +208,7 @@ class Robustness(RecipeStage):
                     cut.median, before.median
                 )
                 touched[scenario.name] += np.unique(chunk.ids[differs]).size
-        return said
+        return predicted
 
     def _drawn(self) -> tuple[pl.DataFrame, int]:
         """Keys of the scored windows, of at most 100 test episodes; how many episodes there are."""

@@ -239,8 +239,8 @@ class TrainedCheckpoint(ModelStage):
         most = getattr(config, "max_epochs", None) or config.max_rounds
 
         def report(record: "EpochRecord") -> None:
-            told = f"val macro F1 {record.val_macro_f1:.3f}"
-            self.workspace.progress(what, record.epoch, most, told)
+            detail = f"val macro F1 {record.val_macro_f1:.3f}"
+            self.workspace.progress(what, record.epoch, most, detail)
 
         model.fit(train, val, progress=report, snapshots=snapshots)
         # Patience may have ended before the last epoch.

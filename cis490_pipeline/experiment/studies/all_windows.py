@@ -118,7 +118,7 @@ def pool_episodes(workspace: Workspace) -> tuple[pl.DataFrame, list[str]]:
     """Return the usable episodes with a clean baseline, sorted by id: what studies draw from.
 
     Of episodes that hold the same telemetry the later received is left out, whatever host shipped
-    it: a study deals episodes anew, and would have the two on two sides sooner or later.
+    it: a study draws new sides, and would sooner or later put the two on different ones.
 
     Returns
     -------

@@ -41,7 +41,7 @@ def train_and_val(episodes: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, .
 
 
 def folds(episodes: pl.DataFrame, n_folds: int) -> list[tuple[str, ...]]:
-    """Deal episodes to folds, each profile spread over all of them; empty folds are left out.
+    """Folds of episodes, stratified by profile; empty folds are left out.
 
     Parameters
     ----------
@@ -52,5 +52,5 @@ def folds(episodes: pl.DataFrame, n_folds: int) -> list[tuple[str, ...]]:
         episodes.select("episode_id", "profile").rows(),
         key=lambda row: (row[1] or "", hash_order(row[0])),
     )
-    dealt = [tuple(sorted(row[0] for row in ordered[k::n_folds])) for k in range(n_folds)]
-    return [fold for fold in dealt if fold]
+    drawn = [tuple(sorted(row[0] for row in ordered[k::n_folds])) for k in range(n_folds)]
+    return [fold for fold in drawn if fold]

@@ -32,12 +32,12 @@ _BATCH: Final = 512
 
 @dataclass
 class Tally:
-    """How many trainings were done anew, and how many were found kept."""
+    """Trainings done in this run, and trainings found already done."""
 
     trained: int = 0
     kept: int = 0
     opened: dict[str, int] = field(default_factory=dict)
-    """Arrangements trained anew, by name: each has looked at its scored episodes."""
+    """Arrangements trained in this run, by name: each has looked at its scored episodes."""
 
 
 class RunInputs(TypedDict):
