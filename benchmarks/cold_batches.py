@@ -18,7 +18,7 @@ from benchmarks.measuring import Line, at_least, ratio
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator
 from cis490_pipeline.features.channels import N_CHANNELS
-from cis490_pipeline.features.datasets.load import build_tensor_dataset, load_windows
+from cis490_pipeline.features.datasets.load import build_tensor_dataset, load_windows, open_dataset
 from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.features.grids.store import (
     INDEX_SCHEMA,
@@ -59,7 +59,7 @@ def measure(scratch: Path, figures: dict[str, float]) -> Line:
         for name, of_name in seconds.items():
             _evict(grids)
             # Reopened: pages that are still mapped would stay in the cache.
-            windows = load_windows(dataset, "tensor", Variant.ORACLE, Side.TRAIN, unit_calibrator())
+            windows = load_windows(open_dataset(dataset, "tensor"), Side.TRAIN, unit_calibrator())
             shares.append(_cached_share(grids))
             anywhere = np.random.default_rng(epoch).permutation(len(windows))
             start = time.perf_counter()

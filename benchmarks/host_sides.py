@@ -27,6 +27,7 @@ from cis490_pipeline.features.datasets.load import (
     build_tensor_dataset,
     fit_calibrator,
     load_windows,
+    open_dataset,
 )
 from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.features.grids.store import GridStore
@@ -106,10 +107,10 @@ def cut(
     place = folder / kind
     if not (place / "manifest.json").is_file():
         build(grids, index, place, split_digest="benchmark")
-    calibrator = fit_calibrator(place, kind, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING)
+    dataset = open_dataset(place, kind)
+    calibrator = fit_calibrator(dataset, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING)
     read = {
-        side: load_windows(place, kind, variant, side, calibrator)
-        for side in (Side.TRAIN, Side.VAL, Side.TEST)
+        side: load_windows(dataset, side, calibrator) for side in (Side.TRAIN, Side.VAL, Side.TEST)
     }
     in_memory = {
         side: ArrayWindows(windows.take(np.arange(len(windows))), windows.y, windows.groups)

@@ -140,10 +140,10 @@ def report(
     shards = FeatureShards(workspace, recipe)
     for stage in (*corpus_stages(workspace), ValidationIndex(workspace, recipe), shards):
         stage.ensure()
-    calibrator = fit_calibrator(shards.folder, "summary", variant, CalibrationMode.EPISODE_BASELINE)
+    dataset = shards.open()
+    calibrator = fit_calibrator(dataset, variant, CalibrationMode.EPISODE_BASELINE)
     sides = {
-        side: load_windows(shards.folder, "summary", variant, side, calibrator)
-        for side in (Side.TRAIN, Side.VAL, Side.TEST)
+        side: load_windows(dataset, side, calibrator) for side in (Side.TRAIN, Side.VAL, Side.TEST)
     }
     X = {side: windows.take(np.arange(len(windows))) for side, windows in sides.items()}
     train, test = sides[Side.TRAIN], sides[Side.TEST]
@@ -151,7 +151,7 @@ def report(
     print(f"  train on {', '.join(train_hosts)}: {len(train)} windows; test {len(test)}")
     print("  " + ", ".join(f"{p} {s:.2f}" for p, s in zip(PHASES, shares, strict=True)))
 
-    keys = {side: window_keys(shards.folder, "summary", side) for side in sides}
+    keys = {side: window_keys(dataset, side) for side in sides}
     position = position_probe(keys[Side.TRAIN], keys[Side.TEST], seed=0)
     proba = position.select(pl.selectors.starts_with("p_")).to_numpy()
     print(f"position alone                     {score(test.y, proba.argmax(axis=1)):.3f}  (< .35)")

@@ -24,6 +24,7 @@ from cis490_pipeline.features.datasets.load import (
     build_tensor_dataset,
     fit_calibrator,
     load_windows,
+    open_dataset,
 )
 from cis490_pipeline.features.grids.store import (
     INDEX_SCHEMA,
@@ -110,15 +111,15 @@ def train(folder: Path, architecture: Architecture, limit_mb: float) -> dict[str
 
     window_data.IN_MEMORY_BYTES = int(limit_mb * 2**20)
     kind, variant = INPUT_KINDS[architecture], Variant.ORACLE
-    dataset = folder / kind
+    dataset = open_dataset(folder / kind, kind)
     model = create(
         architecture, variant, seed=0, config=SHORT.get(str(architecture), {"max_epochs": 1})
     )
     before = _peak_bytes()
     calibrator = fit_calibrator(
-        dataset, kind, variant, CalibrationMode.EPISODE_BASELINE, scaling=Scaling.TRAIN
+        dataset, variant, CalibrationMode.EPISODE_BASELINE, scaling=Scaling.TRAIN
     )
-    sides = [load_windows(dataset, kind, variant, s, calibrator) for s in (Side.TRAIN, Side.VAL)]
+    sides = [load_windows(dataset, s, calibrator) for s in (Side.TRAIN, Side.VAL)]
     snapshots = Snapshots(folder / f"{architecture}.safetensors")
     # A state left by an earlier run would be gone on from, and nothing be trained.
     snapshots.path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Progress, Workspace, no_progress
 from cis490_pipeline.experiment.tools.extract_episode import named_episode
 from cis490_pipeline.features.channels import channel_names
-from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, open_dataset
 from cis490_pipeline.features.extract import ExtractedEpisode, extract_episode
 from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.splits.split import Split
@@ -297,12 +297,13 @@ def load_dataset(
         kind, seen = model.calibrator.kind, model.calibrator.variant
     paths, of = workspace.paths, member(Recipe, recipe)
     folder = paths.feature_dir(of) if kind == "summary" else paths.tensor_dir(of)
+    dataset = open_dataset(folder, kind)
     calibrator = (
-        fit_calibrator(folder, kind, seen, CALIBRATION, gauges=GAUGES, scaling=SCALING)
+        fit_calibrator(dataset, seen, CALIBRATION, gauges=GAUGES, scaling=SCALING)
         if model is None
         else model.calibrator
     )
-    windows = load_windows(folder, kind, seen, member(Side, side), calibrator)
+    windows = load_windows(dataset, member(Side, side), calibrator)
     names = summary_names(seen) if kind == "summary" else channel_names(seen)
     return Dataset(
         X=windows.take(np.arange(len(windows))),

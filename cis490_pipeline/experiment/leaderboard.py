@@ -202,9 +202,7 @@ class Leaderboard(RecipeStage):
             checkpoint_digest=None,
             seed=self.workspace.settings.seed,
             kind="probe",
-            alarm=alarm_inputs(
-                self.workspace, TensorShards(self.workspace, self.recipe).folder, "tensor"
-            ),
+            alarm=alarm_inputs(self.workspace, TensorShards(self.workspace, self.recipe).open()),
             extra={"processor": processor()},
         )
 

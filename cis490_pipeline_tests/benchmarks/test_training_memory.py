@@ -4,7 +4,7 @@ import pytest
 from benchmarks.training_memory import make_datasets, train
 from cis490_pipeline.domain import PHASES, Architecture, Side
 from cis490_pipeline.features.datasets import window_data
-from cis490_pipeline.features.datasets.load import window_keys
+from cis490_pipeline.features.datasets.load import open_dataset, window_keys
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["summary", "tensor"])
 def test_both_sides_of_a_made_up_set_have_every_phase(folder, kind):
     for side, n_episodes in ((Side.TRAIN, 8), (Side.VAL, 2)):
-        keys = window_keys(folder / kind, kind, side)
+        keys = window_keys(open_dataset(folder / kind, kind), side)
         assert keys["episode_id"].n_unique() == n_episodes
         assert set(keys["phase"]) == set(map(str, PHASES))
 

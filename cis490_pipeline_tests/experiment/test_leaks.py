@@ -20,7 +20,11 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep import checks as verify
 from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.calibration.segments import stretches_of
-from cis490_pipeline.features.datasets.load import build_feature_dataset, fit_calibrator
+from cis490_pipeline.features.datasets.load import (
+    build_feature_dataset,
+    fit_calibrator,
+    open_dataset,
+)
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.storage.files import read_json
 from cis490_pipeline_tests.experiment.runs import (
@@ -135,7 +139,11 @@ def fitted_on_all_sides(workspace, architecture) -> Calibrator:
     used = stage.load().calibrator
     build_feature_dataset(grids, every, folder, split_digest="planted")
     return fit_calibrator(
-        folder, "summary", used.variant, used.mode, gauges=used.gauges, scaling=used.scaling
+        open_dataset(folder, "summary"),
+        used.variant,
+        used.mode,
+        gauges=used.gauges,
+        scaling=used.scaling,
     )
 
 

@@ -8,8 +8,8 @@ import pytest
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.domain.catalogue import INPUT_KINDS
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode
-from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
-from cis490_pipeline.features.datasets.raw_windows import InRows
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, open_dataset
+from cis490_pipeline.features.datasets.raw_windows import WindowsInFiles
 from cis490_pipeline.models import registry
 from cis490_pipeline.models.trees import gbt_data
 from cis490_pipeline.training.snapshot import Snapshots
@@ -84,18 +84,16 @@ def test_a_model_trained_from_files_is_that_of_memory_to_the_byte(
 
     def trained():
         mode = CalibrationMode.EPISODE_BASELINE
-        calibrator = fit_calibrator(folder, kind, Variant.ORACLE, mode)
-        sides = [
-            load_windows(folder, kind, Variant.ORACLE, side, calibrator)
-            for side in (Side.TRAIN, Side.VAL)
-        ]
+        dataset = open_dataset(folder, kind)
+        calibrator = fit_calibrator(dataset, Variant.ORACLE, mode)
+        sides = [load_windows(dataset, side, calibrator) for side in (Side.TRAIN, Side.VAL)]
         return model(architecture).fit(*sides), sides[0]
 
     from_memory, _ = trained()
     monkeypatch.setattr(LIMIT, 1000)
     from_files, train = trained()
 
-    assert kind == "tensor" or isinstance(train._raw, InRows)
+    assert kind == "tensor" or isinstance(train._raw, WindowsInFiles)
     assert_same(from_files, from_memory)
 
 

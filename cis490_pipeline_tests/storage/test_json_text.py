@@ -17,7 +17,7 @@ from cis490_pipeline.experiment.stages.record import Record
 from cis490_pipeline.experiment.stages.shared import _decoded
 from cis490_pipeline.experiment.upkeep.gc import _named
 from cis490_pipeline.features.calibration.record import read_record
-from cis490_pipeline.features.datasets.load import read_manifest as read_dataset
+from cis490_pipeline.features.datasets.load import open_dataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.live.bundle import load_bundle
 from cis490_pipeline.splits.persist import load_split
@@ -68,7 +68,7 @@ READERS = {
     "alarm": _file("alarm.json", lambda path: read_alarm(path, path.read_bytes(), None)),
     "calibration record": _file("record.json", read_record),
     "split": _file("split_v1.json", load_split),
-    "dataset": _file("manifest.json", lambda path: read_dataset(path.parent, "summary")),
+    "dataset": _file("manifest.json", lambda path: open_dataset(path.parent, "summary")),
     "grids": _file("manifest.json", lambda path: GridStore(path.parent)),
     "predictions": _file("predictions.json", lambda path: read_predictions(path.parent)),
     "record, to collect": _file(

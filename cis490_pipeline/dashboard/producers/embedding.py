@@ -14,7 +14,7 @@ from cis490_pipeline.checkpoints.runnable import RunnableModel
 from cis490_pipeline.domain import Side
 from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.errors import CheckpointError, ConfigError
-from cis490_pipeline.features.datasets.load import load_windows
+from cis490_pipeline.features.datasets.load import load_windows, open_dataset
 
 MAX_TRAIN: Final = 4000
 """Train windows used for the fit; more would hardly change the plane."""
@@ -153,7 +153,7 @@ def fit_map(model: RunnableModel, checkpoint: Path, dataset: Path) -> EmbeddingM
         As ``InnerLayer``.
     """
     schema = model.schema
-    windows = load_windows(dataset, schema.input_kind, schema.variant, Side.TRAIN, model.calibrator)
+    windows = load_windows(open_dataset(dataset, schema.input_kind), Side.TRAIN, model.calibrator)
     rows = np.unique(np.linspace(0, len(windows) - 1, num=min(MAX_TRAIN, len(windows))).round())
     layer = InnerLayer((checkpoint / ONNX).read_bytes())
     return EmbeddingMap(layer, Plane.fit(layer.embed(windows.take(rows.astype(np.int64)))))

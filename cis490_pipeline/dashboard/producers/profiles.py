@@ -23,7 +23,7 @@ from cis490_pipeline.errors import ConfigError, DatasetError
 from cis490_pipeline.events.contract import AttackProfile, Event
 from cis490_pipeline.events.identity import identified
 from cis490_pipeline.features.channels import POSITION
-from cis490_pipeline.features.datasets.load import read_manifest
+from cis490_pipeline.features.datasets.load import open_dataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.resample import GRID_HZ, STEP_NS
 from cis490_pipeline.storage.parquet import read_table
@@ -146,7 +146,7 @@ def profile_events(places: Places, channels: Sequence[str]) -> Iterator[Event]:
     if not places.validation.is_file():
         raise DatasetError(f"{places.validation}: no such file; make it with cis490 run")
     index = read_table(places.validation, columns=["episode_id", "profile"])
-    manifest = read_manifest(places.tensors, "tensor")
+    manifest = open_dataset(places.tensors, "tensor").manifest
     grids = GridStore(places.tensors / manifest.grids_folder)
     rows = grids.frame.join(index.drop_nulls("profile"), on="episode_id").sort("episode_id")
     for (profile,), of_profile in rows.group_by("profile", maintain_order=True):

@@ -20,8 +20,7 @@ from cis490_pipeline.evaluation.predictions import scored_windows
 from cis490_pipeline.evaluation.report import evaluate
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.scoring import score_sides, stored_predictions
-from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
-from cis490_pipeline.features.datasets.load import read_manifest as dataset
+from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows, open_dataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.splits.split import Split
 from cis490_pipeline.storage.files import digest
@@ -194,7 +193,8 @@ class Scores:
         """Windows of a side, opened once for all models of a kind, variant and calibrator."""
         kind, variant = model.schema.input_kind, model.schema.variant
         folder = self.places.summary if kind == "summary" else self.places.tensors
-        saved = dataset(folder, kind).split_digest
+        dataset = open_dataset(folder, kind)
+        saved = dataset.manifest.split_digest
         if saved != self.split.digest:
             raise EvaluationError(
                 f"{folder}: cut for split {saved:.12}, the split is {self.split.digest:.12}; "
@@ -203,9 +203,7 @@ class Scores:
         key = (str(kind), variant, model.calibrator.digest, side, touches)
         if key not in self._windows:
             self._windows[key] = load_windows(
-                folder,
-                kind,
-                variant,
+                dataset,
                 side,
                 model.calibrator,
                 include_baseline=touches,
@@ -215,7 +213,7 @@ class Scores:
 
     @cached_property
     def _grids(self) -> GridStore:
-        manifest = dataset(self.places.tensors, "tensor")
+        manifest = open_dataset(self.places.tensors, "tensor").manifest
         return GridStore(self.places.tensors / manifest.grids_folder)
 
 

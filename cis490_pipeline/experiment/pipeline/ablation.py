@@ -134,8 +134,8 @@ class CalibrationAblation(RecipeStage):
         """
         common = pl.col("host_id").is_in(sorted(records.found))
         common &= ~pl.col("episode_id").is_in(records.episodes)
-        folder = FeatureShards(self.workspace, self.recipe).folder
-        keys = {side: window_keys(folder, "summary", side) for side in (Side.TRAIN, *_SIDES)}
+        dataset = FeatureShards(self.workspace, self.recipe).open()
+        keys = {side: window_keys(dataset, side) for side in (Side.TRAIN, *_SIDES)}
         left = {side: frame.filter(common) for side, frame in keys.items()}
         empty = [str(side) for side, frame in left.items() if frame.is_empty()]
         lost = sorted({str(phase) for phase in PHASES} - set(left[Side.TRAIN]["phase"]))
@@ -154,13 +154,10 @@ class CalibrationAblation(RecipeStage):
         from cis490_pipeline.models.registry import create
 
         mode, gauges, scaling = setting
-        folder, settings = (
-            FeatureShards(self.workspace, self.recipe).folder,
-            self.workspace.settings,
-        )
+        dataset = FeatureShards(self.workspace, self.recipe).open()
+        settings = self.workspace.settings
         calibrator = fit_calibrator(
-            folder,
-            "summary",
+            dataset,
             VARIANT,
             mode,
             gauges=gauges,
@@ -169,9 +166,7 @@ class CalibrationAblation(RecipeStage):
             only=only,
         )
         train, val, test = (
-            load_windows(
-                folder, "summary", VARIANT, side, calibrator, records=records.found, only=only
-            )
+            load_windows(dataset, side, calibrator, records=records.found, only=only)
             for side in (Side.TRAIN, *_SIDES)
         )
         model = create(

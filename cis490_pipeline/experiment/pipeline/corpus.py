@@ -10,7 +10,12 @@ from cis490_pipeline.experiment.stages.record import Record
 from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.grids.build import build_grids
-from cis490_pipeline.features.grids.store import INDEX_FILE, INDEX_VERSION, MANIFEST_FILE
+from cis490_pipeline.features.grids.store import (
+    INDEX_FILE,
+    INDEX_VERSION,
+    MANIFEST_FILE,
+    read_manifest,
+)
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.storage.files import file_sha256, read_object
 from cis490_pipeline.storage.parquet import read_table, write_parquet
@@ -154,7 +159,7 @@ class GridShards(Stage):
         )
         # What the manifest names, not what lies there: a grown shard's older file may go any time.
         names = (
-            *read_object(self.folder / MANIFEST_FILE, "shards")["shards"],
+            *read_manifest(self.folder).shards,
             INDEX_FILE,
             MANIFEST_FILE,
         )

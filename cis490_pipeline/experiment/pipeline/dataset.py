@@ -13,6 +13,7 @@ from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.load import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.manifest import DATASET_VERSION, DatasetManifest
+from cis490_pipeline.features.datasets.opened import OpenDataset, open_dataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.splits.persist import load_or_make, load_split
@@ -139,6 +140,10 @@ class _WindowStage(RecipeStage):
     @abstractmethod
     def folder(self) -> Path:
         """Folder of the dataset version."""
+
+    def open(self) -> OpenDataset:
+        """Open the dataset; verified once per process."""
+        return open_dataset(self.folder, self.kind)
 
     @abstractmethod
     def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> DatasetManifest:

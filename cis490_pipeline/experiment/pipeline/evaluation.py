@@ -89,12 +89,11 @@ class EvaluationReport(ModelStage):
         from cis490_pipeline.models.registry import restore
 
         checkpoint = self.checkpoint.load()
+        dataset = self.checkpoint.dataset.open()
 
         def opened(side: Side, *, touches: bool) -> CalibratedWindows:
             return load_windows(
-                self.checkpoint.dataset.folder,
-                self.checkpoint.input_kind,
-                self.variant,
+                dataset,
                 side,
                 checkpoint.calibrator,
                 include_baseline=touches,
@@ -126,9 +125,7 @@ class EvaluationReport(ModelStage):
             split=split.summary(),
             checkpoint_digest=record.digest,
             seed=self.seed,
-            alarm=alarm_inputs(
-                self.workspace, self.checkpoint.dataset.folder, self.checkpoint.input_kind
-            ),
+            alarm=alarm_inputs(self.workspace, self.checkpoint.dataset.open()),
             baseline_windows=everything.filter(pl.col("touches_baseline")),
             extra={
                 "n_test_openings": opened,

@@ -16,7 +16,7 @@ from cis490_pipeline.evaluation.probes.host_identity import (
 )
 from cis490_pipeline.evaluation.schema.board import HostIdentity, HostIdentityRow
 from cis490_pipeline.experiment.pipeline.probes import VARIANT, RecipeProbes
-from cis490_pipeline.features.datasets.load import load_windows, read_manifest
+from cis490_pipeline.features.datasets.load import load_windows
 from cis490_pipeline.features.datasets.raw_windows import open_windows
 from cis490_pipeline.features.datasets.window_index import SIDES
 from cis490_pipeline.storage.parquet import scan_table
@@ -71,11 +71,8 @@ def _clean_windows(
     probes: RecipeProbes,
 ) -> tuple[Float32s, Float32s, npt.NDArray[np.str_], npt.NDArray[np.str_], int]:
     """Summaries before and after calibration, episodes, hosts; episodes there are in all."""
-    folder = probes.summaries
     clean = (pl.col("y") == Phase.CLEAN) & pl.col("scorable") & ~pl.col("baseline")
-    manifest = read_manifest(folder, "summary")
-    tables = [folder / name for name in sorted(manifest.files) if name.endswith(".parquet")]
-    keys = pl.concat(scan_table(table) for table in tables).filter(clean)
+    keys = pl.concat(scan_table(table) for table in probes.summaries.tables()).filter(clean)
     names = np.array(sorted(keys.select("episode_id").unique().collect()["episode_id"]))
     n_in_all = names.size
     rng = np.random.default_rng(probes.seed)
@@ -102,12 +99,10 @@ def _clean_windows(
 def _of_side(
     probes: RecipeProbes, side: Side, wanted: pl.Expr, rows: npt.NDArray[np.int64]
 ) -> tuple[Float32s, Float32s, npt.NDArray[np.str_], npt.NDArray[np.str_]]:
-    folder = probes.summaries
-    manifest = read_manifest(folder, "summary")
     of_side = wanted & (pl.col("split") == side)
-    keys, raw = open_windows(folder, manifest, "summary", VARIANT, side, of_side)
-    calibrated = load_windows(folder, "summary", VARIANT, side, probes.calibrator, only=wanted)
-    number = keys.number[rows]
+    keys, raw = open_windows(probes.summaries, VARIANT, side, of_side)
+    calibrated = load_windows(probes.summaries, side, probes.calibrator, only=wanted)
+    number = keys.episode_index[rows]
     ids, hosts = (
         keys.episodes[name].to_numpy().astype(np.str_) for name in ("episode_id", "host_id")
     )

@@ -10,7 +10,6 @@ import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side, Variant
 from cis490_pipeline.domain.arrays import Float32s
-from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.probes.decision_stump import best_threshold, threshold_probe
 from cis490_pipeline.evaluation.probes.learn import (
@@ -35,9 +34,9 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.calibration.drifting_gauges import drifting_channels
 from cis490_pipeline.features.datasets.load import (
+    OpenDataset,
     fit_calibrator,
     load_windows,
-    read_manifest,
     window_keys,
 )
 from cis490_pipeline.features.datasets.raw_windows import open_windows
@@ -62,13 +61,13 @@ class RecipeProbes:
         self.workspace = workspace
         self.recipe = recipe
         self.seed = workspace.settings.seed
-        self.summaries = FeatureShards(workspace, recipe).folder
-        self.tensors = TensorShards(workspace, recipe).folder
+        self.summaries = FeatureShards(workspace, recipe).open()
+        self.tensors = TensorShards(workspace, recipe).open()
 
     @cached_property
     def all_train(self) -> pl.DataFrame:
         """Keys of all training windows, after the baseline."""
-        return window_keys(self.tensors, "tensor", Side.TRAIN)
+        return window_keys(self.tensors, Side.TRAIN)
 
     @cached_property
     def drawn_episodes(self) -> list[str]:
@@ -96,7 +95,7 @@ class RecipeProbes:
     @cached_property
     def scored(self) -> pl.DataFrame:
         """Keys of the windows that models are scored on, val before test."""
-        return pl.concat([window_keys(self.tensors, "tensor", side) for side in SIDES])
+        return pl.concat([window_keys(self.tensors, side) for side in SIDES])
 
     @property
     def _is_drawn(self) -> pl.Expr:
@@ -107,7 +106,6 @@ class RecipeProbes:
         """As the models' calibrators, fitted on the drawn training episodes."""
         return fit_calibrator(
             self.summaries,
-            "summary",
             VARIANT,
             CALIBRATION,
             gauges=GAUGES,
@@ -124,7 +122,7 @@ class RecipeProbes:
             If they are not of the windows that the tensors' keys name.
         """
         only = self._is_drawn if side is Side.TRAIN else None
-        windows = load_windows(self.summaries, "summary", VARIANT, side, self.calibrator, only=only)
+        windows = load_windows(self.summaries, side, self.calibrator, only=only)
         keys = (
             self.all_train.filter(self._is_drawn)
             if side is Side.TRAIN
@@ -133,7 +131,7 @@ class RecipeProbes:
         ids = pl.Series(windows.episode_ids, dtype=pl.String).gather(windows.episode_numbers)
         if not keys["episode_id"].equals(ids):
             raise DatasetError(
-                f"{self.summaries} and {self.tensors} hold other windows of {side} "
+                f"{self.summaries.folder} and {self.tensors.folder} hold other windows of {side} "
                 f"({len(windows)} and {keys.height}); extract both again (cis490 extract --force)"
             )
         yield from (windows.take(rows) for rows in self._batches(side, len(windows), _BATCH))
@@ -143,22 +141,21 @@ class RecipeProbes:
 
         With ``zeros`` also the share of them that is exactly zero: (n, 58).
         """
-        recorded = self._raw(side, "tensor", _TENSOR_BATCH)
+        recorded = self._raw(self.tensors, side, _TENSOR_BATCH)
         shares = ((~np.isnan(X)).mean(axis=2, dtype=np.float32) for X in recorded)
         if not zeros:
             yield from shares
             return
         column = STATISTICS.index("zero_fraction")
-        summaries = self._raw(side, "summary", _TENSOR_BATCH)
+        summaries = self._raw(self.summaries, side, _TENSOR_BATCH)
         for share, X in zip(shares, summaries, strict=True):
             yield np.concatenate([share, X[:, column :: len(STATISTICS)]], axis=1)
 
-    def _raw(self, side: Side, kind: InputKind, size: int) -> Iterator[Float32s]:
-        folder = self.summaries if kind == "summary" else self.tensors
+    def _raw(self, dataset: OpenDataset, side: Side, size: int) -> Iterator[Float32s]:
         wanted = (pl.col("split") == side) & ~pl.col("baseline")
         if side is Side.TRAIN:
             wanted &= self._is_drawn
-        keys, raw = open_windows(folder, read_manifest(folder, kind), kind, VARIANT, side, wanted)
+        keys, raw = open_windows(dataset, VARIANT, side, wanted)
         yield from (raw.take(rows) for rows in self._batches(side, len(keys.y), size))
 
     def _batches(self, side: Side, n: int, size: int) -> Iterator[npt.NDArray[np.int64]]:

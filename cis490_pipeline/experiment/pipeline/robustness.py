@@ -212,7 +212,7 @@ class Robustness(RecipeStage):
 
     def _drawn(self) -> tuple[pl.DataFrame, int]:
         """Keys of the scored windows, of at most 100 test episodes; how many episodes there are."""
-        keys = window_keys(TensorShards(self.workspace, self.recipe).folder, "tensor", self.side)
+        keys = window_keys(TensorShards(self.workspace, self.recipe).open(), self.side)
         names = np.array(sorted(set(keys["episode_id"])), dtype=np.str_)
         if names.size <= MAX_EPISODES:
             return keys, names.size

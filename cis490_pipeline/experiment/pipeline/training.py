@@ -26,7 +26,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
 from cis490_pipeline.features.calibration.cleanliness import METHOD
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
-from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, read_manifest
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
 from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.storage.files import digest
@@ -160,21 +160,19 @@ class TrainedCheckpoint(ModelStage):
         from cis490_pipeline.models.registry import create
         from cis490_pipeline.training.snapshot import Snapshots
 
-        folder, kind, variant = self.dataset.folder, self.input_kind, self.variant
-        manifest = read_manifest(folder, kind)
+        dataset, variant = self.dataset.open(), self.variant
         inputs = self.inputs()
         assert inputs is not None, "training needs a dataset"
-        data_digest = manifest.variants[variant]
+        data_digest = dataset.manifest.variants[variant]
         if data_digest != inputs["dataset"]:
             raise DatasetError(
-                f"{folder}: the manifest has digest {data_digest:.12} for {variant}, the record "
-                f"says {inputs['dataset']:.12}; build the dataset again before training on it"
+                f"{dataset.folder}: the manifest has digest {data_digest:.12} for {variant}, the "
+                f"record says {inputs['dataset']:.12}; build the dataset again before training on "
+                "it"
             )
-        calibrator = fit_calibrator(
-            folder, kind, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING
-        )
-        train = load_windows(folder, kind, variant, Side.TRAIN, calibrator)
-        val = load_windows(folder, kind, variant, Side.VAL, calibrator)
+        calibrator = fit_calibrator(dataset, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING)
+        train = load_windows(dataset, Side.TRAIN, calibrator)
+        val = load_windows(dataset, Side.VAL, calibrator)
         check, checked_on = fitted_check(self.workspace, self.recipe)
         settings = self.workspace.settings
         model = create(self.architecture, variant, seed=self.seed, config=self.settings())
@@ -184,7 +182,7 @@ class TrainedCheckpoint(ModelStage):
         rows = np.linspace(0, len(val) - 1, num=min(N_GOLDEN, len(val))).round().astype(np.int64)
         checkpoint = pack(
             model,
-            schema=feature_schema(kind, variant),
+            schema=feature_schema(dataset.kind, variant),
             calibrator=calibrator,
             golden_windows=val.take(rows),
             data_digest=data_digest,

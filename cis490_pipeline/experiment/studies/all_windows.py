@@ -16,6 +16,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.duplicates import near_duplicates
 from cis490_pipeline.features.datasets.load import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.manifest import DATASET_VERSION
+from cis490_pipeline.features.datasets.opened import OpenDataset, open_dataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.splits.placement import instant
@@ -84,6 +85,10 @@ class WindowPool(Stage):
     def folder(self) -> Path:
         """Folder of the dataset."""
         return self.workspace.paths.study_windows(self.kind)
+
+    def open(self) -> OpenDataset:
+        """Open the dataset; verified once per process."""
+        return open_dataset(self.folder, self.kind)
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of verdicts, grids and what a feature means."""

@@ -130,7 +130,7 @@ def _arrangement(index: pl.DataFrame, without: str | None) -> Arrangement:
 
 
 def _alarm(runs: StudyRuns, arrangement: Arrangement, predicted: pl.DataFrame) -> FilteredAlarm:
-    windows = window_keys(runs.pool.folder, runs.kind, Side.TRAIN)
+    windows = window_keys(runs.pool.open(), Side.TRAIN)
     trained_on = windows.filter(chosen(arrangement.train))
     labels = GridStore(GridShards(runs.workspace).folder).frame.select(TRUTH_COLUMNS)
     return fit_filtered_alarm(predicted.filter(side=Side.VAL), label_sequences(trained_on), labels)

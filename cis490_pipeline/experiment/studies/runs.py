@@ -144,9 +144,9 @@ class StudyRuns:
     def _train_and_score(self, arrangement: Arrangement) -> pl.DataFrame:
         from cis490_pipeline.models.registry import create
 
+        dataset = self.pool.open()
         calibrator = fit_calibrator(
-            self.pool.folder,
-            self.kind,
+            dataset,
             self.variant,
             CALIBRATION,
             gauges=GAUGES,
@@ -155,10 +155,7 @@ class StudyRuns:
         )
 
         def windows_of(ids: tuple[str, ...]) -> CalibratedWindows:
-            folder, wanted = self.pool.folder, chosen(ids)
-            return load_windows(
-                folder, self.kind, self.variant, Side.TRAIN, calibrator, only=wanted
-            )
+            return load_windows(dataset, Side.TRAIN, calibrator, only=chosen(ids))
 
         seed = self.workspace.settings.seed
         model = create(self.architecture, self.variant, seed=seed, config=self.settings)

@@ -95,12 +95,12 @@ class _Search:
         self.stage = stage
         self.settings = stage.workspace.settings
         self.space: Space = SPACES[stage.architecture]
-        folder, kind, variant = stage.dataset.folder, stage.input_kind, stage.variant
+        dataset = stage.dataset.open()
         calibrator = fit_calibrator(
-            folder, kind, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING
+            dataset, stage.variant, CALIBRATION, gauges=GAUGES, scaling=SCALING
         )
-        self.train: WindowData = load_windows(folder, kind, variant, Side.TRAIN, calibrator)
-        self.val: WindowData = load_windows(folder, kind, variant, Side.VAL, calibrator)
+        self.train: WindowData = load_windows(dataset, Side.TRAIN, calibrator)
+        self.val: WindowData = load_windows(dataset, Side.VAL, calibrator)
         self.about = digest(
             {
                 "dataset": (stage.inputs() or {}).get("dataset"),

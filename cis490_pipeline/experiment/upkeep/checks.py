@@ -20,7 +20,6 @@ from cis490_pipeline.features.datasets.duplicates import near_duplicates
 from cis490_pipeline.features.datasets.load import (
     check_leaks,
     fit_calibrator,
-    read_manifest,
     window_keys,
 )
 from cis490_pipeline.features.grids.store import GridStore
@@ -124,7 +123,7 @@ def tensor_digests(workspace: Workspace, recipe: Recipe) -> Finding:
 
 def _digests(stage: FeatureShards | TensorShards) -> Finding:
     try:
-        manifest = read_manifest(stage.folder, stage.kind)
+        manifest = stage.open().manifest
     except PipelineError as error:
         return Finding(False, str(error))
     n_files = len(manifest.files)
@@ -144,10 +143,8 @@ def feature_schema_current(workspace: Workspace, recipe: Recipe) -> Finding:
 def finite_features(workspace: Workspace, recipe: Recipe) -> Finding:
     """Check that no feature is infinite, and count the unknown ones by source."""
     names = summary_names(Variant.ORACLE)
-    folder = FeatureShards(workspace, recipe).folder
     # Digests are verified first: polars' behaviour on damaged files is undefined.
-    stored = sorted(read_manifest(folder, "summary").files)
-    tables = (folder / name for name in stored if name.endswith(".parquet"))
+    tables = FeatureShards(workspace, recipe).open().tables()
     frame = pl.concat(scan_table(table) for table in tables)
     n_infinite = frame.select(
         pl.sum_horizontal(pl.col(name).is_infinite().sum() for name in names)
@@ -165,21 +162,19 @@ def finite_features(workspace: Workspace, recipe: Recipe) -> Finding:
 
 def disjoint_windows(workspace: Workspace, recipe: Recipe) -> Finding:
     """Check that no two overlapping windows are on different sides."""
-    folder = TensorShards(workspace, recipe).folder
-    windows = pl.concat(
-        [window_keys(folder, "tensor", side, include_baseline=True) for side in SIDES]
-    )
+    dataset = TensorShards(workspace, recipe).open()
+    windows = pl.concat([window_keys(dataset, side, include_baseline=True) for side in SIDES])
     leaks = check_leaks(windows)
     return Finding(leaks == 0, f"{leaks} leaks among {windows.height} windows", {"leaks": leaks})
 
 
 def class_presence(workspace: Workspace, recipe: Recipe) -> Finding:
     """Check that every phase has training and validation windows."""
-    folder = TensorShards(workspace, recipe).folder
+    dataset = TensorShards(workspace, recipe).open()
     numbers: dict[str, int | float | str] = {}
     missing = []
     for side in (Side.TRAIN, Side.VAL):
-        phases = window_keys(folder, "tensor", side)["phase"]
+        phases = window_keys(dataset, side)["phase"]
         for phase in PHASES:
             count = int((phases == phase).sum())
             numbers[f"{side}_{phase}"] = count
@@ -227,8 +222,7 @@ def fitted_on_train(
     checkpoint = stage.load()
     used = checkpoint.calibrator
     calibrator = fit_calibrator(
-        stage.dataset.folder,
-        stage.input_kind,
+        stage.dataset.open(),
         variant,
         used.mode,
         gauges=used.gauges,

@@ -6,6 +6,7 @@ a record was sent recently.
 
 import posixpath
 import time
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -72,7 +73,7 @@ def collect_shared_garbage(
     """
     # Listed before reading records, so that files sent later are not on the list.
     listed = {name: entry for place in FOLDERS for name, entry in shared.folder.find(place).items()}
-    named = _named(shared)
+    named = _named(shared, listed)
     before_s = time.time() - older_than_days * _DAY_S
     garbage: list[Garbage] = []
     spared: dict[str, str] = {}
@@ -109,23 +110,30 @@ def _removed(shared: SharedData, name: str, listed: Entry) -> bool:
     return False
 
 
-def _named(shared: SharedData) -> set[str]:
+def _named(shared: SharedData, listed: Iterable[str]) -> set[str]:
     named: set[str] = set()
+    recorded: set[str] = set()
+    read: set[str] = set()
     for record in shared.records_there().values():
         for file, sha256 in record.sha256.items():
             named.add(object_name(file, sha256))
             if PurePosixPath(file).name == MANIFEST_FILE:
-                named |= _of_manifest(shared, record, file)
-    return named
+                recorded.add(str(PurePosixPath(file).parent))
+                folder, shards = _of_manifest(shared, record, file)
+                named |= shards
+                read.add(folder)
+    # Grids of an earlier schema are in no record, yet a dataset not made again is read from them.
+    earlier = tuple(f"{folder}/" for folder in read - recorded)
+    return named | {name for name in listed if name.startswith(earlier)}
 
 
-def _of_manifest(shared: SharedData, record: Record, file: str) -> set[str]:
-    """Return the shards that a manifest lists; those of a dataset may be older than the grids'."""
+def _of_manifest(shared: SharedData, record: Record, file: str) -> tuple[str, set[str]]:
+    """Return the grids' folder of a manifest and the shards it names, which may be older ones."""
     stored = object_name(file, record.sha256[file])
     where = f"{shared.address}/{stored}"
     entry = shared.folder.entry(stored)
     if entry is None:
-        return set()
+        return str(PurePosixPath(file).parent), set()
     if entry.size > _MAX_MANIFEST:
         raise DatasetError(f"{where}: has {entry.size} bytes, at most {_MAX_MANIFEST} are read")
     try:
@@ -137,4 +145,4 @@ def _of_manifest(shared: SharedData, record: Record, file: str) -> set[str]:
             f"Remove the record of {record.key} there, and make it again"
         ) from wrong
     folder = posixpath.normpath(f"{PurePosixPath(file).parent}/{manifest.grids_folder}")
-    return {object_name(f"{folder}/{name}", sha256) for name, sha256 in manifest.shards.items()}
+    return folder, {object_name(f"{folder}/{n}", sha) for n, sha in manifest.shards.items()}

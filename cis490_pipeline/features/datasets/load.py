@@ -11,7 +11,6 @@ import polars as pl
 
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.domain.arrays import Float32s
-from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import CalibrationError, DatasetError
 from cis490_pipeline.features.calibration.calibrator import (
     Batch,
@@ -21,28 +20,18 @@ from cis490_pipeline.features.calibration.calibrator import (
 )
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
 from cis490_pipeline.features.calibration.references import Records, calibration_references
-from cis490_pipeline.features.datasets.build import (
-    SCHEMA_FILE,
-    build_feature_dataset,
-    build_tensor_dataset,
-)
-from cis490_pipeline.features.datasets.manifest import DatasetManifest, read_manifest_file
-from cis490_pipeline.features.datasets.raw_windows import (
-    RawWindows,
-    key_tables,
-    open_windows,
-    read_baselines,
-)
+from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
+from cis490_pipeline.features.datasets.opened import OpenDataset, open_dataset
+from cis490_pipeline.features.datasets.raw_windows import RawWindows, open_windows
 from cis490_pipeline.features.datasets.window_data import ArrayWindows, WindowData
 from cis490_pipeline.features.datasets.window_index import assert_no_leak, check_leaks
-from cis490_pipeline.features.datasets.window_keys import SideKeys
-from cis490_pipeline.features.schema import FeatureSchema, feature_schema, require_same
-from cis490_pipeline.storage.files import file_sha256, read_object
+from cis490_pipeline.features.datasets.window_keys import WindowKeys
 from cis490_pipeline.storage.parquet import scan_table
 
 __all__ = [
     "ArrayWindows",
     "CalibratedWindows",
+    "OpenDataset",
     "WindowData",
     "assert_no_leak",
     "build_feature_dataset",
@@ -50,7 +39,7 @@ __all__ = [
     "check_leaks",
     "fit_calibrator",
     "load_windows",
-    "read_manifest",
+    "open_dataset",
     "window_keys",
 ]
 
@@ -90,7 +79,7 @@ class CalibratedWindows:
 
     def __init__(
         self,
-        keys: SideKeys,
+        keys: WindowKeys,
         raw: RawWindows,
         calibrator: Calibrator,
         baselines: npt.NDArray[np.void],
@@ -100,7 +89,7 @@ class CalibratedWindows:
         self.calibrator = calibrator
         self.y = keys.y
         self.episode_ids: list[str] = keys.episodes["episode_id"].to_list()
-        self.episode_numbers = keys.number
+        self.episode_numbers = keys.episode_index
         self._raw = raw
         self._read_frame = read_frame
         self._devices = calibration_references(
@@ -168,9 +157,7 @@ class CalibratedWindows:
 
 
 def load_windows(
-    folder: Path,
-    kind: InputKind,
-    variant: Variant,
+    dataset: OpenDataset,
     side: Side,
     calibrator: Calibrator,
     *,
@@ -178,12 +165,11 @@ def load_windows(
     records: Records | None = None,
     only: pl.Expr | None = None,
 ) -> CalibratedWindows:
-    """Open one side of a dataset.
+    """Open one side of a dataset, as a model with this calibrator reads it.
 
     Parameters
     ----------
-    folder : of the feature dataset ("summary") or the tensor dataset ("tensor").
-    kind, variant : what the model reads; the calibrator's.
+    dataset : of the calibrator's kind.
     side : train, val or test.
     calibrator : fitted on this dataset's train side, or restored from a checkpoint.
     include_baseline : also the windows that overlap the first 15 s (for replay; never for training,
@@ -194,30 +180,27 @@ def load_windows(
     Raises
     ------
     DatasetError
-        If the dataset is missing, changed since its manifest was written, or leaks.
-    SchemaMismatchError
-        If its features mean something else than this code builds.
+        If the side has no file, or the grids changed since the dataset was made.
     CalibrationError
-        If the calibrator is of another kind or variant, or a host has no record of its own.
+        If the calibrator is of another kind, or a host has no record of its own.
     """
-    if (calibrator.kind, calibrator.variant) != (kind, variant):
+    if calibrator.kind != dataset.kind:
         raise CalibrationError(
-            f"{folder}: asked for {kind} windows, {variant}, with a calibrator of "
-            f"{calibrator.kind} windows, {calibrator.variant}"
+            f"{dataset.folder}: {dataset.kind} windows, with a calibrator of {calibrator.kind} "
+            f"windows, {calibrator.variant}"
         )
-    keys, raw, baselines = _open_side(folder, kind, variant, side, include_baseline, only)
+    wanted = _wanted(side, include_baseline, only)
+    keys, raw = open_windows(dataset, calibrator.variant, side, wanted)
 
     def read_frame() -> pl.DataFrame:
-        manifest = read_manifest(folder, kind)
-        tables = key_tables(folder, manifest, kind, side)
-        return _read_keys(tables, _wanted(side, include_baseline, only))
+        now = open_dataset(dataset.folder, dataset.kind)
+        return _read_keys(now.tables(side), wanted)
 
-    return CalibratedWindows(keys, raw, calibrator, baselines, records, read_frame)
+    return CalibratedWindows(keys, raw, calibrator, dataset.baselines, records, read_frame)
 
 
 def fit_calibrator(
-    folder: Path,
-    kind: InputKind,
+    dataset: OpenDataset,
     variant: Variant,
     mode: CalibrationMode,
     *,
@@ -230,7 +213,7 @@ def fit_calibrator(
 
     Parameters
     ----------
-    folder, kind, variant : as ``load_windows``.
+    variant : what the model may see.
     mode : by what telemetry a device is calibrated.
     gauges : what is left of the gauges that creep after a start.
     scaling : by what the distance from the baseline is divided.
@@ -238,70 +221,34 @@ def fit_calibrator(
 
     Raises
     ------
-    DatasetError, SchemaMismatchError
+    DatasetError
         As ``load_windows``.
     CalibrationError
         If train has no window after the baseline, or a host has no record where the mode needs one.
     """
-    keys, raw, baselines = _open_side(
-        folder, kind, variant, Side.TRAIN, include_baseline=False, only=only
-    )
+    wanted = _wanted(Side.TRAIN, include_baseline=False, only=only)
+    keys, raw = open_windows(dataset, variant, Side.TRAIN, wanted)
     n_windows = len(keys.y)
     if n_windows == 0:
-        raise CalibrationError(f"{folder}: train has no window after the baseline to fit on")
-    devices = calibration_references(keys.episodes, baselines, variant, mode, records)
+        raise CalibrationError(
+            f"{dataset.folder}: train has no window after the baseline to fit on"
+        )
+    devices = calibration_references(keys.episodes, dataset.baselines, variant, mode, records)
 
     def batches() -> Iterator[Batch]:
         for start in range(0, n_windows, _FIT_BATCH):
             rows = np.arange(start, min(start + _FIT_BATCH, n_windows))
-            of = devices.row[keys.number[rows]]
+            of = devices.row[keys.episode_index[rows]]
             yield raw.take(rows), devices.median[of], devices.iqr[of]
 
-    return Calibrator.fit(mode, variant, kind, devices.iqr, batches, gauges, scaling)
+    return Calibrator.fit(mode, variant, dataset.kind, devices.iqr, batches, gauges, scaling)
 
 
 def window_keys(
-    folder: Path, kind: InputKind, side: Side, *, include_baseline: bool = False
+    dataset: OpenDataset, side: Side, *, include_baseline: bool = False
 ) -> pl.DataFrame:
-    """Keys of a side's windows without their readings, in the order ``load_windows`` has them.
-
-    Raises
-    ------
-    DatasetError, SchemaMismatchError
-        As ``load_windows``.
-    """
-    names = read_manifest(folder, kind).files
-    # The index of a tensor dataset is its only parquet file; a feature dataset has only shards.
-    tables = [name for name in sorted(names) if name.endswith(".parquet")]
-    return _read_keys([folder / name for name in tables], _wanted(side, include_baseline, None))
-
-
-def read_manifest(folder: Path, kind: InputKind) -> DatasetManifest:
-    """Read and check a dataset's manifest: its own digest, its schema, its files, no leak.
-
-    Raises
-    ------
-    DatasetError
-        Naming what is missing or was changed.
-    SchemaMismatchError
-        If the features mean something else than this code builds.
-    """
-    manifest = read_manifest_file(folder, kind)
-    changed = [
-        name
-        for name, sha256 in sorted(manifest.files.items())
-        if not (folder / name).is_file() or file_sha256(folder / name) != sha256
-    ]
-    if changed:
-        raise DatasetError(
-            f"{folder}: missing or changed since the manifest was written: {changed}; "
-            "cut them again (cis490 extract --force)"
-        )
-    saved = FeatureSchema.from_dict(read_object(folder / SCHEMA_FILE))
-    require_same(folder, saved, feature_schema(kind, Variant.ORACLE), None)
-    if manifest.leaks != 0:
-        raise DatasetError(f"{folder}: {manifest.leaks} leaks between sides; make the split again")
-    return manifest
+    """Keys of a side's windows without their readings, in the order ``load_windows`` has them."""
+    return _read_keys(dataset.tables(), _wanted(side, include_baseline, None))
 
 
 def _wanted(side: Side, include_baseline: bool, only: pl.Expr | None) -> pl.Expr:
@@ -314,18 +261,3 @@ def _wanted(side: Side, include_baseline: bool, only: pl.Expr | None) -> pl.Expr
 def _read_keys(tables: Sequence[Path], wanted: pl.Expr) -> pl.DataFrame:
     windows = pl.concat(scan_table(table) for table in tables).filter(wanted)
     return windows.rename({"y": "phase"}).select(FRAME_COLUMNS).collect()
-
-
-def _open_side(
-    folder: Path,
-    kind: InputKind,
-    variant: Variant,
-    side: Side,
-    include_baseline: bool,
-    only: pl.Expr | None,
-) -> tuple[SideKeys, RawWindows, npt.NDArray[np.void]]:
-    manifest = read_manifest(folder, kind)
-    baselines = read_baselines(folder, manifest)
-    wanted = _wanted(side, include_baseline, only)
-    keys, raw = open_windows(folder, manifest, kind, variant, side, wanted)
-    return keys, raw, baselines

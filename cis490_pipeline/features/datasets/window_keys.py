@@ -19,55 +19,50 @@ _ROW: Final = "row"
 
 
 @dataclass(frozen=True, eq=False)
-class SideKeys:
+class WindowKeys:
     """Windows in the order of their tables.
 
     Attributes
     ----------
-    episodes : one row per episode, in the order of their first windows: episode_id, host_id, and
-        what else was asked for by episode.
-    number : (n_windows,) place of each window's episode among them.
+    episodes : one row per episode, in the order of their first windows: episode_id, host_id.
+    episode_index : (n_windows,) row of each window's episode among them.
     y : (n_windows,) class index.
-    place : (n_windows,) what was asked for by window.
+    row : (n_windows,) what was asked for: by default the window's row, through all tables.
     """
 
     episodes: pl.DataFrame
-    number: npt.NDArray[np.int32]
+    episode_index: npt.NDArray[np.int32]
     y: npt.NDArray[np.int64]
-    place: npt.NDArray[np.integer[Any]]
+    row: npt.NDArray[np.integer[Any]]
 
 
-def read_side_keys(
-    tables: Sequence[Path], wanted: pl.Expr, *, of_episode: Sequence[str] = (), place: str = _ROW
-) -> SideKeys:
+def read_window_keys(tables: Sequence[Path], wanted: pl.Expr, *, row: str = _ROW) -> WindowKeys:
     """Read the keys of wanted windows piece by piece, keeping each name once.
 
     Parameters
     ----------
     tables : parquet files of a dataset.
     wanted : on the key columns.
-    of_episode : further columns that are the same for all windows of an episode.
-    place : column that says where a window's readings lie; by default its row, counted through all
+    row : column that says where a window's readings lie; by default its row, counted through all
         tables.
     """
-    columns = [*_EPISODE, *of_episode]
     numbers: dict[str, int] = {}
-    episodes = [read_table(tables[0], columns=columns, n_rows=0)]
-    number, y, places = [], [], []
-    for piece in _pieces(tables, wanted, [*columns, "y", place]):
-        first = piece.select(columns).unique("episode_id", keep="first", maintain_order=True)
+    episodes = [read_table(tables[0], columns=list(_EPISODE), n_rows=0)]
+    number, y, rows = [], [], []
+    for piece in _pieces(tables, wanted, [*_EPISODE, "y", row]):
+        first = piece.select(_EPISODE).unique("episode_id", keep="first", maintain_order=True)
         new = first.filter(pl.Series([name not in numbers for name in first["episode_id"]]))
         numbers |= {name: len(numbers) + i for i, name in enumerate(new["episode_id"])}
         episodes.append(new)
         here = {name: numbers[name] for name in first["episode_id"]}
         number.append(piece["episode_id"].replace_strict(here, return_dtype=pl.Int32).to_numpy())
         y.append(piece["y"].replace_strict(CLASS_INDEX, return_dtype=pl.Int64).to_numpy())
-        places.append(_narrow(piece[place].to_numpy()))
-    return SideKeys(
+        rows.append(_narrow(piece[row].to_numpy()))
+    return WindowKeys(
         pl.concat(episodes),
         np.concatenate([np.zeros(0, np.int32), *number]),
         np.concatenate([np.zeros(0, np.int64), *y]),
-        np.concatenate([np.zeros(0, np.uint32), *places]),
+        np.concatenate([np.zeros(0, np.uint32), *rows]),
     )
 
 
@@ -85,6 +80,6 @@ def _pieces(
         before += height
 
 
-def _narrow(places: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
+def _narrow(rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
     """Half the bytes, unless a table is longer than 32 bits can count."""
-    return places.astype(np.uint32) if places.max() <= np.iinfo(np.uint32).max else places
+    return rows.astype(np.uint32) if rows.max() <= np.iinfo(np.uint32).max else rows

@@ -18,17 +18,17 @@ from cis490_pipeline.features.channels import N_CHANNELS
 from cis490_pipeline.features.grids.store import (
     INDEX_FILE,
     INDEX_SCHEMA,
-    MANIFEST_FILE,
     GridStore,
     grids_digest,
     open_shard,
     variant_digests,
+    write_manifest,
 )
 from cis490_pipeline.features.resample import episode_grid, step_count
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.features.windows import BASELINE_STEPS, baseline_is_clean
 from cis490_pipeline.storage.content_addressed import write_named
-from cis490_pipeline.storage.files import file_sha256, write_json
+from cis490_pipeline.storage.files import file_sha256
 from cis490_pipeline.storage.parquet import read_table, write_parquet
 from cis490_pipeline.store.episode import load_episode
 from cis490_pipeline.store.receiver import IndexRow, ReceiverStore
@@ -226,23 +226,13 @@ class _ShardWriter:
     def commit(self) -> pl.DataFrame:
         """Write the index, then the manifest; return the index."""
         index_path = self._folder / INDEX_FILE
-        schema = grid_schema()
         self._index = self._order.join(
             self._index, on=["host_id", "episode_id"], how="inner", maintain_order="left"
         ).select(list(INDEX_SCHEMA))
         write_parquet(index_path, self._index)
         names = sorted(self._index["shard"].unique())
-        write_json(
-            self._folder / MANIFEST_FILE,
-            {
-                "schema": schema.to_dict(),
-                "schema_hash": schema.hash,
-                "index_sha256": file_sha256(index_path),
-                "shards": {name: file_sha256(self._folder / name) for name in names},
-                "n_episodes": self._index.height,
-                "digest": grids_digest(self._index, schema),
-            },
-        )
+        shards = {name: file_sha256(self._folder / name) for name in names}
+        write_manifest(self._folder, self._index, shards)
         return self._index
 
 

@@ -1,21 +1,22 @@
 """Grid shards on disk: index, digests and memory-mapped reading."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Variant
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import N_CHANNELS, channel_indices
 from cis490_pipeline.features.grids.row_file import RowFile
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
-from cis490_pipeline.storage.files import digest, file_sha256, read_object
+from cis490_pipeline.storage.files import digest, file_sha256, read_object, write_json
 from cis490_pipeline.storage.parquet import read_table
 from cis490_pipeline.storage.remote_copy import fetch_file
 
@@ -50,6 +51,19 @@ INDEX_VERSION: Final = "2"
 """2: rows in the order received, with digests by variant; 1: rows in the order gridded."""
 
 
+class GridManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a grid folder holds, and what its grids mean."""
+
+    schema: dict[str, Any]
+    schema_hash: str
+    index_sha256: str
+    shards: dict[str, str]
+    """SHA-256 by name."""
+    n_episodes: int
+    digest: str
+    """Of the episodes' contents in the index's order, and of what their grids mean."""
+
+
 class GridStore:
     """Grids of episodes, memory-mapped on demand."""
 
@@ -64,20 +78,20 @@ class GridStore:
             If its grids have another schema than this code builds.
         """
         self.folder = folder
-        manifest = _read_manifest(folder)
-        saved = FeatureSchema.from_dict(manifest["schema"])
-        require_same(folder, saved, grid_schema(), manifest.get("commit"))
+        manifest = read_manifest(folder)
+        saved = FeatureSchema.from_dict(manifest.schema)
+        require_same(folder, saved, grid_schema(), None)
         index_path = folder / INDEX_FILE
-        if not index_path.is_file() or file_sha256(index_path) != manifest["index_sha256"]:
+        if not index_path.is_file() or file_sha256(index_path) != manifest.index_sha256:
             raise DatasetError(
                 f"{index_path}: missing, or not the index of its manifest; build the grids again"
             )
         self.frame = read_table(index_path)
-        self.digest: str = manifest["digest"]
-        self.shard_sha256: dict[str, str] = manifest["shards"]
-        self._maps: dict[str, npt.NDArray[np.float32]] = {}
+        self.digest = manifest.digest
+        self.shard_sha256 = manifest.shards
+        self._maps: dict[str, Float32s] = {}
 
-    def shard(self, name: str) -> npt.NDArray[np.float32]:
+    def shard(self, name: str) -> Float32s:
         """Return one shard, memory-mapped: (n_rows, 46) time-major.
 
         Raises
@@ -96,12 +110,12 @@ class GridStore:
         """
         return RowFile.behind(self._open(name))
 
-    def _open(self, name: str) -> npt.NDArray[np.float32]:
+    def _open(self, name: str) -> Float32s:
         if name not in self.shard_sha256:
             raise DatasetError(f"{self.folder}: the manifest names no shard {name!r}")
         return open_shard(fetch_file(self.folder / name, self.shard_sha256[name]))
 
-    def grid(self, episode_id: str) -> npt.NDArray[np.float32]:
+    def grid(self, episode_id: str) -> Float32s:
         """Return the grid of one episode: (n_steps, 46) log1p values, memory-mapped.
 
         Raises
@@ -111,7 +125,7 @@ class GridStore:
         """
         shard, row_start = self.place(episode_id)
         n_steps = self._places[episode_id][2]
-        grid: npt.NDArray[np.float32] = self.shard(shard)[row_start : row_start + n_steps]
+        grid: Float32s = self.shard(shard)[row_start : row_start + n_steps]
         return grid
 
     def place(self, episode_id: str) -> tuple[str, int]:
@@ -144,7 +158,7 @@ class GridStore:
         return {episode_id: (shard, start, n) for episode_id, shard, start, n in rows}
 
 
-def variant_digests(grid: npt.NDArray[np.float32]) -> dict[str, str]:
+def variant_digests(grid: Float32s) -> dict[str, str]:
     """SHA-256 of each variant's channels of a grid, by index column."""
     return {
         f"grid_{variant}": hashlib.sha256(
@@ -160,7 +174,7 @@ def grids_digest(frame: pl.DataFrame, schema: FeatureSchema) -> str:
     return digest({"schema": schema.hash, "episodes": [list(row) for row in keys]})
 
 
-def open_shard(path: Path) -> npt.NDArray[np.float32]:
+def open_shard(path: Path) -> Float32s:
     """Memory-map one shard: (n_rows, 46) time-major.
 
     Raises
@@ -169,7 +183,7 @@ def open_shard(path: Path) -> npt.NDArray[np.float32]:
         If it is missing or has another shape or type.
     """
     try:
-        grids: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+        grids: Float32s = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not a grid shard ({error}); build the grids again") from error
     if grids.dtype != np.float32 or grids.ndim != 2 or grids.shape[1] != N_CHANNELS:
@@ -179,24 +193,40 @@ def open_shard(path: Path) -> npt.NDArray[np.float32]:
     return grids
 
 
-class _ManifestForm(msgspec.Struct):
-    """Required fields of the grids' manifest."""
+def write_manifest(folder: Path, frame: pl.DataFrame, shards: Mapping[str, str]) -> None:
+    """Write the manifest of an index that was just written; with it the grids exist.
 
-    digest: str
-    shards: dict[str, str]
-    index_sha256: str
-    schema: dict[str, Any]
+    Parameters
+    ----------
+    folder, frame : the index lies in, and holds.
+    shards : SHA-256 by name of the shards it names.
+    """
+    schema = grid_schema()
+    manifest = GridManifest(
+        schema=schema.to_dict(),
+        schema_hash=schema.hash,
+        index_sha256=file_sha256(folder / INDEX_FILE),
+        shards=dict(shards),
+        n_episodes=frame.height,
+        digest=grids_digest(frame, schema),
+    )
+    write_json(folder / MANIFEST_FILE, msgspec.to_builtins(manifest))
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> GridManifest:
+    """Read a grid folder's manifest; the files it names are not looked at.
+
+    Raises
+    ------
+    DatasetError
+        If it is missing or of another form.
+    """
     path = folder / MANIFEST_FILE
     if not path.is_file():
         raise DatasetError(f"{path}: no grids here yet; run the sweep and build the grids first")
-    manifest = read_object(path)
     try:
-        msgspec.convert(manifest, type=_ManifestForm)
+        return msgspec.convert(read_object(path), type=GridManifest)
     except msgspec.ValidationError as wrong:
         raise DatasetError(
             f"{path}: no manifest of grids: {wrong}; build the grids again"
         ) from wrong
-    return manifest

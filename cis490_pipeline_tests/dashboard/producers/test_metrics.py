@@ -186,9 +186,9 @@ def test_the_test_side_is_opened_once_per_variant_and_kind_and_never_on_a_tick(c
     opened = []
     original = scores.load_windows
 
-    def counted(folder, kind, variant, side, calibrator, **which):
-        opened.append((kind, variant, side, which["include_baseline"]))
-        return original(folder, kind, variant, side, calibrator, **which)
+    def counted(dataset, side, calibrator, **which):
+        opened.append((dataset.kind, calibrator.variant, side, which["include_baseline"]))
+        return original(dataset, side, calibrator, **which)
 
     monkeypatch.setattr(scores, "load_windows", counted)
     for name in TRAINED:

@@ -23,7 +23,7 @@ from cis490_pipeline.events.contract import (
     encode,
 )
 from cis490_pipeline.events.publisher import Publisher
-from cis490_pipeline.features.datasets.load import load_windows
+from cis490_pipeline.features.datasets.load import load_windows, open_dataset
 from cis490_pipeline.models.export.onnx import export_onnx
 from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.events.endpoint import Dashboard, serving
@@ -83,7 +83,7 @@ def test_what_lies_beyond_train_lies_on_the_edge():
 def test_the_map_is_fitted_on_train_alone(places):
     model = load_runnable(places.artifacts / "mlp_oracle")
     fitted = fit_map(model, places.artifacts / "mlp_oracle", places.summary)
-    train = load_windows(places.summary, "summary", Variant.ORACLE, Side.TRAIN, model.calibrator)
+    train = load_windows(open_dataset(places.summary, "summary"), Side.TRAIN, model.calibrator)
 
     placed = fitted.place(train.take(np.arange(len(train))))
 

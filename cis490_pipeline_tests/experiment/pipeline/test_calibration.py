@@ -140,9 +140,9 @@ def test_every_recorded_host_has_a_record_and_its_episode_a_role(finished, recor
 
 @pytest.mark.parametrize("variant", Variant)
 def test_windows_of_a_host_are_measured_against_its_record(finished, records, variant):
-    folder = TensorShards(finished, HOST).folder
-    calibrator = fit_calibrator(folder, "tensor", variant, BY_HOST, records=records.found)
-    windows = load_windows(folder, "tensor", variant, Side.TEST, calibrator, records=records.found)
+    dataset = TensorShards(finished, HOST).open()
+    calibrator = fit_calibrator(dataset, variant, BY_HOST, records=records.found)
+    windows = load_windows(dataset, Side.TEST, calibrator, records=records.found)
 
     rows = np.array([0, len(windows) // 2, len(windows) - 1])
     for row, found in zip(rows, windows.take(rows), strict=True):
@@ -165,11 +165,11 @@ def test_windows_measured_against_an_unclean_record_say_so(finished, records):
         first_s=60.0,
         accept_unclean=True,
     )
-    folder = TensorShards(finished, HOST).folder
+    dataset = TensorShards(finished, HOST).open()
     taken = {**records.found, THINKPAD: unclean}
-    calibrator = fit_calibrator(folder, "tensor", Variant.REALISTIC, BY_HOST, records=taken)
+    calibrator = fit_calibrator(dataset, Variant.REALISTIC, BY_HOST, records=taken)
 
-    val = load_windows(folder, "tensor", Variant.REALISTIC, Side.VAL, calibrator, records=taken)
+    val = load_windows(dataset, Side.VAL, calibrator, records=taken)
 
     assert unclean.suspect
     assert set(val.frame["host_id"]) == {THINKPAD}
@@ -178,20 +178,20 @@ def test_windows_measured_against_an_unclean_record_say_so(finished, records):
 
 
 def test_windows_of_a_host_without_a_record_are_refused_by_name(finished, records):
-    folder = TensorShards(finished, HOST).folder
+    dataset = TensorShards(finished, HOST).open()
     train_alone = {THINKPAD: records.found[THINKPAD]}
-    calibrator = fit_calibrator(folder, "tensor", Variant.ORACLE, BY_HOST, records=train_alone)
+    calibrator = fit_calibrator(dataset, Variant.ORACLE, BY_HOST, records=train_alone)
 
     with pytest.raises(CalibrationError, match="no calibration record of garage-pi, k-gamingcom"):
-        load_windows(folder, "tensor", Variant.ORACLE, Side.TEST, calibrator, records=train_alone)
+        load_windows(dataset, Side.TEST, calibrator, records=train_alone)
 
 
 def test_another_hosts_record_is_refused(finished, records):
-    folder = TensorShards(finished, HOST).folder
+    dataset = TensorShards(finished, HOST).open()
     swapped = {THINKPAD: records.found["garage-pi"]}
 
     with pytest.raises(CalibrationError, match="given for elliott-thinkpad is of garage-pi"):
-        fit_calibrator(folder, "tensor", Variant.ORACLE, BY_HOST, records=swapped)
+        fit_calibrator(dataset, Variant.ORACLE, BY_HOST, records=swapped)
 
 
 def test_a_prediction_says_what_it_was_measured_against_and_whether_that_is_suspect(finished):

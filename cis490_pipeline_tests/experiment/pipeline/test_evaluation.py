@@ -154,9 +154,7 @@ def test_other_windows_in_the_file_change_no_probability_of_the_scored(
 ) -> None:
     checkpoint = stage.checkpoint.load()
     test = load_windows(
-        stage.checkpoint.dataset.folder,
-        stage.checkpoint.input_kind,
-        stage.variant,
+        stage.checkpoint.dataset.open(),
         Side.TEST,
         checkpoint.calibrator,
     )
@@ -229,9 +227,7 @@ def test_the_stored_alarm_is_the_reports_and_was_fitted_on_validation_alone(
     stage: EvaluationReport,
 ) -> None:
     settings = AlarmSettings.from_dict(read_json(stage.checkpoint.folder / "alarm.json"))
-    inputs = alarm_inputs(
-        stage.workspace, stage.checkpoint.dataset.folder, stage.checkpoint.input_kind
-    )
+    inputs = alarm_inputs(stage.workspace, stage.checkpoint.dataset.open())
     val = alarm_windows(stored(stage).filter(side="val"), inputs.truth)
 
     assert settings.to_dict() == report_of(stage)["detection"]["alarm"]["settings"]
@@ -241,9 +237,7 @@ def test_the_stored_alarm_is_the_reports_and_was_fitted_on_validation_alone(
 
 def test_an_infection_begins_with_its_row_in_the_labels(stage: EvaluationReport) -> None:
     test = stored(stage).filter(side="test")
-    inputs = alarm_inputs(
-        stage.workspace, stage.checkpoint.dataset.folder, stage.checkpoint.input_kind
-    )
+    inputs = alarm_inputs(stage.workspace, stage.checkpoint.dataset.open())
     windows = alarm_windows(test, inputs.truth)
     began = {}
     for host, name in test.select("host_id", "episode_id").unique().rows():

@@ -1,5 +1,7 @@
 """The probes of a recipe: which windows, learnt from what, and from train alone."""
 
+from collections import Counter
+
 import numpy as np
 import polars as pl
 import pytest
@@ -14,7 +16,9 @@ from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.pipeline.host_identity import host_identity
 from cis490_pipeline.experiment.pipeline.probes import RecipeProbes
 from cis490_pipeline.features.calibration.drifting_gauges import DRIFTING
+from cis490_pipeline.features.datasets import opened as opened_module
 from cis490_pipeline.features.datasets.load import load_windows
+from cis490_pipeline.features.datasets.manifest import file_digests, read_manifest_file
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline_tests.experiment.runs import FAST, copy_of
@@ -77,15 +81,38 @@ def test_other_test_readings_change_nothing_that_was_learnt(said, spoilt_test):
         assert changed == (name not in (MAJORITY, POSITION)), name
 
 
+def test_a_run_of_the_probes_hashes_manifest_and_files_of_a_dataset_once(finished, monkeypatch):
+    hashed, read = Counter(), Counter()
+
+    def counted(folder, names):
+        names = set(names)
+        hashed.update((folder, name) for name in names)
+        return file_digests(folder, names)
+
+    def counted_manifest(folder, kind):
+        read[folder] += 1
+        return read_manifest_file(folder, kind)
+
+    monkeypatch.setattr(opened_module, "file_digests", counted)
+    monkeypatch.setattr(opened_module, "read_manifest_file", counted_manifest)
+    opened_module._verified.cache_clear()
+
+    probes = RecipeProbes(finished, HOST)
+    probes.predictions()
+    host_identity(RecipeProbes(finished, HOST))
+
+    datasets = (probes.summaries, probes.tensors)
+    assert read == {dataset.folder: 1 for dataset in datasets}
+    assert hashed == {(d.folder, name): 1 for d in datasets for name in d.manifest.files}
+
+
 def test_probes_learn_from_trees_of_the_models_own_calibration(finished):
     probes = RecipeProbes(finished, HOST)
     checkpoint = EvaluationReport(finished, HOST, *FAST[0]).checkpoint.load()
 
     assert probes.calibrator.digest == checkpoint.calibrator.digest
     X = np.concatenate(list(probes.calibrated(Side.TEST)))
-    windows = load_windows(
-        probes.summaries, "summary", module.VARIANT, Side.TEST, checkpoint.calibrator
-    )
+    windows = load_windows(probes.summaries, Side.TEST, checkpoint.calibrator)
     np.testing.assert_array_equal(X, windows.take(np.arange(len(windows))))
 
 

@@ -135,8 +135,7 @@ def test_no_reading_of_the_test_side_reaches_the_calibration_of_tensors(
 ) -> None:
     digests = {
         fit_calibrator(
-            TensorShards(workspace, HOST).folder,
-            "tensor",
+            TensorShards(workspace, HOST).open(),
             Variant.ORACLE,
             CalibrationMode.EPISODE_BASELINE,
         ).digest
@@ -228,9 +227,7 @@ def test_checkpoint_holds_the_digests_it_was_made_from(finished: Workspace) -> N
 def test_golden_windows_are_of_validation(finished: Workspace) -> None:
     stage = gbt(finished)
     checkpoint = stage.load()
-    val = training.load_windows(
-        stage.dataset.folder, "summary", Variant.REALISTIC, Side.VAL, checkpoint.calibrator
-    )
+    val = training.load_windows(stage.dataset.open(), Side.VAL, checkpoint.calibrator)
     known = {row.tobytes() for row in val.take(np.arange(len(val)))}
 
     assert {row.tobytes() for row in checkpoint.golden.inputs} <= known

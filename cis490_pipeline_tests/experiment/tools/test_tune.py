@@ -67,9 +67,9 @@ def test_the_test_side_stays_closed(
     opened = []
     load = module.load_windows
 
-    def watched(folder, kind, variant, side, calibrator):  # type: ignore[no-untyped-def]
+    def watched(dataset, side, calibrator):  # type: ignore[no-untyped-def]
         opened.append(side)
-        return load(folder, kind, variant, side, calibrator)
+        return load(dataset, side, calibrator)
 
     monkeypatch.setattr(module, "load_windows", watched)
     before = (stage.folder / "predictions.json").read_bytes()

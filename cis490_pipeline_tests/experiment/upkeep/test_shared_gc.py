@@ -1,5 +1,6 @@
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -113,8 +114,8 @@ def test_an_object_that_is_sent_again_meanwhile_stays(
     again = min(older)
     named = shared_gc._named
 
-    def sent_meanwhile(data: SharedData) -> set[str]:
-        found = named(data)
+    def sent_meanwhile(data: SharedData, listed: Iterable[str]) -> set[str]:
+        found = named(data, listed)
         # Of the same content S3's tag is the same, and its time is told by the second.
         time.sleep(1.1)
         replace(place, again, contents(place)[again])
@@ -161,6 +162,24 @@ def test_shards_that_a_datasets_manifest_names_stay(memory_place: Address, tmp_p
 
     assert names(collect(memory_place, tmp_path)) == {other}
     assert kept in contents(memory_place)
+
+
+class DatasetOfToday(Dataset):
+    """A dataset that leaves it to its grids' manifest to name shards."""
+
+    manifest: ClassVar = {"grids_folder": "../../grids/0123"}
+
+
+def test_grids_of_an_earlier_schema_stay_while_a_dataset_is_read_from_them(
+    memory_place: Address, tmp_path: Path
+) -> None:
+    DatasetOfToday(machine(memory_place, tmp_path / "a").workspace).ensure()
+    kept = object_name(f"processed/grids/0123/{Dataset.shard}", "b" * 64)
+    other = object_name(f"processed/grids/01234/{Dataset.shard}", "b" * 64)
+    for name in (kept, other):
+        write(memory_place, name)
+
+    assert names(collect(memory_place, tmp_path)) == {other}
 
 
 @pytest.mark.parametrize("content", [b"[1]", b'{"shards": 3}', b"{"])

@@ -18,7 +18,7 @@ from cis490_pipeline.features.datasets.load import (
     check_leaks,
     fit_calibrator,
     load_windows,
-    read_manifest,
+    open_dataset,
     window_keys,
 )
 from cis490_pipeline.features.extract import extract_episode
@@ -34,8 +34,8 @@ KINDS = ("summary", "tensor")
 
 
 def opened(folders, kind, variant, side, **options):
-    calibrator = fit_calibrator(folders[kind], kind, variant, EPISODE)
-    return load_windows(folders[kind], kind, variant, side, calibrator, **options)
+    calibrator = fit_calibrator(open_dataset(folders[kind], kind), variant, EPISODE)
+    return load_windows(open_dataset(folders[kind], kind), side, calibrator, **options)
 
 
 def everything(windows):
@@ -161,7 +161,7 @@ def test_reading_ahead_asks_for_the_rows_of_the_windows_and_joins_neighbours(
 @pytest.mark.parametrize("kind", KINDS)
 def test_windows_stand_in_the_order_received(folders, episodes, kind):
     for side in (Side.TRAIN, Side.VAL, Side.TEST):
-        keys = window_keys(folders[kind], kind, side, include_baseline=True)
+        keys = window_keys(open_dataset(folders[kind], kind), side, include_baseline=True)
         rank = dict(zip(episodes["episode_id"], range(episodes.height), strict=True))
 
         places = [(rank[e], n) for e, n in keys.select("episode_id", "window_idx").iter_rows()]
@@ -188,7 +188,8 @@ def test_datasets_are_the_same_bytes_though_episodes_went_and_came_back(
             assert (tmp_path / kind / name).read_bytes() == (folders[kind] / name).read_bytes()
         # The manifest's bytes differ by where the grids lie, which is no part of its digest.
         assert (
-            read_manifest(tmp_path / kind, kind).digest == read_manifest(folders[kind], kind).digest
+            open_dataset(tmp_path / kind, kind).manifest.digest
+            == open_dataset(folders[kind], kind).manifest.digest
         )
     windows = [
         opened(of, "tensor", Variant.ORACLE, Side.TRAIN)
@@ -206,7 +207,7 @@ def test_a_tensor_dataset_over_grids_of_other_telemetry_is_refused(
     build_grids(store, episodes.tail(-1), grids, SerialCompute())
 
     with pytest.raises(DatasetError, match="of its 7 episodes they hold 6"):
-        fit_calibrator(tmp_path / "tensor", "tensor", Variant.ORACLE, EPISODE)
+        fit_calibrator(open_dataset(tmp_path / "tensor", "tensor"), Variant.ORACLE, EPISODE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -227,7 +228,7 @@ def test_a_channel_that_only_the_lab_has_is_in_the_oracles_digest_alone(
 
     changed = build(GridStore(tmp_path / "grids"), index, tmp_path / kind, split_digest="split")
 
-    before = read_manifest(folders[kind], kind).variants
+    before = open_dataset(folders[kind], kind).manifest.variants
     differs = {variant for variant in before if changed.variants[variant] != before[variant]}
     assert differs == {"oracle"} if channel.startswith("proc.") else {"oracle", "realistic"}
 
@@ -240,7 +241,7 @@ def test_a_label_is_in_the_digest_of_every_variant(grids, index, folders, tmp_pa
 
     relabelled = build_tensor_dataset(grids, index, tmp_path, split_digest="split")
 
-    before = read_manifest(folders["tensor"], "tensor").variants
+    before = open_dataset(folders["tensor"], "tensor").manifest.variants
     assert all(relabelled.variants[variant] != before[variant] for variant in Variant)
 
 
@@ -250,7 +251,9 @@ def test_keys_alone_are_those_of_the_windows_in_their_order(folders, kind, inclu
     for side in (Side.TRAIN, Side.VAL, Side.TEST):
         windows = opened(folders, kind, Variant.ORACLE, side, include_baseline=include_baseline)
 
-        keys = window_keys(folders[kind], kind, side, include_baseline=include_baseline)
+        keys = window_keys(
+            open_dataset(folders[kind], kind), side, include_baseline=include_baseline
+        )
 
         assert keys.equals(windows.frame)
 
@@ -290,16 +293,22 @@ def test_a_calibrator_is_fitted_on_train_alone(folders, grids, index, tmp_path):
 
     for mode in (EPISODE, CalibrationMode.TRAIN_Z):
         assert (
-            fit_calibrator(tmp_path / "tensors", "tensor", Variant.ORACLE, mode).digest
-            == fit_calibrator(folders["tensor"], "tensor", Variant.ORACLE, mode).digest
+            fit_calibrator(
+                open_dataset(tmp_path / "tensors", "tensor"), Variant.ORACLE, mode
+            ).digest
+            == fit_calibrator(
+                open_dataset(folders["tensor"], "tensor"), Variant.ORACLE, mode
+            ).digest
         )
 
 
 def test_a_calibrator_of_another_kind_is_refused(folders):
-    calibrator = fit_calibrator(folders["tensor"], "tensor", Variant.ORACLE, EPISODE)
+    calibrator = fit_calibrator(open_dataset(folders["tensor"], "tensor"), Variant.ORACLE, EPISODE)
 
-    with pytest.raises(CalibrationError, match="with a calibrator of tensor windows, oracle"):
-        load_windows(folders["summary"], "summary", Variant.ORACLE, Side.VAL, calibrator)
+    with pytest.raises(
+        CalibrationError, match="summary windows, with a calibrator of tensor windows, oracle"
+    ):
+        load_windows(open_dataset(folders["summary"], "summary"), Side.VAL, calibrator)
 
 
 def test_a_rebuilt_dataset_is_the_same_to_the_byte(folders, grids, index, tmp_path):
@@ -336,7 +345,21 @@ def test_a_changed_file_is_refused_by_name(folders, tmp_path, kind):
     victim.write_bytes(victim.read_bytes()[:-1] + b"?")
 
     with pytest.raises(DatasetError, match=rf"changed since .*{victim.name}"):
-        fit_calibrator(copy, kind, Variant.ORACLE, EPISODE)
+        fit_calibrator(open_dataset(copy, kind), Variant.ORACLE, EPISODE)
+
+
+def test_a_file_changed_after_a_dataset_was_opened_is_refused_when_it_is_opened_again(
+    folders, tmp_path
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(folders["summary"], copy)
+    first = open_dataset(copy, "summary")
+    assert open_dataset(copy, "summary") is first
+    victim = min(copy.glob("train-*.parquet"))
+    victim.write_bytes(victim.read_bytes()[:-1] + b"?")
+
+    with pytest.raises(DatasetError, match=rf"changed since .*{victim.name}"):
+        open_dataset(copy, "summary")
 
 
 def test_an_edited_manifest_is_refused(folders, tmp_path):
@@ -347,7 +370,7 @@ def test_an_edited_manifest_is_refused(folders, tmp_path):
     (copy / "manifest.json").write_text(json.dumps(manifest))
 
     with pytest.raises(DatasetError, match="its own digest intact"):
-        fit_calibrator(copy, "summary", Variant.ORACLE, EPISODE)
+        fit_calibrator(open_dataset(copy, "summary"), Variant.ORACLE, EPISODE)
 
 
 def test_a_dataset_of_other_features_is_refused_by_its_first_difference(
@@ -362,12 +385,12 @@ def test_a_dataset_of_other_features_is_refused_by_its_first_difference(
     build_feature_dataset(grids, index, tmp_path, split_digest="split")
 
     with pytest.raises(SchemaMismatchError, match="statistics was"):
-        fit_calibrator(tmp_path, "summary", Variant.ORACLE, EPISODE)
+        fit_calibrator(open_dataset(tmp_path, "summary"), Variant.ORACLE, EPISODE)
 
 
 def test_a_missing_dataset_says_what_to_do(tmp_path):
     with pytest.raises(DatasetError, match="extract the recipe's features first"):
-        fit_calibrator(tmp_path, "summary", Variant.ORACLE, EPISODE)
+        fit_calibrator(open_dataset(tmp_path, "summary"), Variant.ORACLE, EPISODE)
 
 
 def test_an_unscorable_episode_outside_train_is_refused(grids, index, tmp_path):

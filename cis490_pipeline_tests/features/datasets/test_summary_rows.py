@@ -10,9 +10,10 @@ from cis490_pipeline.features.datasets.load import (
     build_feature_dataset,
     fit_calibrator,
     load_windows,
+    open_dataset,
 )
 from cis490_pipeline.features.datasets.summary_rows import row_file
-from cis490_pipeline.features.datasets.window_keys import read_side_keys
+from cis490_pipeline.features.datasets.window_keys import read_window_keys
 from cis490_pipeline.features.summary import summary_names
 
 NAMES = summary_names(Variant.ORACLE)
@@ -34,8 +35,9 @@ def read(shard):
 
 
 def opened(folder, variant, side):
-    calibrator = fit_calibrator(folder, "summary", variant, CalibrationMode.EPISODE_BASELINE)
-    return load_windows(folder, "summary", variant, side, calibrator)
+    opened = open_dataset(folder, "summary")
+    calibrator = fit_calibrator(opened, variant, CalibrationMode.EPISODE_BASELINE)
+    return load_windows(opened, side, calibrator)
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_summaries_that_are_not_held_are_the_same_to_the_byte(dataset, monkeypat
             lowered.setattr(LIMIT, 1000)
             read_windows = opened(dataset, variant, side)
 
-        assert isinstance(read_windows._raw, raw_windows.InRows)
+        assert isinstance(read_windows._raw, raw_windows.WindowsInFiles)
         read_windows.read_ahead(indices)
         assert read_windows.take(indices).tobytes() == wanted.tobytes()
         assert read_windows.calibrator.digest == digest
@@ -130,7 +132,7 @@ def test_windows_of_several_shards_come_from_the_right_rows(tmp_path):
     shards = [tmp_path / f"{name}.parquet" for name in "abcd"]
     X = np.concatenate([write_shard(path, 40 + i, seed=i) for i, path in enumerate(shards)])
     wanted = np.array([*range(3, 39), *range(45, 79, 3), 125, 163], dtype=np.uint32)
-    windows = raw_windows.InRows(shards, wanted, Variant.REALISTIC)
+    windows = raw_windows.windows_in_tables(shards, wanted, Variant.REALISTIC)
     order = np.random.default_rng(0).permutation(wanted.size)
 
     columns = [NAMES.index(name) for name in summary_names(Variant.REALISTIC)]
@@ -155,16 +157,16 @@ def test_keys_read_in_pieces_are_the_keys_read_at_once(tmp_path, monkeypatch):
     whole = pl.concat(frames).with_row_index("row").filter(~pl.col("baseline"))
     monkeypatch.setattr("cis490_pipeline.features.datasets.window_keys._PIECE_ROWS", 4)
 
-    keys = read_side_keys(tables, ~pl.col("baseline"))
-    starts = read_side_keys(tables, ~pl.col("baseline"), place="row_start").place
+    keys = read_window_keys(tables, ~pl.col("baseline"))
+    starts = read_window_keys(tables, ~pl.col("baseline"), row="row_start").row
 
-    of_window = keys.episodes[keys.number]
+    of_window = keys.episodes[keys.episode_index]
     assert of_window["episode_id"].equals(whole["episode_id"])
     assert of_window["host_id"].equals(whole["host_id"])
     assert keys.episodes["episode_id"].is_unique().all()
-    np.testing.assert_array_equal(np.unique(keys.number), np.arange(keys.episodes.height))
+    np.testing.assert_array_equal(np.unique(keys.episode_index), np.arange(keys.episodes.height))
     np.testing.assert_array_equal(keys.y, whole["y"].replace_strict({"clean": 0, "dormant": 4}))
-    np.testing.assert_array_equal(keys.place, whole["row"])
+    np.testing.assert_array_equal(keys.row, whole["row"])
     np.testing.assert_array_equal(starts, whole["row_start"])
 
 
