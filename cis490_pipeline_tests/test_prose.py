@@ -25,10 +25,6 @@ DOCS = sorted(
 LITERAL: dict[str, str] = {}
 """Words that data of others hold, by file: each with the reason why it cannot be another."""
 
-LIST = Path(__file__).with_name("prose_waiting.txt")
-WAITING = set(LIST.read_text(encoding="utf-8").split()) if LIST.is_file() else set()
-"""Files whose words are still to be changed. The list only shrinks, and goes with the last one."""
-
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
@@ -52,8 +48,6 @@ def without_code(text: str) -> str:
 @pytest.mark.parametrize("path", CODE, ids=name_of)
 def test_code_uses_no_quaint_word(path: Path) -> None:
     found = list(lines_with_banned_words(path.read_text(encoding="utf-8")))
-    if name_of(path) in WAITING:
-        pytest.skip("its words are still to be changed")
     allowed = LITERAL.get(name_of(path))
 
     assert [line for line in found if allowed is None or allowed not in line] == []
@@ -62,8 +56,6 @@ def test_code_uses_no_quaint_word(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCS, ids=name_of)
 def test_documents_use_no_quaint_word(path: Path) -> None:
     found = list(lines_with_banned_words(without_code(path.read_text(encoding="utf-8"))))
-    if name_of(path) in WAITING:
-        pytest.skip("its words are still to be changed")
 
     assert found == []
 

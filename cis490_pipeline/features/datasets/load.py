@@ -98,7 +98,7 @@ class CalibratedWindows:
 
     @property
     def groups(self) -> npt.NDArray[np.str_]:
-        """(n_windows,) episode ids, 104 bytes each: made anew each time, for small sets."""
+        """(n_windows,) episode ids, 104 bytes each: built on each access, for small sets."""
         ids: npt.NDArray[np.str_] = np.array(self.episode_ids, dtype=np.str_)[self.episode_numbers]
         return ids
 
@@ -109,13 +109,13 @@ class CalibratedWindows:
         Raises
         ------
         DatasetError
-            If the dataset was made anew since these windows were opened.
+            If the dataset was written again since these windows were opened.
         """
         frame = self._read_frame()
         ids = pl.Series(self.episode_ids, dtype=pl.String).gather(self.episode_numbers)
         if not frame["episode_id"].equals(ids):
             raise DatasetError(
-                "the dataset was made anew since its windows were opened; open again"
+                "the dataset was written again since its windows were opened; open it again"
             )
         return frame
 
@@ -145,8 +145,8 @@ class CalibratedWindows:
     @property
     def baseline_suspect(self) -> pl.Series:
         """Whether each window's record says that it may not be clean; null without a record."""
-        said = self._devices.suspect
-        return pl.Series("baseline_suspect", self._of_each_window(said), pl.Boolean)
+        suspect = self._devices.suspect
+        return pl.Series("baseline_suspect", self._of_each_window(suspect), pl.Boolean)
 
     def _of_each_window(self, of_device: Sequence[T]) -> list[T]:
         return [of_device[row] for row in self._devices.row[self.episode_numbers]]

@@ -175,5 +175,5 @@ def test_keys_of_a_dataset_made_anew_under_open_windows_are_refused(dataset, gri
     fewer = index.filter(pl.col("episode_id") != windows.episode_ids[0])
     build_feature_dataset(grids, fewer, dataset, split_digest="another")
 
-    with pytest.raises(DatasetError, match="made anew since its windows were opened"):
+    with pytest.raises(DatasetError, match="written again since its windows were opened"):
         windows.frame  # noqa: B018
