@@ -25,8 +25,8 @@ MAX_EPISODES: Final = 2000
 MAX_WINDOWS: Final = 40_000
 
 _WHAT: Final = (
-    "which host a window is of, predicted from its statistics: clean phase only, all sides, by trees "
-    "that never saw the window's episode"
+    "which host a window is of, predicted from its statistics: clean phase only, all sides, by "
+    "trees that never saw the window's episode"
 )
 _BEFORE, _AFTER = "before calibration", "after calibration"
 
