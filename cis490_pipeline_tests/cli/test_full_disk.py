@@ -71,7 +71,7 @@ def test_an_evaluation_on_a_full_disk_is_taken_up_where_it_ended(
         (errno.ENOSPC, "free space"),
         (errno.EDQUOT, "free space"),
         (errno.EACCES, "right"),
-        (errno.EROFS, "read only"),
+        (errno.EROFS, "read-only"),
         (errno.ENOTDIR, "is a file"),
         (errno.ELOOP, "circle"),
         (errno.ENAMETOOLONG, "shorter"),

@@ -41,7 +41,7 @@ def test_what_another_process_made_while_this_one_waited_is_not_made_twice(tmp_p
         yield
 
     assert stored_predictions(tmp_path, refuse, **DIGESTS, lock=waiting).equals(frame)
-    opened = frame.filter(split=Side.TEST).height > 0
+    opened = frame.filter(side=Side.TEST).height > 0
     assert read_json(tmp_path / "predictions.json")["n_test_openings"] == opened
 
 

@@ -34,7 +34,7 @@ def test_artefacts_that_are_up_to_date_are_counted(cli: Cli) -> None:
     found = lines(cli("doctor", "--json"))
 
     assert found["corpus/grid_shards"]["found"] == "up to date"
-    assert found["recipe host"]["found"] == "12 of 28 artefacts up to date"
+    assert found["recipe host"]["found"] == "12 of 30 artefacts up to date"
 
 
 def test_missing_store_is_a_finding_with_advice(plain: Cli) -> None:

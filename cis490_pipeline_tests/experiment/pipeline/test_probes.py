@@ -148,8 +148,8 @@ def test_a_larger_train_side_is_drawn_by_the_seed(finished, monkeypatch):
     again = RecipeProbes(finished, HOST)
     assert again.train.equals(probes.train)
     np.testing.assert_array_equal(X, np.concatenate(list(again.calibrated(Side.TRAIN))))
-    said = again._said({})
-    assert said["n_train_windows"] == 30 < said["n_train_windows_in_all"]
+    training = again._training({})
+    assert training["n_train_windows"] == 30 < training["n_train_windows_in_all"]
 
 
 def test_drifting_gauges_are_five_of_the_realistic_channels():

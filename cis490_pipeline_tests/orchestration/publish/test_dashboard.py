@@ -110,7 +110,8 @@ def board(first_runs, tmp_path_factory):
 
 def compare_again(instance, score=0.5, partition="host"):
     """Record another leaderboard, of one model."""
-    row = {"model": "gbt_realistic", "kind": "model", "macro_f1": score}
+    row = {"model": "gbt_realistic", "kind": "model", "variant": "realistic"}
+    row["macro_f1"] = score
     row |= dict.fromkeys(("ci_low", "ci_high", "n_episodes", "n_windows"))
     board = {"split": partition, "split_digest": "5a" * 32, "rows": [row], "untested_profiles": {}}
     events = msgspec.to_builtins(leaderboard_events(board))
