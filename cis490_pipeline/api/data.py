@@ -25,12 +25,21 @@ from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.splits.split import Split
 from cis490_pipeline.storage.parquet import read_table
 from cis490_pipeline.store.episode import Episode
-from cis490_pipeline.store.verdicts.sweep import verdict_counts
+from cis490_pipeline.store.verdicts.sweep import VerdictCounts, verdict_counts
 
 if TYPE_CHECKING:
     from cis490_pipeline.checkpoints.runnable import RunnableModel
 
 Name = TypeVar("Name", bound=StrEnum)
+
+
+class StoreCounts(VerdictCounts):
+    """Counts of ``cis490 validate --json``."""
+
+    skipped_index_rows: int
+    left_out_entries: int
+    left_out: list[str]
+    """What was left out, a line each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +56,7 @@ class StoreVerdicts:
     """
 
     frame: pl.DataFrame
-    counts: dict[str, Any]
+    counts: StoreCounts
     n_read: int
     why: str
 
@@ -60,7 +69,7 @@ class StoreVerdicts:
     @property
     def n_left_out(self) -> int:
         """Rows of the index and entries of the store that are not of the format."""
-        return int(self.counts["skipped_index_rows"] + self.counts["left_out_entries"])
+        return self.counts["skipped_index_rows"] + self.counts["left_out_entries"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -135,7 +144,7 @@ def validate_store(workspace: Workspace) -> StoreVerdicts:
     (outcome,) = make_stages((ValidationSweep(workspace),))
     frame = read_table(workspace.paths.validation)
     numbers = outcome.numbers
-    counts = {
+    counts: StoreCounts = {
         **verdict_counts(frame),
         "skipped_index_rows": int(numbers.get("index_rows_skipped") or 0),
         "left_out_entries": int(numbers.get("entries_left_out") or 0),
