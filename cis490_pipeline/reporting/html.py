@@ -120,11 +120,7 @@ def render_report(
         If a row of the leaderboard has no report.
     """
     numbers = Numbers.of(
-        leaderboard,
-        reports,
-        split=split,
-        provenance=provenance,
-        checkpoints=checkpoints,
+        leaderboard, reports, split=split, provenance=provenance, checkpoints=checkpoints
     )
     environment = Environment(
         loader=PackageLoader(_PACKAGE),

@@ -6,11 +6,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from cis490_pipeline.alarm.alarm import (
-    AlarmSettings,
-    alarm_is_on,
-    infected_probability,
-)
+from cis490_pipeline.alarm.alarm import AlarmSettings, alarm_is_on, infected_probability
 from cis490_pipeline.alarm.forward_filter import filter_sequences
 from cis490_pipeline.domain import INFECTED_PHASES, Side
 from cis490_pipeline.domain.arrays import Bools

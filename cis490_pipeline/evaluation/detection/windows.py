@@ -125,11 +125,7 @@ def alarm_windows(frame: pl.DataFrame, truth: pl.DataFrame) -> AlarmWindows:
 
 
 def _episode(
-    keys: pl.DataFrame,
-    proba: Floats,
-    y_true: Ints,
-    label_t_ns: Ints,
-    label_phases: Sequence[str],
+    keys: pl.DataFrame, proba: Floats, y_true: Ints, label_t_ns: Ints, label_phases: Sequence[str]
 ) -> AlarmWindows:
     index = keys["window_idx"].to_numpy()
     place = index - index[0]

@@ -47,11 +47,7 @@ class Interval:
 
 
 def episode_interval(
-    matrices: Ints,
-    *,
-    seed: int,
-    n_resamples: int = N_RESAMPLES,
-    level: float = 0.95,
+    matrices: Ints, *, seed: int, n_resamples: int = N_RESAMPLES, level: float = 0.95
 ) -> Interval:
     """Macro F1 over all windows, with an interval that resamples episodes.
 

@@ -58,11 +58,7 @@ class WindowsInFiles:
     """
 
     def __init__(
-        self,
-        files: Sequence[RowFile],
-        locate: Locate,
-        length: int,
-        columns: npt.NDArray[np.intp],
+        self, files: Sequence[RowFile], locate: Locate, length: int, columns: npt.NDArray[np.intp]
     ) -> None:
         """Set out where windows lie.
 

@@ -138,9 +138,7 @@ class ArrayWindows:
         """Do nothing, because the windows are in memory."""
 
 
-def number_episodes(
-    groups: npt.NDArray[np.str_],
-) -> tuple[Sequence[str], npt.NDArray[np.int32]]:
+def number_episodes(groups: npt.NDArray[np.str_]) -> tuple[Sequence[str], npt.NDArray[np.int32]]:
     """Enumerate episodes in the order of their first windows.
 
     Parameters

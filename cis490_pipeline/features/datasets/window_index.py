@@ -111,12 +111,7 @@ def window_rows(episodes: pl.DataFrame) -> pl.DataFrame:
     if not frames:
         raise DatasetError("no episode is on a side, so there is no window")
     by_episode = episodes.select(
-        "episode_id",
-        "host_id",
-        "profile",
-        "sample_name",
-        pl.col("side").alias("split"),
-        "scorable",
+        "episode_id", "host_id", "profile", "sample_name", pl.col("side").alias("split"), "scorable"
     )
     return pl.concat(frames).join(by_episode, on="episode_id", how="left", maintain_order="left")
 
