@@ -3,15 +3,27 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
 
 from cis490_pipeline.evaluation.schema.alarm import FalseAlarms, Times
-from cis490_pipeline.evaluation.schema.report import EvalReport, Group, Sureness
+from cis490_pipeline.evaluation.schema.report import EvalReport, Sureness
 from cis490_pipeline.reporting.escaping import spreadsheet_escape
 from cis490_pipeline.reporting.page.numbers import Numbers
 from cis490_pipeline.reporting.page.sections.scores import probes
 
 Cell = str | int | float | bool | None
 Rows = list[dict[str, Cell]]
+ListOfReport = Literal["per_class", "per_host", "per_profile", "profile_host", "subsets"]
+
+_GROUP: Final = "tested macro_f1 ci_low ci_high accuracy n_episodes n_windows why"
+_LISTS: Final[Mapping[ListOfReport, str]] = {
+    "per_class": "phase f1 pr_auc precision predicted prevalence recall support",
+    "per_host": f"host_id {_GROUP}",
+    "per_profile": f"profile {_GROUP}",
+    "profile_host": "profile host_id tested macro_f1 accuracy n_episodes n_windows why",
+    "subsets": "subset ci_high ci_level ci_low ci_method macro_f1 n_episodes n_windows what why",
+}
+"""Columns of the tables that are a list of each report."""
 
 
 def csv_text(rows: Sequence[Mapping[str, Cell]]) -> str:
@@ -43,14 +55,10 @@ def _cell(value: Cell) -> Cell:
 
 def tables(numbers: Numbers) -> dict[str, Rows]:
     """Return every table that these numbers fill, by name; each row names split and model."""
-    every = {
+    every: dict[str, Rows] = {
         "leaderboard": _leaderboard(numbers),
         "pairs": _pairs(numbers),
-        "per_class": _per_class(numbers),
-        "per_host": _per_host(numbers),
-        "per_profile": _per_profile(numbers),
-        "profile_host": _profile_host(numbers),
-        "subsets": _subsets(numbers),
+        **{str(part): _of_reports(numbers, part, columns) for part, columns in _LISTS.items()},
         "reliability": _reliability(numbers),
         "detection": _detection(numbers),
         "detection_at_rates": _at_rates(numbers),
@@ -64,30 +72,28 @@ def _of(report: EvalReport) -> dict[str, Cell]:
     return {"split": report["split"], "model": report["model"], "variant": report["variant"]}
 
 
+def _cells(entry: Any, columns: str) -> dict[str, Cell]:
+    """Columns of an entry of a board or report, by their names; null where older ones lack one."""
+    return {name: entry.get(name) for name in columns.split()}
+
+
+def _of_reports(numbers: Numbers, part: ListOfReport, columns: str) -> Rows:
+    return [
+        {**_of(report), **_cells(entry, columns)}
+        for report in numbers.reports
+        for entry in report.get(part) or []
+    ]
+
+
 def _leaderboard(numbers: Numbers) -> Rows:
     return [
         {
             "split": numbers.board["split"],
-            "model": row["model"],
-            "variant": row["variant"],
-            "kind": row["kind"],
-            "architecture": row["architecture"],
-            "selected": row["selected"],
-            "macro_f1": row["macro_f1"],
-            "ci_low": row["ci_low"],
-            "ci_high": row["ci_high"],
-            "ci_level": row["ci_level"],
-            "ci_method": row["ci_method"],
-            "n_episodes": row["n_episodes"],
-            "n_windows": row["n_windows"],
-            "val_macro_f1": row["val_macro_f1"],
+            **_cells(row, "model variant kind architecture selected macro_f1 ci_low ci_high"),
+            **_cells(row, "ci_level ci_method n_episodes n_windows val_macro_f1"),
             "worst_host": row["host_minimum"] and row["host_minimum"]["host_id"],
             "worst_host_macro_f1": row["host_minimum"] and row["host_minimum"]["macro_f1"],
-            "accuracy": row["accuracy"],
-            "balanced_accuracy": row["balanced_accuracy"],
-            "matthews": row["matthews"],
-            "calibration_error": row["calibration_error"],
-            "seed": row["seed"],
+            **_cells(row, "accuracy balanced_accuracy matthews calibration_error seed"),
             "checkpoint_digest": row["checkpoint_digest"],
         }
         for row in numbers.board["rows"]
@@ -95,107 +101,10 @@ def _leaderboard(numbers: Numbers) -> Rows:
 
 
 def _pairs(numbers: Numbers) -> Rows:
-    versus = numbers.board["best_vs_probe"]["comparisons"]
-    return [
-        {
-            "split": numbers.board["split"],
-            "family": pair["family"],
-            "a": pair["a"],
-            "b": pair["b"],
-            "difference": pair["difference"],
-            "ci_low": pair["ci_low"],
-            "ci_high": pair["ci_high"],
-            "p_value": pair["p_value"],
-            "p_holm": pair["p_holm"],
-            "n_episodes": pair["n_episodes"],
-        }
-        for pair in (*numbers.board["pairs"], *versus)
-    ]
-
-
-def _per_class(numbers: Numbers) -> Rows:
-    return [
-        {
-            **_of(report),
-            "phase": entry["phase"],
-            "f1": entry["f1"],
-            "pr_auc": entry.get("pr_auc"),
-            "precision": entry["precision"],
-            "predicted": entry["predicted"],
-            "prevalence": entry.get("prevalence"),
-            "recall": entry["recall"],
-            "support": entry["support"],
-        }
-        for report in numbers.reports
-        for entry in report["per_class"]
-    ]
-
-
-def _group(group: Group) -> dict[str, Cell]:
-    return {
-        "tested": group["tested"],
-        "macro_f1": group["macro_f1"],
-        "ci_low": group["ci_low"],
-        "ci_high": group["ci_high"],
-        "accuracy": group["accuracy"],
-        "n_episodes": group["n_episodes"],
-        "n_windows": group["n_windows"],
-        "why": group["why"],
-    }
-
-
-def _per_host(numbers: Numbers) -> Rows:
-    return [
-        {**_of(report), "host_id": host["host_id"], **_group(host)}
-        for report in numbers.reports
-        for host in report["per_host"]
-    ]
-
-
-def _per_profile(numbers: Numbers) -> Rows:
-    return [
-        {**_of(report), "profile": profile["profile"], **_group(profile)}
-        for report in numbers.reports
-        for profile in report["per_profile"]
-    ]
-
-
-def _profile_host(numbers: Numbers) -> Rows:
-    return [
-        {
-            **_of(report),
-            "profile": cell["profile"],
-            "host_id": cell["host_id"],
-            "tested": cell["tested"],
-            "macro_f1": cell["macro_f1"],
-            "accuracy": cell["accuracy"],
-            "n_episodes": cell["n_episodes"],
-            "n_windows": cell["n_windows"],
-            "why": cell["why"],
-        }
-        for report in numbers.reports
-        for cell in report["profile_host"]
-    ]
-
-
-def _subsets(numbers: Numbers) -> Rows:
-    return [
-        {
-            **_of(report),
-            "subset": entry["subset"],
-            "ci_high": entry["ci_high"],
-            "ci_level": entry.get("ci_level"),
-            "ci_low": entry["ci_low"],
-            "ci_method": entry["ci_method"],
-            "macro_f1": entry["macro_f1"],
-            "n_episodes": entry["n_episodes"],
-            "n_windows": entry["n_windows"],
-            "what": entry["what"],
-            "why": entry.get("why"),
-        }
-        for report in numbers.reports
-        for entry in report.get("subsets") or []
-    ]
+    board = numbers.board
+    columns = "family a b difference ci_low ci_high p_value p_holm n_episodes"
+    pairs = (*board["pairs"], *board["best_vs_probe"]["comparisons"])
+    return [{"split": board["split"], **_cells(pair, columns)} for pair in pairs]
 
 
 def _reliability(numbers: Numbers) -> Rows:
@@ -203,9 +112,7 @@ def _reliability(numbers: Numbers) -> Rows:
     return [
         {
             **_of(report),
-            "temperature": part["temperature"],
-            "fitted_on": part["fitted_on"],
-            "aurc": part["aurc"],
+            **_cells(part, "temperature fitted_on aurc"),
             "brier_before": part["before"]["brier"],
             "brier_after": after["brier"],
             "log_loss_before": part["before"]["log_loss"],
@@ -231,38 +138,21 @@ def _detection(numbers: Numbers) -> Rows:
 
 
 def _times(profile: str | None, times: Times, false: FalseAlarms | None) -> dict[str, Cell]:
+    counts = _cells(times, "n_infected n_detected n_missed n_already_alarming")
+    delays = _cells(times, "share_detected share_low share_high median_s p90_s")
+    alarms = _cells(false or {}, "device_days high low n per_day why")
     return {
         "profile": profile,
-        "n_infected": times["n_infected"],
-        "n_detected": times["n_detected"],
-        "n_missed": times["n_missed"],
-        "n_already_alarming": times["n_already_alarming"],
-        "share_detected": times["share_detected"],
-        "share_low": times["share_low"],
-        "share_high": times["share_high"],
-        "median_s": times["median_s"],
-        "p90_s": times["p90_s"],
-        "false_alarms_device_days": false and false["device_days"],
-        "false_alarms_high": false and false["high"],
-        "false_alarms_low": false and false["low"],
-        "false_alarms_n": false and false["n"],
-        "false_alarms_per_day": false and false["per_day"],
-        "false_alarms_why": false and false["why"],
+        **counts,
+        **delays,
+        **{f"false_alarms_{name}": value for name, value in alarms.items()},
     }
 
 
 def _at_rates(numbers: Numbers) -> Rows:
+    columns = "per_day threshold share_detected share_low share_high median_s why"
     return [
-        {
-            **_of(report),
-            "per_day": entry["per_day"],
-            "threshold": entry["threshold"],
-            "share_detected": entry["share_detected"],
-            "share_low": entry.get("share_low"),
-            "share_high": entry.get("share_high"),
-            "median_s": entry["median_s"],
-            "why": entry["why"],
-        }
+        {**_of(report), **_cells(entry, columns)}
         for report in numbers.reports
         if (part := report.get("detection"))
         for entry in part["at_rates"]
@@ -273,23 +163,15 @@ def _probes(numbers: Numbers) -> Rows:
     rows: Rows = []
     for probe in probes(numbers.board):
         row, pair = probe["row"], probe["pair"]
+        against = _cells(pair or {}, "difference ci_low ci_high p_holm")
         rows.append(
             {
                 "split": numbers.board["split"],
-                "model": row["model"],
-                "variant": row["variant"],
+                **_cells(row, "model variant"),
                 "what": probe["what"],
-                "macro_f1": row["macro_f1"],
-                "ci_low": row["ci_low"],
-                "ci_high": row["ci_high"],
-                "n_episodes": row["n_episodes"],
-                "n_windows": row["n_windows"],
-                "val_macro_f1": row["val_macro_f1"],
+                **_cells(row, "macro_f1 ci_low ci_high n_episodes n_windows val_macro_f1"),
                 "against": pair and pair["a"],
-                "against_difference": pair and pair["difference"],
-                "against_ci_low": pair and pair["ci_low"],
-                "against_ci_high": pair and pair["ci_high"],
-                "against_p_holm": pair and pair["p_holm"],
+                **{f"against_{name}": value for name, value in against.items()},
             }
         )
     return rows
@@ -298,19 +180,13 @@ def _probes(numbers: Numbers) -> Rows:
 def _robustness(numbers: Numbers) -> Rows:
     robustness = numbers.board.get("robustness")
     variants = {name: report["variant"] for name, report in numbers.named.items()}
+    columns = "scenario macro_f1 difference ci_low ci_high n_episodes n_windows why"
     return [
         {
             "split": numbers.board["split"],
             "model": row["model"],
             "variant": variants.get(row["model"]),
-            "scenario": row["scenario"],
-            "macro_f1": row["macro_f1"],
-            "difference": row["difference"],
-            "ci_low": row["ci_low"],
-            "ci_high": row["ci_high"],
-            "n_episodes": row["n_episodes"],
-            "n_windows": row["n_windows"],
-            "why": row["why"],
+            **_cells(row, columns),
         }
         for row in (robustness["rows"] if robustness else [])
     ]

@@ -6,6 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cis490_pipeline.evaluation.schema.alarm import AtRate
+from cis490_pipeline.evaluation.schema.board import RobustnessRow
+from cis490_pipeline.evaluation.schema.parts import Pair
+from cis490_pipeline.evaluation.schema.report import (
+    CellScore,
+    HostScore,
+    PhaseScores,
+    ProfileScore,
+    Subset,
+)
 from cis490_pipeline.reporting.escaping import spreadsheet_escape
 from cis490_pipeline.reporting.page.numbers import Numbers
 from cis490_pipeline.reporting.tables import csv_text, tables
@@ -88,6 +98,23 @@ def test_every_row_of_every_table_has_the_columns_of_the_first(full):
     for name, rows in tables(full).items():
         assert {tuple(row) for row in rows} == {tuple(rows[0])}, name
         assert rows[0]["split"] == "host", name
+
+
+@pytest.mark.parametrize(
+    ("table", "form"),
+    [
+        ("pairs", Pair),
+        ("per_class", PhaseScores),
+        ("per_host", HostScore),
+        ("per_profile", ProfileScore),
+        ("profile_host", CellScore),
+        ("subsets", Subset),
+        ("detection_at_rates", AtRate),
+        ("robustness", RobustnessRow),
+    ],
+)
+def test_columns_are_keys_of_the_entries_form(full, table, form):
+    assert set(tables(full)[table][0]) <= {"split", "model", "variant", *form.__annotations__}
 
 
 def test_the_leaderboards_numbers_come_back_exactly(full):
