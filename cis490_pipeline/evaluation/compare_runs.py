@@ -64,14 +64,6 @@ def compare_runs(
     Parameters
     ----------
     pairs : by name, a model of the first run and one of the second.
-    seed : of the draws.
-    n_resamples : of every comparison.
-
-    Returns
-    -------
-    ``rows`` with ``difference`` (second minus first), its interval, ``p_value`` and
-    ``p_holm`` (over all rows), and ``changed``: what the two were made of that differs, ``seed``
-    among it. ``why`` says why a number is null.
 
     Raises
     ------

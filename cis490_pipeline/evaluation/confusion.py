@@ -19,16 +19,7 @@ N_CLASSES = len(PHASES)
 def confusion(
     y_true_idx: npt.ArrayLike, y_pred_idx: npt.ArrayLike, n_classes: int = N_CLASSES
 ) -> Ints:
-    """Count windows by true and predicted class.
-
-    Parameters
-    ----------
-    y_true_idx, y_pred_idx : (n_windows,) class indices, 0 to ``n_classes`` − 1.
-    n_classes : K.
-
-    Returns
-    -------
-    (K, K) windows of true class i predicted as j.
+    """(K, K) windows of true class i predicted as j, from (n_windows,) class indices.
 
     Raises
     ------
@@ -67,17 +58,12 @@ def episode_confusions(
     episode_ids: npt.ArrayLike,
     n_classes: int = N_CLASSES,
 ) -> EpisodeMatrices:
-    """Count windows by true and predicted class, apart for each episode.
+    """Confusion matrix of each episode, (E, K, K), in the sorted order of the episode ids.
 
     Parameters
     ----------
     y_true_idx, y_pred_idx : (n_windows,) class indices.
     episode_ids : (n_windows,) the episode of each window.
-    n_classes : K.
-
-    Returns
-    -------
-    Matrices (E, K, K) in the sorted order of the episode ids.
 
     Raises
     ------
@@ -117,50 +103,24 @@ def _grouped(
 
 
 def seen_classes(matrix: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Which classes occur in truth or prediction: the label set of a macro average.
-
-    Parameters
-    ----------
-    matrix : (..., K, K) counts.
-
-    Returns
-    -------
-    (..., K).
-    """
+    """Which classes occur in truth or prediction, (..., K, K) -> (..., K): a macro average's labels."""
     counts = np.asarray(matrix)
     seen: npt.NDArray[np.bool_] = (counts.sum(axis=-1) + counts.sum(axis=-2)) > 0
     return seen
 
 
 def class_f1(matrix: npt.ArrayLike) -> Floats:
-    """F1 of each class; 0 where the class is neither there nor predicted.
-
-    Parameters
-    ----------
-    matrix : (..., K, K) counts, whole or weighted.
-
-    Returns
-    -------
-    (..., K) in 0…1.
-    """
+    """F1 of each class of whole or weighted counts, (..., K, K) -> (..., K); 0 where it never occurs."""
     counts = np.asarray(matrix)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
     return _ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
 
 
 def macro_f1(matrix: npt.ArrayLike) -> float:
-    """Mean F1 over the classes seen in truth or prediction.
+    """Mean F1 over the classes seen in truth or prediction of (K, K) counts; NaN of no window.
 
     Equals scikit-learn's ``f1_score(average="macro", zero_division=0)`` to the last bit. A fixed
     label set with ``zero_division=1`` would credit a model for classes that do not occur.
-
-    Parameters
-    ----------
-    matrix : (K, K) counts.
-
-    Returns
-    -------
-    0…1; NaN without any window, so that an empty side never becomes the best.
 
     Examples
     --------
@@ -172,19 +132,10 @@ def macro_f1(matrix: npt.ArrayLike) -> float:
 
 
 def macro_f1_over(matrices: npt.ArrayLike, labels: npt.NDArray[np.bool_]) -> Floats:
-    """Macro F1 over a label set fixed beforehand, for many matrices at once.
+    """Macro F1 over a label set fixed beforehand: (..., K, K) counts and (K,) labels -> (...).
 
     A resample may miss a class altogether; averaging over what it happened to see would then
     compare scores over different classes.
-
-    Parameters
-    ----------
-    matrices : (..., K, K) counts.
-    labels : (K,) which classes are averaged over.
-
-    Returns
-    -------
-    (...).
     """
     mean: Floats = np.asarray(class_f1(matrices)[..., labels].mean(axis=-1))
     return mean
@@ -204,14 +155,10 @@ class ClassScores:
 
 
 def class_scores(matrix: npt.ArrayLike) -> ClassScores:
-    """Precision, recall, F1 and support of each class.
+    """Precision, recall, F1 and support of each class of (K, K) counts.
 
     A class without true windows has no recall, one never predicted no precision, and one with
     neither no F1: these are NaN, to be shown as n/a and never averaged.
-
-    Parameters
-    ----------
-    matrix : (K, K) counts.
     """
     counts = np.asarray(matrix, dtype=np.int64)
     hits = np.diagonal(counts)
@@ -240,15 +187,9 @@ def balanced_accuracy(matrix: npt.ArrayLike) -> float:
 
 
 def matthews(matrix: npt.ArrayLike) -> float:
-    """Multiclass Matthews correlation (Gorodkin's R_K); 0 where truth or prediction is constant.
+    """Multiclass Matthews correlation (Gorodkin's R_K) of (K, K) counts, −1…1.
 
-    Parameters
-    ----------
-    matrix : (K, K) counts.
-
-    Returns
-    -------
-    −1…1; NaN without any window.
+    0 where truth or prediction is constant; NaN without any window.
     """
     counts = np.asarray(matrix, dtype=np.float64)
     total = counts.sum()

@@ -34,13 +34,7 @@ _SHARED_FIELDS: Final = ("split", "split_digest")
 
 @dataclass(frozen=True, kw_only=True)
 class Comparisons:
-    """Every difference a leaderboard shows.
-
-    Attributes
-    ----------
-    pairs : of architectures within a variant, and of realistic with oracle.
-    best_vs_probe : the chosen model against each probe.
-    """
+    """Every difference a leaderboard shows."""
 
     pairs: list[Pair]
     best_vs_probe: Versus
@@ -86,8 +80,6 @@ def compare_models(
     ----------
     reports, probe_reports : of ``evaluate``.
     predictions : prediction frames by model name, of both.
-    seed : of the draws.
-    n_resamples : of every comparison.
 
     Raises
     ------
@@ -239,16 +231,8 @@ def _ablation_info(ablation: Ablation | None) -> AblationInfo:
 def modes_as_used(board: Leaderboard) -> list[AblationRow]:
     """Rows of the ablation that differ from the row in use in their mode of calibration alone.
 
-    Rows of another treatment of gauges or another scaling differ in more than the mode, so they do
-    not measure what the mode is worth.
-
-    Parameters
-    ----------
-    board : a leaderboard.
-
-    Returns
-    -------
-    The row in use first, then the others in the board's order; empty where none was computed.
+    The row in use comes first. Rows of another treatment of gauges or another scaling differ in
+    more than the mode, so they do not measure what the mode is worth.
 
     Raises
     ------

@@ -73,17 +73,13 @@ class PredictionsManifest(TypedDict, total=False):
 
 
 def prediction_frame(windows: pl.DataFrame, proba: npt.NDArray[np.floating[Any]]) -> pl.DataFrame:
-    """Join a model's probabilities to the keys of their windows.
+    """Join a model's probabilities to the keys of their windows, as a checked frame.
 
     Parameters
     ----------
     windows : the key columns of ``PREDICTION_COLUMNS``, or a dataset's names for them
         (``phase``, ``baseline``); ``calibration_id`` and ``baseline_suspect`` are optional.
     proba : (n_windows, K) in the order of ``PHASES``.
-
-    Returns
-    -------
-    A checked frame of ``PREDICTION_SCHEMA``.
 
     Raises
     ------
@@ -158,12 +154,6 @@ def write_predictions(
 ) -> PredictionsManifest:
     """Store a checkpoint's predictions, counting each opening of the test side.
 
-    Parameters
-    ----------
-    folder : the checkpoint's folder; gets ``predictions.parquet`` and ``predictions.json``.
-    frame : rows of ``PREDICTION_SCHEMA``.
-    checkpoint_digest, split_digest : checkpoint and split of the predictions.
-
     Returns
     -------
     The manifest as written. ``n_test_openings`` accumulates over trainings on the same split,
@@ -210,7 +200,6 @@ def read_predictions(
 
     Parameters
     ----------
-    folder : the checkpoint's folder.
     checkpoint_digest, split_digest : expected checkpoint and split; None accepts any.
     include_baseline : whether to include windows that touch the baseline (for replay and
         ``subsets``, never for a score).
@@ -257,13 +246,7 @@ def scored_windows(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def require_scored(name: str, frame: pl.DataFrame) -> None:
-    """Raise if a frame to be scored has windows that touch the baseline.
-
-    Raises
-    ------
-    EvaluationError
-        Naming the model, and how many of its windows touch it.
-    """
+    """Raise EvaluationError if a frame to be scored has windows that touch the baseline."""
     n_touching = int(frame["touches_baseline"].sum())
     if n_touching:
         raise EvaluationError(

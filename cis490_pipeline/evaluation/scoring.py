@@ -87,19 +87,14 @@ def score_sides(
     cleanliness: CleanlinessCheck | None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> pl.DataFrame:
-    """Predict every window of val and test.
+    """Predict every window of val and test: a frame of ``PREDICTION_SCHEMA``.
 
     Parameters
     ----------
     predict : gives (n_windows, K) probabilities of (n_windows, *shape) calibrated windows.
-    opened : gives the windows.
     grids : what the baselines are read from, to be checked.
     cleanliness : the check of the checkpoint, if it has one.
     report : called with the number of sides done, and of all.
-
-    Returns
-    -------
-    A frame of ``PREDICTION_SCHEMA``.
     """
     frames = []
     for done, side in enumerate(SCORED_SIDES):

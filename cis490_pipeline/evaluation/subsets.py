@@ -28,18 +28,12 @@ def subset_scores(
     seed: int,
     n_resamples: int = N_RESAMPLES,
 ) -> list[Subset]:
-    """Macro F1 of the test side over each subset of ``SUBSETS``.
+    """Macro F1 of the test side over each subset of ``SUBSETS``; one without windows is null.
 
     Parameters
     ----------
     test : rows of ``PREDICTION_SCHEMA`` of the test side, of windows that may be scored.
     baseline_windows : those that touch the baseline; None if they were not predicted.
-    seed : of the resamples.
-    n_resamples : of every interval.
-
-    Returns
-    -------
-    A row each; one without windows is null and says why.
     """
     return list(_rows(test, baseline_windows, seed, n_resamples))
 

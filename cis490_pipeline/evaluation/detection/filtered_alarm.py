@@ -87,13 +87,7 @@ class FilteredAlarm:
 def fit_filtered_alarm(
     val: pl.DataFrame, sequences: LabelSequences, truth: pl.DataFrame
 ) -> FilteredAlarm:
-    """Fix an alarm's thresholds on validation.
-
-    Parameters
-    ----------
-    val : prediction frame of the validation side alone.
-    sequences : of the labels of the training windows.
-    truth : ``TRUTH_COLUMNS`` of every episode the alarm may be replayed on.
+    """Fix an alarm's thresholds on the predictions of the validation side alone.
 
     Raises
     ------

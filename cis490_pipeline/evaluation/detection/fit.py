@@ -96,10 +96,6 @@ class LabelSequences:
 def label_sequences(train: pl.DataFrame) -> LabelSequences:
     """Count phases and their order in the training windows.
 
-    Parameters
-    ----------
-    train : training windows: ``episode_id``, ``window_idx`` and ``phase`` (or ``y_true``).
-
     Raises
     ------
     EvaluationError
@@ -120,17 +116,10 @@ def label_sequences(train: pl.DataFrame) -> LabelSequences:
 
 
 def transition_matrix(sequences: LabelSequences, prior_per_day: float | None) -> Floats:
-    """Probability of each phase one window after each.
+    """Probability of each phase one window after each: (K, K), rows summing to 1.
 
-    Parameters
-    ----------
-    sequences : of the training labels.
-    prior_per_day : how often a clean device leaves ``clean``, whichever way; which way is learnt.
-        None learns how often, too.
-
-    Returns
-    -------
-    (K, K), rows summing to 1.
+    ``prior_per_day`` is how often a clean device leaves ``clean``, whichever way; which way is
+    learnt. None learns how often, too.
     """
     counts = sequences.steps + SMOOTHING / _K
     matrix: Floats = counts / counts.sum(axis=1, keepdims=True)
@@ -188,14 +177,7 @@ class Trial:
 def evaluate_candidates(
     windows: AlarmWindows, sequences: LabelSequences, prior_per_day: float | None
 ) -> Trial:
-    """Try every candidate on the windows of validation.
-
-    Parameters
-    ----------
-    windows : of validation; nothing of the test side enters.
-    sequences : of the training labels.
-    prior_per_day : as in ``transition_matrix``.
-    """
+    """Try every candidate on the windows of validation; nothing of the test side enters."""
     model = phase_filter(sequences, prior_per_day)
     candidates = Candidates.grid()
     stands = alarm_is_on(

@@ -56,13 +56,7 @@ class Outcomes:
 
 
 def outcomes(windows: AlarmWindows, stands: Bools) -> Outcomes:
-    """Compare where an alarm was on with the true phases.
-
-    Parameters
-    ----------
-    windows : E episodes of n windows in all.
-    stands : (C, n) of ``alarm.alarm_is_on``.
-    """
+    """Compare where an alarm was on, (C, n) as of ``alarm_is_on``, with the true phases."""
     first = np.zeros(windows.present.size, dtype=np.bool_)
     first[windows.starts] = True
     before = np.zeros_like(stands)

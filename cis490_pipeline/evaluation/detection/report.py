@@ -53,13 +53,7 @@ _ABLATIONS: Final = (
 
 @dataclass(frozen=True, eq=False)
 class AlarmInputs:
-    """Inputs of a detection report besides the predictions.
-
-    Attributes
-    ----------
-    sequences : of the training windows.
-    truth : labels of every predicted episode, as ``alarm_windows`` wants them.
-    """
+    """Inputs of a detection report besides predictions: phases in training, and all labels."""
 
     sequences: LabelSequences
     truth: pl.DataFrame
@@ -76,19 +70,12 @@ class _Judged:
 def detection_report(
     frame: pl.DataFrame, inputs: AlarmInputs, *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> Detection:
-    """Fit an alarm on validation and judge it on test.
+    """Fit an alarm on validation and judge it on test; what is undefined is null and says why.
 
     Parameters
     ----------
     frame : rows of ``PREDICTION_SCHEMA``, val and test: the windows that may be scored. The filter
         starts at an episode's first one, with the device known to be clean.
-    inputs : training sequences, and the labels.
-    seed, n_resamples : of the filtered macro F1's interval.
-
-    Returns
-    -------
-    What is undefined is null and says why. ``alarm.settings`` is what ``AlarmSettings.from_dict``
-    reads.
 
     Raises
     ------

@@ -38,16 +38,9 @@ _HOUR_S: Final = 3_600.0
 def time_to_detection(found: Outcomes, chosen: Bools | None = None) -> Times:
     """Delay of detection (Kaplan–Meier quantiles), and the share of infections found.
 
-    Parameters
-    ----------
-    found : of one setting.
-    chosen : (E,) episodes to look at; all by default.
-
-    Returns
-    -------
-    An infection that was not found is censored at the end of what
-    was watched of it, as is one whose alarm stood already. The share is of all infections, with
-    Wilson's interval.
+    An infection that was not found is censored at the end of what was watched of it, as is one
+    whose alarm stood already. The share is of all infections, with Wilson's interval. ``chosen`` is
+    an (E,) mask of the episodes to look at; all by default.
     """
     infected = found.infected if chosen is None else found.infected & chosen
     detected, already = found.detected[0] & infected, found.already[0] & infected

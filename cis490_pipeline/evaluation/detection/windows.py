@@ -89,10 +89,6 @@ def alarm_windows(frame: pl.DataFrame, truth: pl.DataFrame) -> AlarmWindows:
     truth : one row per episode: ``episode_id``, ``label_t_wall_ns`` and ``label_phase`` (lists: the
         phase from each time to the next).
 
-    Returns
-    -------
-    Episodes in the order of their ids.
-
     Raises
     ------
     EvaluationError

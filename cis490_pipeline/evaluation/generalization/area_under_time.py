@@ -23,15 +23,7 @@ N_RESAMPLES: Final = 2000
 
 
 def area_under_time(scores: npt.ArrayLike) -> Floats:
-    """Area under a score over equal slots of time, by trapezoids, divided by the time: 0…1.
-
-    Parameters
-    ----------
-    scores : (..., N) score of each slot in order, N ≥ 2.
-
-    Returns
-    -------
-    (...).
+    """Area under (..., N) scores of equal slots of time, by trapezoids, divided by the time: 0…1.
 
     Raises
     ------
@@ -63,13 +55,7 @@ def decay(
     Parameters
     ----------
     slots : of each slot in order (E, K, K) confusion matrices by episode, E ≥ 1.
-    seed : of the draws.
-    n_resamples : B of the area; episodes are drawn within their slot.
-    level : 0 to 1.
-
-    Returns
-    -------
-    The score of each slot, and the area with its interval; ``why`` says what is null.
+    n_resamples : of the area; episodes are drawn within their slot.
     """
     rows = [episode_interval(matrices, seed=seed, level=level).to_dict() for matrices in slots]
     area: AreaUnderTime = {

@@ -19,18 +19,8 @@ MAX_EPISODES: Final = 1000
 
 
 def max_softmax_score(proba: Floats) -> Floats:
-    """Doubt as one minus the highest probability; higher is more novel.
+    """Doubt as one minus the highest probability, (n_windows, K) -> (n_windows,); high is novel.
 
-    Parameters
-    ----------
-    proba : (n_windows, K).
-
-    Returns
-    -------
-    (n_windows,) in 0…1.
-
-    Notes
-    -----
     Hendrycks and Gimpel, 2017, "A Baseline for Detecting Misclassified and Out-of-Distribution
     Examples in Neural Networks".
     """
@@ -44,11 +34,6 @@ def energy_score(logits: Floats, temperature: float = 1.0) -> Floats:
     Parameters
     ----------
     logits : (n_windows, K) before the softmax: a network's outputs, or margins of trees.
-    temperature : T.
-
-    Returns
-    -------
-    (n_windows,), without bounds.
 
     Notes
     -----
@@ -73,15 +58,9 @@ def episode_auroc(
 
     Parameters
     ----------
-    novel : (n,) scores of windows that should score high; novel_episodes : (n,) theirs.
-    known : (m,) scores of windows that should score low; known_episodes : (m,) theirs.
-    seed : of the draws.
+    novel, known : (n,) and (m,) scores of windows that should score high, and low.
+    novel_episodes, known_episodes : their episodes.
     n_resamples : B; episodes of the two kinds are drawn apart.
-    level : 0 to 1.
-
-    Returns
-    -------
-    The area with its interval and counts; ``why`` says what is null.
 
     Raises
     ------
@@ -160,12 +139,7 @@ def _wins(of_novel: list[Floats], of_known: list[Floats]) -> Floats:
 
 
 def share_of(n: int, of: int) -> EpisodeShare:
-    """Share of episodes with Wilson's 95 % interval; null of none.
-
-    Parameters
-    ----------
-    n : how many, of : how many there are.
-    """
+    """Share of ``n`` in ``of`` episodes with Wilson's 95 % interval; null of none."""
     found = share_dict(n, of)
     why = "there is no episode" if not of else None
     return {

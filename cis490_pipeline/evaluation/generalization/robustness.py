@@ -29,12 +29,9 @@ def robustness_rows(
 
     Parameters
     ----------
-    y_true : (n_windows,) true class of each window.
-    episodes : (n_windows,) id of its episode.
+    y_true, episodes : (n_windows,) true class and episode id of each window.
     unperturbed : (n_windows,) predicted classes by model.
     perturbed : the same by scenario, then by model.
-    seed : of the draws.
-    n_resamples : of each comparison.
 
     Returns
     -------

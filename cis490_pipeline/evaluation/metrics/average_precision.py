@@ -7,7 +7,7 @@ from cis490_pipeline.domain.arrays import Floats
 
 
 def average_precision(is_phase: npt.NDArray[np.bool_], score: Floats) -> float:
-    """Area under the precision-recall curve, by steps.
+    """Area under the precision-recall curve, by steps: Σ (recallₙ − recallₙ₋₁) × precisionₙ, 0…1.
 
     Parameters
     ----------
@@ -16,8 +16,7 @@ def average_precision(is_phase: npt.NDArray[np.bool_], score: Floats) -> float:
 
     Returns
     -------
-    0…1, Σ (recallₙ − recallₙ₋₁) × precisionₙ; a random ranking has the phase's prevalence. NaN
-    where no window, or none of the phase, is there.
+    A random ranking has the phase's prevalence. NaN where no window is of the phase.
 
     Notes
     -----

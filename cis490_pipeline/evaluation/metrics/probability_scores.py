@@ -14,13 +14,7 @@ FLOOR: Final = 1e-15
 
 
 def brier(y_true: npt.NDArray[np.int64], proba: Floats) -> float:
-    """Mean squared distance of the probabilities to the truth, 0 to 2; NaN without any window.
-
-    Parameters
-    ----------
-    y_true : (n_windows,) class indices.
-    proba : (n_windows, K).
-    """
+    """Mean squared distance of the probabilities to the truth, 0 to 2; NaN without any window."""
     if not y_true.size:
         return float("nan")
     truth = np.eye(proba.shape[1])[y_true]
@@ -49,17 +43,9 @@ class Bin:
 def reliability_bins(
     y_true: npt.NDArray[np.int64], proba: Floats, n_bins: int = N_BINS
 ) -> list[Bin]:
-    """Set confidence against accuracy, in bins of equally many windows.
+    """Set confidence against accuracy, in bins of equally many windows, least confident first.
 
-    Parameters
-    ----------
-    y_true : (n_windows,) class indices.
-    proba : (n_windows, K).
-    n_bins : fewer are used where there are fewer windows.
-
-    Returns
-    -------
-    From the least to the most confident; none without any window.
+    Fewer bins are used where there are fewer windows; none without any.
     """
     if not y_true.size:
         return []
@@ -78,21 +64,9 @@ def reliability_bins(
 
 
 def calibration_error(y_true: npt.NDArray[np.int64], proba: Floats, n_bins: int = N_BINS) -> float:
-    """Measure the gap between confidence and accuracy, over bins of equally many windows.
+    """Measure the gap between confidence and accuracy, 0…1; NaN without any window.
 
-    Parameters
-    ----------
-    y_true : (n_windows,) class indices.
-    proba : (n_windows, K).
-    n_bins : fewer are used where there are fewer windows.
-
-    Returns
-    -------
-    0…1; NaN without any window.
-
-    Notes
-    -----
-    Expected calibration error with bins of equal mass: Nguyen and O'Connor, EMNLP 2015.
+    Expected calibration error over bins of equal mass: Nguyen and O'Connor, EMNLP 2015.
     """
     bins = reliability_bins(y_true, proba, n_bins)
     if not bins:

@@ -22,10 +22,6 @@ from cis490_pipeline.evaluation.uncertainty.intervals import finite_or_none
 def reliability(val: pl.DataFrame, test: pl.DataFrame) -> Reliability:
     """Describe the probabilities of the test side, with a temperature fitted on validation.
 
-    Parameters
-    ----------
-    val, test : rows of ``PREDICTION_SCHEMA``, of windows that may be scored.
-
     Returns
     -------
     ``before`` and ``after`` are of the test side; without any validation window there

@@ -37,19 +37,8 @@ class RiskCoverage:
 def risk_coverage(y_true: npt.NDArray[np.int64], proba: Floats) -> RiskCoverage:
     """Cumulative error rate over windows ranked by confidence, from the most confident on.
 
-    Parameters
-    ----------
-    y_true : (n_windows,) class indices.
-    proba : (n_windows, K).
-
-    Returns
-    -------
-    The curve; windows of equal confidence share their mistakes evenly, so that their order in the
-    file changes nothing.
-
-    Notes
-    -----
-    Geifman and El-Yaniv, Selective classification for deep neural networks, NeurIPS 2017.
+    Windows of equal confidence share their mistakes evenly, so that their order in the file changes
+    nothing. Geifman and El-Yaniv, Selective classification for deep neural networks, NeurIPS 2017.
     """
     confidence = proba.max(axis=1) if proba.size else np.zeros(0)
     wrong = (proba.argmax(axis=1) != y_true).astype(np.float64) if proba.size else confidence

@@ -62,14 +62,8 @@ def segments_of(classes: Ints) -> list[Segment]:
 
 
 def match_segments(y_true: Ints, y_pred: Ints) -> SegmentMatch:
-    """Match the predicted segments of one time line to the true ones.
+    """Match the predicted segments of one time line, (n_steps,) classes, to the true ones.
 
-    Parameters
-    ----------
-    y_true, y_pred : (n_steps,) classes.
-
-    Returns
-    -------
     A predicted segment finds the true segment of its class that it overlaps most, if their
     intersection is at least half of their union and no earlier one has found it.
     """
@@ -91,14 +85,8 @@ def match_segments(y_true: Ints, y_pred: Ints) -> SegmentMatch:
 
 
 def segment_scores(frame: pl.DataFrame) -> Segments:
-    """Segment-level F1@50 and the error of phase boundaries.
+    """Segment-level F1@50 and the error of phase boundaries, of the predictions of one side.
 
-    Parameters
-    ----------
-    frame : rows of ``PREDICTION_SCHEMA`` of one side.
-
-    Returns
-    -------
     ``f1_50`` pools the segments of all episodes and phases. ``boundary_error_s`` is
     the distance between the true and the predicted beginning of each segment that was found and
     does not begin with its time line, in whole strides of 5 s: ``n`` of ``n_true`` such beginnings;

@@ -18,16 +18,9 @@ _GAIN: Final = 1e-9
 
 
 def tempered(proba: Floats, temperature: float) -> Floats:
-    """Divide the log probabilities by a temperature and normalize again.
+    """Divide the log probabilities by a temperature and normalize again: (n_windows, K).
 
-    Parameters
-    ----------
-    proba : (n_windows, K).
-    temperature : above 1 takes sureness away, below 1 adds it; no ranking of the classes changes.
-
-    Returns
-    -------
-    (n_windows, K), rows summing to one.
+    A temperature above 1 takes sureness away, below 1 adds it; no ranking of the classes changes.
 
     Examples
     --------
@@ -39,16 +32,7 @@ def tempered(proba: Floats, temperature: float) -> Floats:
 
 
 def fit_temperature(y_true: npt.NDArray[np.int64], proba: Floats) -> float:
-    """Find the temperature of the lowest log loss.
-
-    Parameters
-    ----------
-    y_true : (n_windows,) class indices of validation windows; of no test window ever.
-    proba : (n_windows, K) the model's probabilities of them.
-
-    Returns
-    -------
-    Within ``COLDEST`` and ``HOTTEST``; 1 where no temperature is better.
+    """Find the temperature of the lowest log loss on validation windows; 1 where none is better.
 
     Raises
     ------
@@ -58,7 +42,7 @@ def fit_temperature(y_true: npt.NDArray[np.int64], proba: Floats) -> float:
     Notes
     -----
     Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, ICML 2017. The loss
-    is convex in 1/T, so a search between bounds finds the minimum.
+    is convex in 1/T, so a search between ``COLDEST`` and ``HOTTEST`` finds the minimum.
     """
     if not y_true.size:
         raise EvaluationError("a temperature is fitted on validation windows, and there are none")

@@ -78,17 +78,14 @@ class Threshold:
 def fit_threshold(X: Float32s, y: npt.NDArray[np.int64], names: Sequence[str]) -> Threshold:
     """Choose statistic, cuts and phases by macro F1 on the training windows.
 
+    The best of all columns, of at most 20 cuts and their pairs, and of all ways to name the
+    stretches; the first on a tie.
+
     Parameters
     ----------
     X : (n_windows, n_columns); NaN is unknown, and stands for the phase commonest among the
         training windows where it is.
     y : (n_windows,) class index.
-    names : (n_columns,).
-
-    Returns
-    -------
-    The best of all columns, of at most 20 cuts and their pairs, and of all ways to name the
-    stretches; the first on a tie.
 
     Raises
     ------

@@ -49,18 +49,15 @@ class HostAccuracy:
 def host_prediction_hits(
     X: Float32s, hosts: npt.NDArray[np.str_], episodes: npt.NDArray[np.str_], *, seed: int
 ) -> npt.NDArray[np.bool_]:
-    """Predict each window's host by trees that were not trained on its episode.
+    """Whether trees not trained on a window's episode predict its host: (n_windows,).
+
+    Cross-validated by episode over 5 folds (fewer where there are fewer episodes), hosts spread
+    over the folds.
 
     Parameters
     ----------
     X : (n_windows, n_columns); NaN is unknown.
     hosts, episodes : (n_windows,) names.
-    seed : of the folds and of the trees.
-
-    Returns
-    -------
-    (n_windows,) whether the prediction was right, in cross-validation by episode over 5 folds
-    (fewer where there are fewer episodes), hosts spread over the folds.
 
     Raises
     ------
@@ -101,9 +98,6 @@ def score_hosts(
     ----------
     right : (n_windows,) what ``host_prediction_hits`` gave.
     hosts, episodes : (n_windows,) names.
-    seed : of the draws.
-    n_resamples : of the intervals.
-    level : of the intervals.
     """
     ids, first, number = np.unique(episodes, return_index=True, return_inverse=True)
     names, host_of_window = np.unique(hosts, return_inverse=True)

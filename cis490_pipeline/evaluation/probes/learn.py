@@ -55,45 +55,14 @@ _MAX_DRAWN = 50_000
 
 
 def majority_probe(train: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
-    """Give every window the phases' shares of the training windows.
-
-    Parameters
-    ----------
-    train : training windows, with their ``phase`` (or ``y_true``).
-    scored : windows of val and test, with the key columns of ``PREDICTION_COLUMNS``.
-
-    Returns
-    -------
-    Predictions of exactly the scored windows; the highest share is the commonest phase.
-
-    Raises
-    ------
-    EvaluationError
-        If there is no training window.
-    """
+    """Give every scored window the phases' shares of the training windows."""
     counts = np.bincount(training_classes(train), minlength=len(PHASES))
     proba = np.tile(counts / counts.sum(), (scored.height, 1))
     return prediction_frame(scored, proba)
 
 
 def position_probe(train: pl.DataFrame, scored: pl.DataFrame, *, seed: int) -> pl.DataFrame:
-    """Predict the phase from the time since the episode's start and from nothing else.
-
-    Parameters
-    ----------
-    train : training windows, with ``window_idx`` and ``phase`` (or ``y_true``).
-    scored : windows of val and test, with the key columns of ``PREDICTION_COLUMNS``.
-    seed : of the forest.
-
-    Returns
-    -------
-    Predictions of exactly the scored windows.
-
-    Raises
-    ------
-    EvaluationError
-        If there is no training window.
-    """
+    """Predict the phase from the time since the episode's start and from nothing else."""
     from sklearn.ensemble import RandomForestClassifier
 
     y = training_classes(train)
@@ -122,19 +91,7 @@ def trees_probe(
     Parameters
     ----------
     X_train : (n_train, n_columns); NaN is unknown, and goes where a split sends it.
-    train : the training windows, with their ``phase`` (or ``y_true``).
     X_scored : the scored windows' columns, batch after batch: (n_batch, n_columns).
-    scored : windows of val and test, with the key columns of ``PREDICTION_COLUMNS``.
-    seed : of the trees.
-
-    Returns
-    -------
-    Predictions of exactly the scored windows.
-
-    Raises
-    ------
-    EvaluationError
-        If there is no training window, or the batches are not one row per scored window.
 
     Notes
     -----
@@ -167,13 +124,7 @@ def _elapsed(windows: pl.DataFrame) -> npt.NDArray[np.float64]:
 
 
 def training_classes(windows: pl.DataFrame) -> npt.NDArray[np.int64]:
-    """Class index of each training window: (n_windows,).
-
-    Raises
-    ------
-    EvaluationError
-        If there is none to learn from.
-    """
+    """Class index of each training window, (n_windows,); EvaluationError if there is none."""
     if not windows.height:
         raise EvaluationError("a probe learns from training windows, and there are none")
     column = "phase" if "phase" in windows.columns else "y_true"

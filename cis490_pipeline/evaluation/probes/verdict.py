@@ -27,20 +27,11 @@ def best_probe(probe_reports: Sequence[EvalReport]) -> str | None:
 def against_probes(
     chosen: str | None, comparisons: Sequence[Pair], probe_reports: Sequence[EvalReport]
 ) -> Versus:
-    """Sum up the comparisons of the chosen model with every probe.
+    """Sum up the comparisons of the chosen model (``a``) with every probe (``b``).
 
-    Parameters
-    ----------
-    chosen : the model, best on validation; None if none has a score there.
-    comparisons : of it (``a``) with each probe (``b``): difference, interval, p, p by Holm.
-    probe_reports : what ``evaluate`` gave of the probes.
-
-    Returns
-    -------
-    ``model`` and ``comparisons``; ``best_probe``, the shortcut best on validation; ``difference``,
-    its interval and p-values; ``beats``, whether the model is better than it by an interval above
-    zero and a p-value by Holm of at most .05; ``not_beaten``, all shortcuts for which that does not
-    hold; ``controls``; and ``why`` where there is no verdict.
+    ``beats`` says whether the model is better than the shortcut best on validation, by an interval
+    above zero and a p-value by Holm of at most .05; ``not_beaten`` lists all shortcuts for which
+    that does not hold, and ``why`` says why there is no verdict.
     """
     best = best_probe(probe_reports)
     named = {pair["b"]: pair for pair in comparisons}

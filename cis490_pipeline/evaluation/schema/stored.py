@@ -36,18 +36,13 @@ def read_form(path: Path, form: type[T], *, remedy: str = REMEDY) -> T:
 
 
 def checked_form(value: object, form: type[T], where: str, *, remedy: str = REMEDY) -> T:
-    """Refuse JSON values that are not of a form.
+    """Return JSON values as they were given, keys a form does not name included, if they are of it.
 
     Parameters
     ----------
-    value : as ``json`` gives it.
     form : a ``TypedDict``.
     where : the file it was read from.
     remedy : what to do about a file that does not fit, a sentence.
-
-    Returns
-    -------
-    The value as it was given, keys that the form does not name included.
 
     Raises
     ------

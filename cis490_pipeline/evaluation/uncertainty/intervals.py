@@ -54,8 +54,6 @@ def episode_interval(
     Parameters
     ----------
     matrices : (E, K, K) one confusion matrix per episode.
-    seed : of the draws.
-    n_resamples : B.
     level : share of repetitions that should cover the truth, 0 to 1.
 
     Returns
@@ -100,15 +98,7 @@ def episode_interval(
 def resampled_macro_f1(
     matrices: Ints, labels: npt.NDArray[np.bool_], *, seed: int, n_resamples: int
 ) -> Floats:
-    """(B,) macro F1 over the label set in each resample of episodes.
-
-    Parameters
-    ----------
-    matrices : (E, K, K) one confusion matrix per episode.
-    labels : (K,) the classes that are averaged over.
-    seed : of the draws.
-    n_resamples : B.
-    """
+    """(B,) macro F1 over the (K,) labels in each resample of (E, K, K) matrices of episodes."""
     n_episodes, n_classes = matrices.shape[:2]
     flat = matrices.reshape(n_episodes, -1).astype(np.float64)
     rng = np.random.default_rng(seed)
@@ -122,15 +112,7 @@ def resampled_macro_f1(
 def interval_of(
     resamples: Floats, estimate: float, n_episodes: int, level: float
 ) -> tuple[str, float, float]:
-    """Name the method that fits the number of episodes, and its two ends.
-
-    Parameters
-    ----------
-    resamples : (B,) the statistic in each resample.
-    estimate : the statistic itself.
-    n_episodes : E, at least two.
-    level : 0 to 1.
-    """
+    """Name the method that fits the number of episodes, and its two ends, of (B,) resamples."""
     if n_episodes >= MIN_EPISODES_FOR_PERCENTILES:
         tail = (1 - level) / 2
         low, high = np.quantile(resamples, (tail, 1 - tail))

@@ -51,9 +51,7 @@ def compare(
     Parameters
     ----------
     first, second : (E, K, K) confusion matrices of the same episodes in the same order.
-    seed : of the draws.
     n_resamples : B, for the interval and for the permutations.
-    level : of the interval.
 
     Returns
     -------
@@ -122,11 +120,7 @@ def _require_same_windows(first: Ints, second: Ints) -> None:
 
 
 def require_identical_windows(frames: dict[str, pl.DataFrame]) -> None:
-    """Refuse predictions that are not of the same windows with the same truth.
-
-    Parameters
-    ----------
-    frames : prediction frames by model.
+    """Refuse prediction frames, by model, that are not of the same windows with the same truth.
 
     Raises
     ------
@@ -149,15 +143,7 @@ def require_identical_windows(frames: dict[str, pl.DataFrame]) -> None:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values of one family by Holm's step-down method.
-
-    Parameters
-    ----------
-    p_values : of every comparison in the family; NaN (not tested) stays NaN and counts for nothing.
-
-    Returns
-    -------
-    Adjusted p-values in the same order, at most 1.
+    """Adjust p-values of one family by Holm's step-down method; NaN is not tested, and not counted.
 
     Examples
     --------

@@ -29,10 +29,7 @@ class Bounds:
 def wilson(n_hits: int, n: int, level: float = LEVEL) -> Bounds:
     """Interval of a share (Wilson 1927): inside 0 to 1, and of use at 0 and at n.
 
-    Raises
-    ------
-    EvaluationError
-        If ``n`` is not positive, or ``n_hits`` not within 0 to ``n``.
+    EvaluationError unless ``0 <= n_hits <= n`` and ``n`` is positive.
     """
     if not (n > 0 and 0 <= n_hits <= n):
         raise EvaluationError(f"a share needs 0 <= hits <= n and n > 0, got {n_hits} of {n}")
@@ -43,10 +40,7 @@ def wilson(n_hits: int, n: int, level: float = LEVEL) -> Bounds:
 def poisson_bounds(n_events: int, exposure: float, level: float = LEVEL) -> Bounds:
     """Exact interval of a rate of events (Garwood 1936), in events per unit of ``exposure``.
 
-    Raises
-    ------
-    EvaluationError
-        If there is no exposure, or the count is negative.
+    EvaluationError without exposure, or for a negative count.
     """
     if not (n_events >= 0 and 0 < exposure < math.inf):
         raise EvaluationError(f"a rate needs an exposure, got {n_events} events in {exposure}")
@@ -65,13 +59,7 @@ def share_dict(n_hits: int, n: int) -> Found:
 
 
 def rate_dict(n_events: int, days: float) -> FalseAlarms:
-    """Events per day with exact bounds; the rate itself is null where so little time shows none.
-
-    Parameters
-    ----------
-    n_events : counted.
-    days : device-days in which they could have been counted.
-    """
+    """Events per device-day with exact bounds; the rate is null where so little time shows none."""
     if not days > 0:
         return {
             "n": n_events,
@@ -99,15 +87,8 @@ def predictive_value(
 ) -> float | None:
     """Share of alarms that are of an infection (Axelsson 2000), each infection raising one at most.
 
-    Parameters
-    ----------
-    infections_per_day : of one device; the prior.
-    share_detected : of the infections, 0 to 1.
-    false_per_day : false alarms of one clean device-day.
-
-    Returns
-    -------
-    0 to 1; None if there would be no alarm at all.
+    ``infections_per_day`` is the prior of one device, ``false_per_day`` of one clean device-day;
+    None if there would be no alarm at all.
     """
     true_per_day = infections_per_day * share_detected
     total = true_per_day + false_per_day

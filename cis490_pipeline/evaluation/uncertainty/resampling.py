@@ -13,13 +13,7 @@ _CELLS_PER_CHUNK = 2_000_000
 def resample_weights(
     rng: np.random.Generator, n_episodes: int, n_resamples: int
 ) -> Iterator[Floats]:
-    """Draw episodes with replacement; how often each was drawn, in chunks of resamples.
-
-    Parameters
-    ----------
-    rng : the source of the draws.
-    n_episodes : E, at least one.
-    n_resamples : B in all.
+    """Draw E episodes with replacement B times: how often each was drawn, in chunks of resamples.
 
     Yields
     ------

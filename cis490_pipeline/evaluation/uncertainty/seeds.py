@@ -12,22 +12,10 @@ from cis490_pipeline.evaluation.uncertainty.intervals import finite_or_none
 
 
 def seed_summary(reports: Sequence[EvalReport], *, level: float = 0.95) -> Seeds:
-    """Mean macro F1 over the seeds of one model, with its interval.
+    """Mean macro F1 over the seeds of one model, with the t interval mean ± t(k − 1) SD / √k.
 
-    Parameters
-    ----------
-    reports : what ``evaluate`` gave for each seed, all of one model and split.
-    level : share of repetitions that should cover the mean over all seeds.
-
-    Returns
-    -------
-    ``seeds``, each one's ``macro_f1``, their ``mean``, ``sd``, and the t interval
-    mean ± t(k − 1) SD / √k. One seed has neither spread nor interval.
-
-    Notes
-    -----
-    The test episodes are the same for every seed: this interval covers other seeds, the
-    reports' own intervals cover other episodes.
+    The test episodes are the same for every seed: this interval covers other seeds, the reports'
+    own intervals cover other episodes. One seed has neither spread nor interval.
     """
     scores = [report["macro_f1"] for report in reports]
     known = np.array([score for score in scores if score is not None], dtype=np.float64)

@@ -65,16 +65,12 @@ def time_to_event(times: Sequence[float], censored: Sequence[float]) -> TimeToEv
     Parameters
     ----------
     times : when it happened, to those to whom it did.
-    censored : how long the others were watched.
+    censored : how long the others were watched, assumed independent of how hard a case is.
 
     Raises
     ------
     EvaluationError
         If a time is negative or not finite.
-
-    Notes
-    -----
-    It assumes that censoring is independent of how hard a case is.
     """
     everything = np.array([*times, *censored], dtype=np.float64)
     if not (np.isfinite(everything) & (everything >= 0)).all():
