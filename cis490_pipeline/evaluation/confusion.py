@@ -103,14 +103,14 @@ def _grouped(
 
 
 def seen_classes(matrix: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Which classes occur in truth or prediction, (..., K, K) -> (..., K): a macro average's labels."""
+    """Which classes occur in truth or prediction, (..., K, K) -> (..., K): a macro average's."""
     counts = np.asarray(matrix)
     seen: npt.NDArray[np.bool_] = (counts.sum(axis=-1) + counts.sum(axis=-2)) > 0
     return seen
 
 
 def class_f1(matrix: npt.ArrayLike) -> Floats:
-    """F1 of each class of whole or weighted counts, (..., K, K) -> (..., K); 0 where it never occurs."""
+    """F1 of each class of (weighted) counts, (..., K, K) -> (..., K); 0 where it never occurs."""
     counts = np.asarray(matrix)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
     return _ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
