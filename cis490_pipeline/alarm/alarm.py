@@ -135,7 +135,7 @@ class AlarmSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmState:
-    """Alarm state after one window."""
+    """Alarm state after one window: (K,) filtered phases, and what follows from them."""
 
     phases: Floats
     """(K,) filtered probabilities of the phases."""

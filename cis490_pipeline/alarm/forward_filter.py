@@ -96,7 +96,6 @@ def filter_sequences(
 
     Parameters
     ----------
-    model : the filter.
     proba : (n_windows, K) sequences concatenated, each in time order.
     present : (n_windows,) False where a window is missing; its probabilities are ignored.
     lengths : (n_sequences,) number of windows, including missing ones.

@@ -21,17 +21,12 @@ class Baseline:
 
 
 def span_statistics(grid: Float32s) -> Baseline:
-    """Compute the baseline statistics of a whole stretch of clean telemetry.
+    """Median and IQR (linear quantiles, as in numpy) of a whole stretch of clean telemetry.
 
     Parameters
     ----------
-    grid : (n_steps, n_channels) time-major log1p values, at least 150 steps (15 s).
-
-    Returns
-    -------
-    Baseline
-        Median and IQR (linear quantiles, as in numpy) over the known steps; NaN for channels
-        without known steps.
+    grid : (n_steps, n_channels) time-major log1p values, at least 150 steps (15 s). Channels
+        without known steps have NaN.
 
     Raises
     ------
@@ -51,20 +46,6 @@ def span_statistics(grid: Float32s) -> Baseline:
 
 
 def baseline_statistics(grid: Float32s) -> tuple[Float32s, Float32s]:
-    """Compute median and interquartile range of each channel over the first 15 s of a grid.
-
-    Parameters
-    ----------
-    grid : (n_steps, n_channels) time-major log1p values, at least 150 steps.
-
-    Returns
-    -------
-    Two arrays (n_channels,); NaN for channels without known steps.
-
-    Raises
-    ------
-    CalibrationError
-        If the grid is shorter than the baseline.
-    """
+    """Median and IQR of each channel over the first 15 s of a grid; as ``span_statistics``."""
     baseline = span_statistics(grid[:BASELINE_STEPS])
     return baseline.median, baseline.iqr

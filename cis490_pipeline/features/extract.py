@@ -75,18 +75,10 @@ def extract_episode(episode: Episode, variant: Variant) -> ExtractedEpisode:
 def extract_last(
     rows: Mapping[Source, Columns | pl.DataFrame], t_end_ns: int, variant: Variant
 ) -> ExtractedWindow:
-    """Extract the window of 10 s that ends at ``t_end_ns``.
+    """Extract the window of 10 s that ends at ``t_end_ns``; raises as ``extract_episode``.
 
-    Parameters
-    ----------
-    rows : readings so far, from at least 5 s before the window, because rates are held.
-    t_end_ns : end of the window, Unix ns; later rows are ignored.
-    variant : channels to extract.
-
-    Raises
-    ------
-    TelemetryError
-        If a source's time goes back.
+    ``rows`` hold readings from at least 5 s before the window, because rates are held; later rows
+    are ignored.
     """
     grid = episode_grid(rows, t_end_ns - STEPS * STEP_NS, STEPS)[None, :, channel_indices(variant)]
     return ExtractedWindow(summarize(grid)[0], grid[0].T.copy())

@@ -180,8 +180,6 @@ def require_same(
     Parameters
     ----------
     path : file or folder of the artefact, for error messages.
-    saved : its schema.
-    current : schema of this code.
     commit : commit that made it, if known.
     older_rules : whether artefacts from before `READING_RULES` are accepted.
 

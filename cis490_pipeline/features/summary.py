@@ -68,12 +68,7 @@ def known_quantile(
     Parameters
     ----------
     ascending : (…, n) values sorted along the last axis, NaN last, as ``np.sort`` leaves them.
-    n_known : (…,) number of known values.
-    q : 0 to 1.
-
-    Returns
-    -------
-    (…,) the quantile; NaN if no value is known.
+    n_known : (…,) number of known values; the quantile is NaN if none is.
     """
     place = q * np.maximum(n_known - 1, 0)
     low = np.floor(place).astype(np.intp)

@@ -9,11 +9,7 @@ _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def markdown_escape(name: Any) -> str:
-    r"""Return text that Markdown shows as it is: no markup, no HTML, no new line, no table cell.
-
-    Parameters
-    ----------
-    name : anything; its ``str`` is escaped.
+    r"""Text that Markdown shows as it is: no markup, no HTML, no new line, no table cell.
 
     Examples
     --------
@@ -68,9 +64,7 @@ _LATEX = {
 def spreadsheet_escape(text: str) -> str:
     """Return text that no spreadsheet evaluates: formulas get an apostrophe before them.
 
-    Parameters
-    ----------
-    text : a cell of text. Numbers must not be passed: a negative one would become text.
+    Numbers must not be passed: a negative one would become text.
 
     Examples
     --------
@@ -81,11 +75,7 @@ def spreadsheet_escape(text: str) -> str:
 
 
 def latex_escape(name: Any) -> str:
-    r"""Return text that LaTeX prints as it is, on one line.
-
-    Parameters
-    ----------
-    name : anything; its ``str`` is escaped.
+    r"""Text that LaTeX prints as it is, on one line.
 
     Examples
     --------

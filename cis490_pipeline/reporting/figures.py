@@ -18,12 +18,6 @@ _COLOURS: dict[str, str] = {Variant.REALISTIC: "#0072b2", Variant.ORACLE: "#a843
 def leaderboard_png(leaderboard: Leaderboard) -> bytes:
     """Draw every row's macro F1 with its interval: realistic filled, oracle outlined, probes grey.
 
-    Parameters
-    ----------
-    leaderboard : what ``leaderboard`` gave.
-
-    Returns
-    -------
     A PNG under 100 kB.
     """
     rows = list(reversed(leaderboard["rows"]))
@@ -58,12 +52,6 @@ def leaderboard_png(leaderboard: Leaderboard) -> bytes:
 def confusion_png(report: EvalReport) -> bytes:
     """Draw a report's confusion matrix, shares of the true phase with the counts inside.
 
-    Parameters
-    ----------
-    report : what ``evaluate`` gave.
-
-    Returns
-    -------
     A PNG under 100 kB.
     """
     labels = [phase_name(label) for label in report["confusion"]["labels"]]

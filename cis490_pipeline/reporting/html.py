@@ -101,9 +101,7 @@ def render_report(
 
     Parameters
     ----------
-    leaderboard : what ``leaderboard`` gave.
-    reports : what ``evaluate`` gave, one for each row; models and probes in any order.
-    split : ``Split.summary()``.
+    reports : one for each row; models and probes in any order.
     provenance : what a reader needs to repeat it (commit, corpus digest, versions, …), shown as
         name and value.
     checkpoints : description of each model's checkpoint, with the ``seconds`` of its training; for

@@ -10,12 +10,6 @@ _COLUMNS = ("Model", "Macro F1", r"95\,\% CI", "Validation", "Worst host", "MCC"
 def leaderboard_latex(numbers: Numbers) -> str:
     r"""Write the leaderboard as a ``table`` of booktabs: realistic, oracle, probes.
 
-    Parameters
-    ----------
-    numbers : what the page is drawn from.
-
-    Returns
-    -------
     LaTeX to ``\input`` after ``\usepackage{booktabs}``. Text from outside is escaped; the model
     chosen on validation is set bold. The caption says split, n, interval and what is untested.
     """

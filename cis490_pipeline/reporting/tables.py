@@ -29,14 +29,8 @@ _LISTS: Final[Mapping[ListOfReport, str]] = {
 def csv_text(rows: Sequence[Mapping[str, Cell]]) -> str:
     """Write rows as CSV (RFC 4180 but for the line ends), the columns of the first row in order.
 
-    Parameters
-    ----------
-    rows : alike in their keys. Null is an empty cell, a number stays a number, whatever its sign;
-        text that a spreadsheet would take for a formula gets an apostrophe before it.
-
-    Returns
-    -------
-    The text, with a line of names; empty without rows.
+    Null is an empty cell, a number stays a number, whatever its sign; text that a spreadsheet would
+    take for a formula gets an apostrophe before it.
     """
     if not rows:
         return ""

@@ -18,13 +18,7 @@ _RULE_PARAMETERS: Final = ("train_hosts", "val_fraction", "test_fraction")
 
 
 def load_split(path: Path) -> Split:
-    """Read a stored split.
-
-    Raises
-    ------
-    SplitError
-        If the file is missing, incomplete or was edited.
-    """
+    """Read a stored split; SplitError if the file is missing, incomplete or was edited."""
     if not path.is_file():
         raise SplitError(f"{path}: no split is stored here; make it first (cis490 split)")
     try:

@@ -54,10 +54,7 @@ Decision = tuple[Side, str | None]
 def episode_rows(episodes: pl.DataFrame) -> list[EpisodeRow]:
     """Convert a frame to episode rows, sorted by id.
 
-    Raises
-    ------
-    SplitError
-        If a column is missing or an episode occurs twice.
+    SplitError if a column is missing or an episode occurs twice.
     """
     absent = sorted(set(EPISODE_SCHEMA) - set(episodes.columns))
     if absent:
@@ -135,14 +132,9 @@ def rank(seed: int, key: str) -> bytes:
 
 
 def instant(received_at_wall: str) -> datetime:
-    """Parse an ISO 8601 time; without a zone it is UTC.
+    """Parse an ISO 8601 time, else SplitError; without a zone it is UTC.
 
     Compared as instants, not as text: ``…:00Z`` sorts after ``…:00.5Z``.
-
-    Raises
-    ------
-    SplitError
-        If the text is not ISO 8601.
     """
     try:
         time = datetime.fromisoformat(received_at_wall)

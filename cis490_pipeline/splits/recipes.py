@@ -50,8 +50,6 @@ def held_out_host(
 
     Parameters
     ----------
-    episodes : usable episodes, columns of ``EPISODE_SCHEMA``.
-    train_hosts : training hosts.
     val_fraction : share of each profile's episodes used for validation, 0 to 1.
     stored : the existing split; its episodes keep their sides.
 
@@ -120,7 +118,6 @@ def held_out_sample(
 
     Parameters
     ----------
-    episodes : usable episodes, columns of ``EPISODE_SCHEMA``.
     test_fraction, val_fraction : shares of each profile's samples, at least one sample each.
     stored : the existing split; its episodes keep their sides, its profiles stay excluded.
 
@@ -378,7 +375,6 @@ def make_split(recipe: Recipe, episodes: pl.DataFrame, **parameters: Any) -> Spl
 
     Parameters
     ----------
-    recipe : what is held out.
     episodes : usable episodes, columns of ``EPISODE_SCHEMA``.
     parameters : those of the recipe's own function.
 

@@ -99,20 +99,9 @@ class Split:
         return dict(sorted(left_out.group_by("why").len().iter_rows()))
 
     def masks(self, episode_ids: npt.ArrayLike) -> dict[Side, npt.NDArray[np.bool_]]:
-        """Boolean masks of the sides over episodes (or windows, by their episode).
+        """Boolean masks of the sides over (n,) ids of episodes (or of windows' episodes).
 
-        Parameters
-        ----------
-        episode_ids : (n,) ids, possibly repeated.
-
-        Returns
-        -------
-        One mask (n,) per side; exactly one of them is true at each position.
-
-        Raises
-        ------
-        SplitError
-            If an id is not in the split.
+        Exactly one of the masks is true at each position. SplitError if an id is not in the split.
         """
         ids = np.asarray(episode_ids, dtype=np.str_)
         known = self.assignment["episode_id"].to_numpy().astype(np.str_)
@@ -166,10 +155,7 @@ class Split:
     def from_dict(cls, saved: Mapping[str, Any]) -> "Split":
         """Restore a split from ``to_dict``.
 
-        Raises
-        ------
-        SplitError
-            If a part is missing, or the assignment does not match its digest.
+        SplitError if a part is missing, or the assignment does not match its digest.
         """
         try:
             split = cls(
@@ -203,13 +189,7 @@ def described(
     parameters: SplitParameters,
     selected_on: str,
 ) -> Split:
-    """Build a split from an assignment, adding shared groups and untested profiles.
-
-    Parameters
-    ----------
-    episodes : rows of ``EPISODE_SCHEMA``.
-    assignment : rows of ``ASSIGNMENT_SCHEMA``.
-    """
+    """Build a split from an assignment, adding shared groups and untested profiles."""
     placed = episodes.join(assignment.select("episode_id", "side"), on="episode_id")
     train = placed.filter(pl.col("side") == Side.TRAIN)
     test = placed.filter(pl.col("side") == Side.TEST)

@@ -94,13 +94,7 @@ class Calibrator:
     scaling: Scaling = Scaling.TRAIN
 
     def __post_init__(self) -> None:
-        """Validate the arrays.
-
-        Raises
-        ------
-        CalibrationError
-            Naming the array.
-        """
+        """Raise CalibrationError, naming the first array that is malformed."""
         n_channels = channel_indices(self.variant).size
         n_columns = n_channels * (_N_STATS if self.kind == "summary" else 1)
         for name, array in self.arrays().items():
@@ -132,22 +126,12 @@ class Calibrator:
         gauges: GaugeTreatment = GaugeTreatment.RECORDED,
         scaling: Scaling = Scaling.TRAIN,
     ) -> Self:
-        """Fit the minimal scales and the z score.
+        """Fit the minimal scales and the z score; CalibrationError if there is no train window.
 
         Parameters
         ----------
-        mode : telemetry used to calibrate a device.
-        variant : channels of the windows.
-        kind : "tensor" or "summary".
         baseline_iqr : (n_episodes, n_channels) of the train episodes.
         windows : returns a fresh iterator over the train windows; called twice.
-        gauges : treatment of the drifting gauges.
-        scaling : divisor of the distance from the baseline.
-
-        Raises
-        ------
-        CalibrationError
-            If there is no train window.
         """
         total_sd = channel_sd(kind, windows())
         floor = np.fmax(IQR_SHARE * known_median(baseline_iqr), SD_SHARE * total_sd)

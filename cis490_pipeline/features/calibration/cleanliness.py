@@ -100,13 +100,7 @@ class CleanlinessCheck:
     references: Floats
 
     def __post_init__(self) -> None:
-        """Validate the arrays.
-
-        Raises
-        ------
-        CalibrationError
-            Naming the array.
-        """
+        """Raise CalibrationError, naming the first array that is malformed."""
         n = channel_indices(Variant.REALISTIC).size * len(STATISTICS)
         for name, array in self.arrays().items():
             wanted = {"bias": (1,), "references": (array.size,)}.get(name, (n,))
@@ -122,13 +116,7 @@ class CleanlinessCheck:
 
     @classmethod
     def fit(cls, train: Stretches) -> Self:
-        """Fit on segments of train's episodes only.
-
-        Raises
-        ------
-        CalibrationError
-            If there are too few (``lacking``).
-        """
+        """Fit on segments of train's episodes only; CalibrationError if they are too few."""
         problem = lacking(train)
         if problem is not None:
             raise CalibrationError(problem)
@@ -171,21 +159,10 @@ class CleanlinessCheck:
         return cls(centre, scale, weights[0], bias, np.zeros(0))
 
     def judge(self, grid: Float32s) -> Cleanliness | None:
-        """Test a baseline.
+        """Test a baseline, (n_steps, 46) or (n_steps, 29) log1p values of at least 15 s.
 
-        Parameters
-        ----------
-        grid : (n_steps, 46) or (n_steps, 29) log1p values of the baseline, at least 15 s. Only
-            guest and netflow are used.
-
-        Returns
-        -------
-        None if neither of them was recorded.
-
-        Raises
-        ------
-        CalibrationError
-            If the baseline is shorter than 15 s.
+        Only guest and netflow are used; None if neither of them was recorded. CalibrationError if
+        the baseline is shorter than 15 s.
         """
         starts = range(0, max(len(grid) - BASELINE_STEPS, 0) + 1, BASELINE_STEPS)
         features = deployable_statistics(
@@ -237,13 +214,7 @@ class CleanlinessCheck:
         return check
 
     def _require_use(self) -> None:
-        """Raise for a check that could flag nothing, or has implausible parameters.
-
-        Raises
-        ------
-        CalibrationError
-            Naming the problem.
-        """
+        """Raise CalibrationError for a check that could flag nothing, or is implausible."""
         for name, array in self.arrays().items():
             if np.abs(array).max(initial=0.0) > _LARGEST:
                 raise CalibrationError(f"cleanliness check: {name} is beyond ±{_LARGEST:g}")

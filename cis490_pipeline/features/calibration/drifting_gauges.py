@@ -53,8 +53,6 @@ def treat_gauges(
     ----------
     relative : windows relative to their baseline: (n, n_channels, n_steps) tensors or
         (n, n_channels × 5) summaries.
-    kind, variant : of the windows.
-    treatment : treatment of the gauges.
 
     Returns
     -------

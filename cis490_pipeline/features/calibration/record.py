@@ -81,13 +81,7 @@ class CalibrationRecord:
     schema: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        """Validate the record.
-
-        Raises
-        ------
-        CalibrationError
-            Naming all problems.
-        """
+        """Raise CalibrationError, naming all problems of the record."""
         names = tuple(channel.name for channel in self.channels)
         wanted = channel_names(Variant.ORACLE)
         problems = []
@@ -134,13 +128,7 @@ class CalibrationRecord:
 
 
 def channel_baselines(baseline: Baseline) -> tuple[ChannelBaseline, ...]:
-    """Convert a baseline to named channel baselines.
-
-    Raises
-    ------
-    CalibrationError
-        If it does not have all 46 channels.
-    """
+    """Convert a baseline to named channel baselines; CalibrationError if it lacks any of the 46."""
     names = channel_names(Variant.ORACLE)
     if baseline.median.shape != (len(names),):
         raise CalibrationError(

@@ -50,8 +50,6 @@ def calibration_references(
     ----------
     episodes : one row per episode: episode_id, host_id.
     baselines : of the dataset, by episode.
-    variant : channels to select.
-    mode : telemetry used to calibrate a device.
     records : by host; only used in mode ``host_baseline``.
 
     Raises

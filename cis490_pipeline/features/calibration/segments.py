@@ -55,10 +55,7 @@ class Stretches:
 def deployable_statistics(stretches: Float32s) -> Float32s:
     """Compute statistics of segments: (n, n_steps, 46) or (n, n_steps, 29) -> (n, 145).
 
-    Raises
-    ------
-    CalibrationError
-        If the number of channels is wrong, or they are shorter than 15 s.
+    CalibrationError if the number of channels is wrong, or they are shorter than 15 s.
     """
     channels = channel_indices(Variant.REALISTIC)
     n_all = channel_indices(Variant.ORACLE).size
@@ -89,17 +86,9 @@ def pure_stretches(
 
 
 def stretches_of(grids: GridStore, episodes: Collection[str]) -> Stretches:
-    """Cut the segments of some episodes.
+    """Cut the segments of some episodes; of more than 1,000, those first in hash order.
 
-    Parameters
-    ----------
-    grids : grids of all usable episodes.
-    episodes : ids; at most 1,000 are used, selected by hash order.
-
-    Raises
-    ------
-    CalibrationError
-        If they have no segment of 15 s within one phase.
+    CalibrationError if they have no segment of 15 s within one phase.
     """
     taken = sorted(episodes, key=hash_order)[:MAX_EPISODES]
     rows = grids.frame.filter(pl.col("episode_id").is_in(taken))

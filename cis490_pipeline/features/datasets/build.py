@@ -66,15 +66,10 @@ BASELINE_DTYPE: Final = np.dtype(
 def build_feature_dataset(
     grids: GridStore, index: pl.DataFrame, folder: Path, *, split_digest: str
 ) -> DatasetManifest:
-    """Write the 230 summary features of every window.
+    """Write the 230 summary features of every window of a recipe's validation index.
 
-    Parameters
-    ----------
-    grids : grids of all usable episodes.
-    index : the recipe's validation index.
-    folder : gets ``<side>-<n>-<digest>.parquet``, the schema, the baselines and, last, the
-        manifest; parquet files that the new manifest does not list are removed.
-    split_digest : of the split that the index was made with.
+    ``folder`` gets ``<side>-<n>-<digest>.parquet``, the schema, the baselines and, last, the
+    manifest; parquet files that the new manifest does not list are removed.
 
     Raises
     ------
@@ -106,19 +101,8 @@ def build_tensor_dataset(
     """Write the index of windows; their readings stay in the grid shards.
 
     An episode's position in the shards is looked up when windows are read, because it depends on
-    when the episode was gridded, and training results must not.
-
-    Parameters
-    ----------
-    grids : grids of all usable episodes.
-    index : the recipe's validation index.
-    folder : gets ``index.parquet``, the schema, the baselines and, last, the manifest.
-    split_digest : of the split that the index was made with.
-
-    Raises
-    ------
-    DatasetError
-        If the index does not match the grids, or an episode or its telemetry is on two sides.
+    when the episode was gridded, and training results must not. ``folder`` gets ``index.parquet``,
+    the schema, the baselines and, last, the manifest; raises as ``build_feature_dataset``.
     """
     episodes, windows = _checked_windows(grids, index)
     baselines = _baselines(episodes)

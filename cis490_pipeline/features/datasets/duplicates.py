@@ -54,17 +54,15 @@ class NearDuplicate:
 
 
 def near_duplicates(grids: GridStore, episodes: pl.DataFrame) -> list[NearDuplicate]:
-    """Find telemetry that is on two sides under two ids.
+    """Find telemetry that is on two sides under two ids: sorted pairs; empty for a valid split.
+
+    Of many copies of one recording not every pair is reported, but every copy with another on
+    another side is.
 
     Parameters
     ----------
     grids : grids of the episodes; each is read once.
     episodes : episode_id, side; excluded episodes are ignored.
-
-    Returns
-    -------
-    Sorted pairs; empty for a valid split. Of many copies of one recording not every pair is
-    reported, but every copy with another on another side is.
 
     Notes
     -----
@@ -90,17 +88,7 @@ def near_duplicates(grids: GridStore, episodes: pl.DataFrame) -> list[NearDuplic
 
 
 def assert_no_near_duplicates(grids: GridStore, episodes: pl.DataFrame) -> None:
-    """Raise if the same telemetry is on two sides.
-
-    Parameters
-    ----------
-    grids, episodes : as ``near_duplicates``.
-
-    Raises
-    ------
-    DatasetError
-        Naming the episodes.
-    """
+    """Raise DatasetError, naming the episodes, if the same telemetry is on two sides."""
     pairs = near_duplicates(grids, episodes)
     if pairs:
         first = "; ".join(str(pair) for pair in pairs[:5])

@@ -169,8 +169,6 @@ def load_windows(
 
     Parameters
     ----------
-    dataset : of the calibrator's kind.
-    side : train, val or test.
     calibrator : fitted on this dataset's train side, or restored from a checkpoint.
     include_baseline : also the windows that overlap the first 15 s (for replay; never for training,
         selection or scores).
@@ -211,13 +209,7 @@ def fit_calibrator(
 ) -> Calibrator:
     """Fit a calibrator on the train side's windows after the baseline, and on nothing else.
 
-    Parameters
-    ----------
-    variant : what the model may see.
-    mode : by what telemetry a device is calibrated.
-    gauges : what is left of the gauges that creep after a start.
-    scaling : by what the distance from the baseline is divided.
-    records, only : as ``load_windows``.
+    ``records`` and ``only`` are as in ``load_windows``, the others as in ``Calibrator``.
 
     Raises
     ------

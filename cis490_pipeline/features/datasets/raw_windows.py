@@ -111,17 +111,10 @@ RawWindows = HeldWindows | WindowsInFiles
 def open_windows(
     dataset: OpenDataset, variant: Variant, side: Side, wanted: pl.Expr
 ) -> tuple[WindowKeys, RawWindows]:
-    """Open the wanted windows of one side of a dataset.
+    """Open the wanted windows of one side of a dataset: their keys, and the windows in that order.
 
-    Parameters
-    ----------
-    variant, side : which windows.
-    wanted : on the key columns.
-
-    Returns
-    -------
-    Keys of the windows as the dataset has them, and the windows in the same order. Summaries are
-    held in memory if they are few; else they are read as asked for, as tensors always are.
+    Summaries are held in memory if they are few; else they are read as asked for, as tensors always
+    are.
 
     Raises
     ------
@@ -141,12 +134,9 @@ def open_windows(
 
 
 def windows_in_tables(tables: Sequence[Path], rows: Indices, variant: Variant) -> WindowsInFiles:
-    """Summaries in the rows beside their tables.
+    """Summaries in the rows beside their tables; ``rows`` are counted through all tables.
 
-    Parameters
-    ----------
-    tables : parquet files of the side; those that no row is wanted of are left alone.
-    rows : (n_windows,) wanted, counted through all tables.
+    Tables that no row is wanted of are left alone.
     """
     ends = np.cumsum([table_height(table) for table in tables])
     used = np.unique(np.searchsorted(ends, rows, side="right"))

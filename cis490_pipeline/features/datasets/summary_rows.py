@@ -23,16 +23,9 @@ _DIGEST_BYTES: Final = hashlib.sha256().digest_size
 def row_file(shard: Path) -> RowFile:
     """Open the summaries of one shard, writing the cache on first use.
 
-    ``<shard's stem>.rows`` contains little-endian float32 rows followed by their SHA-256. The shard
-    is content-addressed, so the cache is never outdated; a truncated or damaged file is rewritten.
-
-    Parameters
-    ----------
-    shard : parquet file of a feature dataset, with at least one window.
-
-    Returns
-    -------
-    n_windows rows of 230 columns in shard order, uncalibrated; NaN is unknown.
+    ``<shard's stem>.rows`` contains little-endian float32 rows of 230 columns in shard order,
+    uncalibrated (NaN is unknown), followed by their SHA-256. The shard is content-addressed, so the
+    cache is never outdated; a truncated or damaged file is rewritten.
 
     Raises
     ------

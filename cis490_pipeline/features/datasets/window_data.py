@@ -93,13 +93,7 @@ class ArrayWindows:
     groups: npt.NDArray[np.str_]
 
     def __post_init__(self) -> None:
-        """Validate the lengths.
-
-        Raises
-        ------
-        DatasetError
-            If the three lengths differ.
-        """
+        """Raise DatasetError if the three lengths differ."""
         if not len(self.X) == len(self.y) == len(self.groups):
             raise DatasetError(
                 f"windows, labels and groups must be equally many, got "
@@ -139,16 +133,7 @@ class ArrayWindows:
 
 
 def number_episodes(groups: npt.NDArray[np.str_]) -> tuple[Sequence[str], npt.NDArray[np.int32]]:
-    """Enumerate episodes in the order of their first windows.
-
-    Parameters
-    ----------
-    groups : (n_windows,) episode ids.
-
-    Returns
-    -------
-    (n_episodes,) ids in the order of their first windows, and (n_windows,) indices into them.
-    """
+    """Enumerate (n_windows,) episode ids: the ids by first window, and each window's place."""
     ids, first, number = np.unique(groups, return_index=True, return_inverse=True)
     by_first = np.argsort(first)
     place = np.empty(ids.size, dtype=np.int32)

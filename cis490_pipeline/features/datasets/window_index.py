@@ -72,11 +72,7 @@ def recipe_episodes(grids: pl.DataFrame, index: pl.DataFrame) -> pl.DataFrame:
 
 
 def window_rows(episodes: pl.DataFrame) -> pl.DataFrame:
-    """List all windows of the given episodes, in order.
-
-    Parameters
-    ----------
-    episodes : rows of ``recipe_episodes``.
+    """List all windows of the rows of ``recipe_episodes``, in order.
 
     Returns
     -------
@@ -117,12 +113,7 @@ def window_rows(episodes: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_leaks(windows: pl.DataFrame) -> int:
-    """Count leaks: episodes on two sides, and windows listed twice.
-
-    Parameters
-    ----------
-    windows : at least episode_id, window_idx and split.
-    """
+    """Count leaks of windows: episodes on two sides, and windows listed twice."""
     by_episode = windows.group_by("episode_id").agg(pl.col("split").n_unique().alias("n_sides"))
     split_episodes = by_episode.filter(pl.col("n_sides") > 1).height
     twice = windows.select(pl.struct("episode_id", "window_idx").is_duplicated().sum()).item()
@@ -130,13 +121,7 @@ def check_leaks(windows: pl.DataFrame) -> int:
 
 
 def assert_no_leak(windows: pl.DataFrame) -> None:
-    """Raise if there are leaks.
-
-    Raises
-    ------
-    DatasetError
-        Giving their number.
-    """
+    """Raise DatasetError if there are leaks, giving their number."""
     leaks = check_leaks(windows)
     if leaks:
         raise DatasetError(

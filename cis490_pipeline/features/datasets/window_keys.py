@@ -39,12 +39,8 @@ class WindowKeys:
 def read_window_keys(tables: Sequence[Path], wanted: pl.Expr, *, row: str = _ROW) -> WindowKeys:
     """Read the keys of wanted windows piece by piece, keeping each name once.
 
-    Parameters
-    ----------
-    tables : parquet files of a dataset.
-    wanted : on the key columns.
-    row : column that says where a window's readings lie; by default its row, counted through all
-        tables.
+    ``row`` is the column that says where a window's readings lie; by default its row, counted
+    through all tables.
     """
     numbers: dict[str, int] = {}
     episodes = [read_table(tables[0], columns=list(_EPISODE), n_rows=0)]

@@ -37,17 +37,7 @@ class RowFile:
 
     @classmethod
     def behind(cls, mapped: Float32s) -> "RowFile":
-        """Build from a memory-mapped array.
-
-        Parameters
-        ----------
-        mapped : (n_rows, n_columns) float32 ``numpy.memmap``.
-
-        Raises
-        ------
-        TypeError
-            If the array is not a memory map of a file.
-        """
+        """Build from a memory-mapped float32 array, (n_rows, n_columns); TypeError for others."""
         if not isinstance(mapped, np.memmap) or mapped.filename is None:
             raise TypeError(f"only a mapped file has rows on disk, got {type(mapped).__name__}")
         return cls(Path(mapped.filename), mapped.offset, *mapped.shape)
@@ -58,12 +48,7 @@ class RowFile:
         return self.n_columns * np.dtype(np.float32).itemsize
 
     def take(self, starts: npt.NDArray[np.integer[Any]], length: int = 1) -> Float32s:
-        """Read spans of rows.
-
-        Parameters
-        ----------
-        starts : (n_spans,) first row of each span, in any order.
-        length : rows per span.
+        """Read spans of ``length`` rows from (n_spans,) starts, in any order.
 
         Returns
         -------
@@ -85,15 +70,10 @@ class RowFile:
         return out
 
     def read_ahead(self, starts: npt.NDArray[np.integer[Any]], length: int, gap: int) -> None:
-        """Prefetch spans of rows into the page cache, in the background.
+        """Prefetch spans of rows, as of ``take``, into the page cache, in the background.
 
-        The disk then gets all requests at once. Has no effect on systems without posix_fadvise.
-
-        Parameters
-        ----------
-        starts, length : as ``take``.
-        gap : spans whose starts are at most this far apart are read as one, which is cheaper than
-            a seek.
+        The disk then gets all requests at once. Spans whose starts are at most ``gap`` apart are
+        read as one, which is cheaper than a seek. Has no effect on systems without posix_fadvise.
         """
         if not hasattr(os, "posix_fadvise"):
             return

@@ -94,10 +94,7 @@ class GridStore:
     def shard(self, name: str) -> Float32s:
         """Return one shard, memory-mapped: (n_rows, 46) time-major.
 
-        Raises
-        ------
-        DatasetError
-            If the manifest does not list it, or its file is missing or malformed.
+        DatasetError if the manifest does not list it, or its file is missing or malformed.
         """
         if name not in self._maps:
             self._maps[name] = self._open(name)
@@ -118,10 +115,7 @@ class GridStore:
     def grid(self, episode_id: str) -> Float32s:
         """Return the grid of one episode: (n_steps, 46) log1p values, memory-mapped.
 
-        Raises
-        ------
-        DatasetError
-            If there is no such episode.
+        Raises like `place`.
         """
         shard, row_start = self.place(episode_id)
         n_steps = self._places[episode_id][2]
@@ -129,13 +123,7 @@ class GridStore:
         return grid
 
     def place(self, episode_id: str) -> tuple[str, int]:
-        """Return the shard of an episode, and its first row there.
-
-        Raises
-        ------
-        DatasetError
-            If there is no such episode.
-        """
+        """Return the shard of an episode, and its first row there; DatasetError without one."""
         place = self._places.get(episode_id)
         if place is None:
             raise DatasetError(
@@ -177,10 +165,7 @@ def grids_digest(frame: pl.DataFrame, schema: FeatureSchema) -> str:
 def open_shard(path: Path) -> Float32s:
     """Memory-map one shard: (n_rows, 46) time-major.
 
-    Raises
-    ------
-    DatasetError
-        If it is missing or has another shape or type.
+    DatasetError if it is missing or has another shape or type.
     """
     try:
         grids: Float32s = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -194,13 +179,7 @@ def open_shard(path: Path) -> Float32s:
 
 
 def write_manifest(folder: Path, frame: pl.DataFrame, shards: Mapping[str, str]) -> None:
-    """Write the manifest of an index that was just written; with it the grids exist.
-
-    Parameters
-    ----------
-    folder, frame : the index lies in, and holds.
-    shards : SHA-256 by name of the shards it names.
-    """
+    """Write the manifest of an index that was just written; with it the grids exist."""
     schema = grid_schema()
     manifest = GridManifest(
         schema=schema.to_dict(),

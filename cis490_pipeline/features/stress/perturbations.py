@@ -49,11 +49,7 @@ class Scenario:
 def perturbed(episode: Episode, scenario: Scenario, *, seed: int) -> Episode:
     """Apply a scenario to an episode; its labels, phases and times are kept.
 
-    Parameters
-    ----------
-    episode : the recorded episode.
-    scenario : the fault.
-    seed : of the randomness, together with the episode's id.
+    The randomness depends on the seed and the episode's id alone.
     """
     of_episode = int.from_bytes(hash_order(f"{scenario.name}/{episode.ref}")[:8], "big")
     changed = scenario.change(episode, np.random.default_rng([seed, of_episode]))
@@ -69,12 +65,8 @@ def infection_ns(episode: Episode) -> int | None:
 def baseline_step(episode: Episode, n_steps: int, scenario: Scenario) -> int:
     """Return the first step of the 15 s used as the baseline.
 
-    Parameters
-    ----------
-    episode : the episode with its labels.
-    n_steps : number of grid steps.
-    scenario : with ``infected_baseline``, the first 15 s within ``infected_running``, else within
-        another infected phase are used; 0 if no infected phase is long enough.
+    With ``infected_baseline`` the first 15 s within ``infected_running``, else within another
+    infected phase; 0 if no infected phase is long enough.
     """
     if not scenario.infected_baseline:
         return 0
@@ -171,16 +163,11 @@ def _counter_reset(episode: Episode, rng: np.random.Generator) -> Sources:
 
 
 def restarted(columns: Columns, name: str, at_ns: int) -> npt.NDArray[np.int64]:
-    """Return a counter's readings as if it had been reset to zero at a given time.
+    """Return a counter's readings as if it had been reset to zero at ``at_ns``, Unix ns.
 
     Its value at that time is interpolated linearly, so that the growth since the previous reading
     is lost, as on a real device. From the next recorded fall on, readings are kept as recorded.
-
-    Parameters
-    ----------
-    columns : of the source; unchanged unless it has readings both before and after ``at_ns``.
-    name : name of the counter.
-    at_ns : time of the reset, Unix ns.
+    Unchanged unless there are readings both before and after.
     """
     count = columns.values[name].astype(np.int64)
     known = columns.known.get(name, np.ones(columns.n_rows, dtype=np.bool_))

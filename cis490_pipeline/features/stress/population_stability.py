@@ -44,15 +44,9 @@ class SavedReference(TypedDict):
 
 
 def psi(reference: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
-    """Compute the population stability index of two histograms: Σ (q − p) · ln(q / p).
+    """Compute the population stability index of histograms (..., B): Σ (q − p) · ln(q / p).
 
-    Parameters
-    ----------
-    reference, new : (..., B) counts of the same bins.
-
-    Returns
-    -------
-    (...), non-negative; NaN if one of the two is empty.
+    NaN if one of the two is empty, else non-negative.
 
     Notes
     -----
@@ -92,17 +86,9 @@ class DriftReference:
 
     @classmethod
     def fit(cls, channels: Sequence[str], episodes: Iterable[npt.NDArray[np.floating]]) -> Self:
-        """Compute deciles over all windows.
+        """Compute deciles over all windows, (n_windows, C) of each episode; NaN is unknown.
 
-        Parameters
-        ----------
-        channels : (C,) names.
-        episodes : (n_windows, C) values of each episode; NaN is unknown.
-
-        Raises
-        ------
-        DatasetError
-            If there is no window, or the number of channels differs.
+        DatasetError if there is no window, or the number of channels differs.
         """
         values = [np.asarray(part, dtype=np.float64) for part in episodes]
         for part in values:
@@ -118,13 +104,7 @@ class DriftReference:
         return cls(tuple(channels), edges, np.stack([empty.histogram(part) for part in values]))
 
     def histogram(self, values: npt.NDArray[np.floating]) -> Ints:
-        """Count one episode's values by bin: (n_windows, C) -> (C, 11).
-
-        Raises
-        ------
-        DatasetError
-            If the number of channels differs.
-        """
+        """Count one episode's values by bin: (n_windows, C) -> (C, 11)."""
         _require_channels(values, self.channels)
         unknown = np.isnan(values)
         bins = np.stack(
@@ -143,19 +123,12 @@ class DriftReference:
     def compare(
         self, new: Sequence[Ints], *, seed: int, n_permutations: int = N_PERMUTATIONS
     ) -> list[ChannelDrift]:
-        """Compute the index of every channel with its permutation limit.
+        """Compute the index of every channel with its permutation limit, in order.
 
         Parameters
         ----------
         new : (C, 11) histogram of each new episode.
-        seed : of the permutations.
         n_permutations : random reassignments of all episodes to reference and new.
-
-        Returns
-        -------
-        One row per channel, in order: ``channel``, ``psi``, ``flagged`` (over .25), ``chance_95``
-        (their 95 % quantile), ``beyond_chance`` and ``why`` where the index is
-        null.
         """
         if not new:
             reason = "there is no new episode"
@@ -193,13 +166,7 @@ class DriftReference:
 
     @classmethod
     def from_dict(cls, saved: SavedReference) -> Self:
-        """Restore a reference from ``to_dict``.
-
-        Raises
-        ------
-        DatasetError
-            If a part is missing or malformed.
-        """
+        """Restore a reference from ``to_dict``; DatasetError if a part is missing or malformed."""
         try:
             channels = tuple(saved["channels"])
             never = [-np.inf] * (N_BINS - 1)
@@ -221,14 +188,8 @@ def window_levels(
 ) -> Floats:
     """Compute channel means of the windows after the baseline: (n_steps, C) -> (n_windows, C).
 
-    Parameters
-    ----------
-    grid : (n_steps, C) log1p values of one episode; NaN is unknown.
-    baseline_median : (C,) of its first 15 s, subtracted as for models; None keeps levels.
-
-    Returns
-    -------
-    NaN if a channel is unknown in a whole window.
+    ``baseline_median``, (C,), is subtracted as for models; None keeps levels. NaN if a channel is
+    unknown in a whole window.
     """
     starts = window_starts(len(grid))
     windows = cut_windows(grid, starts[starts >= BASELINE_STEPS]).astype(np.float64)

@@ -66,14 +66,8 @@ def recut(
 
     Parameters
     ----------
-    episodes : recorded episodes.
     wanted : ``window_idx`` of the windows to cut from each.
     scenario : fault applied to each episode first.
-    seed : of its randomness.
-
-    Returns
-    -------
-    Windows of all episodes, in the given order.
 
     Raises
     ------

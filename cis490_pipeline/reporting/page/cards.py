@@ -61,19 +61,8 @@ def view(numbers: Numbers) -> CardsView:
 
 
 def model_card(report: Report, numbers: Numbers) -> Card:
-    """Gather what a person must know before using a model.
+    """Gather what a person must know before using a model; what is not known is left out or marked.
 
-    Parameters
-    ----------
-    report : what ``evaluate`` gave of it.
-    numbers : all that the page is drawn from.
-
-    Returns
-    -------
-    What is not known is left out or marked as such.
-
-    Notes
-    -----
     Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
     """
     described = numbers.checkpoints.get(report["model"])

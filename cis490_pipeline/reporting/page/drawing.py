@@ -187,7 +187,6 @@ def chart(
 
     Parameters
     ----------
-    frame : the box.
     curves : in the order of the legend.
     title, text : what it shows, and what one reads from it, for those who do not see it.
     x, y : names of the axes.

@@ -45,13 +45,7 @@ class Numbers:
         provenance: Provenance,
         checkpoints: Mapping[str, CheckpointSummary] | None = None,
     ) -> "Numbers":
-        """Put a leaderboard and its reports together.
-
-        Raises
-        ------
-        EvaluationError
-            If a row of the leaderboard has no report.
-        """
+        """Put a leaderboard and its reports together; EvaluationError if a row has no report."""
         named = {report["model"]: report for report in reports}
         missing = [row["model"] for row in board["rows"] if row["model"] not in named]
         if missing:
