@@ -21,7 +21,6 @@ from cis490_pipeline.store.rows.readings import (
     MERGE_INTERVALS,
     Readings,
     counted_readings,
-    kept_readings,
     nominal_ns,
     unsteady_names,
     without_negatives,
@@ -49,62 +48,14 @@ def step_count(t0_ns: int, end_ns: int) -> int:
     return max(0, (end_ns - t0_ns) // STEP_NS)
 
 
-def counter_rate(
-    t_wall_ns: Ints,
-    count: npt.NDArray[np.int64],
-    edges_ns: Ints,
-    *,
-    nominal_interval_ns: int,
-    may_fall: npt.NDArray[np.bool_] | None = None,
+def counter_rates(
+    readings: Readings, growth: Growth, edges_ns: Ints, nominal_interval_ns: int
 ) -> Floats:
-    """Compute the rate of cumulative counters per grid step, from past readings only.
+    """Rate of counters over each step, from past readings only: (n_steps, n_channels), units/s.
 
-    Parameters
-    ----------
-    t_wall_ns : (n_rows,) Unix time of each reading, ns, monotonic.
-    count : (n_rows, n_channels) readings in the counter's own unit (bytes, ticks, faults).
-    edges_ns : (n_steps + 1,) edges of the steps, Unix ns.
-    nominal_interval_ns : nominal time between rows, the unit of merging and staleness.
-    may_fall : (n_channels,) where a fall is unknown; elsewhere it is a restart from zero.
-
-    Returns
-    -------
-    (n_steps, n_channels) units per second; a step without a new reading holds the previous rate;
-    NaN before the first rate, and when the last reading is older than 3 nominal intervals.
-
-    Raises
-    ------
-    TelemetryError
-        If time goes back.
-
-    Notes
-    -----
-    The counters are assumed to be all counters of their source: a common fall to plausible values
-    is a restart from zero, any other fall is unknown (``store.rows.counters``).
-
-    Examples
-    --------
-    >>> t = np.array([0, 1, 2]) * NS_PER_S
-    >>> counter_rate(t, np.array([[10], [30], [5]]), t, nominal_interval_ns=NS_PER_S)[:, 0]
-    array([20.,  5.])
+    A step without a new reading holds the previous rate; NaN before the first rate, and when the
+    last reading is older than 3 nominal intervals.
     """
-    _require_forward(t_wall_ns)
-    names = tuple(map(str, range(count.shape[1])))
-    keep = np.flatnonzero(kept_readings(t_wall_ns, MERGE_INTERVALS * nominal_interval_ns))
-    readings = Readings(
-        names=names,
-        rows=keep,
-        t_wall_ns=t_wall_ns[keep],
-        visible_ns=t_wall_ns[keep],
-        values=count[keep],
-    )
-    unsteady = [] if may_fall is None else [names[i] for i in np.flatnonzero(may_fall)]
-    (growth,) = growth_of([readings], t_wall_ns.size, unsteady)
-    return _rates(readings, growth, edges_ns, nominal_interval_ns)
-
-
-def _rates(readings: Readings, growth: Growth, edges_ns: Ints, nominal_interval_ns: int) -> Floats:
-    """Compute the rate over each step: (n_steps, n_channels)."""
     t, total = readings.t_wall_ns, growth.total
     # No interpolation, which would use readings from after the step's end.
     last = np.searchsorted(readings.visible_ns, edges_ns, side="right") - 1
@@ -131,36 +82,13 @@ def _rates(readings: Readings, growth: Growth, edges_ns: Ints, nominal_interval_
     return on_grid
 
 
-def gauge_last(
-    t_wall_ns: Ints, value: Floats, edges_ns: Ints, *, nominal_interval_ns: int
-) -> Floats:
-    """Sample gauges: the last reading at or before each step's end.
-
-    Parameters
-    ----------
-    t_wall_ns : (n_rows,) Unix time of each reading, ns, monotonic.
-    value : (n_rows, n_channels) readings in the gauge's unit.
-    edges_ns : (n_steps + 1,) edges of the steps, Unix ns.
-    nominal_interval_ns : time between two rows of this source, in which age is counted.
-
-    Returns
-    -------
-    (n_steps, n_channels) in the gauge's unit; NaN before the first reading, and when the last one
-    is older than 3 nominal intervals.
-
-    Raises
-    ------
-    TelemetryError
-        If time goes back.
-    """
-    _require_forward(t_wall_ns)
-    return _last(t_wall_ns, t_wall_ns, value, edges_ns, nominal_interval_ns)
-
-
-def _last(
+def last_readings(
     t_wall_ns: Ints, visible_ns: Ints, value: Floats, edges_ns: Ints, nominal_interval_ns: int
 ) -> Floats:
-    """Select the last reading visible to each step: (n_steps, n_channels)."""
+    """Select the last reading visible to each step: (n_steps, n_channels).
+
+    NaN before the first reading, and when the last one is older than 3 nominal intervals.
+    """
     now = np.searchsorted(visible_ns, edges_ns[1:], side="right") - 1
     known = _is_recent(t_wall_ns, now, edges_ns, nominal_interval_ns)
     on_grid = value.take(now, axis=0)
@@ -184,13 +112,7 @@ def amount_rate(
     -------
     (n_steps, n_channels) units per second; 0 for a step in which no row ends, NaN if the last known
     row is older than 3 nominal intervals.
-
-    Raises
-    ------
-    TelemetryError
-        If time goes back.
     """
-    _require_forward(t_wall_ns)
     last = np.searchsorted(t_wall_ns, edges_ns, side="right") - 1
     missing = np.isnan(amount)
     some_missing = bool(missing.any())
@@ -279,7 +201,7 @@ def _source_grids(
     gauges, counters = of_kind[Kind.GAUGE], of_kind[Kind.COUNTER]
     for group in counted_readings(source, rows, gauges, anchor_ns=t0_ns, min_gap_ns=None):
         values = group.values.astype(np.float64, copy=False)
-        on_grid = _last(group.t_wall_ns, group.visible_ns, values, edges, interval)
+        on_grid = last_readings(group.t_wall_ns, group.visible_ns, values, edges, interval)
         yield [place[name] for name in group.names], on_grid
     groups = counted_readings(
         source, rows, counters, anchor_ns=t0_ns, min_gap_ns=MERGE_INTERVALS * interval
@@ -287,7 +209,7 @@ def _source_grids(
     for group, growth in zip(
         groups, growth_of(groups, rows.n_rows, unsteady_names(source)), strict=True
     ):
-        yield [place[name] for name in group.names], _rates(group, growth, edges, interval)
+        yield [place[name] for name in group.names], counter_rates(group, growth, edges, interval)
 
 
 def _is_recent(
