@@ -18,7 +18,9 @@ from benchmarks.measuring import Line, at_least, ratio
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator
 from cis490_pipeline.features.channels import N_CHANNELS
-from cis490_pipeline.features.datasets.load import build_tensor_dataset, load_windows, open_dataset
+from cis490_pipeline.features.datasets.build import build_tensor_dataset
+from cis490_pipeline.features.datasets.load import load_windows
+from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.features.grids.store import (
     INDEX_SCHEMA,

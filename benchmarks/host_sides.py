@@ -22,13 +22,9 @@ from cis490_pipeline.experiment.pipeline.corpus import GridShards, corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.datasets.load import (
-    build_feature_dataset,
-    build_tensor_dataset,
-    fit_calibrator,
-    load_windows,
-    open_dataset,
-)
+from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.simulation.store import SimulationConfig, simulate_store

@@ -24,7 +24,7 @@ from benchmarks.stores import (
     unpacked_store,
 )
 from cis490_pipeline.domain import EpisodeRef
-from cis490_pipeline.features.calibration.calibrator import baseline_statistics
+from cis490_pipeline.features.baseline import baseline_statistics
 from cis490_pipeline.features.resample import episode_grid, step_count
 from cis490_pipeline.features.summary import summarize
 from cis490_pipeline.features.windows import cut_windows, window_labels, window_starts

@@ -19,13 +19,9 @@ from cis490_pipeline.domain.catalogue import INPUT_KINDS
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
 from cis490_pipeline.features.channels import N_CHANNELS
 from cis490_pipeline.features.datasets import window_data
-from cis490_pipeline.features.datasets.load import (
-    build_feature_dataset,
-    build_tensor_dataset,
-    fit_calibrator,
-    load_windows,
-    open_dataset,
-)
+from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.grids.store import (
     INDEX_SCHEMA,
     GridStore,

@@ -19,7 +19,8 @@ from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Progress, Workspace, no_progress
 from cis490_pipeline.experiment.tools.extract_episode import named_episode
 from cis490_pipeline.features.channels import channel_names
-from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, open_dataset
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.extract import ExtractedEpisode, extract_episode
 from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.splits.split import Split

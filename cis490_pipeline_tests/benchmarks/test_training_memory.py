@@ -4,7 +4,8 @@ import pytest
 from benchmarks.training_memory import make_datasets, train
 from cis490_pipeline.domain import PHASES, Architecture, Side
 from cis490_pipeline.features.datasets import window_data
-from cis490_pipeline.features.datasets.load import open_dataset, window_keys
+from cis490_pipeline.features.datasets.load import window_keys
+from cis490_pipeline.features.datasets.opened import open_dataset
 
 
 @pytest.fixture(scope="module")

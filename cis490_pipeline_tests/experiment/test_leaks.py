@@ -20,11 +20,9 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep import checks as verify
 from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.calibration.segments import stretches_of
-from cis490_pipeline.features.datasets.load import (
-    build_feature_dataset,
-    fit_calibrator,
-    open_dataset,
-)
+from cis490_pipeline.features.datasets.build import build_feature_dataset
+from cis490_pipeline.features.datasets.load import fit_calibrator
+from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.storage.files import read_json
 from cis490_pipeline_tests.experiment.runs import (

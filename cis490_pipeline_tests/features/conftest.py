@@ -4,8 +4,9 @@ import polars as pl
 import pytest
 
 from cis490_pipeline.compute import SerialCompute
-from cis490_pipeline.features.datasets.load import build_feature_dataset, build_tensor_dataset
-from cis490_pipeline.features.grids.build import GridStore, build_grids
+from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
+from cis490_pipeline.features.grids.build import build_grids
+from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.store.receiver import LocalStore
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"

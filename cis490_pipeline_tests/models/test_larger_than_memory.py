@@ -8,7 +8,8 @@ import pytest
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.domain.catalogue import INPUT_KINDS
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode
-from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, open_dataset
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.datasets.raw_windows import WindowsInFiles
 from cis490_pipeline.models import registry
 from cis490_pipeline.models.trees import gbt_data

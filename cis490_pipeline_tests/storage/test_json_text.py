@@ -17,7 +17,7 @@ from cis490_pipeline.experiment.stages.record import Record
 from cis490_pipeline.experiment.stages.shared import _decoded
 from cis490_pipeline.experiment.upkeep.gc import _named
 from cis490_pipeline.features.calibration.record import read_record
-from cis490_pipeline.features.datasets.load import open_dataset
+from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.live.bundle import load_bundle
 from cis490_pipeline.splits.persist import load_split

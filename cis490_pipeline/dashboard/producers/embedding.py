@@ -14,7 +14,8 @@ from cis490_pipeline.checkpoints.runnable import RunnableModel
 from cis490_pipeline.domain import Side
 from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.errors import CheckpointError, ConfigError
-from cis490_pipeline.features.datasets.load import load_windows, open_dataset
+from cis490_pipeline.features.datasets.load import load_windows
+from cis490_pipeline.features.datasets.opened import open_dataset
 
 MAX_TRAIN: Final = 4000
 """Train windows used for the fit; more would hardly change the plane."""

@@ -23,7 +23,7 @@ from cis490_pipeline.errors import ConfigError, DatasetError
 from cis490_pipeline.events.contract import AttackProfile, Event
 from cis490_pipeline.events.identity import identified
 from cis490_pipeline.features.channels import POSITION
-from cis490_pipeline.features.datasets.load import open_dataset
+from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.resample import GRID_HZ, STEP_NS
 from cis490_pipeline.storage.parquet import read_table

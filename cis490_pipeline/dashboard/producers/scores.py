@@ -20,7 +20,8 @@ from cis490_pipeline.evaluation.predictions import scored_windows
 from cis490_pipeline.evaluation.report import evaluate
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.scoring import score_sides, stored_predictions
-from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows, open_dataset
+from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
+from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.splits.split import Split
 from cis490_pipeline.storage.files import digest

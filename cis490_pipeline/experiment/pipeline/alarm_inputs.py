@@ -6,7 +6,8 @@ from cis490_pipeline.evaluation.detection.report import AlarmInputs
 from cis490_pipeline.evaluation.detection.windows import TRUTH_COLUMNS
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.datasets.load import OpenDataset, window_keys
+from cis490_pipeline.features.datasets.load import window_keys
+from cis490_pipeline.features.datasets.opened import OpenDataset
 from cis490_pipeline.features.grids.store import GridStore
 
 

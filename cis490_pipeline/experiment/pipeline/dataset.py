@@ -11,7 +11,7 @@ from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.datasets.load import build_feature_dataset, build_tensor_dataset
+from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.manifest import DATASET_VERSION, DatasetManifest
 from cis490_pipeline.features.datasets.opened import OpenDataset, open_dataset
 from cis490_pipeline.features.grids.store import GridStore

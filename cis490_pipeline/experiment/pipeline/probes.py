@@ -33,12 +33,8 @@ from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SC
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.calibration.drifting_gauges import drifting_channels
-from cis490_pipeline.features.datasets.load import (
-    OpenDataset,
-    fit_calibrator,
-    load_windows,
-    window_keys,
-)
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, window_keys
+from cis490_pipeline.features.datasets.opened import OpenDataset
 from cis490_pipeline.features.datasets.raw_windows import open_windows
 from cis490_pipeline.features.summary import STATISTICS, summary_columns, summary_names
 

@@ -13,8 +13,8 @@ from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSwe
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.duplicates import near_duplicates
-from cis490_pipeline.features.datasets.load import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.manifest import DATASET_VERSION
 from cis490_pipeline.features.datasets.opened import OpenDataset, open_dataset
 from cis490_pipeline.features.grids.store import GridStore

@@ -17,11 +17,8 @@ from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.stage import Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.duplicates import near_duplicates
-from cis490_pipeline.features.datasets.load import (
-    check_leaks,
-    fit_calibrator,
-    window_keys,
-)
+from cis490_pipeline.features.datasets.load import fit_calibrator, window_keys
+from cis490_pipeline.features.datasets.window_index import check_leaks
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema, first_difference
 from cis490_pipeline.features.summary import summary_names

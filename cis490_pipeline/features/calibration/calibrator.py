@@ -12,7 +12,6 @@ from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import CalibrationError
-from cis490_pipeline.features.baseline import baseline_statistics
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment, treat_gauges
 from cis490_pipeline.features.calibration.moments import (
     Batch,
@@ -23,8 +22,6 @@ from cis490_pipeline.features.calibration.moments import (
 )
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.summary import STATISTICS
-
-__all__ = ["Batch", "CalibrationMode", "Calibrator", "Scaling", "baseline_statistics"]
 
 CLIP: Final = 8.0
 IQR_SHARE: Final = 0.5

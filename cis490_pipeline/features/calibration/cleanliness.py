@@ -44,8 +44,6 @@ _LARGEST: Final = 1e4
 """Limit on parameters and scores, which are sums of 145 terms of a few units."""
 _ARRAYS: Final = ("centre", "scale", "weights", "bias", "references")
 
-__all__ = ["Cleanliness", "CleanlinessCheck", "Stretches", "lacking"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Cleanliness:

@@ -12,36 +12,14 @@ import polars as pl
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import CalibrationError, DatasetError
-from cis490_pipeline.features.calibration.calibrator import (
-    Batch,
-    CalibrationMode,
-    Calibrator,
-    Scaling,
-)
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator, Scaling
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
+from cis490_pipeline.features.calibration.moments import Batch
 from cis490_pipeline.features.calibration.references import Records, calibration_references
-from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.opened import OpenDataset, open_dataset
 from cis490_pipeline.features.datasets.raw_windows import RawWindows, open_windows
-from cis490_pipeline.features.datasets.window_data import ArrayWindows, WindowData
-from cis490_pipeline.features.datasets.window_index import assert_no_leak, check_leaks
 from cis490_pipeline.features.datasets.window_keys import WindowKeys
 from cis490_pipeline.storage.parquet import scan_table
-
-__all__ = [
-    "ArrayWindows",
-    "CalibratedWindows",
-    "OpenDataset",
-    "WindowData",
-    "assert_no_leak",
-    "build_feature_dataset",
-    "build_tensor_dataset",
-    "check_leaks",
-    "fit_calibrator",
-    "load_windows",
-    "open_dataset",
-    "window_keys",
-]
 
 FRAME_COLUMNS: Final = (
     "episode_id",

@@ -13,12 +13,11 @@ import polars as pl
 from cis490_pipeline.compute import Compute
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import DatasetError, PipelineError
-from cis490_pipeline.features.calibration.calibrator import baseline_statistics
+from cis490_pipeline.features.baseline import baseline_statistics
 from cis490_pipeline.features.channels import N_CHANNELS
 from cis490_pipeline.features.grids.store import (
     INDEX_FILE,
     INDEX_SCHEMA,
-    GridStore,
     grids_digest,
     open_shard,
     variant_digests,
@@ -38,8 +37,6 @@ _EPISODES_PER_TASK: Final = 16
 """Batched, because the overhead of single-episode tasks is half of their work."""
 COMMIT_SHARDS: Final = 16
 """Number of shards between commits of the index, from which a killed run resumes."""
-
-__all__ = ["GridIndex", "GridStore", "build_grids"]
 
 Progress = Callable[[int, int], None]
 

@@ -23,7 +23,8 @@ from cis490_pipeline.events.contract import (
     encode,
 )
 from cis490_pipeline.events.publisher import Publisher
-from cis490_pipeline.features.datasets.load import load_windows, open_dataset
+from cis490_pipeline.features.datasets.load import load_windows
+from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.models.export.onnx import export_onnx
 from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.events.endpoint import Dashboard, serving

@@ -3,12 +3,8 @@ import pytest
 
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import CalibrationError
-from cis490_pipeline.features.calibration.calibrator import (
-    CalibrationMode,
-    Calibrator,
-    Scaling,
-    baseline_statistics,
-)
+from cis490_pipeline.features.baseline import baseline_statistics
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator, Scaling
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment, drifting_channels
 from cis490_pipeline.features.summary import STATISTICS, summarize
 

@@ -18,7 +18,8 @@ from cis490_pipeline.features.calibration.segments import (
     pure_stretches,
     stretches_of,
 )
-from cis490_pipeline.features.grids.build import GridStore, build_grids
+from cis490_pipeline.features.grids.build import build_grids
+from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.resample import STEP_NS
 from cis490_pipeline.simulation.store import SimulationConfig, simulate_store
 from cis490_pipeline.store.receiver import LocalStore

@@ -11,19 +11,14 @@ from cis490_pipeline.domain import PHASES, EpisodeRef, Side, Variant
 from cis490_pipeline.errors import CalibrationError, DatasetError, SchemaMismatchError
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode
 from cis490_pipeline.features.channels import channel_names
-from cis490_pipeline.features.datasets.load import (
-    assert_no_leak,
-    build_feature_dataset,
-    build_tensor_dataset,
-    check_leaks,
-    fit_calibrator,
-    load_windows,
-    open_dataset,
-    window_keys,
-)
+from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, window_keys
+from cis490_pipeline.features.datasets.opened import open_dataset
+from cis490_pipeline.features.datasets.window_index import assert_no_leak, check_leaks
 from cis490_pipeline.features.extract import extract_episode
 from cis490_pipeline.features.grids import build as grids_build
-from cis490_pipeline.features.grids.build import GridStore, build_grids
+from cis490_pipeline.features.grids.build import build_grids
+from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.resample import episode_grid
 from cis490_pipeline.features.summary import summarize, summary_names
 from cis490_pipeline.store.episode import load_episode

@@ -6,12 +6,9 @@ from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode
 from cis490_pipeline.features.datasets import raw_windows
-from cis490_pipeline.features.datasets.load import (
-    build_feature_dataset,
-    fit_calibrator,
-    load_windows,
-    open_dataset,
-)
+from cis490_pipeline.features.datasets.build import build_feature_dataset
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.datasets.summary_rows import row_file
 from cis490_pipeline.features.datasets.window_keys import read_window_keys
 from cis490_pipeline.features.summary import summary_names

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cis490_pipeline.errors import DatasetError
-from cis490_pipeline.features.datasets.load import ArrayWindows
+from cis490_pipeline.features.datasets.window_data import ArrayWindows
 
 
 def test_windows_in_memory_are_taken_in_the_order_asked_for():

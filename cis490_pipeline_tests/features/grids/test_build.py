@@ -7,10 +7,11 @@ import pytest
 from cis490_pipeline.compute import SerialCompute
 from cis490_pipeline.domain import EpisodeRef, Variant
 from cis490_pipeline.errors import DatasetError, SchemaMismatchError
-from cis490_pipeline.features.calibration.calibrator import baseline_statistics
+from cis490_pipeline.features.baseline import baseline_statistics
 from cis490_pipeline.features.extract import extract_episode
 from cis490_pipeline.features.grids import build as grids_module
-from cis490_pipeline.features.grids.build import GridStore, build_grids
+from cis490_pipeline.features.grids.build import build_grids
+from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.store.episode import load_episode
 
 
