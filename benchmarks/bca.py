@@ -28,7 +28,7 @@ def macro_f1_ends(
     """
     pooled = matrices.sum(axis=0)
     labels = seen_classes(pooled)
-    resamples = resampled_macro_f1(matrices, labels, seed=seed, n_resamples=n_resamples)
+    resamples = resampled_macro_f1(matrices, labels, np.random.default_rng(seed), n_resamples)
     if method == "bca":
         left_out = macro_f1_over(pooled - matrices, labels)
         ends = bca_ends(resamples, float(macro_f1_over(pooled, labels)), left_out, level)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Final
+from typing import Final, cast
 
 import polars as pl
 
@@ -214,18 +214,8 @@ def _row(report: EvalReport, is_selected: bool, seeds: Seeds | None) -> Row:
 
 def _ablation_info(ablation: Ablation | None) -> AblationInfo:
     """Return all of an ablation but its rows."""
-    if ablation is None:
-        return {}
-    return {
-        "architecture": ablation["architecture"],
-        "variant": ablation["variant"],
-        "split": ablation["split"],
-        "seed": ablation["seed"],
-        "calibration_episodes": ablation["calibration_episodes"],
-        "hosts_refused": ablation["hosts_refused"],
-        "hosts_suspect": ablation["hosts_suspect"],
-        "host_baseline_missing": ablation["host_baseline_missing"],
-    }
+    info = {name: value for name, value in (ablation or {}).items() if name != "rows"}
+    return cast("AblationInfo", info)
 
 
 def modes_as_used(board: Leaderboard) -> list[AblationRow]:

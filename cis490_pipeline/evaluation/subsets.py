@@ -1,6 +1,5 @@
 """Macro F1 over more and over fewer windows: how much the score depends on their choice."""
 
-from collections.abc import Iterator
 from typing import Final
 
 import polars as pl
@@ -35,17 +34,12 @@ def subset_scores(
     test : rows of ``PREDICTION_SCHEMA`` of the test side, of windows that may be scored.
     baseline_windows : those that touch the baseline; None if they were not predicted.
     """
-    return list(_rows(test, baseline_windows, seed, n_resamples))
-
-
-def _rows(
-    test: pl.DataFrame, baseline_windows: pl.DataFrame | None, seed: int, n_resamples: int
-) -> Iterator[Subset]:
     frames = {
         SCORED: test,
         WITH_BASELINE: None if baseline_windows is None else pl.concat([test, baseline_windows]),
         PURE: test.filter(pl.col("purity") >= _WHOLE),
     }
+    rows: list[Subset] = []
     for name, windows in frames.items():
         why = None
         if windows is None:
@@ -54,4 +48,5 @@ def _rows(
             why = "no such window"
         matrices = matrices_of(test.clear() if windows is None else windows)
         interval = episode_interval(matrices.counts, seed=seed, n_resamples=n_resamples)
-        yield {"subset": name, "what": SUBSETS[name], **interval.to_dict(), "why": why}
+        rows.append({"subset": name, "what": SUBSETS[name], **interval.to_dict(), "why": why})
+    return rows

@@ -139,14 +139,22 @@ def _alarm(trial: Trial, chosen: int) -> Alarm:
 
 
 def _at_rate(trial: Trial, test: AlarmWindows, rate: float) -> AtRate:
-    wanted, found = FEWEST_EVENTS / rate, trial.on_val.clean_days
-    if found < wanted:
-        return _no_rate(
-            rate, f"{found:.4f} clean device-days of val, {wanted:g} are needed to set this rate"
-        )
+    row: AtRate = {
+        "per_day": rate,
+        "threshold": None,
+        "share_detected": None,
+        "share_low": None,
+        "share_high": None,
+        "median_s": None,
+        "why": "n/a: on val every threshold raises more false alarms",
+    }
+    needed, days = FEWEST_EVENTS / rate, trial.on_val.clean_days
+    if days < needed:
+        why = f"{days:.4f} clean device-days of val, {needed:g} are needed to set this rate"
+        return {**row, "why": f"n/a: {why}"}
     chosen = trial.best(rate)
-    if trial.on_val.n_false[chosen] > rate * found:
-        return _no_rate(rate, "on val every threshold raises more false alarms")
+    if trial.on_val.n_false[chosen] > rate * days:
+        return row
     settings = trial.settings(chosen)
     times = time_to_detection(_judge(test, settings).on_test)
     return {
@@ -157,18 +165,6 @@ def _at_rate(trial: Trial, test: AlarmWindows, rate: float) -> AtRate:
         "share_high": times["share_high"],
         "median_s": times["median_s"],
         "why": times["why"],
-    }
-
-
-def _no_rate(rate: float, why: str) -> AtRate:
-    return {
-        "per_day": rate,
-        "threshold": None,
-        "share_detected": None,
-        "share_low": None,
-        "share_high": None,
-        "median_s": None,
-        "why": f"n/a: {why}",
     }
 
 

@@ -152,6 +152,16 @@ def _episode(
     )
 
 
+_ARRAYS: Final = (
+    "proba",
+    "present",
+    "lengths",
+    "end_s",
+    "phase_at_end",
+    "y_true",
+    "onset_s",
+    "clean_only",
+)
 _NONE: Final = AlarmWindows(
     proba=np.zeros((0, _K)),
     present=np.zeros(0, dtype=np.bool_),
@@ -169,15 +179,9 @@ _NONE: Final = AlarmWindows(
 def _joined(episodes: Sequence[AlarmWindows]) -> AlarmWindows:
     # Of no episode every array still has its type and number of columns.
     parts = [_NONE, *episodes]
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
     return AlarmWindows(
-        proba=np.concatenate([part.proba for part in parts]),
-        present=np.concatenate([part.present for part in parts]),
-        lengths=np.concatenate([part.lengths for part in parts]),
-        end_s=np.concatenate([part.end_s for part in parts]),
-        phase_at_end=np.concatenate([part.phase_at_end for part in parts]),
-        y_true=np.concatenate([part.y_true for part in parts]),
-        onset_s=np.concatenate([part.onset_s for part in parts]),
-        clean_only=np.concatenate([part.clean_only for part in parts]),
+        **arrays,
         episode_ids=tuple(name for part in parts for name in part.episode_ids),
         profiles=tuple(name for part in parts for name in part.profiles),
     )

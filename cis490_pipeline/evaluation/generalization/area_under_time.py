@@ -9,15 +9,15 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain.arrays import Floats, Ints
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.confusion import macro_f1_over, seen_classes
+from cis490_pipeline.evaluation.confusion import seen_classes
 from cis490_pipeline.evaluation.schema.parts import Score
 from cis490_pipeline.evaluation.schema.study import AreaUnderTime
 from cis490_pipeline.evaluation.uncertainty.intervals import (
     episode_interval,
     finite_or_none,
     interval_of,
+    resampled_macro_f1,
 )
-from cis490_pipeline.evaluation.uncertainty.resampling import resample_weights
 
 N_RESAMPLES: Final = 2000
 
@@ -77,7 +77,10 @@ def decay(
     if fewest < 2:
         return rows, {**area, "why": "an interval needs two episodes in each slot"}
     rng = np.random.default_rng(seed)
-    drawn = [_scores(matrices, rng, n_resamples) for matrices in slots]
+    drawn = [
+        resampled_macro_f1(matrices, seen_classes(matrices.sum(axis=0)), rng, n_resamples)
+        for matrices in slots
+    ]
     resamples = area_under_time(np.stack(drawn, axis=-1))
     method, low, high = interval_of(resamples, estimate, area["n_episodes"], level)
     area["ci_low"] = finite_or_none(max(0.0, low))
@@ -85,14 +88,3 @@ def decay(
     area["ci_method"] = method
     area["why"] = None if math.isfinite(low) else "the resamples have no spread"
     return rows, area
-
-
-def _scores(matrices: Ints, rng: np.random.Generator, n_resamples: int) -> Floats:
-    n_episodes, n_classes = matrices.shape[:2]
-    labels = seen_classes(matrices.sum(axis=0))
-    flat = matrices.reshape(n_episodes, -1).astype(np.float64)
-    parts = [
-        macro_f1_over((weights @ flat).reshape(-1, n_classes, n_classes), labels)
-        for weights in resample_weights(rng, n_episodes, n_resamples)
-    ]
-    return np.concatenate(parts)

@@ -18,7 +18,6 @@ from cis490_pipeline.domain import PHASES
 from cis490_pipeline.domain.arrays import Float32s, Floats
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import prediction_frame
-from cis490_pipeline.evaluation.probes.learn import training_classes
 
 N_CUTS: Final = 20
 """Cuts tried per statistic, at equally spaced quantiles of train."""
@@ -110,11 +109,6 @@ def threshold_probe(
     """Predict the scored windows, batch after batch of all columns; as ``trees_probe`` does."""
     parts = [fitted.predict(X[:, fitted.column]) for X in X_scored if len(X)]
     return prediction_frame(scored, np.concatenate(parts) if parts else np.zeros((0, _N)))
-
-
-def best_threshold(X_train: Float32s, train: pl.DataFrame, names: Sequence[str]) -> Threshold:
-    """``fit_threshold`` of training windows with their ``phase`` (or ``y_true``)."""
-    return fit_threshold(X_train, training_classes(train), names)
 
 
 def _best_of(x: Floats, y: npt.NDArray[np.int64], column: int, name: str) -> Threshold | None:

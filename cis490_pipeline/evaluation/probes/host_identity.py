@@ -1,7 +1,6 @@
 """Host identity: accuracy of predicting the device from its features, a shortcut to the phase."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,38 +11,12 @@ from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.schema.board import HostScores, LargestHost
 from cis490_pipeline.evaluation.uncertainty.intervals import (
     N_RESAMPLES,
-    finite_or_none,
     interval_of,
 )
 from cis490_pipeline.evaluation.uncertainty.resampling import resample_weights
 
 N_FOLDS: Final = 5
 _N_TREES = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostAccuracy:
-    """Accuracy of host prediction by windows; NaN where the episodes allow no interval."""
-
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    balanced_accuracy: float
-    balanced_low: float
-    balanced_high: float
-    ci_method: str
-
-    def to_dict(self) -> HostScores:
-        """As a leaderboard carries it; what is undefined is null."""
-        return {
-            "accuracy": finite_or_none(self.accuracy),
-            "accuracy_low": finite_or_none(self.accuracy_low),
-            "accuracy_high": finite_or_none(self.accuracy_high),
-            "balanced_accuracy": finite_or_none(self.balanced_accuracy),
-            "balanced_low": finite_or_none(self.balanced_low),
-            "balanced_high": finite_or_none(self.balanced_high),
-            "ci_method": self.ci_method,
-        }
 
 
 def host_prediction_hits(
@@ -91,7 +64,7 @@ def score_hosts(
     seed: int,
     n_resamples: int = N_RESAMPLES,
     level: float = 0.95,
-) -> HostAccuracy:
+) -> HostScores:
     """Accuracy, and mean recall over hosts, with intervals that resample episodes.
 
     Parameters
@@ -121,15 +94,15 @@ def score_hosts(
     resamples = np.concatenate([scores(w) for w in resample_weights(rng, ids.size, n_resamples)])
     ends = [interval_of(resamples[:, i], point[i], ids.size, level) for i in (0, 1)]
     (method, low, high), (_, balanced_low, balanced_high) = ends
-    return HostAccuracy(
-        accuracy=float(point[0]),
-        accuracy_low=max(0.0, low),
-        accuracy_high=min(1.0, high),
-        balanced_accuracy=float(point[1]),
-        balanced_low=max(0.0, balanced_low),
-        balanced_high=min(1.0, balanced_high),
-        ci_method=method,
-    )
+    return {
+        "accuracy": float(point[0]),
+        "accuracy_low": max(0.0, low),
+        "accuracy_high": min(1.0, high),
+        "balanced_accuracy": float(point[1]),
+        "balanced_low": max(0.0, balanced_low),
+        "balanced_high": min(1.0, balanced_high),
+        "ci_method": method,
+    }
 
 
 def largest_host(hosts: Sequence[str] | npt.NDArray[np.str_]) -> LargestHost:

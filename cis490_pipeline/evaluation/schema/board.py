@@ -7,6 +7,7 @@ from msgspec import Meta
 from cis490_pipeline.evaluation.schema.parts import (
     Count,
     Difference,
+    DifferenceEnds,
     Digest,
     Host,
     Pair,
@@ -58,12 +59,8 @@ class Versus(TypedDict):
     why: NotRequired[Why]
 
 
-class AblationDifference(TypedDict):
+class AblationDifference(DifferenceEnds):
     """Macro F1 of a setting minus that of the one in use, with its paired interval."""
-
-    difference: float | None
-    ci_low: float | None
-    ci_high: float | None
 
 
 class AblationRow(TypedDict):

@@ -20,12 +20,17 @@ ProfilesByHost = Annotated[
 ]
 
 
-class Score(TypedDict):
-    """Macro F1 with a confidence interval that resamples episodes; null where undefined."""
+class ScoreEnds(TypedDict):
+    """Macro F1 and the ends of its interval."""
 
     macro_f1: Share | None
     ci_low: Share | None
     ci_high: Share | None
+
+
+class Score(ScoreEnds):
+    """Macro F1 with a confidence interval that resamples episodes; null where undefined."""
+
     ci_level: Share
     ci_method: str
     n_episodes: Count
@@ -51,12 +56,15 @@ class Ends(TypedDict):
     ci_high: float | None
 
 
-class Difference(TypedDict):
-    """First minus second of two scores on identical windows, with its paired interval."""
+class DifferenceEnds(Ends):
+    """A difference and the ends of its interval."""
 
     difference: float | None
-    ci_low: float | None
-    ci_high: float | None
+
+
+class Difference(DifferenceEnds):
+    """First minus second of two scores on identical windows, with its paired interval."""
+
     n_episodes: Count
 
 
@@ -89,7 +97,7 @@ class Split(TypedDict):
     excluded: Annotated[dict[str, Count], Meta(description="episodes by why they are excluded")]
 
 
-class Seeds(TypedDict):
+class Seeds(Ends):
     """One model trained with several seeds, and the t interval over them."""
 
     n_seeds: Count
@@ -97,8 +105,6 @@ class Seeds(TypedDict):
     macro_f1: list[Share | None]
     mean: Share | None
     sd: float | None
-    ci_low: float | None
-    ci_high: float | None
     ci_level: Share
     ci_method: str
 

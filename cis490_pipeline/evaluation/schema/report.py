@@ -14,6 +14,7 @@ from cis490_pipeline.evaluation.schema.parts import (
     Plain,
     Processor,
     Score,
+    ScoreEnds,
     Share,
     Split,
     Why,
@@ -162,14 +163,11 @@ class Segments(TypedDict):
     n_found: NotRequired[Count]
 
 
-class Subset(TypedDict):
+class Subset(ScoreEnds):
     """Macro F1 over another choice of windows."""
 
     subset: str
     what: str
-    macro_f1: Share | None
-    ci_low: Share | None
-    ci_high: Share | None
     ci_level: NotRequired[Share]
     ci_method: str | None
     n_episodes: Count

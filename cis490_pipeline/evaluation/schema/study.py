@@ -4,7 +4,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from cis490_pipeline.evaluation.schema.parts import Amount, Count, Score, Share, Why
+from cis490_pipeline.evaluation.schema.parts import Amount, Count, Score, ScoreEnds, Share, Why
 from cis490_pipeline.features.stress.population_stability import ChannelDrift
 
 
@@ -97,7 +97,7 @@ class ProfileStudy(TypedDict):
     reference: list[ReferenceRow]
 
 
-class HostCell(TypedDict):
+class HostCell(ScoreEnds):
     """Macro F1 of a model trained on one host and tested on one."""
 
     trained_on: str
@@ -105,9 +105,6 @@ class HostCell(TypedDict):
     diagonal: bool
     n_host_episodes: Annotated[Count, Meta(description="of the host trained on, validation too")]
     untrained_profiles: list[str]
-    macro_f1: Share | None
-    ci_low: Share | None
-    ci_high: Share | None
     ci_level: Share | None
     ci_method: str | None
     n_episodes: Count

@@ -81,7 +81,7 @@ def episode_interval(
     estimate = float(macro_f1_over(pooled, labels)) if labels.any() else math.nan
     method, low, high = "none: needs two episodes", math.nan, math.nan
     if n_episodes >= 2 and labels.any():
-        resamples = resampled_macro_f1(matrices, labels, seed=seed, n_resamples=n_resamples)
+        resamples = resampled_macro_f1(matrices, labels, np.random.default_rng(seed), n_resamples)
         method, low, high = interval_of(resamples, estimate, n_episodes, level)
         low, high = max(0.0, low), min(1.0, high)
     return Interval(
@@ -96,12 +96,11 @@ def episode_interval(
 
 
 def resampled_macro_f1(
-    matrices: Ints, labels: npt.NDArray[np.bool_], *, seed: int, n_resamples: int
+    matrices: Ints, labels: npt.NDArray[np.bool_], rng: np.random.Generator, n_resamples: int
 ) -> Floats:
     """(B,) macro F1 over the (K,) labels in each resample of (E, K, K) matrices of episodes."""
     n_episodes, n_classes = matrices.shape[:2]
     flat = matrices.reshape(n_episodes, -1).astype(np.float64)
-    rng = np.random.default_rng(seed)
     scores = [
         macro_f1_over((weights @ flat).reshape(-1, n_classes, n_classes), labels)
         for weights in resample_weights(rng, n_episodes, n_resamples)

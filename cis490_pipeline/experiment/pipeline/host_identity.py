@@ -49,8 +49,8 @@ def host_identity(probes: RecipeProbes) -> HostIdentity:
     rows: list[HostIdentityRow] = []
     for name, X in ((_BEFORE, before), (_AFTER, after)) if enough else ():
         hits = host_prediction_hits(X, hosts, episodes, seed=probes.seed)
-        accuracy = score_hosts(hits, hosts, episodes, seed=probes.seed)
-        rows.append({"features": name, **accuracy.to_dict()})
+        scores = score_hosts(hits, hosts, episodes, seed=probes.seed)
+        rows.append({"features": name, **scores})
     return {
         "what": _WHAT,
         "variant": str(VARIANT),

@@ -11,7 +11,7 @@ import polars as pl
 from cis490_pipeline.domain import Recipe, Side, Variant
 from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import DatasetError
-from cis490_pipeline.evaluation.probes.decision_stump import best_threshold, threshold_probe
+from cis490_pipeline.evaluation.probes.decision_stump import fit_threshold, threshold_probe
 from cis490_pipeline.evaluation.probes.learn import (
     CONTROLS,
     DRIFTING,
@@ -25,6 +25,7 @@ from cis490_pipeline.evaluation.probes.learn import (
     ZEROS,
     majority_probe,
     position_probe,
+    training_classes,
     trees_probe,
 )
 from cis490_pipeline.evaluation.schema.board import ProbeTraining
@@ -177,7 +178,7 @@ class RecipeProbes:
             unseen = (batch for side in SIDES for batch in self.observed(side, zeros=zeros))
             frames[name] = trees_probe(X, train, unseen, scored, seed=seed)
         X = np.concatenate(list(self.calibrated(Side.TRAIN)))
-        threshold = best_threshold(X, train, summary_names(VARIANT))
+        threshold = fit_threshold(X, training_classes(train), summary_names(VARIANT))
         frames[THRESHOLD] = threshold_probe(threshold, self._scored_columns(), scored)
         drifting = summary_columns(np.array(drifting_channels(VARIANT), dtype=np.intp))
         others = np.setdiff1d(np.arange(X.shape[1]), drifting)

@@ -25,40 +25,32 @@ class WindowData(Protocol):
 
     def __len__(self) -> int:
         """Return the number of windows."""
-        ...
 
     @property
     def y(self) -> npt.NDArray[np.int64]:
         """(n_windows,) class index in ``domain.PHASES``."""
-        ...
 
     @property
     def groups(self) -> npt.NDArray[np.str_]:
         """(n_windows,) episode id of each window."""
-        ...
 
     @property
     def episode_ids(self) -> Sequence[str]:
         """(n_episodes,) ids of the episodes, in the order of their first windows."""
-        ...
 
     @property
     def episode_numbers(self) -> npt.NDArray[np.int32]:
         """(n_windows,) index of each window's episode in ``episode_ids``: ``groups`` in 4 bytes."""
-        ...
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one window: (n_channels, n_steps) of a tensor, (n_features,) of a summary."""
-        ...
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
         """Return the windows at ``indices``, in that order: (n_indices, *shape); NaN is unknown."""
-        ...
 
     def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
         """Prefetch ``indices``; affects only the speed of ``take``."""
-        ...
 
 
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]]

@@ -131,15 +131,6 @@ class GridStore:
             )
         return place[:2]
 
-    def verify(self) -> list[str]:
-        """Return the shards whose bytes do not match the manifest, sorted; reads every file."""
-        return sorted(
-            name
-            for name, sha256 in self.shard_sha256.items()
-            if not (path := fetch_file(self.folder / name, sha256)).is_file()
-            or file_sha256(path) != sha256
-        )
-
     @cached_property
     def _places(self) -> dict[str, tuple[str, int, int]]:
         rows = self.frame.select("episode_id", "shard", "row_start", "n_steps").iter_rows()

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
+from cis490_pipeline.evaluation.schema.parts import DifferenceEnds, ScoreEnds
+
 Point = tuple[float, float]
 
 WIDTH: Final = 340
@@ -30,22 +32,6 @@ class Dot(TypedDict):
     at: str | None
     low: str | None
     high: str | None
-
-
-class ScoreEnds(TypedDict):
-    """A score and the ends of its interval."""
-
-    macro_f1: float | None
-    ci_low: float | None
-    ci_high: float | None
-
-
-class DifferenceEnds(TypedDict):
-    """A difference and the ends of its interval."""
-
-    difference: float | None
-    ci_low: float | None
-    ci_high: float | None
 
 
 def bar_of(row: ScoreEnds) -> Bar:

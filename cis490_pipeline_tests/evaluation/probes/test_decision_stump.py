@@ -8,10 +8,10 @@ from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.confusion import macro_f1
 from cis490_pipeline.evaluation.predictions import matrices_of
 from cis490_pipeline.evaluation.probes.decision_stump import (
-    best_threshold,
     fit_threshold,
     threshold_probe,
 )
+from cis490_pipeline.evaluation.probes.learn import training_classes
 from cis490_pipeline_tests.evaluation.made_up import windows
 
 
@@ -89,7 +89,7 @@ def test_probe_predicts_exactly_the_scored_windows():
     phases = {"clean": 0, "armed": 1, "infecting": 2, "infected_running": 3, "dormant": 4}
     X = np.array([[7, phases[phase]] for phase in keys["y_true"]], dtype=np.float32)
 
-    fitted = best_threshold(X, keys.rename({"y_true": "phase"}), ["same", "tells"])
+    fitted = fit_threshold(X, training_classes(keys), ["same", "tells"])
     frame = threshold_probe(fitted, np.array_split(X, 4), keys)
 
     assert fitted.name == "tells"

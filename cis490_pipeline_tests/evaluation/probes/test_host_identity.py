@@ -43,22 +43,22 @@ def test_accuracy_and_mean_recall_by_hand():
     right[:45] = True  # 45 of 60
     right[60:70] = True  # 10 of 40
 
-    told = score_hosts(right, HOSTS, EPISODES, seed=0, n_resamples=500)
+    scores = score_hosts(right, HOSTS, EPISODES, seed=0, n_resamples=500)
 
-    assert told.accuracy == pytest.approx(0.55)
-    assert told.balanced_accuracy == pytest.approx((0.75 + 0.25) / 2)
-    assert told.accuracy_low < 0.55 < told.accuracy_high
-    assert told.balanced_low < 0.5 < told.balanced_high
-    assert told.ci_method == "bootstrap SE by episode, t"
+    assert scores["accuracy"] == pytest.approx(0.55)
+    assert scores["balanced_accuracy"] == pytest.approx((0.75 + 0.25) / 2)
+    assert scores["accuracy_low"] < 0.55 < scores["accuracy_high"]
+    assert scores["balanced_low"] < 0.5 < scores["balanced_high"]
+    assert scores["ci_method"] == "bootstrap SE by episode, t"
 
 
 def test_interval_resamples_episodes_and_not_windows():
     right = np.repeat(np.arange(20) % 2 == 0, 5)
 
-    told = score_hosts(right, HOSTS, EPISODES, seed=0, n_resamples=4000)
+    scores = score_hosts(right, HOSTS, EPISODES, seed=0, n_resamples=4000)
 
     # Whole episodes are right or wrong: the SE is that of 20 tosses of a coin, and not of 100.
-    reach = (told.accuracy_high - told.accuracy_low) / 2
+    reach = (scores["accuracy_high"] - scores["accuracy_low"]) / 2
     assert reach == pytest.approx(1.96 * 0.5 / np.sqrt(20), rel=0.1)
 
 

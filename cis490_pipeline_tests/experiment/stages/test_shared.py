@@ -29,6 +29,7 @@ from cis490_pipeline.storage.remote_copy import object_name
 from cis490_pipeline.storage.remote_folder import RemoteFolder
 from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.experiment.runs import SAMPLE, copy_store
+from cis490_pipeline_tests.features.grids.changed import changed_shards
 from cis490_pipeline_tests.remotes import contents, counted_requests, replace, upload
 
 RECORD = "processed/records/corpus/made__up.json"
@@ -377,7 +378,7 @@ def test_data_in_s3_are_those_made_here_and_another_machine_needs_make_none(
     split = second.paths.split(Recipe.HOST)
     assert split.read_bytes() == first.paths.split(Recipe.HOST).read_bytes()
     grids = GridStore(GridShards(second).folder)
-    assert grids.verify() == []
+    assert changed_shards(grids) == []
     assert shards(second) == shards(first)
 
 
@@ -393,7 +394,7 @@ def test_a_night_later_only_what_is_new_is_sent_and_fetched_and_no_side_moves(
     first = lab(store.root, place, tmp_path / "a")
     make_all(first)
     reader = lab(store.root, place, tmp_path / "b")
-    assert GridStore(GridShards(reader).folder).verify() == []
+    assert changed_shards(GridStore(GridShards(reader).folder)) == []
     before = shards(reader)
     sides = _sides(reader)
     copy_store(store.root, late)
@@ -409,7 +410,7 @@ def test_a_night_later_only_what_is_new_is_sent_and_fetched_and_no_side_moves(
     monkeypatch.setattr(RemoteFolder, "fetch", noted)
     after = lab(store.root, place, tmp_path / "b")
     assert not any(make_all(after))
-    assert GridStore(GridShards(after).folder).verify() == []
+    assert changed_shards(GridStore(GridShards(after).folder)) == []
     new = {name for name in fetched if name.startswith("shard-")}
     assert new == shards(after) - before
     assert len(new) == 1
