@@ -15,6 +15,7 @@ from cis490_pipeline.features.resample import GRID_HZ, STALE_INTERVALS
 from cis490_pipeline.features.summary import STATISTICS
 from cis490_pipeline.features.windows import BASELINE_S, STRIDE_S, WINDOW_S
 from cis490_pipeline.storage.files import digest
+from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.store.rows.readings import MERGE_INTERVALS
 
 SchemaKind = Literal["summary", "tensor", "grid"]
@@ -55,7 +56,7 @@ class FeatureSchema:
 
     kind: SchemaKind
     variant: Variant
-    meaning: Mapping[str, Any]
+    meaning: Mapping[str, Json]
     """Channels in order with source, kind and unit; grid, window, statistics, labels, digest."""
 
     @property
@@ -76,12 +77,12 @@ class FeatureSchema:
         """SHA-256 of the canonical JSON."""
         return digest(self.to_dict())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Convert to JSON values."""
         return {**self.meaning, "kind": str(self.kind), "variant": str(self.variant)}
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+    def from_dict(cls, saved: Mapping[str, Json]) -> Self:
         """Restore a schema from ``to_dict``.
 
         Raises
@@ -102,7 +103,7 @@ class FeatureSchema:
 @cache
 def feature_schema(kind: SchemaKind, variant: Variant) -> FeatureSchema:
     """Build the schema of the features this code computes."""
-    meaning: dict[str, Any] = {
+    meaning: dict[str, Json] = {
         "format": SCHEMA_FORMAT,
         "labels": [str(phase) for phase in PHASES],
         "channels": [

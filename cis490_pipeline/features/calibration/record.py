@@ -18,6 +18,7 @@ from cis490_pipeline.features.channels import N_CHANNELS, channel_indices, chann
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
 from cis490_pipeline.features.windows import BASELINE_S
 from cis490_pipeline.storage.files import digest, read_json, write_json
+from cis490_pipeline.storage.json_text import Json
 
 RECORD_FORMAT: Final = "calibration_record"
 RECORD_VERSION: Final = 1
@@ -107,8 +108,8 @@ class CalibrationRecord:
         """SHA-256 of the content."""
         return digest(self._content())
 
-    def _content(self) -> dict[str, Any]:
-        content: dict[str, Any] = msgspec.to_builtins(self)
+    def _content(self) -> dict[str, Json]:
+        content: dict[str, Json] = msgspec.to_builtins(self)
         return {**content, "format": RECORD_FORMAT, "version": RECORD_VERSION}
 
     def arrays(self) -> tuple[Float32s, Float32s]:

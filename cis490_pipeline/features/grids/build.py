@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.features.windows import BASELINE_STEPS, baseline_is_clean
 from cis490_pipeline.storage.content_addressed import write_named
 from cis490_pipeline.storage.files import file_sha256
+from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.storage.parquet import read_table, write_parquet
 from cis490_pipeline.store.episode import load_episode
 from cis490_pipeline.store.receiver import IndexRow, ReceiverStore
@@ -136,7 +137,7 @@ class _Task:
 @dataclass(frozen=True, eq=False)
 class _Gridded:
     grid: npt.NDArray[np.float32]
-    columns: dict[str, Any]
+    columns: dict[str, Json]
 
 
 def _grids_of(tasks: Sequence[_Task]) -> list[_Gridded | str]:
