@@ -89,9 +89,6 @@ def evaluate(
     model, architecture, variant : names; a probe has neither of the latter two.
     split : ``Split.summary()``.
     checkpoint_digest : of what predicted; None for a probe.
-    seed : of the resamples.
-    kind : ``model`` or ``probe``.
-    n_resamples : of every interval.
     alarm : inputs of the detection report; without them ``detection`` is null.
     baseline_windows : predictions of windows that touch the baseline, read by ``subsets`` alone.
     extra : test openings, training and processor, as far as the caller knows them.

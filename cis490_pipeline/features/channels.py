@@ -1,5 +1,6 @@
 """Channels of each variant and their positions on the channel axis."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
@@ -31,17 +32,13 @@ def channel_names(variant: Variant) -> tuple[str, ...]:
 
 
 @cache
-def _slices(variant: Variant) -> tuple[tuple[Source, slice], ...]:
-    sources = [channel.source for channel in variant_channels(variant)]
-    return tuple(
-        (source, slice(sources.index(source), sources.index(source) + sources.count(source)))
-        for source in dict.fromkeys(sources)
-    )
-
-
-def source_slices(variant: Variant) -> dict[Source, slice]:
+def source_slices(variant: Variant) -> Mapping[Source, slice]:
     """Return each source's slice of the variant's channel axis; sources are contiguous."""
-    return dict(_slices(variant))
+    sources = [channel.source for channel in variant_channels(variant)]
+    return {
+        source: slice(sources.index(source), sources.index(source) + sources.count(source))
+        for source in dict.fromkeys(sources)
+    }
 
 
 @cache

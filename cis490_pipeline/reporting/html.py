@@ -14,7 +14,6 @@ from cis490_pipeline.evaluation.uncertainty.intervals import MIN_EPISODES_FOR_PE
 from cis490_pipeline.reporting.escaping import visible_text
 from cis490_pipeline.reporting.page import cards, words
 from cis490_pipeline.reporting.page.numbers import Board, Numbers
-from cis490_pipeline.reporting.page.plain import plain_text
 from cis490_pipeline.reporting.page.sections import (
     answer,
     breakdowns,
@@ -70,7 +69,7 @@ _FILTERS: Final = {
     "level": words.level,
     "thousands": words.thousands,
     "between": words.between,
-    "plain": plain_text,
+    "plain": words.plain_text,
 }
 
 

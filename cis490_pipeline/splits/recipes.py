@@ -1,7 +1,8 @@
 """The three split recipes: held-out host, held-out sample and held-out time.
 
-Each recipe keeps stored assignments and assigns only new episodes, so making and extending a split
-are the same code, and a stored episode never changes side.
+Each takes usable episodes (columns of ``EPISODE_SCHEMA``), keeps the sides, cuts and exclusions of
+a stored split and assigns only new episodes, so making and extending a split are the same code, and
+a stored episode never changes side.
 """
 
 from collections import defaultdict
@@ -47,11 +48,6 @@ def held_out_host(
 
     Validation is one whole training host where there are at least three; otherwise the given
     share of the training hosts' episodes of each profile; ``selected_on`` records which.
-
-    Parameters
-    ----------
-    val_fraction : share of each profile's episodes used for validation, 0 to 1.
-    stored : the existing split; its episodes keep their sides.
 
     Raises
     ------
@@ -119,7 +115,6 @@ def held_out_sample(
     Parameters
     ----------
     test_fraction, val_fraction : shares of each profile's samples, at least one sample each.
-    stored : the existing split; its episodes keep their sides, its profiles stay excluded.
 
     Raises
     ------
@@ -181,11 +176,8 @@ def held_out_time(
 
     Parameters
     ----------
-    episodes : usable episodes, columns of ``EPISODE_SCHEMA``; ``received_at_wall`` is that of the
-        first shipment.
     test_fraction : share of the episodes after the test cut.
     val_fraction : share of the earlier episodes used for validation.
-    stored : the existing split with its cuts.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 import pytest
 
 from cis490_pipeline.reporting.page import words
-from cis490_pipeline.reporting.page.plain import plain_text
+from cis490_pipeline.reporting.page.words import plain_text
 
 
 @pytest.mark.parametrize(

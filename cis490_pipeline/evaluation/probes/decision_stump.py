@@ -142,12 +142,5 @@ def _best_of(x: Floats, y: npt.NDArray[np.int64], column: int, name: str) -> Thr
     chosen = np.append(_CHOICES[choice], of_unknown)
     held_there = np.vstack([held[pair], unknown])
     shares = (held_there + 1) / (held_there + 1).sum(axis=1, keepdims=True)
-    return Threshold(
-        column,
-        name,
-        float(cuts[low[pair]]),
-        float(cuts[high[pair]]),
-        chosen,
-        shares,
-        float(macro[pair, choice]),
-    )
+    ends = float(cuts[low[pair]]), float(cuts[high[pair]])
+    return Threshold(column, name, *ends, chosen, shares, float(macro[pair, choice]))

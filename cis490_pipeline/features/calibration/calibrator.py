@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Self
 
@@ -134,31 +134,16 @@ class Calibrator:
         floor = np.fmax(IQR_SHARE * known_median(baseline_iqr), SD_SHARE * total_sd)
         floor = np.fmax(floor, MIN_SCALE).astype(np.float32)
         n_columns = floor.size * (_N_STATS if kind == "summary" else 1)
-        unit = cls(
-            mode,
-            variant,
-            kind,
-            floor,
-            np.zeros(n_columns, dtype=np.float32),
-            np.ones(n_columns, dtype=np.float32),
-            gauges,
-            scaling,
-        )
+        zeros, ones = np.zeros(n_columns, np.float32), np.ones(n_columns, np.float32)
+        unit = cls(mode, variant, kind, floor, zeros, ones, gauges, scaling)
         relative = Moments(n_columns)
         for X, median, iqr in windows():
             relative.add(columns_last(kind, unit._relative(X, median, iqr)))
         sd = relative.sd()
-        return cls(
-            mode,
-            variant,
-            kind,
-            floor,
-            np.nan_to_num(relative.mean()).astype(np.float32),
-            # Columns constant in train are not scaled.
-            np.where(sd > MIN_SCALE, sd, 1.0).astype(np.float32),
-            gauges,
-            scaling,
-        )
+        # Columns constant in train are not scaled.
+        z_sd = np.where(sd > MIN_SCALE, sd, 1.0).astype(np.float32)
+        z_mean = np.nan_to_num(relative.mean()).astype(np.float32)
+        return replace(unit, z_mean=z_mean, z_sd=z_sd)
 
     def apply(self, X: Float32s, median: Float32s, iqr: Float32s) -> Float32s:
         """Calibrate windows.

@@ -11,7 +11,7 @@ therefore flagged; on other devices the rate is only known from measurement.
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
@@ -127,13 +127,7 @@ class CleanlinessCheck:
             for k in range(_FOLDS)
         ]
         fitted = cls._regression(train, np.ones(fold.size, dtype=np.bool_))
-        return cls(
-            fitted.centre,
-            fitted.scale,
-            fitted.weights,
-            fitted.bias,
-            np.sort(np.concatenate(references)),
-        )
+        return replace(fitted, references=np.sort(np.concatenate(references)))
 
     @classmethod
     def _regression(cls, train: Stretches, among: npt.NDArray[np.bool_]) -> Self:

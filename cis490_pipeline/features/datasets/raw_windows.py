@@ -13,7 +13,7 @@ from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.datasets.opened import OpenDataset
 from cis490_pipeline.features.datasets.summary_rows import row_file, table_height
-from cis490_pipeline.features.datasets.window_data import fits_in_memory
+from cis490_pipeline.features.datasets.window_data import HeldWindows, fits_in_memory
 from cis490_pipeline.features.datasets.window_keys import WindowKeys, read_window_keys
 from cis490_pipeline.features.grids.row_file import RowFile
 from cis490_pipeline.features.grids.store import GridStore
@@ -29,26 +29,6 @@ _GAP_BYTES: Final = 73_600
 
 _TAKEN_BYTES: Final = 4_710_400
 """Read with all columns at a time, before they are thinned out."""
-
-
-class HeldWindows:
-    """Windows in memory: (n_windows, *shape)."""
-
-    def __init__(self, X: Float32s) -> None:
-        self._X = X
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one window."""
-        return tuple(self._X.shape[1:])
-
-    def take(self, indices: Indices) -> Float32s:
-        """Windows at ``indices``: (n_indices, *shape)."""
-        chosen: Float32s = self._X[indices]
-        return chosen
-
-    def read_ahead(self, indices: Indices) -> None:
-        """Do nothing: in memory there is nothing to wait for."""
 
 
 class WindowsInFiles:

@@ -70,17 +70,29 @@ def predict_in_batches(
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayWindows:
-    """Windows held in memory.
-
-    Attributes
-    ----------
-    X : (n_windows, *shape) float32; NaN is unknown.
-    y : (n_windows,) class index.
-    groups : (n_windows,) episode ids.
-    """
+class HeldWindows:
+    """Windows in memory, (n_windows, *shape) float32; NaN is unknown."""
 
     X: npt.NDArray[np.float32]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one window."""
+        return tuple(self.X.shape[1:])
+
+    def take(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
+        """Return the windows at ``indices``, in that order: (n_indices, *shape)."""
+        chosen: npt.NDArray[np.float32] = self.X[indices]
+        return chosen
+
+    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
+        """Do nothing: in memory there is nothing to wait for."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayWindows(HeldWindows):
+    """Labelled windows in memory: (n_windows,) class indices, and episode ids as ``groups``."""
+
     y: npt.NDArray[np.int64]
     groups: npt.NDArray[np.str_]
 
@@ -109,19 +121,6 @@ class ArrayWindows:
     @cached_property
     def _episodes(self) -> tuple[Sequence[str], npt.NDArray[np.int32]]:
         return number_episodes(self.groups)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one window."""
-        return tuple(self.X.shape[1:])
-
-    def take(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-        """Return the windows at ``indices``, in that order: (n_indices, *shape)."""
-        chosen: npt.NDArray[np.float32] = self.X[indices]
-        return chosen
-
-    def read_ahead(self, indices: npt.NDArray[np.integer[Any]]) -> None:
-        """Do nothing, because the windows are in memory."""
 
 
 def number_episodes(groups: npt.NDArray[np.str_]) -> tuple[Sequence[str], npt.NDArray[np.int32]]:

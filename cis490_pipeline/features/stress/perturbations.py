@@ -70,15 +70,9 @@ def baseline_step(episode: Episode, n_steps: int, scenario: Scenario) -> int:
     """
     if not scenario.infected_baseline:
         return 0
-    labels = episode.labels
-    segments = list(
-        pure_stretches(
-            n_steps,
-            [label.t_wall_ns for label in labels],
-            [str(label.phase) for label in labels],
-            episode.t0_ns,
-        )
-    )
+    times = [label.t_wall_ns for label in episode.labels]
+    names = [str(label.phase) for label in episode.labels]
+    segments = list(pure_stretches(n_steps, times, names, episode.t0_ns))
     phases = list(Phase)
     running = [start for start, k in segments if phases[k] is Phase.INFECTED_RUNNING]
     infected = [start for start, k in segments if phases[k] in INFECTED_PHASES]

@@ -6,7 +6,6 @@ from cis490_pipeline.evaluation.schema.alarm import Detection
 from cis490_pipeline.evaluation.schema.origin import CheckpointSummary
 from cis490_pipeline.reporting.escaping import markdown_escape
 from cis490_pipeline.reporting.page.numbers import Numbers, Report
-from cis490_pipeline.reporting.page.plain import plain_text
 from cis490_pipeline.reporting.page.words import (
     between,
     counted,
@@ -14,6 +13,7 @@ from cis490_pipeline.reporting.page.words import (
     listed,
     percent,
     phase_name,
+    plain_text,
     rate,
     score,
     seconds,

@@ -6,7 +6,6 @@ from typing import TypedDict
 from cis490_pipeline.evaluation.schema.origin import CheckpointSummary
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.reporting.page.numbers import Numbers
-from cis490_pipeline.reporting.page.sections.calibration import baselines_text
 from cis490_pipeline.reporting.page.words import provenance_text
 
 NOT_RECORDED = "not recorded"
@@ -42,7 +41,7 @@ def view(numbers: Numbers) -> OriginView:
     return {
         "facts": {name: provenance_text(fact) for name, fact in numbers.provenance.items()},
         "rows": [_row(report, numbers.checkpoints) for report in numbers.models],
-        "baselines": baselines_text(numbers.chosen),
+        "baselines": _baselines(numbers.chosen),
         "openings": _openings(numbers),
         "trained_on": _trained_on(numbers),
     }
@@ -82,3 +81,12 @@ def _openings(numbers: Numbers) -> str:
         f"{often} times for each checkpoint: when it was first scored, and again when "
         "it, or what predictions hold, had changed. All numbers are read from what was kept"
     )
+
+
+def _baselines(report: EvalReport) -> str:
+    """Write of how many test episodes the baseline was checked, and which were flagged."""
+    found = report["baselines"]["test"]
+    if not found["n_checked"]:
+        return f"not checked: none of {found['n_episodes']} test episodes"
+    named = f": {', '.join(found['suspect'])}" if found["suspect"] else ""
+    return f"{found['n_suspect']} of {found['n_checked']} test episodes{named}"

@@ -2,12 +2,26 @@
 
 from typing import TypedDict
 
-from cis490_pipeline.evaluation.schema.board import HostIdentity, HostIdentityRow, LargestHost
+from cis490_pipeline.evaluation.schema.board import (
+    AblationRow,
+    HostIdentity,
+    HostIdentityRow,
+    LargestHost,
+)
 from cis490_pipeline.reporting.page.drawing import bar_end
 from cis490_pipeline.reporting.page.numbers import NOT_MEASURED, Board, Numbers
-from cis490_pipeline.reporting.page.sections.calibration import AblationView, ablation_view
 from cis490_pipeline.reporting.page.sections.scores import ProbeBar, probes
 from cis490_pipeline.reporting.page.words import listed, shown
+
+
+class AblationView(TypedDict):
+    """The table of calibrations."""
+
+    rows: list[AblationRow]
+    model: str
+    n_calibration: int
+    refused: list[tuple[str, str]]
+    suspect: list[str]
 
 
 class IdentityBar(HostIdentityRow):
@@ -95,4 +109,16 @@ def identity_view(identity: HostIdentity) -> IdentityView:
             }
             for row in identity["rows"]
         ],
+    }
+
+
+def ablation_view(board: Board) -> AblationView:
+    """Gather the table of calibrations; without rows where none was computed."""
+    of = board["ablation_of"]
+    return {
+        "rows": board["ablation"],
+        "model": f"{of['architecture']}_{of['variant']}" if of else "",
+        "n_calibration": len(of.get("calibration_episodes", [])),
+        "refused": sorted(of.get("hosts_refused", {}).items()),
+        "suspect": of.get("hosts_suspect", []),
     }
