@@ -127,28 +127,23 @@ def leaderboard(
     seeds: Mapping[str, Seeds] | None = None,
     supplements: Supplements | None = None,
 ) -> Leaderboard:
-    """Gather the reports of one recipe.
+    """Gather the reports of one recipe, models by macro F1 on test, best first, then the probes.
+
+    ``selected`` marks each variant's best on *validation*, which is the one to speak of.
 
     Parameters
     ----------
-    reports, probe_reports : of ``evaluate``, all of one split.
     comparisons : of ``compare_models`` for the same reports.
     schema : hash of the feature schema the models were trained on.
     seeds : of ``seed_summary`` for the models that were trained with several seeds.
     supplements : what else the board carries.
-
-    Returns
-    -------
-    JSON values. ``rows``: models by macro F1 on test, best first, then the probes; ``selected``
-    marks each variant's best on *validation*, which is the one to speak of.
 
     Raises
     ------
     EvaluationError
         If there is no report, two have one name, or they are of different splits.
     """
-    _require_one_split([*reports, *probe_reports])
-    first = [*reports, *probe_reports][0]
+    first = _require_one_split([*reports, *probe_reports])
     selected = {str(variant): selected_model(reports, variant) for variant in Variant}
     by_model = seeds or {}
     rows = [
@@ -267,7 +262,8 @@ def _by_test_score(report: EvalReport) -> tuple[float, str]:
     return (-score if score is not None else 1.0, report["model"])
 
 
-def _require_one_split(reports: Sequence[EvalReport]) -> None:
+def _require_one_split(reports: Sequence[EvalReport]) -> EvalReport:
+    """Return the first report, which says what the split of all of them is."""
     if not reports:
         raise EvaluationError("a leaderboard needs a report")
     names = [report["model"] for report in reports]
@@ -281,3 +277,4 @@ def _require_one_split(reports: Sequence[EvalReport]) -> None:
                     f"{report['model']} was scored on {name} {report[name]}, "
                     f"{first['model']} on {first[name]}; evaluate both on one split"
                 )
+    return first

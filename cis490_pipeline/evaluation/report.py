@@ -28,7 +28,7 @@ from cis490_pipeline.evaluation.predictions import (
     require_scored,
     true_classes,
 )
-from cis490_pipeline.evaluation.schema.parts import Host, Kind
+from cis490_pipeline.evaluation.schema.parts import Host, Kind, Split
 from cis490_pipeline.evaluation.schema.report import (
     Baselines,
     CellScore,
@@ -113,14 +113,11 @@ def evaluate(
     if not test.height:
         raise EvaluationError(f"{model}: no window of the {split['recipe']} split's test side")
     untested = split["untested_profiles"]
-    hosts = [
-        HostScore(host_id=host, **scores)
-        for host, scores in _groups(test, "host_id", seed, n_resamples)
-    ]
-    profiles = [
-        ProfileScore(profile=profile, **scores)
-        for profile, scores in _groups(test, "profile", seed, n_resamples)
-    ]
+    by_host, by_profile = (
+        _groups(test, column, seed, n_resamples) for column in ("host_id", "profile")
+    )
+    hosts = [HostScore(host_id=host, **scores) for host, scores in by_host]
+    profiles = [ProfileScore(profile=profile, **scores) for profile, scores in by_profile]
     return {
         "format": "eval_report",
         "evaluation_version": EVALUATION_VERSION,
@@ -131,14 +128,8 @@ def evaluate(
         "metric": "macro_f1",
         "checkpoint_digest": checkpoint_digest,
         "seed": seed,
-        "split": split["recipe"],
-        "split_digest": split["digest"],
         "version": split["version"],
-        "selected_on": split["selected_on"],
-        "untested_profiles": untested,
-        "shared": split["shared"],
-        "counts": split["counts"],
-        "excluded": split["excluded"],
+        **_of_split(split),
         **_side(test, seed, n_resamples),
         "val": _side(sides[Side.VAL], seed, n_resamples),
         "baselines": {str(side): _baselines(rows) for side, rows in sides.items()},
@@ -157,6 +148,18 @@ def evaluate(
         if alarm is None
         else detection_report(frame, alarm, seed=seed, n_resamples=n_resamples),
         **(extra or {}),
+    }
+
+
+def _of_split(split: SplitSummary) -> Split:
+    return {
+        "split": split["recipe"],
+        "split_digest": split["digest"],
+        "selected_on": split["selected_on"],
+        "untested_profiles": split["untested_profiles"],
+        "shared": split["shared"],
+        "counts": split["counts"],
+        "excluded": split["excluded"],
     }
 
 

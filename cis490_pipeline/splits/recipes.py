@@ -12,7 +12,6 @@ from typing import Any, Final
 import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side
-from cis490_pipeline.domain.split_summary import SplitParameters
 from cis490_pipeline.errors import SplitError
 from cis490_pipeline.splits.placement import (
     Decision,
@@ -68,11 +67,6 @@ def held_out_host(
             f"held_out_host: every host ({sorted(hosts)}) is a training host, none is left to test"
         )
     val_host = _stored_or_chosen_val_host(rows, trained, seed, stored)
-    parameters: SplitParameters = {
-        "train_hosts": trained,
-        "val_host": val_host,
-        "val_fraction": val_fraction,
-    }
     decided = stored_decisions(rows, stored)
     fresh = [row for row in rows if row.episode_id not in decided and row.baseline_clean]
     decided |= {
@@ -92,7 +86,11 @@ def held_out_host(
         assignment_frame(rows, decided),
         seed=seed,
         version=version,
-        parameters=parameters,
+        parameters={
+            "train_hosts": trained,
+            "val_host": val_host,
+            "val_fraction": val_fraction,
+        },
         selected_on=f"held-out host {val_host}" if val_host else "same host",
     )
     return _require_every_side(split)

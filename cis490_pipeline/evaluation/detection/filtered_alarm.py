@@ -6,8 +6,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from cis490_pipeline.alarm.alarm import AlarmSettings, alarm_is_on, infected_probability
-from cis490_pipeline.alarm.forward_filter import filter_sequences
+from cis490_pipeline.alarm.alarm import AlarmSettings
 from cis490_pipeline.domain import INFECTED_PHASES, Side
 from cis490_pipeline.domain.arrays import Bools
 from cis490_pipeline.errors import EvaluationError
@@ -16,6 +15,7 @@ from cis490_pipeline.evaluation.detection.fit import (
     PRIOR_PER_DAY,
     LabelSequences,
     evaluate_candidates,
+    replay,
 )
 from cis490_pipeline.evaluation.detection.windows import alarm_windows
 from cis490_pipeline.evaluation.schema.study import FittedAlarm
@@ -55,20 +55,10 @@ class FilteredAlarm:
         if frame.is_empty():
             return np.zeros(0, dtype=np.bool_)
         windows = alarm_windows(frame, self.truth)
-        states = filter_sequences(
-            self.settings.filter, windows.proba, windows.present, windows.lengths
-        )
-        stands = alarm_is_on(
-            infected_probability(states),
-            windows.present,
-            windows.lengths,
-            threshold=self.settings.threshold,
-            release=self.settings.release,
-            hold_windows=self.settings.hold_windows,
-        )[0]
+        _, stands = replay(windows, self.settings.filter, self.settings)
         fires = np.empty(frame.height, dtype=np.bool_)
         order = frame.with_row_index("row").sort("episode_id", "window_idx")["row"].to_numpy()
-        fires[order] = stands[windows.present]
+        fires[order] = stands[0, windows.present]
         return fires
 
     def to_dict(self) -> FittedAlarm:

@@ -15,7 +15,7 @@ from cis490_pipeline.alarm.alarm import (
 )
 from cis490_pipeline.alarm.forward_filter import PhaseFilter, filter_sequences
 from cis490_pipeline.domain import PHASES
-from cis490_pipeline.domain.arrays import Floats, Ints, class_indices
+from cis490_pipeline.domain.arrays import Bools, Floats, Ints, class_indices
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.detection.outcomes import Outcomes, outcomes
 from cis490_pipeline.evaluation.detection.windows import AlarmWindows
@@ -174,22 +174,29 @@ class Trial:
         )
 
 
+def replay(
+    windows: AlarmWindows, model: PhaseFilter, limits: AlarmSettings | Candidates
+) -> tuple[Floats, Bools]:
+    """Filter the phases of n windows, (n, K), and apply C limits to them: on or off, (C, n)."""
+    states = filter_sequences(model, windows.proba, windows.present, windows.lengths)
+    stands = alarm_is_on(
+        infected_probability(states),
+        windows.present,
+        windows.lengths,
+        threshold=limits.threshold,
+        release=limits.release,
+        hold_windows=limits.hold_windows,
+    )
+    return states, stands
+
+
 def evaluate_candidates(
     windows: AlarmWindows, sequences: LabelSequences, prior_per_day: float | None
 ) -> Trial:
     """Try every candidate on the windows of validation; nothing of the test side enters."""
     model = phase_filter(sequences, prior_per_day)
     candidates = Candidates.grid()
-    stands = alarm_is_on(
-        infected_probability(
-            filter_sequences(model, windows.proba, windows.present, windows.lengths)
-        ),
-        windows.present,
-        windows.lengths,
-        threshold=candidates.threshold,
-        release=candidates.release,
-        hold_windows=candidates.hold_windows,
-    )
+    _, stands = replay(windows, model, candidates)
     fitted_on = {
         "thresholds": "val",
         "transitions": "train",

@@ -9,8 +9,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from cis490_pipeline.alarm.alarm import AlarmSettings, alarm_is_on, infected_probability
-from cis490_pipeline.alarm.forward_filter import filter_sequences
+from cis490_pipeline.alarm.alarm import AlarmSettings
 from cis490_pipeline.domain import PHASES, Side
 from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.evaluation.confusion import episode_confusions
@@ -20,6 +19,7 @@ from cis490_pipeline.evaluation.detection.fit import (
     LabelSequences,
     Trial,
     evaluate_candidates,
+    replay,
 )
 from cis490_pipeline.evaluation.detection.outcomes import Outcomes, outcomes
 from cis490_pipeline.evaluation.detection.tables import (
@@ -59,14 +59,6 @@ class AlarmInputs:
     truth: pl.DataFrame
 
 
-@dataclass(frozen=True, eq=False)
-class _Judged:
-    """One alarm on the test side."""
-
-    states: Floats
-    on_test: Outcomes
-
-
 def detection_report(
     frame: pl.DataFrame, inputs: AlarmInputs, *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> Detection:
@@ -89,33 +81,26 @@ def detection_report(
     trial = evaluate_candidates(val, inputs.sequences, PRIOR_PER_DAY)
     chosen = trial.best()
     settings = trial.settings(chosen)
-    judged = _judge(test, settings)
+    states, on_test = _judge(test, settings)
     return {
         "alarm": _alarm(trial, chosen),
-        "time_to_detection": time_to_detection(judged.on_test),
-        "by_profile": by_profile(judged.on_test, test),
-        "false_alarms": false_alarms(judged.on_test),
-        "armed_alarms": int(judged.on_test.n_armed[0]),
+        "time_to_detection": time_to_detection(on_test),
+        "by_profile": by_profile(on_test, test),
+        "false_alarms": false_alarms(on_test),
+        "armed_alarms": int(on_test.n_armed[0]),
         "at_rates": [_at_rate(trial, test, rate) for rate in RATES_PER_DAY],
-        "ppv": predictive_values(judged.on_test),
-        "episodes": episode_shares(judged.on_test, test),
-        "by_elapsed": by_elapsed(judged.on_test, test),
-        "filtered": _filtered(judged.states, test, seed, n_resamples),
+        "ppv": predictive_values(on_test),
+        "episodes": episode_shares(on_test, test),
+        "by_elapsed": by_elapsed(on_test, test),
+        "filtered": _filtered(states, test, seed, n_resamples),
         "ablations": [_ablation(val, test, inputs.sequences, *row) for row in _ABLATIONS],
     }
 
 
-def _judge(windows: AlarmWindows, settings: AlarmSettings) -> _Judged:
-    states = filter_sequences(settings.filter, windows.proba, windows.present, windows.lengths)
-    stands = alarm_is_on(
-        infected_probability(states),
-        windows.present,
-        windows.lengths,
-        threshold=settings.threshold,
-        release=settings.release,
-        hold_windows=settings.hold_windows,
-    )
-    return _Judged(states, outcomes(windows, stands))
+def _judge(windows: AlarmWindows, settings: AlarmSettings) -> tuple[Floats, Outcomes]:
+    """Replay an alarm on a side: its filtered phases, and what came of it."""
+    states, stands = replay(windows, settings.filter, settings)
+    return states, outcomes(windows, stands)
 
 
 def _alarm(trial: Trial, chosen: int) -> Alarm:
@@ -156,7 +141,7 @@ def _at_rate(trial: Trial, test: AlarmWindows, rate: float) -> AtRate:
     if trial.on_val.n_false[chosen] > rate * days:
         return row
     settings = trial.settings(chosen)
-    times = time_to_detection(_judge(test, settings).on_test)
+    times = time_to_detection(_judge(test, settings)[1])
     return {
         "per_day": rate,
         "threshold": settings.threshold,
@@ -193,7 +178,7 @@ def _ablation(
         val, test = (side.with_constant_emissions(sequences.class_prior) for side in (val, test))
     trial = evaluate_candidates(val, sequences, prior_per_day)
     settings = trial.settings(trial.best())
-    on_test = _judge(test, settings).on_test
+    on_test = _judge(test, settings)[1]
     times = time_to_detection(on_test)
     del times["curve"]
     return {

@@ -56,22 +56,18 @@ def episode_auroc(
 ) -> Auroc:
     """Area under the ROC curve of a score, with an interval that resamples episodes.
 
+    The share of pairs of one novel and one known window in which the novel one scores higher, ties
+    counting half (Mann and Whitney, 1947). Episodes of the two kinds are drawn apart; the
+    interval's method is by the smaller number of episodes, as for a macro F1.
+
     Parameters
     ----------
     novel, known : (n,) and (m,) scores of windows that should score high, and low.
-    novel_episodes, known_episodes : their episodes.
-    n_resamples : B; episodes of the two kinds are drawn apart.
 
     Raises
     ------
     EvaluationError
         If scores and episodes are not equally many, or a score is not finite.
-
-    Notes
-    -----
-    The share of pairs of one novel and one known window in which the novel one scores higher, ties
-    counting half (Mann and Whitney, 1947). The interval's method is by the smaller number of
-    episodes, as for a macro F1.
     """
     of_novel = _by_episode("novel", novel, novel_episodes)
     of_known = _by_episode("known", known, known_episodes)
@@ -88,8 +84,7 @@ def episode_auroc(
         "why": None,
     }
     if not of_novel or not of_known:
-        lacking = "novel" if not of_novel else "known"
-        return {**found, "why": f"there is no {lacking} window"}
+        return {**found, "why": f"there is no {'known' if of_novel else 'novel'} window"}
     wins = _wins(of_novel, of_known)
     sizes = [np.array([len(part) for part in group], float) for group in (of_novel, of_known)]
     found["auroc"] = estimate = float(wins.sum() / (sizes[0].sum() * sizes[1].sum()))
