@@ -245,12 +245,7 @@ def _entry(info: dict[str, Any]) -> Entry:
     is_plain = info["type"] == "file" and not info.get("islink") and size is not None
     # Clocks of file systems are coarse; the inode distinguishes a file renamed over another.
     written = next((info[name] for name in _TIMES if info.get(name) is not None), None)
-    return Entry(
-        size or 0,
-        f"{stamp}{info.get('ino', '')}",
-        is_plain,
-        _seconds(written),
-    )
+    return Entry(size or 0, f"{stamp}{info.get('ino', '')}", is_plain, _seconds(written))
 
 
 def _size(value: object) -> int | None:

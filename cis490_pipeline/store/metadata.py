@@ -255,11 +255,7 @@ def _label_sequence_findings(labels: Sequence[Label]) -> Iterable[Finding]:
 
 
 def _parse_lines(
-    content: bytes,
-    row_type: type[_StructT],
-    reason: Reason,
-    member: str,
-    max_rows: int,
+    content: bytes, row_type: type[_StructT], reason: Reason, member: str, max_rows: int
 ) -> tuple[list[_StructT], list[Finding]]:
     """Parse a small file line by line, stopping at the twentieth finding."""
     rows: list[_StructT] = []

@@ -186,9 +186,7 @@ def _list(attributes: Mapping[str, Attribute], name: str) -> npt.NDArray[Any]:
 
 
 def _require_nodes(
-    nodes: Mapping[str, npt.NDArray[Any]],
-    leaves: Mapping[str, npt.NDArray[Any]],
-    n_columns: int,
+    nodes: Mapping[str, npt.NDArray[Any]], leaves: Mapping[str, npt.NDArray[Any]], n_columns: int
 ) -> None:
     trees, is_leaf = nodes["treeids"], nodes["modes"]
     _, sizes = np.unique(trees, return_counts=True)

@@ -75,10 +75,7 @@ async def _served(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _refused(
-    request: web.Request,
-    access: Access,
-    knows_host: Callable[[str, int], bool],
-    limits: Limits,
+    request: web.Request, access: Access, knows_host: Callable[[str, int], bool], limits: Limits
 ) -> web.Response | None:
     headers = request.headers
     hosts = headers.getall("Host", [])

@@ -101,9 +101,7 @@ class Hub:
         self.n_events += len(events)
         self._changed = True
         return Delivery(
-            delivered=taken,
-            duplicates=duplicates,
-            left_out=len(events) - taken - duplicates,
+            delivered=taken, duplicates=duplicates, left_out=len(events) - taken - duplicates
         )
 
     def flush(self) -> None:

@@ -95,10 +95,7 @@ RULES: Final[dict[str, Rule]] = {
     ),
     "episode": Rule(kind=contract.Episode, key=lambda e: e.episode_id, limit=16, rolling=True),
     "source_state": Rule(
-        kind=contract.SourceState,
-        key=lambda e: (e.episode_id, e.source),
-        limit=128,
-        rolling=True,
+        kind=contract.SourceState, key=lambda e: (e.episode_id, e.source), limit=128, rolling=True
     ),
     "phase": Rule(
         kind=contract.PhaseNow, key=lambda e: (e.episode_id, e.t_s), limit=256, rolling=True

@@ -197,10 +197,7 @@ class LineOutput:
     def report(self) -> SinkReport:
         """Return the state of the output."""
         return SinkReport(
-            name=self._name,
-            trouble=self._trouble,
-            n_waiting=len(self._waiting),
-            n_lost=self.n_lost,
+            name=self._name, trouble=self._trouble, n_waiting=len(self._waiting), n_lost=self.n_lost
         )
 
     def close(self) -> None:

@@ -132,11 +132,7 @@ class Publishing:
 
     def _source_state(self, source: str, word: SourceWord, why: str | None) -> SourceState:
         return SourceState(
-            episode_id=self._episode_id,
-            source=source,
-            state=word,
-            t_s=self._t_s,
-            why=why,
+            episode_id=self._episode_id, source=source, state=word, t_s=self._t_s, why=why
         )
 
 
