@@ -14,8 +14,9 @@ from distributed.deploy.subprocess import SubprocessCluster
 from benchmarks.data_path import show
 from benchmarks.measuring import Line, at_least, machine, ratio
 from benchmarks.stores import grown_store
-from benchmarks.whole_store import N_SPINS, SPINS, Progress, pace, spin
+from benchmarks.whole_store import N_SPINS, SPINS, pace, spin
 from cis490_pipeline.compute import Compute, DaskCluster, DaskCompute, ProcessCompute
+from cis490_pipeline.compute.progress import Progress
 from cis490_pipeline.features.grids.build import build_grids
 from cis490_pipeline.store.fingerprint import StoreFingerprint
 from cis490_pipeline.store.receiver import LocalStore
@@ -61,7 +62,7 @@ def measure(scratch: Path, n_episodes: int, rounds: int) -> list[Line]:
         for round_ in range(rounds + 1):
             for name, work in works.items():
                 moments: list[tuple[float, int]] = []
-                work(lambda done, _, seen=moments: seen.append((time.perf_counter(), done)))
+                work(lambda what, done, *_, seen=moments: seen.append((time.perf_counter(), done)))
                 if round_:
                     paces[name].append(pace(moments))
     gained, possible = ratio(paces, "one", "two"), ratio(paces, "one_spins", "two_spins")
@@ -98,7 +99,7 @@ def _extraction(
 def _spinning(compute: Compute) -> Callable[[Progress], object]:
     def work(progress: Progress) -> None:
         for done, _ in enumerate(compute.map(spin, [SPINS] * N_SPINS), 1):
-            progress(done, N_SPINS)
+            progress("spin", done, N_SPINS)
 
     return work
 

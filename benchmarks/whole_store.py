@@ -15,6 +15,7 @@ from benchmarks import cold_batches
 from benchmarks.measuring import Line, at_least, at_most, ratio
 from benchmarks.stores import grown_store
 from cis490_pipeline.compute import ProcessCompute
+from cis490_pipeline.compute.progress import Progress
 from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.sweep import sweep
 
@@ -22,7 +23,6 @@ WORKERS = 2
 _POLL_S = 0.02
 SPINS = 1_500_000
 N_SPINS = 80
-Progress = Callable[[int, int], None]
 
 _SWEEP = """
 import sys, time, polars as pl
@@ -92,7 +92,7 @@ def _parallel(store: LocalStore, figures: dict[str, float]) -> list[Line]:
         for name, work in works.items():
             moments: list[tuple[float, int]] = []
             start = time.perf_counter()
-            work(lambda done, _, seen=moments: seen.append((time.perf_counter(), done)))
+            work(lambda what, done, *_, seen=moments: seen.append((time.perf_counter(), done)))
             # The first round warms up.
             if round_:
                 paces[name].append(pace(moments))
@@ -117,7 +117,7 @@ def pace(moments: list[tuple[float, int]]) -> float:
 
 def _spin_all(workers: int, progress: Progress) -> None:
     for done, _ in enumerate(ProcessCompute(workers).map(spin, [SPINS] * N_SPINS), 1):
-        progress(done, N_SPINS)
+        progress("spin", done, N_SPINS)
 
 
 def spin(times: int) -> int:

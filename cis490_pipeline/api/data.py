@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cis490_pipeline.compute.progress import Progress, no_progress
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe, Side, Variant, Verdict
 from cis490_pipeline.domain.catalogue import InputKind
@@ -16,7 +17,7 @@ from cis490_pipeline.experiment.pipeline.corpus import ValidationSweep, corpus_s
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex, dataset_stages
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.stages.make import make_stages
-from cis490_pipeline.experiment.stages.workspace import Progress, Workspace, no_progress
+from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.tools.extract_episode import named_episode
 from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows

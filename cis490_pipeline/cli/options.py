@@ -25,7 +25,7 @@ from rich.text import Text
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 
 if TYPE_CHECKING:
-    from cis490_pipeline.experiment.stages.workspace import Progress as Report
+    from cis490_pipeline.compute.progress import Progress as Report
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

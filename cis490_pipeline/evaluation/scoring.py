@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import numpy as np
 import polars as pl
 
+from cis490_pipeline.compute.progress import Progress, no_progress
 from cis490_pipeline.domain import Side
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import (
@@ -85,7 +86,8 @@ def score_sides(
     *,
     grids: GridStore,
     cleanliness: CleanlinessCheck | None,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
+    task: str = "score",
 ) -> pl.DataFrame:
     """Predict every window of val and test: a frame of ``PREDICTION_SCHEMA``.
 
@@ -94,17 +96,17 @@ def score_sides(
     predict : gives (n_windows, K) probabilities of (n_windows, *shape) calibrated windows.
     grids : what the baselines are read from, to be checked.
     cleanliness : the check of the checkpoint, if it has one.
-    report : called with the number of sides done, and of all.
+    progress, task : informed of the sides done, under the name of the task.
     """
     frames = []
     for done, side in enumerate(SCORED_SIDES):
-        report(done, len(SCORED_SIDES))
+        progress(task, done, len(SCORED_SIDES))
         # Apart: what a batch holds besides changes a network's last bits.
         parts = [opened(side, touches=touches) for touches in (False, True)]
         proba = [predict_in_batches(predict, windows) for windows in parts]
         keys = _with_baselines(parts, grids, cleanliness)
         frames.append(prediction_frame(keys, np.concatenate(proba)))
-    report(len(SCORED_SIDES), len(SCORED_SIDES))
+    progress(task, len(SCORED_SIDES), len(SCORED_SIDES))
     return pl.concat(frames)
 
 

@@ -15,7 +15,7 @@ from cis490_pipeline.errors import DatasetError, NotFittedError
 from cis490_pipeline.features.datasets.window_data import WindowData, predict_in_batches
 from cis490_pipeline.models.spec import InputSpec, input_spec
 from cis490_pipeline.training.config import build_config
-from cis490_pipeline.training.history import History, Progress
+from cis490_pipeline.training.history import EpochListener, History
 
 if TYPE_CHECKING:
     from cis490_pipeline.training.snapshot import Snapshots
@@ -93,7 +93,7 @@ class BaseModel(ABC):
         train: WindowData,
         val: WindowData,
         *,
-        progress: Progress | None = None,
+        progress: EpochListener | None = None,
         snapshots: "Snapshots | None" = None,
     ) -> Self:
         """Fit the model on training windows; validation windows determine early stopping.
@@ -254,7 +254,7 @@ class BaseModel(ABC):
         self,
         train: WindowData,
         val: WindowData,
-        progress: Progress | None,
+        progress: EpochListener | None,
         snapshots: "Snapshots | None",
     ) -> History: ...
 

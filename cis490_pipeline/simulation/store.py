@@ -3,12 +3,13 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypedDict
 
 from cis490_pipeline.compute import Compute
+from cis490_pipeline.compute.progress import Progress, no_progress
 from cis490_pipeline.domain import HOST_ID_FORM, EpisodeRef, is_host_id
 from cis490_pipeline.errors import ConfigError, StoreError
 from cis490_pipeline.simulation.draft import Draft
@@ -124,7 +125,7 @@ def simulate_store(
     root: Path,
     config: SimulationConfig,
     compute: Compute,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> SimulationOrigin:
     """Simulate a store of episodes.
 
@@ -133,7 +134,7 @@ def simulate_store(
     root : folder of the store; must be absent or empty, and appears when the store is complete.
     config : configuration of the store.
     compute : backend; the episodes' bytes do not depend on it.
-    progress : called with the numbers of finished and of all episodes.
+    progress : informed of the episodes done.
 
     Returns
     -------
@@ -169,7 +170,7 @@ def _write_episodes(
     folder: Path,
     config: SimulationConfig,
     compute: Compute,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> list[_Written]:
     tasks = list(_tasks(folder, config))
     batches = [
@@ -181,8 +182,7 @@ def _write_episodes(
     for position, batch in compute.map(_write_batch, batches):
         results[position] = batch
         done += len(batch)
-        if progress:
-            progress(done, len(tasks))
+        progress("simulate episodes", done, len(tasks))
     return [written for position in sorted(results) for written in results[position]]
 
 

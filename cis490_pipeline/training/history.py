@@ -62,5 +62,5 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-Progress = Callable[[EpochRecord], None]
+EpochListener = Callable[[EpochRecord], None]
 """Callback after each epoch; may raise to stop the training."""

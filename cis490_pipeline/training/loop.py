@@ -11,7 +11,7 @@ from cis490_pipeline.errors import TrainingError
 from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.training.batches import in_memory
 from cis490_pipeline.training.config import TrainConfig
-from cis490_pipeline.training.history import History, Progress
+from cis490_pipeline.training.history import EpochListener, History
 from cis490_pipeline.training.run import TrainingRun
 from cis490_pipeline.training.snapshot import Snapshots, training_identity
 
@@ -36,7 +36,7 @@ def train_network(
     config: TrainConfig,
     *,
     sources: Sequence[slice],
-    progress: Progress | None = None,
+    progress: EpochListener | None = None,
     snapshots: Snapshots | None = None,
     n_classes: int = len(PHASES),
 ) -> History:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from distributed.security import Security
 
 from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.compute import Compute, DaskCompute, SerialCompute
+from cis490_pipeline.compute.progress import Progress, no_progress
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import ClusterError, WorkerDiedError
 from cis490_pipeline.features.grids.build import build_grids
@@ -34,7 +35,6 @@ pytestmark = pytest.mark.long
 
 SAMPLE = PROJECT / "data" / "sample"
 NOON = "2026-11-22T12:00:00Z"
-Told = Callable[[int, int], None]
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def dask(tmp_path: Path) -> Iterator[DaskProcesses]:
         processes.close()
 
 
-def corpus(folder: Path, compute: Compute, told: Told | None = None) -> dict[str, bytes]:
+def corpus(folder: Path, compute: Compute, told: Progress = no_progress) -> dict[str, bytes]:
     """Sweep and grid the recorded sample; the bytes of every file made."""
     store = LocalStore(SAMPLE)
     frame = sweep(store, None, compute, told, checked_at=NOON).frame
@@ -66,7 +66,7 @@ def test_two_workers_of_which_one_is_killed_make_the_bytes_of_one_process(
     victims = iter(before.values())
     killed: list[int] = []
 
-    def kill_one_halfway(done: int, total: int) -> None:
+    def kill_one_halfway(what: str, done: int, total: int, detail: str = "") -> None:
         # Once in the sweep, once among the grids: each starts from nothing.
         if total // 3 < done < total and len(killed) < 2 and stage_of(total) == len(killed):
             pid = next(victims)

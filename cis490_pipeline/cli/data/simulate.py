@@ -49,9 +49,7 @@ def simulate(
     processes = workers or available_processors()
     compute: Compute = SerialCompute() if processes == 1 else ProcessCompute(processes)
     with progress_bars() as report:
-        origin = simulate_store(
-            store, config, compute, lambda done, total: report("simulate episodes", done, total)
-        )
+        origin = simulate_store(store, config, compute, report)
     if as_json:
         print_json(origin)
         return 0

@@ -97,7 +97,7 @@ class ValidationSweep(Stage):
             self.workspace.store,
             previous,
             self.workspace.compute,
-            self.workspace.reporter("validate episodes"),
+            self.workspace.progress,
             journal=journal,
             checked_at=_now(),
         )
@@ -155,7 +155,7 @@ class GridShards(Stage):
             usable,
             self.folder,
             self.workspace.compute,
-            self.workspace.reporter("cut grids"),
+            self.workspace.progress,
         )
         # What the manifest names, not what lies there: a grown shard's older file may go any time.
         names = (

@@ -105,7 +105,8 @@ class EvaluationReport(ModelStage):
             opened,
             grids=GridStore(GridShards(self.workspace).folder),
             cleanliness=checkpoint.cleanliness,
-            report=self.workspace.reporter(f"score {self.name}"),
+            progress=self.workspace.progress,
+            task=f"score {self.name}",
         )
 
     def make(self) -> StageOutput:

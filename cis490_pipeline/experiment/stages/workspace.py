@@ -1,12 +1,11 @@
 """What every stage of an experiment works on: a store, a data folder, workers, a seed."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from cis490_pipeline.compute import Compute, DaskCluster, DaskCompute, compute_with
+from cis490_pipeline.compute.progress import Progress, no_progress
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Address
 from cis490_pipeline.experiment.stages.shared import SharedData
@@ -14,17 +13,6 @@ from cis490_pipeline.storage.data_paths import DataPaths
 from cis490_pipeline.store.fingerprint import StoreFingerprint
 from cis490_pipeline.store.receiver import ReceiverStore
 from cis490_pipeline.store.remote import open_store
-
-
-class Progress(Protocol):
-    """Progress listener of a stage."""
-
-    def __call__(self, what: str, done: int, total: int, detail: str = "") -> None:
-        """Report that ``done`` of ``total`` of a task is done, with an optional detail."""
-
-
-def no_progress(what: str, done: int, total: int, detail: str = "") -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +66,3 @@ class Workspace:
                 fingerprint=StoreFingerprint(self.store),
             )
         )
-
-    def reporter(self, what: str) -> Callable[[int, int], None]:
-        """Return ``report(done, total)`` for one piece of work called ``what``."""
-
-        def report(done: int, total: int) -> None:
-            self.progress(what, done, total)
-
-        return report

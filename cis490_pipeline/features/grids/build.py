@@ -1,7 +1,7 @@
 """Building of grid shards: the 10 Hz grids of all usable episodes, shared by all recipes."""
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.compute import Compute
+from cis490_pipeline.compute.progress import Progress, no_progress
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import DatasetError, PipelineError
 from cis490_pipeline.features.baseline import baseline_statistics
@@ -38,8 +39,6 @@ _EPISODES_PER_TASK: Final = 16
 """Batched, because the overhead of single-episode tasks is half of their work."""
 COMMIT_SHARDS: Final = 16
 """Number of shards between commits of the index, from which a killed run resumes."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def build_grids(
     episodes: pl.DataFrame,
     folder: Path,
     compute: Compute,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> GridIndex:
     """Grid all usable episodes that are not gridded yet.
 
@@ -83,7 +82,7 @@ def build_grids(
     folder : folder of the grids, with ``shard-<n>-<digest>.npy``, ``index.parquet`` and, written
         last, ``manifest.json``.
     compute : backend that executes the work.
-    progress : called with the numbers of finished and of all episodes.
+    progress : informed of the episodes done.
 
     Returns
     -------
@@ -111,8 +110,7 @@ def build_grids(
                     failed[chunk[i].ref] = result
                 else:
                     built[i] = result
-                if progress is not None:
-                    progress(done, len(tasks))
+                progress("cut grids", done, len(tasks))
         # In order of receipt, independent of the order of completion.
         writer.append([(chunk[i], built[i]) for i in sorted(built)])
         if position % COMMIT_SHARDS == COMMIT_SHARDS - 1:

@@ -12,7 +12,7 @@ from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.models.base import BaseModel, ModelState, Probabilities
 from cis490_pipeline.models.nets.layers import PhaseNetwork
 from cis490_pipeline.training.config import TrainConfig
-from cis490_pipeline.training.history import History, Progress
+from cis490_pipeline.training.history import EpochListener, History
 from cis490_pipeline.training.loop import reproducible, train_network
 from cis490_pipeline.training.snapshot import Snapshots
 
@@ -48,7 +48,7 @@ class NeuralModel(BaseModel):
         self,
         train: WindowData,
         val: WindowData,
-        progress: Progress | None,
+        progress: EpochListener | None,
         snapshots: Snapshots | None,
     ) -> History:
         with reproducible(seed=self.config.seed, threads=self.config.threads):

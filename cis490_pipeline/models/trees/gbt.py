@@ -21,7 +21,7 @@ from cis490_pipeline.models.trees.gbt_data import WindowBatches, pages_folder
 from cis490_pipeline.training.balance import class_weights
 from cis490_pipeline.training.batches import is_held
 from cis490_pipeline.training.config import out_of_range, raise_problems
-from cis490_pipeline.training.history import EpochRecord, History, Progress
+from cis490_pipeline.training.history import EpochListener, EpochRecord, History
 
 if TYPE_CHECKING:
     from cis490_pipeline.training.snapshot import Snapshots
@@ -83,7 +83,7 @@ class Gbt(BaseModel):
         self,
         train: WindowData,
         val: WindowData,
-        progress: Progress | None,
+        progress: EpochListener | None,
         snapshots: "Snapshots | None",
     ) -> History:
         weights = class_weights(train.y, self.config.class_weight_power)
@@ -97,7 +97,7 @@ class Gbt(BaseModel):
         train: WindowData,
         val: WindowData,
         weights: npt.NDArray[np.float64],
-        progress: Progress | None,
+        progress: EpochListener | None,
         pages: Path | None,
     ) -> History:
         config = self.config
@@ -196,7 +196,7 @@ class Gbt(BaseModel):
 class _Recorder(xgb.callback.TrainingCallback):
     """Records each round's losses and reports progress."""
 
-    def __init__(self, progress: Progress | None, eta: float) -> None:
+    def __init__(self, progress: EpochListener | None, eta: float) -> None:
         super().__init__()
         self.progress, self.eta = progress, eta
         self.records: list[EpochRecord] = []

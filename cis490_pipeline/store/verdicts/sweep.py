@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Final, TypedDict
 import polars as pl
 
 from cis490_pipeline.compute import Compute
+from cis490_pipeline.compute.progress import Progress, no_progress
 from cis490_pipeline.domain import EpisodeRef, Verdict
 from cis490_pipeline.errors import WorkerDiedError
 from cis490_pipeline.storage.files import digest
@@ -54,7 +55,7 @@ def sweep(
     store: ReceiverStore,
     previous: pl.DataFrame | None,
     compute: Compute,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
     *,
     journal: Path | None = None,
     checked_at: str | None = None,
@@ -67,7 +68,7 @@ def sweep(
     previous : frame of an earlier sweep. A row is reused if its episode's index row, files (size
         and modification time) and the rules are unchanged, and it was not ``errored``.
     compute : backend that executes the work.
-    progress : called periodically with the numbers of finished and of all episodes.
+    progress : informed of the episodes done.
     journal : file that records each verdict. A killed sweep resumes from it; the caller removes it
         once the frame is stored. Two sweeps with one journal run one after the other.
     checked_at : start time recorded in every verdict; now by default. A resumed sweep keeps its
@@ -104,8 +105,7 @@ def sweep(
         to_read = [(ref, index.rows.get(ref)) for ref in refs if _pair(ref) not in known]
         keys = dict(zip(refs, listing["input_key"], strict=True))
         done = _Pieces()
-        if progress:
-            progress(reused.height, len(refs))
+        progress("validate episodes", reused.height, len(refs))
         for rows in _verdicts(store, to_read, compute):
             for row in rows:
                 row["checked_at"] = began
@@ -113,8 +113,7 @@ def sweep(
             if notes is not None:
                 notes.append(rows)
             done.add(rows)
-            if progress:
-                progress(reused.height + done.height, len(refs))
+            progress("validate episodes", reused.height + done.height, len(refs))
     frame = with_marks(pl.concat([reused, *done.frames()]))
     return SweepResult(
         frame=frame,

@@ -35,12 +35,3 @@ def test_a_dask_address_wins_over_processes(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_everything_made_lies_below_the_data_folder() -> None:
     assert Workspace(Settings(data=Path("here"))).paths.root == Path("here")
-
-
-def test_progress_is_told_what_is_worked_on() -> None:
-    told: list[tuple[str, int, int]] = []
-    workspace = Workspace(Settings(), lambda what, done, total: told.append((what, done, total)))
-
-    workspace.reporter("cut grids")(3, 8)
-
-    assert told == [("cut grids", 3, 8)]

@@ -151,11 +151,9 @@ def test_an_unreadable_episode_is_named_and_the_others_are_gridded(store, episod
 def test_progress_counts_every_episode(store, episodes, tmp_path):
     seen = []
 
-    build_grids(
-        store, episodes.head(3), tmp_path, SerialCompute(), lambda done, n: seen.append((done, n))
-    )
+    build_grids(store, episodes.head(3), tmp_path, SerialCompute(), lambda *at: seen.append(at))
 
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [("cut grids", done, 3) for done in (1, 2, 3)]
 
 
 def test_a_shard_with_other_bytes_is_found_by_verify(store, episodes, tmp_path):

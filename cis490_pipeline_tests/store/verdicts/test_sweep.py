@@ -180,19 +180,19 @@ def test_frame_of_another_layout_is_not_reused(store: LocalStore) -> None:
 def test_skipped_lines_unindexed_files_and_progress_are_reported(tmp_path: Path) -> None:
     MadeEpisode().write(tmp_path)
     write_index(tmp_path, [], extra="garbage\n")
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[object, ...]] = []
 
     result = sweep(
         LocalStore(tmp_path),
         None,
         SerialCompute(),
-        lambda done, total: seen.append((done, total)),
+        lambda *at: seen.append(at),
     )
 
     assert result.skipped_index_rows.n == 1
     assert verdict_counts(result.frame)["reasons"] == {"not_indexed": 1}
     assert result.frame["received_at_wall"].to_list() == [None]
-    assert seen == [(0, 1), (1, 1)]
+    assert seen == [("validate episodes", 0, 1), ("validate episodes", 1, 1)]
 
 
 def test_unpacked_folder_is_reused_until_a_member_changes(tmp_path: Path) -> None:
