@@ -23,7 +23,8 @@ from typing import Final
 
 from benchmarks.hostile_bytes import FRAME_CHANGES, TAR_CHANGES, sample_tar
 from cis490_pipeline.domain import EpisodeRef
-from cis490_pipeline.store.receiver import IndexRow, LocalStore
+from cis490_pipeline.store.receiver import LocalStore
+from cis490_pipeline.store.receiver_index import IndexRow
 from cis490_pipeline.store.verdicts.validate import validate_episode
 
 MAX_MB: Final = 300

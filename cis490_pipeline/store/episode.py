@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 
 from cis490_pipeline.domain import EpisodeRef, Source, Verdict
-from cis490_pipeline.errors import EpisodeRejectedError
 from cis490_pipeline.store.archive import unpack as archive
 from cis490_pipeline.store.metadata import (
     SCHEMA_VERSION,
@@ -22,8 +21,9 @@ from cis490_pipeline.store.metadata import (
     parse_labels,
     parse_meta,
 )
-from cis490_pipeline.store.reasons import Finding, Reason
-from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX, IndexRow, ReceiverStore
+from cis490_pipeline.store.reasons import Finding, Reason, rejected
+from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX, ReceiverStore
+from cis490_pipeline.store.receiver_index import IndexRow
 from cis490_pipeline.store.rows.columns import TIME, Columns
 from cis490_pipeline.store.rows.read import MAX_FAULTS, SourceRows, read_rows_once
 from cis490_pipeline.store.rows.readings import without_negatives
@@ -92,13 +92,7 @@ class OpenedEpisode:
 def open_episode(
     store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None
 ) -> OpenedEpisode:
-    """Read an episode and collect all faults of its files.
-
-    Parameters
-    ----------
-    store : store of the episode.
-    ref : the episode.
-    index_row : its row in the index; ``None`` if it is not indexed.
+    """Read an episode and collect all faults of its files; ``index_row`` is None if not indexed.
 
     Raises
     ------
@@ -130,14 +124,9 @@ def open_episode(
 
 
 def load_episode(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None) -> Episode:
-    """Load an episode and require valid files; the validator checks rates and gaps.
+    """Load an episode and require valid files, as `sound_episode` does.
 
-    Raises
-    ------
-    EpisodeRejectedError
-        With the reason codes, if a file is missing, damaged or malformed.
-    OSError
-        If the file system fails.
+    The validator checks rates and gaps. An `OSError` implies nothing about the episode.
     """
     return sound_episode(open_episode(store, ref, index_row))
 
@@ -154,10 +143,7 @@ def sound_episode(opened: OpenedEpisode) -> Episode:
     meta, t0_ns, end_ns = opened.meta, opened.t0_ns, opened.end_ns
     digest = opened.sha256 or opened.content_digest
     if rejecting or meta is None or t0_ns is None or end_ns is None or digest is None:
-        raise EpisodeRejectedError(
-            f"{opened.ref}: " + ("; ".join(map(str, rejecting)) or "has no telemetry"),
-            tuple(sorted({finding.reason.value for finding in rejecting})),
-        )
+        raise rejected(opened.ref, rejecting)
     return Episode(
         ref=opened.ref,
         meta=meta,

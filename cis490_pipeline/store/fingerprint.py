@@ -8,20 +8,15 @@ from cis490_pipeline.store.receiver import ReceiverStore
 
 @dataclass(frozen=True)
 class StoreFingerprint:
-    """Picklable function that fingerprints a store; its ``str`` is the store's name.
-
-    Raises
-    ------
-    StoreError
-        On call, if the store does not exist.
-    """
+    """Picklable function that fingerprints a store; its ``str`` is the store's name."""
 
     store: ReceiverStore
 
     def __call__(self) -> str:
         """SHA-256 (hex) of the index's first line, which does not change as the store grows.
 
-        Without an index, of whether the store has any episode.
+        Without an index, of whether the store has any episode. Raises `StoreError` if there is no
+        store.
         """
         with self.store.index_lines() as lines:
             first = next(iter(lines), b"")

@@ -145,12 +145,7 @@ def _unix_ns(time: datetime) -> int:
 
 
 def parse_meta(content: bytes, *, finished: bool) -> tuple[EpisodeMeta | None, list[Finding]]:
-    """Parse ``meta.json``.
-
-    Parameters
-    ----------
-    content : the member's bytes.
-    finished : whether ``done.marker`` exists; without it the end and the result may be null.
+    """Parse ``meta.json``; without ``done.marker`` (``finished``) the end and result may be null.
 
     Returns
     -------
@@ -189,14 +184,7 @@ def parse_meta(content: bytes, *, finished: bool) -> tuple[EpisodeMeta | None, l
 
 
 def parse_labels(content: bytes) -> tuple[tuple[Label, ...], list[Finding]]:
-    """Parse ``labels.jsonl``.
-
-    Returns
-    -------
-    labels : valid rows in file order, including ``failed``.
-    findings : ``labels_empty``, ``labels_schema``, ``unknown_phase``, ``labels_not_monotonic``,
-        ``labels_chain``, ``label_failed``.
-    """
+    """Parse ``labels.jsonl``: valid rows in file order, including ``failed``, and all findings."""
     rows, findings = _parse_lines(
         content, _LabelRow, Reason.LABELS_SCHEMA, "labels.jsonl", MAX_LABELS
     )

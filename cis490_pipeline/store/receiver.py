@@ -17,23 +17,11 @@ from cis490_pipeline.store.reasons import Finding
 from cis490_pipeline.store.receiver_index import (
     INDEX_FILE,
     MAX_INDEX_BYTES,
-    IndexRow,
     LeftOut,
     StoreIndex,
     bounded_lines,
     parse_index,
 )
-
-__all__ = [
-    "ARCHIVE_SUFFIX",
-    "INDEX_FILE",
-    "IndexRow",
-    "LocalStore",
-    "Reading",
-    "ReceiverStore",
-    "StoreIndex",
-    "ref_of",
-]
 
 ARCHIVE_SUFFIX: Final = ".tar.zst"
 _FOLDER: Final = "episodes"
@@ -61,10 +49,7 @@ class ReceiverStore(ABC):
     def index_lines(self) -> AbstractContextManager[Iterable[bytes]]:
         """Open ``index.jsonl`` and return its lines; none if there is no index.
 
-        Raises
-        ------
-        StoreError
-            If the store does not exist.
+        Raises `StoreError` if the store does not exist.
         """
 
     @abstractmethod
@@ -87,10 +72,7 @@ class ReceiverStore(ABC):
     def reading(self, ref: EpisodeRef) -> AbstractContextManager[Reading]:
         """Make an episode's files available locally, preferring the archive over the folder.
 
-        Raises
-        ------
-        OSError
-            If they are unavailable, which implies nothing about the episode.
+        An `OSError`, if they are unavailable, implies nothing about the episode.
         """
 
     def only(self, refs: Iterable[EpisodeRef]) -> "ReceiverStore":
@@ -100,10 +82,8 @@ class ReceiverStore(ABC):
     def read_index(self) -> StoreIndex:
         """Read ``index.jsonl``; a store without one (a lab host's own folder) has no rows.
 
-        Raises
-        ------
-        StoreError
-            If the store does not exist, or its index is not a regular file of at most 1 GiB.
+        Raises `StoreError` if the store does not exist, or the index is no regular file up to 1
+        GiB.
         """
         with self.index_lines() as lines:
             return parse_index(lines)
@@ -294,10 +274,7 @@ def ref_of(host: str, entry: str) -> EpisodeRef | None:
 def describe_left_out(name: str, *, is_folder: bool) -> str | None:
     """Explain why an entry under ``episodes/`` is not an episode; None for temporary files.
 
-    Parameters
-    ----------
-    name : relative to ``episodes/``.
-    is_folder : whether it is a folder; a file with a leading dot is still being written.
+    ``name`` is relative to ``episodes/``. A file with a leading dot is still being written.
     """
     host, slash, entry = name.partition("/")
     if not is_folder and (entry or host).startswith("."):
@@ -311,13 +288,7 @@ def describe_left_out(name: str, *, is_folder: bool) -> str | None:
 
 
 def require_index_size(where: str, n_bytes: int) -> None:
-    """Raise if an index is too large.
-
-    Raises
-    ------
-    StoreError
-        If it has more than 1 GiB.
-    """
+    """Raise `StoreError` if an index has more than 1 GiB."""
     if n_bytes > MAX_INDEX_BYTES:
         raise StoreError(f"{where}: has {n_bytes} bytes, at most {MAX_INDEX_BYTES} are read")
 

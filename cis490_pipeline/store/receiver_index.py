@@ -88,10 +88,7 @@ def bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
 def parse_index(lines: Iterable[bytes]) -> StoreIndex:
     """Parse the lines of an index; invalid lines are skipped and reported.
 
-    Returns
-    -------
-    StoreIndex
-        For an episode shipped twice, the last row with the first row's time.
+    Of an episode shipped twice, the last row counts, with the first row's time.
     """
     index = StoreIndex()
     for number, given in enumerate(lines, 1):

@@ -18,7 +18,6 @@ from cis490_pipeline.store.archive.unpack import PERF, READ_MEMBERS, Limits, arc
 from cis490_pipeline.store.reasons import Finding, Reason
 from cis490_pipeline.store.receiver import (
     ARCHIVE_SUFFIX,
-    INDEX_FILE,
     LocalStore,
     Reading,
     ReceiverStore,
@@ -26,7 +25,7 @@ from cis490_pipeline.store.receiver import (
     ref_of,
     require_index_size,
 )
-from cis490_pipeline.store.receiver_index import LeftOut, bounded_lines
+from cis490_pipeline.store.receiver_index import INDEX_FILE, LeftOut, bounded_lines
 
 _FOLDER: Final = "episodes"
 _Files = dict[str, Entry]

@@ -12,7 +12,8 @@ from typing import Any
 import zstandard
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, EpisodeRef, Kind, Source
-from cis490_pipeline.store.receiver import IndexRow, LocalStore
+from cis490_pipeline.store.receiver import LocalStore
+from cis490_pipeline.store.receiver_index import IndexRow
 
 REF = EpisodeRef("lab-nuc", "01M81BARRCN7QZCM8VAFDHK0QX")
 OTHER_REF = EpisodeRef("lab-nuc", "01M81BARRCN7QZCM8VAFDHK0QY")

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from cis490_pipeline.compute import ProcessCompute, SerialCompute
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.store.archive.unpack import unpack
-from cis490_pipeline.store.receiver import IndexRow, LocalStore, ReceiverStore
+from cis490_pipeline.store.receiver import LocalStore, ReceiverStore
+from cis490_pipeline.store.receiver_index import IndexRow
 from cis490_pipeline.store.rows.strict_json import parse_object
 from cis490_pipeline.store.verdicts import sweep as sweep_module
 from cis490_pipeline.store.verdicts.sweep import sweep

@@ -42,7 +42,8 @@ from cis490_pipeline.simulation.episode import (
 )
 from cis490_pipeline.store.episode import Episode, load_episode
 from cis490_pipeline.store.metadata import SCHEMA_VERSION
-from cis490_pipeline.store.receiver import IndexRow, LocalStore, ReceiverStore
+from cis490_pipeline.store.receiver import LocalStore, ReceiverStore
+from cis490_pipeline.store.receiver_index import IndexRow
 from cis490_pipeline.store.remote import open_store
 
 SIMULATED_HOST: Final = "sim-alder"

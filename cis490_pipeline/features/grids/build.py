@@ -32,7 +32,8 @@ from cis490_pipeline.storage.files import file_sha256
 from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.storage.parquet import read_table, write_parquet
 from cis490_pipeline.store.episode import load_episode
-from cis490_pipeline.store.receiver import IndexRow, ReceiverStore
+from cis490_pipeline.store.receiver import ReceiverStore
+from cis490_pipeline.store.receiver_index import IndexRow
 
 SHARD_EPISODES: Final = 256
 _EPISODES_PER_TASK: Final = 16

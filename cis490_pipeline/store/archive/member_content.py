@@ -17,9 +17,7 @@ _KEPT_OF_A_LINE: Final = MAX_LINE_BYTES + 1
 def kept_lines(pieces: Iterable[bytes]) -> bytes:
     """Join chunks, cutting each line one byte beyond its limit and stopping after too many lines.
 
-    Parameters
-    ----------
-    pieces : chunks of at most `MAX_LINE_BYTES`, so that only a chunk's first line can be too long.
+    A chunk has at most `MAX_LINE_BYTES`, so that only its first line can be too long.
     """
     # Unlike joining a list, this holds the bytes only once.
     kept = BytesIO()

@@ -80,7 +80,6 @@ def parse_header(block: bytes, position: int) -> Header:
 
     Parameters
     ----------
-    block : its 512 bytes.
     position : its position in the tar, for error messages.
 
     Raises
@@ -121,17 +120,13 @@ class Pax:
 
 
 def parse_pax(content: bytes, *, for_all: bool) -> Pax:
-    """Parse the records of an extended header.
-
-    Parameters
-    ----------
-    content : its bytes without padding.
-    for_all : whether it is global; it must then not name or size a single entry.
+    """Parse the records of an extended header, given without padding.
 
     Raises
     ------
     CorruptArchiveError
-        If a record is truncated, a size is invalid, or a global header names a file.
+        If a record is truncated, a size is invalid, or a global header (``for_all``) names or sizes
+        a single entry.
     """
     attributes: dict[bytes, bytes] = {}
     sparse = False

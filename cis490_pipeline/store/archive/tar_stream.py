@@ -62,13 +62,7 @@ class TarMember:
         return f"an entry of unknown type {self.type_flag!r}"
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the content in chunks of at most 1 MiB.
-
-        Raises
-        ------
-        CorruptArchiveError
-            If the archive ends within the member.
-        """
+        """Yield the content in chunks of at most 1 MiB; raise if the archive ends within it."""
         while self._left:
             piece = self._stream.take(min(self._left, _PIECE_BYTES))
             if not piece:
@@ -87,11 +81,6 @@ class TarMember:
 
 def tar_members(compressed: BinaryIO, max_bytes: int) -> Iterator[TarMember]:
     """Yield the entries of a ``.tar.zst``.
-
-    Parameters
-    ----------
-    compressed : a regular file, open for reading.
-    max_bytes : limit on the total unpacked size.
 
     Raises
     ------

@@ -9,17 +9,12 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from cis490_pipeline.domain import Source
-from cis490_pipeline.errors import EpisodeRejectedError
 from cis490_pipeline.storage.files import kind_of_file, open_regular, stream_sha256
-from cis490_pipeline.store.archive.archive_errors import (
-    CorruptArchiveError,
-    OversizeError,
-    UnsupportedArchiveError,
-)
+from cis490_pipeline.store.archive.archive_errors import ArchiveError, OversizeError
 from cis490_pipeline.store.archive.member_content import kept_lines, kept_start
 from cis490_pipeline.store.archive.tar_stream import tar_members
 from cis490_pipeline.store.archive.zstd_frames import foreign_kind
-from cis490_pipeline.store.reasons import Finding, Reason
+from cis490_pipeline.store.reasons import Finding, Reason, rejected
 from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX
 
 META: Final = "meta.json"
@@ -65,23 +60,16 @@ class Unpacked:
         """Add a finding."""
         self.findings.append(Finding(reason, detail))
 
+    def stop(self, reason: Reason, detail: str) -> None:
+        """Add a finding because of which the rest is not read."""
+        self.complete = False
+        self.fault(reason, detail)
+
 
 def unpack(
     path: Path, expected_sha256: str | None = None, limits: Limits | None = None
 ) -> Unpacked:
-    """Read an episode's members; faults are findings, not exceptions.
-
-    Parameters
-    ----------
-    path : ``<episode_id>.tar.zst``, or the folder ``<episode_id>``.
-    expected_sha256 : expected hex digest of the archive; ignored for a folder.
-    limits : those of the format by default.
-
-    Raises
-    ------
-    OSError
-        If the file system fails, which implies nothing about the episode.
-    """
+    """Read an episode's members; faults are findings, not exceptions."""
     limits = limits or Limits()
     if path.is_dir():
         return _unpack_folder(path, limits)
@@ -105,11 +93,6 @@ def archive_size_finding(name: str, n_bytes: int, limits: Limits) -> Finding | N
 def read_members(path: Path, expected_sha256: str | None = None) -> dict[str, bytes]:
     """Read the members that the pipeline uses, or raise.
 
-    Returns
-    -------
-    dict
-        Bytes by member name without folder prefix; absent members have no key.
-
     Raises
     ------
     EpisodeRejectedError
@@ -120,10 +103,7 @@ def read_members(path: Path, expected_sha256: str | None = None) -> dict[str, by
     """
     unpacked = unpack(path, expected_sha256)
     if unpacked.findings:
-        raise EpisodeRejectedError(
-            f"{path}: " + "; ".join(map(str, unpacked.findings)),
-            tuple(sorted({finding.reason.value for finding in unpacked.findings})),
-        )
+        raise rejected(path, unpacked.findings)
     return unpacked.contents
 
 
@@ -151,13 +131,9 @@ def _unpack_stream(
     unpacked = Unpacked(sha256=stream_sha256(stream))
     stream.seek(0)
     if expected_sha256 is not None and unpacked.sha256 != expected_sha256:
-        unpacked.complete = False
         kind = foreign_kind(stream.read(_HEAD_BYTES))
-        unpacked.fault(
-            Reason.SHA256_MISMATCH,
-            f"{path.name} has sha256 {unpacked.sha256}, the index says {expected_sha256}"
-            + (f"; it {kind}" if kind else ""),
-        )
+        text = f"{path.name} has sha256 {unpacked.sha256}, the index says {expected_sha256}"
+        unpacked.stop(Reason.SHA256_MISMATCH, text + (f"; it {kind}" if kind else ""))
         return unpacked
     _unpack_archive(path, stream, limits, unpacked)
     return unpacked
@@ -184,17 +160,8 @@ def _unpack_archive(path: Path, stream: BinaryIO, limits: Limits, unpacked: Unpa
                 continue
             if budget.admits(base, member.size):
                 _keep(unpacked, base, member.pieces())
-    except OversizeError as wrong:
-        _stop(unpacked, Reason.MEMBER_TOO_LARGE, f"{path.name}: {wrong}")
-    except UnsupportedArchiveError as wrong:
-        _stop(unpacked, Reason.ARCHIVE_UNSUPPORTED, f"{path.name}: {wrong}")
-    except CorruptArchiveError as wrong:
-        _stop(unpacked, Reason.ARCHIVE_CORRUPT, f"{path.name}: {wrong}")
-
-
-def _stop(unpacked: Unpacked, reason: Reason, detail: str) -> None:
-    unpacked.complete = False
-    unpacked.fault(reason, detail)
+    except ArchiveError as wrong:
+        unpacked.stop(wrong.reason, f"{path.name}: {wrong}")
 
 
 def _unpack_folder(path: Path, limits: Limits) -> Unpacked:
@@ -212,9 +179,8 @@ def _unpack_folder(path: Path, limits: Limits) -> Unpacked:
                 with open_regular(name, follow=False, dir_fd=folder) as stream:
                     _keep(unpacked, name, _pieces(stream, seen.st_size))
         if len(names) > limits.n_entries:
-            unpacked.complete = False
             text = f"{path.name}: has more than {limits.n_entries} entries"
-            unpacked.fault(Reason.MEMBER_TOO_LARGE, text)
+            unpacked.stop(Reason.MEMBER_TOO_LARGE, text)
     finally:
         os.close(folder)
     return unpacked
@@ -242,25 +208,21 @@ class _Budget:
         self._seen.add(name)
         self._total += size
         if len(self._seen) == limits.n_members + 1:
-            self._unpacked.fault(
-                Reason.MEMBER_TOO_LARGE,
-                f"more than {limits.n_members} members, first {_short(name)}",
-            )
+            self._too_large(f"more than {limits.n_members} members, first {_short(name)}")
         if size > limits.member_bytes:
-            self._unpacked.fault(
-                Reason.MEMBER_TOO_LARGE,
-                f"member {_short(name)} has {size} bytes, at most {limits.member_bytes} are read",
-            )
+            of = f"member {_short(name)} has {size} bytes"
+            self._too_large(f"{of}, at most {limits.member_bytes} are read")
         elif self._total > limits.total_bytes:
-            self._unpacked.fault(
-                Reason.MEMBER_TOO_LARGE,
-                f"{self._total} bytes up to {_short(name)}, at most {limits.total_bytes} are read",
-            )
+            of = f"{self._total} bytes up to {_short(name)}"
+            self._too_large(f"{of}, at most {limits.total_bytes} are read")
         elif len(self._seen) <= limits.n_members:
             return True
         # Present though unread, so that it is not reported as missing.
         self._unpacked.line_counts.setdefault(name, 0)
         return False
+
+    def _too_large(self, text: str) -> None:
+        self._unpacked.fault(Reason.MEMBER_TOO_LARGE, text)
 
 
 def _pieces(stream: BinaryIO, n_bytes: int) -> Iterator[bytes]:

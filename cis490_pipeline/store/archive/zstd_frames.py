@@ -42,10 +42,6 @@ _REPACK: Final = "unpack it, and pack it again: tar -cf - FOLDER | zstd -o ID.ta
 def check_frames(stream: BinaryIO) -> None:
     """Check that a file consists of complete zstd frames, and rewind it.
 
-    Parameters
-    ----------
-    stream : a regular file, open for reading.
-
     Raises
     ------
     CorruptArchiveError

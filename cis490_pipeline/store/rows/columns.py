@@ -56,12 +56,7 @@ class Columns:
 
     @classmethod
     def of(cls, columns: Iterable[pl.Series]) -> Self:
-        """Convert polars columns; null is unknown.
-
-        Parameters
-        ----------
-        columns : numeric, including ``t_wall_ns`` without nulls.
-        """
+        """Convert numeric polars columns, with ``t_wall_ns`` without nulls; null is unknown."""
         values: dict[str, Numbers] = {}
         known: dict[str, npt.NDArray[np.bool_]] = {}
         for column in columns:

@@ -84,13 +84,9 @@ class _Steps:
 
 
 def growth_of(groups: Sequence[Readings], n_rows: int, unsteady: Collection[str]) -> list[Growth]:
-    """Separate growth, restarts and unexplained falls.
+    """Separate growth, restarts and unexplained falls of all counters of one source.
 
-    Parameters
-    ----------
-    groups : all counters of one source.
-    n_rows : number of rows of the source.
-    unsteady : counters whose falls are always unknown.
+    Falls of ``unsteady`` counters are always unknown. ``n_rows`` is the source's number of rows.
     """
     if not any(map(_needs_care, groups)):
         return [Growth(total=group.values.astype(np.int64, copy=False)) for group in groups]
@@ -106,8 +102,6 @@ def falls(source: Source, columns: Columns, *, anchor_ns: int | None) -> Iterato
 
     Parameters
     ----------
-    source : source of the rows.
-    columns : rows in time order.
     anchor_ns : start of a second of the episode, Unix ns; ``None`` disables thinning.
     """
     columns = without_negatives(source, columns)
@@ -134,11 +128,7 @@ def forgotten(
 ) -> dict[str, Past]:
     """Summarize the first ``n_rows`` rows, which are about to be discarded, by channel.
 
-    Parameters
-    ----------
-    source, columns : all current rows.
-    n_rows : number of rows to discard; the second that contains the last one must be over.
-    anchor_ns : start of a second of the episode, Unix ns.
+    The second of the episode that contains the last of them must be over.
     """
     columns = without_negatives(source, columns)
     groups = _counters(source, columns, anchor_ns)

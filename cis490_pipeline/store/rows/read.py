@@ -75,17 +75,9 @@ class SourceRows:
 
 
 def read_rows(source: Source, content: bytes) -> SourceRows:
-    """Parse the member of one source.
+    """Parse the member of one source, one JSON object per line.
 
-    Parameters
-    ----------
-    source : source of the rows.
-    content : the member's bytes, one JSON object per line.
-
-    Returns
-    -------
-    SourceRows
-        Faulty lines are excluded from the columns and listed in ``faults``.
+    Faulty lines are excluded from the columns and listed in ``faults``.
     """
     fields = FIELDS[source]
     # Counting costs a tenth of parsing and is only needed for files with that many bytes.

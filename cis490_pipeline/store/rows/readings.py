@@ -130,9 +130,7 @@ def counted_readings(
 
     Parameters
     ----------
-    source : source of the rows.
     columns : rows in time order, without negative readings.
-    names : names of columns of one kind.
     anchor_ns : start of a second of the episode, Unix ns; ``None`` disables thinning.
     min_gap_ns : counter readings closer than this are merged; ``None`` for gauges.
     """

@@ -36,7 +36,6 @@ def repeated_rows(
 
     Parameters
     ----------
-    content : one row per line.
     t_wall_ns : (n_rows,) time of each row in line order, Unix ns.
     faulty : numbers of the invalid lines, from 1.
     """

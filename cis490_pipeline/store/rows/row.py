@@ -82,13 +82,7 @@ FIELDS: Final = {source: _fields_of(source) for source in Source}
 
 
 def checked_row(source: Source, line: bytes, number: int) -> tuple[dict[str, Any], RowFault | None]:
-    """Parse and validate one line.
-
-    Parameters
-    ----------
-    source : source of the row.
-    line : one JSON object without the line feed.
-    number : line number from 1, for the fault.
+    """Parse and validate one line; ``number`` counts lines from 1, for the fault.
 
     Returns
     -------
@@ -106,14 +100,7 @@ def checked_row(source: Source, line: bytes, number: int) -> tuple[dict[str, Any
 
 
 def row_fault(source: Source, row: dict[str, Any], number: int) -> RowFault | None:
-    """Return the first fault of a parsed row, or None.
-
-    Parameters
-    ----------
-    source : source of the row.
-    row : the row as written.
-    number : line number from 1.
-    """
+    """Return the first fault of a parsed row, or None; ``number`` is its line, from 1."""
     for name, problem in _field_problems(FIELDS[source], row):
         return RowFault(source.member, number, name[:MAX_NAME], problem)
     return None

@@ -43,13 +43,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
 
 
 def canonical_text(value: object) -> bytes:
-    """Serialize a parsed value with sorted keys and without whitespace.
-
-    Raises
-    ------
-    ValueError
-        If it is nested too deeply to serialize.
-    """
+    """Serialize with sorted keys and no whitespace; raise `ValueError` if nested too deeply."""
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     except RecursionError:

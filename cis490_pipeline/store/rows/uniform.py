@@ -66,14 +66,8 @@ class UniformRows:
 def read_uniform_rows(content: bytes) -> UniformRows | None:
     """Parse the numbers of all rows, if rows differ only in their numbers.
 
-    Parameters
-    ----------
-    content : one row per line, each ended by a line feed.
-
-    Returns
-    -------
-    UniformRows
-        ``None`` if rows differ otherwise, have a number that needs validation, or exceed 16 KiB.
+    Returns ``None`` if rows differ otherwise, have a number that needs validation, or exceed 16
+    KiB.
     """
     first = content[: content.find(b"\n", 0, _MAX_FIRST) + 1]
     shape = _DECIMALS.sub(b"0", _WHOLE.sub(b"0", first))

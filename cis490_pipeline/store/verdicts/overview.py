@@ -104,11 +104,9 @@ def unknown_field_counts(frame: pl.DataFrame) -> dict[str, int]:
 
 
 def counts_by_host(frame: pl.DataFrame) -> pl.DataFrame:
-    """Count episodes by ``host_id``, ``status`` and ``reason`` (null: none); sorted.
+    """Count episodes by ``host_id``, ``status`` and ``reason`` (null: none), as ``n_episodes``.
 
-    Returns
-    -------
-    Those columns and ``n_episodes``. An episode counts once for each of its reasons.
+    Sorted. An episode counts once for each of its reasons.
     """
     no_reason = pl.lit([None], pl.List(pl.String))
     reasons = pl.when(pl.col("reasons").list.len() > 0).then("reasons").otherwise(no_reason)

@@ -64,11 +64,8 @@ def sweep(
 
     Parameters
     ----------
-    store : the store, which is only read.
     previous : frame of an earlier sweep. A row is reused if its episode's index row, files (size
         and modification time) and the rules are unchanged, and it was not ``errored``.
-    compute : backend that executes the work.
-    progress : informed of the episodes done.
     journal : file that records each verdict. A killed sweep resumes from it; the caller removes it
         once the frame is stored. Two sweeps with one journal run one after the other.
     checked_at : start time recorded in every verdict; now by default. A resumed sweep keeps its

@@ -31,7 +31,6 @@ class SweepJournal:
 
         Parameters
         ----------
-        path : the file, created if missing.
         schema : columns of a verdict.
         about : further inputs of the verdicts (store, rules); a journal with others is discarded.
         """
@@ -67,17 +66,7 @@ class SweepJournal:
         self._lock.release()
 
     def begin(self, checked_at: str) -> str:
-        """Resume an interrupted sweep, or begin one.
-
-        Parameters
-        ----------
-        checked_at : start time to record for a new sweep.
-
-        Returns
-        -------
-        str
-            Start time of the sweep, which is the earlier one when resuming.
-        """
+        """Resume an interrupted sweep and return its start time, or begin one at the given time."""
         file = self._opened()
         file.seek(0)
         try:

@@ -44,10 +44,7 @@ _Times = npt.NDArray[np.int64]
 def duration_findings(t0_ns: int, end_ns: int, proc: Columns | None) -> Iterator[Finding]:
     """Yield ``too_short`` if no window fits between the first label and the last proc row.
 
-    Parameters
-    ----------
-    t0_ns, end_ns : the first label and the end of the last phase, Unix ns.
-    proc : its rows; ``None`` if the member is missing or unreadable.
+    ``proc`` is ``None`` if the member is missing or unreadable.
     """
     last_ns = end_ns
     if proc is not None:
@@ -65,17 +62,8 @@ def duration_findings(t0_ns: int, end_ns: int, proc: Columns | None) -> Iterator
 def source_findings(source: Source, rows: Columns, t0_ns: int, end_ns: int) -> Iterator[Finding]:
     """Check one source's rows against the episode's time span.
 
-    Parameters
-    ----------
-    source : source of the rows.
-    rows : ``t_wall_ns`` (ns, monotonic) and channels, no reading negative.
-    t0_ns, end_ns : the first label and the end of the last phase, Unix ns.
-
-    Yields
-    ------
-    Finding
-        ``source_missing``, ``clock_skew``, ``too_few_rows`` (proc) or ``source_short``,
-        ``source_gap``.
+    Yields ``source_missing``, ``clock_skew``, ``too_few_rows`` (proc) or ``source_short``, and
+    ``source_gap``. Rows are in order of time and no reading is negative.
 
     Notes
     -----
@@ -117,13 +105,7 @@ def thinned_note(source: Source, rows: Columns, t0_ns: int, end_ns: int) -> str 
 
 
 def counter_findings(source: Source, rows: Columns, t0_ns: int | None) -> Iterator[Finding]:
-    """Yield ``counter_reset`` where the source restarted, ``counter_fell`` where a counter fell.
-
-    Parameters
-    ----------
-    source, rows : rows in time order.
-    t0_ns : time of the first label, Unix ns, if any.
-    """
+    """Yield ``counter_reset`` where the source restarted, ``counter_fell`` where a counter fell."""
     resets: Counter[int] = Counter()
     fell: dict[str, list[Fall]] = {}
     n_fell: Counter[str] = Counter()

@@ -10,7 +10,8 @@ from cis490_pipeline.domain import NS_PER_S, EpisodeRef, Source, Verdict
 from cis490_pipeline.storage.files import printable
 from cis490_pipeline.store.episode import OpenedEpisode, open_episode
 from cis490_pipeline.store.reasons import Finding, Reason, verdict_of
-from cis490_pipeline.store.receiver import IndexRow, ReceiverStore
+from cis490_pipeline.store.receiver import ReceiverStore
+from cis490_pipeline.store.receiver_index import IndexRow
 from cis490_pipeline.store.verdicts.telemetry_checks import (
     count_findings,
     counter_findings,
@@ -66,17 +67,8 @@ def validate_episode(
 ) -> VerdictRow:
     """Validate one episode by all rules except the corpus-wide marks.
 
-    Parameters
-    ----------
-    store : store of the episode.
-    ref : the episode.
-    index_row : its row in the index; ``None`` if it is not indexed.
-
-    Returns
-    -------
-    VerdictRow
-        One row of `VALIDATION_SCHEMA`; the sweep fills ``input_key``. An I/O error gives status
-        ``errored`` with its text.
+    Returns one row of `VALIDATION_SCHEMA`, in which the sweep fills ``input_key``. An I/O error
+    gives status ``errored`` with its text.
     """
     try:
         opened = open_episode(store, ref, index_row)

@@ -17,7 +17,8 @@ import pytest
 from cis490_pipeline.compute import ProcessCompute, SerialCompute
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.storage.parquet import write_parquet
-from cis490_pipeline.store.receiver import IndexRow, LocalStore
+from cis490_pipeline.store.receiver import LocalStore
+from cis490_pipeline.store.receiver_index import IndexRow
 from cis490_pipeline.store.verdicts import sweep as sweep_module
 from cis490_pipeline.store.verdicts.sweep import sweep
 from cis490_pipeline.store.verdicts.sweep_journal import SweepJournal
