@@ -33,17 +33,7 @@ _AGAIN: Final = "evaluate the model again: cis490 evaluate"
 
 
 def write_alarm(folder: Path, settings: SavedSettings) -> Path:
-    """Write alarm settings and record them in the evaluation's manifest.
-
-    Parameters
-    ----------
-    folder : a checkpoint's folder with stored predictions.
-    settings : from ``AlarmSettings.to_dict``.
-
-    Returns
-    -------
-    The path of ``alarm.json``.
-    """
+    """Write alarm settings beside stored predictions and record them in their manifest."""
     manifest = read_object(folder / EVALUATED, "checkpoint_digest")
     path = folder / ALARM_FILE
     write_json(path, {**settings, "checkpoint_digest": manifest["checkpoint_digest"]})
@@ -53,16 +43,7 @@ def write_alarm(folder: Path, settings: SavedSettings) -> Path:
 
 
 def alarm_beside(folder: Path, checkpoint_digest: str) -> AlarmSettings | None:
-    """Read the alarm settings beside an evaluated checkpoint.
-
-    Parameters
-    ----------
-    folder : the checkpoint's folder.
-    checkpoint_digest : digest of the model that the settings must belong to.
-
-    Returns
-    -------
-    None if the model has not been evaluated.
+    """Read the alarm settings beside an evaluated checkpoint; None if it was not evaluated.
 
     Raises
     ------
@@ -92,16 +73,13 @@ def alarm_beside(folder: Path, checkpoint_digest: str) -> AlarmSettings | None:
 def read_alarm(path: Path, content: bytes, checkpoint_digest: str | None) -> AlarmSettings:
     """Restore alarm settings from a file's bytes, whose digest was checked.
 
-    Parameters
-    ----------
-    path : of the file, for error messages.
-    content : the whole file.
-    checkpoint_digest : digest of the model it must belong to; None for files without that entry.
+    ``checkpoint_digest`` is that of the model they must belong to; None for files without that
+    entry.
 
     Raises
     ------
     EvaluationError
-        If it belongs to another model or is invalid.
+        If they belong to another model or are invalid.
     """
     try:
         saved = decode_json(content, dict[str, Any])

@@ -42,10 +42,7 @@ class Description(TypedDict):
 def describe(folder: Path) -> Description:
     """Describe a checkpoint's model, training data and settings.
 
-    Raises
-    ------
-    CheckpointError
-        If it is damaged: a description of untrusted content would mislead.
+    Raises `CheckpointError` if it is damaged: a description of untrusted content would mislead.
     """
     checkpoint = load_checkpoint(folder, None)
     history, check = checkpoint.history, checkpoint.cleanliness
@@ -81,11 +78,5 @@ def describe(folder: Path) -> Description:
 
 
 def epochs_of(folder: Path) -> list[SavedEpoch]:
-    """Return the training history: one row per epoch or boosting round.
-
-    Raises
-    ------
-    CheckpointError
-        If it is damaged.
-    """
+    """Return the training history: one row per epoch or boosting round."""
     return list(load_checkpoint(folder, None).history.get("epochs", []))

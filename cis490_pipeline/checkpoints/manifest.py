@@ -82,13 +82,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifest:
-    """Build the manifest of a checkpoint whose other files are written.
-
-    Parameters
-    ----------
-    checkpoint : the checkpoint to describe.
-    files : name -> size and digest of all its other files.
-    """
+    """Build the manifest of a checkpoint whose other files are written, given by name."""
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         architecture=str(checkpoint.architecture),

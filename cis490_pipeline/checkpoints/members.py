@@ -26,16 +26,9 @@ def open_manifest(
     expected_schema: FeatureSchema | None,
     formats: Collection[int] = (FORMAT_VERSION,),
 ) -> tuple[Manifest, FeatureSchema]:
-    """Read ``checkpoint.json`` and check that this code can use the checkpoint.
+    """Read ``checkpoint.json`` and its feature schema, and check that this code can use them.
 
-    Returns
-    -------
-    The manifest and its feature schema.
-
-    Raises
-    ------
-    CheckpointError, SchemaMismatchError
-        As ``examine``.
+    Raises `CheckpointError` and `SchemaMismatchError` as ``examine`` does.
     """
     path, manifest = folder / MANIFEST, read_manifest(folder, formats)
     known = [str(phase) for phase in PHASES]
@@ -63,10 +56,7 @@ def open_manifest(
 def read_manifest(folder: Path, formats: Collection[int] = (FORMAT_VERSION,)) -> Manifest:
     """Read ``checkpoint.json`` alone, which is cheap and identifies the model.
 
-    Raises
-    ------
-    CheckpointError
-        If it is missing, malformed, of another version, or was changed.
+    Raises `CheckpointError` if it is missing, malformed, of another version, or was changed.
     """
     path = folder / MANIFEST
     content = read_file(path)
@@ -86,13 +76,7 @@ def read_manifest(folder: Path, formats: Collection[int] = (FORMAT_VERSION,)) ->
 
 
 def known_name(folder: Path, what: str, names: type[NameT], value: str) -> NameT:
-    """Resolve a name in the manifest to an enumeration member.
-
-    Raises
-    ------
-    CheckpointError
-        If this code has no such member, because it is newer or was removed.
-    """
+    """Resolve a name in the manifest to an enumeration member, or raise `CheckpointError`."""
     try:
         return names(value)
     except ValueError as unknown:
@@ -119,10 +103,7 @@ def _require_seal(path: Path, manifest: Manifest, seal: str) -> None:
 def read_member(folder: Path, manifest: Manifest, name: str) -> bytes:
     """Read one file listed in the manifest.
 
-    Raises
-    ------
-    CheckpointError
-        If it is missing, too large, or does not match the manifest.
+    Raises `CheckpointError` if it is missing, too large, or does not match the manifest.
     """
     record = manifest.files[name]
     content = read_file(folder / name)
@@ -136,13 +117,7 @@ def read_member(folder: Path, manifest: Manifest, name: str) -> bytes:
 
 
 def read_file(path: Path) -> bytes:
-    """Read a checkpoint file up to the size limit of its kind.
-
-    Raises
-    ------
-    CheckpointError
-        If it is missing, a link, or too large.
-    """
+    """Read a checkpoint file up to the size limit of its kind, or raise `CheckpointError`."""
     try:
         return read_bounded(path, MEMBER_LIMITS[path.name])
     except StoreError as fault:

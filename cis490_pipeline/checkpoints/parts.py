@@ -39,10 +39,7 @@ def read_calibration(
 ) -> tuple[Calibrator, CleanlinessCheck | None]:
     """Restore the calibrator and the cleanliness check.
 
-    Raises
-    ------
-    CheckpointError
-        If they are damaged, out of bounds, or do not match the manifest.
+    Raises `CheckpointError` if they are damaged, out of bounds, or do not match the manifest.
     """
     path, recorded = folder / CALIBRATION, manifest.calibrator
     arrays = read_tensors(path, read_member(folder, manifest, CALIBRATION))
@@ -85,10 +82,8 @@ def window_shape(schema: FeatureSchema) -> tuple[int, ...]:
 def read_golden(folder: Path, manifest: Manifest, schema: FeatureSchema) -> Golden:
     """Restore the golden windows: calibrated inputs with their probabilities.
 
-    Raises
-    ------
-    CheckpointError
-        If there are none, or the arrays do not fit the schema or are not probabilities.
+    Raises `CheckpointError` if there are none, they do not fit the schema, or are not
+    probabilities.
     """
     path = folder / GOLDEN
     arrays = read_tensors(path, read_member(folder, manifest, GOLDEN))

@@ -32,13 +32,7 @@ class RunnableModel:
 
 
 def load_runnable(folder: Path, *, threads: int = 1) -> RunnableModel:
-    """Open one checkpoint for ONNX Runtime, as ``load_runnables`` does.
-
-    Raises
-    ------
-    CheckpointError, SchemaMismatchError
-        As ``load_runnables``.
-    """
+    """Open one checkpoint for ONNX Runtime, as ``load_runnables`` does."""
     return load_runnables([folder], threads=threads)[0]
 
 

@@ -29,19 +29,10 @@ from cis490_pipeline.storage.files import naming, swap_in, write_json
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint atomically, replacing an existing one.
+    """Write a checkpoint atomically, replacing an existing one; return the path of its manifest.
 
     Unrelated files in the folder (predictions with their count of test openings, further seeds)
     are kept.
-
-    Parameters
-    ----------
-    folder : created with its parents if missing.
-    checkpoint : a network or trees, with finite weights.
-
-    Returns
-    -------
-    The path of its ``checkpoint.json``.
 
     Notes
     -----
@@ -76,13 +67,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def require_finite(folder: Path, weights: Arrays) -> None:
-    """Raise if any weight is not finite.
-
-    Raises
-    ------
-    CheckpointError
-        Naming the first such tensor by name, and how many of its values.
-    """
+    """Raise `CheckpointError` if any weight is not finite, naming the first such tensor by name."""
     for name, array in sorted(weights.items()):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             n_wrong = int((~np.isfinite(array)).sum())

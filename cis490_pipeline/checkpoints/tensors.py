@@ -29,11 +29,6 @@ class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
 def read_tensors(path: Path, content: bytes) -> dict[str, npt.NDArray[Any]]:
     """Decode the arrays of a file, by name.
 
-    Parameters
-    ----------
-    path : of the file, for error messages.
-    content : the whole file.
-
     Raises
     ------
     CheckpointError

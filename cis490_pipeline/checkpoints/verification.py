@@ -81,7 +81,6 @@ def examine(
 
     Parameters
     ----------
-    folder : written by ``save_checkpoint``, or its runnable part in a bundle.
     expected_schema : the schema this code builds; None to inspect a checkpoint without using it.
     whole : whether weights are required; otherwise the ONNX model is.
     formats : accepted manifest versions.
@@ -127,14 +126,8 @@ def examine(
 def classifiers(examined: Sequence[Examined], *, threads: int = 1) -> list[OnnxClassifier | None]:
     """Open the ONNX models of checkpoints and verify each on its golden windows.
 
-    Returns
-    -------
-    One classifier per checkpoint, None for one without an export.
-
-    Raises
-    ------
-    CheckpointError
-        If one cannot run, does not terminate, or does not reproduce its golden windows.
+    Returns None for a checkpoint without an export. Raises `CheckpointError` if one cannot run,
+    does not terminate, or does not reproduce its golden windows.
     """
     require_runs([(str(one.folder), one.onnx, one.golden.inputs) for one in examined if one.onnx])
     return [_classifier(one, threads) if one.onnx else None for one in examined]

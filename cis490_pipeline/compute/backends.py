@@ -23,18 +23,10 @@ class Compute(Protocol):
     """Backend that executes many independent tasks."""
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
-        """Execute every task.
+        """Execute every task; yield the position and result of each, in order of completion.
 
-        Parameters
-        ----------
-        function : a top-level function; it, the tasks and the results must pickle.
-        tasks : any number of them.
-
-        Yields
-        ------
-        tuple
-            The task's position and its result, in order of completion. An exception in a task is
-            raised here and cancels the rest.
+        The function is a top-level one; it, the tasks and the results must pickle. An exception in
+        a task is raised here and cancels the rest.
 
         Raises
         ------

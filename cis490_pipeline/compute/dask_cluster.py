@@ -48,10 +48,7 @@ class DaskCluster:
     def security(self) -> "Security | None":
         """Build Dask's TLS configuration; None on loopback without TLS.
 
-        Raises
-        ------
-        ConfigError
-            If one of the three files is not set or does not exist.
+        Raises `ConfigError` if one of the three files is not set or does not exist.
         """
         if not self.address.startswith("tls:"):
             return None
@@ -76,10 +73,7 @@ class DaskCluster:
     def client(self) -> Iterator["Client"]:
         """Connect for the duration of the block.
 
-        Raises
-        ------
-        ClusterError
-            If the scheduler is unreachable or refuses the connection.
+        Raises `ClusterError` if the scheduler is unreachable or refuses the connection.
         """
         try:
             from distributed import Client
@@ -109,11 +103,8 @@ class DaskCluster:
     def threads(self, client: "Client") -> int:
         """Count the threads of all workers.
 
-        Raises
-        ------
-        ClusterError
-            If a worker is reached over a network without TLS: a third party there could inject
-            code or results.
+        Raises `ClusterError` if a worker is reached over a network without TLS: a third party there
+        could inject code or results.
         """
         threads: dict[str, int] = client.nthreads()
         for address in threads:
@@ -123,11 +114,8 @@ class DaskCluster:
     def expectation(self, client: "Client") -> Expectation:
         """Validate scheduler and workers; return the expectation for workers that join later.
 
-        Raises
-        ------
-        ClusterError
-            If no worker appears, one differs from this process in a version or in its input files,
-            or one is reached without TLS.
+        Raises `ClusterError` if no worker appears, one differs from this process in a version or in
+        its input files, or one is reached without TLS.
         """
         _require_safe("the scheduler", client.scheduler_info()["address"])
         try:

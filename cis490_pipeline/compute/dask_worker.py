@@ -68,10 +68,8 @@ class Call:
 def work(call: Call) -> Any:
     """Execute one task.
 
-    Raises
-    ------
-    ClusterError
-        If this worker, which may have joined after the client's check, does not match.
+    Raises `ClusterError` if this worker, which may have joined after the client's check, does not
+    match.
     """
     if (difference := found_unfit(call.expected)) is not None:
         from distributed import get_worker

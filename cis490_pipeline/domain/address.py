@@ -19,11 +19,8 @@ class Address:
     def parse(cls, text: str) -> Self:
         """Parse and validate an address.
 
-        Raises
-        ------
-        ValueError
-            If the text is malformed, or has user info, a query, ``..`` or a chained file system.
-            The message does not repeat the text, which may contain a secret.
+        Raises `ValueError` if the text is malformed, or has user info, a query, ``..`` or a chained
+        file system. The message does not repeat the text, which may contain a secret.
         """
         protocol, separator, path = text.strip().partition("://")
         if not separator or not _PROTOCOL.fullmatch(protocol):

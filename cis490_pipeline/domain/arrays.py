@@ -15,11 +15,5 @@ Strings = npt.NDArray[np.str_]
 
 
 def class_indices(phases: Iterable[str]) -> Ints:
-    """(n,) class index of each phase.
-
-    Raises
-    ------
-    KeyError
-        If one is no phase.
-    """
+    """(n,) class index of each phase; `KeyError` if one is no phase."""
     return np.array([CLASS_INDEX[phase] for phase in phases], dtype=np.int64)

@@ -14,15 +14,7 @@ _WANTED: Final = (
 def cluster_address(text: str) -> str:
     """Validate a Dask address: TLS, or plain TCP on loopback only.
 
-    Parameters
-    ----------
-    text : ``tcp://127.0.0.1:8786``, ``tcp://[::1]:8786``, ``tcp://localhost:8786`` or ``tls://``
-        and any host with a port.
-
-    Raises
-    ------
-    ValueError
-        If the address is malformed or unprotected. The message does not repeat user info.
+    Raises `ValueError` if it is malformed or unprotected. The message does not repeat user info.
     """
     try:
         parts = urlsplit(text.strip())

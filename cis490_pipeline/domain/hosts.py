@@ -20,13 +20,7 @@ def is_loopback(host: str) -> bool:
 
 
 def http_address(value: object) -> str:
-    """Return the address of an HTTP server, without space around it.
-
-    Raises
-    ------
-    ValueError
-        If it is no ``http://`` or ``https://`` address with a host.
-    """
+    """Return the address of an HTTP server, without space around it, or raise `ValueError`."""
     text = value.strip() if isinstance(value, str) else ""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -323,13 +323,7 @@ def model_metric(
     untested_profiles: dict[str, list[str]],
     split_digest: str,
 ) -> ModelMetric:
-    """Build the event of a model's macro F1.
-
-    Parameters
-    ----------
-    scores : a report, or a row of a leaderboard; its macro F1 is known.
-    split_digest : digest of the split that it was scored on.
-    """
+    """Build the event of a model's macro F1, which is known."""
     assert scores["macro_f1"] is not None, "a model without a score has no event of one"
     event = ModelMetric(
         model=scores["model"],
@@ -347,12 +341,7 @@ def model_metric(
 
 
 def leaderboard_events(leaderboard: ScoredBoard[Row]) -> list[Event]:
-    """Build one event for each scored model of a leaderboard.
-
-    Parameters
-    ----------
-    leaderboard : content of ``leaderboard.json``.
-    """
+    """Build one event for each scored model of a leaderboard."""
     return [
         model_metric(
             row,

@@ -45,16 +45,12 @@ Event = TypeVar("Event", bound=Published)
 def identified(event: Event, *, instance: str, recipe: str, model: str) -> Event:
     """Return the event with the identity of the state it describes.
 
+    The identity is ``<instance>/<recipe>/<model>/<digest of the state>``. The digest covers the
+    event's type and all its values, so that equal identities mean equal events.
+
     Parameters
     ----------
     instance : digest of the split (the episodes of each side); empty if unknown.
-    recipe : split recipe.
-    model : model or other subject of the event.
-
-    Returns
-    -------
-    The event with ``<instance>/<recipe>/<model>/<digest of the state>``. The digest covers the
-    event's type and all its values, so that equal identities mean equal events.
     """
     state = msgspec.structs.replace(event, event_id=None, publisher=None, revision=None)
     content = msgspec.json.encode(state, order="deterministic")
@@ -70,12 +66,7 @@ class Stamp:
     """
 
     def __init__(self, publisher: str | None = None) -> None:
-        """Start at revision zero.
-
-        Parameters
-        ----------
-        publisher : name that no other process uses; random by default.
-        """
+        """Start at revision zero; no other process uses the publisher's name, random by default."""
         self._publisher = publisher or secrets.token_hex(8)
         self._revisions = itertools.count()
 

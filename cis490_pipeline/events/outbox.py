@@ -45,14 +45,7 @@ class Outbox:
         first_pause_s: float = FIRST_PAUSE_S,
         longest_pause_s: float = LONGEST_PAUSE_S,
     ) -> None:
-        """Start the delivery thread.
-
-        Parameters
-        ----------
-        publisher : sends to one dashboard.
-        notify : receives a message when delivery starts to fail and when it recovers.
-        first_pause_s, longest_pause_s : shortest and longest pause between attempts, s.
-        """
+        """Start the delivery thread; ``notify`` is called when delivery fails, and recovers."""
         self.n_dropped = 0
         self.n_taken = 0
         self._publisher, self._notify = publisher, notify
@@ -68,13 +61,7 @@ class Outbox:
         self._thread.start()
 
     def put(self, events: list[Event], *, slot: str | None = None) -> None:
-        """Enqueue events without waiting for delivery.
-
-        Parameters
-        ----------
-        events : delivered in order.
-        slot : waiting events of the same slot are replaced; None replaces nothing.
-        """
+        """Enqueue events in order, without waiting; they replace those waiting in the same slot."""
         with self._changed:
             stamped = self._stamp.stamped(events)
             if slot is not None:
@@ -92,12 +79,7 @@ class Outbox:
             return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
 
     def close(self, timeout_s: float = 2.0) -> int:
-        """Deliver what can be delivered within the timeout, then stop.
-
-        Returns
-        -------
-        Number of events not delivered.
-        """
+        """Deliver what can be delivered within the timeout, stop, and return the number left."""
         self.flush(timeout_s)
         self._closing.set()
         with self._changed:

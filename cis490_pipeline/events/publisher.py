@@ -49,9 +49,8 @@ class Publisher:
     def publish(self, events: list[Event]) -> int:
         """Deliver events in order; those without an older form are skipped if ``older``.
 
-        Returns
-        -------
-        Number of deliveries to browsers that the dashboard reports. HTTP 200 acknowledges all.
+        Returns the number of deliveries to browsers that the dashboard reports. HTTP 200
+        acknowledges all.
 
         Raises
         ------

@@ -66,12 +66,10 @@ class SourceBuffer:
         return Columns(values, known, self._past)
 
     def trim(self, horizon_ns: int) -> None:
-        """Drop rows before a time; the counter state they leave behind is kept.
+        """Drop rows before a second of the episode; the counter state they leave behind is kept.
 
-        Parameters
-        ----------
-        horizon_ns : start of a second of the episode, Unix ns. Windows that start at least 5 s
-            after it have the same features with the remaining rows as with all rows.
+        Windows that start at least 5 s after the horizon have the same features with the remaining
+        rows as with all rows.
         """
         n_old = int(np.searchsorted(np.array(self._times, dtype=np.int64), horizon_ns))
         if n_old:

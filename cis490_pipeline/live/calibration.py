@@ -64,7 +64,6 @@ class Baseline:
         ----------
         grid : (150, 46) log1p values.
         check : detects a baseline taken while infected, with a known error rate.
-        name : name of the recording, for the id.
         """
         enough = known_shares(grid) > MOST
         known = np.where(enough, grid, np.float32(np.nan))
@@ -93,9 +92,7 @@ class Baseline:
     def with_source(self, source: Source, grid: Float32s) -> "Baseline":
         """Add a late source by its own first 15 s; the other sources are unchanged.
 
-        Parameters
-        ----------
-        grid : (150, 46) log1p values, the source known in most of them.
+        The grid has (150, 46) log1p values, the source known in most of them.
         """
         enough = known_shares(grid) > MOST
         median, iqr = baseline_statistics(np.where(enough, grid, np.float32(np.nan)))
@@ -136,12 +133,7 @@ def source_shares(grid: Float32s) -> dict[Source, float]:
 
 @dataclass(frozen=True)
 class CalibrationProgress:
-    """Running calibration by the first 15 s.
-
-    Attributes
-    ----------
-    start_ns : start of the 15 s, device time, Unix ns.
-    """
+    """Running calibration by the 15 s from ``start_ns`` on, device time, Unix ns."""
 
     start_ns: int
 
@@ -161,8 +153,7 @@ def shortfall(grid: Float32s, read: Collection[Source], alive: Collection[Source
     Parameters
     ----------
     grid : (150, 46) log1p values.
-    read : sources that a model reads.
-    alive : sources that are sending rows now.
+    read, alive : sources that a model reads, and those that are sending rows now.
     """
     shares = {source: share for source, share in source_shares(grid).items() if source in read}
     if not any(shares.values()):

@@ -86,12 +86,9 @@ class LiveEngine:
 
         Parameters
         ----------
-        models : all of them classify each window.
-        baseline : the device's baseline; None takes its first 15 s.
-        check : judges a baseline taken here.
+        baseline : the device's baseline; None takes its first 15 s, which ``check`` judges.
         start_ns : called at the first row; start of the recording, Unix ns, or None to start with
             that row.
-        name : name of the recording.
         timer : clock in seconds that measures how long a window takes.
         wall_ns : this machine's own clock, Unix ns, for rows that arrive as they are recorded.
         """
@@ -120,12 +117,7 @@ class LiveEngine:
         return self._anchor_ns
 
     def feed(self, row: LiveRow, mono_ns: int) -> list[WindowReport]:
-        """Take a row of any source and close the windows that are due.
-
-        Parameters
-        ----------
-        mono_ns : time of arrival, on a monotonic clock of this machine.
-        """
+        """Take a row of any source, which arrived at ``mono_ns``, and close due windows."""
         self._use(self._clock.place(row, mono_ns))
         return self.advance(mono_ns)
 

@@ -60,13 +60,7 @@ class KeptCalibration:
 
 
 def keep_calibration(folder: Path, kept: KeptCalibration) -> None:
-    """Write a device's calibration atomically.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; the previous file is unchanged.
-    """
+    """Write a device's calibration atomically; if it fails, the previous file is unchanged."""
     baseline = kept.baseline
     names = channel_names(Variant.ORACLE)
     values = zip(names, baseline.median, baseline.iqr, strict=True)
@@ -135,13 +129,7 @@ class CalibrationKeeper:
     """Sink that stores the calibration as soon as there is one, retrying while the disk is full."""
 
     def __init__(self, folder: Path, kept: KeptCalibration | None) -> None:
-        """Create the sink.
-
-        Parameters
-        ----------
-        folder : folder of the device's state.
-        kept : calibration that is already stored there.
-        """
+        """Create the sink; ``kept`` is already stored in the folder."""
         self._folder = folder
         self._kept = None if kept is None else kept.baseline
         self._trouble: str | None = None

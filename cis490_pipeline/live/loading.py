@@ -59,7 +59,6 @@ def load_models(
 
     Parameters
     ----------
-    folders : checkpoint folders, whole or as in a bundle.
     alarm_of : reads the alarm of a checkpoint; by default the file that its evaluation wrote.
     formats : accepted versions of a checkpoint's manifest.
 

@@ -142,14 +142,10 @@ class LiveModel:
         return calibrated.astype(np.float32)
 
     def known_share(self, calibrated: Float32s) -> float:
-        """Return the share of channels with a known input value.
+        """Return the share of channels with a known input value, of a calibrated (1, *shape).
 
         Taken from the calibrated window: a channel without a baseline gives the classifier nothing,
         however many readings it has.
-
-        Parameters
-        ----------
-        calibrated : (1, *shape), from ``calibrated``.
         """
         if self.calibrator.kind == "summary":
             known = np.isfinite(calibrated.reshape(-1, len(STATISTICS)))[:, _RELATIVE]

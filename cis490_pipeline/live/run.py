@@ -35,16 +35,9 @@ def run_live(
     stop: Callable[[], bool] = lambda: False,
     clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Ended:
-    """Run until the feed ends or ``stop`` says so; sinks are closed in any case.
+    """Run until the feed ends or ``stop`` says so; feed and sinks are closed in any case.
 
-    Parameters
-    ----------
-    feed : source of rows; closed at the end.
-    engine : turns rows into window reports.
-    sinks : receive windows, states and notes.
-    faults_to : reports lines that are not rows, and outputs in trouble.
-    stop : checked between two pieces of input.
-    clock_ns : monotonic clock of this machine.
+    ``faults_to`` reports lines that are not rows, and outputs in trouble.
     """
     loop = _Loop(engine, sinks, faults_to, clock_ns)
     try:

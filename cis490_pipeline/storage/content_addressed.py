@@ -9,12 +9,7 @@ from cis490_pipeline.storage.files import atomic_write
 
 
 def write_named(folder: Path, stem: str, suffix: str, content: bytes | memoryview) -> str:
-    """Write ``<stem>-<first 12 digits of the SHA-256><suffix>`` unless it exists.
-
-    Returns
-    -------
-    The file's name.
-    """
+    """Write ``<stem>-<12 digits of the SHA-256><suffix>`` unless it exists; return its name."""
     name = f"{stem}-{hashlib.sha256(content).hexdigest()[:12]}{suffix}"
 
     def write(stream: BinaryIO) -> None:

@@ -25,12 +25,8 @@ _MAX_STEM: Final = 200
 def naming(path: Path, attempt: str) -> Iterator[None]:
     """Add the path and the attempt to every `OSError` of a block, keeping its number and class.
 
-    A failing ``write`` or ``fsync`` reports "No space left on device" without a path.
-
-    Parameters
-    ----------
-    path : file or folder of the block; an error that names another path keeps it.
-    attempt : description of the failure, such as ``cannot be written``.
+    A failing ``write`` or ``fsync`` reports "No space left on device" without a path; an error that
+    names another path keeps it. The attempt reads ``cannot be written``.
     """
     try:
         yield
@@ -85,13 +81,7 @@ def _write_and_rename(path: Path, temporary: Path, write: Callable[[BinaryIO], o
 
 
 def canonical_json(value: Any) -> bytes:
-    """Encode a value as canonical JSON: sorted keys, no spaces, UTF-8, no NaN.
-
-    Raises
-    ------
-    ValueError
-        If a number is NaN or infinite, which JSON cannot represent.
-    """
+    """Encode as canonical JSON: sorted keys, no spaces, UTF-8; `ValueError` for NaN."""
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -112,10 +102,8 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
-    Raises
-    ------
-    StoreError
-        Naming the file, if it is missing, not UTF-8, not JSON, or nested too deeply.
+    Raises `StoreError`, naming the file, if it is missing, not UTF-8, not JSON, or nested too
+    deeply.
     """
     try:
         with open_regular(path) as stream:
@@ -129,10 +117,7 @@ def read_json(path: Path) -> Any:
 def read_object(path: Path, *keys: str) -> dict[str, Any]:
     """Read a JSON object and require certain keys.
 
-    Raises
-    ------
-    StoreError
-        As ``read_json``, or if the value is not an object or lacks a key.
+    Raises `StoreError` as ``read_json``, or if the value is not an object or lacks a key.
     """
     value = read_json(path)
     if not isinstance(value, dict):
@@ -155,10 +140,8 @@ def open_regular(
 
     Parameters
     ----------
-    path : path of the file; a bare name if `dir_fd` is given.
+    path : path of the file; a bare name if `dir_fd`, the descriptor of its folder, is given.
     follow : whether the last component may be a symbolic link.
-    dir_fd : descriptor of the folder that `path` is relative to.
-    buffering : as in :func:`open`; 0 for none.
 
     Raises
     ------
@@ -202,10 +185,8 @@ def read_bounded(path: Path, limit: int) -> bytes:
 def swap_in(fresh: Path, folder: Path) -> Path | None:
     """Put a folder in the place of another of the same parent; one of them is always whole.
 
-    Returns
-    -------
-    Where the former one is now, hidden beside it as ``.<name>.<random>.old``; None if there was
-    none.
+    Returns where the former one is now, hidden beside it as ``.<name>.<random>.old``, if there was
+    one.
     """
     if not folder.exists():
         fresh.rename(folder)
@@ -240,13 +221,7 @@ def kind_of_file(mode: int) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a regular file, read in chunks.
-
-    Raises
-    ------
-    OSError
-        If it is not a regular file, or cannot be read.
-    """
+    """SHA-256 (hex) of a regular file, read in chunks."""
     with open_regular(path) as stream:
         return stream_sha256(stream)
 

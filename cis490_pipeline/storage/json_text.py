@@ -15,26 +15,14 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 
 
 def decode_json(content: bytes | str, form: type[T]) -> T:
-    """Decode JSON and convert it to a type.
-
-    Raises
-    ------
-    msgspec.DecodeError
-        As ``decode_value``, or if the value does not match `form`.
-    """
+    """Decode JSON and convert it to a type; both fail with `msgspec.DecodeError`."""
     return msgspec.convert(decode_value(content), type=form)
 
 
 def decode_value(content: bytes | str) -> Any:
     """Decode JSON of any type.
 
-    Raises
-    ------
-    msgspec.DecodeError
-        If it is not UTF-8, not JSON, or nested deeper than ``MAX_DEPTH``.
-
-    Notes
-    -----
+    Raises `msgspec.DecodeError` if it is not UTF-8, not JSON, or nested deeper than ``MAX_DEPTH``.
     msgspec itself raises ``UnicodeDecodeError`` and ``RecursionError`` for the first and the third,
     and accepts a depth at which hashing the value fails later.
     """

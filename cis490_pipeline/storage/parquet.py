@@ -27,8 +27,6 @@ def read_table(
     Parameters
     ----------
     path : path of the file. Polars would treat ``data/exp[1]`` as a pattern for ``data/exp1``.
-    columns : only these; by default all.
-    n_rows : only the first so many; by default all.
 
     Raises
     ------
@@ -55,13 +53,7 @@ def scan_table(path: Path) -> pl.LazyFrame:
 
 
 def table_schema(path: Path) -> pl.Schema:
-    """Read the column names and types from a parquet file's footer.
-
-    Raises
-    ------
-    OSError, StoreError
-        As `read_table`.
-    """
+    """Read the column names and types from a parquet file's footer; fails as `read_table`."""
     return read_table(path, n_rows=0).schema
 
 

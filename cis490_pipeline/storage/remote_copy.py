@@ -49,10 +49,7 @@ class RemoteCopy:
     def below(cls, address: Address, cache: Path) -> Self:
         """Open the copy of an address in a cache folder, creating it if needed.
 
-        Raises
-        ------
-        DatasetError
-            If the folder is a copy of another address.
+        Raises `DatasetError` if the folder is a copy of another address.
         """
         root = cache.absolute() / hashlib.sha256(str(address).encode()).hexdigest()[:16]
         marker = root / MARKER
@@ -152,15 +149,7 @@ def is_sha256(text: str) -> bool:
 def fetch_file(path: Path, sha256: str) -> Path:
     """Return a file's path, fetching the file first if it belongs to a copy and is missing.
 
-    Parameters
-    ----------
-    path : of the file.
-    sha256 : hex digest from its manifest; only a fetched file is checked against it.
-
-    Raises
-    ------
-    DatasetError, StoreError, OSError
-        As `RemoteCopy.fetch`.
+    Only a fetched file is checked against its digest. Fails as `RemoteCopy.fetch`.
     """
     if path.exists() or (copy := RemoteCopy.of(path)) is None:
         return path

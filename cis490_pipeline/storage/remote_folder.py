@@ -79,10 +79,7 @@ class RemoteFolder:
     def find(self, below: str) -> dict[str, Entry]:
         """List every file below a subfolder in one recursive call, by name relative to this folder.
 
-        Raises
-        ------
-        OSError
-            If it cannot be listed. A missing folder counts as empty.
+        A missing folder counts as empty.
         """
         with _as_os_error(f"{self.address}/{below}"):
             try:
@@ -108,10 +105,7 @@ class RemoteFolder:
     def pieces(self, name: str, size: int) -> Iterator[bytes]:
         """Yield a file's bytes in chunks of at most 16 MiB, never more than the listed size.
 
-        Raises
-        ------
-        OSError
-            If it cannot be read, or its size has changed.
+        Raises `OSError` if it cannot be read, or its size has changed.
         """
         where = f"{self.address}/{name}"
         for start in range(0, size, _PIECE):
@@ -129,22 +123,7 @@ class RemoteFolder:
         return b"".join(self.pieces(name, entry.size))
 
     def fetch(self, name: str, target: Path, *, entry: Entry, sha256: str | None = None) -> None:
-        """Download a file atomically, verifying its digest if one is given.
-
-        Parameters
-        ----------
-        name : file name relative to this folder.
-        target : local path; its folder is created.
-        entry : listing entry of the file.
-        sha256 : expected hex digest, if known.
-
-        Raises
-        ------
-        StoreError
-            If the digest differs.
-        OSError
-            If it cannot be read or written.
-        """
+        """Download a file atomically; raise `StoreError` if its digest differs from a given one."""
         total = hashlib.sha256()
 
         def write(stream: BinaryIO) -> None:
@@ -161,29 +140,15 @@ class RemoteFolder:
         atomic_write(target, write)
 
     def put(self, name: str, path: Path) -> None:
-        """Upload a local file atomically.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written.
-        """
+        """Upload a local file atomically."""
         with _as_os_error(f"{self.address}/{name}"):
             self._put(name, lambda target: self._fs.put_file(str(path), target))
 
     def put_if_unchanged(self, name: str, content: bytes, stamp: str | None) -> None:
-        """Write a small file unless another writer changed it in the meantime.
+        """Write a small file unless another writer changed it since it had the stamp.
 
-        Parameters
-        ----------
-        stamp : version of the file to replace; None if it must not exist.
-
-        Raises
-        ------
-        ChangedMeanwhileError
-            If the stamp no longer matches.
-        OSError
-            If it cannot be written.
+        Without a stamp it must not exist. Raises `ChangedMeanwhileError` if the stamp no longer
+        matches.
 
         Notes
         -----
@@ -207,13 +172,7 @@ class RemoteFolder:
             self._put(name, lambda target: self._fs.pipe_file(target, content))
 
     def remove(self, name: str) -> None:
-        """Remove a file; a missing file is not an error.
-
-        Raises
-        ------
-        OSError
-            If it cannot be removed.
-        """
+        """Remove a file; a missing file is not an error."""
         with _as_os_error(f"{self.address}/{name}"), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(f"{self._root}/{name}")
 

@@ -6,11 +6,6 @@ from filelock import FileLock
 
 
 def lock_of(folder: Path) -> FileLock:
-    """Return the lock of one scope; who holds it may take it again.
-
-    Parameters
-    ----------
-    folder : of the scope's records, ``processed/records/SCOPE``.
-    """
+    """Return the lock of a scope's records; who holds it may take it again."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(folder.with_name(f"{folder.name}.lock"), is_singleton=True)

@@ -55,7 +55,6 @@ def require_plain_onnx(content: bytes, architecture: Architecture | None = None)
 
     Parameters
     ----------
-    content : the ONNX file.
     architecture : whose operators it must have; None accepts those of any.
 
     Raises

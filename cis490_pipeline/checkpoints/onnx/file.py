@@ -87,13 +87,7 @@ class Graph:
 
 
 def read_onnx(content: bytes) -> Graph:
-    """Parse a model.
-
-    Raises
-    ------
-    OnnxFormError
-        If it is damaged, or has content that no export has.
-    """
+    """Parse a model; raise `OnnxFormError` if it is damaged or has content that no export has."""
     try:
         return _model(content)
     except (ProtobufError, UnicodeDecodeError) as fault:

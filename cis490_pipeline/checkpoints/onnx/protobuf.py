@@ -26,10 +26,7 @@ class ProtobufError(ValueError):
 def fields(content: bytes) -> Iterator[tuple[int, int, Value]]:
     """Yield number, wire type and value of each field, in order.
 
-    Raises
-    ------
-    ProtobufError
-        Naming the byte at which decoding fails.
+    Raises `ProtobufError`, naming the byte at which decoding fails.
     """
     place = 0
     while place < len(content):
@@ -71,10 +68,7 @@ def _varint(content: bytes, place: int) -> tuple[int, int]:
 def packed_varints(content: bytes) -> npt.NDArray[np.int64]:
     """Decode consecutive varints as signed 64-bit numbers.
 
-    Raises
-    ------
-    ProtobufError
-        If the last is truncated or one is too long.
+    Raises `ProtobufError` if the last is truncated or one is too long.
     """
     raw = np.frombuffer(content, dtype=np.uint8)
     ends = np.flatnonzero(raw < 128)

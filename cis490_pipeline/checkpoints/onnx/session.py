@@ -30,7 +30,6 @@ class OnnxClassifier:
     ----------
     onnx : a model from ``export_onnx``: input ``windows`` (n, *shape), output ``probabilities``
         (n, 5).
-    threads : per prediction.
     checked : whether ``require_plain_onnx`` has already accepted it.
 
     Raises
@@ -60,20 +59,9 @@ class OnnxClassifier:
         self.shape: tuple[int, ...] = tuple(self._session.get_inputs()[0].shape[1:])
 
     def predict_proba(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Predict the probability of each phase.
+        """Predict the probability of each phase: (n_windows, *shape) to (n_windows, 5).
 
-        Parameters
-        ----------
-        X : (n_windows, *shape) float32, calibrated; NaN is unknown.
-
-        Returns
-        -------
-        (n_windows, 5), rows summing to 1.
-
-        Raises
-        ------
-        DatasetError
-            If the shape or type differs.
+        X is calibrated, NaN where unknown. Raises `DatasetError` if its shape or type differs.
         """
         if X.dtype != np.float32 or X.shape[1:] != self.shape:
             raise DatasetError(

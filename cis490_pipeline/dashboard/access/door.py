@@ -41,10 +41,7 @@ class Door:
     def refuses(self, request: web.Request, *, sessions: bool) -> web.Response | None:
         """Return the refusal of a request; ``None`` if it is authenticated.
 
-        Parameters
-        ----------
-        request : its headers are checked; the body is not read.
-        sessions : whether a browser's session cookie is accepted.
+        Only headers are read. ``sessions`` says whether a browser's session cookie is accepted.
         """
         cookie = request.cookies.get(COOKIE, "") if sessions else ""
         if self._access.token is None or (cookie and self._remembers(cookie)):

@@ -16,13 +16,9 @@ class _Bucket:
 
 
 class RateLimit:
-    """Token bucket per address; the least recently used bucket is dropped first.
+    """Token bucket per address, refilled ``per_s``, of capacity ``burst``.
 
-    Parameters
-    ----------
-    per_s : refill rate.
-    burst : capacity.
-    clock : monotonic clock, s.
+    The least recently used bucket is dropped first.
     """
 
     def __init__(

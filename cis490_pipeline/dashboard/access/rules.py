@@ -43,10 +43,7 @@ class Session(Enum):
 class Access:
     """Access settings of a dashboard: address, token, host names.
 
-    Raises
-    ------
-    ConfigError
-        If it listens beyond this machine without a token, or the token is short.
+    Raises `ConfigError` if it listens beyond this machine without a token, or the token is short.
     """
 
     host: str = "127.0.0.1"

@@ -26,10 +26,6 @@ _TREES: Final = "TreeEnsembleRegressor"
 class InnerLayer:
     """Runs an exported model up to the layer that its probabilities are computed from.
 
-    Parameters
-    ----------
-    content : content of ``model.onnx``.
-
     Raises
     ------
     CheckpointError
@@ -95,14 +91,8 @@ class Plane:
 
     @classmethod
     def fit(cls, embedded: Floats) -> "Plane":
-        """Fit on train windows.
+        """Fit on train windows (n_windows, n_dimensions), of at least two dimensions.
 
-        Parameters
-        ----------
-        embedded : (n_windows, n_dimensions), at least two dimensions.
-
-        Notes
-        -----
         Principal components by SVD; the sign of each axis makes its largest component positive, so
         that the same windows give the same picture.
         """
@@ -138,13 +128,7 @@ class EmbeddingMap:
 
 
 def fit_map(model: RunnableModel, checkpoint: Path, dataset: Path) -> EmbeddingMap:
-    """Fit a model's embedding on its train side.
-
-    Parameters
-    ----------
-    model : opened model.
-    checkpoint : its folder.
-    dataset : dataset of its input kind; up to 4,000 evenly spaced train windows are used.
+    """Fit a model's embedding on up to 4,000 evenly spaced windows of its train side.
 
     Raises
     ------

@@ -44,9 +44,7 @@ def metrics(places: Places, publish_url: str | None, interval_s: float, dry_run:
 class MetricEvents:
     """Makes the events of all models, and reports on stderr which failed, when that changes.
 
-    Attributes
-    ----------
-    failed : reasons by name of the models that failed in the last tick.
+    ``failed`` has the reasons by name of the models that failed in the last tick.
     """
 
     def __init__(self, scores: Scores) -> None:
@@ -86,12 +84,7 @@ class MetricEvents:
 
 
 def events_of(report: EvalReport) -> list[Event]:
-    """Build the events of one model's report: score, confusion, scores by profile and host.
-
-    Parameters
-    ----------
-    report : report of ``evaluate``.
-    """
+    """Build the events of one model's report: score, confusion, scores by profile and host."""
     model, split, variant = report["model"], report["split"], report["variant"]
     confusion = report["confusion"]
     details: list[Event] = [

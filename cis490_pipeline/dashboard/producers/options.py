@@ -48,12 +48,9 @@ def _flag_by_word(args: list[str]) -> Iterator[str]:
 def split_options(*, must_exist: bool) -> Callable[[Command], Command]:
     """Return a decorator that adds the flags of a split's files; the command gets ``places``.
 
-    All producers take the same flags, so that one set of flags starts any of them.
-
-    Parameters
-    ----------
-    must_exist : whether a given index or dataset must exist at the start; otherwise the command
-        publishes what is missing.
+    All producers take the same flags, so that one set of flags starts any of them. ``must_exist``
+    says whether a given index or dataset must exist at the start; otherwise the command publishes
+    what is missing.
     """
     return functools.partial(_with_split_options, must_exist=must_exist)
 
@@ -173,13 +170,7 @@ def publish_options(command: Command) -> Command:
 
 
 def publisher_of(url: str | None) -> Publisher:
-    """Return the publisher from flags and settings.
-
-    Raises
-    ------
-    ConfigError
-        If they give several dashboards.
-    """
+    """Return the publisher from flags and settings; `ConfigError` for several dashboards."""
     settings = Settings.load(dashboard_url=url)
     if len(settings.dashboards) > 1:
         raise ConfigError(

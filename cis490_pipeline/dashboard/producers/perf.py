@@ -54,14 +54,9 @@ def measure(
     timer: Callable[[], int] = time.perf_counter_ns,
     seed: int = 0,
 ) -> Latency:
-    """Time single windows: summary or tensor, calibration, and ONNX Runtime.
+    """Time single windows: summary or tensor, calibration, and ONNX Runtime, after 20 for warm-up.
 
-    Parameters
-    ----------
-    model : single-threaded model.
-    n_windows : windows timed, after 20 for warm-up.
-    timer : clock, ns.
-    seed : seed of the random windows; their content does not affect the time.
+    The windows are random; their content does not affect the time.
     """
     live = LiveModel(name=model.name, calibrator=model.calibrator, classifier=model.classifier)
     rng = np.random.default_rng(seed)

@@ -61,7 +61,6 @@ class Places:
 
         Parameters
         ----------
-        recipe : split recipe.
         validation : acceptance index, the split's index, or the folder of either.
         artifacts : folder of the checkpoints of all recipes, or of this one.
         summary, tensors : dataset folder, a file in it, or a folder above it.
@@ -96,10 +95,7 @@ class Places:
     def split(self) -> Split:
         """Read the split, restricted to the episodes of its index.
 
-        Raises
-        ------
-        SplitError
-            If it is missing, damaged or was edited.
+        Raises `SplitError` if it is missing, damaged or was edited.
         """
         if not self.validation.is_file():
             raise SplitError(f"{self.validation}: no such file; make it with cis490 run")
@@ -130,13 +126,7 @@ class Places:
         return folder if folder.parent.is_dir() else self.artifacts
 
     def require_train_hosts(self, hosts: tuple[str, ...]) -> None:
-        """Refuse a split with other train hosts.
-
-        Raises
-        ------
-        SplitError
-            Naming both sets of hosts.
-        """
+        """Refuse a split with other train hosts, with a `SplitError` naming both sets."""
         split = self.split()
         if split.recipe is not Recipe.HOST:
             raise SplitError(f"--train-hosts applies to recipe host, not to {split.recipe}")

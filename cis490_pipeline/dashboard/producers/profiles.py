@@ -65,7 +65,6 @@ def aligned(
     ----------
     grid : (n_steps, 46) log1p values from ``t0_ns`` on.
     label_t_ns, phases : the episode's labels.
-    at : phase whose first start becomes second 0.
 
     Returns
     -------
@@ -138,10 +137,7 @@ def profiles(
 def profile_events(places: Places, channels: Sequence[str]) -> Iterator[Event]:
     """Yield one event for each profile and channel.
 
-    Raises
-    ------
-    DatasetError
-        If the index or the grids are missing or changed.
+    Raises `DatasetError` if the index or the grids are missing or changed.
     """
     if not places.validation.is_file():
         raise DatasetError(f"{places.validation}: no such file; make it with cis490 run")

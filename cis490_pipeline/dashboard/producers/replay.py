@@ -134,12 +134,8 @@ def play(
 
     Parameters
     ----------
-    events : events in order of time.
     publisher : client of the dashboard; while it is down, the newest events wait.
-    speed : seconds of the episode per second of real time.
     interval_s : pause before the next repetition, s; 0 plays once.
-    stop : ends the replay when set.
-    clock : monotonic clock, s.
     close_s : seconds to deliver what is left at the end.
 
     Raises
@@ -188,12 +184,8 @@ def _play_once(
 def recording(store: ReceiverStore, name: str | None, seed: int | None) -> Iterator[Recording]:
     """Yield an episode of the store, or a simulated one, with its files.
 
-    Raises
-    ------
-    StoreError
-        If the store has no such episode, or none with an infection to choose.
-    EpisodeRejectedError
-        If it is rejected.
+    Raises `StoreError` if the store has no such episode, or none with an infection to choose, and
+    `EpisodeRejectedError` if it is rejected.
     """
     if seed is not None:
         with tempfile.TemporaryDirectory() as folder:

@@ -43,10 +43,7 @@ class Failed:
 class Scores:
     """Reports on a split's models, each made once for each state of its files.
 
-    Attributes
-    ----------
-    places : where the split's files lie.
-    n_scored_now : models whose test side was scored here, because no predictions were stored.
+    ``n_scored_now`` counts test sides that were scored here, because no predictions were stored.
     """
 
     def __init__(self, places: Places) -> None:
@@ -59,13 +56,7 @@ class Scores:
 
     @cached_property
     def split(self) -> Split:
-        """The split, over the episodes of its index.
-
-        Raises
-        ------
-        SplitError
-            If it is missing, damaged or was edited.
-        """
+        """The split, over the episodes of its index, as `Places.split` reads it."""
         return self.places.split()
 
     @property
@@ -219,13 +210,7 @@ class Scores:
 
 
 def require_named(folder: Path, manifest: Manifest) -> None:
-    """Refuse a checkpoint that lies in another model's folder.
-
-    Raises
-    ------
-    CheckpointError
-        Naming both.
-    """
+    """Refuse a checkpoint that lies in another model's folder, with a `CheckpointError`."""
     held = f"{manifest.architecture}_{manifest.variant}"
     if held != folder.name:
         raise CheckpointError(f"{folder}: holds the checkpoint of {held}; copy or train it again")

@@ -41,9 +41,7 @@ def publish_on_ticks(
     Parameters
     ----------
     make : returns all events of a tick; it may cache unchanged ones.
-    publisher : client of the dashboard.
     interval_s : interval between ticks, s; 0 publishes once.
-    stop : ends the ticks when set.
     first_pause_s : pause before the second attempt while the dashboard is down, s; doubles up to a
         minute.
 

@@ -44,18 +44,9 @@ class Timed:
 
 
 def live_reports(path: Path, models: LoadedModels, start_ns: int) -> list[WindowReport]:
-    """Run live inference on a whole episode, without waiting.
+    """Run live inference on a whole episode, without waiting; alarms are reset first.
 
-    Parameters
-    ----------
-    path : archive, or complete folder.
-    models : models to run; their alarms are reset first.
-    start_ns : Unix time of the first label, ns.
-
-    Raises
-    ------
-    StoreError
-        If a line is not a row: only sound episodes are replayed.
+    Raises `StoreError` if a line is not a row: only sound episodes are replayed.
     """
     feed = FolderFeed(path) if path.is_dir() else ArchiveFeed(path)
     for model in models.models:
@@ -87,14 +78,8 @@ def timeline(
 ) -> list[Timed]:
     """Order all events of an episode by time.
 
-    Parameters
-    ----------
-    episode : episode with its labels, the true phases.
-    reports : reports of its windows; each is known 2 s after its window's end, as on a device.
-    maps : embeddings by model; models without one get no points.
-    models : models that made the reports.
-    speed : speed of the replay, for display.
-    simulated : whether the episode is simulated.
+    The true phases are the episode's labels. Reports of its windows are known 2 s after the
+    window's end, as on a device. Models without an embedding get no points.
     """
     names = [model.name for model in models.models]
     events = [

@@ -138,11 +138,9 @@ async def serve(
 
     Parameters
     ----------
-    dashboard : dashboard to serve.
     port : port to listen on; 0 for any.
     tls : certificate and key; None for plain HTTP.
     ready : called with the port once it listens.
-    stop : ends the server when set.
 
     Raises
     ------

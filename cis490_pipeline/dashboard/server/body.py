@@ -11,14 +11,9 @@ from cis490_pipeline.dashboard.server.answers import refusal
 async def read_body(
     request: web.Request, limits: Limits, media_type: str, at_most: int
 ) -> bytes | web.Response:
-    """Read a body, or return its refusal.
+    """Read an unread body of at most ``at_most`` bytes, or return its refusal.
 
-    Parameters
-    ----------
-    request : its body must be unread.
-    limits : limits of the dashboard.
-    media_type : only accepted type; a foreign page cannot send JSON without a preflight.
-    at_most : most bytes; a longer body is not read to its end.
+    Only one media type is accepted; a foreign page cannot send JSON without a preflight.
     """
     refused = _unread(request, limits, media_type, at_most)
     if refused is None:

@@ -105,14 +105,10 @@ class Connection(web.RequestHandler):
 
 
 class Connections:
-    """All connections of one dashboard.
+    """All connections of one dashboard, in total and of each address at most so many.
 
-    Parameters
-    ----------
-    most : most concurrent connections; fewer if the process may open fewer files.
-    most_each : most concurrent connections of one address.
-    head_s : seconds for a request's head to arrive.
-    idle_s : seconds between two requests.
+    The total is lower if the process may open fewer files. A request's head may take ``head_s``,
+    and ``idle_s`` may pass between two requests.
     """
 
     def __init__(self, *, most: int, most_each: int, head_s: float, idle_s: float) -> None:

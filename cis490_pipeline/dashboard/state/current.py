@@ -102,17 +102,9 @@ class State:
     def apply(
         self, event: Event, now_ms: int, encoded: bytes | None = None
     ) -> tuple[Outcome, Key, bytes]:
-        """Apply one event.
+        """Apply one event; return the outcome, its key, and its JSON (empty unless taken).
 
-        Parameters
-        ----------
-        event : event of the contract.
-        now_ms : Unix time of its arrival, ms.
-        encoded : its JSON, if already encoded.
-
-        Returns
-        -------
-        The outcome, its key, and its JSON (empty unless taken).
+        ``now_ms`` is the Unix time of its arrival, ms; ``encoded`` its JSON, if already encoded.
         """
         name = TYPE_OF[type(event)]
         feed = self.feeds[name]

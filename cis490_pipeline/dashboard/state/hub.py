@@ -79,10 +79,7 @@ class Hub:
     def publish(self, events: list[Event], now: Callable[[], int] = unix_ms) -> Delivery:
         """Write events to the journal, apply them, and add them to the next frame.
 
-        Raises
-        ------
-        StateNotKeptError
-            If they cannot be written; then none of them is applied.
+        Raises `StateNotKeptError` if they cannot be written; then none of them is applied.
         """
         lines = [self.state.encode(event) for event in events]
         self._note(events, lines)
@@ -175,10 +172,7 @@ class Hub:
     async def messages(self, browser: Browser, last_event_id: str | None) -> AsyncIterator[bytes]:
         """Yield the messages of a stream until it is closed.
 
-        Parameters
-        ----------
-        browser : attached stream.
-        last_event_id : last event id that a reconnecting browser has seen.
+        ``last_event_id`` is the last that a reconnecting browser has seen.
         """
         for chunk in self._beginning(last_event_id):
             yield chunk

@@ -42,11 +42,7 @@ class Journal:
     def __init__(self, path: Path, state: State, *, fresh: bool = False) -> None:
         """Open the file, creating it if missing, and restore the state from it.
 
-        Parameters
-        ----------
-        path : state file.
-        state : restored from the file.
-        fresh : do not restore; the file is unchanged until ``reset``.
+        With ``fresh`` it is not restored; the file is unchanged until ``reset``.
 
         Raises
         ------
@@ -93,10 +89,7 @@ class Journal:
     def append(self, encoded: Iterable[bytes]) -> None:
         """Append events; after this a crash of the process does not lose them.
 
-        Raises
-        ------
-        StateNotKeptError
-            If they cannot be written; then the file holds none of them.
+        Raises `StateNotKeptError` if they cannot be written; then the file holds none of them.
         """
         content = b"".join(line + b"\n" for line in encoded)
         if not content:
@@ -136,10 +129,7 @@ class Journal:
     def reset(self) -> None:
         """Rewrite the file with the current state only.
 
-        Raises
-        ------
-        StateNotKeptError
-            If it cannot be rewritten; then it is unchanged.
+        Raises `StateNotKeptError` if it cannot be rewritten; then it is unchanged.
         """
         self._left_alone = False
         try:
@@ -154,10 +144,7 @@ class Journal:
     def close(self) -> None:
         """Rewrite the file with the state and its counters, and close it.
 
-        Raises
-        ------
-        StateNotKeptError
-            If there is no room for that; the file still holds every event.
+        Raises `StateNotKeptError` if there is no room; the file still holds every event.
         """
         try:
             if not self._left_alone:

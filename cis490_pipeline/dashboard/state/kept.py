@@ -15,23 +15,12 @@ _Seen = dict[str | None, int]
 
 
 class Kept:
-    """Current state of one key.
-
-    Attributes
-    ----------
-    encoded : the event's JSON.
-    """
+    """Current state of one key, with the event's JSON."""
 
     __slots__ = ("_event_id", "_publisher", "_revision", "_seen", "encoded")
 
     def __init__(self, event: Event, encoded: bytes, before: "Kept | None" = None) -> None:
-        """Store an event.
-
-        Parameters
-        ----------
-        event, encoded : event and its JSON.
-        before : state of the same key that it replaces.
-        """
+        """Store an event, which replaces the state ``before`` of the same key."""
         self.encoded = encoded
         self._event_id = event.event_id
         self._publisher, self._revision = event.publisher, event.revision

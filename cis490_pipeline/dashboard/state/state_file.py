@@ -38,10 +38,7 @@ class Head(msgspec.Struct, kw_only=True):
 def open_regular(path: Path) -> int:
     """Open a file for reading and appending, creating it if missing; return its descriptor.
 
-    Raises
-    ------
-    ConfigError
-        If it is a link or no regular file, is too large, or cannot be opened.
+    Raises `ConfigError` if it is a link or no regular file, is too large, or cannot be opened.
     """
     # O_NONBLOCK: opening a FIFO would otherwise wait for its other end.
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -69,18 +66,7 @@ class StateReader:
     """Reader of an open state file, from its start."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
-        """Read the first line.
-
-        Parameters
-        ----------
-        descriptor : descriptor of the open file.
-        path : its path, for messages.
-
-        Raises
-        ------
-        ConfigError
-            If it is not a dashboard's state.
-        """
+        """Read the first line; `ConfigError` if it is not that of a dashboard's state."""
         self._stream = os.fdopen(os.dup(descriptor), "rb")
         self._stream.seek(0)
         self.head = Head(dashboard_state=FORMAT)
@@ -151,12 +137,8 @@ class Replacement:
 def write_beside(path: Path, lines: Iterable[bytes]) -> Replacement:
     """Write lines to a new file in the same folder, and sync it to disk.
 
-    Its name is random and it is created exclusively, so that no planted link is followed.
-
-    Raises
-    ------
-    OSError
-        If there is no room; then nothing is left behind.
+    Its name is random and it is created exclusively, so that no planted link is followed. If there
+    is no room, nothing is left behind.
     """
     beside = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{_SUFFIX}")
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

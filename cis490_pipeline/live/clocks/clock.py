@@ -89,13 +89,10 @@ class DeviceClock:
         note: Callable[[str], None] = lambda text: None,
         wall_ns: Callable[[], int] | None = None,
     ) -> None:
-        """Create a clock without a time.
+        """Create a clock without a time; ``note`` receives messages about clocks and rows.
 
-        Parameters
-        ----------
-        note : receives messages about clocks and rows.
-        wall_ns : this machine's own clock, Unix ns, for rows that arrive as they are recorded; it
-            decides which of two disagreeing sources is right. None for recordings.
+        ``wall_ns`` is this machine's own clock, Unix ns, for rows that arrive as they are recorded;
+        it decides which of two disagreeing sources is right. None for recordings.
         """
         self.sources: Mapping[Source, SourceClock] = {s: SourceClock(s) for s in Source}
         self.n_jumps = 0
@@ -115,22 +112,14 @@ class DeviceClock:
     def now_ns(self, mono_ns: int) -> int | None:
         """Time on the device, Unix ns; None before it started.
 
-        Parameters
-        ----------
-        mono_ns : current reading of a monotonic clock of this machine.
+        ``mono_ns`` is the current reading of a monotonic clock of this machine, here and below.
         """
         if self._agreed_ns is None:
             return None
         return self._agreed_ns + max(0, mono_ns - self._came_mono_ns)
 
     def place(self, row: LiveRow, mono_ns: int) -> RowVerdict:
-        """Decide whether a row is used, held or dropped.
-
-        Parameters
-        ----------
-        row : row with its time as the source stamped it.
-        mono_ns : time of arrival, on a monotonic clock of this machine.
-        """
+        """Decide whether a row, at the time its source stamped, is used, held or dropped."""
         self._n_arrived += 1
         if not 0 <= row.t_wall_ns <= LATEST_NS:
             self._set_aside(row, self.now_ns(mono_ns))

@@ -70,10 +70,7 @@ class Opening:
     def resolve(self, mono_ns: int, *, ended: bool = False) -> LiveRow | None:
         """Return the first row of the device's time once a single source has to be trusted.
 
-        Parameters
-        ----------
-        mono_ns : now, on this machine's monotonic clock.
-        ended : whether no more rows will come.
+        ``ended`` says that no more rows will come.
         """
         confirmed = [
             timeline

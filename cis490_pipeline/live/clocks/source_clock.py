@@ -105,13 +105,9 @@ class SourceClock:
         return behind <= GRACE_NS and not stepped
 
     def fits(self, stamped_ns: int, now_ns: int, agree_ns: int) -> bool:
-        """Whether a row continues from the source's newest and is not ahead of the time.
+        """Whether a row, at the source's own time, continues from its newest and is not ahead.
 
-        Parameters
-        ----------
-        stamped_ns : time of the row as the source stamped it.
-        now_ns : device time of its arrival.
-        agree_ns : largest distance of a source's first row from that time.
+        A source's first row may be ``agree_ns`` from the device time of its arrival.
         """
         t = self._corrected(stamped_ns)
         if self._newest_ns is None:

@@ -56,13 +56,8 @@ def clock_off(
 ) -> str:
     """Describe a source whose clock is off, by how much, and which of the two may be right.
 
-    Parameters
-    ----------
-    source : source whose clock differs.
-    offset_ns : how far it is ahead; 0 once it agrees again.
-    others : sources that agree on the time.
-    now_ns : the device's time.
-    wall_ns : this machine's time; None for recordings.
+    The offset is 0 once it agrees again with the others, which agree on the device's time
+    ``now_ns``. ``wall_ns`` is this machine's time; None for recordings.
     """
     names = " and ".join(map(str, others))
     if offset_ns == 0:

@@ -49,13 +49,9 @@ class Feed(Protocol):
 
 
 class PacedFeed:
-    """Replays a recorded feed in real time, or faster.
+    """Replays a recorded feed, all of whose rows are available, in real time or faster.
 
-    Parameters
-    ----------
-    feed : recorded feed, whose rows are all available.
-    speed : seconds of the recording per second of real time.
-    clock, sleep : clock and sleep of this machine, s.
+    ``speed`` is in seconds of the recording per second of real time.
     """
 
     def __init__(

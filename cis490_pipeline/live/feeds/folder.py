@@ -157,10 +157,7 @@ class _InMemory:
 class ArchiveFeed:
     """Rows of an archived episode in order of time, without waiting.
 
-    Raises
-    ------
-    EpisodeRejectedError
-        If the archive cannot be read.
+    Raises `EpisodeRejectedError` if the archive cannot be read.
     """
 
     def __init__(self, path: Path) -> None:

@@ -13,12 +13,7 @@ MAX_HINTED_BYTES: Final = 1 << 16
 
 
 def line_hint(line: bytes) -> str | None:
-    """Describe how a row was wrapped and how to unwrap it; None if no pattern matches.
-
-    Parameters
-    ----------
-    line : faulty line without its line feed.
-    """
+    """Describe how a row was wrapped and how to unwrap it; None if no pattern matches."""
     if len(line) > MAX_HINTED_BYTES:
         return None
     for pattern in _PATTERNS:

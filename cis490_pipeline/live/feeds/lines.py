@@ -20,12 +20,9 @@ class LineAssembler:
     _overlong: bool = False
 
     def feed(self, piece: bytes) -> Iterator[tuple[int, bytes | None]]:
-        """Add a piece and yield the lines it completes.
+        """Add a piece and yield the lines it completes, with their numbers from 1.
 
-        Yields
-        ------
-        Line number from 1, and the line without its line feed; None for a line over 1 MiB, which
-        is not kept.
+        A line over 1 MiB is not kept, but is None.
         """
         start = 0
         while (end := piece.find(b"\n", start)) >= 0:

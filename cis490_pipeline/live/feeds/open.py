@@ -17,7 +17,6 @@ def open_feed(source: str, speed: float | None = None) -> Feed:
     ----------
     source : ``-`` for standard input, ``tcp:HOST:PORT``, ``unix:PATH``, a folder of an episode
         (it may still grow), or an archive ``*.tar.zst``.
-    speed : seconds of the recording per second of real time; None replays without waiting.
 
     Raises
     ------

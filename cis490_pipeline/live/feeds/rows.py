@@ -33,18 +33,13 @@ class LiveRow:
 def read_line(
     line: bytes, *, place: str, number: int, source: Source | None = None
 ) -> LiveRow | RowFault:
-    """Parse one line.
+    """Parse one line into a row, or into its fault.
 
     Parameters
     ----------
-    line : one JSON object, without the line feed.
     place : origin of the line, for the fault: a file's name, ``stdin``, a connection.
     number : line number there, from 1.
     source : source of the row; None if each row names its own in ``source``.
-
-    Returns
-    -------
-    The row, or the fault of the line.
     """
     try:
         row = parse_object(line)

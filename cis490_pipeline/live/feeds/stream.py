@@ -29,13 +29,7 @@ class StreamFeed:
     """Rows of an open file, such as standard input, until its end."""
 
     def __init__(self, fd: int, name: str) -> None:
-        """Wrap an open file.
-
-        Raises
-        ------
-        ConfigError
-            If it is closed, or a folder.
-        """
+        """Wrap an open file; `ConfigError` if it is closed, or a folder."""
         try:
             mode = os.fstat(fd).st_mode
         except OSError as fault:

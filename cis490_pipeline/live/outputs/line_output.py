@@ -67,10 +67,7 @@ class _Target(Protocol):
 class PathTarget:
     """File at a path; created again after it was moved or removed.
 
-    Raises
-    ------
-    OSError
-        If it cannot be opened for another reason than a missing reader or a full disk.
+    Raises `OSError` if it cannot be opened for another reason than a missing reader or a full disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -148,14 +145,10 @@ class LineOutput:
         gap: Callable[[int, str], bytes] | None = None,
         wait_s: float = 0.0,
     ) -> None:
-        """Create the output.
+        """Create the output, named in reports.
 
-        Parameters
-        ----------
-        name : name in reports.
-        target : file to write to.
-        gap : builds the line that replaces lost ones, from their number and the reason.
-        wait_s : seconds to wait for a reader before dropping a line; 0 while rows keep arriving.
+        ``gap`` builds the line that replaces lost ones, from their number and the reason. A reader
+        is waited for up to ``wait_s`` before a line is dropped; 0 while rows keep arriving.
         """
         self.n_lost = 0
         self._name, self._target, self._gap, self._wait_s = name, target, gap, wait_s

@@ -46,16 +46,7 @@ class Publishing:
     def __init__(
         self, outbox: Outbox, episode_id: str, models: list[str], lead: str, host_id: str | None
     ) -> None:
-        """Announce the device.
-
-        Parameters
-        ----------
-        outbox : delivers in the background.
-        episode_id : id of the recording.
-        models : models whose predictions will follow.
-        lead : model whose phase is shown as the device's.
-        host_id : the device, if known.
-        """
+        """Announce the device; the phase of the model ``lead`` is shown as the device's."""
         self._outbox, self._episode_id, self._lead = outbox, episode_id, lead
         self._host_id = host_id
         self._t_s = 0.0
