@@ -1,9 +1,10 @@
 """Feed protocol, and replay of a recording at a chosen speed."""
 
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from cis490_pipeline.domain import NS_PER_S
 from cis490_pipeline.live.feeds.rows import LiveRow
@@ -17,38 +18,40 @@ POLL_S: Final = 0.1
 """Polling interval of files, which cannot signal that they have grown, s."""
 
 
-class Feed(Protocol):
-    """Source of rows as they arrive, in batches of bounded size."""
+class Feed(ABC):
+    """Source of rows as they arrive, in batches of bounded size.
+
+    Attributes
+    ----------
+    ended : whether no more rows will come.
+    """
+
+    def __init__(self) -> None:
+        self.ended = False
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """Name of the recording, or of where its rows come from."""
-        ...
-
-    @property
-    def ended(self) -> bool:
-        """Whether no more rows will come."""
-        ...
 
     @property
     def pace(self) -> float:
         """Device seconds per second of real time; 0 if all rows are available already."""
-        ...
+        return 1.0
 
     def start_ns(self) -> int | None:
         """Start of the recording by its labels, Unix ns; None if unknown."""
-        ...
+        return None
 
+    @abstractmethod
     def poll(self, wait_s: float) -> list[Arrival]:
         """Return what arrived, in order; if nothing did, wait up to ``wait_s``."""
-        ...
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a feed may hold nothing
         """Close files and connections."""
-        ...
 
 
-class PacedFeed:
+class PacedFeed(Feed):
     """Replays a recorded feed, all of whose rows are available, in real time or faster.
 
     ``speed`` is in seconds of the recording per second of real time.
@@ -62,6 +65,7 @@ class PacedFeed:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        super().__init__()
         self._feed = feed
         self._speed = speed
         self._clock, self._sleep = clock, sleep
@@ -72,11 +76,6 @@ class PacedFeed:
     def name(self) -> str:
         """Name of the recording."""
         return self._feed.name
-
-    @property
-    def ended(self) -> bool:
-        """Whether all rows were returned."""
-        return not self._held and self._feed.ended
 
     @property
     def pace(self) -> float:
@@ -94,6 +93,7 @@ class PacedFeed:
         given: list[Arrival] = []
         while self._held and (left_s := self._left_s(self._held[0])) <= 0:
             given.append(self._held.popleft())
+        self.ended = not self._held and self._feed.ended
         if not given:
             self._sleep(min(wait_s, left_s) if self._held else min(wait_s, POLL_S))
         return given

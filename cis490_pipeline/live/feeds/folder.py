@@ -3,12 +3,13 @@
 import io
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from cis490_pipeline.domain import Source
-from cis490_pipeline.live.feeds.feed import POLL_S, Arrival
-from cis490_pipeline.live.feeds.merge import SourceLines, merged
+from cis490_pipeline.live.feeds.feed import POLL_S, Arrival, Feed
+from cis490_pipeline.live.feeds.merge import Readable, SourceLines, merged
 from cis490_pipeline.storage.files import open_regular
 from cis490_pipeline.store.archive.unpack import DONE, LABELS, read_members
 from cis490_pipeline.store.metadata import parse_labels
@@ -68,7 +69,23 @@ class GrowingFile:
         return (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino)
 
 
-class FolderFeed:
+class _FilesFeed(Feed):
+    """Rows of one file per source, in order of time."""
+
+    def __init__(self, files: Mapping[Source, Readable]) -> None:
+        super().__init__()
+        self._files = [SourceLines(source, file) for source, file in files.items()]
+
+    def _rest(self) -> list[Arrival]:
+        """Return what follows the last line feeds, since the files are complete; then end."""
+        for file in self._files:
+            file.finish()
+        arrivals = merged(self._files)
+        self.ended = not arrivals
+        return arrivals
+
+
+class FolderFeed(_FilesFeed):
     """Rows of an episode's folder in order of time, as they are appended to its files.
 
     Ends once ``done.marker`` exists and everything was read.
@@ -77,20 +94,14 @@ class FolderFeed:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._growing = {source: GrowingFile(folder / source.member) for source in Source}
-        self._files = [SourceLines(source, file) for source, file in self._growing.items()]
+        super().__init__(self._growing)
         self._replaced = dict.fromkeys(Source, 0)
         self._refused: dict[Source, str | None] = dict.fromkeys(Source)
-        self._ended = False
 
     @property
     def name(self) -> str:
         """Name of the folder: the episode's id."""
         return self.folder.resolve().name
-
-    @property
-    def ended(self) -> bool:
-        """Whether the recording is complete and all of it was returned."""
-        return self._ended
 
     @property
     def pace(self) -> float:
@@ -113,10 +124,7 @@ class FolderFeed:
         arrivals = merged(self._files)
         arrivals += self._replacements()
         if not arrivals and done:
-            for file in self._files:
-                file.finish()
-            arrivals = merged(self._files)
-            self._ended = not arrivals
+            arrivals = self._rest()
         elif not arrivals:
             time.sleep(min(wait_s, POLL_S))
         return arrivals
@@ -143,18 +151,13 @@ class FolderFeed:
         return faults
 
 
-class _InMemory:
+class _InMemory(io.BytesIO):
     """Archive member in memory."""
 
-    def __init__(self, content: bytes) -> None:
-        self._stream = io.BytesIO(content)
-
-    def read_more(self, n_bytes: int) -> bytes:
-        """Return the next bytes."""
-        return self._stream.read(n_bytes)
+    read_more = io.BytesIO.read
 
 
-class ArchiveFeed:
+class ArchiveFeed(_FilesFeed):
     """Rows of an archived episode in order of time, without waiting.
 
     Raises `EpisodeRejectedError` if the archive cannot be read.
@@ -164,20 +167,12 @@ class ArchiveFeed:
         members = read_members(path)
         self._name = path.name.removesuffix(ARCHIVE_SUFFIX)
         self._labels = members.get(LABELS, b"")
-        self._files = [
-            SourceLines(source, _InMemory(members.get(source.member, b""))) for source in Source
-        ]
-        self._ended = False
+        super().__init__({s: _InMemory(members.get(s.member, b"")) for s in Source})
 
     @property
     def name(self) -> str:
         """The episode's id."""
         return self._name
-
-    @property
-    def ended(self) -> bool:
-        """Whether all rows were returned."""
-        return self._ended
 
     @property
     def pace(self) -> float:
@@ -190,16 +185,7 @@ class ArchiveFeed:
 
     def poll(self, wait_s: float) -> list[Arrival]:
         """Return the next rows without waiting."""
-        arrivals = merged(self._files)
-        if not arrivals:
-            for file in self._files:
-                file.finish()
-            arrivals = merged(self._files)
-            self._ended = not arrivals
-        return arrivals
-
-    def close(self) -> None:
-        """Do nothing: only memory is held."""
+        return merged(self._files) or self._rest()
 
 
 def _first_label_ns(content: bytes) -> int | None:

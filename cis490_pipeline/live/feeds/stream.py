@@ -13,7 +13,7 @@ from typing import Final
 
 from cis490_pipeline.domain.hosts import is_loopback
 from cis490_pipeline.errors import ConfigError
-from cis490_pipeline.live.feeds.feed import PIECE_BYTES, Arrival
+from cis490_pipeline.live.feeds.feed import PIECE_BYTES, Arrival, Feed
 from cis490_pipeline.live.feeds.line_hints import line_hint
 from cis490_pipeline.live.feeds.lines import LineAssembler
 from cis490_pipeline.live.feeds.merge import OVERLONG
@@ -25,7 +25,7 @@ MAX_CONNECTIONS: Final = 16
 MAX_PORT: Final = 65535
 
 
-class StreamFeed:
+class StreamFeed(Feed):
     """Rows of an open file, such as standard input, until its end."""
 
     def __init__(self, fd: int, name: str) -> None:
@@ -36,9 +36,9 @@ class StreamFeed:
             raise ConfigError(f"{name} cannot be read: {fault}; give it rows, or a file") from fault
         if stat.S_ISDIR(mode):
             raise ConfigError(f"{name} is a folder; wanted rows, or the folder as SOURCE")
+        super().__init__()
         self._fd, self._name = fd, name
         self._lines = LineAssembler()
-        self._ended = False
         # Files on disk never block, and epoll does not take them.
         self._waits = not stat.S_ISREG(mode)
 
@@ -48,22 +48,13 @@ class StreamFeed:
         return self._name
 
     @property
-    def ended(self) -> bool:
-        """Whether its end was reached."""
-        return self._ended
-
-    @property
     def pace(self) -> float:
         """0 for a file on disk, whose rows are all available; 1 for rows that arrive live."""
         return 1.0 if self._waits else 0.0
 
-    def start_ns(self) -> int | None:
-        """None: the first row is the start."""
-        return None
-
     def poll(self, wait_s: float) -> list[Arrival]:
         """Return the lines that arrived."""
-        if self._ended or (self._waits and not select.select([self._fd], [], [], wait_s)[0]):
+        if self.ended or (self._waits and not select.select([self._fd], [], [], wait_s)[0]):
             return []
         try:
             piece = os.read(self._fd, PIECE_BYTES)
@@ -71,15 +62,12 @@ class StreamFeed:
             return []
         except OSError as fault:
             # A closed terminal or a failing disk ends the rows.
-            self._ended = True
+            self.ended = True
             return [RowFault(self._name, self._lines.number, None, f"broke off: {fault}")]
         if piece:
             return list(_arrivals(self._lines.feed(piece), self._name))
-        self._ended = True
+        self.ended = True
         return list(_arrivals(self._lines.finish(), self._name))
-
-    def close(self) -> None:
-        """Do nothing: the caller closes the file."""
 
 
 @dataclass
@@ -92,7 +80,7 @@ class _Connection:
     sent_a_row: bool = False
 
 
-class SocketFeed:
+class SocketFeed(Feed):
     """Rows of all clients that connect; together they are one device.
 
     Listens on loopback or on a Unix socket only: rows carry no password. Idle connections cannot
@@ -112,6 +100,7 @@ class SocketFeed:
     """
 
     def __init__(self, address: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
         self._clock = clock
         self._path: Path | None = None
         self._inode: int | None = None
@@ -129,20 +118,6 @@ class SocketFeed:
             return f"unix:{self._path}"
         host, port = self._listener.getsockname()[:2]
         return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
-
-    @property
-    def ended(self) -> bool:
-        """False: a client may always connect."""
-        return False
-
-    @property
-    def pace(self) -> float:
-        """1: rows arrive live."""
-        return 1.0
-
-    def start_ns(self) -> int | None:
-        """None: the first row is the start."""
-        return None
 
     def poll(self, wait_s: float) -> list[Arrival]:
         """Return the lines that arrived on any connection."""
