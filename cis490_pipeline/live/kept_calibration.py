@@ -19,7 +19,8 @@ from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
 from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.outputs.line_output import SinkReport
-from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
+from cis490_pipeline.live.outputs.reports import Faults, LiveState
+from cis490_pipeline.live.outputs.sinks import Sink
 from cis490_pipeline.storage.files import digest, read_json, write_json
 from cis490_pipeline.storage.json_text import Json
 
@@ -125,7 +126,7 @@ def _content_digest(content: Mapping[str, Json]) -> str:
     return digest({key: value for key, value in content.items() if key != "digest"})
 
 
-class CalibrationKeeper:
+class CalibrationKeeper(Sink):
     """Sink that stores the calibration as soon as there is one, retrying while the disk is full."""
 
     def __init__(self, folder: Path, kept: KeptCalibration | None) -> None:
@@ -133,12 +134,6 @@ class CalibrationKeeper:
         self._folder = folder
         self._kept = None if kept is None else kept.baseline
         self._trouble: str | None = None
-
-    def window(self, report: WindowReport) -> None:
-        """Ignore windows."""
-
-    def note(self, text: str) -> None:
-        """Ignore notes."""
 
     def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
         """Store a baseline that is not stored yet."""
@@ -158,6 +153,3 @@ class CalibrationKeeper:
         n_waiting = 0 if self._trouble is None else 1
         name = str(self._folder / FILE)
         return SinkReport(name=name, trouble=self._trouble, n_waiting=n_waiting, n_lost=0)
-
-    def close(self) -> None:
-        """Do nothing: no resource is held."""

@@ -1,6 +1,5 @@
 """Live models: calibrator, ONNX session and alarm behind one ``predict``."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Protocol
@@ -165,8 +164,3 @@ class LiveModel:
         if self.alarm is not None:
             state = self.alarm.update(probabilities if share >= ALARM_SHARE else None)
         return Output(model=self.name, probabilities=probabilities, alarm=state, known_share=share)
-
-
-def alarms_of(outputs: Sequence[Output]) -> Mapping[str, bool]:
-    """Return whether each alarm is on, for the models that have one."""
-    return {out.model: out.alarm.alarming for out in outputs if out.alarm is not None}

@@ -8,14 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from cis490_pipeline.live.models import Output
-from cis490_pipeline.live.outputs.line_output import SinkReport
 from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
-from cis490_pipeline.live.outputs.sinks import clock_text, state_text
+from cis490_pipeline.live.outputs.sinks import Sink, clock_text, state_text
 
 _NOTES = 6
 
 
-class LiveTable:
+class LiveTable(Sink):
     """Sink that redraws a table once a second and with each window."""
 
     def __init__(self, console: Console, name: str) -> None:
@@ -46,10 +45,6 @@ class LiveTable:
     def note(self, text: str) -> None:
         """Show the last few notes."""
         self._notes.append(text)
-
-    def report(self) -> SinkReport | None:
-        """Return None: a terminal has no state to report."""
-        return None
 
     def close(self) -> None:
         """Stop drawing; the last table stays visible."""

@@ -28,6 +28,7 @@ from cis490_pipeline.live.outputs.reports import (
     Stage,
     WindowReport,
 )
+from cis490_pipeline.live.outputs.sinks import Sink
 
 _STATES: Final[dict[Health, tuple[SourceWord, str | None]]] = {
     Health.ALIVE: ("ok", None),
@@ -40,8 +41,8 @@ CALIBRATION: Final = "calibration"
 CLOCK: Final = "clock"
 
 
-class Publishing:
-    """Sink that puts events into an outbox."""
+class Publishing(Sink):
+    """Sink that puts events into an outbox; state events carry what notes say."""
 
     def __init__(
         self, outbox: Outbox, episode_id: str, models: list[str], lead: str, host_id: str | None
@@ -86,9 +87,6 @@ class Publishing:
         if state.n_jumps:
             text = f"jumped {state.n_jumps} times"
             self._put(self._source_state(CLOCK, "clock_jump", text))
-
-    def note(self, text: str) -> None:
-        """Ignore notes: state events carry the same facts."""
 
     def report(self) -> SinkReport | None:
         """Return the number of events dropped before delivery."""

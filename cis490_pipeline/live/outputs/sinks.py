@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 from cis490_pipeline.domain import NS_PER_S
 from cis490_pipeline.live.outputs.line_output import LineOutput, PathTarget, SinkReport
@@ -18,28 +17,24 @@ REPLAY_WAIT_S = 30.0
 """Seconds that a replay waits for a slow reader of its output; live rows never wait."""
 
 
-class Sink(Protocol):
-    """Receives the reports of live inference."""
+class Sink:
+    """Receives the reports of live inference; what a sink does not override, it ignores."""
 
     def window(self, report: WindowReport) -> None:
         """Take the predictions for one window."""
-        ...
 
     def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
         """Take the device's state; ``changed`` if more than counters and ages changed."""
-        ...
 
     def note(self, text: str) -> None:
         """Take a message."""
-        ...
 
     def report(self) -> SinkReport | None:
         """Return the state of the output; None if it cannot fail."""
-        ...
+        return None
 
     def close(self) -> None:
         """Flush and close the output."""
-        ...
 
 
 class FaultReporter:
@@ -58,117 +53,24 @@ class FaultReporter:
         self._notify(str(report))
 
 
-class JsonLines:
-    """Appends one JSON object per line to a file or a named pipe, never a partial line.
-
-    A full disk or an unread pipe stops nothing: lines wait, the oldest are dropped and counted, and
-    a note in the file gives their number once it can be written again.
-
-    Parameters
-    ----------
-    path : file or named pipe.
-    wait_s : seconds to wait for a slow reader before a line is dropped.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened.
-    """
-
-    def __init__(self, path: Path, *, wait_s: float = 0.0) -> None:
-        self._output = LineOutput(str(path), PathTarget(path), gap=_gap, wait_s=wait_s)
-
-    def window(self, report: WindowReport) -> None:
-        """Append a window."""
-        self._write(report.to_dict())
-
-    def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Append a changed state; otherwise flush waiting lines."""
-        if changed:
-            self._write(state_line(state, faults))
-        else:
-            self._output.flush()
-
-    def note(self, text: str) -> None:
-        """Append a note."""
-        self._write({"type": "note", "text": text})
-
-    def report(self) -> SinkReport:
-        """Return the state of the file."""
-        return self._output.report()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._output.close()
-
-    def _write(self, value: Mapping[str, Json]) -> None:
-        self._output.write(_json_line(value))
-
-
-class PrintedJson:
-    """Prints the same JSON lines; ``output`` is the stream behind ``write``, if known."""
+class _Lines(Sink):
+    """Writes lines; ``output`` is the stream behind ``write``, if known."""
 
     def __init__(self, write: Callable[[str], None], output: LineOutput | None = None) -> None:
         self._write, self._output = write, output
 
-    def window(self, report: WindowReport) -> None:
-        """Print a window."""
-        self._write(json.dumps(report.to_dict(), ensure_ascii=False, allow_nan=False))
-
     def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Print a changed state; otherwise flush waiting lines."""
+        """Write a changed state; otherwise flush waiting lines."""
         if changed:
-            line = state_line(state, faults)
-            self._write(json.dumps(line, ensure_ascii=False, allow_nan=False))
+            self._write(self._state_line(state, faults))
         elif self._output is not None:
             self._output.flush()
 
-    def note(self, text: str) -> None:
-        """Print a note."""
-        self._write(json.dumps({"type": "note", "text": text}, ensure_ascii=False))
-
-    def report(self) -> SinkReport | None:
-        """Return the state of the output, if known."""
-        return None if self._output is None else self._output.report()
-
-    def close(self) -> None:
-        """Flush and close the output."""
-        if self._output is not None:
-            self._output.close()
-
-
-class PlainLines:
-    """Prints human-readable lines."""
-
-    def __init__(
-        self, write: Callable[[str], None], lead: str, output: LineOutput | None = None
-    ) -> None:
-        """Create the sink.
-
-        Parameters
-        ----------
-        write : prints a line.
-        lead : model whose phase comes first.
-        output : stream behind ``write``, if known.
-        """
-        self._write, self._lead, self._output = write, lead, output
-
-    def window(self, report: WindowReport) -> None:
-        """Print a window, and each alarm that rises with it."""
-        self._write(window_line(report, self._lead))
-        for out in report.outputs:
-            if out.alarm is not None and out.alarm.rising:
-                self._write(f"ALARM {out.model}: infected with p = {out.alarm.infected:.3f}")
-
-    def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Print a changed state; otherwise flush waiting lines."""
-        if changed:
-            self._write(state_text(state, faults))
-        elif self._output is not None:
-            self._output.flush()
+    def _state_line(self, state: LiveState, faults: Faults) -> str:
+        return state_text(state, faults)
 
     def note(self, text: str) -> None:
-        """Print a note."""
+        """Write a note."""
         self._write(text)
 
     def report(self) -> SinkReport | None:
@@ -181,13 +83,61 @@ class PlainLines:
             self._output.close()
 
 
-def _json_line(value: Mapping[str, Json]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+class PrintedJson(_Lines):
+    """Prints one JSON object per line."""
+
+    def window(self, report: WindowReport) -> None:
+        """Print a window."""
+        self._write(_json_line(report.to_dict()))
+
+    def _state_line(self, state: LiveState, faults: Faults) -> str:
+        return _json_line(state_line(state, faults))
+
+    def note(self, text: str) -> None:
+        """Print a note."""
+        self._write(_json_line({"type": "note", "text": text}))
+
+
+class JsonLines(PrintedJson):
+    """Appends the same JSON lines to a file or a named pipe, never a partial line.
+
+    A full disk or an unread pipe stops nothing: lines wait, the oldest are dropped and counted, and
+    a note in the file gives their number once it can be written again. A slow reader is waited for
+    up to ``wait_s`` before a line is dropped.
+
+    Raises `OSError` if the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, wait_s: float = 0.0) -> None:
+        output = LineOutput(str(path), PathTarget(path), gap=_gap, wait_s=wait_s)
+        super().__init__(lambda line: output.write(f"{line}\n".encode()), output)
+
+
+class PlainLines(_Lines):
+    """Prints human-readable lines, of a window first the phase of the model ``lead``."""
+
+    def __init__(
+        self, write: Callable[[str], None], lead: str, output: LineOutput | None = None
+    ) -> None:
+        super().__init__(write, output)
+        self._lead = lead
+
+    def window(self, report: WindowReport) -> None:
+        """Print a window, and each alarm that rises with it."""
+        self._write(window_line(report, self._lead))
+        for out in report.outputs:
+            if out.alarm is not None and out.alarm.rising:
+                self._write(f"ALARM {out.model}: infected with p = {out.alarm.infected:.3f}")
+
+
+def _json_line(value: Mapping[str, Json]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _gap(n_lines: int, reason: str) -> bytes:
     """Return the note that replaces lost lines."""
-    return _json_line({"type": "note", "text": f"{n_lines} lines were lost here: {reason}"})
+    text = f"{n_lines} lines were lost here: {reason}"
+    return f"{_json_line({'type': 'note', 'text': text})}\n".encode()
 
 
 def state_line(state: LiveState, faults: Faults) -> dict[str, Json]:
