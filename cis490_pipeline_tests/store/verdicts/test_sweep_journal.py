@@ -274,7 +274,7 @@ def test_store_that_changes_under_a_sweep_is_swept_right_the_next_time(
     """Meanwhile one archive goes, one comes, one is replaced, and the index is half written."""
     gone, replaced = refs(2)
 
-    def change(done: int, _total: int) -> None:
+    def change(what: str, done: int, total: int, detail: str = "") -> None:
         if done:
             return
         store.archive_path(gone).unlink()
