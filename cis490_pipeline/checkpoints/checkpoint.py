@@ -19,8 +19,6 @@ from cis490_pipeline.storage.json_text import Json
 
 FORMAT_VERSION: Final = 3
 """Since version 3 the manifest has a seal over its content and the digest of the weights."""
-BUNDLED_FORMATS: Final = (2, 3)
-"""Formats still read from a bundle, which has its own digests."""
 GOLDEN_TOLERANCE: Final = 1e-4
 """Float32 rounding on another processor stays far below; another model is far above."""
 

@@ -16,23 +16,8 @@ from typing import Any, Final
 CPU_INFO: Final = Path("/proc/cpuinfo")
 CACHES: Final = Path("/sys/devices/system/cpu/cpu0/cache")
 INSTRUCTIONS: Final = (
-    "sse4_2",
-    "avx",
-    "f16c",
-    "fma",
-    "avx2",
-    "avx512f",
-    "avx512dq",
-    "avx512bw",
-    "avx512vl",
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx512_fp16",
-    "amx_tile",
-    "asimd",
-    "asimddp",
-    "sve",
-    "sve2",
+    *("sse4_2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512dq", "avx512bw", "avx512vl"),
+    *("avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "asimddp", "sve", "sve2"),
 )
 """Instruction sets that affect kernel selection, named as in ``/proc/cpuinfo``."""
 SWITCHES: Final = (

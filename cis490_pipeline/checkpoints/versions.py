@@ -6,18 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 _LIBRARIES: Final = (
-    "cis490_pipeline",
-    "dagster",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "polars",
-    "safetensors",
-    "scikit-learn",
-    "scipy",
-    "torch",
-    "xgboost",
-    "xgboost-cpu",
+    *("cis490_pipeline", "dagster", "numpy", "onnx", "onnxruntime", "polars", "safetensors"),
+    *("scikit-learn", "scipy", "torch", "xgboost", "xgboost-cpu"),
 )
 
 

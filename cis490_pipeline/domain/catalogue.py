@@ -18,12 +18,8 @@ ARCHITECTURE_VERSIONS: Final[dict[Architecture, int]] = {
 """Raised when the same, or the default, configuration builds or trains a different model."""
 
 INPUT_KINDS: Final[dict[Architecture, InputKind]] = {
-    Architecture.GBT: "summary",
-    Architecture.MLP: "summary",
-    Architecture.CNN: "tensor",
-    Architecture.GRU: "tensor",
-    Architecture.LSTM: "tensor",
-    Architecture.TRANSFORMER: "tensor",
+    architecture: "summary" if architecture in (Architecture.GBT, Architecture.MLP) else "tensor"
+    for architecture in Architecture
 }
 """Which of a recipe's two datasets each architecture reads."""
 

@@ -68,9 +68,7 @@ class Outbox:
                 self._slots[slot] = stamped
             else:
                 self._queue.extend(stamped)
-                while len(self._queue) > MAX_WAITING:
-                    self._queue.popleft()
-                    self.n_dropped += 1
+                self._drop_oldest()
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
@@ -130,18 +128,18 @@ class Outbox:
     def _failed(
         self, slots: dict[str, list[Event]], queued: list[Event], fault: EventError
     ) -> bool:
-        self._put_back(slots, queued)
+        with self._changed:
+            self._slots = slots | self._slots
+            self._queue.extendleft(reversed(queued))
+            self._drop_oldest()
+            self._busy = False
+            self._changed.notify_all()
         self._failures += 1
         if self._failures == 1:
             self._notify(f"{fault}; retrying, the newest events are kept")
         return False
 
-    def _put_back(self, slots: dict[str, list[Event]], queued: list[Event]) -> None:
-        with self._changed:
-            self._slots = slots | self._slots
-            self._queue.extendleft(reversed(queued))
-            while len(self._queue) > MAX_WAITING:
-                self._queue.popleft()
-                self.n_dropped += 1
-            self._busy = False
-            self._changed.notify_all()
+    def _drop_oldest(self) -> None:
+        while len(self._queue) > MAX_WAITING:
+            self._queue.popleft()
+            self.n_dropped += 1

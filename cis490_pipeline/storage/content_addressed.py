@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 from cis490_pipeline.storage.files import atomic_write
 
@@ -11,12 +10,8 @@ from cis490_pipeline.storage.files import atomic_write
 def write_named(folder: Path, stem: str, suffix: str, content: bytes | memoryview) -> str:
     """Write ``<stem>-<12 digits of the SHA-256><suffix>`` unless it exists; return its name."""
     name = f"{stem}-{hashlib.sha256(content).hexdigest()[:12]}{suffix}"
-
-    def write(stream: BinaryIO) -> None:
-        stream.write(content)
-
     if not (folder / name).is_file():
-        atomic_write(folder / name, write)
+        atomic_write(folder / name, lambda stream: stream.write(content))
     return name
 
 

@@ -5,16 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
-def _as_it_is(path: Path) -> Path:
-    return path
-
-
 @dataclass(frozen=True)
 class DataPaths:
     """Paths of all artefacts below one data folder."""
 
     root: Path
-    fetch: Callable[[Path], Path] = field(default=_as_it_is, compare=False)
+    fetch: Callable[[Path], Path] = field(default=Path, compare=False)
     """Makes a requested file or folder available locally and returns its path."""
 
     @property

@@ -96,7 +96,7 @@ def digest(value: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as sorted, indented JSON, atomically."""
     text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-    atomic_write(path, lambda stream: _write_all(stream, text.encode() + b"\n"))
+    atomic_write(path, lambda stream: stream.write(text.encode() + b"\n"))
 
 
 def read_json(path: Path) -> Any:
@@ -232,7 +232,3 @@ def stream_sha256(stream: BinaryIO) -> str:
     while piece := stream.read(_CHUNK):
         total.update(piece)
     return total.hexdigest()
-
-
-def _write_all(stream: BinaryIO, content: bytes) -> None:
-    stream.write(content)

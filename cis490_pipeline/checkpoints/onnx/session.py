@@ -11,8 +11,6 @@ from cis490_pipeline.checkpoints.onnx.check import INPUT_NAME, OUTPUT_NAME, requ
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import CheckpointError, DatasetError
 
-__all__ = ["INPUT_NAME", "OUTPUT_NAME", "OnnxClassifier"]
-
 _UNREADABLE: Final = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -21,6 +19,16 @@ _UNREADABLE: Final = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
+
+
+def open_session(onnx: bytes, threads: int = 1) -> ort.InferenceSession:
+    """Open a model on the CPU, without a check of its content."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Only errors, which are exceptions: the runtime prints warnings to stderr.
+    options.log_severity_level = 4
+    return ort.InferenceSession(onnx, sess_options=options, providers=["CPUExecutionProvider"])
 
 
 class OnnxClassifier:
@@ -45,15 +53,8 @@ class OnnxClassifier:
             )
         if not checked:
             require_plain_onnx(onnx)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Only errors, which are exceptions: the runtime prints warnings to stderr.
-        options.log_severity_level = 4
         try:
-            self._session = ort.InferenceSession(
-                onnx, sess_options=options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(onnx, threads)
         except _UNREADABLE as fault:
             raise CheckpointError(f"model.onnx cannot be run: {fault}") from fault
         self.shape: tuple[int, ...] = tuple(self._session.get_inputs()[0].shape[1:])
@@ -71,8 +72,6 @@ class OnnxClassifier:
         if len(X) == 0:
             return np.zeros((0, len(PHASES)))
         (raw,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: X})
-        probabilities = raw.astype(np.float64)
-        normalized: npt.NDArray[np.float64] = probabilities / probabilities.sum(
-            axis=1, keepdims=True
-        )
-        return normalized
+        proba: npt.NDArray[np.float64] = raw.astype(np.float64)
+        proba /= proba.sum(axis=1, keepdims=True)
+        return proba

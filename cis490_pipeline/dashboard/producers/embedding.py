@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from cis490_pipeline.checkpoints.manifest import ONNX
-from cis490_pipeline.checkpoints.onnx.session import INPUT_NAME, OUTPUT_NAME
+from cis490_pipeline.checkpoints.onnx.check import INPUT_NAME, OUTPUT_NAME
+from cis490_pipeline.checkpoints.onnx.session import open_session
 from cis490_pipeline.checkpoints.runnable import RunnableModel
 from cis490_pipeline.domain import Side
 from cis490_pipeline.domain.arrays import Floats
@@ -47,12 +47,7 @@ class InnerLayer:
         # The runtime infers the shape.
         inner = onnx.helper.make_tensor_value_info(self._name, onnx.TensorProto.FLOAT, None)
         model.graph.output.append(inner)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        self._session = ort.InferenceSession(
-            model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(model.SerializeToString())
 
     def embed(self, X: npt.NDArray[np.float32]) -> Floats:
         """Embed calibrated windows: (n_windows, *shape) -> (n_windows, n_dimensions)."""

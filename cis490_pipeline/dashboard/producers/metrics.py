@@ -9,9 +9,10 @@ from cis490_pipeline.dashboard.producers.options import (
     run_alone,
     split_options,
 )
-from cis490_pipeline.dashboard.producers.places import MODELS, Places
+from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.scores import MAX_WHY, Failed, Scores
 from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
+from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.events.contract import (

@@ -11,7 +11,8 @@ from typing import Final
 
 from cis490_pipeline.checkpoints.manifest import MANIFEST as CHECKPOINT
 from cis490_pipeline.config import Settings
-from cis490_pipeline.domain import Architecture, Recipe, Variant
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import ConfigError, PipelineError, SplitError, StoreError
 from cis490_pipeline.features.datasets.manifest import MANIFEST_FILE as DATASET
@@ -21,9 +22,6 @@ from cis490_pipeline.storage.data_paths import DataPaths
 from cis490_pipeline.storage.files import read_json
 from cis490_pipeline.storage.parquet import read_table, table_schema
 
-MODELS: Final = tuple(
-    (architecture, variant) for architecture in Architecture for variant in Variant
-)
 _RECIPES: Final = frozenset(str(recipe) for recipe in Recipe)
 _INDEX: Final = "validation_index.parquet"
 _SPLIT: Final = "split_v1.json"

@@ -12,8 +12,9 @@ from filelock import Timeout
 from cis490_pipeline.checkpoints.manifest import MANIFEST, Manifest
 from cis490_pipeline.checkpoints.members import read_manifest, read_member
 from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
-from cis490_pipeline.dashboard.producers.places import MODELS, Places
+from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.domain import Architecture, Side, Variant
+from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import CheckpointError, EvaluationError, PipelineError, SplitError
 from cis490_pipeline.evaluation.predictions import scored_windows
@@ -119,10 +120,7 @@ class Scores:
                 checkpoint_digest=manifest.digest,
                 seed=manifest.seed,
             )
-            state = digest(
-                [manifest.digest, self.split.digest, _stamp(folder / "predictions.json")]
-            )
-            self._reports[name] = kept = state, report
+            self._reports[name] = kept = self._state(folder, manifest.digest), report
         return kept[1]
 
     def _require_whole(self, folder: Path, manifest: Manifest) -> None:

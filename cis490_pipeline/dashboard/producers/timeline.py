@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypedDict
+from typing import Final
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from cis490_pipeline.events.contract import (
     Event,
     PhaseNow,
     PhaseSpan,
-    Prediction,
 )
 from cis490_pipeline.features.resample import GRID_HZ, episode_grid, step_count
 from cis490_pipeline.features.windows import WINDOW_S, window_labels
@@ -27,7 +26,7 @@ from cis490_pipeline.live.feeds.folder import ArchiveFeed, FolderFeed
 from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.live.loading import LoadedModels
 from cis490_pipeline.live.models import RawWindow
-from cis490_pipeline.live.outputs.publishing import telemetry
+from cis490_pipeline.live.outputs.publishing import prediction, telemetry
 from cis490_pipeline.live.outputs.reports import WindowReport
 from cis490_pipeline.store.episode import Episode as Recorded
 
@@ -162,41 +161,23 @@ def _windows(
         actual = str(PHASES[int(truth)])
         window = RawWindow(report.grid)
         for out in report.outputs:
-            if out.phase is None:
+            event = prediction(report, out, episode.ref.episode_id, episode.ref.host_id, actual)
+            if event is None:
                 continue
-            alarm = out.alarm
-            named: _Named = {
-                "episode_id": episode.ref.episode_id,
-                "window_idx": report.window_idx,
-                "model": out.model,
-                "predicted": str(out.phase),
-            }
-            yield Timed(
-                known_s,
-                Prediction(
-                    **named,
-                    actual=actual,
-                    confidence=out.confidence,
-                    t_start_s=report.t_s,
-                    t_end_s=report.t_s + WINDOW_S,
-                    alarm=None if alarm is None else alarm.alarming,
-                    p_infected=None if alarm is None else min(max(alarm.infected, 0.0), 1.0),
-                    host_id=episode.ref.host_id,
-                ),
-            )
+            yield Timed(known_s, event)
             if out.model in maps:
                 X = live[out.model].calibrated(window, baseline)
                 x, y_ = maps[out.model].place(X)[0]
-                yield Timed(known_s, Embedding(**named, x=float(x), y=float(y_), phase=actual))
-
-
-class _Named(TypedDict):
-    """Which window, and what a model says of it."""
-
-    episode_id: str
-    window_idx: int
-    model: str
-    predicted: str
+                point = Embedding(
+                    x=float(x),
+                    y=float(y_),
+                    phase=actual,
+                    predicted=event.predicted,
+                    model=event.model,
+                    episode_id=event.episode_id,
+                    window_idx=event.window_idx,
+                )
+                yield Timed(known_s, point)
 
 
 def _baseline(episode: Recorded) -> Baseline:

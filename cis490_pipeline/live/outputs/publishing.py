@@ -65,9 +65,8 @@ class Publishing(Sink):
         """Publish predictions, the leading model's phase and the newest 5 s of telemetry."""
         end_s = report.t_s + WINDOW_S
         self._t_s = end_s
-        events: list[Event] = [
-            made for out in report.outputs if (made := self._prediction(report, out)) is not None
-        ]
+        made = (prediction(report, out, self._episode_id, self._host_id) for out in report.outputs)
+        events: list[Event] = [event for event in made if event is not None]
         leading = next((out for out in report.outputs if out.model == self._lead), None)
         if leading is not None and leading.phase is not None:
             phase = str(leading.phase)
@@ -101,24 +100,6 @@ class Publishing(Sink):
     def _put(self, *events: Event) -> None:
         self._outbox.put(list(events))
 
-    def _prediction(self, report: WindowReport, out: Output) -> Prediction | None:
-        if out.phase is None:
-            return None
-        alarm = out.alarm
-        return Prediction(
-            episode_id=self._episode_id,
-            window_idx=report.window_idx,
-            predicted=str(out.phase),
-            actual=None,
-            model=out.model,
-            confidence=out.confidence,
-            t_start_s=report.t_s,
-            t_end_s=report.t_s + WINDOW_S,
-            alarm=None if alarm is None else alarm.alarming,
-            p_infected=None if alarm is None else min(max(alarm.infected, 0.0), 1.0),
-            host_id=self._host_id,
-        )
-
     def _source_state(self, source: str, word: SourceWord, why: str | None) -> SourceState:
         return SourceState(
             episode_id=self._episode_id, source=source, state=word, t_s=self._t_s, why=why
@@ -144,6 +125,32 @@ def _calibration_word(state: LiveState) -> tuple[SourceWord, str | None]:
         return "ok", None
     done = "" if state.calibration_s is None else f", {state.calibration_s:.0f} of 15 s"
     return "calibrating", f"{Stage.WAITING if not done else 'under way'}{done}"
+
+
+def prediction(
+    report: WindowReport,
+    out: Output,
+    episode_id: str,
+    host_id: str | None,
+    actual: str | None = None,
+) -> Prediction | None:
+    """Build the event of a model's output for a window; None if it predicts nothing."""
+    if out.phase is None:
+        return None
+    alarm = out.alarm
+    return Prediction(
+        episode_id=episode_id,
+        window_idx=report.window_idx,
+        predicted=str(out.phase),
+        actual=actual,
+        model=out.model,
+        confidence=out.confidence,
+        t_start_s=report.t_s,
+        t_end_s=report.t_s + WINDOW_S,
+        alarm=None if alarm is None else alarm.alarming,
+        p_infected=None if alarm is None else min(max(alarm.infected, 0.0), 1.0),
+        host_id=host_id,
+    )
 
 
 def telemetry(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.checkpoints.onnx.session import INPUT_NAME, OUTPUT_NAME, OnnxClassifier
+from cis490_pipeline.checkpoints.onnx.check import INPUT_NAME, OUTPUT_NAME
+from cis490_pipeline.checkpoints.onnx.session import OnnxClassifier
 from cis490_pipeline.errors import CheckpointError, NotFittedError
 from cis490_pipeline.models.base import BaseModel
 

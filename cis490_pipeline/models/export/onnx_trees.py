@@ -8,7 +8,7 @@ import onnx
 import xgboost as xgb
 from onnx import TensorProto, helper
 
-from cis490_pipeline.checkpoints.onnx.session import INPUT_NAME, OUTPUT_NAME
+from cis490_pipeline.checkpoints.onnx.check import INPUT_NAME, OUTPUT_NAME
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import CheckpointError
 
