@@ -94,10 +94,7 @@ class AlarmSettings:
     def from_dict(cls, saved: Mapping[str, Any]) -> "AlarmSettings":
         """Restore settings from ``to_dict``.
 
-        Raises
-        ------
-        EvaluationError
-            If the format, version or phases differ, or a value is missing or invalid.
+        EvaluationError if the format, version or phases differ, or a value is missing or invalid.
         """
         wanted = {
             "format": "alarm",

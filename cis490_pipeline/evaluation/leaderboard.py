@@ -48,10 +48,6 @@ class Supplements:
     ----------
     ablation : what each way of calibration is worth: ``rows`` become the board's ``ablation``, all
         else its ``ablation_of``.
-    study : profiles, hosts and times left out.
-    probes : what the probes learnt from, and what each knows.
-    host_identity : how well the host is predicted from the features.
-    robustness : what recording faults cost each model.
     processor : what the comparison was computed on; the board has no such key without it.
     """
 

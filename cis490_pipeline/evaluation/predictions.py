@@ -114,11 +114,8 @@ def _with_current_names(frame: pl.DataFrame) -> pl.DataFrame:
 def checked_predictions(frame: pl.DataFrame) -> pl.DataFrame:
     """Convert a frame to ``PREDICTION_SCHEMA`` and validate it.
 
-    Raises
-    ------
-    EvaluationError
-        Naming every fault: absent columns, unknown phases or sides, duplicate windows, or
-        probabilities that are not finite, are negative, or do not sum to one.
+    EvaluationError names every fault: absent columns, unknown phases or sides, duplicate windows,
+    or probabilities that are not finite, are negative, or do not sum to one.
     """
     absent = [name for name in PREDICTION_COLUMNS if name not in frame.columns]
     if absent:

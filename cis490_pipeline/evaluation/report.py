@@ -80,22 +80,16 @@ def evaluate(
     baseline_windows: pl.DataFrame | None = None,
     extra: Extra | None = None,
 ) -> EvalReport:
-    """Score the predictions of one model or probe.
+    """Score the predictions of one model or probe; what is undefined is null and says why.
 
     Parameters
     ----------
     frame : rows of ``PREDICTION_SCHEMA``, val and test; only windows that may be scored (clear of
         the baseline, of scorable episodes).
-    model, architecture, variant : names; a probe has neither of the latter two.
-    split : ``Split.summary()``.
-    checkpoint_digest : of what predicted; None for a probe.
+    architecture, variant, checkpoint_digest : None for a probe.
     alarm : inputs of the detection report; without them ``detection`` is null.
     baseline_windows : predictions of windows that touch the baseline, read by ``subsets`` alone.
     extra : test openings, training and processor, as far as the caller knows them.
-
-    Returns
-    -------
-    JSON values; what is undefined is null and says why.
 
     Raises
     ------

@@ -42,19 +42,13 @@ def stored_predictions(
     split_digest: str,
     lock: Callable[[], AbstractContextManager[object]],
 ) -> pl.DataFrame:
-    """Return a checkpoint's predictions; where none are stored, score the held-out sides now.
+    """Return all predictions of a checkpoint; where none are stored, score the held-out sides now.
 
     Parameters
     ----------
-    folder : the checkpoint's.
     score : makes the predictions, as `score_sides` does.
-    checkpoint_digest, split_digest : what they must be of.
     lock : gives the lock of the recipe. It is held while predictions are made and written: the test
         side is opened once, however many processes ask, and never of a half-written checkpoint.
-
-    Returns
-    -------
-    All windows, those that touch the baseline included.
     """
 
     def stored() -> pl.DataFrame:

@@ -36,9 +36,7 @@ def load_or_make(path: Path, recipe: Recipe, episodes: pl.DataFrame, **parameter
     Parameters
     ----------
     path : ``split_v<n>.json``; written if episodes were added.
-    episodes : usable episodes, columns of ``split.EPISODE_SCHEMA``.
-    parameters : of the recipe (``train_hosts``, ``test_fraction``, ``seed``, …); they must match
-        those of a stored split.
+    parameters : of the recipe (``train_hosts``, ``test_fraction``, ``seed``, …).
 
     Raises
     ------

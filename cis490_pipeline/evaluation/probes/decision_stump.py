@@ -31,13 +31,11 @@ _ONE_HOT: Final = np.eye(_N)[_CHOICES]
 
 @dataclass(frozen=True, eq=False)
 class Threshold:
-    """One statistic, its cuts, and what the stretches between them stand for.
+    """One statistic, its cuts ``low <= high``, and what the stretches between them stand for.
 
     Attributes
     ----------
     column : place of the statistic among the columns it was chosen from.
-    name : of the statistic.
-    low, high : the cuts, ``low <= high``; equal where one is enough.
     classes : (4,) class index of x ≤ low, of low < x ≤ high, of x > high, and of unknown x.
     shares : (4, 5) share of each phase among the training windows there.
     train_macro_f1 : what it was chosen by.

@@ -20,12 +20,7 @@ _STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
 def read_report(path: Path) -> EvalReport:
     """Read one model's report.
 
-    Raises
-    ------
-    StoreError
-        If the file is missing or is not JSON.
-    EvaluationError
-        If it is not of its form.
+    StoreError if the file is missing or is not JSON, EvaluationError if it is not of its form.
     """
     return read_form(path, EvalReport)
 

@@ -31,13 +31,7 @@ Stamp = tuple[str, int, int, int]
 
 
 class OpenDataset:
-    """A dataset whose manifest, files and schema were verified; made by `open_dataset`.
-
-    Attributes
-    ----------
-    folder : of the dataset.
-    manifest : verified.
-    """
+    """A dataset whose manifest, files and schema were verified; made by `open_dataset`."""
 
     def __init__(self, folder: Path, manifest: DatasetManifest) -> None:
         self.folder = folder

@@ -77,12 +77,10 @@ def build_grids(
 
     Parameters
     ----------
-    store : store of the episodes.
     episodes : usable rows of the validation frame: host_id, episode_id, received_at_wall, sha256,
         content_digest.
     folder : folder of the grids, with ``shard-<n>-<digest>.npy``, ``index.parquet`` and, written
         last, ``manifest.json``.
-    compute : backend that executes the work.
     progress : informed of the episodes done.
 
     Returns

@@ -18,16 +18,10 @@ _ADVISED_BYTES: Final = 128 * 2**10
 
 @dataclass(frozen=True)
 class RowFile:
-    """Rows of float32 in a file.
+    """Rows of float32 in a file, the first at ``offset`` bytes.
 
     Unlike a memory map, whose pages count towards the process's memory, which reads neighbouring
     pages too, and which crashes the process if the file is truncated.
-
-    Attributes
-    ----------
-    path : path of the file.
-    offset : position of the first row, bytes.
-    n_rows, n_columns : numbers of rows and columns.
     """
 
     path: Path
