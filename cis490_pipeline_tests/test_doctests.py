@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cis490_pipeline
@@ -40,7 +41,8 @@ def test_examples_print_what_they_show(
     monkeypatch.setenv("CIS490_WORKERS", "1")
     module = importlib.import_module(name.removesuffix(".py").replace("/", "."))
 
-    failed, attempted = doctest.testmod(module, optionflags=FLAGS)
+    assumed = {"cis": cis490_pipeline, "np": np}
+    failed, attempted = doctest.testmod(module, optionflags=FLAGS, extraglobs=assumed)
 
     assert attempted > 0
     assert failed == 0

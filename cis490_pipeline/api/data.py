@@ -1,8 +1,7 @@
 """Data of the public API: store, episodes, splits, and datasets as arrays."""
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +11,15 @@ from cis490_pipeline.compute.progress import Progress, no_progress
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe, Side, Variant, Verdict
 from cis490_pipeline.domain.catalogue import InputKind
-from cis490_pipeline.errors import ConfigError
+from cis490_pipeline.domain.terms import member
 from cis490_pipeline.experiment.pipeline.corpus import ValidationSweep, corpus_stages
-from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex, dataset_stages
+from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex, dataset_stages, shards_of
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.tools.extract_episode import named_episode
 from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
-from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.extract import ExtractedEpisode, extract_episode
 from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.splits.split import Split
@@ -31,8 +29,6 @@ from cis490_pipeline.store.verdicts.sweep import VerdictCounts, verdict_counts
 
 if TYPE_CHECKING:
     from cis490_pipeline.checkpoints.runnable import RunnableModel
-
-Name = TypeVar("Name", bound=StrEnum)
 
 
 class StoreCounts(VerdictCounts):
@@ -116,7 +112,6 @@ def open_workspace(*, progress: Progress = no_progress, **settings: Any) -> Work
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> lab = cis.open_workspace(store="data/sample", data="data")
     >>> len(lab.store.episodes())
     66
@@ -136,7 +131,6 @@ def validate_store(workspace: Workspace) -> StoreVerdicts:
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> verdicts = cis.validate_store(cis.open_workspace())
     >>> verdicts.counts["counts"]
     {'accepted': 62, 'degraded': 2, 'rejected': 2, 'errored': 0}
@@ -173,7 +167,6 @@ def load_episode(workspace: Workspace, name: str) -> Episode:
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> lab = cis.open_workspace()
     >>> ref = min(lab.store.episodes())
     >>> episode = cis.load_episode(lab, f"{ref.host_id}/{ref.episode_id}")
@@ -204,7 +197,6 @@ def extract_features(episode: Episode, variant: str = Variant.REALISTIC) -> Extr
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> lab = cis.open_workspace()
     >>> ref = min(lab.store.episodes())
     >>> episode = cis.load_episode(lab, f"{ref.host_id}/{ref.episode_id}")
@@ -236,7 +228,6 @@ def make_datasets(workspace: Workspace, recipe: str) -> Split:
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> cis.make_datasets(cis.open_workspace(), "host").counts
     {'train': 25, 'val': 7, 'test': 31, 'excluded': 1}
     """
@@ -257,7 +248,6 @@ def load_split(workspace: Workspace, recipe: str) -> Split:
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> lab = cis.open_workspace()
     >>> _ = cis.make_datasets(lab, "host")
     >>> cis.load_split(lab, "host").shared["hosts"]
@@ -296,7 +286,6 @@ def load_dataset(
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> lab = cis.open_workspace()
     >>> _ = cis.make_datasets(lab, "host")
     >>> train = cis.load_dataset(lab, "host", "train")
@@ -306,9 +295,7 @@ def load_dataset(
     seen = member(Variant, variant)
     if model is not None:
         kind, seen = model.calibrator.kind, model.calibrator.variant
-    paths, of = workspace.paths, member(Recipe, recipe)
-    folder = paths.feature_dir(of) if kind == "summary" else paths.tensor_dir(of)
-    dataset = open_dataset(folder, kind)
+    dataset = shards_of(kind)(workspace, member(Recipe, recipe)).open()
     calibrator = (
         fit_calibrator(dataset, seen, CALIBRATION, gauges=GAUGES, scaling=SCALING)
         if model is None
@@ -323,20 +310,3 @@ def load_dataset(
         names=names,
         calibration=calibrator.digest,
     )
-
-
-def member(kind: type[Name], name: str) -> Name:
-    """Member of an enumeration by its value.
-
-    Raises
-    ------
-    ConfigError
-        If there is none; the message lists those there are.
-    """
-    try:
-        return kind(name)
-    except ValueError as unknown:
-        known = ", ".join(kind)
-        raise ConfigError(
-            f"unknown {kind.__name__.lower()} {name!r}; known are {known}"
-        ) from unknown

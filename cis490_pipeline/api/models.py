@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cis490_pipeline.api.data import Dataset, member
+from cis490_pipeline.api.data import Dataset
 from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
 from cis490_pipeline.domain import PHASES, Architecture, Recipe, Variant
+from cis490_pipeline.domain.terms import member
 from cis490_pipeline.errors import CalibrationError, EvaluationError
 from cis490_pipeline.evaluation.predictions import (
     checked_predictions,
@@ -21,11 +22,7 @@ from cis490_pipeline.evaluation.report import evaluate
 from cis490_pipeline.evaluation.schema.board import Leaderboard
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.schema.stored import read_form, read_report
-from cis490_pipeline.evaluation.uncertainty.intervals import (
-    N_RESAMPLES,
-    Interval,
-    episode_interval,
-)
+from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, Interval, episode_interval
 from cis490_pipeline.experiment.order import corpus_stages, dataset_stages
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
@@ -71,7 +68,6 @@ def train_model(
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> lab = cis.open_workspace(models={"gbt": {"max_rounds": 20}})
     >>> cis.train_model(lab, "host", "gbt")
     PosixPath('data/artifacts/host/gbt_realistic')
@@ -102,7 +98,6 @@ def load_model(folder: Path | str, *, threads: int = 1) -> RunnableModel:
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> lab = cis.open_workspace(models={"gbt": {"max_rounds": 20}})
     >>> model = cis.load_model(cis.train_model(lab, "host", "gbt"))
     >>> model.name, model.calibrator.kind
@@ -129,7 +124,6 @@ def predict(model: RunnableModel, dataset: Dataset) -> npt.NDArray[np.float64]:
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> lab = cis.open_workspace(models={"gbt": {"max_rounds": 20}})
     >>> model = cis.load_model(cis.train_model(lab, "host", "gbt"))
     >>> val = cis.load_dataset(lab, "host", "val", model=model)
@@ -163,8 +157,6 @@ def predictions_of(dataset: Dataset, proba: npt.NDArray[np.floating]) -> pl.Data
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
-    >>> import numpy as np
     >>> lab = cis.open_workspace()
     >>> _ = cis.make_datasets(lab, "host")
     >>> val = cis.load_dataset(lab, "host", "val")
@@ -188,7 +180,6 @@ def read_predictions(workspace: Workspace, recipe: str, model: str) -> pl.DataFr
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> lab = cis.open_workspace(models={"gbt": {"max_rounds": 20}})
     >>> _ = cis.train_model(lab, "host", "gbt")
     >>> _ = cis.evaluate_checkpoint(lab, "host", "gbt")
@@ -219,8 +210,6 @@ def macro_f1(
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
-    >>> import numpy as np
     >>> lab = cis.open_workspace()
     >>> _ = cis.make_datasets(lab, "host")
     >>> val = cis.load_dataset(lab, "host", "val")
@@ -262,7 +251,6 @@ def evaluate_predictions(
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> lab = cis.open_workspace(models={"gbt": {"max_rounds": 20}})
     >>> _ = cis.train_model(lab, "host", "gbt")
     >>> _ = cis.evaluate_checkpoint(lab, "host", "gbt")
@@ -312,7 +300,6 @@ def evaluate_checkpoint(
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> lab = cis.open_workspace(models={"gbt": {"max_rounds": 20}})
     >>> _ = cis.train_model(lab, "host", "gbt")
     >>> report = cis.evaluate_checkpoint(lab, "host", "gbt")
@@ -351,7 +338,6 @@ def read_leaderboard(workspace: Workspace, recipe: str) -> Leaderboard:
 
     Examples
     --------
-    >>> import cis490_pipeline as cis
     >>> board = cis.read_leaderboard(cis.open_workspace(), "host")
     >>> [row["model"] for row in board["rows"] if row["selected"]]
     ['gbt_realistic', 'gbt_oracle']

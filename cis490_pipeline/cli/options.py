@@ -2,30 +2,21 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 
 if TYPE_CHECKING:
     from cis490_pipeline.compute.progress import Progress as Report
+    from cis490_pipeline.experiment.stages.workspace import Workspace
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -75,6 +66,14 @@ def workspace_options(command: Command) -> Command:
     return command
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def common_options(command: Command) -> Command:
+    """Add the workspace's flags and ``--json``."""
+    return workspace_options(json_option(command))
+
+
 recipe_option = click.option(
     "--recipe",
     "--split",
@@ -84,7 +83,18 @@ recipe_option = click.option(
     show_default=True,
     help="Split recipe: what the test side holds out.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+seeds_option = click.option(
+    "--seeds",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Train each model with this many seeds, from --seed on.",
+)
+open_option = click.option(
+    "--open", "open_report", is_flag=True, help="Open the report in a browser."
+)
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 def model_options(command: Command) -> Command:
@@ -109,17 +119,6 @@ def model_options(command: Command) -> Command:
     return command
 
 
-def seeds_option(command: Command) -> Command:
-    """Add ``--seeds``: number of seeds to train each model with."""
-    return click.option(
-        "--seeds",
-        type=click.IntRange(1, 100),
-        default=1,
-        show_default=True,
-        help="Train each model with this many seeds, from --seed on.",
-    )(command)
-
-
 def chosen_models(
     architectures: tuple[str, ...], variants: tuple[str, ...]
 ) -> list[tuple[Architecture, Variant]]:
@@ -133,15 +132,21 @@ def chosen_models(
     ]
 
 
+def announce(key: str, reason: str) -> None:
+    """Print that a stage is there, and why it was made."""
+    style = "dim" if reason == "up to date" else None
+    stderr.print(f"{key:<44} {reason}", style=style, soft_wrap=True)
+
+
 def print_json(value: Any) -> None:
     """Print one JSON value on stdout."""
     click.echo(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False))
 
 
-class _Rate(ProgressColumn):
+class _Rate(progress.ProgressColumn):
     """Rate in items per second."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: progress.Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:,.1f}/s", style="progress.data.speed")
 
@@ -172,19 +177,21 @@ class _PlainProgress:
 def progress_bars() -> "Iterator[Report]":
     """Show a progress bar per task on stderr; yields ``report(what, done, total, detail)``."""
     columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=24),
+        progress.MofNCompleteColumn(),
         _Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[detail]}", markup=False),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(compact=True),
+        progress.TextColumn("{task.fields[detail]}", markup=False),
     )
-    tasks: dict[str, TaskID] = {}
+    tasks: dict[str, progress.TaskID] = {}
     plain = _PlainProgress()
     # In a log file bars would leave only empty lines.
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
+    with progress.Progress(
+        *columns, console=stderr, transient=True, disable=not stderr.is_terminal
+    ) as bars:
 
         def report(what: str, done: int, total: int, detail: str = "") -> None:
             if not stderr.is_terminal:
@@ -197,3 +204,13 @@ def progress_bars() -> "Iterator[Report]":
             )
 
         yield report
+
+
+@contextmanager
+def opened_workspace(flags: Mapping[str, Any]) -> "Iterator[Workspace]":
+    """Open the workspace of a command's flags, with progress bars while it is in use."""
+    from cis490_pipeline.config import Settings
+    from cis490_pipeline.experiment.stages.workspace import Workspace
+
+    with progress_bars() as report:
+        yield Workspace(Settings.load(**flags), report)

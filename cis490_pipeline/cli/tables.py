@@ -1,7 +1,6 @@
 """Leaderboard as a table on stdout."""
 
-from collections.abc import Mapping
-from typing import Final, TypedDict, TypeVar
+from typing import Final, TypedDict
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,8 +9,6 @@ from rich.table import Table
 from cis490_pipeline.evaluation.leaderboard import modes_as_used
 from cis490_pipeline.evaluation.schema.board import AblationRow, Leaderboard, Versus
 from cis490_pipeline.evaluation.schema.parts import Difference, Pair, Seeds
-
-T = TypeVar("T")
 
 MIN_WIDTH: Final = 88
 """Columns, at least: a narrower table would wrap its cells."""
@@ -25,6 +22,11 @@ class ScoreWithEnds(TypedDict):
     ci_high: float | None
 
 
+def number_text(value: float | None) -> str:
+    """Format a score with three decimals; ``n/a`` without one."""
+    return "n/a" if value is None else f"{value:.3f}"
+
+
 def interval_text(row: ScoreWithEnds) -> str:
     """Format a score with its interval, such as ``0.710 [0.660, 0.760]``; else ``n/a``."""
     if row["macro_f1"] is None:
@@ -35,26 +37,17 @@ def interval_text(row: ScoreWithEnds) -> str:
 
 
 def print_leaderboard(board: Leaderboard, console: Console | None = None) -> None:
-    """Print models and probes with intervals, then what the scores do not cover.
-
-    Parameters
-    ----------
-    board : content of ``leaderboard.json``.
-    console : where to print; default: stdout, at least ``MIN_WIDTH`` wide.
-    """
+    """Print models and probes with intervals, then what the scores do not cover."""
     table = Table(title=f"split: {board['split']}   chosen on: {escape(board['selected_on'])}")
     table.add_column("model")
-    table.add_column("macro F1, test [95 % CI]", justify="right")
-    table.add_column("val", justify="right")
-    table.add_column("episodes", justify="right")
-    table.add_column("windows", justify="right")
+    for column in ("macro F1, test [95 % CI]", "val", "episodes", "windows"):
+        table.add_column(column, justify="right")
     for row in board["rows"]:
         chosen = "  chosen on val" if row["selected"] else ""
-        val = "n/a" if row["val_macro_f1"] is None else f"{row['val_macro_f1']:.3f}"
         table.add_row(
             f"{escape(row['model'])}{chosen}",
             escape(interval_text(row)),
-            val,
+            number_text(row["val_macro_f1"]),
             str(row["n_episodes"]),
             str(row["n_windows"]),
             style="dim" if row["kind"] == "probe" else None,
@@ -67,21 +60,18 @@ def print_leaderboard(board: Leaderboard, console: Console | None = None) -> Non
 
 def leaderboard_lines(board: Leaderboard) -> list[str]:
     """Return the lines below the table: seeds, untested cells, calibration, probes."""
-    untested = [f"untested on {h}: {', '.join(p)}" for h, p in _sorted(board["untested_profiles"])]
+    by_host = sorted(board["untested_profiles"].items())
+    untested = [f"untested on {host}: {', '.join(profiles)}" for host, profiles in by_host]
     refused = board["ablation_of"].get("hosts_refused", {})
     versus = board["best_vs_probe"]
     return [
         *seed_lines(board),
         *(untested or ["untested profiles: none"]),
         *(_calibration_line(row) for row in modes_as_used(board)),
-        *(f"no calibration record of {host}: {reason}" for host, reason in _sorted(refused)),
+        *(f"no calibration record of {host}: {reason}" for host, reason in sorted(refused.items())),
         *(_versus(pair) for pair in versus["comparisons"]),
         best_probe_line(versus),
     ]
-
-
-def _sorted(by_name: Mapping[str, T]) -> list[tuple[str, T]]:
-    return sorted(by_name.items())
 
 
 def _calibration_line(row: AblationRow) -> str:

@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
+
+from cis490_pipeline.errors import ConfigError
+
+Name = TypeVar("Name", bound=StrEnum)
 
 NS_PER_S: Final = 1_000_000_000
 
@@ -75,3 +79,20 @@ class Side(StrEnum):
 def model_name(architecture: Architecture, variant: Variant) -> str:
     """Return a model's name in files, events and reports, such as ``gbt_realistic``."""
     return f"{architecture}_{variant}"
+
+
+def member(kind: type[Name], name: str) -> Name:
+    """Member of an enumeration by its value.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; the message lists those there are.
+    """
+    try:
+        return kind(name)
+    except ValueError as unknown:
+        known = ", ".join(kind)
+        raise ConfigError(
+            f"unknown {kind.__name__.lower()} {name!r}; known are {known}"
+        ) from unknown

@@ -6,6 +6,7 @@ import polars as pl
 
 from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.checkpoints.versions import library_versions
+from cis490_pipeline.domain import Recipe
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.split_summary import SplitSummary
 from cis490_pipeline.evaluation.leaderboard import Supplements, compare_models, leaderboard
@@ -17,16 +18,16 @@ from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.schema.stored import read_form, read_report
 from cis490_pipeline.evaluation.uncertainty.seeds import seed_summary
 from cis490_pipeline.experiment.pipeline.ablation import CalibrationAblation
-from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
 from cis490_pipeline.experiment.pipeline.corpus import ValidationSweep
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, TensorShards, ValidationIndex
-from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
+from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport, alarm_inputs
 from cis490_pipeline.experiment.pipeline.host_identity import host_identity
 from cis490_pipeline.experiment.pipeline.probes import RecipeProbes
 from cis490_pipeline.experiment.pipeline.robustness import Robustness
 from cis490_pipeline.experiment.report_files import checkpoint_summary, draw_report
 from cis490_pipeline.experiment.stages.provenance import commit, machine
 from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
+from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.study import carried_study
 from cis490_pipeline.reporting.html import page_digest
 from cis490_pipeline.storage.files import digest, write_json
@@ -41,20 +42,11 @@ class Leaderboard(RecipeStage):
 
     key = "model/leaderboard"
 
-    @property
-    def reports(self) -> list[EvaluationReport]:
-        """The report stages of all models of this recipe."""
-        return [EvaluationReport(self.workspace, self.recipe, *model) for model in MODELS]
-
-    @property
-    def ablation(self) -> CalibrationAblation:
-        """The stage that compares the ways of calibration."""
-        return CalibrationAblation(self.workspace, self.recipe)
-
-    @property
-    def robustness(self) -> Robustness:
-        """The stage that scores every model under recording faults."""
-        return Robustness(self.workspace, self.recipe)
+    def __init__(self, workspace: Workspace, recipe: Recipe) -> None:
+        super().__init__(workspace, recipe)
+        self.reports = [EvaluationReport(workspace, recipe, *model) for model in MODELS]
+        self.ablation = CalibrationAblation(workspace, recipe)
+        self.robustness = Robustness(workspace, recipe)
 
     def above(self) -> tuple[Stage, ...]:
         """Return every report, and what is shown beside them."""
@@ -178,9 +170,7 @@ class Leaderboard(RecipeStage):
             "checkpoints": {stage.name: checkpoint_summary(stage) for stage in stages},
         }
         written: dict[Path, object] = {
-            paths.report_json(self.recipe, r["model"]): r for r in probe_reports
-        }
-        written |= {
+            **{paths.report_json(self.recipe, r["model"]): r for r in probe_reports},
             paths.made_from(self.recipe): made_from,
             paths.leaderboard(self.recipe): board,
         }

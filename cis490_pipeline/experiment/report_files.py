@@ -62,11 +62,6 @@ def stored_numbers(paths: DataPaths, recipe: Recipe) -> Numbers:
 def draw_report(paths: DataPaths, recipe: Recipe) -> tuple[Path, ...]:
     """Draw everything that lies beside a recipe's JSON, and clear away what is drawn no more.
 
-    Parameters
-    ----------
-    paths : of the data folder.
-    recipe : whose report it is.
-
     Returns
     -------
     The files: ``report.html``, ``tables/*.csv`` and ``.tex``, ``cards/*.md``,

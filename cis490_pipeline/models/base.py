@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cis490_pipeline.checkpoints.checkpoint import SavedHistory, Setting
 from cis490_pipeline.domain import PHASES, Architecture, Variant
-from cis490_pipeline.domain.catalogue import InputKind
+from cis490_pipeline.domain.catalogue import INPUT_KINDS
 from cis490_pipeline.errors import DatasetError, NotFittedError
 from cis490_pipeline.features.datasets.window_data import WindowData, predict_in_batches
 from cis490_pipeline.models.spec import InputSpec, input_spec
@@ -49,16 +49,13 @@ class BaseModel(ABC):
 
     Attributes
     ----------
-    spec : shape of its input.
+    input_kind, spec : what windows it takes, and their shape.
     config : the architecture's configuration dataclass.
     classes_ : phases in the order of the probability columns; after ``fit``.
     history_ : training history as plain values; after ``fit``.
     """
 
     architecture: ClassVar[Architecture]
-    ARCHITECTURE_VERSION: ClassVar[int]
-    """Raised when the same configuration builds or trains a different model."""
-    input_kind: ClassVar[InputKind]
     config_type: ClassVar[type[Any]]
 
     classes_: tuple[str, ...]
@@ -68,6 +65,7 @@ class BaseModel(ABC):
         self, variant: Variant, *, seed: int = 0, config: Mapping[str, Setting] | None = None
     ) -> None:
         self.variant = Variant(variant)
+        self.input_kind = INPUT_KINDS[self.architecture]
         self.spec: InputSpec = input_spec(self.input_kind, self.variant)
         self.config = build_config(self.config_type, {**(config or {}), "seed": seed})
         self.seed = seed
@@ -139,9 +137,7 @@ class BaseModel(ABC):
         """
         self._require_fitted()
         self._check_array(X)
-        if len(X) == 0:
-            return np.zeros((0, len(PHASES)))
-        return self._predict_proba(X)
+        return self._predict_proba(X) if len(X) else np.zeros((0, len(PHASES)))
 
     @final
     def predict(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
@@ -153,22 +149,6 @@ class BaseModel(ABC):
     def predict_windows(self, windows: WindowData, batch: int = 512) -> Probabilities:
         """Predict phase probabilities for a whole set in batches: (n_windows, 5)."""
         return predict_in_batches(self.predict_proba, windows, batch)
-
-    @final
-    def embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Compute embeddings: the layer before a network's head, or the margins of trees.
-
-        Parameters
-        ----------
-        X : as for ``predict_proba``.
-
-        Returns
-        -------
-        (n_windows, n_dimensions); the dimension depends on the architecture.
-        """
-        self._require_fitted()
-        self._check_array(X)
-        return self._embed(X)
 
     @final
     def logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -260,9 +240,6 @@ class BaseModel(ABC):
 
     @abstractmethod
     def _predict_proba(self, X: npt.NDArray[np.float32]) -> Probabilities: ...
-
-    @abstractmethod
-    def _embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
 
     @abstractmethod
     def _logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...

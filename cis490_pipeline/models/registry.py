@@ -8,6 +8,8 @@ import numpy as np
 
 from cis490_pipeline.checkpoints.checkpoint import GOLDEN_TOLERANCE, Checkpoint, Setting
 from cis490_pipeline.domain import Architecture, Variant
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
+from cis490_pipeline.domain.terms import member
 from cis490_pipeline.errors import CheckpointError, ConfigError
 from cis490_pipeline.models.base import BaseModel, ModelState
 
@@ -27,13 +29,9 @@ def model_class(architecture: Architecture | str) -> type[BaseModel]:
     Raises
     ------
     ConfigError
-        If the architecture is unknown; lists the known ones.
+        If it is unknown; lists the known ones.
     """
-    try:
-        module, name = _CLASSES[Architecture(architecture)]
-    except ValueError as unknown:
-        known = ", ".join(sorted(Architecture))
-        raise ConfigError(f"unknown architecture {architecture!r}; known are {known}") from unknown
+    module, name = _CLASSES[member(Architecture, architecture)]
     cls: type[BaseModel] = getattr(import_module(f"cis490_pipeline.models.{module}"), name)
     return cls
 
@@ -45,30 +43,14 @@ def create(
     seed: int,
     config: Mapping[str, Setting] | None = None,
 ) -> BaseModel:
-    """Create an untrained model.
-
-    Parameters
-    ----------
-    architecture, variant : member or name.
-    seed : of all randomness in training.
-    config : settings that differ from the architecture's defaults, by name.
+    """Create an untrained model; ``config`` holds settings that differ from the defaults.
 
     Raises
     ------
     ConfigError
         If a name is unknown or a value is out of range.
     """
-    try:
-        seen = Variant(variant)
-    except ValueError as unknown:
-        known = ", ".join(sorted(Variant))
-        raise ConfigError(f"unknown variant {variant!r}; known are {known}") from unknown
-    return model_class(architecture)(seen, seed=seed, config=config)
-
-
-def architecture_version(architecture: Architecture | str) -> int:
-    """Return the version of an architecture's code; checkpoints of other versions are refused."""
-    return model_class(architecture).ARCHITECTURE_VERSION
+    return model_class(architecture)(member(Variant, variant), seed=seed, config=config)
 
 
 def restore(checkpoint: Checkpoint) -> BaseModel:
@@ -80,7 +62,7 @@ def restore(checkpoint: Checkpoint) -> BaseModel:
         If the architecture's version differs, the weights do not fit, or the model does not
         reproduce its golden windows.
     """
-    current = architecture_version(checkpoint.architecture)
+    current = ARCHITECTURE_VERSIONS[checkpoint.architecture]
     if checkpoint.architecture_version != current:
         raise CheckpointError(
             f"{checkpoint.name}: trained by version {checkpoint.architecture_version} of "

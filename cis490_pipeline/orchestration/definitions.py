@@ -7,42 +7,19 @@ import warnings
 
 import dagster as dg
 
+from cis490_pipeline.orchestration import jobs
+from cis490_pipeline.orchestration.assets import corpus, dataset, models
 from cis490_pipeline.orchestration.assets.checks import checks, warning_checks
-from cis490_pipeline.orchestration.assets.corpus import grid_shards, validation_sweep
-from cis490_pipeline.orchestration.assets.dataset import (
-    feature_shards,
-    tensor_shards,
-    validation_index,
-)
-from cis490_pipeline.orchestration.assets.models import (
-    ablation,
-    checkpoints,
-    leaderboard,
-    reports,
-    robustness,
-)
 from cis490_pipeline.orchestration.assets.resources import workspace_resource
-from cis490_pipeline.orchestration.jobs import (
-    automation,
-    corpus,
-    nightly,
-    recipe,
-    weekly_retraining,
-)
 from cis490_pipeline.orchestration.publish.dashboard import model_metric_events, unpublished_scores
 from cis490_pipeline.orchestration.publish.failures import failed_runs
 from cis490_pipeline.orchestration.runtime.executors import model_executor
 
-corpus_assets = [validation_sweep, grid_shards]
+corpus_assets = [corpus.validation_sweep, corpus.grid_shards]
 recipe_assets = [
-    validation_index,
-    feature_shards,
-    tensor_shards,
-    *checkpoints,
-    *reports,
-    ablation,
-    robustness,
-    leaderboard,
+    *(dataset.validation_index, dataset.feature_shards, dataset.tensor_shards),
+    *(*models.checkpoints, *models.reports),
+    *(models.ablation, models.robustness, models.leaderboard),
 ]
 
 with warnings.catch_warnings():
@@ -55,9 +32,9 @@ with warnings.catch_warnings():
 defs = dg.Definitions(
     assets=linked_assets,
     asset_checks=[*checks, *warning_checks],
-    jobs=[corpus, recipe],
-    schedules=[nightly, weekly_retraining],
-    sensors=[automation, unpublished_scores, failed_runs],
+    jobs=[jobs.corpus, jobs.recipe],
+    schedules=[jobs.nightly, jobs.weekly_retraining],
+    sensors=[jobs.automation, unpublished_scores, failed_runs],
     resources={"workspace": workspace_resource},
     executor=model_executor,
 )

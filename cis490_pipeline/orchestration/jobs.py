@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from cis490_pipeline.orchestration.assets.partitions import recipes
+from cis490_pipeline.orchestration.assets.recording import recipes
 from cis490_pipeline.orchestration.runtime.executors import corpus_executor
 
 corpus_assets = dg.AssetSelection.groups("corpus")

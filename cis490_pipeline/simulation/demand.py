@@ -94,13 +94,8 @@ class _Load:
 def _add_benign(load: _Load, plan: Plan, host: HostCharacter) -> None:
     """Add benign programs, which run at any time and in every phase."""
     rng = load.rng
-    load.add(
-        _ASKED["poll"],
-        -LEAD_S,
-        np.inf,
-        period_s=host.poll_period_s * float(rng.uniform(0.8, 1.2)),
-        on_s=0.5,
-    )
+    poll_s = host.poll_period_s * float(rng.uniform(0.8, 1.2))
+    load.add(_ASKED["poll"], -LEAD_S, np.inf, period_s=poll_s, on_s=0.5)
     load.add(_ASKED["journal"], -LEAD_S, np.inf, period_s=host.journal_period_s, on_s=0.4)
     # Services start or end during the run, so that memory use alone is not informative.
     for start in rng.uniform(-10.0, plan.duration_s, rng.poisson(BENIGN_LOAD.services)):

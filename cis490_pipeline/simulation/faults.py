@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Source
-from cis490_pipeline.domain.arrays import Bools
+from cis490_pipeline.domain.arrays import Bools, Ints
 from cis490_pipeline.simulation.draft import Draft, LabelLine, row_lines, wall_text
 from cis490_pipeline.store.reasons import Reason
 
-DraftFault = Callable[[Draft], None]
+DraftFault = Callable[[Draft], object]
 
 NEEDS_PHASES: Final = frozenset(
     {Reason.SOURCE_FLAT, Reason.LABEL_UNJUSTIFIED, Reason.LABEL_FAILED, Reason.UNKNOWN_PHASE}
@@ -29,7 +29,7 @@ def _seconds(draft: Draft, source: Source) -> npt.NDArray[np.float64]:
     return since / NS_PER_S
 
 
-def _keep(draft: Draft, source: Source, wanted: Bools) -> None:
+def _keep(draft: Draft, source: Source, wanted: Bools | Ints | slice) -> None:
     columns = draft.rows[source]
     draft.rows[source] = {name: values[wanted] for name, values in columns.items()}
     draft.count_rows()
@@ -49,57 +49,13 @@ def _append_label(draft: Draft, phase: str, t_wall_ns: int) -> None:
     )
 
 
-def _unsafe_member(draft: Draft) -> None:
-    draft.links.append("stderr.log")
-
-
-def _member_too_large(draft: Draft) -> None:
-    draft.raw |= {f"note-{k}.txt": b"" for k in range(60)}
-
-
-def _missing_member(draft: Draft) -> None:
-    draft.raw[Source.PROC.member] = None
-
-
 def _unfinished(draft: Draft) -> None:
     draft.raw["done.marker"] = None
     draft.meta |= {"ended_at_wall": None, "result": None, "git_commit": None}
 
 
-def _meta_schema(draft: Draft) -> None:
-    del draft.meta["vm"]
-
-
-def _schema_version(draft: Draft) -> None:
-    draft.meta["schema_version"] = 2
-
-
-def _id_mismatch(draft: Draft) -> None:
-    draft.meta["host_id"] = f"not-{draft.ref.host_id}"[:63]
-
-
-def _labels_empty(draft: Draft) -> None:
-    draft.raw["labels.jsonl"] = b""
-
-
 def _labels_schema(draft: Draft) -> None:
     draft.labels[-1] = cast(LabelLine, {**draft.labels[-1], "t_wall_ns": "noon"})
-
-
-def _unknown_phase(draft: Draft) -> None:
-    _append_label(draft, "asleep", draft.end_ns - NS_PER_S)
-
-
-def _labels_not_monotonic(draft: Draft) -> None:
-    _append_label(draft, "clean", draft.labels[-1]["t_wall_ns"] - NS_PER_S)
-
-
-def _labels_chain(draft: Draft) -> None:
-    draft.labels[0]["prev"] = "dormant"
-
-
-def _label_failed(draft: Draft) -> None:
-    _append_label(draft, "failed", draft.end_ns)
 
 
 def _row_schema(draft: Draft) -> None:
@@ -125,10 +81,6 @@ def _too_short(draft: Draft) -> None:
     del draft.labels[1:], draft.events[:]
     draft.meta["ended_at_wall"] = wall_text(draft.end_ns)
     draft.meta["result"] |= {"duration_observed_s": 9.0, "phases_observed": ["clean"]}
-
-
-def _source_missing(draft: Draft) -> None:
-    _keep(draft, Source.GUEST, np.zeros(_seconds(draft, Source.GUEST).size, dtype=np.bool_))
 
 
 def _source_short(draft: Draft) -> None:
@@ -167,45 +119,34 @@ def _counter_fell(draft: Draft) -> None:
 
 
 def _rows_repeated(draft: Draft) -> None:
-    columns = draft.rows[Source.NETFLOW]
-    n_rows = columns["t_wall_ns"].size
+    n_rows = draft.rows[Source.NETFLOW]["t_wall_ns"].size
     # A batch resent because it was not acknowledged.
-    order = np.insert(np.arange(n_rows), 120, np.arange(100, 120))
-    draft.rows[Source.NETFLOW] = {name: values[order] for name, values in columns.items()}
-    draft.count_rows()
-
-
-def _label_unjustified(draft: Draft) -> None:
-    draft.events.clear()
-
-
-def _row_count_mismatch(draft: Draft) -> None:
-    draft.meta["result"]["rows_guest"] += 1
-
-
-def _code_dirty(draft: Draft) -> None:
-    draft.meta["code_version"]["dirty"] = True
+    _keep(draft, Source.NETFLOW, np.insert(np.arange(n_rows), 120, np.arange(100, 120)))
 
 
 DRAFT_FAULTS: Final[dict[Reason, DraftFault]] = {
-    Reason.UNSAFE_MEMBER: _unsafe_member,
-    Reason.MEMBER_TOO_LARGE: _member_too_large,
-    Reason.MISSING_MEMBER: _missing_member,
+    Reason.UNSAFE_MEMBER: lambda draft: draft.links.append("stderr.log"),
+    Reason.MEMBER_TOO_LARGE: lambda draft: draft.raw.update(
+        {f"note-{k}.txt": b"" for k in range(60)}
+    ),
+    Reason.MISSING_MEMBER: lambda draft: draft.raw.update({Source.PROC.member: None}),
     Reason.UNFINISHED: _unfinished,
-    Reason.META_SCHEMA: _meta_schema,
-    Reason.SCHEMA_VERSION: _schema_version,
-    Reason.ID_MISMATCH: _id_mismatch,
-    Reason.LABELS_EMPTY: _labels_empty,
+    Reason.META_SCHEMA: lambda draft: draft.meta.pop("vm"),
+    Reason.SCHEMA_VERSION: lambda draft: draft.meta.update(schema_version=2),
+    Reason.ID_MISMATCH: lambda draft: draft.meta.update(host_id=f"not-{draft.ref.host_id}"[:63]),
+    Reason.LABELS_EMPTY: lambda draft: draft.raw.update({"labels.jsonl": b""}),
     Reason.LABELS_SCHEMA: _labels_schema,
-    Reason.UNKNOWN_PHASE: _unknown_phase,
-    Reason.LABELS_NOT_MONOTONIC: _labels_not_monotonic,
-    Reason.LABELS_CHAIN: _labels_chain,
-    Reason.LABEL_FAILED: _label_failed,
+    Reason.UNKNOWN_PHASE: lambda draft: _append_label(draft, "asleep", draft.end_ns - NS_PER_S),
+    Reason.LABELS_NOT_MONOTONIC: lambda draft: _append_label(
+        draft, "clean", draft.labels[-1]["t_wall_ns"] - NS_PER_S
+    ),
+    Reason.LABELS_CHAIN: lambda draft: draft.labels[0].update({"prev": "dormant"}),
+    Reason.LABEL_FAILED: lambda draft: _append_label(draft, "failed", draft.end_ns),
     Reason.ROW_SCHEMA: _row_schema,
     Reason.ROWS_NOT_MONOTONIC: _rows_not_monotonic,
     Reason.TOO_FEW_ROWS: _too_few_rows,
     Reason.TOO_SHORT: _too_short,
-    Reason.SOURCE_MISSING: _source_missing,
+    Reason.SOURCE_MISSING: lambda draft: _keep(draft, Source.GUEST, slice(0)),
     Reason.SOURCE_SHORT: _source_short,
     Reason.SOURCE_GAP: _source_gap,
     Reason.CLOCK_SKEW: _clock_skew,
@@ -213,25 +154,18 @@ DRAFT_FAULTS: Final[dict[Reason, DraftFault]] = {
     Reason.COUNTER_RESET: _counter_reset,
     Reason.COUNTER_FELL: _counter_fell,
     Reason.ROWS_REPEATED: _rows_repeated,
-    Reason.LABEL_UNJUSTIFIED: _label_unjustified,
-    Reason.ROW_COUNT_MISMATCH: _row_count_mismatch,
-    Reason.CODE_DIRTY: _code_dirty,
+    Reason.LABEL_UNJUSTIFIED: lambda draft: draft.events.clear(),
+    Reason.ROW_COUNT_MISMATCH: lambda draft: draft.meta["result"].update(
+        rows_guest=draft.meta["result"]["rows_guest"] + 1
+    ),
+    Reason.CODE_DIRTY: lambda draft: draft.meta["code_version"].update(dirty=True),
 }
 
 
 def assign_faults(n_episodes: int, rate: float, seed: int) -> dict[int, Reason]:
-    """Assign faults to episodes, all codes equally often up to one.
+    """Assign faults to a share of the episodes, by number; all codes equally often up to one.
 
-    Parameters
-    ----------
-    n_episodes : number of episodes in the store.
-    rate : share of episodes with a fault, 0 to 1.
-    seed : seed of the store.
-
-    Returns
-    -------
-    dict
-        Fault by episode number. A duplicate always has a valid episode before it.
+    A duplicate always has a valid episode before it.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(0, 2))))
     n_faults = round(rate * n_episodes)

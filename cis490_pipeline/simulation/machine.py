@@ -24,26 +24,16 @@ Fields = dict[str, Floats]
 def machine_steps(
     load: Floats, host: HostCharacter, rng: np.random.Generator
 ) -> dict[Source, Fields]:
-    """Map a load to channels.
-
-    Parameters
-    ----------
-    load : (n_latents, n_steps), from `run_load`.
-    host : the machine.
-    rng : the episode's random generator.
-    """
+    """Map a load, (n_latents, n_steps) from `run_load`, to channels."""
     asked = {name: np.maximum(load[row], 0.0) for name, row in ROW.items()}
     flow = _traffic(asked, host, rng)
     cpu = _processor(asked, flow, host, rng)
     disk = _disk(asked, host, rng)
     memory = _memory(asked, disk, host, rng)
-    steps = {
-        Source.GUEST: _guest(asked, flow, cpu, disk, memory, host, rng),
-        Source.NETFLOW: flow,
-    }
-    steps[Source.QMP] = _qmp(disk, host, rng)
-    steps[Source.PROC] = _proc(steps, cpu, disk, memory, host, rng)
-    return steps
+    guest = _guest(asked, flow, cpu, disk, memory, host, rng)
+    qmp = _qmp(disk, host, rng)
+    proc = _proc(guest, qmp, cpu, disk, memory, host, rng)
+    return {Source.GUEST: guest, Source.NETFLOW: flow, Source.QMP: qmp, Source.PROC: proc}
 
 
 def _noisy(expected: Floats, host: HostCharacter, channel: str, rng: np.random.Generator) -> Floats:
@@ -69,14 +59,12 @@ def _traffic(asked: Fields, host: HostCharacter, rng: np.random.Generator) -> Fi
     counts["udp_pkts"] += chatter[0] + chatter[1]
     counts["new_flows"] += np.minimum(chatter[0], chatter[2])
     out, into = counts["pkts_out"], counts["pkts_in"]
-    for field in ("tcp_syn_out",):
-        counts[field] = np.minimum(counts[field], out)
+    counts["tcp_syn_out"] = np.minimum(counts["tcp_syn_out"], out)
     for field in ("tcp_rst", "udp_pkts", "new_flows"):
         counts[field] = np.minimum(counts[field], out + into)
     # The number of distinct peers is limited by the number of packets.
-    peers = {"dst_ips": asked["ips"], "dst_ports": asked["ports"]}
-    for field, rate in peers.items():
-        distinct = rng.poisson(rate * STEP_S * np.minimum(1.0, out))
+    for field, latent in (("dst_ips", "ips"), ("dst_ports", "ports")):
+        distinct = rng.poisson(asked[latent] * STEP_S * np.minimum(1.0, out))
         counts[field] = np.clip(distinct, np.minimum(out, 1.0), out)
     size = np.exp(rng.normal(0.0, 0.1, (2, n_steps)))
     expected_out = np.maximum(asked["pkts_out"], 1e-9)
@@ -136,11 +124,10 @@ def _memory(asked: Fields, disk: Fields, host: HostCharacter, rng: np.random.Gen
     n_steps = disk["missed"].size
     seconds = np.arange(n_steps) * STEP_S - LEAD_S
     drift = host.drift_bytes * (1.0 - np.exp(-(seconds + LEAD_S) / host.drift_s))
-    room = 0.4 * host.ram_bytes
     wobble = rng.normal(0.0, HOSTS.cache_wobble_pages, n_steps).cumsum() * PAGE
     # Most reads replace older pages in the cache.
     grown = HOSTS.cache_share * np.cumsum(disk["missed"]) + 0.3 * drift + wobble
-    cached = np.clip(grown, 0.0, room)
+    cached = np.clip(grown, 0.0, 0.4 * host.ram_bytes)
     used = np.minimum(asked["memory"], 0.4 * host.ram_bytes)
     return {"drift": drift, "cached": cached, "used": used}
 
@@ -207,14 +194,14 @@ def _qmp(disk: Fields, host: HostCharacter, rng: np.random.Generator) -> Fields:
 
 
 def _proc(
-    steps: dict[Source, Fields],
+    guest: Fields,
+    qmp: Fields,
     cpu: Fields,
     disk: Fields,
     memory: Fields,
     host: HostCharacter,
     rng: np.random.Generator,
 ) -> Fields:
-    guest, qmp = steps[Source.GUEST], steps[Source.QMP]
     busy = cpu["user"] + cpu["system"] + cpu["softirq"]
     operations = qmp["blk_rd_ops"] + qmp["blk_wr_ops"]
     packets = guest["net_rx_packets"] + guest["net_tx_packets"]

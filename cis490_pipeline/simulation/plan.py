@@ -18,38 +18,27 @@ _EVENTS: Final[dict[Phase, tuple[str, ...]]] = {
     Phase.INFECTED_RUNNING: ("workload_started",),
     Phase.DORMANT: ("workload_killed", "session_idle"),
 }
-_PROBABILITIES: Final = np.array([share for share, _ in TIMING.plans])
 _EARLIEST_BEHAVIOUR_S: Final = 15.2
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The phases of one run; times are seconds since the first label.
-
-    Attributes
-    ----------
-    phases : in order; a phase may return.
-    label_s : (n_phases,) time of each label.
-    behaviour_s : (n_phases + 1,) start of each phase's behaviour, and the end of the run.
-    events : event of the orchestrator at each label after the first.
-    """
+    """The phases of one run, in order; times are seconds since the first label."""
 
     phases: tuple[Phase, ...]
     label_s: Floats
+    """(n_phases,) time of each label."""
     behaviour_s: Floats
+    """(n_phases + 1,) start of each phase's behaviour, and the end of the run."""
     duration_s: float
     events: tuple[str, ...]
+    """Event of the orchestrator at each label after the first."""
 
 
 def draw_plan(rng: np.random.Generator, *, infected: bool | None = None) -> Plan:
-    """Draw a run.
-
-    Parameters
-    ----------
-    rng : the episode's random generator.
-    infected : whether it must leave ``clean``; drawn at random if ``None``.
-    """
-    p = _PROBABILITIES * ([1.0] * _PROBABILITIES.size if infected is None else _allowed(infected))
+    """Draw a run that leaves ``clean`` or not, as ``infected`` says; at random if None."""
+    allowed = [q if infected in (None, len(text) > 1) else 0.0 for q, text in TIMING.plans]
+    p = np.array(allowed)
     letters: str = TIMING.plans[rng.choice(p.size, p=p / p.sum())][1]
     phases = tuple(PHASE_LETTERS[letter] for letter in letters)
     # Whole milliseconds, as in recorded durations.
@@ -77,7 +66,3 @@ def draw_plan(rng: np.random.Generator, *, infected: bool | None = None) -> Plan
             names = ("session_open",)
         events.append(names[int(rng.integers(len(names)))])
     return Plan(phases, label_s, behaviour_s, duration_s, tuple(events))
-
-
-def _allowed(infected: bool) -> list[float]:
-    return [float((len(letters) > 1) == infected) for _, letters in TIMING.plans]

@@ -46,17 +46,7 @@ def record(
     clocks: Clocks,
     rng: np.random.Generator,
 ) -> dict[Source, Columns]:
-    """Record every source.
-
-    Parameters
-    ----------
-    steps : from `machine_steps`.
-    host : the recorded machine.
-    t0_ns : time of the first label, Unix ns.
-    duration_s : time from the first label to the end.
-    clocks : origins of the sources' monotonic clocks.
-    rng : the episode's random generator.
-    """
+    """Record every source, from the first label at ``t0_ns`` (Unix) to the end."""
     times_s = {
         Source.PROC: _proc_times(duration_s, rng),
         Source.QMP: _qmp_times(duration_s, rng),

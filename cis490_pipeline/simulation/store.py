@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +45,13 @@ _EPISODES_PER_TASK: Final = 16
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationConfig:
-    """Configuration of a simulated store; equal configurations give equal bytes."""
+    """Configuration of a simulated store; equal configurations give equal bytes.
+
+    Raises
+    ------
+    ConfigError
+        Naming every invalid value.
+    """
 
     episodes: int
     seed: int = 0
@@ -54,13 +61,6 @@ class SimulationConfig:
     """Share of episodes with a fault."""
 
     def __post_init__(self) -> None:
-        """Validate all values.
-
-        Raises
-        ------
-        ConfigError
-            Naming every invalid value.
-        """
         problems = []
         if self.episodes < 1:
             problems.append(f"episodes must be at least 1, got {self.episodes}")
@@ -103,7 +103,7 @@ class _TruthLine(TypedDict):
 
 
 class SimulationOrigin(TypedDict):
-    """``simulation.json``."""
+    """``simulation.json``: the configuration, and the expected counts of verdicts and reasons."""
 
     simulated: bool
     simulator_digest: str
@@ -115,10 +115,8 @@ class SimulationOrigin(TypedDict):
     reasons: dict[str, int]
 
 
-@dataclass(frozen=True)
-class _Written:
-    index: _IndexLine | None
-    truth: _TruthLine
+_Written = tuple[_IndexLine | None, _TruthLine]
+"""Row of the index, if it has one, and expected verdict of an episode."""
 
 
 def simulate_store(
@@ -132,15 +130,12 @@ def simulate_store(
     Parameters
     ----------
     root : folder of the store; must be absent or empty, and appears when the store is complete.
-    config : configuration of the store.
     compute : backend; the episodes' bytes do not depend on it.
     progress : informed of the episodes done.
 
     Returns
     -------
-    SimulationOrigin
-        Content of ``simulation.json``: the configuration, the digest of the simulator's parameters,
-        and the expected counts of verdicts and reasons.
+    Content of ``simulation.json``.
 
     Raises
     ------
@@ -156,9 +151,10 @@ def simulate_store(
         for host in config.hosts:
             (partial / "episodes" / host).mkdir(parents=True)
         written = _write_episodes(partial, config, compute, progress)
-        _write_lines(partial / "index.jsonl", [w.index for w in written if w.index is not None])
-        _write_lines(partial / TRUTH_FILE, [w.truth for w in written])
-        origin = _origin(config, [w.truth for w in written])
+        _write_lines(partial / "index.jsonl", [row for row, _ in written if row is not None])
+        truth = [verdict for _, verdict in written]
+        _write_lines(partial / TRUTH_FILE, truth)
+        origin = _origin(config, truth)
         write_json(partial / ORIGIN_FILE, origin)
         partial.replace(root)
     finally:
@@ -173,10 +169,8 @@ def _write_episodes(
     progress: Progress,
 ) -> list[_Written]:
     tasks = list(_tasks(folder, config))
-    batches = [
-        tasks[start : start + _EPISODES_PER_TASK]
-        for start in range(0, len(tasks), _EPISODES_PER_TASK)
-    ]
+    starts = range(0, len(tasks), _EPISODES_PER_TASK)
+    batches = [tasks[start : start + _EPISODES_PER_TASK] for start in starts]
     results: dict[int, list[_Written]] = {}
     done = 0
     for position, batch in compute.map(_write_batch, batches):
@@ -222,7 +216,7 @@ def _write_episode(task: _Task) -> _Written:
         "status": str(verdict_of(reasons)),
         "reasons": reasons,
     }
-    return _Written(None if task.fault is Reason.NOT_INDEXED else index, truth)
+    return None if task.fault is Reason.NOT_INDEXED else index, truth
 
 
 def _ship(task: _Task, draft: Draft, number: int) -> _IndexLine:
@@ -269,12 +263,6 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _origin(config: SimulationConfig, truth: list[_TruthLine]) -> SimulationOrigin:
-    counts: dict[str, int] = {}
-    reasons: dict[str, int] = {}
-    for row in truth:
-        counts[row["status"]] = counts.get(row["status"], 0) + 1
-        for reason in row["reasons"]:
-            reasons[reason] = reasons.get(reason, 0) + 1
     return {
         "simulated": True,
         "simulator_digest": SIMULATOR_DIGEST,
@@ -282,6 +270,6 @@ def _origin(config: SimulationConfig, truth: list[_TruthLine]) -> SimulationOrig
         "seed": config.seed,
         "hosts": list(config.hosts),
         "faults": config.faults,
-        "counts": counts,
-        "reasons": reasons,
+        "counts": Counter(row["status"] for row in truth),
+        "reasons": Counter(reason for row in truth for reason in row["reasons"]),
     }

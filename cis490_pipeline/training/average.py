@@ -9,10 +9,7 @@ from torch import nn
 class AveragedNetwork:
     """A copy of a network with the moving average of its weights.
 
-    Parameters
-    ----------
-    network : the network in training; it is copied, not changed.
-    decay : share of the average kept at each update, after its warm-up.
+    ``decay`` is the share of the average kept at each update, after its warm-up.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

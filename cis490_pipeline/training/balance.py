@@ -7,28 +7,6 @@ from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import TrainingError
 
 
-def class_counts(y: npt.NDArray[np.int64], n_classes: int = len(PHASES)) -> npt.NDArray[np.int64]:
-    """Count the windows of each class: (n_classes,).
-
-    Raises
-    ------
-    TrainingError
-        If a class has none: a model cannot learn it, but would be scored on it.
-    """
-    counts = np.bincount(y, minlength=n_classes)
-    absent = [_class_name(k, n_classes) for k in np.flatnonzero(counts == 0)]
-    if absent:
-        raise TrainingError(
-            f"no training window of {', '.join(absent)} among {len(y)}; every phase must be "
-            "trained on. Choose another split, or check its excluded episodes."
-        )
-    return counts
-
-
-def _class_name(index: int, n_classes: int) -> str:
-    return str(PHASES[index]) if n_classes == len(PHASES) else f"class {index}"
-
-
 def class_weights(
     y: npt.NDArray[np.int64], power: float, n_classes: int = len(PHASES)
 ) -> npt.NDArray[np.float64]:
@@ -41,9 +19,16 @@ def class_weights(
     Raises
     ------
     TrainingError
-        If a class has no window.
+        If a class has no window: a model cannot learn it, but would be scored on it.
     """
-    counts = class_counts(y, n_classes)
+    counts = np.bincount(y, minlength=n_classes)
+    names = PHASES if n_classes == len(PHASES) else [f"class {k}" for k in range(n_classes)]
+    absent = [names[k] for k in np.flatnonzero(counts == 0)]
+    if absent:
+        raise TrainingError(
+            f"no training window of {', '.join(absent)} among {len(y)}; every phase must be "
+            "trained on. Choose another split, or check its excluded episodes."
+        )
     weights = (counts.sum() / counts) ** power
     normalized: npt.NDArray[np.float64] = weights * counts.sum() / (weights * counts).sum()
     return normalized

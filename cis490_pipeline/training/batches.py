@@ -61,11 +61,7 @@ def read_batches(
 ) -> Iterator[npt.NDArray[np.intp]]:
     """Cut an epoch into batches, prefetching each block while the previous one is used.
 
-    Parameters
-    ----------
-    windows : source of the batches.
-    blocks : from ``epoch_blocks``; a batch may span two.
-    batch_size : windows in every batch but the last.
+    Blocks are those of ``epoch_blocks``; a batch may span two.
     """
     ends = np.cumsum([block.size for block in blocks])
     n_asked = n_read = 0
@@ -119,9 +115,7 @@ def drop_sources(
     Parameters
     ----------
     X : (n_windows, n_columns, ...) readings; the sources lie on the second axis.
-    sources : columns of each source.
     probability : per window and source.
-    rng : random generator.
 
     Returns
     -------
@@ -134,11 +128,7 @@ def drop_sources(
 
 
 def jitter_channels(
-    X: npt.NDArray[np.float32],
-    *,
-    scale: float,
-    shift: float,
-    rng: np.random.Generator,
+    X: npt.NDArray[np.float32], *, scale: float, shift: float, rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
     """Augment windows with a random factor and offset per channel, to mimic other devices.
 
@@ -147,7 +137,6 @@ def jitter_channels(
     X : (n_windows, n_columns, ...) calibrated readings, steps on the last axis if there are any.
     scale : SD of the log of each window's and column's factor; 0 leaves it out.
     shift : SD of each window's and column's offset, in calibrated units; 0 leaves it out.
-    rng : random generator.
 
     Returns
     -------

@@ -16,16 +16,6 @@ ConfigT = TypeVar("ConfigT")
 DEVICES = ("auto", "cpu", "cuda")
 
 
-def out_of_range(config: object) -> list[str]:
-    """Describe the fields outside the bounds of their ``Meta``, sorted by name."""
-    return [
-        f"{name} must be between {bounds.ge:g} and {bounds.le:g}, got {getattr(config, name)!r}"
-        for name, bounds in sorted(_bounds(type(config)).items())
-        # Written so that NaN fails, which msgspec itself lets pass.
-        if not bounds.ge <= getattr(config, name) <= bounds.le
-    ]
-
-
 def _bounds(config_type: type) -> dict[str, Meta]:
     """Bounds by field name; a class that only changes a default keeps those of its base."""
     return {
@@ -36,20 +26,32 @@ def _bounds(config_type: type) -> dict[str, Meta]:
     }
 
 
-def raise_problems(config: object, problems: list[str]) -> None:
-    """Raise one error that names all problems of a configuration.
+@dataclass(frozen=True, kw_only=True)
+class CheckedConfig:
+    """Hyperparameters, each with the bounds of its ``Meta``.
 
     Raises
     ------
     ConfigError
-        If there is a problem.
+        Naming all fields out of range.
     """
-    if problems:
-        raise ConfigError(f"{type(config).__name__}: " + "; ".join(problems))
+
+    def __post_init__(self) -> None:
+        if problems := self.problems():
+            raise ConfigError(f"{type(self).__name__}: " + "; ".join(problems))
+
+    def problems(self) -> list[str]:
+        """Describe the fields out of range, sorted by name; subclasses add their own."""
+        return [
+            f"{name} must be between {bounds.ge:g} and {bounds.le:g}, got {getattr(self, name)!r}"
+            for name, bounds in sorted(_bounds(type(self)).items())
+            # Written so that NaN fails, which msgspec itself lets pass.
+            if not bounds.ge <= getattr(self, name) <= bounds.le
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(CheckedConfig):
     """Hyperparameters of a network's training.
 
     The defaults were measured on simulated hosts: differences among losses were within
@@ -89,19 +91,9 @@ class TrainConfig:
     """``cpu``, ``cuda`` (mixed precision), or ``auto``: CUDA where there is one."""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
 
-    def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises
-        ------
-        ConfigError
-            Naming all fields out of range.
-        """
-        raise_problems(self, self.problems())
-
     def problems(self) -> list[str]:
-        """Describe the fields out of range; subclasses add their own."""
-        problems = out_of_range(self)
+        """Describe the fields out of range."""
+        problems = super().problems()
         if self.device not in DEVICES:
             problems.append(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
         return problems

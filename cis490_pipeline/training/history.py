@@ -23,13 +23,7 @@ class EpochRecord:
 
     def to_dict(self) -> SavedEpoch:
         """Return plain values; None for what is not finite."""
-        return {
-            "epoch": self.epoch,
-            "train_loss": _finite(self.train_loss),
-            "val_loss": _finite(self.val_loss),
-            "val_macro_f1": _finite(self.val_macro_f1),
-            "lr": _finite(self.lr),
-        }
+        return cast(SavedEpoch, {name: _finite(value) for name, value in asdict(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)

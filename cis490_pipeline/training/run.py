@@ -24,7 +24,7 @@ from cis490_pipeline.training.batches import (
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import EpochRecord, History
 from cis490_pipeline.training.schedule import warmup_cosine
-from cis490_pipeline.training.snapshot import OptimizerState, TrainingState, prefixed, under
+from cis490_pipeline.training.snapshot import OptimizerState, TrainingState, under
 
 EVAL_BATCH = 512
 
@@ -68,11 +68,6 @@ class _Best:
     epoch: int = 0
     macro_f1: float = -math.inf
     state: State = field(default_factory=dict)
-
-    def offer(self, epoch: int, score: float, network: nn.Module) -> None:
-        """Keep a copy of the weights if the score is better; a NaN score never replaces another."""
-        if score > self.macro_f1:
-            self.keep(epoch, score, network)
 
     def keep(self, epoch: int, score: float, network: nn.Module) -> None:
         """Keep a copy of the weights, replacing any kept before."""
@@ -136,10 +131,9 @@ class TrainingRun:
             lr=float(self.scheduler.get_last_lr()[0]),
         )
         self.records.append(record)
-        if self.val_windows is None:
-            self.best.keep(epoch, math.nan, self.averaged.network)
-        else:
-            self.best.offer(epoch, score, self.averaged.network)
+        # A NaN score never replaces another; without a validation side the last epoch is kept.
+        if self.val_windows is None or score > self.best.macro_f1:
+            self.best.keep(epoch, score, self.averaged.network)
         return record
 
     def history(self) -> History:
@@ -173,14 +167,15 @@ class TrainingRun:
         random = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
+        parts = {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.network.state_dict(),
+            "best": self.best.state,
+            "optimizer": optimizer.tensors,
+            "random": random,
+        }
         return TrainingState(
-            tensors={
-                **prefixed("network", self.network.state_dict()),
-                **prefixed("averaged", self.averaged.network.state_dict()),
-                **prefixed("best", self.best.state),
-                **prefixed("optimizer", optimizer.tensors),
-                **prefixed("random", random),
-            },
+            tensors={f"{part}/{n}": v for part, of in parts.items() for n, v in of.items()},
             values={
                 "best_epoch": self.best.epoch,
                 # JSON has neither infinity nor NaN.
@@ -231,12 +226,8 @@ class TrainingRun:
         total = torch.zeros((), device=self.device)
         n_windows = 0
         for batch in read_batches(self.train_windows, blocks, config.batch_size):
-            X = jitter_channels(
-                self.train_windows.take(batch),
-                scale=config.scale_jitter,
-                shift=config.shift_jitter,
-                rng=rng,
-            )
+            X = self.train_windows.take(batch)
+            X = jitter_channels(X, scale=config.scale_jitter, shift=config.shift_jitter, rng=rng)
             X = drop_sources(X, self.sources, config.source_dropout, rng)
             target = torch.from_numpy(y[batch]).to(self.device)
             total += self.step(torch.from_numpy(X).to(self.device), target) * batch.size

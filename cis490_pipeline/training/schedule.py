@@ -10,17 +10,9 @@ WARMUP_START = 0.05
 def warmup_cosine(
     optimizer: torch.optim.Optimizer, *, total_steps: int, warmup_fraction: float
 ) -> LRScheduler:
-    """Schedule that reaches the peak after the warm-up and zero after ``total_steps``.
+    """Schedule from the warm-up to the optimizer's own rate, and to zero after ``total_steps``.
 
-    Parameters
-    ----------
-    optimizer : its learning rate is the peak.
-    total_steps : optimizer steps of the whole training, at least 1.
-    warmup_fraction : share of the steps used for warm-up, 0 to .9.
-
-    Returns
-    -------
-    A scheduler to step once per optimizer step.
+    It is stepped once per optimizer step.
     """
     warmup_steps = round(total_steps * warmup_fraction)
     cosine_steps = max(total_steps - warmup_steps, 1)

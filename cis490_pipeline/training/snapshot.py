@@ -128,11 +128,6 @@ def training_identity(
     )
 
 
-def prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """Tensors under ``prefix/name``."""
-    return {f"{prefix}/{name}": value for name, value in tensors.items()}
-
-
 def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
     """Tensors whose names begin with ``prefix/``, without it."""
     start = f"{prefix}/"

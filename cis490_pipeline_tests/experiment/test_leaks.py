@@ -16,6 +16,7 @@ from cis490_pipeline.experiment.pipeline.corpus import GridShards, corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
+from cis490_pipeline.experiment.stages.gates import require_passed
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep import checks as verify
 from cis490_pipeline.features.calibration.calibrator import Calibrator
@@ -147,7 +148,8 @@ def fitted_on_all_sides(workspace, architecture) -> Calibrator:
 
 @pytest.mark.parametrize("architecture", [Architecture.GBT, Architecture.MLP])
 def test_a_checkpoint_as_trained_was_fitted_on_train_alone(finished, architecture):
-    finding = verify.fitted_on_train(finished, HOST, architecture, Variant.REALISTIC)
+    stage = TrainedCheckpoint(finished, HOST, architecture, Variant.REALISTIC)
+    finding = verify.fitted_on_train(stage)
 
     assert finding.passed, finding.text
 
@@ -160,7 +162,7 @@ def test_a_scaler_fitted_on_test_is_caught_by_name(spoilt):
         DatasetError,
         match="fitted_on_train_alone failed: gbt_realistic: the calibration has digest",
     ):
-        verify.require_passed(spoilt, HOST, "model/gbt/realistic/checkpoint")
+        require_passed([TrainedCheckpoint(spoilt, HOST, Architecture.GBT, Variant.REALISTIC)])
 
 
 def test_a_cleanliness_check_fitted_on_test_is_caught_by_name(spoilt):
@@ -170,7 +172,8 @@ def test_a_cleanliness_check_fitted_on_test_is_caught_by_name(spoilt):
     planted = type(used).fit(stretches_of(grids, index["episode_id"].to_list()))
     replant(spoilt, Architecture.GBT, cleanliness=planted)
 
-    finding = verify.fitted_on_train(spoilt, HOST, Architecture.GBT, Variant.REALISTIC)
+    stage = TrainedCheckpoint(spoilt, HOST, Architecture.GBT, Variant.REALISTIC)
+    finding = verify.fitted_on_train(stage)
 
     assert not finding.passed
     assert "gbt_realistic: the cleanliness check has digest" in finding.text
@@ -250,7 +253,7 @@ def test_a_copied_episode_is_on_no_side_and_counted(planted):
 @pytest.mark.parametrize("planted", [written_anew], indirect=True)
 def test_a_copy_that_was_written_anew_is_caught_by_name(planted):
     with pytest.raises(DatasetError) as caught:
-        verify.require_passed(planted, HOST, ValidationIndex.key)
+        require_passed([ValidationIndex(planted, HOST)])
 
     said = str(caught.value)
     assert "check no_copy_on_two_sides failed" in said

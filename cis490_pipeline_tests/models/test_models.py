@@ -79,7 +79,7 @@ def test_predicting_changes_nothing_learnt(fitted):
     X, before = windows_of(fitted).X, fitted.state()
 
     first = fitted.predict_proba(X)
-    fitted.embed(X)
+    fitted.logits(X)
     again = fitted.predict_proba(X)
 
     after = fitted.state()
@@ -124,13 +124,6 @@ def test_no_windows_give_no_predictions(fitted):
     X = np.zeros((0, *fitted.spec.shape), dtype=np.float32)
 
     assert fitted.predict_proba(X).shape == (0, 5)
-
-
-def test_an_embedding_has_one_row_per_window(fitted):
-    embedding = fitted.embed(windows_of(fitted).X)
-
-    assert embedding.shape[0] == 30
-    assert np.isfinite(embedding).all()
 
 
 def test_probabilities_are_the_softmax_of_the_logits(fitted):
@@ -196,7 +189,7 @@ def test_an_unfitted_model_does_not_predict(architecture):
     model = registry.create(architecture, Variant.ORACLE, seed=0)
     X = np.zeros((1, *model.spec.shape), dtype=np.float32)
 
-    for use in (lambda: model.predict(X), lambda: model.embed(X), model.state):
+    for use in (lambda: model.predict(X), lambda: model.logits(X), model.state):
         with pytest.raises(NotFittedError, match="has learnt nothing yet"):
             use()
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from cis490_pipeline.orchestration.assets.partitions import recipes
+from cis490_pipeline.orchestration.assets.recording import recipes
 from cis490_pipeline.orchestration.definitions import defs
 from cis490_pipeline_tests.orchestration.making import (
     CORPUS,

@@ -8,7 +8,7 @@ import pytest
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.domain.catalogue import INPUT_KINDS, MODELS
 from cis490_pipeline.orchestration.assets.checks import checks, warning_checks
-from cis490_pipeline.orchestration.assets.partitions import recipes
+from cis490_pipeline.orchestration.assets.recording import recipes
 from cis490_pipeline.orchestration.definitions import defs
 from cis490_pipeline_tests.orchestration.making import PROJECT, key_of
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cis490_pipeline.errors import TrainingError
-from cis490_pipeline.training.balance import class_counts, class_weights
+from cis490_pipeline.training.balance import class_weights
 
 Y = np.repeat(np.arange(5), [100, 25, 25, 4, 1])
 
@@ -23,9 +23,9 @@ def test_power_zero_turns_weights_off():
 
 def test_a_phase_without_windows_is_refused_by_name():
     with pytest.raises(TrainingError, match="no training window of armed, dormant among 3"):
-        class_counts(np.array([0, 2, 3]))
+        class_weights(np.array([0, 2, 3]), 0.5)
 
 
 def test_an_absent_class_that_is_no_phase_is_refused_by_its_number():
     with pytest.raises(TrainingError, match="no training window of class 1, class 3 among 3"):
-        class_counts(np.array([0, 2, 0]), n_classes=4)
+        class_weights(np.array([0, 2, 0]), 0.5, n_classes=4)

@@ -11,22 +11,21 @@ from rich.table import Table
 from cis490_pipeline.api.data import validate_store
 from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.cli.options import (
+    FILE,
     console,
     json_option,
     print_json,
-    progress_bars,
+    opened_workspace,
     recipe_option,
     stderr,
-    workspace_options,
+    common_options, workspace_options,
 )
-from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe, Variant, Verdict
 from cis490_pipeline.experiment.pipeline.corpus import corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex, dataset_stages
 from cis490_pipeline.experiment.stages.gates import require_passed
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.tools.extract_episode import extract_single
-from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.storage.parquet import write_parquet
 from cis490_pipeline.store.verdicts.overview import counts_by_host, unknown_field_counts
 from cis490_pipeline.store.verdicts.sweep import comparable
@@ -40,7 +39,7 @@ _MAX_SHOWN: Final = 200
 @workspace_options
 @click.option(
     "--export",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="Also write the verdicts without times and paths, to compare with another run.",
 )
 @json_option
@@ -53,8 +52,7 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
     """
     if store_path is not None:
         flags["store"] = store_path
-    with progress_bars() as report:
-        workspace = Workspace(Settings.load(**flags), report)
+    with opened_workspace(flags) as workspace:
         verdicts = validate_store(workspace)
     frame = verdicts.frame
     if export is not None:
@@ -70,7 +68,9 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
     else:
         _print_verdicts(frame)
         _print_left_out(verdicts.n_left_out, verdicts.counts["left_out"])
-        stderr.print(f"{verdicts.why}; verdicts are in {workspace.paths.validation}", soft_wrap=True)
+        stderr.print(
+            f"{verdicts.why}; verdicts are in {workspace.paths.validation}", soft_wrap=True
+        )
     return 0 if verdicts.sound else EXIT_FINDINGS
 
 
@@ -105,8 +105,7 @@ def _print_verdicts(frame: pl.DataFrame) -> None:
     for row in faulty.head(_MAX_SHOWN).iter_rows(named=True):
         codes = ", ".join(row["reasons"])
         name = f"{row['host_id']}/{row['episode_id']}"
-        line = f"{row['status']:<9} {name}  {codes}"
-        out.print(line, soft_wrap=True)
+        out.print(f"{row['status']:<9} {name}  {codes}", soft_wrap=True)
         for detail in row["details"]:
             out.print(f"          {detail}", soft_wrap=True)
     if faulty.height > _MAX_SHOWN:
@@ -139,16 +138,15 @@ def _print_reasons(out: Console, frame: pl.DataFrame) -> None:
 )
 @click.option("--force", is_flag=True, help="Extract the datasets even if they are up to date.")
 @click.option("--last", is_flag=True, help="Only the last 10 s of the episode.")
-@click.option("--out", type=click.Path(dir_okay=False), help="File for the windows of EPISODE (.npz).")
-@workspace_options
-@json_option
+@click.option("--out", type=FILE, help="File for the windows of EPISODE (.npz).")
+@common_options
 def extract(
     episode: str | None,
     recipe: str,
     variant: str,
     force: bool,
     last: bool,
-    out: str | None,
+    out: Path | None,
     as_json: bool,
     **flags: Any,
 ) -> int:
@@ -158,8 +156,7 @@ def extract(
     """
     if episode is None and (last or out is not None):
         raise click.UsageError("--last and --out need an EPISODE, given as HOST/ID")
-    with progress_bars() as report:
-        workspace = Workspace(Settings.load(**flags), report)
+    with opened_workspace(flags) as workspace:
         if episode is None:
             outcomes = make_stages(corpus_stages(workspace))
             outcomes += make_stages(dataset_stages(workspace, Recipe(recipe)), force=force)
@@ -167,7 +164,7 @@ def extract(
                 outcome.record.key: {"why": outcome.why, **outcome.numbers} for outcome in outcomes
             }
         else:
-            target = Path(out) if out else Path(f"{episode.replace('/', '_')}_{variant}.npz")
+            target = out or Path(f"{episode.replace('/', '_')}_{variant}.npz")
             result = extract_single(workspace, episode, Variant(variant), target, last=last)
     if as_json:
         print_json(result)
@@ -179,12 +176,10 @@ def extract(
 
 @click.command()
 @recipe_option
-@workspace_options
-@json_option
+@common_options
 def split(recipe: str, as_json: bool, **flags: Any) -> int:
     """Show the sides of a split: counts, exclusions by reason, untested profiles."""
-    with progress_bars() as report:
-        workspace = Workspace(Settings.load(**flags), report)
+    with opened_workspace(flags) as workspace:
         index = ValidationIndex(workspace, Recipe(recipe))
         make_stages((*corpus_stages(workspace), index), checked=False)
     summary = index.split().summary()

@@ -18,7 +18,9 @@ from cis490_pipeline.simulation.store import (
 @click.command()
 @click.argument("store", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--episodes", type=int, required=True, help="Number of episodes.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal bytes.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Equal seeds give equal bytes."
+)
 @click.option(
     "--hosts", metavar="A,B", default=",".join(DEFAULT_HOSTS), show_default=True, help="Host names."
 )

@@ -33,10 +33,12 @@ def store_lines(seen: Overview) -> Iterator[Line]:
     yield Line(
         not seen.errored,
         "could not be checked",
-        _with_first(len(seen.errored), seen.errored[0] if seen.errored else ""),
+        f"{len(seen.errored)}, first: {seen.errored[0]:.300}" if seen.errored else "0",
         "they are retried on each run; check the disk and its permissions",
     )
-    unknown = ", ".join(f"{name} in {n}" for name, n in list(seen.unknown_fields.items())[:_MAX_NAMED])
+    unknown = ", ".join(
+        f"{name} in {n}" for name, n in list(seen.unknown_fields.items())[:_MAX_NAMED]
+    )
     more = len(seen.unknown_fields) - _MAX_NAMED
     yield Line(
         True,
@@ -65,12 +67,9 @@ def _what_is_missing(seen: Overview) -> Iterator[Line]:
         f"{source} in {n} of {seen.n_episodes} episodes" for source, n in without.items()
     )
     yield Line(True, "sources without a row", silent or "none")
-    never = "; ".join(f"{host}: {', '.join(which)}" for host, which in _never_run(seen).items())
+    never_run = list(seen.profiles_never_run.items())[:_MAX_NAMED]
+    never = "; ".join(f"{host}: {', '.join(which)}" for host, which in never_run)
     yield Line(True, "profiles a host never ran", never or "none")
-
-
-def _never_run(seen: Overview) -> Mapping[str, list[str]]:
-    return dict(list(seen.profiles_never_run.items())[:_MAX_NAMED])
 
 
 def _reason_line(count: ReasonCount) -> Line:
@@ -88,7 +87,3 @@ def _named(counts: Mapping[str, int]) -> str:
     text = ", ".join(f"{name} {n}" for name, n in often[:_MAX_NAMED])
     more = len(often) - _MAX_NAMED
     return (f"{text}, and {more} more" if more > 0 else text) or "none"
-
-
-def _with_first(n: int, first: str) -> str:
-    return f"{n}, first: {first:.300}" if n else "0"

@@ -7,20 +7,18 @@ import click
 
 from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.cli.options import (
-    json_option,
+    FILE,
+    common_options,
+    opened_workspace,
     print_json,
-    progress_bars,
     recipe_option,
     stderr,
-    workspace_options,
 )
-from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.experiment.pipeline.calibration import calibrate_host
 from cis490_pipeline.experiment.pipeline.corpus import corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.stages.make import make_stages
-from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.record import CalibrationRecord, write_record
 
 
@@ -40,7 +38,7 @@ from cis490_pipeline.features.calibration.record import CalibrationRecord, write
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="File to write; by default DATA/processed/calibrations/HOST.json.",
 )
 @click.option(
@@ -49,8 +47,7 @@ from cis490_pipeline.features.calibration.record import CalibrationRecord, write
     help="Write it although it was not found clean; it and all its predictions are marked.",
 )
 @recipe_option
-@workspace_options
-@json_option
+@common_options
 def calibrate(
     host: str,
     episode: str | None,
@@ -66,8 +63,7 @@ def calibrate(
     The cleanliness check is fitted on the train side. Without --accept-unclean, a baseline that is
     not found clean gives exit code 1 and no file.
     """
-    with progress_bars() as report:
-        workspace = Workspace(Settings.load(**flags), report)
+    with opened_workspace(flags) as workspace:
         index = ValidationIndex(workspace, Recipe(recipe))
         make_stages((*corpus_stages(workspace), index))
         record = calibrate_host(
@@ -91,7 +87,7 @@ def calibrate(
     if refused:
         stderr.print(
             "the baseline was not found clean: use another episode, or --accept-unclean to use it "
-            "and mark everything predicted with it",
+            "and mark everything predicted with it"
         )
     return EXIT_FINDINGS if refused else 0
 

@@ -10,6 +10,8 @@ from rich.console import Console
 from cis490_pipeline.cli.devices.live_output import Printer, Stop, say, say_end
 from cis490_pipeline.cli.devices.live_table import LiveTable
 from cis490_pipeline.cli.options import (
+    FILE,
+    FOLDER,
     chosen_models,
     json_option,
     model_options,
@@ -29,8 +31,8 @@ from cis490_pipeline.live.clocks.time_texts import time_text
 from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.feeds.feed import Feed
 from cis490_pipeline.live.feeds.open import open_feed
+from cis490_pipeline.live.kept_calibration import FILE as KEPT_FILE
 from cis490_pipeline.live.kept_calibration import (
-    FILE,
     CalibrationKeeper,
     KeptCalibration,
     kept_calibration,
@@ -48,26 +50,23 @@ from cis490_pipeline.live.outputs.sinks import (
 from cis490_pipeline.live.run import run_live
 from cis490_pipeline.storage.data_paths import DataPaths
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
 
 @click.command()
 @click.argument("source")
-@click.option("--bundle", "bundle_folder", type=_FOLDER, help="Folder written by `bundle`.")
+@click.option("--bundle", "bundle_folder", type=FOLDER, help="Folder written by `bundle`.")
 @recipe_option
 @model_options
 @click.option("--data", metavar="DIR", help="Data folder, if no bundle is given.")
 @click.option(
     "--calibration",
     "record_path",
-    type=_FILE,
+    type=FILE,
     help="Calibration record from `calibrate`; default: the bundle's, else the first 15 s.",
 )
 @click.option(
     "--state",
     "state_folder",
-    type=_FOLDER,
+    type=FOLDER,
     help="Store the device's calibration here, and continue with it after a restart.",
 )
 @click.option(
@@ -76,7 +75,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="TIMES",
     help="Replay a recording at this multiple of real time; default: without waiting.",
 )
-@click.option("--out", type=_FILE, help="Append every window and state change as JSON lines.")
+@click.option("--out", type=FILE, help="Append every window and state change as JSON lines.")
 @click.option("--publish-url", metavar="URL", help="Dashboard to publish to.")
 @click.option("--plain", is_flag=True, help="Print lines instead of a table.")
 @json_option
@@ -159,14 +158,14 @@ def live(
 
 
 @click.command()
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=FOLDER)
 @recipe_option
 @model_options
 @click.option("--data", metavar="DIR", help="Data folder with the trained models.")
 @click.option(
     "--calibration",
     "record_path",
-    type=_FILE,
+    type=FILE,
     help="Calibration record of the target device, from `calibrate`; default: its first 15 s.",
 )
 @json_option
@@ -203,13 +202,12 @@ def bundle(
             }
         )
         return 0
-    click.echo(
-        f"{folder}: {len(manifest.models)} models, {n_bytes / 1e6:.1f} MB, digest ", nl=False
-    )
-    click.echo(f"{manifest.digest:.12}")
+    size = f"{len(manifest.models)} models, {n_bytes / 1e6:.1f} MB"
+    click.echo(f"{folder}: {size}, digest {manifest.digest:.12}")
     if without:
-        names = ", ".join(without)
-        click.echo(f"without an alarm, since they are not evaluated: {names}", err=True)
+        click.echo(
+            f"without an alarm, since they are not evaluated: {', '.join(without)}", err=True
+        )
     return 0
 
 
@@ -303,7 +301,7 @@ def _say_state(feed: Feed, folder: Path | None, kept: KeptCalibration | None) ->
         say(f"calibrated as stored in {folder}: taken at {taken}; not taken again")
         return
     if folder is not None:
-        say(f"calibrated by its first 15 s, stored in {folder / FILE} for a restart")
+        say(f"calibrated by its first 15 s, stored in {folder / KEPT_FILE} for a restart")
     elif feed.pace:
         say(
             "calibrated by its first 15 s, and again after a restart, infected or not: "

@@ -5,52 +5,44 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import cache
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Final, Self, TextIO
 
 import click
 
+from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.cli.options import stderr
 from cis490_pipeline.live.outputs.line_output import LineOutput, OpenTarget
 from cis490_pipeline.live.outputs.sinks import REPLAY_WAIT_S
 from cis490_pipeline.live.run import Ended
 
-EXIT_FINDINGS: Final = 1
 _FIRST_WINDOW_S: Final = 27
 
 
 class Printer:
-    """Prints lines on standard output without blocking, unless ``wait`` is set.
-
-    Parameters
-    ----------
-    wait : whether to wait for a slow reader, which costs a replay nothing.
-    """
+    """Prints lines on standard output; waits for a slow reader only in a replay (``wait``)."""
 
     def __init__(self, *, wait: bool) -> None:
-        self._target, self._output = None, None
+        self._target = None
+        self.output: LineOutput | None = None
+        """Output behind the printer; None if standard output has no file descriptor."""
         fd = _fd_of(sys.stdout)
         if fd is not None:
             self._target = OpenTarget(fd)
             wait_s = REPLAY_WAIT_S if wait else 0.0
-            self._output = LineOutput("standard output", self._target, wait_s=wait_s)
+            self.output = LineOutput("standard output", self._target, wait_s=wait_s)
 
     def __call__(self, text: str) -> None:
         """Print a line."""
-        if self._output is None:
+        if self.output is None:
             click.echo(text)
         else:
-            self._output.write(text.encode("utf-8", "backslashreplace") + b"\n")
+            self.output.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
     @property
     def gone(self) -> bool:
         """Whether the reader of standard output has gone."""
         return self._target is not None and self._target.gone
-
-    @property
-    def output(self) -> LineOutput | None:
-        """Output behind the printer; None if standard output has no file descriptor."""
-        return self._output
 
 
 class Stop:
@@ -64,18 +56,11 @@ class Stop:
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Self:
-        """Install the signal handlers."""
         for number in (signal.SIGTERM, signal.SIGHUP):
             self._before[number] = signal.signal(number, self._ask)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Restore the previous signal handlers."""
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -95,14 +80,7 @@ def say(text: str) -> None:
 def say_end(ended: Ended, *, stopped: bool) -> int:
     """Print how a run ended, and return its exit code.
 
-    Parameters
-    ----------
-    ended : the last state, and the lines left out.
-    stopped : whether it was stopped by request.
-
-    Returns
-    -------
-    1 if output was lost, or no row could be used and it was not stopped; else 0.
+    It is 1 if output was lost, or no row could be used though it was not stopped by request.
     """
     state, faults = ended.state, ended.faults
     sources = state.sources.values()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 import click
 from rich.table import Table
 
-from cis490_pipeline.cli.options import console, json_option, print_json
+from cis490_pipeline.cli.options import FILE, console, json_option, print_json
 
 if TYPE_CHECKING:
     from cis490_pipeline.checkpoints.checkpoint import SavedEpoch
@@ -36,11 +36,7 @@ def inspect(folder: Path, history: bool, as_json: bool) -> int:
 
 @click.command()
 @click.argument("folder", type=_FOLDER)
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write; default: MODEL.onnx in the working folder.",
-)
+@click.option("--out", type=FILE, help="File to write; default: MODEL.onnx in the working folder.")
 @json_option
 def export(folder: Path, out: Path | None, as_json: bool) -> int:
     """Export the checkpoint in FOLDER as ONNX, unless its predictions differ from the model's."""
@@ -67,10 +63,6 @@ def _history_table(epochs: "list[SavedEpoch]") -> Table:
     for name in epochs[0] if epochs else ():
         table.add_column(name.replace("_", " "), justify="right")
     for row in epochs:
-        table.add_row(
-            *(
-                "n/a" if v is None else f"{v:.4g}"
-                for v in cast(dict[str, float | None], row).values()
-            )
-        )
+        values = cast(dict[str, float | None], row).values()
+        table.add_row(*("n/a" if v is None else f"{v:.4g}" for v in values))
     return table

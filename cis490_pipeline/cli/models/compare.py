@@ -6,7 +6,7 @@ import click
 from rich.table import Table
 
 from cis490_pipeline.cli.options import console, json_option, print_json, recipe_option
-from cis490_pipeline.cli.tables import difference_text
+from cis490_pipeline.cli.tables import difference_text, number_text
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.experiment.tools.compare import FolderComparison, compare_folders
 
@@ -45,8 +45,8 @@ def _table(comparison: FolderComparison) -> Table:
     for row in comparison["rows"]:
         table.add_row(
             row["model"],
-            _number(row["first"]),
-            _number(row["second"]),
+            number_text(row["first"]),
+            number_text(row["second"]),
             difference_text(row),
             "n/a" if row["p_holm"] is None else f"{row['p_holm']:.4f}",
             str(row["n_episodes"]),
@@ -67,7 +67,3 @@ def _lines(comparison: FolderComparison) -> list[str]:
         for run, names in comparison["only_in"].items()
         if names
     ]
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"

@@ -6,21 +6,18 @@ import click
 
 from cis490_pipeline.cli.models.study_tables import print_study
 from cis490_pipeline.cli.options import (
-    json_option,
+    common_options,
     model_options,
+    opened_workspace,
     print_json,
-    progress_bars,
     recipe_option,
-    workspace_options,
 )
-from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.evaluation.schema.stored import read_form
 from cis490_pipeline.evaluation.schema.study import Study as StudyFile
 from cis490_pipeline.experiment.order import corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.stages.make import make_stages
-from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.study import Asked, Section, Study, default_models
 
 
@@ -34,8 +31,7 @@ from cis490_pipeline.experiment.studies.study import Asked, Section, Study, defa
     type=click.Choice([str(section) for section in Section]),
     help="Only this part; may be repeated.",
 )
-@workspace_options
-@json_option
+@common_options
 def study(
     recipe: str,
     architectures: tuple[str, ...],
@@ -50,8 +46,7 @@ def study(
     training is kept, so a study that was stopped continues when run again. The next `cis490 report`
     includes the result.
     """
-    with progress_bars() as report:
-        workspace = Workspace(Settings.load(**flags), report)
+    with opened_workspace(flags) as workspace:
         index = ValidationIndex(workspace, Recipe(recipe))
         make_stages((*corpus_stages(workspace), index))
         views = [Variant(v) for v in dict.fromkeys(variants)] or [Variant.REALISTIC]

@@ -5,22 +5,13 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from cis490_pipeline.cli.options import console
-from cis490_pipeline.cli.tables import interval_text
-from cis490_pipeline.evaluation.schema.study import (
-    Alarms,
-    Auroc,
-    DriftStudy,
-    HostStudy,
-    ProfileStudy,
-    QuietWindows,
-    Study,
-    TimeStudy,
-)
+from cis490_pipeline.cli.tables import interval_text, number_text
+from cis490_pipeline.evaluation.schema import study as form
 
 _WIDTH = 110
 
 
-def print_study(study: Study) -> None:
+def print_study(study: form.Study) -> None:
     """Print every section that was run."""
     out = console(min_width=_WIDTH)
     for name, model in sorted(study["models"].items()):
@@ -35,7 +26,7 @@ def print_study(study: Study) -> None:
     out.print("drift: not run" if study["drift"] is None else _drift(study["drift"]))
 
 
-def _profiles(heading: str, section: ProfileStudy) -> Iterator[Table | str]:
+def _profiles(heading: str, section: form.ProfileStudy) -> Iterator[Table | str]:
     table = Table(title=f"{heading}: trained without the profile")
     for column in (
         "profile",
@@ -69,7 +60,7 @@ def _profiles(heading: str, section: ProfileStudy) -> Iterator[Table | str]:
             yield f"{row['profile']}, {row['scope']}: {row['why']}"
 
 
-def _hosts(heading: str, section: HostStudy) -> Iterator[Table | str]:
+def _hosts(heading: str, section: form.HostStudy) -> Iterator[Table | str]:
     table = Table(title=f"{heading}: macro F1, trained on the row, tested on the column")
     table.add_column("")
     for host in section["hosts"]:
@@ -90,8 +81,8 @@ def _hosts(heading: str, section: HostStudy) -> Iterator[Table | str]:
             yield f"{cell['trained_on']} on {cell['tested_on']}: {cell['why']}"
 
 
-def _time(heading: str, section: TimeStudy) -> Iterator[Table | str]:
-    area = "n/a" if section["aut"] is None else f"{section['aut']:.3f}"
+def _time(heading: str, section: form.TimeStudy) -> Iterator[Table | str]:
+    area = number_text(section["aut"])
     if section["ci_low"] is not None:
         area += f" [{section['ci_low']:.3f}, {section['ci_high']:.3f}]"
     table = Table(title=f"{heading}: area under time {area}, cut at {section['cut']}")
@@ -105,7 +96,7 @@ def _time(heading: str, section: TimeStudy) -> Iterator[Table | str]:
         yield section["why"]
 
 
-def _drift(section: DriftStudy) -> Table:
+def _drift(section: form.DriftStudy) -> Table:
     limit = section["threshold"]
     table = Table(title=f"channels whose population stability index is over {limit:g}")
     for column in ("compared with train", "view", "episodes", "over", "and beyond chance", "of"):
@@ -117,19 +108,19 @@ def _drift(section: DriftStudy) -> Table:
     return table
 
 
-def _episodes(alarms: Alarms | None, new: bool) -> str:
+def _episodes(alarms: form.Alarms | None, new: bool) -> str:
     if alarms is None:
         return "n/a"
     return f"{alarms['new' if new else 'any']['n']} of {alarms['n_episodes']}"
 
 
-def _share(quiet: QuietWindows | None) -> str:
+def _share(quiet: form.QuietWindows | None) -> str:
     if quiet is None or quiet["share_of_windows"] is None:
         return "n/a"
     return f"{quiet['share_of_windows']:.0%} of {quiet['n_windows']}"
 
 
-def _area(area: Auroc | None) -> str:
+def _area(area: form.Auroc | None) -> str:
     if area is None or area["auroc"] is None:
         return "n/a"
     if area["ci_low"] is None:

@@ -8,16 +8,15 @@ import click
 from cis490_pipeline.api.models import evaluate_checkpoint, read_leaderboard
 from cis490_pipeline.cli.options import (
     chosen_models,
-    json_option,
+    common_options,
     model_options,
+    open_option,
+    opened_workspace,
     print_json,
-    progress_bars,
     recipe_option,
     seeds_option,
-    workspace_options,
 )
 from cis490_pipeline.cli.tables import interval_text, print_leaderboard
-from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.experiment.leaderboard import Leaderboard
@@ -27,7 +26,7 @@ from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.report_files import draw_report
 from cis490_pipeline.experiment.stages.gates import require_current_passed
 from cis490_pipeline.experiment.stages.make import make_stages
-from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.stages.stage import Metrics
 
 
 @click.command()
@@ -35,8 +34,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 @model_options
 @seeds_option
 @click.option("--force", is_flag=True, help="Train even if up to date.")
-@workspace_options
-@json_option
+@common_options
 def train(
     recipe: str,
     architectures: tuple[str, ...],
@@ -47,9 +45,8 @@ def train(
     **flags: Any,
 ) -> int:
     """Train models of a recipe, after making missing or outdated data."""
-    results: dict[str, Any] = {}
-    with progress_bars() as report:
-        workspace = Workspace(Settings.load(**flags), report)
+    results: dict[str, Metrics] = {}
+    with opened_workspace(flags) as workspace:
         make_stages((*corpus_stages(workspace), *dataset_stages(workspace, Recipe(recipe))))
         for model, seed in product(chosen_models(architectures, variants), range(seeds)):
             checkpoint = TrainedCheckpoint(
@@ -78,8 +75,7 @@ def train(
 @recipe_option
 @model_options
 @seeds_option
-@workspace_options
-@json_option
+@common_options
 def evaluate(
     recipe: str,
     architectures: tuple[str, ...],
@@ -90,8 +86,7 @@ def evaluate(
 ) -> int:
     """Score trained checkpoints on the test side: macro F1 with a 95 % interval by episode."""
     results = {}
-    with progress_bars() as report:
-        workspace = Workspace(Settings.load(**flags), report)
+    with opened_workspace(flags) as workspace:
         for model, seed in product(chosen_models(architectures, variants), range(seeds)):
             of = (workspace, Recipe(recipe), *model)
             name = EvaluationReport(*of, seed=workspace.settings.seed + seed).full_name
@@ -109,17 +104,15 @@ def evaluate(
 
 @click.command()
 @recipe_option
-@click.option("--open", "open_report", is_flag=True, help="Open the report in a browser.")
-@workspace_options
-@json_option
+@open_option
+@common_options
 def report(recipe: str, open_report: bool, as_json: bool, **flags: Any) -> int:
     """Compare all evaluated models and probes of a recipe; write the report and its tables.
 
     Compares stored predictions; the test side is not opened. If only the drawing changed, or only
     the JSON of a report is present, the page is redrawn from the JSON.
     """
-    with progress_bars() as progress:
-        workspace = Workspace(Settings.load(**flags), progress)
+    with opened_workspace(flags) as workspace:
         stage = Leaderboard(workspace, Recipe(recipe))
         require_current_passed(dataset_stages(workspace, Recipe(recipe)))
         if stage.inputs() is not None:

@@ -7,18 +7,16 @@ from typing import Any
 import click
 
 from cis490_pipeline.cli.options import (
-    json_option,
+    common_options,
+    opened_workspace,
     print_json,
-    progress_bars,
     recipe_option,
-    workspace_options,
 )
-from cis490_pipeline.config import Settings
+from cis490_pipeline.cli.tables import number_text
 from cis490_pipeline.domain import Architecture, Recipe, Variant
 from cis490_pipeline.experiment.order import corpus_stages, dataset_stages
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.make import make_stages
-from cis490_pipeline.experiment.stages.workspace import Workspace
 
 
 @click.command()
@@ -29,8 +27,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 @click.option(
     "--minutes", type=click.FloatRange(min=0.0, min_open=True), help="Stop after this many minutes."
 )
-@workspace_options
-@json_option
+@common_options
 def tune(
     architecture: str,
     variant: str,
@@ -47,8 +44,7 @@ def tune(
     """
     from cis490_pipeline.experiment.tools.tune import tune as search
 
-    with progress_bars() as report:
-        workspace = Workspace(Settings.load(**flags), report)
+    with opened_workspace(flags) as workspace:
         make_stages((*corpus_stages(workspace), *dataset_stages(workspace, Recipe(recipe))))
         model = TrainedCheckpoint(
             workspace, Recipe(recipe), Architecture(architecture), Variant(variant)
@@ -57,7 +53,7 @@ def tune(
     if as_json:
         print_json(asdict(result))
         return 0
-    default = "n/a" if result.default_val_macro_f1 is None else f"{result.default_val_macro_f1:.3f}"
+    default = number_text(result.default_val_macro_f1)
     click.echo(
         f"{result.model}: val macro F1 {result.best_val_macro_f1:.3f}, default settings {default}, "
         f"on {result.n_val_episodes} episodes, {result.n_val_windows} windows; {result.n_finished} "

@@ -17,6 +17,7 @@ from cis490_pipeline.domain import Address
 from cis490_pipeline.errors import ConfigError
 
 STATE_NAME = "dashboard/state.jsonl"
+_PEM = click.Path(exists=True, dir_okay=False)
 
 
 @click.command()
@@ -38,12 +39,8 @@ STATE_NAME = "dashboard/state.jsonl"
 )
 @click.option("--fresh", is_flag=True, help="Start with an empty state.")
 @click.option("--browsers", type=click.IntRange(1, 10_000), default=200, show_default=True)
-@click.option(
-    "--tls-cert", type=click.Path(exists=True, dir_okay=False), help="PEM file, for https."
-)
-@click.option(
-    "--tls-key", type=click.Path(exists=True, dir_okay=False), help="PEM file, for https."
-)
+@click.option("--tls-cert", type=_PEM, help="PEM file, for https.")
+@click.option("--tls-key", type=_PEM, help="PEM file, for https.")
 def dashboard(
     host: str,
     port: int,
@@ -79,16 +76,12 @@ def dashboard(
     try:
         served = Dashboard(access=access, hub=hub, limits=Limits(browsers=browsers))
         # Reset only after listening: a dashboard that cannot listen must keep its state.
-        forget = journal.reset if fresh else _nothing
+        forget = journal.reset if fresh else lambda: None
         asyncio.run(_until_stopped(served, port, tls, forget))
         # Reached only if it listened.
         forget()
     finally:
         journal.close()
-
-
-def _nothing() -> None:
-    pass
 
 
 async def _until_stopped(

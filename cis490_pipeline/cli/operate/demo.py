@@ -11,13 +11,13 @@ import urllib.request
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from cis490_pipeline.cli.options import progress_bars, stderr, workspace_options
-from cis490_pipeline.config import Settings
+from cis490_pipeline.cli.options import opened_workspace, stderr, workspace_options
 from cis490_pipeline.dashboard.producers.metrics import MetricEvents
 from cis490_pipeline.dashboard.producers.options import (
     episode_option,
@@ -72,8 +72,7 @@ def demo(
     Missing models are trained first, which takes minutes. Prints the address and opens a browser if
     there is one. Runs until Ctrl-C.
     """
-    with progress_bars() as report:
-        workspace = Workspace(Settings.load(**flags), report)
+    with opened_workspace(flags) as workspace:
         data = workspace.settings.data
         if not isinstance(data, Path):
             raise ConfigError(f"the demo needs a local data folder, got {data}; use --data")
@@ -101,25 +100,12 @@ def _make_models(workspace: Workspace) -> None:
     make_stages(stages, announce=announce)
 
 
-class _Once:
-    """Makes events on the first call and returns the same events afterwards."""
-
-    def __init__(self, make: Callable[[], list[Event]]) -> None:
-        self._make = make
-        self._events: list[Event] | None = None
-
-    def __call__(self) -> list[Event]:
-        if self._events is None:
-            self._events = self._make()
-        return self._events
-
-
 def _feeds(places: Places) -> list[Callable[[], list[Event]]]:
     """Return the producers that are published repeatedly; expensive ones measure once."""
     return [
         MetricEvents(Scores(places)).make,
-        _Once(lambda: perf_events(places, _TIMED_WINDOWS)),
-        _Once(lambda: list(profile_events(places, DEFAULT_CHANNELS))),
+        cache(lambda: perf_events(places, _TIMED_WINDOWS)),
+        cache(lambda: list(profile_events(places, DEFAULT_CHANNELS))),
     ]
 
 

@@ -16,12 +16,7 @@ from cis490_pipeline.checkpoints.processor import processor, processor_line
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.cli.data.store_lines import Line, store_lines
 from cis490_pipeline.cli.main import EXIT_FINDINGS
-from cis490_pipeline.cli.options import (
-    json_option,
-    print_json,
-    progress_bars,
-    workspace_options,
-)
+from cis490_pipeline.cli.options import common_options, print_json, progress_bars
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import PipelineError
@@ -48,8 +43,7 @@ MIN_FREE_BYTES = 1 << 30
 
 @click.command()
 @click.argument("store_path", metavar="[STORE]", required=False)
-@workspace_options
-@json_option
+@common_options
 def doctor(store_path: str | None, as_json: bool, **flags: Any) -> int:
     """Check installation, STORE and data folder, with a remedy for each finding.
 
@@ -150,10 +144,11 @@ def _data(workspace: Workspace) -> list[Line]:
     existing = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     writable = os.access(existing, os.W_OK)
+    partial = [path for path in folder.rglob("*.tmp*") if "dagster" not in path.parts]
     return [
         Line(writable, what, str(folder), "choose another with --data or CIS490_DATA"),
         Line(free > MIN_FREE_BYTES, "free disk", f"{free / 2**30:.1f} GiB", "free at least 1 GiB"),
-        _leftovers(folder),
+        _count("half-written files of killed runs", partial, "safe to delete"),
     ]
 
 
@@ -164,14 +159,7 @@ def _instance(workspace: Workspace) -> list[Line]:
         return [Line(True, "Dagster", "nothing is recorded in Dagster yet")]
     from cis490_pipeline.orchestration.runtime.health import health_checks
 
-    return [
-        Line(check.ok, check.what, check.found, check.advice) for check in health_checks(workspace)
-    ]
-
-
-def _leftovers(folder: Path) -> Line:
-    partial = [path for path in folder.rglob("*.tmp*") if "dagster" not in path.parts]
-    return _count("half-written files of killed runs", partial, "safe to delete")
+    return [Line(**asdict(check)) for check in health_checks(workspace)]
 
 
 def _recipe_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:

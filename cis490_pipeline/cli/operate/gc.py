@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cis490_pipeline.cli.options import json_option, print_json, workspace_options
+from cis490_pipeline.cli.options import common_options, print_json
 from cis490_pipeline.config import Settings
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.gc import collect_garbage
@@ -23,8 +23,7 @@ from cis490_pipeline.experiment.upkeep.shared_gc import OLDER_THAN_DAYS, collect
     show_default=True,
     help="At an address: keep newer files, to which another machine may be about to refer.",
 )
-@workspace_options
-@json_option
+@common_options
 def gc(dry_run: bool, older_than_days: float, as_json: bool, **flags: Any) -> int:
     """Remove grids, dataset files and partial files that no artefact refers to any more.
 

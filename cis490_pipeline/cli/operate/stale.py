@@ -9,11 +9,11 @@ import click
 from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.cli.options import (
     RECIPES,
-    json_option,
+    announce,
+    common_options,
+    opened_workspace,
     print_json,
-    progress_bars,
     stderr,
-    workspace_options,
 )
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
@@ -37,8 +37,7 @@ def _chosen(recipes: tuple[str, ...]) -> tuple[Recipe, ...]:
 
 @click.command()
 @recipes_option
-@workspace_options
-@json_option
+@common_options
 def stale(recipes: tuple[str, ...], as_json: bool, **flags: Any) -> int:
     """List stale artefacts by recipe, with the reason and the first difference.
 
@@ -80,8 +79,7 @@ def _print(artefacts: list[Artefact]) -> None:
     help="Without --url: record it in data/dagster, where the UI shows it.",
 )
 @click.option("--dry-run", is_flag=True, help="Only list what would be remade.")
-@workspace_options
-@json_option
+@common_options
 def backfill(
     recipes: tuple[str, ...],
     url: str | None,
@@ -97,8 +95,7 @@ def backfill(
     while one fails, nothing is made from it, and the exit code is 2. With --url the webserver
     reloads its code and runs the backfill; exit code 1 if a run there fails.
     """
-    with progress_bars() as report:
-        workspace = Workspace(Settings.load(**flags), report)
+    with opened_workspace(flags) as workspace:
         chosen = _chosen(recipes)
         plan = [artefact for artefact in survey(workspace, chosen) if artefact.wanted]
         result: dict[str, Any] = {"planned": [asdict(artefact) for artefact in plan]}
@@ -158,12 +155,8 @@ def _made_here(workspace: Workspace, recipes: tuple[Recipe, ...], dagster: bool)
             # Imported here: Dagster takes seconds to import.
             from cis490_pipeline.orchestration.runtime.materialize import backfill_recipe
 
-            done = backfill_recipe(workspace, recipe, _announce, wanted)
+            done = backfill_recipe(workspace, recipe, announce, wanted)
         else:
-            done = make_again(workspace, recipe, _announce)
+            done = make_again(workspace, recipe, announce)
         made += [f"{recipe}: {key}" for key in done]
     return made
-
-
-def _announce(key: str, reason: str) -> None:
-    stderr.print(f"{key:<44} {reason}", soft_wrap=True)

@@ -1,7 +1,7 @@
 """What each way of calibration is worth, with one architecture and identical windows."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
@@ -33,7 +33,7 @@ VARIANT: Final = Variant.REALISTIC
 """Fixed, because eleven of them are trained: the one that trains in a second or two."""
 
 TREATMENTS: Final = (GaugeTreatment.RECORDED, GaugeTreatment.CENTRED, GaugeTreatment.DROPPED)
-ROUNDS: Final[Mapping[str, Any]] = {"eta": 0.15, "max_rounds": 300, "patience_rounds": 20}
+ROUNDS: Final[Mapping[str, float]] = {"eta": 0.15, "max_rounds": 300, "patience_rounds": 20}
 """Coarser steps than the models', alike for all settings: a third of the time."""
 MAX_TRAIN_EPISODES: Final = 2000
 """A lab's store holds 76,660; eleven trainings on all of them would take longer than the models."""
@@ -61,14 +61,13 @@ class CalibrationAblation(RecipeStage):
 
     def above(self) -> tuple[Stage, ...]:
         """Return the split and the summaries."""
-        recipe = self.recipe
-        return (ValidationIndex(self.workspace, recipe), FeatureShards(self.workspace, recipe))
+        of = (self.workspace, self.recipe)
+        return (ValidationIndex(*of), FeatureShards(*of))
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of data, split, features, code versions and settings."""
-        dataset = FeatureShards(self.workspace, self.recipe).record()
-        index = ValidationIndex(self.workspace, self.recipe).record()
-        if dataset is None or index is None:
+        index, dataset = (stage.record() for stage in self.above())
+        if index is None or dataset is None:
             return None
         settings = self.workspace.settings
         return {
@@ -157,13 +156,7 @@ class CalibrationAblation(RecipeStage):
         dataset = FeatureShards(self.workspace, self.recipe).open()
         settings = self.workspace.settings
         calibrator = fit_calibrator(
-            dataset,
-            VARIANT,
-            mode,
-            gauges=gauges,
-            scaling=scaling,
-            records=records.found,
-            only=only,
+            dataset, VARIANT, mode, gauges=gauges, scaling=scaling, records=records.found, only=only
         )
         train, val, test = (
             load_windows(dataset, side, calibrator, records=records.found, only=only)
@@ -204,13 +197,10 @@ class CalibrationAblation(RecipeStage):
                 "scaling": str(scaling),
                 "in_use": in_use,
                 "why_missing": why if of is None else None,
-                "val": None,
-                "test": None,
+                "val": episode_interval(of[Side.VAL], seed=seed).to_dict() if of else None,
+                "test": episode_interval(of[Side.TEST], seed=seed).to_dict() if of else None,
                 "against_used": None,
             }
-            if of is not None:
-                row["val"] = episode_interval(of[Side.VAL], seed=seed).to_dict()
-                row["test"] = episode_interval(of[Side.TEST], seed=seed).to_dict()
             # The difference from the setting in use, on test; its p-value would be one of many.
             if of is not None and not in_use:
                 pair = compare(of[Side.TEST], used[Side.TEST], seed=seed).to_dict()

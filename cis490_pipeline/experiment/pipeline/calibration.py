@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import polars as pl
 
@@ -29,16 +29,11 @@ _CLEAN: Final = str(PHASES[0])
 
 @dataclass(frozen=True)
 class HostRecords:
-    """Calibration records of many hosts.
-
-    Attributes
-    ----------
-    found : by host.
-    refused : hosts that have none, each with the reason.
-    """
+    """Calibration records of many hosts, by host."""
 
     found: Mapping[str, CalibrationRecord]
     refused: Mapping[str, str]
+    """Hosts that have none, each with the reason."""
 
     @property
     def episodes(self) -> list[str]:
@@ -72,15 +67,11 @@ def host_records(workspace: Workspace, recipe: Recipe) -> HostRecords:
 
     What is suspect is taken, and says so.
     """
-    check, unchecked = fitted_check(workspace, recipe)
-    index = read_table(workspace.paths.validation_index(recipe))
-    grids = GridStore(GridShards(workspace).folder)
+    calibration = _Calibration.of(workspace, recipe)
     found, refused = {}, {}
-    for host in sorted(index["host_id"].unique()):
+    for host in sorted(calibration.index["host_id"].unique()):
         try:
-            found[host] = _record(
-                index, grids, host, None, None, check, accept_unclean=True, unchecked=unchecked
-            )
+            found[host] = calibration.record(host, accept_unclean=True)
         except CalibrationError as why:
             refused[host] = str(why)
     return HostRecords(found, refused)
@@ -112,62 +103,66 @@ def calibrate_host(
         If the host has no such episode, or it is too short. An unclean baseline is not refused
         here but says so: see ``CalibrationRecord.suspect``.
     """
-    index = read_table(workspace.paths.validation_index(recipe))
-    grids = GridStore(GridShards(workspace).folder)
-    check, unchecked = fitted_check(workspace, recipe)
-    return _record(
-        index,
-        grids,
-        host,
-        episode_id,
-        first_s,
-        check,
-        accept_unclean=accept_unclean,
-        unchecked=unchecked,
+    return _Calibration.of(workspace, recipe).record(
+        host, episode_id=episode_id, first_s=first_s, accept_unclean=accept_unclean
     )
 
 
-def _record(
-    index: pl.DataFrame,
-    grids: GridStore,
-    host: str,
-    episode_id: str | None,
-    first_s: float | None,
-    check: CleanlinessCheck | None,
-    *,
-    accept_unclean: bool,
-    unchecked: str,
-) -> CalibrationRecord:
-    chosen = _chosen(index, host, episode_id)
-    row = grids.frame.row(by_predicate=pl.col("episode_id") == chosen["episode_id"], named=True)
-    clean_only = chosen["profile"] is None
-    n_steps = _steps(host, row, clean_only, first_s)
-    grid = grids.grid(row["episode_id"])[:n_steps]
-    end_ns = row["t0_wall_ns"] + n_steps * STEP_NS
-    cleanliness = check.judge(grid) if check is not None else None
-    silent = "nothing of guest or netflow was recorded in it" if check is not None else None
-    labels = zip(row["label_t_wall_ns"], row["label_phase"], strict=True)
-    record = CalibrationRecord(
-        host_id=host,
-        telemetry=(
-            Telemetry(
-                episode_id=row["episode_id"],
-                content=row["sha256"],
-                start_ns=row["t0_wall_ns"],
-                end_ns=end_ns,
+@dataclass(frozen=True)
+class _Calibration:
+    """What the hosts of a recipe are calibrated from, and the check of it."""
+
+    index: pl.DataFrame
+    grids: GridStore
+    check: CleanlinessCheck | None
+    checked_on: str
+    """What the check was fitted on; without one, what is lacking."""
+
+    @classmethod
+    def of(cls, workspace: Workspace, recipe: Recipe) -> Self:
+        index = read_table(workspace.paths.validation_index(recipe))
+        grids = GridStore(GridShards(workspace).folder)
+        return cls(index, grids, *fitted_check(workspace, recipe))
+
+    def record(
+        self,
+        host: str,
+        *,
+        episode_id: str | None = None,
+        first_s: float | None = None,
+        accept_unclean: bool,
+    ) -> CalibrationRecord:
+        grids, check = self.grids, self.check
+        chosen = _chosen(self.index, host, episode_id)
+        row = grids.frame.row(by_predicate=pl.col("episode_id") == chosen["episode_id"], named=True)
+        clean_only = chosen["profile"] is None
+        n_steps = _steps(host, row, clean_only, first_s)
+        grid = grids.grid(row["episode_id"])[:n_steps]
+        end_ns = row["t0_wall_ns"] + n_steps * STEP_NS
+        cleanliness = check.judge(grid) if check is not None else None
+        silent = "nothing of guest or netflow was recorded in it" if check is not None else None
+        labels = zip(row["label_t_wall_ns"], row["label_phase"], strict=True)
+        record = CalibrationRecord(
+            host_id=host,
+            telemetry=(
+                Telemetry(
+                    episode_id=row["episode_id"],
+                    content=row["sha256"],
+                    start_ns=row["t0_wall_ns"],
+                    end_ns=end_ns,
+                ),
             ),
-        ),
-        duration_s=n_steps * STEP_NS / NS_PER_S,
-        channels=channel_baselines(span_statistics(grid)),
-        cleanliness=cleanliness,
-        unchecked=(silent or unchecked) if cleanliness is None else None,
-        labelled_clean=all(phase == _CLEAN for t, phase in labels if t < end_ns),
-        accepted_unclean=False,
-        schema=grid_schema().to_dict(),
-    )
-    if record.suspect and accept_unclean:
-        return replace(record, accepted_unclean=True)
-    return record
+            duration_s=n_steps * STEP_NS / NS_PER_S,
+            channels=channel_baselines(span_statistics(grid)),
+            cleanliness=cleanliness,
+            unchecked=(silent or self.checked_on) if cleanliness is None else None,
+            labelled_clean=all(phase == _CLEAN for t, phase in labels if t < end_ns),
+            accepted_unclean=False,
+            schema=grid_schema().to_dict(),
+        )
+        if record.suspect and accept_unclean:
+            return replace(record, accepted_unclean=True)
+        return record
 
 
 def _chosen(index: pl.DataFrame, host: str, episode_id: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from cis490_pipeline.experiment.stages.record import Record
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.grids.build import build_grids
 from cis490_pipeline.features.grids.store import (
@@ -43,9 +43,7 @@ class ValidationSweep(Stage):
 
     def unfinished(self) -> str | None:
         """Episodes that could not be checked last time are tried again."""
-        record = self.record()
-        errored = int(record.numbers.get("episodes_errored", 0)) if record else 0
-        return f"{errored} episodes could not be checked last time" if errored else None
+        return _again(self, "episodes_errored", "checked")
 
     def make(self) -> StageOutput:
         """Read what is new, changed or judged by other rules; keep every other row."""
@@ -53,9 +51,7 @@ class ValidationSweep(Stage):
         result = self.sweep(self.workspace.paths.validation_journal)
         write_parquet(path, result.frame)
         counts = verdict_counts(result.frame)
-        numbers: dict[str, int | float | str | bool | None] = {
-            f"episodes_{status}": n for status, n in counts["counts"].items()
-        }
+        numbers: Metrics = {f"episodes_{status}": n for status, n in counts["counts"].items()}
         numbers |= {f"reason_{code}": n for code, n in counts["reasons"].items()}
         numbers |= {
             "episodes": result.frame.height,
@@ -131,20 +127,12 @@ class GridShards(Stage):
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of the verdicts and of what a grid means."""
-        verdicts = ValidationSweep(self.workspace).record()
-        if verdicts is None:
-            return None
-        return {
-            "validation": verdicts.digest,
-            "grid_schema": grid_schema().hash,
-            "grid_index": INDEX_VERSION,
-        }
+        made = digests(validation=ValidationSweep(self.workspace))
+        return made and {**made, "grid_schema": grid_schema().hash, "grid_index": INDEX_VERSION}
 
     def unfinished(self) -> str | None:
         """Episodes that could not be gridded last time are tried again."""
-        record = self.record()
-        failed = int(record.numbers.get("episodes_failed", 0)) if record else 0
-        return f"{failed} episodes could not be gridded last time" if failed else None
+        return _again(self, "episodes_failed", "gridded")
 
     def make(self) -> StageOutput:
         """Grid the usable episodes that have no grid yet."""
@@ -158,11 +146,7 @@ class GridShards(Stage):
             self.workspace.progress,
         )
         # What the manifest names, not what lies there: a grown shard's older file may go any time.
-        names = (
-            *read_manifest(self.folder).shards,
-            INDEX_FILE,
-            MANIFEST_FILE,
-        )
+        names = (*read_manifest(self.folder).shards, INDEX_FILE, MANIFEST_FILE)
         files = tuple(self.folder / name for name in names)
         numbers: Metrics = {
             "episodes": usable.height,
@@ -188,6 +172,12 @@ class GridShards(Stage):
             or read_object(manifest).get("index_sha256") != file_sha256(index)
         ):
             index.unlink()
+
+
+def _again(stage: Stage, counted: str, done: str) -> str | None:
+    record = stage.record()
+    n = int(record.numbers.get(counted, 0)) if record else 0
+    return f"{n} episodes could not be {done} last time" if n else None
 
 
 def corpus_stages(workspace: Workspace) -> tuple[Stage, ...]:

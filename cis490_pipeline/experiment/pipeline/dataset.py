@@ -1,15 +1,14 @@
 """Stages of one recipe's data: which episode is on which side, and the windows cut from them."""
 
-from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side, Variant
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.manifest import DATASET_VERSION, DatasetManifest
@@ -22,6 +21,13 @@ from cis490_pipeline.splits.split import Split
 from cis490_pipeline.storage.files import digest
 from cis490_pipeline.storage.parquet import read_table, write_parquet
 from cis490_pipeline.store.verdicts.eligibility import scorable_expr, usable_expr
+
+
+class SplitRule(TypedDict, total=False):
+    """What the user may choose of a split."""
+
+    seed: int
+    train_hosts: tuple[str, ...]
 
 
 class RecipeStage(Stage):
@@ -44,30 +50,20 @@ class ValidationIndex(RecipeStage):
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of verdicts, grids, and the settings that choose the sides."""
-        verdicts = ValidationSweep(self.workspace).record()
-        grids = GridShards(self.workspace).record()
-        if verdicts is None or grids is None:
-            return None
-        return {
-            "validation": verdicts.digest,
-            "grids": grids.digest,
-            "split_rules": SPLIT_VERSION,
-            "split_settings": digest(self.rule()),
-        }
+        made = digests(validation=ValidationSweep(self.workspace), grids=GridShards(self.workspace))
+        rules = {"split_rules": SPLIT_VERSION, "split_settings": digest(self.rule())}
+        return made and {**made, **rules}
 
     def split(self) -> Split:
         """Return the recipe's split of the episodes as the last sweep found them."""
         return load_or_make(
-            self.workspace.paths.split(self.recipe),
-            self.recipe,
-            self.episodes(),
-            **self.rule(),
+            self.workspace.paths.split(self.recipe), self.recipe, self.episodes(), **self.rule()
         )
 
-    def rule(self) -> dict[str, Any]:
+    def rule(self) -> SplitRule:
         """Return what the user chose of the split; the same for every training seed."""
         settings = self.workspace.settings
-        rule: dict[str, Any] = {"seed": settings.split_seed}
+        rule: SplitRule = {"seed": settings.split_seed}
         if self.recipe is Recipe.HOST:
             rule["train_hosts"] = settings.train_hosts
         return rule
@@ -113,8 +109,8 @@ class ValidationIndex(RecipeStage):
         return StageOutput(split.digest, (path, self.workspace.paths.split(self.recipe)), numbers)
 
 
-class _WindowStage(RecipeStage):
-    """What feature and tensor shards share: the same inputs, the same numbers."""
+class WindowShards(RecipeStage):
+    """The windows of every episode that has a side, as one kind of input."""
 
     kind: InputKind
 
@@ -124,71 +120,65 @@ class _WindowStage(RecipeStage):
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of the split, the grids and what a feature means."""
-        index = ValidationIndex(self.workspace, self.recipe).record()
-        grids = GridShards(self.workspace).record()
-        if index is None or grids is None:
-            return None
-        schema = feature_schema(self.kind, Variant.ORACLE)
-        return {
-            "split": index.digest,
-            "grids": grids.digest,
-            f"{self.kind}_schema": schema.hash,
-            "dataset": str(DATASET_VERSION),
-        }
+        made = digests(
+            split=ValidationIndex(self.workspace, self.recipe), grids=GridShards(self.workspace)
+        )
+        return made and {**made, **window_versions(self.kind)}
 
     @property
-    @abstractmethod
     def folder(self) -> Path:
         """Folder of the dataset version."""
+        paths = self.workspace.paths
+        of_kind = paths.feature_dir if self.kind == "summary" else paths.tensor_dir
+        return of_kind(self.recipe)
 
     def open(self) -> OpenDataset:
         """Open the dataset; verified once per process."""
         return open_dataset(self.folder, self.kind)
 
-    @abstractmethod
-    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> DatasetManifest:
-        """Write the dataset and return its manifest."""
-
     def make(self) -> StageOutput:
         """Cut the windows of every episode that has a side."""
         index = read_table(self.workspace.paths.validation_index(self.recipe))
-        grids = GridStore(GridShards(self.workspace).folder)
         split = ValidationIndex(self.workspace, self.recipe).placed()
-        manifest = self._build(grids, index, split.digest)
-        files = tuple(path for path in self.folder.iterdir() if path.is_file())
+        manifest, files = cut_windows(self.workspace, self.kind, index, self.folder, split.digest)
         numbers: Metrics = {f"windows_{side}": n for side, n in manifest.n_windows.items()}
         numbers |= {"leaks": manifest.leaks, "schema_hash": manifest.schema_hash}
         return StageOutput(manifest.digest, files, numbers, manifest.variants)
 
 
-class FeatureShards(_WindowStage):
+class FeatureShards(WindowShards):
     """``dataset/feature_shards``: 230 statistics of each window, rows by side."""
 
     key = "dataset/feature_shards"
     kind: InputKind = "summary"
 
-    @property
-    def folder(self) -> Path:
-        """Folder of the parquet files and the manifest."""
-        return self.workspace.paths.feature_dir(self.recipe)
 
-    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> DatasetManifest:
-        return build_feature_dataset(grids, index, self.folder, split_digest=split_digest)
-
-
-class TensorShards(_WindowStage):
+class TensorShards(WindowShards):
     """``dataset/tensor_shards``: where each window lies in the grid shards."""
 
     key = "dataset/tensor_shards"
     kind: InputKind = "tensor"
 
-    @property
-    def folder(self) -> Path:
-        """Folder of the window index and the manifest."""
-        return self.workspace.paths.tensor_dir(self.recipe)
 
-    def _build(self, grids: GridStore, index: pl.DataFrame, split_digest: str) -> DatasetManifest:
-        return build_tensor_dataset(grids, index, self.folder, split_digest=split_digest)
+def shards_of(kind: InputKind) -> type[WindowShards]:
+    """Return the stage that makes the windows of one kind."""
+    return FeatureShards if kind == "summary" else TensorShards
+
+
+def window_versions(kind: InputKind) -> dict[str, str]:
+    """Return what else a dataset is made of: the meaning of its features, and its format."""
+    schema = feature_schema(kind, Variant.ORACLE)
+    return {f"{kind}_schema": schema.hash, "dataset": str(DATASET_VERSION)}
+
+
+def cut_windows(
+    workspace: Workspace, kind: InputKind, index: pl.DataFrame, folder: Path, split_digest: str
+) -> tuple[DatasetManifest, tuple[Path, ...]]:
+    """Write the dataset of the episodes of an index; return its manifest and files."""
+    build = build_feature_dataset if kind == "summary" else build_tensor_dataset
+    grids = GridStore(GridShards(workspace).folder)
+    manifest = build(grids, index, folder, split_digest=split_digest)
+    return manifest, tuple(path for path in folder.iterdir() if path.is_file())
 
 
 def dataset_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:

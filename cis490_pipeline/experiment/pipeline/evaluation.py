@@ -1,24 +1,32 @@
 """The stage that opens the held-out side for one checkpoint, once, and reports on it."""
 
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
 from cis490_pipeline.checkpoints.alarm_file import write_alarm
 from cis490_pipeline.checkpoints.processor import processor
-from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
+from cis490_pipeline.domain import Side
+from cis490_pipeline.evaluation.detection.fit import label_sequences
+from cis490_pipeline.evaluation.detection.report import AlarmInputs
+from cis490_pipeline.evaluation.detection.windows import TRUTH_COLUMNS
 from cis490_pipeline.evaluation.predictions import PREDICTIONS_VERSION, scored_windows
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
 from cis490_pipeline.evaluation.schema.alarm import Times
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.scoring import score_sides, stored_predictions
-from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import ModelStage, TrainedCheckpoint
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
+from cis490_pipeline.features.datasets.load import (
+    CalibratedWindows,
+    OpenDataset,
+    load_windows,
+    window_keys,
+)
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.storage.files import digest, read_object, write_json
 from cis490_pipeline.storage.scope_lock import lock_of
@@ -27,22 +35,13 @@ from cis490_pipeline.storage.scope_lock import lock_of
 class EvaluationReport(ModelStage):
     """``model/<architecture>/<variant>/eval_report``: what one checkpoint is worth."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        recipe: Recipe,
-        architecture: Architecture,
-        variant: Variant,
-        *,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__(workspace, recipe, architecture, variant, seed=seed)
-        self.checkpoint = TrainedCheckpoint(workspace, recipe, architecture, variant, seed=seed)
+    artefact = "eval_report"
 
-    @property
-    def key(self) -> str:
-        """Asset key with slashes."""
-        return self.key_of("eval_report")
+    @cached_property
+    def checkpoint(self) -> TrainedCheckpoint:
+        """The stage that trains it."""
+        of = (self.workspace, self.recipe, self.architecture, self.variant)
+        return TrainedCheckpoint(*of, seed=self.seed)
 
     def above(self) -> tuple[Stage, ...]:
         """Return the split and the checkpoint."""
@@ -50,13 +49,11 @@ class EvaluationReport(ModelStage):
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of the checkpoint, the split, and the way numbers are computed."""
-        checkpoint = self.checkpoint.record()
-        index = ValidationIndex(self.workspace, self.recipe).record()
-        if checkpoint is None or index is None:
-            return None
-        return {
-            "checkpoint": checkpoint.digest,
-            "split": index.digest,
+        made = digests(
+            checkpoint=self.checkpoint, split=ValidationIndex(self.workspace, self.recipe)
+        )
+        return made and {
+            **made,
             "evaluation": EVALUATION_VERSION,
             "predictions": PREDICTIONS_VERSION,
             "seed": str(self.seed),
@@ -115,9 +112,7 @@ class EvaluationReport(ModelStage):
         split = ValidationIndex(self.workspace, self.recipe).placed()
         record = self.checkpoint.record()
         assert record is not None, "a report needs a checkpoint"
-        opened = read_object(self.checkpoint.folder / "predictions.json", "n_test_openings")[
-            "n_test_openings"
-        ]
+        stored = read_object(self.checkpoint.folder / "predictions.json", "n_test_openings")
         report = evaluate(
             scored_windows(everything),
             model=self.name,
@@ -129,20 +124,28 @@ class EvaluationReport(ModelStage):
             alarm=alarm_inputs(self.workspace, self.checkpoint.dataset.open()),
             baseline_windows=everything.filter(pl.col("touches_baseline")),
             extra={
-                "n_test_openings": opened,
+                "n_test_openings": stored["n_test_openings"],
                 "training": record.numbers,
                 "processor": processor(),
             },
         )
-        path = self.report_path
-        write_json(path, report)
+        write_json(self.report_path, report)
         detection = report["detection"]
         assert detection is not None, "an alarm was fitted"
-        alarm_path = write_alarm(self.checkpoint.folder, detection["alarm"]["settings"])
         folder = self.checkpoint.folder
+        alarm_path = write_alarm(folder, detection["alarm"]["settings"])
         predictions = (folder / "predictions.parquet", folder / "predictions.json")
-        files = (path, *predictions, alarm_path)
+        files = (self.report_path, *predictions, alarm_path)
         return StageOutput(digest(report), files, _numbers(report, detection["time_to_detection"]))
+
+
+def alarm_inputs(workspace: Workspace, dataset: OpenDataset) -> AlarmInputs:
+    """Read the label sequences of the train side, and the labels of every episode.
+
+    The true start of a phase is its row in ``labels.jsonl``, as the grids' index keeps it.
+    """
+    labels = GridStore(GridShards(workspace).folder).frame.select(TRUTH_COLUMNS)
+    return AlarmInputs(label_sequences(window_keys(dataset, Side.TRAIN)), labels)
 
 
 def _numbers(report: EvalReport, times: Times) -> Metrics:

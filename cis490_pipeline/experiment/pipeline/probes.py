@@ -11,23 +11,8 @@ import polars as pl
 from cis490_pipeline.domain import Recipe, Side, Variant
 from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.evaluation.probes import learn
 from cis490_pipeline.evaluation.probes.decision_stump import fit_threshold, threshold_probe
-from cis490_pipeline.evaluation.probes.learn import (
-    CONTROLS,
-    DRIFTING,
-    MAJORITY,
-    MISSINGNESS,
-    N_EXTRA_TREES,
-    POSITION,
-    PROBES,
-    THRESHOLD,
-    WITHOUT_DRIFTING,
-    ZEROS,
-    majority_probe,
-    position_probe,
-    training_classes,
-    trees_probe,
-)
 from cis490_pipeline.evaluation.schema.board import ProbeTraining
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, TensorShards
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
@@ -170,22 +155,22 @@ class RecipeProbes:
         """
         train, scored, seed = self.train, self.scored, self.seed
         frames = {
-            MAJORITY: majority_probe(train, scored),
-            POSITION: position_probe(train, scored, seed=seed),
+            learn.MAJORITY: learn.majority_probe(train, scored),
+            learn.POSITION: learn.position_probe(train, scored, seed=seed),
         }
-        for name, zeros in ((MISSINGNESS, False), (ZEROS, True)):
+        for name, zeros in ((learn.MISSINGNESS, False), (learn.ZEROS, True)):
             X = np.concatenate(list(self.observed(Side.TRAIN, zeros=zeros)))
             unseen = (batch for side in SIDES for batch in self.observed(side, zeros=zeros))
-            frames[name] = trees_probe(X, train, unseen, scored, seed=seed)
+            frames[name] = learn.trees_probe(X, train, unseen, scored, seed=seed)
         X = np.concatenate(list(self.calibrated(Side.TRAIN)))
-        threshold = fit_threshold(X, training_classes(train), summary_names(VARIANT))
-        frames[THRESHOLD] = threshold_probe(threshold, self._scored_columns(), scored)
+        threshold = fit_threshold(X, learn.training_classes(train), summary_names(VARIANT))
+        frames[learn.THRESHOLD] = threshold_probe(threshold, self._scored_columns(), scored)
         drifting = summary_columns(np.array(drifting_channels(VARIANT), dtype=np.intp))
         others = np.setdiff1d(np.arange(X.shape[1]), drifting)
-        for name, columns in ((DRIFTING, drifting), (WITHOUT_DRIFTING, others)):
+        for name, columns in ((learn.DRIFTING, drifting), (learn.WITHOUT_DRIFTING, others)):
             unseen = (batch[:, columns] for batch in self._scored_columns())
-            frames[name] = trees_probe(X[:, columns], train, unseen, scored, seed=seed)
-        return frames, self._training({THRESHOLD: str(threshold)})
+            frames[name] = learn.trees_probe(X[:, columns], train, unseen, scored, seed=seed)
+        return frames, self._training({learn.THRESHOLD: str(threshold)})
 
     def _scored_columns(self) -> Iterator[Float32s]:
         return (batch for side in SIDES for batch in self.calibrated(side))
@@ -195,7 +180,7 @@ class RecipeProbes:
         return {
             "variant": str(VARIANT),
             "calibration": str(CALIBRATION),
-            "learner": f"extremely randomized trees, {N_EXTRA_TREES}, classes weighted alike",
+            "learner": f"extremely randomized trees, {learn.N_EXTRA_TREES}, classes weighted alike",
             "fitted_on": "train",
             "seed": self.seed,
             "n_train_episodes": self.train["episode_id"].n_unique(),
@@ -206,9 +191,9 @@ class RecipeProbes:
                 {
                     "model": name,
                     "knows": knows,
-                    "role": "control" if name in CONTROLS else "shortcut",
+                    "role": "control" if name in learn.CONTROLS else "shortcut",
                     "detail": details.get(name),
                 }
-                for name, knows in PROBES.items()
+                for name, knows in learn.PROBES.items()
             ],
         }

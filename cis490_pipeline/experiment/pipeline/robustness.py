@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cis490_pipeline.domain import EpisodeRef, Side
+from cis490_pipeline.domain import EpisodeRef, Recipe, Side
 from cis490_pipeline.domain.arrays import Float32s, Ints, class_indices
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.errors import PipelineError
@@ -21,6 +21,7 @@ from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
+from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.load import window_keys
 from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.features.grids.store import GridStore
@@ -46,20 +47,15 @@ CHUNK_WINDOWS: Final = 2048
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Episodes as they were recorded, and which of their windows are scored.
-
-    Attributes
-    ----------
-    episodes : in the order of the dataset.
-    numbers : window numbers of each.
-    y : (n_windows,) true classes of all windows, episode after episode.
-    ids : (n_windows,) episode ids.
-    """
+    """Episodes as they were recorded, in the order of the dataset."""
 
     episodes: Sequence[Episode]
     numbers: Sequence[npt.NDArray[np.int64]]
+    """Of the windows of each episode that are scored."""
     y: Ints
+    """(n_windows,) true classes of all windows, episode after episode."""
     ids: npt.NDArray[np.str_]
+    """(n_windows,) episode ids."""
 
 
 class Robustness(RecipeStage):
@@ -68,22 +64,20 @@ class Robustness(RecipeStage):
     key = "model/robustness"
     side = Side.TEST
 
+    def __init__(self, workspace: Workspace, recipe: Recipe) -> None:
+        super().__init__(workspace, recipe)
+        self.data = (ValidationIndex(workspace, recipe), TensorShards(workspace, recipe))
+        """The split and the windows."""
+        self.models = [TrainedCheckpoint(workspace, recipe, *model) for model in MODELS]
+
     @property
     def checkpoints(self) -> list[TrainedCheckpoint]:
         """Checkpoints of this recipe that are up to date."""
-        stages = [TrainedCheckpoint(self.workspace, self.recipe, *model) for model in MODELS]
-        return [stage for stage in stages if stage.current() is not None]
-
-    @property
-    def data(self) -> tuple[ValidationIndex, TensorShards]:
-        """The split and the windows."""
-        of = (self.workspace, self.recipe)
-        return ValidationIndex(*of), TensorShards(*of)
+        return [stage for stage in self.models if stage.current() is not None]
 
     def above(self) -> tuple[Stage, ...]:
         """Return the split, the windows and every checkpoint."""
-        of = (self.workspace, self.recipe)
-        return (*self.data, *(TrainedCheckpoint(*of, *model) for model in MODELS))
+        return (*self.data, *self.models)
 
     def gated_by(self) -> tuple[Stage, ...]:
         """Return what is scored: a checkpoint that is out of date is left out."""
@@ -149,11 +143,7 @@ class Robustness(RecipeStage):
         }
         path = self.workspace.paths.robustness(self.recipe)
         write_json(path, result)
-        numbers: Metrics = {
-            "episodes": n_read,
-            "left_out": len(left_out),
-            "rows": len(rows),
-        }
+        numbers: Metrics = {"episodes": n_read, "left_out": len(left_out), "rows": len(rows)}
         return StageOutput(digest(result), (path,), numbers)
 
     def table(self, models: Collection[str]) -> RobustnessTable | None:
@@ -204,9 +194,8 @@ class Robustness(RecipeStage):
             if scenario is UNPERTURBED:
                 seen, before = calibrated, cut
             elif touched is not None:
-                differs = _differs(cut.windows, before.windows) | _differs(
-                    cut.median, before.median
-                )
+                differs = _differs(cut.windows, before.windows)
+                differs |= _differs(cut.median, before.median)
                 touched[scenario.name] += np.unique(chunk.ids[differs]).size
         return predicted
 

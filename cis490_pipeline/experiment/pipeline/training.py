@@ -1,11 +1,11 @@
 """The stage that makes one checkpoint: calibrate on train, fit, keep golden vectors, save."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint
+from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint, Setting
 from cis490_pipeline.checkpoints.loading import load_checkpoint
 from cis490_pipeline.checkpoints.saving import save_checkpoint
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
@@ -15,13 +15,13 @@ from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.confusion import confusion, macro_f1
 from cis490_pipeline.experiment.pipeline.calibration import fitted_check
 from cis490_pipeline.experiment.pipeline.dataset import (
-    FeatureShards,
     RecipeStage,
-    TensorShards,
     ValidationIndex,
+    WindowShards,
+    shards_of,
 )
 from cis490_pipeline.experiment.stages.provenance import commit
-from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
 from cis490_pipeline.features.calibration.cleanliness import METHOD
@@ -54,7 +54,16 @@ SCALING = Scaling.TRAIN
 
 
 class ModelStage(RecipeStage):
-    """A stage of one model of a recipe."""
+    """A stage of one model of a recipe.
+
+    Parameters
+    ----------
+    seed : of its training; by default the settings' seed. Another makes it a further seed of the
+        same model, with files of its own beside the model's.
+    """
+
+    artefact: ClassVar[str]
+    """Last part of the key."""
 
     def __init__(
         self,
@@ -65,13 +74,6 @@ class ModelStage(RecipeStage):
         *,
         seed: int | None = None,
     ) -> None:
-        """Name one model.
-
-        Parameters
-        ----------
-        seed : of its training; by default the settings' seed. Another makes it a further seed of
-            the same model, with files of its own beside the model's.
-        """
         super().__init__(workspace, recipe)
         self.architecture = architecture
         self.variant = variant
@@ -90,19 +92,17 @@ class ModelStage(RecipeStage):
         """Name of the model and, if it is a further one, of the seed: ``gru_oracle.seed-1``."""
         return ".".join(part for part in (self.name, self.further) if part)
 
-    def key_of(self, what: str) -> str:
-        """Return the key of one of this model's artefacts, with slashes."""
-        parts = ("model", str(self.architecture), str(self.variant), self.further, what)
+    @property
+    def key(self) -> str:
+        """Asset key with slashes."""
+        parts = ("model", self.architecture, self.variant, self.further, self.artefact)
         return "/".join(part for part in parts if part)
 
 
 class TrainedCheckpoint(ModelStage):
     """``model/<architecture>/<variant>/checkpoint``: one trained model in a folder."""
 
-    @property
-    def key(self) -> str:
-        """Asset key with slashes."""
-        return self.key_of("checkpoint")
+    artefact = "checkpoint"
 
     def above(self) -> tuple[Stage, ...]:
         """Return the split and the dataset."""
@@ -120,16 +120,14 @@ class TrainedCheckpoint(ModelStage):
         return sorted(seed for seed in found if seed != self.seed)
 
     @property
-    def dataset(self) -> FeatureShards | TensorShards:
+    def dataset(self) -> WindowShards:
         """The dataset the architecture reads."""
-        kind = FeatureShards if self.input_kind == "summary" else TensorShards
-        return kind(self.workspace, self.recipe)
+        return shards_of(self.input_kind)(self.workspace, self.recipe)
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of data, split, features, code version and settings."""
-        dataset = self.dataset.record()
-        index = ValidationIndex(self.workspace, self.recipe).record()
-        if dataset is None or index is None:
+        index, dataset = (stage.record() for stage in self.above())
+        if index is None or dataset is None:
             return None
         return {
             "dataset": dataset.parts.get(str(self.variant), ""),
@@ -149,7 +147,7 @@ class TrainedCheckpoint(ModelStage):
             ),
         }
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Setting]:
         """Return what the user set of this architecture."""
         settings = self.workspace.settings
         return {"threads": settings.threads, **settings.models.get(str(self.architecture), {})}
@@ -198,7 +196,7 @@ class TrainedCheckpoint(ModelStage):
             for path in self.folder.iterdir()
             if path.is_file() and not path.name.startswith(REPORT_FILES)
         )
-        numbers: dict[str, int | float | str | bool | None] = {
+        numbers: Metrics = {
             **val_scores,
             "epochs": len(model.history_["epochs"]),
             "best_epoch": model.history_["best_epoch"],
@@ -226,11 +224,7 @@ class TrainedCheckpoint(ModelStage):
         self.snapshot_path.unlink(missing_ok=True)
 
     def _fit(
-        self,
-        model: "BaseModel",
-        train: WindowData,
-        val: WindowData,
-        snapshots: "Snapshots",
+        self, model: "BaseModel", train: WindowData, val: WindowData, snapshots: "Snapshots"
     ) -> None:
         """Train, telling of each epoch or boosting round and its score."""
         what, config = f"train {self.name}", model.config

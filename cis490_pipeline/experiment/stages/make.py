@@ -1,28 +1,19 @@
 """The one way to make stages: in order, announced, and nothing beyond a check that fails."""
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 from cis490_pipeline.experiment.stages.gates import Passed, read_by, require_passed
 from cis490_pipeline.experiment.stages.stage import Stage, StageResult
 
-
-class Announce(Protocol):
-    """Notified of each stage once it is up to date."""
-
-    def __call__(self, key: str, why: str, /) -> None:
-        """Take the stage's key, and why it was made or ``up to date``."""
-
-
-def silently(key: str, why: str, /) -> None:
-    """Announce nothing."""
+Announce = Callable[[str, str], None]
+"""Called with a stage's key once it is there, and why it was made or ``up to date``."""
 
 
 def make_stages(
     stages: Iterable[Stage],
     *,
     checked: bool = True,
-    announce: Announce = silently,
+    announce: Announce | None = None,
     force: bool = False,
 ) -> list[StageResult]:
     """Bring stages up to date in the order given, and stop where a blocking check fails.
@@ -53,7 +44,8 @@ def make_stages(
     for stage in stages:
         require_passed(read_by(stage), passed)
         outcome = stage.ensure(force=force)
-        announce(stage.key, outcome.why)
+        if announce is not None:
+            announce(stage.key, outcome.why)
         if outcome.made:
             passed.discard((stage.scope, stage.key))
         if checked:

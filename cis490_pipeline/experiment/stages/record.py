@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from cis490_pipeline.storage.files import file_sha256
+from cis490_pipeline.storage.json_text import decode_json
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +30,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 def encoded(record: Record) -> bytes:
     """Return a record as sorted, indented JSON."""
     return msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=1)
+
+
+def read_record(path: Path) -> Record | None:
+    """Return the record at a path; None if there is none, or what is there is no record."""
+    try:
+        return decode_json(path.read_bytes(), Record)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
 
 
 def sound_files(root: Path, record: Record, record_path: Path) -> set[str]:

@@ -16,7 +16,7 @@ import msgspec
 
 from cis490_pipeline.domain import Address
 from cis490_pipeline.errors import ChangedMeanwhileError, DatasetError
-from cis490_pipeline.experiment.stages.record import Record, encoded, sound_files
+from cis490_pipeline.experiment.stages.record import Record, encoded, read_record, sound_files
 from cis490_pipeline.storage.files import atomic_write, file_sha256
 from cis490_pipeline.storage.json_text import decode_json
 from cis490_pipeline.storage.remote_copy import (
@@ -26,7 +26,7 @@ from cis490_pipeline.storage.remote_copy import (
     is_sha256,
     object_name,
 )
-from cis490_pipeline.storage.remote_folder import Entry, RemoteFolder
+from cis490_pipeline.storage.remote_folder import Entry
 from cis490_pipeline.storage.scope_lock import lock_of
 
 _MAX_RECORD: Final = 64 << 20
@@ -40,26 +40,16 @@ class SharedData:
 
     def __init__(self, address: Address, cache: Path) -> None:
         self._copy = RemoteCopy.below(address, cache)
+        self.root: Final = self._copy.root
+        """The local copy."""
+        self.folder: Final = self._copy.folder
+        """The shared folder itself, at ``address``."""
+        self.address: Final = self.folder.address
         self._looked_at: dict[str, str | None] = {}
         self._being_made: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_listed"}
-
-    @property
-    def root(self) -> Path:
-        """The local copy."""
-        return self._copy.root
-
-    @property
-    def address(self) -> Address:
-        """Where the shared folder is."""
-        return self._copy.folder.address
-
-    @property
-    def folder(self) -> RemoteFolder:
-        """The shared folder itself."""
-        return self._copy.folder
 
     @cached_property
     def _listed(self) -> dict[str, Entry]:
@@ -191,7 +181,7 @@ class SharedData:
         with lock_of(path.parent):
             if path.exists() and path.read_bytes() == encoded(record):
                 return
-            before = _decoded(path)
+            before = read_record(path)
             sound = sound_files(self.root, before, path) if before else set()
             for file, sha256 in record.sha256.items():
                 local = self.root / file
@@ -247,17 +237,10 @@ def is_record(name: str) -> bool:
 
 def _files(path: Path) -> list[tuple[str, int, str]]:
     """Name, size and digest of each file that the local copy of a record names."""
-    record = _decoded(path)
+    record = read_record(path)
     if record is None:
         return []
     return [(file, size, record.sha256[file]) for file, size in record.files.items()]
-
-
-def _decoded(path: Path) -> Record | None:
-    try:
-        return decode_json(path.read_bytes(), Record)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
 
 
 def _text(path: Path) -> str | None:

@@ -13,13 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, final
 
-import msgspec
-
 from cis490_pipeline.errors import DatasetError
-from cis490_pipeline.experiment.stages.record import Record, encoded, sound_files
+from cis490_pipeline.experiment.stages.record import Record, encoded, read_record, sound_files
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.storage.files import atomic_write, file_sha256
-from cis490_pipeline.storage.json_text import decode_json
 from cis490_pipeline.storage.scope_lock import lock_of
 
 UP_TO_DATE: Final = "up to date"
@@ -109,10 +106,7 @@ class Stage(ABC):
         """Return the last record, whether or not it is still current."""
         if (shared := self.workspace.shared) is not None:
             shared.refresh_record(self.record_path, self.key)
-        try:
-            return decode_json(self.record_path.read_bytes(), Record)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return None
+        return read_record(self.record_path)
 
     @final
     def outdated(self) -> str | None:
@@ -130,12 +124,7 @@ class Stage(ABC):
         record = self.record()
         if record is None:
             return "never made"
-        changed = [
-            name
-            for name in sorted({*inputs, *record.inputs})
-            if inputs.get(name) != record.inputs.get(name)
-        ]
-        if changed:
+        if changed := changed_inputs(record.inputs, inputs):
             return "changed: " + ", ".join(changed)
         return self.unfinished()
 
@@ -162,7 +151,9 @@ class Stage(ABC):
                 shared.refresh_record(path, self.key, again=True) if shared is not None else None
             )
             if shared is not None and self._superseded() is None:
-                self._drop_altered()
+                # What is not as the shared record names it can be had again.
+                for name in self.altered():
+                    (self.workspace.paths.root / name).unlink(missing_ok=True)
             why = self.outdated()
             record = self.record()
             if why is None and record is not None and not force:
@@ -194,17 +185,11 @@ class Stage(ABC):
 
     def _unsent(self, inputs: dict[str, str]) -> Record | None:
         """Return what was made of the same inputs before, but could not be sent for a fault."""
-        try:
-            record = decode_json(self._unsent_path.read_bytes(), Record)
-        except (FileNotFoundError, msgspec.DecodeError):
+        record = read_record(self._unsent_path)
+        if record is None:
             return None
         sound = sound_files(self.workspace.paths.root, record, self._unsent_path)
         return record if record.inputs == inputs and sound == record.files.keys() else None
-
-    def _drop_altered(self) -> None:
-        """Remove files that are not what the shared record names: they can be had again."""
-        for name in self.altered():
-            (self.workspace.paths.root / name).unlink(missing_ok=True)
 
     def _sound(self, record: Record) -> set[str]:
         """Names of the record's files that are as recorded, here or where the data are shared."""
@@ -233,3 +218,15 @@ class Stage(ABC):
                 for name, path in files.items()
             },
         )
+
+
+def digests(**stages: Stage) -> dict[str, str] | None:
+    """Return the digests of the stages' last records, by name; None while one was never made."""
+    records = {name: stage.record() for name, stage in stages.items()}
+    made = {name: record.digest for name, record in records.items() if record is not None}
+    return made if len(made) == len(stages) else None
+
+
+def changed_inputs(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of inputs that are not as they were recorded, sorted."""
+    return [name for name in sorted({*recorded, *now}) if recorded.get(name) != now.get(name)]

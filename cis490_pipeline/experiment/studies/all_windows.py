@@ -6,46 +6,41 @@ from pathlib import Path
 
 import polars as pl
 
-from cis490_pipeline.domain import Recipe, Side, Variant
+from cis490_pipeline.domain import Recipe, Side
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import SplitError
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
-from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
+from cis490_pipeline.experiment.pipeline.dataset import (
+    ValidationIndex,
+    cut_windows,
+    window_versions,
+)
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.duplicates import near_duplicates
-from cis490_pipeline.features.datasets.manifest import DATASET_VERSION
 from cis490_pipeline.features.datasets.opened import OpenDataset, open_dataset
 from cis490_pipeline.features.grids.store import GridStore
-from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.splits.placement import instant
 from cis490_pipeline.storage.files import digest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arrangement:
-    """Which episodes one training learns from, is stopped by, and is scored on.
+    """Ids of the episodes that one training learns from, is stopped by, and is scored on.
 
-    Attributes
-    ----------
-    name : in file names and progress.
-    train, val, scored : ids of episodes, no id in two of them.
+    Raises
+    ------
+    SplitError
+        Naming the first episode that is on two sides.
     """
 
     name: str
+    """In progress and messages."""
     train: tuple[str, ...]
     val: tuple[str, ...]
     scored: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Refuse an episode on two sides.
-
-        Raises
-        ------
-        SplitError
-            Naming the first such episode.
-        """
         sides = {"train": self.train, "val": self.val, "scored": self.scored}
         seen: dict[str, str] = {}
         for side, ids in sides.items():
@@ -92,30 +87,16 @@ class WindowPool(Stage):
 
     def inputs(self) -> dict[str, str] | None:
         """Return digests of verdicts, grids and what a feature means."""
-        verdicts = ValidationSweep(self.workspace).record()
-        grids = GridShards(self.workspace).record()
-        if verdicts is None or grids is None:
-            return None
-        schema = feature_schema(self.kind, Variant.ORACLE)
-        return {
-            "validation": verdicts.digest,
-            "grids": grids.digest,
-            f"{self.kind}_schema": schema.hash,
-            "dataset": str(DATASET_VERSION),
-        }
+        made = digests(validation=ValidationSweep(self.workspace), grids=GridShards(self.workspace))
+        return made and {**made, **window_versions(self.kind)}
 
     def make(self) -> StageOutput:
         """Cut the windows of every episode that begins clean."""
         index = pool_episodes(self.workspace)[0].with_columns(side=pl.lit(str(Side.TRAIN)))
-        grids = GridStore(GridShards(self.workspace).folder)
-        build = build_feature_dataset if self.kind == "summary" else build_tensor_dataset
         no_split = digest(sorted(index["episode_id"]))
-        manifest = build(grids, index, self.folder, split_digest=no_split)
-        files = tuple(path for path in self.folder.iterdir() if path.is_file())
-        numbers: Metrics = {
-            "windows": manifest.n_windows[str(Side.TRAIN)],
-            "episodes": index.height,
-        }
+        manifest, files = cut_windows(self.workspace, self.kind, index, self.folder, no_split)
+        n_windows = manifest.n_windows[str(Side.TRAIN)]
+        numbers: Metrics = {"windows": n_windows, "episodes": index.height}
         return StageOutput(manifest.digest, files, numbers, manifest.variants)
 
 

@@ -23,13 +23,9 @@ def drawn(episode_ids: Iterable[str], most: int = MAX_TRAIN_EPISODES) -> tuple[s
 
 
 def train_and_val(episodes: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Deal episodes to train and val: a fifth of each profile's, and one at least, validates.
+    """Part episodes (id, profile, scorable): a fifth of each profile's, at least one, validates.
 
     A profile with a single episode is trained on; what may not be scored is trained on too.
-
-    Parameters
-    ----------
-    episodes : episode_id, profile, scorable.
     """
     val: list[str] = []
     for _, members in episodes.group_by("profile"):
@@ -41,16 +37,8 @@ def train_and_val(episodes: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, .
 
 
 def folds(episodes: pl.DataFrame, n_folds: int) -> list[tuple[str, ...]]:
-    """Folds of episodes, stratified by profile; empty folds are left out.
-
-    Parameters
-    ----------
-    episodes : episode_id, profile.
-    n_folds : at most.
-    """
-    ordered = sorted(
-        episodes.select("episode_id", "profile").rows(),
-        key=lambda row: (row[1] or "", hash_order(row[0])),
-    )
+    """Folds of episodes, stratified by profile; empty folds are left out."""
+    rows = episodes.select("episode_id", "profile").rows()
+    ordered = sorted(rows, key=lambda row: (row[1] or "", hash_order(row[0])))
     drawn = [tuple(sorted(row[0] for row in ordered[k::n_folds])) for k in range(n_folds)]
     return [fold for fold in drawn if fold]

@@ -33,7 +33,6 @@ def drift_reference(
 
     Parameters
     ----------
-    grids : grids of all usable episodes.
     train : ids; of more than 2,000 a fixed draw.
     relative : whether each episode's baseline is taken off.
 
@@ -54,13 +53,7 @@ def drift_of(
     seed: int,
     relative: bool = True,
 ) -> list[ChannelDrift]:
-    """Index of each channel of new episodes against the reference, as ``DriftReference.compare``.
-
-    Parameters
-    ----------
-    new : ids; of more than 2,000 a fixed draw.
-    relative : as the reference was made.
-    """
+    """Index of each channel of new episodes, or a fixed draw of 2,000, against the reference."""
     counts = [reference.histogram(part) for part in _levels(grids, drawn(new), relative)]
     return reference.compare(counts, seed=seed)
 

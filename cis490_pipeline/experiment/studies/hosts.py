@@ -24,7 +24,6 @@ def cross_host(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> HostStu
 
     Parameters
     ----------
-    runs : trainings of one model.
     episodes : all that may be trained on: episode_id, host_id, profile, scorable.
     seed : of the intervals' draws.
 

@@ -43,15 +43,10 @@ SAME_SIDES: Final = "train and val sides"
 Score = Callable[[pl.DataFrame], npt.NDArray[np.float64]]
 
 
-def _max_softmax(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
-    return max_softmax_score(probabilities(frame))
-
-
-def _energy(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
-    return energy_score(logits_of(frame))
-
-
-SCORES: Final[Mapping[str, Score]] = {"max_softmax": _max_softmax, "energy": _energy}
+SCORES: Final[Mapping[str, Score]] = {
+    "max_softmax": lambda frame: max_softmax_score(probabilities(frame)),
+    "energy": lambda frame: energy_score(logits_of(frame)),
+}
 
 
 def leave_one_profile_out(runs: StudyRuns, index: pl.DataFrame, *, seed: int) -> ProfileStudy:
@@ -59,7 +54,6 @@ def leave_one_profile_out(runs: StudyRuns, index: pl.DataFrame, *, seed: int) ->
 
     Parameters
     ----------
-    runs : trainings of one model.
     index : episodes with their side of the recipe: episode_id, host_id, profile, side, scorable.
     seed : of the intervals' draws.
 
@@ -100,17 +94,16 @@ def _rows(runs: StudyRuns, index: pl.DataFrame, profile: str, seed: int) -> list
         alarm = _alarm(runs, arrangement, predicted)
     except PipelineError as fault:
         return [_empty(profile, scope, frame, str(fault)) for scope, frame in frames.items()]
-    known_test = set(ids_of(index.filter(side=Side.TEST).filter(~of_it.fill_null(False))))
     known = {
-        UNSEEN_SIDE: known_test,
-        SAME_SIDES: set(predicted.filter(side=Side.VAL)["episode_id"]),
+        UNSEEN_SIDE: index.filter(~of_it.fill_null(False), side=Side.TEST),
+        SAME_SIDES: predicted.filter(side=Side.VAL),
     }
     return [
         _row(
             profile,
             scope,
-            predicted.filter(pl.col("episode_id").is_in(list(ids_of(frame)))),
-            predicted.filter(pl.col("episode_id").is_in(sorted(known[scope]))),
+            predicted.filter(chosen(frame["episode_id"])),
+            predicted.filter(chosen(known[scope]["episode_id"].unique())),
             alarm,
             seed,
         )
@@ -161,9 +154,7 @@ def _row(
     novel, familiar = of_it.filter(is_infected()), known.filter(is_infected())
     groups = [frame["episode_id"].to_numpy().astype(str) for frame in (novel, familiar)]
     return {
-        "profile": profile,
-        "scope": scope,
-        "hosts": sorted(of_it["host_id"].unique()),
+        **_empty(profile, scope, of_it, None if of_it.height else "the profile was not run there"),
         "alarm": alarms(of_it, alarm),
         "auroc": {
             name: episode_auroc(score(novel), groups[0], score(familiar), groups[1], seed=seed)
@@ -171,7 +162,6 @@ def _row(
         },
         "quiet": _quiet(known, alarm),
         "alarm_of": alarm.to_dict(),
-        "why": None if of_it.height else "the profile was not run there",
     }
 
 
@@ -217,7 +207,7 @@ def _quiet(known: pl.DataFrame, alarm: FilteredAlarm) -> QuietWindows:
     }
 
 
-def _empty(profile: str, scope: str, frame: pl.DataFrame, why: str) -> ProfileRow:
+def _empty(profile: str, scope: str, frame: pl.DataFrame, why: str | None) -> ProfileRow:
     return {
         "profile": profile,
         "scope": scope,

@@ -18,7 +18,7 @@ from cis490_pipeline.evaluation.predictions import PREDICTIONS_VERSION, predicti
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.all_windows import Arrangement, WindowPool, chosen
-from cis490_pipeline.features.datasets.load import CalibratedWindows, fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.storage.files import digest
 from cis490_pipeline.storage.parquet import read_table, write_parquet
@@ -55,7 +55,7 @@ class RunInputs(TypedDict):
 
 
 class StudyRuns:
-    """Trainings of one model on one pool of windows."""
+    """Trainings of one model on one pool of windows; a tally is shared by a study's models."""
 
     def __init__(
         self,
@@ -64,12 +64,6 @@ class StudyRuns:
         variant: Variant,
         tally: Tally | None = None,
     ) -> None:
-        """Name the model.
-
-        Parameters
-        ----------
-        tally : counts what is done; shared by the models of one study.
-        """
         self.workspace = workspace
         self.architecture, self.variant = architecture, variant
         self.kind = INPUT_KINDS[architecture]
@@ -145,24 +139,18 @@ class StudyRuns:
         from cis490_pipeline.models.registry import create
 
         dataset = self.pool.open()
+        parts = [chosen(ids) for ids in (arrangement.train, arrangement.val, arrangement.scored)]
         calibrator = fit_calibrator(
-            dataset,
-            self.variant,
-            CALIBRATION,
-            gauges=GAUGES,
-            scaling=SCALING,
-            only=chosen(arrangement.train),
+            dataset, self.variant, CALIBRATION, gauges=GAUGES, scaling=SCALING, only=parts[0]
         )
-
-        def windows_of(ids: tuple[str, ...]) -> CalibratedWindows:
-            return load_windows(dataset, Side.TRAIN, calibrator, only=chosen(ids))
-
+        train, val, scored = (
+            load_windows(dataset, Side.TRAIN, calibrator, only=part) for part in parts
+        )
         seed = self.workspace.settings.seed
         model = create(self.architecture, self.variant, seed=seed, config=self.settings)
-        val = windows_of(arrangement.val)
-        model.fit(windows_of(arrangement.train), val)
+        model.fit(train, val)
         frames = []
-        for side, windows in ((Side.VAL, val), (Side.TEST, windows_of(arrangement.scored))):
+        for side, windows in ((Side.VAL, val), (Side.TEST, scored)):
             keys = windows.frame.with_columns(windows.calibration_ids, side=pl.lit(str(side)))
             frame = prediction_frame(keys, model.predict_windows(windows))
             logits = [model.logits(windows.take(rows)) for rows in _batches(len(windows))]

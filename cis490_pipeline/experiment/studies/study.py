@@ -15,17 +15,13 @@ from cis490_pipeline.errors import StoreError
 from cis490_pipeline.evaluation.detection.filtered_alarm import RULE
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
 from cis490_pipeline.evaluation.schema.stored import checked_form, read_form
-from cis490_pipeline.evaluation.schema.study import (
-    CarriedStudy,
-    StudyInputsOnly,
-    StudyModel,
-)
+from cis490_pipeline.evaluation.schema.study import CarriedStudy, StudyInputsOnly, StudyModel
 from cis490_pipeline.evaluation.schema.study import Study as StudyFile
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.stages.make import make_stages
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
+from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.all_windows import pool_episodes
 from cis490_pipeline.experiment.studies.drift import drift
@@ -134,11 +130,7 @@ class Study(RecipeStage):
         return StageOutput(digest(result), (path,), numbers)
 
     def _of_model(
-        self,
-        runs: StudyRuns,
-        kept: StudyModel | None,
-        index: pl.DataFrame,
-        episodes: pl.DataFrame,
+        self, runs: StudyRuns, kept: StudyModel | None, index: pl.DataFrame, episodes: pl.DataFrame
     ) -> StudyModel:
         seed, asked = self.workspace.settings.seed, self.asked.sections
         settings = _made_with(runs.workspace, runs.architecture, runs.variant)
@@ -157,14 +149,15 @@ class Study(RecipeStage):
 
 def study_of(workspace: Workspace, recipe: Recipe) -> dict[str, str | int] | None:
     """Return the inputs that a study of this recipe would have now; None without a split."""
-    index = ValidationIndex(workspace, recipe).record()
-    verdicts, grids = ValidationSweep(workspace).record(), GridShards(workspace).record()
-    if index is None or verdicts is None or grids is None:
+    made = digests(
+        split=ValidationIndex(workspace, recipe),
+        validation=ValidationSweep(workspace),
+        grids=GridShards(workspace),
+    )
+    if made is None:
         return None
     return {
-        "split": index.digest,
-        "validation": verdicts.digest,
-        "grids": grids.digest,
+        **made,
         "seed": workspace.settings.seed,
         "study": STUDY_VERSION,
         "evaluation": EVALUATION_VERSION,

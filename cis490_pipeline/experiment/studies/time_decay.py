@@ -30,7 +30,6 @@ def time_decay(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> TimeStu
 
     Parameters
     ----------
-    runs : trainings of one model.
     episodes : all that may be trained on: episode_id, received_at_wall, scorable.
     seed : of the intervals' draws.
 
@@ -45,10 +44,8 @@ def time_decay(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> TimeStu
     alone, before anything is trained. Hosts are on both sides of the cut.
     """
     runs.workspace.progress(f"{runs.name}: time decay", 0, 1)
-    ordered = sorted(
-        (instant(at), name)
-        for at, name in episodes.select("received_at_wall", "episode_id").iter_rows()
-    )
+    rows = episodes.select("received_at_wall", "episode_id").iter_rows()
+    ordered = sorted((instant(at), name) for at, name in rows)
     before, after = _cut(ordered, TRAIN_SHARE)
     train, val = _cut(before, 1 - VAL_SHARE)
     scorable = set(ids_of(episodes.filter("scorable")))
@@ -77,7 +74,7 @@ def time_decay(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> TimeStu
     except PipelineError as fault:
         return {**nothing, "why": str(fault)}
     runs.workspace.progress(f"{runs.name}: time decay", 1, 1)
-    members = [ids for _, ids in _slots(later, edges)]
+    members = [[name for at, name in later if a <= at < b] for a, b in pairwise(edges)]
     scores, area = decay(
         [matrices_of(scored.filter(pl.col("episode_id").is_in(ids))).counts for ids in members],
         seed=seed,
@@ -88,23 +85,14 @@ def time_decay(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> TimeStu
         "n_val_episodes": len(val),
         "slots": [
             {"from": start.isoformat(), "to": end.isoformat(), **score}
-            for (start, end), score in zip(_pairs(edges), scores, strict=True)
+            for (start, end), score in zip(pairwise(edges), scores, strict=True)
         ],
         **area,
     }
 
 
 def slot_edges(times: list[datetime]) -> list[datetime] | None:
-    """Find the ends of equal slots of time that hold two episodes each, six slots at most.
-
-    Parameters
-    ----------
-    times : when each episode was received, ascending.
-
-    Returns
-    -------
-    One more than slots; None if not even two slots can be had.
-    """
+    """Find the ends of equal slots of time that hold two each: six at most; None below two."""
     for n_slots in range(MAX_SLOTS, 1, -1):
         if not times or times[0] == times[-1]:
             return None
@@ -112,18 +100,10 @@ def slot_edges(times: list[datetime]) -> list[datetime] | None:
         # The last end just after the last episode, which is in the last slot.
         edges = [times[0] + k * width for k in range(n_slots)]
         edges.append(times[-1] + timedelta(microseconds=1))
-        held = [sum(a <= at < b for at in times) for a, b in _pairs(edges)]
+        held = [sum(a <= at < b for at in times) for a, b in pairwise(edges)]
         if min(held) >= MIN_EPISODES:
             return edges
     return None
-
-
-def _slots(ordered: Times, edges: list[datetime]) -> list[tuple[datetime, list[str]]]:
-    return [(a, [name for at, name in ordered if a <= at < b]) for a, b in _pairs(edges)]
-
-
-def _pairs(edges: list[datetime]) -> list[tuple[datetime, datetime]]:
-    return list(pairwise(edges))
 
 
 def _cut(ordered: Times, share: float) -> tuple[Times, Times]:

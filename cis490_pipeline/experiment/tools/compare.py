@@ -1,12 +1,14 @@
 """Finding the predictions of two runs, and comparing them."""
 
 from collections.abc import Mapping
+from itertools import starmap
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from cis490_pipeline.checkpoints.describe import describe
+from cis490_pipeline.checkpoints.describe import Description, describe
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.domain.catalogue import MODELS
+from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.compare_runs import Run, RunComparison, compare_runs
 from cis490_pipeline.evaluation.predictions import read_predictions
@@ -55,6 +57,7 @@ def compare_folders(
         raise EvaluationError(
             f"{first} is a {kind} and {second} a {other_kind}; name two of one kind"
         )
+    only: dict[str, list[str]] = {}
     if kind == CHECKPOINT:
         (one,), (other,) = ones, others
         pairs = {one if one == other else f"{other} − {one}": (ones[one], others[other])}
@@ -65,18 +68,14 @@ def compare_folders(
                 f"no model is in both: {first} has {', '.join(ones)}; "
                 f"{second} has {', '.join(others)}"
             )
+        only = {
+            str(first): sorted(ones.keys() - others.keys()),
+            str(second): sorted(others.keys() - ones.keys()),
+        }
     runs = {
         name: (read_run(one, first), read_run(other, second))
         for name, (one, other) in pairs.items()
     }
-    only = (
-        {}
-        if kind == CHECKPOINT
-        else {
-            str(first): sorted(ones.keys() - others.keys()),
-            str(second): sorted(others.keys() - ones.keys()),
-        }
-    )
     return {
         "first_run": str(first),
         "second_run": str(second),
@@ -98,9 +97,8 @@ def _models_in(folder: Path, recipe: Recipe) -> tuple[str, Mapping[str, Path]]:
     if (folder / "leaderboard.json").is_file() and folder.parent.name == "reports":
         root, split = folder.parent.parent, folder.name
     paths = DataPaths(root)
-    names = [f"{architecture}_{variant}" for architecture, variant in MODELS]
-    found = {name: paths.checkpoint(split, name) for name in names}
-    found = {name: path for name, path in found.items() if (path / _MANIFEST).is_file()}
+    folders = {name: paths.checkpoint(split, name) for name in starmap(model_name, MODELS)}
+    found = {name: path for name, path in folders.items() if (path / _MANIFEST).is_file()}
     if not found:
         raise EvaluationError(
             f"{folder}: no predictions of split {split} ({root / 'artifacts' / split}/*/"
@@ -130,15 +128,14 @@ def read_run(folder: Path, run: Path) -> Run:
     return Run(name=str(run), frame=frame, made_of=made_of(described))
 
 
-def made_of(described: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a checkpoint says it was made of, by the names ``compare_runs`` knows.
-
-    Parameters
-    ----------
-    described : what ``describe`` gave.
-    """
+def made_of(described: Description) -> dict[str, str]:
+    """Return what a described checkpoint was made of, by the names ``compare_runs`` knows."""
     settings = {k: v for k, v in described["config"].items() if k not in _NO_SETTING}
-    settings |= {name: described[name] for name in ("calibration", "scaling", "drifting_gauges")}
+    settings |= {
+        "calibration": described["calibration"],
+        "scaling": described["scaling"],
+        "drifting_gauges": described["drifting_gauges"],
+    }
     return {
         "seed": str(described["seed"]),
         "model": f"{described['model']} {described['architecture_version']}",

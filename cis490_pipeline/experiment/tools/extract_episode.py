@@ -40,7 +40,7 @@ def named_episode(store: ReceiverStore, name: str) -> Episode:
 
 def extract_single(
     workspace: Workspace, name: str, variant: Variant, out: Path, *, last: bool = False
-) -> dict[str, Any]:
+) -> dict[str, str | list[int]]:
     """Extract the uncalibrated windows of one episode to an ``.npz`` file.
 
     Parameters

@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import optuna
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
 from cis490_pipeline.checkpoints.checkpoint import Setting
 from cis490_pipeline.domain import Side
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
@@ -24,8 +28,6 @@ from cis490_pipeline.models.search import SPACES, Choice, Range, Space
 from cis490_pipeline.storage.files import digest, naming
 
 if TYPE_CHECKING:
-    import optuna
-
     from cis490_pipeline.models.base import BaseModel
     from cis490_pipeline.training.history import EpochRecord
 
@@ -77,8 +79,6 @@ def tune(stage: TrainedCheckpoint, *, n_trials: int, timeout_s: float | None = N
     many scores on one validation side is optimistically biased; ``cis490 evaluate`` measures it
     once on the test side afterwards.
     """
-    import optuna
-
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = _Search(stage)
     with warnings.catch_warnings(), naming(search.journal, "cannot be written"):
@@ -116,9 +116,7 @@ class _Search:
         folder = self.stage.workspace.paths.recipe(self.stage.recipe) / "tuning"
         return folder / f"{self.stage.name}-{self.about[:12]}.log"
 
-    def study(self) -> "optuna.Study":
-        import optuna
-        from optuna.storages.journal import JournalFileBackend
+    def study(self) -> optuna.Study:
 
         self.journal.parent.mkdir(parents=True, exist_ok=True)
         drop_torn_line(self.journal)
@@ -136,8 +134,7 @@ class _Search:
             study.enqueue_trial(_as_parameters(self.space, self.model({}).settings))
         return study
 
-    def run(self, study: "optuna.Study", *, n_trials: int, timeout_s: float | None) -> None:
-        import optuna
+    def run(self, study: optuna.Study, *, n_trials: int, timeout_s: float | None) -> None:
 
         done = [trial for trial in study.trials if trial.state.is_finished()]
         what, progress = f"tune {self.stage.name}", self.stage.workspace.progress
@@ -166,10 +163,8 @@ class _Search:
             config={**self.stage.settings(), **config},
         )
 
-    def score(self, trial: "optuna.Trial") -> float:
+    def score(self, trial: optuna.Trial) -> float:
         """Train with the trial's settings; return the best macro F1 on validation."""
-        import optuna
-
         model = self.model(_chosen(self.space, trial))
 
         def report(record: "EpochRecord") -> None:
@@ -183,8 +178,7 @@ class _Search:
         score = model.history_["best_val_macro_f1"]
         return math.nan if score is None else score
 
-    def result(self, study: "optuna.Study") -> Tuned:
-        from optuna.trial import TrialState
+    def result(self, study: optuna.Study) -> Tuned:
 
         def count(state: TrialState) -> int:
             return len(study.get_trials(deepcopy=False, states=(state,)))
@@ -220,12 +214,12 @@ def drop_torn_line(journal: Path) -> None:
         return
 
 
-def _best_so_far(study: "optuna.Study") -> str:
+def _best_so_far(study: optuna.Study) -> str:
     values = [trial.value for trial in study.trials if trial.value is not None]
     return f"best val macro F1 {max(values):.3f}" if values else ""
 
 
-def _chosen(space: Space, trial: "optuna.Trial") -> dict[str, Setting]:
+def _chosen(space: Space, trial: optuna.Trial) -> dict[str, Setting]:
     """Sample a value for each setting of the space."""
     drawn: dict[str, Setting] = {}
     for name, part in space.items():

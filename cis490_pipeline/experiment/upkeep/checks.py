@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 import polars as pl
 
 from cis490_pipeline.domain import PHASES, Architecture, Recipe, Side, Source, Variant
 from cis490_pipeline.domain.catalogue import MODELS
-from cis490_pipeline.errors import GateError, PipelineError
+from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.experiment.pipeline.calibration import fitted_check
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
-from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, TensorShards, ValidationIndex
+from cis490_pipeline.experiment.pipeline.dataset import (
+    FeatureShards,
+    TensorShards,
+    ValidationIndex,
+    WindowShards,
+)
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.stage import Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
@@ -37,12 +41,51 @@ class Finding:
     numbers: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Check:
+    """Condition that an artefact must meet before anything is made from it."""
+
+    key: str
+    """Key of the artefact's stage and asset."""
+    name: str
+    promise: str
+    """Sentence that holds if it passes."""
+    run: Callable[[Workspace, Recipe], Finding]
+
+    def find(self, workspace: Workspace, recipe: Recipe) -> Finding:
+        """Run the check; an unreadable artefact fails it."""
+        try:
+            return self.run(workspace, recipe)
+        except PipelineError as fault:
+            return Finding(False, str(fault))
+
+
+CHECKS_VERSION: Final = "1"
+"""Raised when a check changes, so that stored passes no longer count."""
+
+CHECKS: Final[list[Check]] = []
+"""All blocking checks of assets, in order."""
+
+Run = Callable[[Workspace, Recipe], Finding]
+
+
+def _check(key: str, name: str) -> Callable[[Run], Run]:
+    """Register a check of an artefact, whose docstring begins with what it promises."""
+
+    def register(run: Run) -> Run:
+        CHECKS.append(Check(key, name, str(run.__doc__).splitlines()[0], run))
+        return run
+
+    return register
+
+
 def _index(workspace: Workspace, recipe: Recipe) -> pl.DataFrame:
     return read_table(workspace.paths.validation_index(recipe))
 
 
+@_check(ValidationIndex.key, "profiles_are_stratified")
 def stratification(workspace: Workspace, recipe: Recipe) -> Finding:
-    """Check that every profile is in train, and on the test side or named as untested there."""
+    """Every profile is on the sides its recipe requires, or is listed as untested."""
     index = _index(workspace, recipe).filter(pl.col("profile").is_not_null())
     by_side = {side: set(index.filter(pl.col("side") == side)["profile"]) for side in SIDES}
     split = ValidationIndex(workspace, recipe).placed()
@@ -63,8 +106,9 @@ def stratification(workspace: Workspace, recipe: Recipe) -> Finding:
     return Finding(not problems, "; ".join(problems) or "every profile has its sides", numbers)
 
 
+@_check(ValidationIndex.key, "sides_are_disjoint")
 def disjoint_sides(workspace: Workspace, recipe: Recipe) -> Finding:
-    """Check that no episode, content, or held-out unit is on two sides."""
+    """No episode, content, sample (sample split) or host (host split) is on two sides."""
     index = _index(workspace, recipe).filter(pl.col("side").is_in([str(side) for side in SIDES]))
     units = {"episode": "episode_id", "content": "content_digest"}
     if recipe is Recipe.SAMPLE:
@@ -99,26 +143,28 @@ def _episodes_of(index: pl.DataFrame, content: str) -> str:
     return f": {', '.join(names)}"
 
 
+@_check(ValidationIndex.key, "no_copy_on_two_sides")
 def no_copies(workspace: Workspace, recipe: Recipe) -> Finding:
-    """Check that no telemetry is on two sides under two ids, however its files were written."""
+    """No telemetry is on two sides under two ids, rewritten, cut or moved to another host."""
     index = _index(workspace, recipe)
-    grids = GridStore(GridShards(workspace).folder)
-    pairs = near_duplicates(grids, index)
+    pairs = near_duplicates(GridStore(GridShards(workspace).folder), index)
     text = "; ".join(map(str, pairs)) or "no telemetry is on two sides"
     return Finding(not pairs, text, {"copies_on_two_sides": len(pairs), "episodes": index.height})
 
 
+@_check(FeatureShards.key, "files_match_digests")
 def feature_digests(workspace: Workspace, recipe: Recipe) -> Finding:
-    """Check the feature dataset's files against its manifest."""
+    """Every file has the digest its manifest gives."""
     return _digests(FeatureShards(workspace, recipe))
 
 
+@_check(TensorShards.key, "files_match_digests")
 def tensor_digests(workspace: Workspace, recipe: Recipe) -> Finding:
-    """Check the tensor dataset's files against its manifest."""
+    """Every file has the digest its manifest gives."""
     return _digests(TensorShards(workspace, recipe))
 
 
-def _digests(stage: FeatureShards | TensorShards) -> Finding:
+def _digests(stage: WindowShards) -> Finding:
     try:
         manifest = stage.open().manifest
     except PipelineError as error:
@@ -127,8 +173,9 @@ def _digests(stage: FeatureShards | TensorShards) -> Finding:
     return Finding(True, f"{n_files} files have their digests", {"files": n_files})
 
 
+@_check(FeatureShards.key, "schema_is_this_codes")
 def feature_schema_current(workspace: Workspace, recipe: Recipe) -> Finding:
-    """Check that the stored schema is the one this code builds."""
+    """The stored feature schema is the one this code builds."""  # noqa: D401
     folder = FeatureShards(workspace, recipe).folder
     saved = FeatureSchema.from_dict(read_object(folder / "feature_schema_v1.json"))
     current = feature_schema("summary", Variant.ORACLE)
@@ -137,8 +184,9 @@ def feature_schema_current(workspace: Workspace, recipe: Recipe) -> Finding:
     return Finding(difference is None, difference or "the same schema", numbers)
 
 
+@_check(FeatureShards.key, "features_are_finite")
 def finite_features(workspace: Workspace, recipe: Recipe) -> Finding:
-    """Check that no feature is infinite, and count the unknown ones by source."""
+    """No feature is infinite; unknown ones are counted by source."""
     names = summary_names(Variant.ORACLE)
     # Digests are verified first: polars' behaviour on damaged files is undefined.
     tables = FeatureShards(workspace, recipe).open().tables()
@@ -157,16 +205,18 @@ def finite_features(workspace: Workspace, recipe: Recipe) -> Finding:
     return Finding(count == 0, f"{count} infinite features", numbers)
 
 
+@_check(TensorShards.key, "no_window_on_two_sides")
 def disjoint_windows(workspace: Workspace, recipe: Recipe) -> Finding:
-    """Check that no two overlapping windows are on different sides."""
+    """No two windows on different sides overlap in an episode."""
     dataset = TensorShards(workspace, recipe).open()
     windows = pl.concat([window_keys(dataset, side, include_baseline=True) for side in SIDES])
     leaks = check_leaks(windows)
     return Finding(leaks == 0, f"{leaks} leaks among {windows.height} windows", {"leaks": leaks})
 
 
+@_check(TensorShards.key, "every_phase_is_trained")
 def class_presence(workspace: Workspace, recipe: Recipe) -> Finding:
-    """Check that every phase has training and validation windows."""
+    """Every phase has training and validation windows."""
     dataset = TensorShards(workspace, recipe).open()
     numbers: dict[str, int | float | str] = {}
     missing = []
@@ -180,18 +230,10 @@ def class_presence(workspace: Workspace, recipe: Recipe) -> Finding:
     return Finding(not missing, "; ".join(missing) or "every phase is there", numbers)
 
 
-def golden_vectors(
-    workspace: Workspace,
-    recipe: Recipe,
-    architecture: Architecture,
-    variant: Variant,
-    *,
-    seed: int | None = None,
-) -> Finding:
+def golden_vectors(stage: TrainedCheckpoint) -> Finding:
     """Check that the saved checkpoint reproduces its golden vectors."""
     from cis490_pipeline.models.registry import restore
 
-    stage = TrainedCheckpoint(workspace, recipe, architecture, variant, seed=seed)
     try:
         # ``restore`` compares the golden vectors and raises at the first difference.
         checkpoint = stage.load()
@@ -202,30 +244,18 @@ def golden_vectors(
     return Finding(True, f"{n_golden} golden vectors reproduced", {"golden_vectors": n_golden})
 
 
-def fitted_on_train(
-    workspace: Workspace,
-    recipe: Recipe,
-    architecture: Architecture,
-    variant: Variant,
-    *,
-    seed: int | None = None,
-) -> Finding:
+def fitted_on_train(stage: TrainedCheckpoint) -> Finding:
     """Check that a checkpoint's calibration and cleanliness check were fitted on train alone.
 
     Both are refitted on the train side and compared by digest, which differs if other data were
     used. Weights are not retrained; see docs/concepts/leaks.md.
     """
-    stage = TrainedCheckpoint(workspace, recipe, architecture, variant, seed=seed)
     checkpoint = stage.load()
     used = checkpoint.calibrator
     calibrator = fit_calibrator(
-        stage.dataset.open(),
-        variant,
-        used.mode,
-        gauges=used.gauges,
-        scaling=used.scaling,
+        stage.dataset.open(), stage.variant, used.mode, gauges=used.gauges, scaling=used.scaling
     )
-    check, _ = fitted_check(workspace, recipe)
+    check, _ = fitted_check(stage.workspace, stage.recipe)
     pairs = {
         "calibration": (used.digest, calibrator.digest),
         "cleanliness check": (
@@ -243,143 +273,41 @@ def fitted_on_train(
     return Finding(not problems, text, {"calibration": used.digest[:12]})
 
 
-@dataclass(frozen=True)
-class Check:
-    """Condition that an artefact must meet before anything is made from it."""
-
-    key: str
-    """Key of the artefact's stage and asset."""
-    name: str
-    promise: str
-    """Sentence that holds if it passes."""
-    run: Callable[[Workspace, Recipe], Finding]
-
-    def find(self, workspace: Workspace, recipe: Recipe) -> Finding:
-        """Run the check; an unreadable artefact fails it."""
-        try:
-            return self.run(workspace, recipe)
-        except PipelineError as fault:
-            return Finding(False, str(fault))
-
-
-_OF_A_MODEL: Final = (
-    (
-        "fitted_on_train_alone",
-        "Calibration and cleanliness check are fitted on train alone.",
-        fitted_on_train,
-    ),
-    (
-        "reproduces_golden_vectors",
-        "The saved checkpoint, loaded again, reproduces its golden probabilities.",
-        golden_vectors,
-    ),
-)
-
-CHECKS_VERSION: Final = "1"
-"""Raised when a check changes, so that stored passes no longer count."""
-
-CHECKS: Final[tuple[Check, ...]] = (
-    Check(
-        ValidationIndex.key,
-        "profiles_are_stratified",
-        "Every profile is on the sides its recipe requires, or is listed as untested.",
-        stratification,
-    ),
-    Check(
-        ValidationIndex.key,
-        "sides_are_disjoint",
-        "No episode, content, sample (sample split) or host (host split) is on two sides.",
-        disjoint_sides,
-    ),
-    Check(
-        ValidationIndex.key,
-        "no_copy_on_two_sides",
-        "No telemetry is on two sides under two ids, rewritten, cut or moved to another host.",
-        no_copies,
-    ),
-    Check(
-        FeatureShards.key,
-        "files_match_digests",
-        "Every file has the digest its manifest gives.",
-        feature_digests,
-    ),
-    Check(
-        FeatureShards.key,
-        "schema_is_this_codes",
-        "The stored feature schema is the one this code builds.",
-        feature_schema_current,
-    ),
-    Check(
-        FeatureShards.key,
-        "features_are_finite",
-        "No feature is infinite; unknown ones are counted by source.",
-        finite_features,
-    ),
-    Check(
-        TensorShards.key,
-        "files_match_digests",
-        "Every file has the digest its manifest gives.",
-        tensor_digests,
-    ),
-    Check(
-        TensorShards.key,
-        "no_window_on_two_sides",
-        "No two windows on different sides overlap in an episode.",
-        disjoint_windows,
-    ),
-    Check(
-        TensorShards.key,
-        "every_phase_is_trained",
-        "Every phase has training and validation windows.",
-        class_presence,
-    ),
-    *(
-        Check(
-            f"model/{architecture}/{variant}/checkpoint",
-            name,
-            promise,
-            partial(run, architecture=architecture, variant=variant),
+def _checks_of_model(
+    key: str, architecture: Architecture, variant: Variant, seed: int | None = None
+) -> list[Check]:
+    def of_stage(run: Callable[[TrainedCheckpoint], Finding]) -> Callable[..., Finding]:
+        return lambda workspace, recipe: run(
+            TrainedCheckpoint(workspace, recipe, architecture, variant, seed=seed)
         )
-        for name, promise, run in _OF_A_MODEL
-        for architecture, variant in MODELS
-    ),
-)
+
+    return [
+        Check(
+            key,
+            "fitted_on_train_alone",
+            "Calibration and cleanliness check are fitted on train alone.",
+            of_stage(fitted_on_train),
+        ),
+        Check(
+            key,
+            "reproduces_golden_vectors",
+            "The saved checkpoint, loaded again, reproduces its golden probabilities.",
+            of_stage(golden_vectors),
+        ),
+    ]
+
+
+for _model in MODELS:
+    CHECKS.extend(_checks_of_model("/".join(("model", *_model, "checkpoint")), *_model))
 
 
 def checks_of(stage: Stage) -> list[Check]:
     """Return all blocking checks of one artefact, including models of further seeds."""
     if isinstance(stage, TrainedCheckpoint):
-        return [
-            Check(
-                stage.key,
-                name,
-                promise,
-                partial(
-                    run, architecture=stage.architecture, variant=stage.variant, seed=stage.seed
-                ),
-            )
-            for name, promise, run in _OF_A_MODEL
-        ]
+        return _checks_of_model(stage.key, stage.architecture, stage.variant, stage.seed)
     return [check for check in CHECKS if check.key == stage.key]
 
 
 def failure(check: Check, finding: Finding) -> str:
     """Format a failed check."""
     return f"{check.key}: check {check.name} failed: {finding.text}"
-
-
-def require_passed(workspace: Workspace, recipe: Recipe, key: str) -> None:
-    """Run every check of one artefact.
-
-    Raises
-    ------
-    GateError
-        Naming each check that failed and what it found.
-    """
-    failed = [
-        failure(check, finding)
-        for check in CHECKS
-        if check.key == key and not (finding := check.find(workspace, recipe)).passed
-    ]
-    if failed:
-        raise GateError("; ".join(failed))

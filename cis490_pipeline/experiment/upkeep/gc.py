@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from os.path import normpath
 from pathlib import Path
 from typing import Final, Self
 
@@ -160,30 +161,19 @@ def _of_manifest(path: Path) -> set[Path]:
     named = {path, *(folder / name for name in content.get("files", ()))}
     if "grids_folder" in content:
         # A dataset reads the shards that its grids' own manifest names, whichever these are by now.
-        grids = Path(*_without_dots(folder / content["grids_folder"])) / MANIFEST_FILE
+        grids = Path(normpath(folder / content["grids_folder"])) / MANIFEST_FILE
         named |= {grids, grids.with_name(INDEX_FILE)}
         named |= _of_manifest(grids) if grids.is_file() else set()
     else:
         named |= {folder / name for name in (*content.get("shards", ()), INDEX_FILE)}
-    return {Path(*_without_dots(file)) for file in named}
-
-
-def _without_dots(path: Path) -> Iterator[str]:
-    parts: list[str] = []
-    for part in path.parts:
-        if part == ".." and parts and parts[-1] != "..":
-            parts.pop()
-        else:
-            parts.append(part)
-    return iter(parts)
+    return {Path(normpath(file)) for file in named}
 
 
 def _candidates(root: Path, named: set[Path]) -> Iterator[tuple[Path, str]]:
     inside = root.resolve()
     for path, why in _nameable(root):
-        if path in named or path.is_symlink() or not path.is_file():
-            continue
-        if path.resolve().is_relative_to(inside):
+        is_own = path.is_file() and not path.is_symlink() and path.resolve().is_relative_to(inside)
+        if is_own and path not in named:
             yield path, why
 
 

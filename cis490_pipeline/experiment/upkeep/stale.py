@@ -5,7 +5,7 @@ downstream of a stale one may turn out unchanged once that is remade.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from cis490_pipeline.experiment.pipeline.training import FURTHER, TrainedCheckpo
 from cis490_pipeline.experiment.stages.gates import require_current_passed
 from cis490_pipeline.experiment.stages.make import Announce, made_keys, make_stages
 from cis490_pipeline.experiment.stages.record import Record
-from cis490_pipeline.experiment.stages.stage import Stage
+from cis490_pipeline.experiment.stages.stage import Stage, changed_inputs
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema, first_difference
 from cis490_pipeline.storage.files import read_object
@@ -61,14 +61,8 @@ class Artefact:
 def survey(workspace: Workspace, recipes: Iterable[Recipe] = tuple(Recipe)) -> list[Artefact]:
     """Return the state of every artefact of the corpus and of the given recipes.
 
-    Parameters
-    ----------
-    workspace : its records are read; nothing is made, no telemetry is opened.
-    recipes : recipes to survey.
-
-    Returns
-    -------
-    In order of making: the corpus first, then each recipe.
+    Reads records only: nothing is made, no telemetry is opened. The order is that of making: the
+    corpus first, then each recipe.
     """
     corpus = corpus_stages(workspace)
     shared = _states(CORPUS, corpus, None)
@@ -80,7 +74,12 @@ def survey(workspace: Workspace, recipes: Iterable[Recipe] = tuple(Recipe)) -> l
         if any(artefact.wanted for artefact in of_recipe):
             used.update(stage.key for stage in corpus)
         artefacts += of_recipe
-    shared = [_needed(artefact, used) for artefact in shared]
+    shared = [
+        replace(artefact, why="needed by what is stale", wanted=True)
+        if artefact.state == "not made" and artefact.key in used
+        else artefact
+        for artefact in shared
+    ]
     return [*shared, *artefacts]
 
 
@@ -89,14 +88,6 @@ def _stages_of(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
     *stages, board = recipe_stages(workspace, recipe)
     further = (s for s in further_stages(workspace, recipe) if s.record() is not None)
     return (*stages, *further, board)
-
-
-def _needed(artefact: Artefact, used: set[str]) -> Artefact:
-    if artefact.state != "not made" or artefact.key not in used:
-        return artefact
-    return Artefact(
-        artefact.scope, artefact.key, "not made", "needed by what is stale", wanted=True
-    )
 
 
 def _states(scope: str, stages: Sequence[Stage], above: Artefact | None) -> list[Artefact]:
@@ -138,11 +129,7 @@ def difference(stage: Stage, record: Record) -> str | None:
     inputs = stage.inputs()
     if inputs is None:
         return None
-    changed = [
-        name
-        for name in sorted({*inputs, *record.inputs})
-        if inputs.get(name) != record.inputs.get(name)
-    ]
+    changed = changed_inputs(record.inputs, inputs)
     schemas = [name for name in changed if name in _SCHEMA_INPUTS]
     if schemas and (text := _schema_difference(stage, record)) is not None:
         return text
@@ -191,10 +178,7 @@ def _training_difference(stage: TrainedCheckpoint) -> str | None:
 
 
 def make_again(
-    workspace: Workspace,
-    recipe: Recipe,
-    announce: Announce,
-    only: Collection[str] | None = None,
+    workspace: Workspace, recipe: Recipe, announce: Announce, only: Collection[str] | None = None
 ) -> list[str]:
     """Remake what is stale of the corpus and one recipe, without Dagster.
 

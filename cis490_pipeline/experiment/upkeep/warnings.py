@@ -22,20 +22,18 @@ _MAX_NAMED: Final = 10
 
 
 def arrived(verdicts: pl.DataFrame) -> pl.DataFrame:
-    """Rows whose verdict the newest sweep made; none if it made every verdict.
-
-    Parameters
-    ----------
-    verdicts : one row per episode, with ``checked_at``.
-    """
-    newest = verdicts.filter(pl.col("checked_at") == pl.col("checked_at").max())
+    """Rows whose verdict the newest sweep made; none if it made every verdict."""
+    newest = _newest(verdicts)
     return newest.clear() if newest.height == verdicts.height else newest
+
+
+def _newest(verdicts: pl.DataFrame) -> pl.DataFrame:
+    return verdicts.filter(pl.col("checked_at") == pl.col("checked_at").max())
 
 
 def sound_uploads(workspace: Workspace, recipe: Recipe | None = None) -> Finding:
     """Check that all episodes of the newest sweep are usable."""
-    verdicts = read_table(workspace.paths.validation)
-    newest = verdicts.filter(pl.col("checked_at") == pl.col("checked_at").max())
+    newest = _newest(read_table(workspace.paths.validation))
     bad = newest.filter(pl.col("status").is_in([Verdict.REJECTED, Verdict.ERRORED]))
     named = [
         f"{row['host_id']}/{row['episode_id']} ({', '.join(row['reasons'])})"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from cis490_pipeline.checkpoints.onnx.check import INPUT_NAME, OUTPUT_NAME
 from cis490_pipeline.checkpoints.onnx.session import OnnxClassifier
-from cis490_pipeline.errors import CheckpointError, NotFittedError
+from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.models.base import BaseModel
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ def export_onnx(model: BaseModel) -> bytes:
     CheckpointError
         If the export's probabilities differ from the model's.
     """
-    if not model.is_fitted:
-        raise NotFittedError(f"this {model.architecture} model has learnt nothing to export yet")
     onnx = _export(model)
     require_parity(model, onnx)
     return onnx

@@ -16,6 +16,9 @@ OPSET: Final = 17
 ML_OPSET: Final = 3
 IR_VERSION: Final = 8
 _N_CLASSES: Final = len(PHASES)
+_TREE_COLUMNS: Final = (
+    *("left_children", "right_children", "split_indices", "split_conditions", "default_left"),
+)
 
 
 def trees_to_onnx(booster: xgb.Booster) -> bytes:
@@ -31,24 +34,16 @@ def trees_to_onnx(booster: xgb.Booster) -> bytes:
         If the trees split on categories, which telemetry does not have.
     """
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
-    model = learner["gradient_booster"]["model"]
-    ensemble = _Ensemble()
-    for position, tree in enumerate(model["trees"]):
-        ensemble.add(position, tree, phase=int(model["tree_info"][position]))
     attributes: dict[str, Any] = {
         "n_targets": _N_CLASSES,
         "aggregate_function": "SUM",
         "post_transform": "NONE",
         "base_values": _base_scores(learner),
-        **ensemble.attributes,
+        **_ensemble(learner["gradient_booster"]["model"]),
     }
     nodes = [
         helper.make_node(
-            "TreeEnsembleRegressor",
-            [INPUT_NAME],
-            ["margins"],
-            domain="ai.onnx.ml",
-            **attributes,
+            "TreeEnsembleRegressor", [INPUT_NAME], ["margins"], domain="ai.onnx.ml", **attributes
         ),
         helper.make_node("Softmax", ["margins"], [OUTPUT_NAME], axis=1),
     ]
@@ -79,54 +74,36 @@ def _base_scores(learner: dict[str, Any]) -> list[float]:
     return [float(score) for score in np.broadcast_to(scores, (_N_CLASSES,))]
 
 
-class _Ensemble:
-    """Attributes of a TreeEnsembleRegressor: one entry per node over all trees."""
+def _ensemble(model: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return the attributes of a TreeEnsembleRegressor: one entry per node, or leaf, of all trees.
 
-    def __init__(self) -> None:
-        self.attributes: dict[str, list[Any]] = {
-            f"nodes_{name}": []
-            for name in (
-                "treeids",
-                "nodeids",
-                "featureids",
-                "modes",
-                "values",
-                "truenodeids",
-                "falsenodeids",
-                "missing_value_tracks_true",
-            )
-        } | {f"target_{name}": [] for name in ("treeids", "nodeids", "ids", "weights")}
-
-    def add(self, position: int, tree: dict[str, Any], phase: int) -> None:
-        """Append one tree that adds to one phase's margin."""
+    Each tree adds to one phase's margin.
+    """
+    nodes: list[dict[str, float | str]] = []
+    leaves: list[dict[str, float]] = []
+    for position, (tree, phase) in enumerate(zip(model["trees"], model["tree_info"], strict=True)):
         if any(tree["split_type"]):
             raise CheckpointError(f"tree {position} splits on categories; ONNX export has none")
-        rows = zip(
-            tree["left_children"],
-            tree["right_children"],
-            tree["split_indices"],
-            tree["split_conditions"],
-            tree["default_left"],
-            strict=True,
-        )
-        for node, (left, right, feature, value, default_left) in enumerate(rows):
+        columns = (tree[name] for name in _TREE_COLUMNS)
+        for node, (left, right, feature, value, default_left) in enumerate(
+            zip(*columns, strict=True)
+        ):
+            place = {"treeids": position, "nodeids": node}
             is_leaf = left == -1
             # XGBoost goes left if x < value; a leaf's value is stored in the same field.
-            self._append(
-                treeids=position,
-                nodeids=node,
-                featureids=0 if is_leaf else feature,
-                modes="LEAF" if is_leaf else "BRANCH_LT",
-                values=0.0 if is_leaf else value,
-                truenodeids=0 if is_leaf else left,
-                falsenodeids=0 if is_leaf else right,
-                missing_value_tracks_true=0 if is_leaf else int(default_left),
-            )
+            branch = {
+                "featureids": feature,
+                "values": value,
+                "truenodeids": left,
+                "falsenodeids": right,
+                "missing_value_tracks_true": int(default_left),
+            }
             if is_leaf:
-                leaf = {"treeids": position, "nodeids": node, "ids": phase, "weights": value}
-                for name, entry in leaf.items():
-                    self.attributes[f"target_{name}"].append(entry)
-
-    def _append(self, **entries: Any) -> None:
-        for name, entry in entries.items():
-            self.attributes[f"nodes_{name}"].append(entry)
+                leaves.append({**place, "ids": int(phase), "weights": value})
+                branch = {**dict.fromkeys(branch, 0), "values": 0.0}
+            nodes.append({**place, "modes": "LEAF" if is_leaf else "BRANCH_LT", **branch})
+    return {
+        f"{kind}_{name}": [row[name] for row in rows]
+        for kind, rows in (("nodes", nodes), ("target", leaves))
+        for name in rows[0]
+    }

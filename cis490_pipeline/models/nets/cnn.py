@@ -9,7 +9,6 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from cis490_pipeline.domain import PHASES, Architecture
-from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.nets.layers import PhaseNetwork
 from cis490_pipeline.models.nets.neural import NeuralModel, TensorTrainConfig
 
@@ -95,8 +94,6 @@ class Cnn(NeuralModel):
     """Residual convolutional network."""
 
     architecture = Architecture.CNN
-    ARCHITECTURE_VERSION = ARCHITECTURE_VERSIONS[Architecture.CNN]
-    input_kind = INPUT_KINDS[Architecture.CNN]
     config_type = CnnConfig
     config: CnnConfig
 

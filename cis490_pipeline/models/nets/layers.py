@@ -14,10 +14,6 @@ class MaskedInput(nn.Module):
 
     After calibration zero is a channel's usual value, so only the mask, one value per source (and
     step), distinguishes a dead source from a quiet one.
-
-    Parameters
-    ----------
-    sources : columns of each source on the second axis of the input.
     """
 
     def __init__(self, sources: Sequence[slice]) -> None:
@@ -34,12 +30,7 @@ class MaskedInput(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """Mean, maximum and a learnt weighted mean over the steps of a sequence.
-
-    Parameters
-    ----------
-    width : features per step.
-    """
+    """Mean, maximum and a learnt weighted mean over the steps of a sequence."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -64,12 +55,7 @@ class PhaseNetwork(nn.Module, ABC):
     """
 
     def __init__(
-        self,
-        sources: Sequence[slice],
-        *,
-        width: int,
-        dropout: float,
-        n_classes: int = len(PHASES),
+        self, sources: Sequence[slice], *, width: int, dropout: float, n_classes: int = len(PHASES)
     ) -> None:
         super().__init__()
         self.inputs = MaskedInput(sources)

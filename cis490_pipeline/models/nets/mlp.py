@@ -11,7 +11,6 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from cis490_pipeline.domain import PHASES, Architecture
-from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.models.nets.layers import PhaseNetwork
 from cis490_pipeline.models.nets.neural import NeuralModel
@@ -82,8 +81,6 @@ class Mlp(NeuralModel):
     """Perceptron on summary features."""
 
     architecture = Architecture.MLP
-    ARCHITECTURE_VERSION = ARCHITECTURE_VERSIONS[Architecture.MLP]
-    input_kind = INPUT_KINDS[Architecture.MLP]
     config_type = MlpConfig
     config: MlpConfig
 

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,22 +67,21 @@ class NeuralModel(BaseModel):
         self.network_ = network
         return history
 
-    @torch.inference_mode()
     def _predict_proba(self, X: npt.NDArray[np.float32]) -> Probabilities:
-        # In float64, so that rows sum to 1 far within any tolerance.
-        logits = self.network_(_tensor(X)).double()
-        probabilities: Probabilities = torch.softmax(logits, dim=1).numpy()
+        probabilities: Probabilities = torch.softmax(self._outputs(X), dim=1).numpy()
         return probabilities
 
-    @torch.inference_mode()
     def _logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        logits: npt.NDArray[np.float64] = self.network_(_tensor(X)).double().numpy()
+        logits: npt.NDArray[np.float64] = self._outputs(X).numpy()
         return logits
 
     @torch.inference_mode()
-    def _embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        embedding: npt.NDArray[np.float32] = self.network_.embed(_tensor(X)).numpy()
-        return embedding
+    def _outputs(self, X: npt.NDArray[np.float32]) -> torch.Tensor:
+        """Logits in float64, so that rows of probabilities sum to 1 far within any tolerance."""
+        # torch would warn about a read-only memory map.
+        windows = torch.from_numpy(X if X.flags.writeable else X.copy())
+        outputs: torch.Tensor = self.network_(windows).double()
+        return outputs
 
     def _state(self) -> ModelState:
         state = self.network_.state_dict()
@@ -92,13 +92,8 @@ class NeuralModel(BaseModel):
             network = self._build()
         wanted = network.state_dict()
         for name in sorted(wanted.keys() | state.arrays.keys()):
-            array = state.arrays.get(name)
-            want = (
-                f"{wanted[name].numpy().dtype} {tuple(wanted[name].shape)}"
-                if name in wanted
-                else "none"
-            )
-            have = "none" if array is None else f"{array.dtype} {tuple(array.shape)}"
+            have = _form(state.arrays.get(name))
+            want = _form(wanted[name].numpy() if name in wanted else None)
             if have != want:
                 raise CheckpointError(
                     f"weights do not fit a {self.architecture} ({self.variant}): tensor {name!r} "
@@ -110,6 +105,5 @@ class NeuralModel(BaseModel):
         self.network_ = network.eval()
 
 
-def _tensor(X: npt.NDArray[np.float32]) -> torch.Tensor:
-    # torch would warn about a read-only memory map.
-    return torch.from_numpy(X if X.flags.writeable else X.copy())
+def _form(array: npt.NDArray[Any] | None) -> str:
+    return "none" if array is None else f"{array.dtype} {array.shape}"

@@ -7,6 +7,7 @@ from cis490_pipeline.checkpoints.checkpoint import Checkpoint, Golden, Metrics
 from cis490_pipeline.checkpoints.onnx.trial import note_run
 from cis490_pipeline.checkpoints.processor import computed_on
 from cis490_pipeline.checkpoints.versions import library_versions
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
 from cis490_pipeline.errors import CheckpointError
 from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
@@ -66,7 +67,7 @@ def pack(
         note_run(onnx, golden_windows)
     return Checkpoint(
         architecture=model.architecture,
-        architecture_version=model.ARCHITECTURE_VERSION,
+        architecture_version=ARCHITECTURE_VERSIONS[model.architecture],
         variant=model.variant,
         config=model.settings,
         schema=schema,

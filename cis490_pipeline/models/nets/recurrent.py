@@ -9,7 +9,6 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from cis490_pipeline.domain import PHASES, Architecture
-from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.nets.layers import AttentionPool, PhaseNetwork
 from cis490_pipeline.models.nets.neural import NeuralModel, TensorTrainConfig
 
@@ -91,8 +90,6 @@ class Gru(NeuralModel):
     """Bidirectional gated recurrent unit."""
 
     architecture = Architecture.GRU
-    ARCHITECTURE_VERSION = ARCHITECTURE_VERSIONS[Architecture.GRU]
-    input_kind = INPUT_KINDS[Architecture.GRU]
     config_type = RecurrentConfig
     config: RecurrentConfig
 
@@ -104,8 +101,6 @@ class Lstm(NeuralModel):
     """Bidirectional long short-term memory."""
 
     architecture = Architecture.LSTM
-    ARCHITECTURE_VERSION = ARCHITECTURE_VERSIONS[Architecture.LSTM]
-    input_kind = INPUT_KINDS[Architecture.LSTM]
     config_type = RecurrentConfig
     config: RecurrentConfig
 

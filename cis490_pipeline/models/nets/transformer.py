@@ -9,7 +9,6 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from cis490_pipeline.domain import PHASES, Architecture
-from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.models.nets.layers import AttentionPool, PhaseNetwork
 from cis490_pipeline.models.nets.neural import NeuralModel, TensorTrainConfig
 
@@ -134,8 +133,6 @@ class Transformer(NeuralModel):
     """Transformer over patches."""
 
     architecture = Architecture.TRANSFORMER
-    ARCHITECTURE_VERSION = ARCHITECTURE_VERSIONS[Architecture.TRANSFORMER]
-    input_kind = INPUT_KINDS[Architecture.TRANSFORMER]
     config_type = TransformerConfig
     config: TransformerConfig
 

@@ -53,12 +53,7 @@ _BASE_SCORE: Final = re.compile(rf"{_NUMBER}|\[{_NUMBER}(?:,{_NUMBER}){{0,4}}\]"
 
 
 def require_sound_booster(content: bytes, *, n_features: int) -> None:
-    """Raise unless a file holds valid trees of the phases over ``n_features``.
-
-    Parameters
-    ----------
-    content : XGBoost's ``.ubj``.
-    n_features : columns of the model's input.
+    """Raise unless XGBoost's ``.ubj`` holds valid trees of the phases over ``n_features`` columns.
 
     Raises
     ------
@@ -184,10 +179,9 @@ def _require_trees(trees: list[Any], n_features: int) -> None:
         sizes.append(_n_nodes(position, tree, n_features))
         for name, kind in _NODE_TYPES.items():
             parts[name].append(_node_array(f"{name} of tree {position}", tree[name], kind))
-            if len(tree[name]) != sizes[-1]:
+            if (n := len(tree[name])) != sizes[-1]:
                 raise _WrongError(
-                    f"{name} of tree {position} has {len(tree[name])} entries, the tree "
-                    f"{sizes[-1]} nodes"
+                    f"{name} of tree {position} has {n} entries, the tree {sizes[-1]} nodes"
                 )
         for name in _EMPTY:
             _require_empty(f"{name} of tree {position}", tree[name])

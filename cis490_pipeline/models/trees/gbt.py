@@ -11,7 +11,6 @@ import xgboost as xgb
 from msgspec import Meta
 
 from cis490_pipeline.domain import PHASES, Architecture
-from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
 from cis490_pipeline.errors import CheckpointError, TrainingError
 from cis490_pipeline.evaluation.confusion import confusion, macro_f1
 from cis490_pipeline.features.datasets.window_data import WindowData
@@ -20,7 +19,7 @@ from cis490_pipeline.models.trees.booster_check import require_sound_booster
 from cis490_pipeline.models.trees.gbt_data import WindowBatches, pages_folder
 from cis490_pipeline.training.balance import class_weights
 from cis490_pipeline.training.batches import is_held
-from cis490_pipeline.training.config import out_of_range, raise_problems
+from cis490_pipeline.training.config import CheckedConfig
 from cis490_pipeline.training.history import EpochListener, EpochRecord, History
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GbtConfig:
+class GbtConfig(CheckedConfig):
     """Hyperparameters of the trees; a round is one tree per phase."""
 
     max_rounds: Annotated[int, Meta(ge=1, le=100_000)] = 1500
@@ -49,16 +48,6 @@ class GbtConfig:
     threads: Annotated[int, Meta(ge=1, le=1024)] = 1
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
-    def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises
-        ------
-        ConfigError
-            Naming all fields out of range.
-        """
-        raise_problems(self, out_of_range(self))
-
 
 class Gbt(BaseModel):
     """Gradient-boosted trees.
@@ -73,8 +62,6 @@ class Gbt(BaseModel):
     """
 
     architecture = Architecture.GBT
-    ARCHITECTURE_VERSION = ARCHITECTURE_VERSIONS[Architecture.GBT]
-    input_kind = INPUT_KINDS[Architecture.GBT]
     config_type = GbtConfig
     config: GbtConfig
     booster_: xgb.Booster
@@ -101,17 +88,17 @@ class Gbt(BaseModel):
         pages: Path | None,
     ) -> History:
         config = self.config
+        paged = {side: pages / side if pages else None for side in ("train", "val")}
         train_matrix = WindowBatches(
             train,
             weights,
             sources=self.spec.source_columns,
             source_dropout=config.source_dropout,
             seed=config.seed,
-            pages=None if pages is None else pages / "train",
+            pages=paged["train"],
         ).matrix(None, threads=config.threads)
-        val_matrix = WindowBatches(
-            val, weights, pages=None if pages is None else pages / "val"
-        ).matrix(train_matrix, threads=config.threads)
+        val_batches = WindowBatches(val, weights, pages=paged["val"])
+        val_matrix = val_batches.matrix(train_matrix, threads=config.threads)
         recorder = _Recorder(progress, self.config.eta)
         booster = xgb.train(
             self._parameters(),
@@ -145,19 +132,15 @@ class Gbt(BaseModel):
 
     def _parameters(self) -> dict[str, float | int | str]:
         config = self.config
+        own = ("eta", "max_depth", "min_child_weight", "subsample", "colsample_bynode", "seed")
         return {
             "objective": "multi:softprob",
             "eval_metric": "mlogloss",
             "num_class": len(PHASES),
             "tree_method": "hist",
-            "eta": config.eta,
-            "max_depth": config.max_depth,
-            "min_child_weight": config.min_child_weight,
-            "subsample": config.subsample,
-            "colsample_bynode": config.colsample_bynode,
             "nthread": config.threads,
-            "seed": config.seed,
             "verbosity": 0,
+            **{name: getattr(config, name) for name in own},
         }
 
     def _predict_proba(self, X: npt.NDArray[np.float32]) -> Probabilities:
@@ -165,14 +148,10 @@ class Gbt(BaseModel):
         normalized: Probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
         return normalized
 
-    def _embed(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        margins: npt.NDArray[np.float32] = self.booster_.inplace_predict(
-            X, missing=np.nan, predict_type="margin"
-        )
-        return margins
-
     def _logits(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        return self._embed(X).astype(np.float64)
+        margins = self.booster_.inplace_predict(X, missing=np.nan, predict_type="margin")
+        logits: npt.NDArray[np.float64] = margins.astype(np.float64)
+        return logits
 
     def _state(self) -> ModelState:
         return ModelState(booster=bytes(self.booster_.save_raw("ubj")))
@@ -185,11 +164,6 @@ class Gbt(BaseModel):
         except xgb.core.XGBoostError as fault:
             reason = str(fault).strip().splitlines()[-1] if str(fault).strip() else "unreadable"
             raise CheckpointError(f"model.ubj is no XGBoost model: {reason}") from fault
-        if booster.num_features() != self.spec.n_columns:
-            raise CheckpointError(
-                f"model.ubj takes {booster.num_features()} features, but a {self.variant} model "
-                f"takes {self.spec.n_columns}; retrain"
-            )
         self.booster_ = booster
 
 

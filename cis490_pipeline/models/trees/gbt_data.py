@@ -20,10 +20,8 @@ READ_WINDOWS = 16_384
 def pages_folder(beside: Path | None) -> Iterator[Path]:
     """Create a temporary folder for pages, removed at the end of the block.
 
-    Parameters
-    ----------
-    beside : the folder becomes ``<stem>.pages`` beside this file, and remains of a killed training
-        are removed first. None: the system's temporary folder.
+    It becomes ``<stem>.pages`` beside a file, and remains of a killed training are removed first;
+    without a file it is one of the system's.
     """
     if beside is None:
         with tempfile.TemporaryDirectory(prefix="cis490-pages-") as temporary:
@@ -39,7 +37,15 @@ def pages_folder(beside: Path | None) -> Iterator[Path]:
 
 
 class WindowBatches(xgb.DataIter):
-    """Windows in order with class weights, some repeated with a source masked."""
+    """Windows in order with class weights, some repeated with a source masked.
+
+    Parameters
+    ----------
+    weights : (n_classes,) weight of a window of each class.
+    sources : columns of each source that may be masked.
+    source_dropout : share of the windows repeated with a masked source, per source.
+    pages : path prefix of the pages; None keeps them in memory.
+    """
 
     def __init__(
         self,
@@ -51,30 +57,13 @@ class WindowBatches(xgb.DataIter):
         seed: int = 0,
         pages: Path | None = None,
     ) -> None:
-        """Configure the iterator without reading.
-
-        Parameters
-        ----------
-        windows : summaries.
-        weights : (n_classes,) weight of a window of each class.
-        sources : columns of each source that may be masked.
-        source_dropout : share of the windows repeated with a masked source, per source.
-        seed : for the choice of these windows.
-        pages : path prefix of the pages; None keeps them in memory.
-        """
         super().__init__(cache_prefix=None if pages is None else str(pages))
         self.windows, self.weights = windows, weights
         self.sources, self.source_dropout, self.seed = sources, source_dropout, seed
         self.start = 0
 
     def matrix(self, ref: xgb.DMatrix | None, *, threads: int) -> xgb.DMatrix:
-        """Bin all windows.
-
-        Parameters
-        ----------
-        ref : matrix whose bins are reused; None computes bins.
-        threads : number of threads.
-        """
+        """Bin all windows, with the bins of ``ref`` if it is given."""
         of_kind = xgb.ExtMemQuantileDMatrix if self.cache_prefix else xgb.QuantileDMatrix
         return of_kind(self, ref=ref, nthread=threads)
 

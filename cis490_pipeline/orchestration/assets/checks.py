@@ -16,7 +16,7 @@ from cis490_pipeline.experiment.stages.gates import ask
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.checks import CHECKS, Check, Finding
 from cis490_pipeline.experiment.upkeep.warnings import DRIFT, UPLOADS, sound_uploads
-from cis490_pipeline.orchestration.assets.partitions import recipes
+from cis490_pipeline.orchestration.assets.recording import recipes
 
 
 def _result(made: Check, finding: Finding, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
@@ -60,40 +60,35 @@ def _asset_checks(key: str, group: Sequence[Check]) -> dg.AssetChecksDefinition:
     return run_checks
 
 
-def _drift_check() -> dg.AssetChecksDefinition:
-    def check(
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", dg.PreviewWarning)
+
+    @dg.asset_check(
+        asset=dg.AssetKey(DRIFT.key.split("/")),
+        name=DRIFT.name,
+        description=DRIFT.promise,
+        partitions_def=recipes,
+    )
+    def drift(
         context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
     ) -> dg.AssetCheckResult:
+        """Warn of channels of new episodes that drift from the train side."""
         finding = DRIFT.find(workspace, Recipe(context.partition_key))
         return _result(DRIFT, finding, dg.AssetCheckSeverity.WARN)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        decorate = dg.asset_check(
-            asset=dg.AssetKey(DRIFT.key.split("/")),
-            name=DRIFT.name,
-            description=DRIFT.promise,
-            partitions_def=recipes,
-        )
-        return decorate(check)
-
 
 @dg.asset_check(
-    asset=dg.AssetKey(UPLOADS.key.split("/")),
-    name=UPLOADS.name,
-    description=UPLOADS.promise,
+    asset=dg.AssetKey(UPLOADS.key.split("/")), name=UPLOADS.name, description=UPLOADS.promise
 )
 def uploads_are_sound(workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
     """Warn of unusable uploads in the newest sweep."""
     return _result(UPLOADS, sound_uploads(workspace), dg.AssetCheckSeverity.WARN)
 
 
-_BY_ASSET = {
-    key: [check for check in CHECKS if check.key == key]
+checks = [
+    _asset_checks(key, [check for check in CHECKS if check.key == key])
     for key in dict.fromkeys(check.key for check in CHECKS)
-}
-
-checks = [_asset_checks(key, group) for key, group in _BY_ASSET.items()]
+]
 """Blocking checks; `cis490 run` continues only if they pass."""
-warning_checks = [_drift_check(), uploads_are_sound]
+warning_checks = [drift, uploads_are_sound]
 """Checks that warn and block nothing."""

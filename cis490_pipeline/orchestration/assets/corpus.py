@@ -6,8 +6,7 @@ from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSwe
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.schema import grid_schema
-from cis490_pipeline.orchestration.assets.partitions import OWNER
-from cis490_pipeline.orchestration.assets.recording import columns_of, recorded
+from cis490_pipeline.orchestration.assets.recording import OWNER, columns_of, recorded
 from cis490_pipeline.store.verdicts.validate import RULES_VERSION
 
 

@@ -11,15 +11,8 @@ from cis490_pipeline.errors import EventError
 from cis490_pipeline.events.publisher import publishers
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.orchestration.assets.models import leaderboard
-from cis490_pipeline.orchestration.assets.partitions import OWNER, recipes
-from cis490_pipeline.orchestration.publish.drain import (
-    acknowledge,
-    acknowledged,
-    attempts,
-    events_of,
-    newest_storage_id,
-    unacknowledged,
-)
+from cis490_pipeline.orchestration.assets.recording import OWNER, recipes
+from cis490_pipeline.orchestration.publish import drain
 from cis490_pipeline.storage.files import digest
 
 PUBLISHED_TO = "published_to_storage_id"
@@ -58,9 +51,9 @@ def model_metric_events(
     delivered, n_events, without, failures = 0, 0, 0, []
     for publisher in publishers(settings):
         url = publisher.url
-        last = acknowledged(instance, context.asset_key, partition, url)
-        for event in unacknowledged(instance, leaderboard.key, partition, last):
-            events = events_of(instance, leaderboard.key, partition, event)
+        last = drain.acknowledged(instance, context.asset_key, partition, url)
+        for event in drain.unacknowledged(instance, leaderboard.key, partition, last):
+            events = drain.events_of(instance, leaderboard.key, partition, event)
             try:
                 delivered += publisher.publish(events) if events else 0
             except EventError as error:
@@ -69,7 +62,7 @@ def model_metric_events(
                 break
             n_events += len(events)
             without += event.scores is None
-            last = acknowledge(instance, context.asset_key, partition, url, event, last)
+            last = drain.acknowledge(instance, context.asset_key, partition, url, event, last)
     if failures:
         raise dg.Failure("; ".join(failures), allow_retries=False)
     return dg.MaterializeResult(
@@ -78,7 +71,7 @@ def model_metric_events(
             "delivered": delivered,
             "dashboards": len(settings.dashboards),
             "leaderboards_without_scores": without,
-            PUBLISHED_TO: newest_storage_id(instance, leaderboard.key, partition),
+            PUBLISHED_TO: drain.newest_storage_id(instance, leaderboard.key, partition),
         }
     )
 
@@ -88,9 +81,7 @@ def model_metric_events(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
-def unpublished_scores(
-    context: dg.SensorEvaluationContext,
-) -> dg.SensorResult | dg.SkipReason:
+def unpublished_scores(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Request a run for each recipe with leaderboards that a dashboard has not acknowledged."""
     dashboards = Settings.load().dashboards
     if not dashboards:
@@ -102,7 +93,7 @@ def unpublished_scores(
         if not pending:
             continue
         tags = {PENDING: digest(pending)[:16], "dagster/partition": partition}
-        failures = attempts(context.instance, tags)
+        failures = drain.attempts(context.instance, tags)
         # Back off for 1, 2, 4 … ticks after each failed or cancelled run. An acknowledgement
         # changes what is pending, and so its tag: the back-off starts over.
         if tick % min(2**failures, MAX_BACKOFF_TICKS):
@@ -123,9 +114,10 @@ def _pending(
     """Return the unacknowledged storage ids of each dashboard that has any."""
     pending = {}
     for url in dashboards:
-        last = acknowledged(instance, model_metric_events.key, partition, url)
+        last = drain.acknowledged(instance, model_metric_events.key, partition, url)
         ids = [
-            event.storage_id for event in unacknowledged(instance, leaderboard.key, partition, last)
+            event.storage_id
+            for event in drain.unacknowledged(instance, leaderboard.key, partition, last)
         ]
         if ids:
             pending[url] = ids

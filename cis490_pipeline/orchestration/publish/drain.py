@@ -4,7 +4,6 @@ An event sensor drops events when several arrive between two ticks. Only acknowl
 stored, by storage id; what is still to be sent is the difference from what exists.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -103,8 +102,7 @@ def unacknowledged(
     for storage_id, record in sorted(records.items()):
         materialization = record.asset_materialization
         scores = materialization.metadata.get(EVENTS) if materialization else None
-        value = scores.value if scores is not None else None
-        events = value if isinstance(value, list) else None
+        events = scores.value if scores and isinstance(scores.value, list) else None
         pending.append(Unacknowledged(storage_id, record.timestamp, events))
     return pending
 
@@ -159,8 +157,5 @@ def events_of(
 
 def attempts(instance: dg.DagsterInstance, tag: dict[str, str]) -> int:
     """Return how many runs with some tags ended without success."""
-    ended: Sequence[dg.DagsterRunStatus] = (
-        dg.DagsterRunStatus.FAILURE,
-        dg.DagsterRunStatus.CANCELED,
-    )
-    return instance.get_runs_count(dg.RunsFilter(tags=tag, statuses=list(ended)))
+    ended = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    return instance.get_runs_count(dg.RunsFilter(tags=tag, statuses=ended))

@@ -33,17 +33,9 @@ def failed_runs(context: dg.RunFailureSensorContext) -> None:
     context.log.error(text)
     if (url := Settings.load().failure_url) is not None:
         # A failed post fails the tick, which the UI shows; silence would look like health.
-        _post(
-            url,
-            {
-                # Slack, Mattermost and ntfy show this key; the others are for programs.
-                "text": text,
-                "run_id": run.run_id,
-                "job": run.job_name,
-                "partition": partition,
-                "cause": cause,
-            },
-        )
+        # Slack, Mattermost and ntfy show the text; the other keys are for programs.
+        about = {"run_id": run.run_id, "job": run.job_name, "partition": partition, "cause": cause}
+        _post(url, {"text": text, **about})
 
 
 def _post(url: str, content: dict[str, str | None]) -> None:

@@ -38,12 +38,7 @@ class HealthCheck:
 
 
 def health_checks(workspace: Workspace) -> list[HealthCheck]:
-    """Check the instance that ``cis490 run`` and ``dagster dev`` record in, without changing it.
-
-    Parameters
-    ----------
-    workspace : its data folder holds Dagster's storage, unless DAGSTER_HOME is set.
-    """
+    """Check the instance that ``cis490 run`` and ``dagster dev`` record in, without changing it."""
     try:
         with instance_of(workspace) as instance:
             return list(_checks(instance))

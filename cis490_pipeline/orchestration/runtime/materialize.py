@@ -17,16 +17,8 @@ from cis490_pipeline.experiment.stages.make import Announce
 from cis490_pipeline.experiment.stages.stage import Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.stale import Artefact, make_again, require_sound
+from cis490_pipeline.orchestration import dagster_internals as internals
 from cis490_pipeline.orchestration.assets.checks import checks
-from cis490_pipeline.orchestration.dagster_internals import (
-    ARTIFACT_STORAGE,
-    ASSET_CHECK_FAILED,
-    NO_COMPUTE_LOGS,
-    AssetCheckExecutionRecordStatus,
-    DagsterExecutionInterruptedError,
-    InstanceRef,
-    is_dagster_home_set,
-)
 from cis490_pipeline.orchestration.definitions import corpus_assets, recipe_assets
 
 _GATE_PREFIX: Final = f"{GateError.__module__}.{GateError.__qualname__}: "
@@ -40,7 +32,7 @@ def instance_of(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
     ``dagster dev`` at the project root opens the same storage, so that the UI shows what was
     materialized here.
     """
-    if is_dagster_home_set():
+    if internals.is_dagster_home_set():
         with dg.DagsterInstance.get() as instance:
             yield instance
         return
@@ -49,11 +41,14 @@ def instance_of(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
     with _without_query(home) as base:
         overrides = {
             "storage": {"sqlite": {"base_dir": str(base)}},
-            "local_artifact_storage": {**ARTIFACT_STORAGE, "config": {"base_dir": str(base)}},
-            "compute_logs": NO_COMPUTE_LOGS,
+            "local_artifact_storage": {
+                **internals.ARTIFACT_STORAGE,
+                "config": {"base_dir": str(base)},
+            },
+            "compute_logs": internals.NO_COMPUTE_LOGS,
             "telemetry": {"enabled": False},
         }
-        ref = InstanceRef.from_dir(str(base), overrides=overrides)
+        ref = internals.InstanceRef.from_dir(str(base), overrides=overrides)
         with dg.DagsterInstance.from_ref(ref) as instance:
             yield instance
 
@@ -90,10 +85,7 @@ def _without_query(folder: Path) -> Iterator[Path]:
 
 
 def materialize_recipe(
-    workspace: Workspace,
-    recipe: Recipe,
-    announce: Announce,
-    only: Collection[str] | None = None,
+    workspace: Workspace, recipe: Recipe, announce: Announce, only: Collection[str] | None = None
 ) -> list[str]:
     """Bring one recipe up to date, making only what is outdated, and record it in Dagster.
 
@@ -232,7 +224,7 @@ def _unpassed(stage: Stage, instance: dg.DagsterInstance, recipe: Recipe | None)
         info.check_key
         for info in infos
         if info.is_current
-        and info.latest_execution_status is AssetCheckExecutionRecordStatus.SUCCEEDED
+        and info.latest_execution_status is internals.AssetCheckExecutionRecordStatus.SUCCEEDED
     }
     unpassed = [key.name for key in keys if key not in passed]
     return f"up to date, not yet passed: {', '.join(unpassed)}" if unpassed else None
@@ -241,7 +233,9 @@ def _unpassed(stage: Stage, instance: dg.DagsterInstance, recipe: Recipe | None)
 def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
     """Whether the run was interrupted, which Dagster reports as a failed step."""
     errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
-    return any(e and e.cls_name == DagsterExecutionInterruptedError.__name__ for e in errors)
+    return any(
+        e and e.cls_name == internals.DagsterExecutionInterruptedError.__name__ for e in errors
+    )
 
 
 def _fault(result: dg.ExecuteInProcessResult) -> PipelineError:
@@ -250,7 +244,7 @@ def _fault(result: dg.ExecuteInProcessResult) -> PipelineError:
         if event.is_step_failure:
             error = event.step_failure_data.error
             cause = error.cause if error and error.cause else error
-            if cause and cause.cls_name == ASSET_CHECK_FAILED:
+            if cause and cause.cls_name == internals.ASSET_CHECK_FAILED:
                 continue  # reported below, with the finding of the check
             if cause and cause.cls_name == GateError.__name__:
                 held.append(cause.message.strip().removeprefix(_GATE_PREFIX))

@@ -50,20 +50,19 @@ _STATUS = """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
 
 
 class Webserver:
-    """Client of one webserver."""
+    """Client of one webserver.
+
+    Parameters
+    ----------
+    url : address of its start page, such as ``http://127.0.0.1:3000``.
+
+    Raises
+    ------
+    ConfigError
+        If it is not an http:// or https:// address.
+    """
 
     def __init__(self, url: str) -> None:
-        """Create a client.
-
-        Parameters
-        ----------
-        url : address of its start page, such as ``http://127.0.0.1:3000``.
-
-        Raises
-        ------
-        ConfigError
-            If it is not an http:// or https:// address.
-        """
         try:
             self.url = http_address(url).rstrip("/")
         except ValueError as wrong:

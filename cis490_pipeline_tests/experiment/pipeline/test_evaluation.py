@@ -13,8 +13,7 @@ from cis490_pipeline.domain import PHASES, EpisodeRef, Recipe, Side
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.detection.windows import alarm_windows
 from cis490_pipeline.evaluation.predictions import probabilities, read_predictions
-from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
-from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
+from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport, alarm_inputs
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.load import load_windows
 from cis490_pipeline.models.registry import restore

@@ -18,10 +18,10 @@ from cis490_pipeline.experiment.pipeline.dataset import (
     ValidationIndex,
     dataset_stages,
 )
+from cis490_pipeline.experiment.stages.gates import require_passed
 from cis490_pipeline.experiment.stages.shared import MADE_BESIDE
 from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.experiment.upkeep.checks import require_passed
 from cis490_pipeline.features.grids import build as grids_module
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.storage.files import atomic_write, digest, file_sha256
@@ -371,8 +371,9 @@ def test_data_in_s3_are_those_made_here_and_another_machine_needs_make_none(
         assert not any(make_all(second))
     assert not [key for _, key in seen if key.endswith((".tar.zst", ".npy"))]
     assert shards(second) == set()
-    for stage in (ValidationIndex, FeatureShards, TensorShards):
-        require_passed(second, Recipe.HOST, stage.key)
+    require_passed(
+        stage(second, Recipe.HOST) for stage in (ValidationIndex, FeatureShards, TensorShards)
+    )
     frame = pl.read_parquet(second.paths.validation)
     assert frame.equals(pl.read_parquet(first.paths.validation))
     split = second.paths.split(Recipe.HOST)

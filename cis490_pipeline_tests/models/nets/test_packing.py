@@ -107,8 +107,8 @@ def test_versions_name_python_and_the_libraries():
 @pytest.mark.parametrize(
     ("architecture", "variant", "problem"),
     [
-        ("svm", "oracle", "unknown architecture 'svm'; known are cnn, gbt, gru"),
-        ("cnn", "lab", "unknown variant 'lab'; known are oracle, realistic"),
+        ("svm", "oracle", "unknown architecture 'svm'; known are gbt, mlp, cnn"),
+        ("cnn", "lab", "unknown variant 'lab'; known are realistic, oracle"),
     ],
 )
 def test_unknown_names_are_refused_with_the_known_ones(architecture, variant, problem):
