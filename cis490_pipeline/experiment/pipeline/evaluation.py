@@ -21,12 +21,8 @@ from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import ModelStage, TrainedCheckpoint
 from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.datasets.load import (
-    CalibratedWindows,
-    OpenDataset,
-    load_windows,
-    window_keys,
-)
+from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows, window_keys
+from cis490_pipeline.features.datasets.opened import OpenDataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.storage.files import digest, read_object, write_json
 from cis490_pipeline.storage.scope_lock import lock_of
