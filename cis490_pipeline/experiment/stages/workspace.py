@@ -1,7 +1,7 @@
 """What every stage of an experiment works on: a store, a data folder, workers, a seed."""
 
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from cis490_pipeline.compute import Compute, DaskCluster, DaskCompute, compute_with
