@@ -14,7 +14,6 @@ Rules
 - A window without any known value for a model gets no prediction and moves no alarm.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -79,7 +78,6 @@ class LiveEngine:
         check: CleanlinessCheck | None = None,
         start_ns: Callable[[], int | None] = lambda: None,
         name: str = "live",
-        timer: Callable[[], float] = time.perf_counter,
         wall_ns: Callable[[], int] | None = None,
     ) -> None:
         """Create an engine that waits for rows.
@@ -89,7 +87,6 @@ class LiveEngine:
         baseline : the device's baseline; None takes its first 15 s, which ``check`` judges.
         start_ns : called at the first row; start of the recording, Unix ns, or None to start with
             that row.
-        timer : clock in seconds that measures how long a window takes.
         wall_ns : this machine's own clock, Unix ns, for rows that arrive as they are recorded.
         """
         self.name = name
@@ -99,7 +96,6 @@ class LiveEngine:
         self._baseline = baseline
         self._check = check
         self._given_start_ns = start_ns
-        self._timer = timer
         self._clock = DeviceClock(self.notes.append, wall_ns)
         self._buffers = {source: SourceBuffer(source) for source in Source}
         self._calibration: CalibrationProgress | None = None
@@ -144,7 +140,11 @@ class LiveEngine:
             now_ns=now,
             calibration_s=progress.seconds(now) if progress and now is not None else None,
             baseline=self._baseline,
-            sources={source: self._source(source, now, mono_ns) for source in self._reported()},
+            sources={
+                source: self._source(source, now, mono_ns)
+                for source in Source
+                if source in self._read or self._clock.sources[source].came
+            },
             n_windows=self._n_windows,
             n_jumps=self._clock.n_jumps,
             n_overrun=sum(buffer.overrun for buffer in self._buffers.values()),
@@ -154,10 +154,6 @@ class LiveEngine:
         if self._anchor_ns is None:
             return Stage.WAITING
         return Stage.CALIBRATING if self._calibration is not None else Stage.RUNNING
-
-    def _reported(self) -> list[Source]:
-        """List the sources that a model reads or that sent a row."""
-        return [s for s in Source if s in self._read or self._clock.sources[s].came]
 
     def _source(self, source: Source, now: int | None, mono_ns: int) -> SourceReport:
         clock = self._clock.sources[source]
@@ -265,7 +261,6 @@ class LiveEngine:
                 self.notes.append(f"{source} started late: it is calibrated by its own first 15 s")
 
     def _close_next(self, anchor_ns: int, baseline: Baseline) -> WindowReport:
-        began = self._timer()
         index = self._next_index
         start_ns = anchor_ns + index * STRIDE_NS
         window = RawWindow(episode_grid(self._rows(), start_ns, STEPS))
@@ -285,7 +280,6 @@ class LiveEngine:
             grid=window.grid,
             suspect_baseline=baseline.suspect,
             outputs=outputs,
-            took_ms=(self._timer() - began) * 1e3,
         )
 
     def _rows(self) -> dict[Source, Columns]:

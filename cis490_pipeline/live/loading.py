@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from cis490_pipeline.alarm.alarm import Alarm, AlarmSettings
 from cis490_pipeline.checkpoints.alarm_file import alarm_beside
@@ -12,8 +11,6 @@ from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnables
 from cis490_pipeline.errors import CheckpointError, EvaluationError
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.live.models import LiveModel
-
-NO_ALARM: Final = "its alarm has no settings, since it is not evaluated: run cis490 evaluate"
 
 AlarmOf = Callable[[Path, RunnableModel], AlarmSettings | None]
 
@@ -83,22 +80,19 @@ def load_models(
             settings = (alarm_of or _alarm_beside)(folder, model)
         except EvaluationError as fault:
             raise CheckpointError(str(fault)) from fault
-        models.append(_live(model, settings))
+        models.append(
+            LiveModel(
+                name=model.name,
+                calibrator=model.calibrator,
+                classifier=model.classifier,
+                alarm=None if settings is None else Alarm(settings),
+            )
+        )
     return LoadedModels(models=tuple(models), runnable=runnable, check=_check_of(runnable))
 
 
 def _alarm_beside(folder: Path, model: RunnableModel) -> AlarmSettings | None:
     return alarm_beside(folder, model.manifest.digest)
-
-
-def _live(runnable: RunnableModel, settings: AlarmSettings | None) -> LiveModel:
-    return LiveModel(
-        name=runnable.name,
-        calibrator=runnable.calibrator,
-        classifier=runnable.classifier,
-        alarm=None if settings is None else Alarm(settings),
-        no_alarm=NO_ALARM if settings is None else None,
-    )
 
 
 def _check_of(runnable: Sequence[RunnableModel]) -> CleanlinessCheck | None:

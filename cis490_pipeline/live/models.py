@@ -120,14 +120,13 @@ class LiveModel:
 
     Attributes
     ----------
-    alarm : alarm of this device; None if the model has none, and ``no_alarm`` gives the reason.
+    alarm : alarm of this device; None if the model was not evaluated.
     """
 
     name: str
     calibrator: Calibrator
     classifier: Classifier
     alarm: Alarm | None = None
-    no_alarm: str | None = None
 
     @property
     def variant(self) -> Variant:

@@ -9,10 +9,13 @@ from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.feeds.feed import Feed
 from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
-from cis490_pipeline.live.outputs.sinks import FaultReporter, Sink
+from cis490_pipeline.live.outputs.sinks import Sink
 
 WAIT_S: Final = 0.2
 STATE_EVERY_NS: Final = 1_000_000_000
+FAULTS_EACH: Final = 20
+FAULTS_EVERY: Final = 1000
+"""The first 20 faulty lines are reported, then one in a thousand."""
 MAX_TURN_NS: Final = 2_000_000_000
 """Most device time that one turn of the loop can add: a longer turn means that the process was
 suspended while rows waited."""
@@ -30,16 +33,16 @@ def run_live(
     feed: Feed,
     engine: LiveEngine,
     sinks: Sequence[Sink],
-    faults_to: FaultReporter,
+    notify: Callable[[str], None],
     *,
     stop: Callable[[], bool] = lambda: False,
     clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Ended:
     """Run until the feed ends or ``stop`` says so; feed and sinks are closed in any case.
 
-    ``faults_to`` reports lines that are not rows, and outputs in trouble.
+    ``notify`` gets texts on lines that are not rows, and on outputs in trouble.
     """
-    loop = _Loop(engine, sinks, faults_to, clock_ns)
+    loop = _Loop(engine, sinks, notify, clock_ns)
     try:
         while not feed.ended and not stop():
             loop.turn(feed)
@@ -60,10 +63,10 @@ class _Loop:
         self,
         engine: LiveEngine,
         sinks: Sequence[Sink],
-        faults_to: FaultReporter,
+        notify: Callable[[str], None],
         clock_ns: Callable[[], int],
     ) -> None:
-        self._engine, self._sinks, self._faults_to = engine, sinks, faults_to
+        self._engine, self._sinks, self._notify = engine, sinks, notify
         self._clock_ns = clock_ns
         self._faults = Faults()
         self._gist: tuple[object, ...] | None = None
@@ -81,7 +84,10 @@ class _Loop:
                 self.report(self._engine.feed(arrival, self._device_ns))
             else:
                 self._faults.add(arrival)
-                self._faults_to.fault(self._faults)
+                # So that a flood stays readable.
+                if self._faults.n <= FAULTS_EACH or self._faults.n % FAULTS_EVERY == 0:
+                    text = self._faults.last[-1]
+                    self._notify(f"line left out ({self._faults.n} so far): {text}")
         self.report(self._engine.advance(self._device_ns))
         self._report_state()
 
@@ -120,7 +126,7 @@ class _Loop:
         for report in state.sinks:
             if report.trouble != self._sinks_were.get(report.name):
                 self._sinks_were[report.name] = report.trouble
-                self._faults_to.sink(report)
+                self._notify(str(report))
         gist = (*state.gist(), self._faults.n > 0)
         for sink in self._sinks:
             sink.state(state, self._faults, changed=gist != self._gist)

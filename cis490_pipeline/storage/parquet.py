@@ -1,8 +1,7 @@
 """Parquet files: atomic writes, and reads whose errors name the file."""
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -36,12 +35,16 @@ def read_table(
         Naming the file, if it is not parquet.
     """
     chosen = None if columns is None else list(columns)
-    with naming(path, "cannot be read"), _parquet(path):
+    with naming(path, "cannot be read"):
         with path.open("rb"):
             pass  # polars reports a missing file without an errno
-        return pl.read_parquet(
-            path, columns=chosen, n_rows=n_rows, glob=False, hive_partitioning=False
-        )
+        try:
+            return pl.read_parquet(
+                path, columns=chosen, n_rows=n_rows, glob=False, hive_partitioning=False
+            )
+        except pl.exceptions.PolarsError as wrong:
+            text = f"{path}: no parquet that can be read: {wrong}; make it again"
+            raise StoreError(text) from wrong
 
 
 def scan_table(path: Path) -> pl.LazyFrame:
@@ -55,11 +58,3 @@ def scan_table(path: Path) -> pl.LazyFrame:
 def table_schema(path: Path) -> pl.Schema:
     """Read the column names and types from a parquet file's footer; fails as `read_table`."""
     return read_table(path, n_rows=0).schema
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except pl.exceptions.PolarsError as wrong:
-        raise StoreError(f"{path}: no parquet that can be read: {wrong}; make it again") from wrong

@@ -66,7 +66,6 @@ def make_model(kind="summary", variant=Variant.REALISTIC, classifier=None, alarm
         calibrator=calibrator,
         classifier=classifier or LinearClassifier(n),
         alarm=alarm,
-        no_alarm=None if alarm else "made up",
     )
 
 

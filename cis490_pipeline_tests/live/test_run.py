@@ -16,7 +16,7 @@ from cis490_pipeline.events.contract import (
 )
 from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.outputs.publishing import Publishing
-from cis490_pipeline.live.outputs.sinks import FaultReporter, JsonLines, PlainLines
+from cis490_pipeline.live.outputs.sinks import JsonLines, PlainLines
 from cis490_pipeline.live.run import run_live
 from cis490_pipeline.store.rows.row import RowFault
 from cis490_pipeline_tests.live.made_up import Certain, device_rows, make_alarm, make_model
@@ -68,7 +68,7 @@ class Collected:
 def run(feed, sinks, models=None, tell=lambda text: None):
     engine = LiveEngine(models or [make_model(alarm=make_alarm())], start_ns=feed.start_ns)
     ticks = iter(range(0, 10**15, S // 50))
-    return run_live(feed, engine, sinks, FaultReporter(tell), clock_ns=lambda: next(ticks))
+    return run_live(feed, engine, sinks, tell, clock_ns=lambda: next(ticks))
 
 
 def test_lines_left_out_are_counted_named_and_do_not_end_the_run(tmp_path):
@@ -146,7 +146,7 @@ def test_a_monitor_that_was_stopped_for_long_closes_no_window_on_that_time():
 
         engine = LiveEngine([make_model()], start_ns=feed.start_ns)
         sink = Windows(lambda text: None, "m")
-        run_live(feed, engine, [sink], FaultReporter(print), clock_ns=lambda: now[0])
+        run_live(feed, engine, [sink], print, clock_ns=lambda: now[0])
         return [report.known_share for report in reports]
 
     assert ended(Stopped(rows, at_once=10)) == ended(Script(rows, at_once=10))

@@ -41,7 +41,6 @@ from cis490_pipeline.live.loading import LoadedModels, load_models
 from cis490_pipeline.live.outputs.publishing import Publishing
 from cis490_pipeline.live.outputs.sinks import (
     REPLAY_WAIT_S,
-    FaultReporter,
     JsonLines,
     PlainLines,
     PrintedJson,
@@ -151,7 +150,7 @@ def live(
             feed,
             engine,
             sinks,
-            FaultReporter(say),
+            say,
             stop=lambda: stop.asked or (alone and printer.gone),
         )
     return say_end(ended, stopped=stop.asked or printer.gone)

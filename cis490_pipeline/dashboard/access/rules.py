@@ -87,7 +87,7 @@ class Access:
         return (
             name in self.names
             or name == self.host
-            or (name in _LOOPBACK_NAMES and _listens_on_loopback(self.host))
+            or (name in _LOOPBACK_NAMES and (is_loopback(self.host) or _is_wildcard(self.host)))
             or (_is_wildcard(self.host) and is_ip_literal(name))
         )
 
@@ -140,7 +140,3 @@ class Access:
 
 def _is_wildcard(host: str) -> bool:
     return is_ip_literal(host) and ipaddress.ip_address(host).is_unspecified
-
-
-def _listens_on_loopback(host: str) -> bool:
-    return is_loopback(host) or _is_wildcard(host)

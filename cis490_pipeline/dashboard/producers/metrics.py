@@ -4,14 +4,14 @@ import click
 
 from cis490_pipeline.dashboard.producers.options import (
     ProducerCommand,
+    publish,
     publish_options,
-    publisher_of,
     run_alone,
     split_options,
 )
 from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.scores import MAX_WHY, Failed, Scores
-from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
+from cis490_pipeline.dashboard.producers.ticks import tell
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.evaluation.schema.report import EvalReport
@@ -35,10 +35,7 @@ def metrics(places: Places, publish_url: str | None, interval_s: float, dry_run:
     scored is published as failed, with the reason. Exit code 1 if there is one (published once).
     """
     source = MetricEvents(Scores(places))
-    if dry_run:
-        print_events(source.make())
-    else:
-        publish_on_ticks(source.make, publisher_of(publish_url), interval_s=interval_s)
+    publish(source.make, publish_url, interval_s=interval_s, dry_run=dry_run)
     return 1 if source.failed else 0
 
 

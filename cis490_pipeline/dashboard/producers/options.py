@@ -11,9 +11,10 @@ import click
 from cis490_pipeline.compute.process import pin_library_threads
 from cis490_pipeline.config import Settings
 from cis490_pipeline.dashboard.producers.places import Places
-from cis490_pipeline.dashboard.producers.ticks import DEFAULT_URL
+from cis490_pipeline.dashboard.producers.ticks import DEFAULT_URL, print_events, publish_on_ticks
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import ConfigError, PipelineError
+from cis490_pipeline.events.contract import Event
 from cis490_pipeline.events.publisher import Publisher, publishers
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -179,6 +180,16 @@ def publisher_of(url: str | None) -> Publisher:
         )
     default = Publisher(DEFAULT_URL, settings.dashboard_token, settings.older_dashboard)
     return next(iter(publishers(settings)), default)
+
+
+def publish(
+    make: Callable[[], list[Event]], url: str | None, *, interval_s: float, dry_run: bool
+) -> None:
+    """Publish the events of ``make`` as the flags say, or print them once."""
+    if dry_run:
+        print_events(make())
+    else:
+        publish_on_ticks(make, publisher_of(url), interval_s=interval_s)
 
 
 def run_alone(command: click.Command) -> None:

@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,14 +16,14 @@ import numpy.typing as npt
 from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
 from cis490_pipeline.dashboard.producers.options import (
     ProducerCommand,
+    publish,
     publish_options,
-    publisher_of,
     run_alone,
     split_options,
 )
 from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.scores import MAX_WHY, require_named
-from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
+from cis490_pipeline.dashboard.producers.ticks import tell
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.terms import model_name
@@ -107,15 +108,8 @@ def perf(
 
     One thread, one window at a time, from the grid to the probabilities.
     """
-
-    def make() -> list[Event]:
-        return perf_events(places, n_windows)
-
-    if dry_run:
-        events = make()
-        print_events(events)
-    else:
-        publish_on_ticks(make, publisher_of(publish_url), interval_s=interval_s)
+    make = partial(perf_events, places, n_windows)
+    publish(make, publish_url, interval_s=interval_s, dry_run=dry_run)
     return 0
 
 

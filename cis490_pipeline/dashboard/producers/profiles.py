@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from cis490_pipeline.dashboard.producers.options import (
     ProducerCommand,
+    publish,
     publish_options,
-    publisher_of,
     run_alone,
     split_options,
 )
 from cis490_pipeline.dashboard.producers.places import Places
-from cis490_pipeline.dashboard.producers.ticks import print_events, publish_on_ticks, tell
+from cis490_pipeline.dashboard.producers.ticks import tell
 from cis490_pipeline.domain import CHANNELS, Kind, Phase
 from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.errors import ConfigError, DatasetError
@@ -127,10 +127,7 @@ def profiles(
     def make() -> list[Event]:
         return list(profile_events(places, channels))
 
-    if dry_run:
-        print_events(make())
-    else:
-        publish_on_ticks(make, publisher_of(publish_url), interval_s=interval_s)
+    publish(make, publish_url, interval_s=interval_s, dry_run=dry_run)
     return 0
 
 

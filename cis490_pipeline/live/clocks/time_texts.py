@@ -63,7 +63,7 @@ def clock_off(
     if offset_ns == 0:
         return f"the clock of {source} agrees with that of {names}"
     way = "ahead of" if offset_ns > 0 else "behind"
-    text = f"the clock of {source} is {offset_text(offset_ns)[1:]} {way} that of {names}"
+    text = f"the clock of {source} is {abs(offset_ns) / NS_PER_S:.1f} s {way} that of {names}"
     if wall_ns is not None and abs(now_ns - wall_ns) <= 2 * GRACE_NS:
         text += ", which this machine's clock agrees with"
     elif wall_ns is not None and abs(now_ns + offset_ns - wall_ns) <= 2 * GRACE_NS:
@@ -71,11 +71,6 @@ def clock_off(
     if offset_ns < 0:
         text += " (or its rows come that much late)"
     return f"{text}; its times are corrected by that"
-
-
-def offset_text(offset_ns: int) -> str:
-    """Format an offset in seconds with its sign, such as ``+20.0 s``."""
-    return f"{offset_ns / NS_PER_S:+.1f} s"
 
 
 def duration(t_ns: int) -> str:

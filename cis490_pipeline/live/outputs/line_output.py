@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from cis490_pipeline.storage.json_text import Json
 
@@ -48,22 +48,6 @@ class SinkReport:
         return f"{self.name}: {self.trouble}: {self.n_waiting} lines wait{lost}"
 
 
-class _Target(Protocol):
-    """Open file, or one that can be reopened."""
-
-    def fd(self) -> int:
-        """Return the descriptor; reopen a file that is closed or was replaced."""
-        ...
-
-    def broken(self) -> None:
-        """Handle a pipe whose reader is gone."""
-        ...
-
-    def close(self) -> None:
-        """Close the file."""
-        ...
-
-
 class PathTarget:
     """File at a path; created again after it was moved or removed.
 
@@ -80,7 +64,7 @@ class PathTarget:
                 raise
 
     def fd(self) -> int:
-        """Return the descriptor."""
+        """Return the descriptor; reopen a file that is closed or was replaced."""
         if self._fd is not None and not self._is_there(self._fd):
             self.close()
         return self._open() if self._fd is None else self._fd
@@ -140,7 +124,7 @@ class LineOutput:
     def __init__(
         self,
         name: str,
-        target: _Target,
+        target: PathTarget | OpenTarget,
         *,
         gap: Callable[[int, str], bytes] | None = None,
         wait_s: float = 0.0,

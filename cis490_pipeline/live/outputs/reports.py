@@ -43,7 +43,6 @@ class WindowReport:
     t_start_ns, t_end_ns : device time, Unix ns.
     t_s : start of the window, seconds since the start of window 0.
     grid : (100, 46) log1p values of the window; NaN is unknown.
-    took_ms : time taken by features and models, ms.
     """
 
     window_idx: int
@@ -53,7 +52,6 @@ class WindowReport:
     grid: npt.NDArray[np.float32]
     suspect_baseline: bool
     outputs: tuple[Output, ...]
-    took_ms: float
 
     @property
     def known_share(self) -> float:

@@ -11,8 +11,6 @@ from cis490_pipeline.live.outputs.line_output import LineOutput, PathTarget, Sin
 from cis490_pipeline.live.outputs.reports import Faults, LiveState, Stage, WindowReport
 from cis490_pipeline.storage.json_text import Json
 
-_FAULTS_EACH = 20
-_FAULTS_EVERY = 1000
 REPLAY_WAIT_S = 30.0
 """Seconds that a replay waits for a slow reader of its output; live rows never wait."""
 
@@ -35,22 +33,6 @@ class Sink:
 
     def close(self) -> None:
         """Flush and close the output."""
-
-
-class FaultReporter:
-    """Reports the first 20 faulty lines, then one in a thousand, so that a flood stays readable."""
-
-    def __init__(self, notify: Callable[[str], None]) -> None:
-        self._notify = notify
-
-    def fault(self, faults: Faults) -> None:
-        """Report the newest fault, if it is due."""
-        if faults.n <= _FAULTS_EACH or faults.n % _FAULTS_EVERY == 0:
-            self._notify(f"line left out ({faults.n} so far): {faults.last[-1]}")
-
-    def sink(self, report: SinkReport) -> None:
-        """Report the changed state of an output."""
-        self._notify(str(report))
 
 
 class _Lines(Sink):

@@ -89,7 +89,7 @@ def overview(frame: pl.DataFrame) -> Overview:
             source: readable.filter(pl.col(f"rows_{source}").fill_null(0) == 0).height
             for source in Source
         },
-        reasons=_reason_counts(frame),
+        reasons=sorted(_reason_counts(frame), key=lambda count: (-count.n_episodes, count.reason)),
         errored=[
             f"{row['host_id']}/{row['episode_id']}: {'; '.join(row['details'])}"
             for row in errored.iter_rows(named=True)
@@ -133,11 +133,7 @@ def _never_run(usable: pl.DataFrame, frame: pl.DataFrame) -> dict[str, list[str]
     return {host: profiles for host, profiles in lacking.items() if profiles}
 
 
-def _reason_counts(frame: pl.DataFrame) -> list[ReasonCount]:
-    return sorted(_each_reason(frame), key=lambda count: (-count.n_episodes, count.reason))
-
-
-def _each_reason(frame: pl.DataFrame) -> Iterator[ReasonCount]:
+def _reason_counts(frame: pl.DataFrame) -> Iterator[ReasonCount]:
     for code, n_episodes in _counts(frame["reasons"].explode().drop_nulls()).items():
         having = frame.filter(pl.col("reasons").list.contains(code))
         first = having.row(0, named=True)

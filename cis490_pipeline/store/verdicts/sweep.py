@@ -99,7 +99,9 @@ def sweep(
             earlier += notes.finished()
         reused = _still_true(earlier, listing)
         known = set(reused.select("host_id", "episode_id").iter_rows())
-        to_read = [(ref, index.rows.get(ref)) for ref in refs if _pair(ref) not in known]
+        to_read = [
+            (ref, index.rows.get(ref)) for ref in refs if (ref.host_id, ref.episode_id) not in known
+        ]
         keys = dict(zip(refs, listing["input_key"], strict=True))
         done = _Pieces()
         progress("validate episodes", reused.height, len(refs))
@@ -183,13 +185,6 @@ class _Task:
     store: ReceiverStore
     episodes: Sequence[_Listed]
 
-    def halves(self) -> "tuple[_Task, _Task]":
-        middle = len(self.episodes) // 2
-        return (
-            _Task(self.store, self.episodes[:middle]),
-            _Task(self.store, self.episodes[middle:]),
-        )
-
 
 def _verdicts(
     store: ReceiverStore, episodes: Sequence[_Listed], compute: Compute
@@ -222,9 +217,9 @@ def _apart(task: _Task, compute: Compute) -> Iterator[list[VerdictRow]]:
     try:
         results = [rows for _, rows in compute.map(_validate_batch, [task])]
     except WorkerDiedError:
-        if len(task.episodes) > 1:
-            for half in task.halves():
-                yield from _apart(half, compute)
+        if middle := len(task.episodes) // 2:
+            for half in (task.episodes[:middle], task.episodes[middle:]):
+                yield from _apart(_Task(task.store, half), compute)
             return
         error = "the worker process that read it ended without a word, twice"
         results = [[errored_verdict(ref, row, error) for ref, row in task.episodes]]
@@ -244,10 +239,6 @@ def _validate_one(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | N
     except (Exception, pl.exceptions.PanicException) as failure:
         return errored_verdict(ref, index_row, f"{type(failure).__name__}: {failure}")
     return row
-
-
-def _pair(ref: EpisodeRef) -> tuple[str, str]:
-    return ref.host_id, ref.episode_id
 
 
 def _listing(store: ReceiverStore, index: StoreIndex, refs: Sequence[EpisodeRef]) -> pl.DataFrame:

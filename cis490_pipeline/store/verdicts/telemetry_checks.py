@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.domain import CHANNELS, NS_PER_S, Channel, Kind, Phase, Source
+from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Phase, Source
 from cis490_pipeline.domain.terms import FAILED_LABEL
 from cis490_pipeline.store.metadata import EpisodeMeta, Event, Label
 from cis490_pipeline.store.reasons import Finding, Reason
@@ -154,7 +154,7 @@ def flat_findings(
     by over 1 % of its largest. Even an idle machine's jitter exceeds that, so a flat source means a
     recorder that repeats itself or a stopped machine.
     """
-    available = [source for source, columns in rows.items() if _has_readings(columns)]
+    available = [source for source, columns in rows.items() if _with_reading(columns).any()]
     phases = {label.phase for label in labels} - {FAILED_LABEL}
     if len(phases) < 2 or not available:
         return
@@ -272,20 +272,14 @@ def _shortage(source: Source, n_rows: int, t0_ns: int, end_ns: int) -> Finding:
     return Finding(reason, text)
 
 
-def _recorded(source: Source, rows: Columns) -> list[Channel]:
-    return [channel for channel in _CHANNELS[source] if channel.field in rows.values]
-
-
-def _has_readings(rows: Columns) -> bool:
-    return any(rows.readings(name).size for name in rows.values if name != TIME)
-
-
 def _is_flat(source: Source, rows: Columns, labels: Sequence[Label], end_ns: int) -> bool:
     t_wall_ns = rows.times
     starts = np.array([label.t_wall_ns for label in labels] + [end_ns])
     edges = np.searchsorted(t_wall_ns, starts, side="right")
     names = [label.phase for label in labels]
-    for channel in _recorded(source, rows):
+    for channel in _CHANNELS[source]:
+        if channel.field not in rows.values:
+            continue
         values = rows.floats(channel.field)
         means = _phase_means(channel.kind, t_wall_ns, values, edges, names)
         if means.size > 1 and np.ptp(means) > FLAT_SHARE * np.abs(means).max():
