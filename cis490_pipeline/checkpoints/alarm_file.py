@@ -45,11 +45,8 @@ def write_alarm(folder: Path, settings: SavedSettings) -> Path:
 def alarm_beside(folder: Path, checkpoint_digest: str) -> AlarmSettings | None:
     """Read the alarm settings beside an evaluated checkpoint; None if it was not evaluated.
 
-    Raises
-    ------
-    EvaluationError
-        If the file does not match the evaluation's manifest, belongs to another model, or is
-        invalid.
+    Raises `EvaluationError` if the file does not match the evaluation's manifest, belongs to
+    another model, or is invalid.
     """
     path, named = folder / ALARM_FILE, _named_sha256(folder)
     exists = path.exists() or path.is_symlink()
@@ -73,13 +70,8 @@ def alarm_beside(folder: Path, checkpoint_digest: str) -> AlarmSettings | None:
 def read_alarm(path: Path, content: bytes, checkpoint_digest: str | None) -> AlarmSettings:
     """Restore alarm settings from a file's bytes, whose digest was checked.
 
-    ``checkpoint_digest`` is that of the model they must belong to; None for files without that
-    entry.
-
-    Raises
-    ------
-    EvaluationError
-        If they belong to another model or are invalid.
+    Raises `EvaluationError` if they are invalid or belong to another model than the one with
+    ``checkpoint_digest``; None for files without that entry.
     """
     try:
         saved = decode_json(content, dict[str, Any])

@@ -9,20 +9,10 @@ from cis490_pipeline.features.schema import FeatureSchema
 
 
 def load_checkpoint(folder: Path, expected_schema: FeatureSchema | None) -> Checkpoint:
-    """Load a checkpoint after verifying integrity, version and feature schema.
+    """Load a checkpoint after verifying integrity, version and feature schema, as `examine` does.
 
-    Parameters
-    ----------
-    folder : written by ``save_checkpoint``; unrelated files in it are ignored.
-    expected_schema : the schema this code builds; None to inspect a checkpoint without using it.
-
-    Raises
-    ------
-    CheckpointError
-        If a file is missing, too large or changed, the version or a class is unknown, a value is
-        out of bounds, or the ONNX model does not reproduce its golden windows.
-    SchemaMismatchError
-        If it was trained on other features; names the first difference and the remedy.
+    Unrelated files in the folder are ignored. Raises `CheckpointError` also if the ONNX model does
+    not reproduce its golden windows.
     """
     examined = examine(folder, expected_schema, whole=True)
     classifiers([examined])

@@ -41,12 +41,6 @@ def load_runnables(
 ) -> tuple[RunnableModel, ...]:
     """Open checkpoints for ONNX Runtime and verify each on its golden windows.
 
-    Parameters
-    ----------
-    folders : checkpoint folders, or their runnable parts in a bundle.
-    threads : per prediction.
-    formats : accepted manifest versions.
-
     Raises
     ------
     CheckpointError

@@ -32,18 +32,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint atomically, replacing an existing one; return the path of its manifest.
 
     Unrelated files in the folder (predictions with their count of test openings, further seeds)
-    are kept.
+    are kept. Raises `CheckpointError` if it has neither weights nor a booster, or a weight is not
+    finite.
 
     Notes
     -----
     A kill at any point leaves the old or the new checkpoint, never a mixture. Between two renames
     the old one briefly has a temporary name, from which the next save restores it. Two processes
     must not save to one folder at once; a stage's lock ensures that.
-
-    Raises
-    ------
-    CheckpointError
-        If it has neither weights nor a booster, or a weight is not finite.
     """
     if bool(checkpoint.weights) == bool(checkpoint.booster):
         raise CheckpointError(

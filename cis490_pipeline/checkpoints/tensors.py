@@ -29,11 +29,8 @@ class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
 def read_tensors(path: Path, content: bytes) -> dict[str, npt.NDArray[Any]]:
     """Decode the arrays of a file, by name.
 
-    Raises
-    ------
-    CheckpointError
-        If the header is too long or malformed, a type is unknown, or the tensors overlap, leave
-        gaps, or do not fill the file.
+    Raises `CheckpointError` if the header is too long or malformed, a type is unknown, or the
+    tensors overlap, leave gaps, or do not fill the file.
     """
     try:
         _require_header(content)

@@ -26,13 +26,9 @@ class Compute(Protocol):
         """Execute every task; yield the position and result of each, in order of completion.
 
         The function is a top-level one; it, the tasks and the results must pickle. An exception in
-        a task is raised here and cancels the rest.
-
-        Raises
-        ------
-        WorkerDiedError
-            If a worker process died during a task (out of memory, a crash in a library). Tasks
-            completed before that have been yielded.
+        a task is raised here and cancels the rest. Raises `WorkerDiedError` if a worker process
+        died during a task (out of memory, a crash in a library), after the tasks completed before
+        that.
         """
         ...
 

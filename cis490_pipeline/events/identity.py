@@ -46,11 +46,8 @@ def identified(event: Event, *, instance: str, recipe: str, model: str) -> Event
     """Return the event with the identity of the state it describes.
 
     The identity is ``<instance>/<recipe>/<model>/<digest of the state>``. The digest covers the
-    event's type and all its values, so that equal identities mean equal events.
-
-    Parameters
-    ----------
-    instance : digest of the split (the episodes of each side); empty if unknown.
+    event's type and all its values, so that equal identities mean equal events. The instance is the
+    digest of the split (the episodes of each side); empty if unknown.
     """
     state = msgspec.structs.replace(event, event_id=None, publisher=None, revision=None)
     content = msgspec.json.encode(state, order="deterministic")

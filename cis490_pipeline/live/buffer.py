@@ -19,9 +19,7 @@ MAX_ROWS: Final = 8192
 class SourceBuffer:
     """Rows of one source in order of time, dropped once no later window can need them.
 
-    Attributes
-    ----------
-    overrun : rows dropped although a window might have needed them, because the buffer was full.
+    ``overrun`` counts rows dropped although a window might have needed them: the buffer was full.
     """
 
     def __init__(self, source: Source) -> None:

@@ -82,12 +82,8 @@ def keep_calibration(folder: Path, kept: KeptCalibration) -> None:
 def kept_calibration(folder: Path) -> KeptCalibration | None:
     """Read a device's calibration; None if there is none yet.
 
-    Raises
-    ------
-    CalibrationError
-        If it is damaged: a device is never calibrated again without a request.
-    SchemaMismatchError
-        If it was made with other features; names the first difference.
+    Raises `CalibrationError` if it is damaged, since a device is never calibrated again without a
+    request, and `SchemaMismatchError` if it was made with other features.
     """
     path = folder / FILE
     if not path.exists():

@@ -89,12 +89,7 @@ class Output:
 
 
 class RawWindow:
-    """One uncalibrated window, summarized once for all models.
-
-    Parameters
-    ----------
-    grid : (100, 46) log1p values; NaN is unknown.
-    """
+    """One uncalibrated window, summarized once for all models: (100, 46) log1p values."""
 
     def __init__(self, grid: Float32s) -> None:
         self.grid = grid
@@ -116,12 +111,7 @@ class RawWindow:
 
 @dataclass(kw_only=True)
 class LiveModel:
-    """One model with its calibrator and alarm.
-
-    Attributes
-    ----------
-    alarm : alarm of this device; None if the model was not evaluated.
-    """
+    """One model with its calibrator, and its alarm if it was evaluated."""
 
     name: str
     calibrator: Calibrator

@@ -40,15 +40,9 @@ def naming(path: Path, attempt: str) -> Iterator[None]:
 def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file atomically: to a temporary name in the same folder, then rename.
 
-    Parameters
-    ----------
-    path : file to create or replace; missing parent folders are created.
-    write : called with the open binary file; its exceptions propagate and leave `path` unchanged.
-
-    Raises
-    ------
-    OSError
-        Naming `path`, whichever system call failed; no temporary file is left behind.
+    Missing parent folders are created. Exceptions of ``write``, which gets the open file, propagate
+    and leave `path` unchanged and no temporary file. An `OSError` names `path`, whichever system
+    call failed.
     """
     stem = os.fsdecode(os.fsencode(path.name)[:_MAX_STEM])
     temporary = path.with_name(f".{stem}.{secrets.token_hex(6)}.tmp")
@@ -164,10 +158,7 @@ def open_regular(
 def read_bounded(path: Path, limit: int) -> bytes:
     """Read all of a regular file that is no link, but never more than its limit.
 
-    Raises
-    ------
-    StoreError
-        If there is none, or it is larger; the message names it.
+    Raises `StoreError`, naming the file, if there is none, or it is larger.
     """
     try:
         with open_regular(path, follow=False) as stream:

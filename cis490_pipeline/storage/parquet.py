@@ -23,16 +23,8 @@ def read_table(
 ) -> pl.DataFrame:
     """Read one parquet file by its literal path, without expanding ``[``, ``*`` and ``?``.
 
-    Parameters
-    ----------
-    path : path of the file. Polars would treat ``data/exp[1]`` as a pattern for ``data/exp1``.
-
-    Raises
-    ------
-    OSError
-        Naming the file, if it is missing or cannot be read.
-    StoreError
-        Naming the file, if it is not parquet.
+    Polars would treat ``data/exp[1]`` as a pattern for ``data/exp1``. An `OSError` or, if it is not
+    parquet, a `StoreError` names the file.
     """
     chosen = None if columns is None else list(columns)
     with naming(path, "cannot be read"):

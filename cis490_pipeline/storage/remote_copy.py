@@ -74,14 +74,8 @@ class RemoteCopy:
     def fetch(self, name: str, size: int, sha256: str) -> None:
         """Fetch a file into the copy unless it exists there.
 
-        Raises
-        ------
-        DatasetError
-            If it is missing at the origin, or has another size there.
-        StoreError
-            If it has another digest.
-        OSError
-            If it cannot be fetched.
+        Raises `DatasetError` if it is missing at the origin or has another size there, and
+        `StoreError` if it has another digest.
         """
         path = self.root / name
         if path.exists():

@@ -94,10 +94,7 @@ def open_episode(
 ) -> OpenedEpisode:
     """Read an episode and collect all faults of its files; ``index_row`` is None if not indexed.
 
-    Raises
-    ------
-    OSError
-        If the file system fails, which implies nothing about the episode.
+    An `OSError` implies nothing about the episode.
     """
     opened = OpenedEpisode(ref=ref)
     opened.findings += _index_findings(index_row)
@@ -134,10 +131,7 @@ def load_episode(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | No
 def sound_episode(opened: OpenedEpisode) -> Episode:
     """Convert an opened episode, requiring valid files.
 
-    Raises
-    ------
-    EpisodeRejectedError
-        With the reason codes, if a file is missing, damaged or malformed.
+    Raises `EpisodeRejectedError` with the reason codes, if a file is missing, damaged or malformed.
     """
     rejecting = [f for f in opened.findings if f.reason.verdict is Verdict.REJECTED]
     meta, t0_ns, end_ns = opened.meta, opened.t0_ns, opened.end_ns

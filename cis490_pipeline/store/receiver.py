@@ -104,13 +104,10 @@ class ReceiverStore(ABC):
         """Suggest a remedy for a store without episodes."""
 
     def require_episodes(self, index: StoreIndex | None = None) -> list[EpisodeRef]:
-        """Return all episodes, indexed or on disk, sorted by host and id; raise if there is none.
+        """Return all episodes, indexed or on disk, sorted by host and id.
 
-        Raises
-        ------
-        StoreError
-            If there is none, or the index lists some but no file exists: the store is then wrong
-            or not mounted, and existing verdicts must not be lost.
+        Raises `StoreError` if there is none, or the index lists some but no file exists: the store
+        is then wrong or not mounted, and existing verdicts must not be lost.
         """
         index = index or self.read_index()
         refs = self.episodes(index)

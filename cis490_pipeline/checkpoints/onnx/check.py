@@ -51,16 +51,9 @@ _N_CLASSES: Final = len(PHASES)
 
 
 def require_plain_onnx(content: bytes, architecture: Architecture | None = None) -> None:
-    """Raise unless a file is an export of a model.
+    """Raise unless a file is an export of a model, and of the architecture if one is given.
 
-    Parameters
-    ----------
-    architecture : whose operators it must have; None accepts those of any.
-
-    Raises
-    ------
-    CheckpointError
-        Naming the first element that no export has.
+    The `CheckpointError` names the first element that no export has.
     """
     try:
         graph = read_onnx(content)

@@ -89,9 +89,7 @@ def packed_varints(content: bytes) -> npt.NDArray[np.int64]:
 def lists_apart(content: bytes) -> tuple[bytes, dict[int, npt.NDArray[np.generic]], list[bytes]]:
     """Extract the long unpacked lists from an ONNX attribute, whose fields are in order.
 
-    Returns
-    -------
-    The message without them; floats (field 7) and ints (field 8) by number; strings (field 9).
+    Returns the message without them; floats (field 7) and ints (field 8) by number; strings (9).
     """
     numbers: dict[int, npt.NDArray[np.generic]] = {}
     strings: list[bytes] = []

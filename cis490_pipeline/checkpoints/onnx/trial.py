@@ -38,15 +38,8 @@ def require_runs(
 ) -> None:
     """Raise for a model that does not terminate, needs too much memory, or crashes its process.
 
-    Parameters
-    ----------
-    models : name, ONNX file and windows of each; models that have run are skipped.
-    limit_s : per model; ``LIMIT_S`` by default.
-
-    Raises
-    ------
-    CheckpointError
-        Naming the first model that failed, and the reason.
+    Each is given by name, ONNX file and windows, and has ``limit_s``; those that have run are
+    skipped. The `CheckpointError` names the first that failed, and the reason.
     """
     new = [model for model in models if _digest(model[1], model[2]) not in _ran]
     if not new:

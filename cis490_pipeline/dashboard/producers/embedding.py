@@ -26,12 +26,8 @@ _TREES: Final = "TreeEnsembleRegressor"
 class InnerLayer:
     """Runs an exported model up to the layer that its probabilities are computed from.
 
-    Raises
-    ------
-    CheckpointError
-        If its last layers are not those of this project's exports.
-    ConfigError
-        If onnx, which reads the graph, is not installed.
+    Raises `CheckpointError` if its last layers are not those of this project's exports, and
+    `ConfigError` if onnx, which reads the graph, is not installed.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -125,12 +121,8 @@ class EmbeddingMap:
 def fit_map(model: RunnableModel, checkpoint: Path, dataset: Path) -> EmbeddingMap:
     """Fit a model's embedding on up to 4,000 evenly spaced windows of its train side.
 
-    Raises
-    ------
-    DatasetError
-        If the dataset is missing, changed, or has no train window.
-    CheckpointError, ConfigError
-        As ``InnerLayer``.
+    Raises `DatasetError` if the dataset is missing, changed, or has no train window; otherwise
+    fails as ``InnerLayer``.
     """
     schema = model.schema
     windows = load_windows(open_dataset(dataset, schema.input_kind), Side.TRAIN, model.calibrator)

@@ -134,18 +134,9 @@ async def serve(
     ready: Callable[[int], None],
     stop: asyncio.Event,
 ) -> None:
-    """Serve until stopped.
+    """Serve until stopped; ``ready`` is called with the port (any, if it is 0) once it listens.
 
-    Parameters
-    ----------
-    port : port to listen on; 0 for any.
-    tls : certificate and key; None for plain HTTP.
-    ready : called with the port once it listens.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot listen there.
+    Raises `ConfigError` if it cannot listen there.
     """
     runner = web.AppRunner(
         dashboard.application(), access_log=None, handler_cancellation=True, shutdown_timeout=2.0

@@ -42,12 +42,8 @@ class Journal:
     def __init__(self, path: Path, state: State, *, fresh: bool = False) -> None:
         """Open the file, creating it if missing, and restore the state from it.
 
-        With ``fresh`` it is not restored; the file is unchanged until ``reset``.
-
-        Raises
-        ------
-        ConfigError
-            If another process has it open, or it is not a dashboard's.
+        With ``fresh`` it is not restored; the file is unchanged until ``reset``. Raises
+        `ConfigError` if another process has it open, or it is not a dashboard's.
         """
         self.path = path
         self.n_skipped = 0

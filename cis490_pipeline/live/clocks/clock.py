@@ -60,12 +60,10 @@ _MAX_UNCONFIRMED: Final = 50
 
 @dataclass(frozen=True)
 class RowVerdict:
-    """Rows to use after one row arrived: that row, earlier held ones, or none.
+    """Rows to use after one row arrived, with device times, ascending for each source.
 
-    Attributes
-    ----------
-    rows : rows to use now, with device times; ascending for each source.
-    jumped : whether the device's clock jumped, which invalidates all rows before these.
+    They are that row, earlier held ones, or none. If the device's clock ``jumped``, all rows before
+    these are invalid.
     """
 
     rows: tuple[LiveRow, ...] = ()
@@ -76,13 +74,7 @@ _NOTHING: Final = RowVerdict()
 
 
 class DeviceClock:
-    """Device time and the verdict on each row; reads no clock itself.
-
-    Attributes
-    ----------
-    sources : clock of each source.
-    n_jumps : number of clock jumps.
-    """
+    """Device time, the clock of each source, and the verdict on each row; reads no clock itself."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ _MANY_ROWS: Final = 10
 
 
 class Opening:
-    """Rows from before the device time started, and the choice of the row that starts it.
+    """Rows (``log``) from before the device time started, and the choice of the row that starts it.
 
     Rules
     -----
@@ -31,10 +31,6 @@ class Opening:
     2. If none agree after 5 s (of the rows' own time, or of this machine's), one source with three
        consecutive rows gives it: the one that agrees with this machine's clock, else the earliest,
        since rows may be late and never early.
-
-    Attributes
-    ----------
-    log : all held rows, in order of arrival.
     """
 
     def __init__(self, wall_ns: Callable[[], int] | None) -> None:

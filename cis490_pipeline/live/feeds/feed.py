@@ -19,12 +19,7 @@ POLL_S: Final = 0.1
 
 
 class Feed(ABC):
-    """Source of rows as they arrive, in batches of bounded size.
-
-    Attributes
-    ----------
-    ended : whether no more rows will come.
-    """
+    """Source of rows as they arrive, in batches of bounded size, until it has ``ended``."""
 
     def __init__(self) -> None:
         self.ended = False

@@ -16,12 +16,8 @@ def open_feed(source: str, speed: float | None = None) -> Feed:
     Parameters
     ----------
     source : ``-`` for standard input, ``tcp:HOST:PORT``, ``unix:PATH``, a folder of an episode
-        (it may still grow), or an archive ``*.tar.zst``.
-
-    Raises
-    ------
-    ConfigError
-        If it is none of these, cannot be read, or a speed is given for rows that arrive live.
+        (it may still grow), or an archive ``*.tar.zst``; anything else is a `ConfigError`, and so
+        is a speed for rows that arrive live.
     """
     recorded = _recorded(source)
     if recorded is not None:

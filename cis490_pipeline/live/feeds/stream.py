@@ -87,16 +87,8 @@ class SocketFeed(Feed):
     lock a recorder out: beyond the limit, the one that never sent a row, or else the one that has
     been silent longest, is closed.
 
-    Parameters
-    ----------
-    address : ``tcp:HOST:PORT`` (``tcp:[::1]:PORT`` for IPv6) or ``unix:PATH``; port 0 takes a free
-        one.
-    clock : clock of this machine, s.
-
-    Raises
-    ------
-    ConfigError
-        If the address is invalid, not loopback, or in use.
+    The address is ``tcp:HOST:PORT`` (``tcp:[::1]:PORT`` for IPv6; port 0 takes a free one) or
+    ``unix:PATH``. Raises `ConfigError` if it is invalid, not loopback, or in use.
     """
 
     def __init__(self, address: str, *, clock: Callable[[], float] = time.monotonic) -> None:

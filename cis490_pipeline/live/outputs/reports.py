@@ -111,12 +111,9 @@ class SourceReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveState:
-    """Complete state of a live device.
+    """Complete state of a live device, with that of each output.
 
-    Attributes
-    ----------
-    calibration_s : seconds of the calibration that have passed; None once there is a baseline.
-    sinks : state of each output.
+    ``calibration_s`` is the part of the calibration that has passed; None once there is a baseline.
     """
 
     stage: Stage

@@ -76,16 +76,9 @@ class Header:
 
 
 def parse_header(block: bytes, position: int) -> Header:
-    """Parse a header block that is not all zeros.
+    """Parse a header block that is not all zeros; its position is for error messages.
 
-    Parameters
-    ----------
-    position : its position in the tar, for error messages.
-
-    Raises
-    ------
-    CorruptArchiveError
-        If the checksum is wrong, or the size is not a number from 0 to 2^63 - 1.
+    Raises `CorruptArchiveError` if the checksum is wrong, or the size is not from 0 to 2^63 - 1.
     """
     where = f"header at byte {position} of the tar"
     _check_sum(block, where)
@@ -122,11 +115,8 @@ class Pax:
 def parse_pax(content: bytes, *, for_all: bool) -> Pax:
     """Parse the records of an extended header, given without padding.
 
-    Raises
-    ------
-    CorruptArchiveError
-        If a record is truncated, a size is invalid, or a global header (``for_all``) names or sizes
-        a single entry.
+    Raises `CorruptArchiveError` if a record is truncated, a size is invalid, or a global header
+    (``for_all``) names or sizes a single entry.
     """
     attributes: dict[bytes, bytes] = {}
     sparse = False

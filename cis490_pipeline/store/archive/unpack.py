@@ -91,15 +91,10 @@ def archive_size_finding(name: str, n_bytes: int, limits: Limits) -> Finding | N
 
 
 def read_members(path: Path, expected_sha256: str | None = None) -> dict[str, bytes]:
-    """Read the members that the pipeline uses, or raise.
+    """Read the members that the pipeline uses.
 
-    Raises
-    ------
-    EpisodeRejectedError
-        With the reason codes ``sha256_mismatch``, ``archive_corrupt``, ``archive_unsupported``,
-        ``unsafe_member`` or ``member_too_large``.
-    OSError
-        If the file system fails.
+    Raises `EpisodeRejectedError` with the reason codes ``sha256_mismatch``, ``archive_corrupt``,
+    ``archive_unsupported``, ``unsafe_member`` or ``member_too_large``.
     """
     unpacked = unpack(path, expected_sha256)
     if unpacked.findings:

@@ -100,9 +100,7 @@ def growth_of(groups: Sequence[Readings], n_rows: int, unsteady: Collection[str]
 def falls(source: Source, columns: Columns, *, anchor_ns: int | None) -> Iterator[Fall]:
     """Yield each fall of the source's steady counters, by counter and time.
 
-    Parameters
-    ----------
-    anchor_ns : start of a second of the episode, Unix ns; ``None`` disables thinning.
+    ``anchor_ns`` is the start of a second of the episode, Unix ns; ``None`` disables thinning.
     """
     columns = without_negatives(source, columns)
     groups = _counters(source, columns, anchor_ns)

@@ -92,14 +92,10 @@ def without_negatives(source: Source, columns: Columns) -> Columns:
 
 
 def kept_readings(t_wall_ns: Ints, min_gap_ns: float) -> npt.NDArray[np.bool_]:
-    """Mask of readings that rates are measured between: no two closer than ``min_gap_ns``.
+    """Mask (n_rows,) of readings that rates are measured between, ``min_gap_ns`` apart or more.
 
     Of readings too close together the first is kept (of equal times the last): keeping the last
     would make a step depend on whether another reading follows.
-
-    Returns
-    -------
-    (n_rows,) True where the reading is kept.
     """
     keep = np.ones(t_wall_ns.size, dtype=np.bool_)
     if (t_wall_ns[1:] - t_wall_ns[:-1] >= max(min_gap_ns, 1)).all():

@@ -82,12 +82,7 @@ FIELDS: Final = {source: _fields_of(source) for source in Source}
 
 
 def checked_row(source: Source, line: bytes, number: int) -> tuple[dict[str, Any], RowFault | None]:
-    """Parse and validate one line; ``number`` counts lines from 1, for the fault.
-
-    Returns
-    -------
-    The row as written and None, or an empty row and its fault.
-    """
+    """Parse and validate one line, of the given number from 1, into the row or its fault."""
     member = source.member
     try:
         row = parse_object(line)

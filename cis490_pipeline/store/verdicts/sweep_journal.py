@@ -27,12 +27,10 @@ class SweepJournal:
     """Journal of a sweep; one process has it open at a time, others wait."""
 
     def __init__(self, path: Path, schema: dict[str, pl.DataType], about: dict[str, str]) -> None:
-        """Configure a journal without opening it.
+        """Configure a journal without opening it; the schema has a verdict's columns.
 
-        Parameters
-        ----------
-        schema : columns of a verdict.
-        about : further inputs of the verdicts (store, rules); a journal with others is discarded.
+        ``about`` gives further inputs of the verdicts (store, rules); a journal with others is
+        discarded.
         """
         self._path = path
         self._schema = schema

@@ -148,8 +148,6 @@ def flat_findings(
 ) -> Iterator[Finding]:
     """Yield ``source_flat`` if no source differs between phases.
 
-    Notes
-    -----
     A source is flat if no channel's mean (counters and amounts per second) differs between phases
     by over 1 % of its largest. Even an idle machine's jitter exceeds that, so a flat source means a
     recorder that repeats itself or a stopped machine.
