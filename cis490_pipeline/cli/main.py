@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from cis490_pipeline import __version__
-from cis490_pipeline.compute.process import pin_library_threads
+from cis490_pipeline.compute.process import log_to_stderr, pin_library_threads
 from cis490_pipeline.errors import PipelineError, advice_on
 
 # name -> (module, help). The help is here so that `cis490 --help` imports no subcommand.
@@ -107,6 +107,7 @@ def cis490() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     pin_library_threads()
+    log_to_stderr()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A file name may hold undecodable bytes, and a terminal may be ASCII only.

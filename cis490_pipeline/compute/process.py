@@ -1,8 +1,10 @@
-"""Process-wide limits: threads of numeric libraries, and retention of freed memory."""
+"""Process-wide settings: threads of numeric libraries, freed memory, and log messages."""
 
 import ctypes
+import logging
 import os
 import platform
+import sys
 from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1
@@ -36,3 +38,25 @@ def keep_freed_memory() -> None:
     set_option = ctypes.CDLL(None).mallopt
     set_option(_M_MMAP_THRESHOLD, 32 << 20)
     set_option(_M_TRIM_THRESHOLD, 64 << 20)
+
+
+class StderrHandler(logging.Handler):
+    """Writes messages as plain lines to whatever standard error is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        stream = sys.stderr
+        if stream is not None:
+            stream.write(self.format(record) + "\n")
+            stream.flush()
+
+
+def log_to_stderr() -> None:
+    """Show this package's messages on standard error; a second call changes nothing.
+
+    For commands only: libraries log, and what imports them decides where messages go.
+    """
+    logger = logging.getLogger("cis490_pipeline")
+    if not any(isinstance(handler, StderrHandler) for handler in logger.handlers):
+        logger.addHandler(StderrHandler())
+        logger.setLevel(logging.INFO)

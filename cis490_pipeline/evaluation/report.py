@@ -28,6 +28,7 @@ from cis490_pipeline.evaluation.predictions import (
     require_scored,
     true_classes,
 )
+from cis490_pipeline.evaluation.schema.alarm import Detection
 from cis490_pipeline.evaluation.schema.parts import Host, Kind, Split
 from cis490_pipeline.evaluation.schema.report import (
     Baselines,
@@ -82,36 +83,23 @@ def evaluate(
 ) -> EvalReport:
     """Score the predictions of one model or probe; what is undefined is null and says why.
 
+    Raises `EvaluationError` if the frame cannot be scored or the split's summary is incomplete.
+
     Parameters
     ----------
-    frame : rows of ``PREDICTION_SCHEMA``, val and test; only windows that may be scored (clear of
-        the baseline, of scorable episodes).
+    frame : rows of ``PREDICTION_SCHEMA``, val and test; only windows that may be scored.
     architecture, variant, checkpoint_digest : None for a probe.
     alarm : inputs of the detection report; without them ``detection`` is null.
     baseline_windows : predictions of windows that touch the baseline, read by ``subsets`` alone.
     extra : test openings, training and processor, as far as the caller knows them.
-
-    Raises
-    ------
-    EvaluationError
-        If the frame cannot be scored, holds a window that touches the baseline, or no test window,
-        or the split's summary is incomplete.
     """
-    frame = checked_predictions(frame)
-    require_scored(model, frame)
-    absent = [name for name in _SPLIT_FIELDS if name not in split]
-    if absent:
-        raise EvaluationError(f"{model}: the split's summary lacks {absent}")
-    sides = {side: frame.filter(pl.col("side") == side) for side in (Side.VAL, Side.TEST)}
+    sides = _scored_sides(model, frame := checked_predictions(frame), split)
     test = sides[Side.TEST]
-    if not test.height:
-        raise EvaluationError(f"{model}: no window of the {split['recipe']} split's test side")
+    hosts = [HostScore(host_id=h, **s) for h, s in _groups(test, "host_id", seed, n_resamples)]
+    by_profile = _groups(test, "profile", seed, n_resamples)
+    profiles = [ProfileScore(profile=p, **s) for p, s in by_profile]
     untested = split["untested_profiles"]
-    by_host, by_profile = (
-        _groups(test, column, seed, n_resamples) for column in ("host_id", "profile")
-    )
-    hosts = [HostScore(host_id=host, **scores) for host, scores in by_host]
-    profiles = [ProfileScore(profile=profile, **scores) for profile, scores in by_profile]
+    touching = _on_test(baseline_windows)
     return {
         "format": "eval_report",
         "evaluation_version": EVALUATION_VERSION,
@@ -129,20 +117,35 @@ def evaluate(
         "baselines": {str(side): _baselines(rows) for side, rows in sides.items()},
         "reliability": reliability(sides[Side.VAL], test),
         "segments": segment_scores(test),
-        "subsets": subset_scores(
-            test, _on_test(baseline_windows), seed=seed, n_resamples=n_resamples
-        ),
+        "subsets": subset_scores(test, touching, seed=seed, n_resamples=n_resamples),
         "per_class": _per_class(test),
         "confusion": _confusion(test),
         "per_profile": [*profiles, *_never_tested(test, untested)],
         "per_host": hosts,
         "host_minimum": _minimum(hosts),
         "profile_host": _profile_by_host(test, untested),
-        "detection": None
-        if alarm is None
-        else detection_report(frame, alarm, seed=seed, n_resamples=n_resamples),
+        "detection": _detection(frame, alarm, seed, n_resamples),
         **(extra or {}),
     }
+
+
+def _detection(
+    frame: pl.DataFrame, alarm: AlarmInputs | None, seed: int, n_resamples: int
+) -> Detection | None:
+    if alarm is None:
+        return None
+    return detection_report(frame, alarm, seed=seed, n_resamples=n_resamples)
+
+
+def _scored_sides(model: str, frame: pl.DataFrame, split: SplitSummary) -> dict[Side, pl.DataFrame]:
+    require_scored(model, frame)
+    absent = [name for name in _SPLIT_FIELDS if name not in split]
+    if absent:
+        raise EvaluationError(f"{model}: the split's summary lacks {absent}")
+    sides = {side: frame.filter(pl.col("side") == side) for side in (Side.VAL, Side.TEST)}
+    if not sides[Side.TEST].height:
+        raise EvaluationError(f"{model}: no window of the {split['recipe']} split's test side")
+    return sides
 
 
 def _of_split(split: SplitSummary) -> Split:

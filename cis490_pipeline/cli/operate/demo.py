@@ -1,6 +1,7 @@
 """``cis490 demo``: replay a recorded episode on the dashboard with twelve models."""
 
 import contextlib
+import logging
 import os
 import socket
 import subprocess
@@ -29,7 +30,7 @@ from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.profiles import DEFAULT_CHANNELS, profile_events
 from cis490_pipeline.dashboard.producers.replay import play, recording, replayed
 from cis490_pipeline.dashboard.producers.scores import Scores
-from cis490_pipeline.dashboard.producers.ticks import publish_on_ticks, tell
+from cis490_pipeline.dashboard.producers.ticks import publish_on_ticks
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import ConfigError, EventError, PipelineError
 from cis490_pipeline.events.contract import Event
@@ -38,6 +39,8 @@ from cis490_pipeline.experiment.order import corpus_stages, recipe_stages
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.stage import UP_TO_DATE
 from cis490_pipeline.experiment.stages.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 _PORT: Final = 8447
 _START_S: Final = 30.0
@@ -113,7 +116,7 @@ def _publish(feed: Callable[[], list[Event]], publisher: Publisher, stop: thread
     try:
         publish_on_ticks(feed, publisher, interval_s=_TICK_S, stop=stop)
     except PipelineError as fault:
-        tell(f"not shown: {fault}")
+        logger.warning("not shown: %s", fault)
     except KeyboardInterrupt:
         # Polars raises it in every waiting thread; the main thread ends the demo.
         stop.set()

@@ -1,5 +1,7 @@
 """Publish the scores of all models: ``python -m cis490_pipeline.dashboard.producers.metrics``."""
 
+import logging
+
 import click
 
 from cis490_pipeline.dashboard.producers.options import (
@@ -11,7 +13,6 @@ from cis490_pipeline.dashboard.producers.options import (
 )
 from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.scores import MAX_WHY, Failed, Scores
-from cis490_pipeline.dashboard.producers.ticks import tell
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.evaluation.schema.report import EvalReport
@@ -23,6 +24,8 @@ from cis490_pipeline.events.contract import (
     model_metric,
 )
 from cis490_pipeline.events.identity import identified
+
+logger = logging.getLogger(__name__)
 
 
 @click.command(cls=ProducerCommand)
@@ -54,9 +57,9 @@ class MetricEvents:
         reports = self.scores.reports()
         failed = {name: r.why for name, r in reports.items() if isinstance(r, Failed)}
         if failed != self.failed:
-            tell(f"{len(reports) - len(failed)} models scored, {len(failed)} failed")
+            logger.info("%d models scored, %d failed", len(reports) - len(failed), len(failed))
             for name, why in failed.items():
-                tell(f"failed: {name}: {why}")
+                logger.warning("failed: %s: %s", name, why)
         self.failed = failed
         variants = {model_name(a, v): str(v) for a, v in MODELS}
         events: list[Event] = []

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from cis490_pipeline.compute.process import pin_library_threads
+from cis490_pipeline.compute.process import log_to_stderr, pin_library_threads
 from cis490_pipeline.config import Settings
 from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.ticks import DEFAULT_URL, print_events, publish_on_ticks
@@ -195,6 +195,7 @@ def publish(
 def run_alone(command: click.Command) -> None:
     """Run a producer as a module, and exit with its code."""
     pin_library_threads()
+    log_to_stderr()
     try:
         code: Any = command.main(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):

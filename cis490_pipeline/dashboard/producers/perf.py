@@ -1,5 +1,6 @@
 """Publish inference latencies: ``python -m cis490_pipeline.dashboard.producers.perf``."""
 
+import logging
 import os
 import platform
 import time
@@ -23,7 +24,6 @@ from cis490_pipeline.dashboard.producers.options import (
 )
 from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.scores import MAX_WHY, require_named
-from cis490_pipeline.dashboard.producers.ticks import tell
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.terms import model_name
@@ -34,6 +34,8 @@ from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.models import LiveModel, RawWindow
 from cis490_pipeline.storage.files import read_object
+
+logger = logging.getLogger(__name__)
 
 WARM_UP: Final = 20
 
@@ -129,7 +131,7 @@ def perf_events(places: Places, n_windows: int) -> list[Event]:
             event = _measured(places, model, n_windows, device)
             instance = model.manifest.split_digest
         except (PipelineError, OSError) as fault:
-            tell(f"failed: {name}: {fault}")
+            logger.warning("failed: %s: %s", name, fault)
             event = ModelFailure(
                 model=name,
                 why=str(fault)[:MAX_WHY],

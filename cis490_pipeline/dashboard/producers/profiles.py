@@ -1,5 +1,6 @@
 """Publish attack profiles: ``python -m cis490_pipeline.dashboard.producers.profiles``."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypedDict, cast
@@ -16,7 +17,6 @@ from cis490_pipeline.dashboard.producers.options import (
     split_options,
 )
 from cis490_pipeline.dashboard.producers.places import Places
-from cis490_pipeline.dashboard.producers.ticks import tell
 from cis490_pipeline.domain import CHANNELS, Kind, Phase
 from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.errors import ConfigError, DatasetError
@@ -27,6 +27,8 @@ from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.resample import GRID_HZ, STEP_NS
 from cis490_pipeline.storage.parquet import read_table
+
+logger = logging.getLogger(__name__)
 
 BEFORE_S: Final = 20
 AFTER_S: Final = 40
@@ -149,9 +151,12 @@ def profile_events(places: Places, channels: Sequence[str]) -> Iterator[Event]:
             if (cut := _cut(grids, cast(_Row, row))) is not None
         ]
         if len(cuts) < MIN_EPISODES:
-            tell(
-                f"{profile}: not published, since {len(cuts)} episodes reach {Phase.INFECTING}, "
-                f"wanted {MIN_EPISODES}"
+            logger.warning(
+                "%s: not published, since %d episodes reach %s, wanted %d",
+                profile,
+                len(cuts),
+                Phase.INFECTING,
+                MIN_EPISODES,
             )
             continue
         for channel in channels:

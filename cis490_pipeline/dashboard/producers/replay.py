@@ -1,5 +1,6 @@
 """Replay an episode on a dashboard: ``python -m cis490_pipeline.dashboard.producers.replay``."""
 
+import logging
 import tempfile
 import threading
 import time
@@ -26,7 +27,7 @@ from cis490_pipeline.dashboard.producers.options import (
 from cis490_pipeline.dashboard.producers.perf import device_name
 from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.scores import MAX_WHY, require_named
-from cis490_pipeline.dashboard.producers.ticks import print_events, tell
+from cis490_pipeline.dashboard.producers.ticks import print_events
 from cis490_pipeline.dashboard.producers.timeline import Timed, live_reports, timeline
 from cis490_pipeline.domain import Address, EpisodeRef
 from cis490_pipeline.domain.catalogue import MODELS
@@ -46,6 +47,8 @@ from cis490_pipeline.store.metadata import SCHEMA_VERSION
 from cis490_pipeline.store.receiver import LocalStore, ReceiverStore
 from cis490_pipeline.store.receiver_index import IndexRow
 from cis490_pipeline.store.remote import open_store
+
+logger = logging.getLogger(__name__)
 
 SIMULATED_HOST: Final = "sim-alder"
 _STEP_S: Final = 0.1
@@ -88,7 +91,7 @@ def replay(
     if dry_run:
         print_events([timed.event for timed in events])
         return 0
-    tell(f"replaying {chosen.episode.ref} at {speed:g} times real time")
+    logger.info("replaying %s at %g times real time", chosen.episode.ref, speed)
     play(events, publisher_of(publish_url), speed=speed, interval_s=interval_s)
     return 0
 
@@ -145,7 +148,7 @@ def play(
         If some events were not delivered.
     """
     stop = stop or threading.Event()
-    outbox = Outbox(publisher, tell)
+    outbox = Outbox(publisher, logger.warning)
     try:
         while not stop.is_set():
             _play_once(events, outbox, speed, stop, clock)
@@ -253,12 +256,14 @@ def _models(places: Places) -> tuple[LoadedModels, list[ModelFailure]]:
         raise CheckpointError(f"{places.artifacts}: no trained model; run cis490 run first")
     faults = {folder: why for folder in trained if (why := _fault(folder)) is not None}
     for folder, why in faults.items():
-        tell(f"failed: {folder.name}: {why}")
+        logger.warning("failed: %s: %s", folder.name, why)
     whole = [folder for folder in trained if folder not in faults]
     if not whole:
         raise CheckpointError(f"{places.artifacts}: all {len(trained)} models are damaged")
     n_untrained = len(folders) - len(trained)
-    tell(f"{len(whole)} models replay, {len(faults)} failed, {n_untrained} are not trained")
+    logger.info(
+        "%d models replay, %d failed, %d are not trained", len(whole), len(faults), n_untrained
+    )
     device = device_name()
     failures = [
         ModelFailure(
@@ -289,7 +294,7 @@ def _maps(places: Places, models: LoadedModels) -> dict[str, EmbeddingMap]:
         try:
             maps[model.name] = fit_map(model, places.artifacts / model.name, dataset)
         except PipelineError as fault:
-            tell(f"{model.name}: no embedding: {fault}")
+            logger.warning("%s: no embedding: %s", model.name, fault)
     return maps
 
 

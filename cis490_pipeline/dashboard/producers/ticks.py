@@ -1,5 +1,6 @@
 """Publish events periodically from a background thread, retrying until delivered."""
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -13,13 +14,10 @@ from cis490_pipeline.events.identity import Stamp
 from cis490_pipeline.events.outbox import Outbox
 from cis490_pipeline.events.publisher import Publisher
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_URL: Final = "http://127.0.0.1:8447/publish"
 _SLOT: Final = "all"
-
-
-def tell(text: str) -> None:
-    """Print a message on stderr."""
-    click.echo(text, err=True)
 
 
 def print_events(events: list[Event]) -> None:
@@ -55,10 +53,10 @@ def publish_on_ticks(
     """
     if not interval_s:
         delivered = publisher.publish(events := Stamp().stamped(make()))
-        tell(f"{len(events)} events accepted, {delivered} passed on to browsers")
+        logger.info("%d events accepted, %d passed on to browsers", len(events), delivered)
         return
     stop = stop or threading.Event()
-    outbox = Outbox(publisher, tell, first_pause_s=first_pause_s)
+    outbox = Outbox(publisher, logger.warning, first_pause_s=first_pause_s)
     try:
         outbox.put(make(), slot=_SLOT)
         while not stop.wait(interval_s):
@@ -67,8 +65,8 @@ def publish_on_ticks(
                 outbox.put(make(), slot=_SLOT)
             except PipelineError as fault:
                 # Files may be in the middle of a rewrite; the last events stay valid.
-                tell(f"tick skipped: {fault}")
+                logger.warning("tick skipped: %s", fault)
     finally:
         left = outbox.close()
         if left:
-            tell(f"{left} events were not delivered")
+            logger.warning("%d events were not delivered", left)

@@ -190,12 +190,6 @@ class TrainedCheckpoint(ModelStage):
             cleanliness=check,
         )
         save_checkpoint(self.folder, checkpoint)
-        # These lie in the same folder but are the report's, which writes them after this.
-        files = tuple(
-            path
-            for path in self.folder.iterdir()
-            if path.is_file() and not path.name.startswith(REPORT_FILES)
-        )
         numbers: Metrics = {
             **val_scores,
             "epochs": len(model.history_["epochs"]),
@@ -212,7 +206,12 @@ class TrainedCheckpoint(ModelStage):
             "scaling": str(SCALING),
             "cleanliness_check": checked_on,
         }
-        return StageOutput(checkpoint.digest, files, numbers)
+        return StageOutput(checkpoint.digest, self._own_files(), numbers)
+
+    def _own_files(self) -> tuple[Path, ...]:
+        """List the folder's files but the report's, which are written after this."""
+        files = (path for path in self.folder.iterdir() if path.is_file())
+        return tuple(path for path in files if not path.name.startswith(REPORT_FILES))
 
     @property
     def snapshot_path(self) -> Path:

@@ -75,18 +75,14 @@ def time_decay(runs: StudyRuns, episodes: pl.DataFrame, *, seed: int) -> TimeStu
         return {**nothing, "why": str(fault)}
     runs.workspace.progress(f"{runs.name}: time decay", 1, 1)
     members = [[name for at, name in later if a <= at < b] for a, b in pairwise(edges)]
-    scores, area = decay(
-        [matrices_of(scored.filter(pl.col("episode_id").is_in(ids))).counts for ids in members],
-        seed=seed,
-    )
+    in_slots = [scored.filter(pl.col("episode_id").is_in(ids)) for ids in members]
+    scores, area = decay([matrices_of(rows).counts for rows in in_slots], seed=seed)
+    slots = zip(pairwise(edges), scores, strict=True)
     return {
         "cut": cut,
         "n_train_episodes": len(train),
         "n_val_episodes": len(val),
-        "slots": [
-            {"from": start.isoformat(), "to": end.isoformat(), **score}
-            for (start, end), score in zip(pairwise(edges), scores, strict=True)
-        ],
+        "slots": [{"from": a.isoformat(), "to": b.isoformat(), **score} for (a, b), score in slots],
         **area,
     }
 

@@ -33,14 +33,11 @@ def pack(
 
     Parameters
     ----------
-    model : fitted.
-    schema : feature schema of its input.
-    calibrator : calibrator of its windows.
+    schema, calibrator : of the model's input.
     golden_windows : (n, *shape) a few calibrated windows, on which every load must reproduce the
         current predictions.
     data_digest, split_digest : dataset and split of the training.
     metrics : validation scores.
-    commit : commit of this code, if known.
     cleanliness : detects a baseline recorded while infected; None if it could not be fitted.
     with_onnx : whether to include an ONNX export.
 
@@ -51,16 +48,8 @@ def pack(
     NotFittedError
         If the model has learnt nothing yet.
     """
-    wanted = (model.input_kind, model.variant)
-    for what, found in (
-        ("feature schema", (schema.kind, schema.variant)),
-        ("calibrator", (calibrator.kind, calibrator.variant)),
-    ):
-        if found != wanted:
-            raise CheckpointError(
-                f"a {model.architecture} model takes {' '.join(wanted)} windows, the {what} is of "
-                f"{' '.join(found)}"
-            )
+    _require_input_of(model, "feature schema", schema)
+    _require_input_of(model, "calibrator", calibrator)
     state = model.state()
     onnx = export_onnx(model) if with_onnx else b""
     if onnx:
@@ -87,3 +76,12 @@ def pack(
         history=model.history_,
         metrics=metrics,
     )
+
+
+def _require_input_of(model: BaseModel, what: str, part: FeatureSchema | Calibrator) -> None:
+    wanted, found = (model.input_kind, model.variant), (part.kind, part.variant)
+    if found != wanted:
+        raise CheckpointError(
+            f"a {model.architecture} model takes {' '.join(wanted)} windows, the {what} is of "
+            f"{' '.join(map(str, found))}"
+        )

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,28 +62,22 @@ def sweep(
 ) -> SweepResult:
     """Validate every episode of a store.
 
+    An episode that raises an unexpected exception, or kills its worker process twice (the second
+    time alone), becomes ``errored``; all others get a verdict. A verdict records the state of files
+    and index row from before reading, so that the next sweep detects a change during this one.
+
     Parameters
     ----------
     previous : frame of an earlier sweep. A row is reused if its episode's index row, files (size
         and modification time) and the rules are unchanged, and it was not ``errored``.
-    journal : file that records each verdict. A killed sweep resumes from it; the caller removes it
-        once the frame is stored. Two sweeps with one journal run one after the other.
-    checked_at : start time recorded in every verdict; now by default. A resumed sweep keeps its
-        original time, so that a kill changes no byte of the result.
+    journal : file that records each verdict, from which a killed sweep resumes; the caller removes
+        it once the frame is stored. Two sweeps with one journal run one after the other.
+    checked_at : start time in every verdict; now by default. A resumed sweep keeps its own.
 
     Raises
     ------
     StoreError
         If the store does not exist or has no episode.
-
-    Notes
-    -----
-    An episode that raises an unexpected exception, or kills its worker process twice (the second
-    time alone), becomes ``errored``; all others get a verdict. Only a crash of this process, with a
-    serial `compute`, ends the sweep.
-
-    The store may change during a sweep: a verdict records the state of files and index row from
-    before reading, so that the next sweep detects the change.
     """
     began = checked_at or datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     index = store.read_index()
@@ -99,16 +93,12 @@ def sweep(
             earlier += notes.finished()
         reused = _still_true(earlier, listing)
         known = set(reused.select("host_id", "episode_id").iter_rows())
-        to_read = [
-            (ref, index.rows.get(ref)) for ref in refs if (ref.host_id, ref.episode_id) not in known
-        ]
+        to_read = [(r, index.rows.get(r)) for r in refs if (r.host_id, r.episode_id) not in known]
         keys = dict(zip(refs, listing["input_key"], strict=True))
         done = _Pieces()
         progress("validate episodes", reused.height, len(refs))
         for rows in _verdicts(store, to_read, compute):
-            for row in rows:
-                row["checked_at"] = began
-                row["input_key"] = keys[EpisodeRef(str(row["host_id"]), str(row["episode_id"]))]
+            _stamp(rows, began, keys)
             if notes is not None:
                 notes.append(rows)
             done.add(rows)
@@ -121,6 +111,13 @@ def sweep(
         skipped_index_rows=index.skipped,
         left_out=store.left_out(),
     )
+
+
+def _stamp(rows: Sequence[VerdictRow], began: str, keys: Mapping[EpisodeRef, str]) -> None:
+    """Record in verdicts when the sweep began, and the state of what they were made from."""
+    for row in rows:
+        row["checked_at"] = began
+        row["input_key"] = keys[EpisodeRef(str(row["host_id"]), str(row["episode_id"]))]
 
 
 def comparable(frame: pl.DataFrame) -> pl.DataFrame:

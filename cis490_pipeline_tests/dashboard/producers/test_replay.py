@@ -211,9 +211,10 @@ def test_an_episode_made_on_the_fly_is_replayed_and_says_that_it_is(places, monk
     assert {e["actual"] for e in events if e["type"] == "prediction"} > {"clean", "infecting"}
 
 
-def test_a_damaged_model_is_published_as_failed_and_the_others_replay(copied, capsys):
+def test_a_damaged_model_is_published_as_failed_and_the_others_replay(copied, caplog):
     (copied.artifacts / "gbt_oracle" / "model.onnx").write_bytes(b"damaged")
 
+    caplog.set_level("INFO")
     with recording(LocalStore(SAMPLE), NAME, None) as chosen:
         events = [timed.event for timed in replayed(copied, chosen, 1.0)]
 
@@ -222,7 +223,7 @@ def test_a_damaged_model_is_published_as_failed_and_the_others_replay(copied, ca
     assert "model.onnx" in failure.why
     models = {event.model for event in events if isinstance(event, Prediction)}
     assert models == {"gbt_realistic", "mlp_realistic", "mlp_oracle"}
-    assert "3 models replay, 1 failed, 8 are not trained" in capsys.readouterr().err
+    assert "3 models replay, 1 failed, 8 are not trained" in caplog.messages
 
 
 def test_an_episode_that_is_not_there_is_named_with_one_that_is():
