@@ -91,15 +91,14 @@ def evaluate(
     architecture, variant, checkpoint_digest : None for a probe.
     alarm : inputs of the detection report; without them ``detection`` is null.
     baseline_windows : predictions of windows that touch the baseline, read by ``subsets`` alone.
-    extra : test openings, training and processor, as far as the caller knows them.
+    extra : test openings, training and processor, as far as known.
     """
     sides = _scored_sides(model, frame := checked_predictions(frame), split)
     test = sides[Side.TEST]
     hosts = [HostScore(host_id=h, **s) for h, s in _groups(test, "host_id", seed, n_resamples)]
     by_profile = _groups(test, "profile", seed, n_resamples)
     profiles = [ProfileScore(profile=p, **s) for p, s in by_profile]
-    untested = split["untested_profiles"]
-    touching = _on_test(baseline_windows)
+    untested, touching = split["untested_profiles"], _on_test(baseline_windows)
     return {
         "format": "eval_report",
         "evaluation_version": EVALUATION_VERSION,

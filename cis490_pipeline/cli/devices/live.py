@@ -96,28 +96,27 @@ def live(
     """Predict a device's phases from its rows as they arrive; alarm on an infection.
 
     SOURCE is an episode's folder, which may still grow, an archive (*.tar.zst), - for standard
-    input (one JSON object a line, each with its `source`), or tcp:HOST:PORT or unix:PATH to listen
-    for connections.
+    input (a JSON object a line, each with its `source`), or tcp:HOST:PORT or unix:PATH to listen on.
 
-    Lines that are not rows are counted, reported and left out. Silent or late sources, clocks that
-    jump or are off, full disks and a running calibration are reported as states.
+    Lines that are not rows are counted and left out. Silent or late sources, clocks that jump or
+    are off, full disks and a running calibration are reported as states.
     """
     settings = Settings.load(data=data, dashboard_url=publish_url)
     if bundle_folder is not None and (architectures or variants or data):
         raise ConfigError("--bundle has its own models: leave out --model, --variant and --data")
     if record_path is not None and state_folder is not None:
         raise ConfigError("--calibration and --state both give a calibration: use one of them")
-    if bundle_folder is not None:
-        bundle = load_bundle(bundle_folder)
-        loaded, record = bundle.loaded, bundle.record
-    else:
+    if bundle_folder is None:
         folders = _trained(_local(settings.data), recipe, architectures, variants)
         loaded, record = load_models(folders), None
-    if record_path is not None:
-        record = read_record(record_path)
-    kept = None
-    if state_folder is not None and record is None:
-        kept = kept_calibration(state_folder)
+    else:
+        bundle = load_bundle(bundle_folder)
+        loaded, record = bundle.loaded, bundle.record
+    record = record if record_path is None else read_record(record_path)
+    if record is not None and state_folder is not None:
+        say(f"calibrated by the record: nothing is stored in {state_folder}")
+        state_folder = None
+    kept = None if state_folder is None else kept_calibration(state_folder)
     lead = leading_model(loaded)
     with Stop() as stop:
         feed = open_feed(source, speed)
@@ -125,33 +124,18 @@ def live(
             _say_models(loaded, lead, record)
             if record is None:
                 _say_state(feed, state_folder, kept)
-            elif state_folder is not None:
-                say(f"calibrated by the record: nothing is stored in {state_folder}")
             printer = Printer(wait=feed.pace == 0)
-            sinks = _sinks(
-                feed, loaded, lead, record, settings, printer, out=out, plain=plain, as_json=as_json
-            )
+            sinks = _sinks(feed, loaded, lead, record, settings, printer, out, plain, as_json)
         except BaseException:
             # The feed has created its Unix socket already.
             feed.close()
             raise
-        if state_folder is not None and record is None:
+        if state_folder is not None:
             sinks.insert(0, CalibrationKeeper(state_folder, kept))
-        engine = LiveEngine(
-            loaded.models,
-            baseline=_baseline(record, kept),
-            check=loaded.check,
-            start_ns=feed.start_ns,
-            name=feed.name,
-            wall_ns=time.time_ns if feed.pace == 1 else None,
-        )
+        engine = _engine(feed, loaded, _baseline(record, kept))
         alone = not settings.dashboards and out is None
         ended = run_live(
-            feed,
-            engine,
-            sinks,
-            say,
-            stop=lambda: stop.asked or (alone and printer.gone),
+            feed, engine, sinks, say, stop=lambda: stop.asked or (alone and printer.gone)
         )
     return say_end(ended, stopped=stop.asked or printer.gone)
 
@@ -252,7 +236,6 @@ def _sinks(
     record: CalibrationRecord | None,
     settings: Settings,
     printer: Printer,
-    *,
     out: Path | None,
     plain: bool,
     as_json: bool,
@@ -274,6 +257,17 @@ def _sinks(
     else:
         sinks.append(LiveTable(console, feed.name))
     return sinks
+
+
+def _engine(feed: Feed, loaded: LoadedModels, baseline: Baseline | None) -> LiveEngine:
+    return LiveEngine(
+        loaded.models,
+        baseline=baseline,
+        check=loaded.check,
+        start_ns=feed.start_ns,
+        name=feed.name,
+        wall_ns=time.time_ns if feed.pace == 1 else None,
+    )
 
 
 def _baseline(record: CalibrationRecord | None, kept: KeptCalibration | None) -> Baseline | None:
