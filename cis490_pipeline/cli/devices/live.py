@@ -96,7 +96,7 @@ def live(
     """Predict a device's phases from its rows as they arrive; alarm on an infection.
 
     SOURCE is an episode's folder, which may still grow, an archive (*.tar.zst), - for standard
-    input (a JSON object a line, each with its `source`), or tcp:HOST:PORT or unix:PATH to listen on.
+    input (a JSON object a line, each with its `source`), or tcp:HOST:PORT or unix:PATH to listen.
 
     Lines that are not rows are counted and left out. Silent or late sources, clocks that jump or
     are off, full disks and a running calibration are reported as states.
