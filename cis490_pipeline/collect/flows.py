@@ -145,8 +145,8 @@ class BucketCounter:
         self._is_device: IsDevice = (
             is_device if callable(is_device) else frozenset(is_device).__contains__
         )
-        self._start_ns = start_ns
-        self._bucket_ns = bucket_ns
+        self.start_ns = start_ns
+        self.bucket_ns = bucket_ns
         self._buckets: dict[int, Bucket] = {}
         self._lost: list[tuple[int, int]] = []
         self._closed: int | None = None
@@ -214,15 +214,21 @@ class BucketCounter:
 
     def index_of(self, t_ns: int) -> int:
         """Return the number of the bucket that a time belongs to."""
-        return -((self._start_ns - t_ns) // self._bucket_ns)
+        return -((self.start_ns - t_ns) // self.bucket_ns)
 
     def bucket_of(self, t_ns: int) -> Bucket:
         """Return the open bucket that a packet of this time counts in."""
-        if self._latest_ns is None or t_ns > self._latest_ns:
-            self._latest_ns = t_ns
-        index = self.index_of(t_ns)
+        return self.bucket_at(self.index_of(t_ns), 1, t_ns)
+
+    def bucket_at(self, index: int, n_packets: int, latest_ns: int) -> Bucket:
+        """Return the open bucket that packets of a bucket's number count in.
+
+        ``latest_ns``: time of the latest of them.
+        """
+        if self._latest_ns is None or latest_ns > self._latest_ns:
+            self._latest_ns = latest_ns
         if self._closed is not None and index <= self._closed:
-            self.late += 1
+            self.late += n_packets
             index = self._closed + 1
         bucket = self._buckets.get(index)
         if bucket is None:
@@ -240,7 +246,7 @@ class BucketCounter:
         that bucket, and those that have begun since, have no amounts.
         """
         index = self.index_of(end_ns)
-        if (end_ns - self._start_ns) % self._bucket_ns:
+        if (end_ns - self.start_ns) % self.bucket_ns:
             self._move_grid(end_ns)
             return dict(NO_AMOUNTS)
         if self._closed is not None and index <= self._closed:
@@ -258,9 +264,9 @@ class BucketCounter:
         return (bucket or Bucket()).amounts()
 
     def _move_grid(self, end_ns: int) -> None:
-        edges = [self._start_ns + last * self._bucket_ns for _, last in self._lost]
+        edges = [self.start_ns + last * self.bucket_ns for _, last in self._lost]
         edges += [end_ns] if self._latest_ns is None else [end_ns, self._latest_ns]
-        self._start_ns = end_ns
+        self.start_ns = end_ns
         self._closed = 0
         self._buckets.clear()
         self._lost = []

@@ -1,0 +1,288 @@
+"""Live capture of a device's packets into netflow buckets (AF_PACKET)."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple, Protocol
+
+from cis490_pipeline.collect.contract import BUCKET_NS, NS_PER_S, Row, netflow_row
+from cis490_pipeline.collect.flows import BucketCounter, flow_key
+from cis490_pipeline.collect.interfaces import (
+    LINK_OF_HARDWARE,
+    OUTGOING,
+    SNAP_BYTES,
+    VNET_BYTES,
+    NoCapture,
+    PacketSocket,
+    Stamps,
+)
+from cis490_pipeline.collect.packets import TCP, parse
+
+Endpoint = tuple[str, int]
+"""IP address and port."""
+
+_MAX_IGNORED = 16
+_CHECK_NS = NS_PER_S
+_MAX_AT_ONCE = 16_384
+_MAX_WAITING = 1 << 20
+_ANCILLARY_BYTES = (
+    socket.CMSG_SPACE(16) + socket.CMSG_SPACE(20) if hasattr(socket, "CMSG_SPACE") else 128
+)
+_SOL_PACKET = 263
+_AUXDATA = 8
+_TIMESTAMPNS = 35
+_Message = tuple[bytes, list[tuple[int, int, bytes]], int, Any]
+_vnet = struct.Struct("=BBHHHH").unpack_from
+_aux = struct.Struct("=IIIHHHH").unpack_from
+
+
+class CaptureStatistics(NamedTuple):
+    """Packets since the capture was opened, of all interfaces and protocols."""
+
+    packets: int
+    dropped: int
+    """Lost in the kernel because they were not read in time."""
+    late: int
+    """Counted in a later bucket, because their own was closed before they were read."""
+
+
+class Reader(Protocol):
+    """Reads the packets of one interface."""
+
+    packet_socket: PacketSocket
+    lag_ns: int
+    """How long a packet may take from its arrival until `drain` sees it."""
+
+    def drain(self, counter: BucketCounter, stamps: Stamps, until_ns: int | None) -> bool:
+        """Count the packets that wait; return whether all of them were read.
+
+        ``until_ns``: go on until a packet after this monotonic time; None: a bounded number.
+        """
+
+    def close(self) -> None:
+        """Give back what the reader holds."""
+
+
+class SocketReader:
+    """Reads one packet per system call; needs the standard library only."""
+
+    lag_ns = 5_000_000
+
+    def __init__(self, packet_socket: PacketSocket) -> None:
+        self.packet_socket = packet_socket
+        self.unreadable = 0
+        """Packets that the kernel could not describe (segments of a kind that virtio lacks)."""
+
+    def drain(self, counter: BucketCounter, stamps: Stamps, until_ns: int | None) -> bool:
+        """Count the packets that wait; return whether all of them were read."""
+        receive = self.packet_socket.socket.recvmsg
+        for _ in range(_MAX_AT_ONCE if until_ns is None else _MAX_WAITING):
+            try:
+                message = receive(VNET_BYTES + SNAP_BYTES, _ANCILLARY_BYTES)
+            except BlockingIOError:
+                return True
+            except OSError as error:
+                self._failed(error, counter, stamps)
+                continue
+            t_ns = self._count(message, counter, stamps)
+            if until_ns is not None and t_ns > until_ns:
+                return False
+        return False
+
+    def _failed(self, error: OSError, counter: BucketCounter, stamps: Stamps) -> None:
+        if error.errno == errno.EINVAL:
+            stamps.refresh()
+            counter.mark_lost(stamps.oldest_ns, stamps.now_ns)
+            self.unreadable += 1
+        elif error.errno not in (errno.ENETDOWN, errno.ENODEV, errno.ENXIO, errno.EINTR):
+            raise error
+
+    def _count(self, message: _Message, counter: BucketCounter, stamps: Stamps) -> int:
+        data, ancillary, _, address = message
+        wall_ns, wire_length = 0, None
+        for level, kind, value in ancillary:
+            if kind == _TIMESTAMPNS and level == socket.SOL_SOCKET:
+                # 32-bit systems have two 32-bit numbers.
+                seconds, ns = struct.unpack("qq" if len(value) == 16 else "ii", value)
+                wall_ns = seconds * NS_PER_S + ns
+            elif kind == _AUXDATA and level == _SOL_PACKET:
+                wire_length = _aux(value)[1]
+        t_ns = stamps.monotonic_ns(wall_ns)
+        link = LINK_OF_HARDWARE.get(address[3])
+        if link is None or len(data) <= VNET_BYTES:
+            return t_ns
+        _, gso_type, _, gso_size, _, _ = _vnet(data)
+        packet = parse(
+            data[VNET_BYTES:],
+            t_ns,
+            link=link,
+            wire_length=wire_length,
+            gso_size=gso_size if gso_type else 0,
+            outgoing=(address[2] == OUTGOING) != self.packet_socket.from_outside,
+        )
+        if packet is not None:
+            counter.add(packet)
+        return t_ns
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.packet_socket.close()
+
+
+class Capture:
+    """Packets of a device's interfaces as netflow rows; made by `open_capture`.
+
+    Buckets end at multiples of 100 ms of CLOCK_MONOTONIC. A bucket may be closed `lag_ns` after
+    its end; a packet read later than that counts in the next one.
+    """
+
+    def __init__(self, readers: Sequence[Reader]) -> None:
+        self._readers = list(readers)
+        self._counter = BucketCounter(bucket_ns=BUCKET_NS)
+        self._stamps = Stamps()
+        self._packets = self._dropped = 0
+        self._ignored: OrderedDict[bytes, None] = OrderedDict()
+        now_ns = self._stamps.now_ns
+        self._checked_ns = self._asked_ns = now_ns
+        # Buckets from before the capture was opened, and the one it was opened in.
+        self._counter.mark_lost(min(0, now_ns), now_ns)
+        self.lag_ns = max(reader.lag_ns for reader in self._readers)
+
+    def filenos(self) -> list[int]:
+        """Return the descriptors that become readable when packets wait."""
+        return [reader.packet_socket.socket.fileno() for reader in self._readers]
+
+    def absent(self) -> list[str]:
+        """Return the interfaces that do not exist at the moment."""
+        sockets = [reader.packet_socket for reader in self._readers]
+        return [each.name for each in sockets if not each.index]
+
+    def receive(self) -> None:
+        """Read what waits, without blocking; notice interfaces that go and come back."""
+        self._read(None)
+
+    def close_bucket(self, end_wall_ns: int, end_mono_ns: int) -> Row:
+        """Return the row of the 100 ms that end at a time.
+
+        Its amounts are null if packets of it may have been lost.
+        """
+        self._read(end_mono_ns)
+        return netflow_row(self._counter.close(end_mono_ns), end_wall_ns, end_mono_ns)
+
+    def statistics(self) -> CaptureStatistics:
+        """Return packets and losses since the start."""
+        self._ask_kernel()
+        return CaptureStatistics(self._packets, self._dropped, self._counter.late)
+
+    def ignore(self, local: Endpoint, remote: Endpoint) -> None:
+        """Leave a TCP connection out of all rows: the one that carries the rows themselves.
+
+        To leave its first packet out as well, bind the socket and call this before connecting.
+        """
+        key = flow_key(TCP, _packed(local[0]), local[1], _packed(remote[0]), remote[1])
+        self._ignored[key] = None
+        self._ignored.move_to_end(key)
+        # The last segments of a connection that was closed still come.
+        while len(self._ignored) > _MAX_IGNORED:
+            self._ignored.popitem(last=False)
+        self._counter.ignored = set(self._ignored)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for reader in self._readers:
+            reader.close()
+
+    def _read(self, until_ns: int | None) -> None:
+        stamps = self._stamps
+        stamps.refresh()
+        began_ns = stamps.now_ns
+        self._check_interfaces()
+        # A list: every reader is drained, whatever the others say.
+        done = [reader.drain(self._counter, stamps, until_ns) for reader in self._readers]
+        self._ask_kernel()
+        if all(done):
+            stamps.oldest_ns = began_ns - self.lag_ns
+
+    def _check_interfaces(self) -> None:
+        now_ns = self._stamps.now_ns
+        if now_ns - self._checked_ns < _CHECK_NS and not self.absent():
+            return
+        for reader in self._readers:
+            if reader.packet_socket.bind():
+                # It may have carried packets since the last check.
+                self._counter.mark_lost(self._checked_ns, now_ns)
+        self._checked_ns = now_ns
+
+    def _ask_kernel(self) -> None:
+        now_ns = time.monotonic_ns()
+        for reader in self._readers:
+            packets, dropped = reader.packet_socket.statistics()
+            self._packets += packets
+            self._dropped += dropped
+            if dropped:
+                self._counter.mark_lost(self._asked_ns, now_ns)
+        self._asked_ns = now_ns
+
+
+def open_capture(
+    interfaces: Sequence[str], *, ring: bool | None = None, from_outside: bool = False
+) -> Capture:
+    """Open a capture on interfaces, both directions.
+
+    Parameters
+    ----------
+    interfaces : names; at least one must exist, the others are bound when they appear.
+    ring : read through a ring in shared memory, which needs numpy; None: where numpy is there.
+    from_outside : the interfaces are the host's end of the device's link (tap, veth).
+
+    Raises
+    ------
+    NoCapture
+        If this process may not capture, or no interface exists.
+    """
+    if not interfaces:
+        raise NoCapture("no network interface given or found", "name one, such as --iface eth0")
+    ring_reader = None if ring is False else _ring_reader(required=ring is True)
+    readers: list[Reader] = []
+    try:
+        for name in interfaces:
+            packet_socket = PacketSocket(name, from_outside=from_outside)
+            readers.append((ring_reader or SocketReader)(packet_socket))
+        bound = [reader.packet_socket.bind() for reader in readers]
+        if not any(bound):
+            existing = ", ".join(name for _, name in socket.if_nameindex()) or "none"
+            raise NoCapture(
+                f"no interface is called {' or '.join(interfaces)}",
+                f"name one of those that exist: {existing}",
+            )
+    except BaseException:
+        for reader in readers:
+            reader.close()
+        raise
+    return Capture(readers)
+
+
+def _ring_reader(*, required: bool) -> Callable[[PacketSocket], Reader] | None:
+    try:
+        from cis490_pipeline.collect.ring import RingReader
+    except ImportError as error:
+        if required:
+            raise NoCapture(
+                "the ring needs numpy", "install numpy, or leave the ring out"
+            ) from error
+        return None
+    return RingReader
+
+
+def _packed(address: str) -> bytes:
+    """Return an address as packets hold it: IPv4 in 4 bytes, also where it is mapped into IPv6."""
+    address = address.partition("%")[0]
+    if ":" not in address:
+        return socket.inet_pton(socket.AF_INET, address)
+    packed = socket.inet_pton(socket.AF_INET6, address)
+    return packed[12:] if packed[:12] == bytes(10) + b"\xff\xff" else packed
