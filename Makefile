@@ -39,6 +39,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vermin -t=3.9- --violations --eval-annotations --no-tips --quiet cis490_pipeline/collect
 
 # Peers to compare with are wanted here only; a quiet machine gives fairer ratios.
 peers: install

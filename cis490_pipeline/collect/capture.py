@@ -27,7 +27,7 @@ Endpoint = tuple[str, int]
 """IP address and port."""
 
 _MAX_IGNORED = 16
-_CHECK_NS = NS_PER_S
+_CHECK_NS = NS_PER_S // 5
 _MAX_AT_ONCE = 16_384
 _MAX_WAITING = 1 << 20
 _ANCILLARY_BYTES = (
