@@ -46,7 +46,7 @@ class FlowTable:
         self.half = max(max_flows // 2, 1)
         self.young: dict[bytes, int] = {}
         self.old: dict[bytes, int] = {}
-        self.turns_at_ns: int | None = None
+        self.turns_at_ns = -(1 << 63)
         """Time at which the younger generation becomes the older one."""
 
     def __len__(self) -> int:
@@ -58,28 +58,28 @@ class FlowTable:
         ``last_ns``: time of the last of several packets of the flow that follow without a pause,
         none of them with SYN, FIN or RST.
         """
-        if self.turns_at_ns is None or t_ns >= self.turns_at_ns:
+        if t_ns >= self.turns_at_ns:
             self._turn(t_ns)
         last = self.young.get(key)
         if last is None:
             last = self.old.pop(key, None)
             if len(self.young) >= self.half:
                 self._turn(t_ns)
-        # The lowest bit of an entry: a FIN or RST was seen.
-        if last is None:
-            new, closed, before_ns = True, 0, t_ns
-        else:
-            before_ns, closed = last >> 1, last & 1
-            silence_ns = TCP_SILENCE_NS if key[0] == TCP else OTHER_SILENCE_NS
-            new = t_ns - before_ns >= silence_ns or (
-                closed == 1 and flags & _OPENING_MASK == _OPENING
-            )
-        if new:
-            closed = 0
-        if flags & _CLOSING:
-            closed = 1
         latest_ns = t_ns if last_ns is None else last_ns
-        self.young[key] = max(latest_ns, before_ns) << 1 | closed
+        # The lowest bit of an entry: a FIN or RST was seen.
+        closing = 1 if flags & _CLOSING else 0
+        if last is None:
+            self.young[key] = latest_ns << 1 | closing
+            return True
+        before_ns = last >> 1
+        silence_ns = TCP_SILENCE_NS if key[0] == TCP else OTHER_SILENCE_NS
+        if t_ns - before_ns >= silence_ns or (last & 1 and flags & _OPENING_MASK == _OPENING):
+            new = True
+        else:
+            new = False
+            closing |= last & 1
+        # Packets of several interfaces may come out of order.
+        self.young[key] = (max(before_ns, latest_ns)) << 1 | closing
         return new
 
     def _turn(self, t_ns: int) -> None:

@@ -50,6 +50,18 @@ RETIRE_MS = 250
 FEW = 48
 """Packets up to which a block is cheaper to count one by one."""
 
+_MULTIPLIERS = np.array(
+    [
+        0x9E3779B97F4A7C15,
+        0xC2B2AE3D27D4EB4F,
+        0x165667B19E3779F9,
+        0xD6E8FEB86659FD93,
+        0x85EBCA77C2B2AE63,
+    ],
+    dtype=np.uint64,
+)
+"""Odd numbers: flows are sorted by a hash. Where two collide, more steps are taken one by one."""
+
 _SOL_PACKET = 263
 _RX_RING = 5
 _VERSION = 10
@@ -249,7 +261,7 @@ def _read_common(frames: Frames) -> Common:
 
 def _count_amounts(counter: BucketCounter, frames: Frames, common: Common) -> None:
     """Count all but flows, which depend on the order of packets."""
-    indexes = -((counter.start_ns - frames.t_ns) // counter.bucket_ns)
+    indexes = _indexes(counter, frames.t_ns)
     for index in np.unique(indexes[common.chosen]).tolist():
         rows = common.chosen & (indexes == index)
         bucket = counter.bucket_at(index, int(rows.sum()), int(frames.t_ns[rows].max()))
@@ -280,29 +292,56 @@ def _distinct(addresses: Bytes) -> list[bytes]:
 
 
 def _count_in_order(counter: BucketCounter, frames: Frames, common: Common) -> None:
-    """Enter packets into the flow table, in order; runs of one flow's packets at once."""
+    """Enter packets into the flow table in order; plain packets of one flow at once."""
     keys, words = _flow_keys(frames, common)
     t_ns, chosen = frames.t_ns, common.chosen
-    heads = ~chosen | (common.flags & (SYN | FIN | RST) != 0)
+    order = np.argsort(words @ _MULTIPLIERS, kind="stable")
+    grouped = words[order]
+    heads = (~chosen | (common.flags & (SYN | FIN | RST) != 0))[order]
     heads[0] = True
-    heads[1:] |= ~chosen[:-1] | (words[1:] != words[:-1]).any(axis=1)
-    heads[1:] |= np.diff(t_ns) >= OTHER_SILENCE_NS
-    turns_at_ns = counter.flows.turns_at_ns
-    if turns_at_ns is None or int(t_ns.max()) >= turns_at_ns:
-        heads[:] = True
-    stops = np.flatnonzero(heads)
-    last_ns = np.maximum.reduceat(t_ns, stops).tolist()
-    sizes = np.where(common.is_v6[stops], 37, 13).tolist()
-    begins = counter.flows.begins
+    heads[1:] |= ~chosen[order[:-1]] | (grouped[1:] != grouped[:-1]).any(axis=1)
+    if not _may_group(counter, t_ns, int(heads.sum())):
+        order, heads = np.arange(t_ns.size), np.ones(t_ns.size, dtype=np.bool_)
+    starts = np.flatnonzero(heads)
+    last_ns = np.maximum.reduceat(t_ns[order], starts)
+    stops = order[starts]
+    in_time = np.argsort(stops)
+    stops = stops[in_time]
     rows = zip(
-        stops.tolist(), chosen[stops].tolist(), _as_bytes(keys[stops]), sizes, t_ns[stops].tolist(),
-        common.flags[stops].tolist(), last_ns,
-    )  # fmt: skip
+        stops.tolist(),
+        chosen[stops].tolist(),
+        _as_bytes(keys[stops]),
+        np.where(common.is_v6[stops], 37, 13).tolist(),
+        t_ns[stops].tolist(),
+        common.flags[stops].tolist(),
+        last_ns[in_time].tolist(),
+    )
+    begins = counter.flows.begins
+    new: list[int] = []
     for row, is_common, key, size, at_ns, flags, until_ns in rows:
         if not is_common:
             _count_one(counter, frames, row)
         elif begins(key[:size], at_ns, flags, until_ns):
-            counter.bucket_at(counter.index_of(at_ns), 0, at_ns).new_flows += 1
+            new.append(row)
+    for index, n_new in zip(*np.unique(_indexes(counter, t_ns[new]), return_counts=True)):
+        counter.bucket_at(int(index), 0, int(t_ns.max())).new_flows += int(n_new)
+
+
+def _may_group(counter: BucketCounter, t_ns: Ints, n_entries: int) -> bool:
+    """Whether the order of packets of different flows makes no difference to the flow table.
+
+    It does when a generation ends or a flow falls silent among them.
+    """
+    flows = counter.flows
+    return bool(
+        len(flows.young) + n_entries < flows.half
+        and t_ns.max() < flows.turns_at_ns
+        and t_ns.max() - t_ns.min() < OTHER_SILENCE_NS
+    )
+
+
+def _indexes(counter: BucketCounter, t_ns: Ints) -> Ints:
+    return -((counter.start_ns - t_ns) // counter.bucket_ns)
 
 
 def _count_one(counter: BucketCounter, frames: Frames, row: int) -> None:
