@@ -29,8 +29,10 @@ def cpu_s() -> float:
 
 def main() -> None:
     """Close ten buckets each second until standard input ends."""
-    ring = sys.argv[1] == "ring"
-    capture = open_capture(["v0"], ring=ring)
+    if sys.argv[1] != "ring":
+        # As on a device without it.
+        sys.modules["numpy"] = None  # type: ignore[assignment]
+    capture = open_capture(["v0"], ring=sys.argv[1] != "sockets")
     end_ns = time.monotonic_ns() // TICK_NS * TICK_NS
     print("ready", flush=True)
     sums: dict[str, int] = {}

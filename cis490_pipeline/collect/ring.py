@@ -1,4 +1,4 @@
-"""Capture through a ring in shared memory (TPACKET_V3), counted block by block with numpy.
+"""Packets of a ring's block counted in arrays, with numpy.
 
 IPv4 and IPv6 with TCP or UDP and neither IP options nor extension headers are counted in arrays;
 every other packet goes through `parse`. Both ways give equal rows.
@@ -6,9 +6,6 @@ every other packet goes through `parse`. Both ways give equal rows.
 
 from __future__ import annotations
 
-import mmap
-import socket
-import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,39 +13,19 @@ import numpy as np
 
 from cis490_pipeline.collect.contract import NS_PER_S, OTHER_SILENCE_NS
 from cis490_pipeline.collect.flows import Bucket, BucketCounter
-from cis490_pipeline.collect.interfaces import (
-    LINK_OF_HARDWARE,
-    OUTGOING,
-    VNET_BYTES,
-    NoCapture,
-    PacketSocket,
-    Stamps,
-)
-from cis490_pipeline.collect.packets import (
-    ACK,
-    FIN,
-    LINK_ETHERNET,
-    RST,
-    SYN,
-    TCP,
-    UDP,
-    parse,
-)  # fmt: skip
+from cis490_pipeline.collect.interfaces import LINK_OF_HARDWARE, OUTGOING, VNET_BYTES, Stamps
+from cis490_pipeline.collect.packets import ACK, FIN, LINK_ETHERNET, RST, SYN, TCP, UDP, parse
+from cis490_pipeline.collect.readers import ADDRESS_AT
 
 if TYPE_CHECKING:
+    from mmap import mmap
+
     # A device's numpy may be older than its types.
     import numpy.typing as npt
 
     Ints = npt.NDArray[np.int64]
     Bytes = npt.NDArray[np.uint8]
     Mask = npt.NDArray[np.bool_]
-
-BLOCK_BYTES = 512 << 10
-N_BLOCKS = 8
-RETIRE_MS = 250
-"""Age at which the kernel hands over a block that is not full: four wake-ups a second at most."""
-FEW = 48
-"""Packets up to which a block is cheaper to count one by one."""
 
 _MULTIPLIERS = np.array(
     [
@@ -61,19 +38,6 @@ _MULTIPLIERS = np.array(
     dtype=np.uint64,
 )
 """Odd numbers: flows are sorted by a hash. Where two collide, more steps are taken one by one."""
-
-_SOL_PACKET = 263
-_RX_RING = 5
-_VERSION = 10
-_TPACKET_V3 = 2
-_FRAME_BYTES = 2048
-_STATUS_USER = 1
-_ADDRESS_AT = 48
-"""Offset of `struct sockaddr_ll` in a packet's record."""
-_block_header = struct.Struct("=IIIIII").unpack_from
-_record = struct.Struct("=IIIIIIHH").unpack_from
-_address = struct.Struct("=HHiHBB").unpack_from
-_vnet = struct.Struct("=BBHHHH").unpack_from
 
 
 class Frames(NamedTuple):
@@ -93,104 +57,43 @@ class Frames(NamedTuple):
     """Link type, -1 where there is none that holds IP."""
 
 
-class RingReader:
-    """Reads an interface's packets from a ring that the kernel fills."""
+def count_block(
+    counter: BucketCounter, stamps: Stamps, ring: mmap, n_packets: int, at: int, is_outside: bool
+) -> None:
+    """Count the packets of a block; ``at``: offset of the first one's record in the ring."""
+    count_frames(counter, _frames_of(stamps, ring, n_packets, at, is_outside))
 
-    lag_ns = (RETIRE_MS + 20) * 1_000_000
 
-    def __init__(self, packet_socket: PacketSocket) -> None:
-        self.packet_socket = packet_socket
-        sock = packet_socket.socket
-        request = struct.pack(
-            "7I", BLOCK_BYTES, N_BLOCKS, _FRAME_BYTES, BLOCK_BYTES // _FRAME_BYTES * N_BLOCKS,
-            RETIRE_MS, 0, 0,
-        )  # fmt: skip
-        try:
-            sock.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
-            sock.setsockopt(_SOL_PACKET, _RX_RING, request)
-            self._map = mmap.mmap(sock.fileno(), BLOCK_BYTES * N_BLOCKS)
-        except OSError as error:
-            raise NoCapture(
-                f"{packet_socket.name}: no ring of {BLOCK_BYTES * N_BLOCKS} bytes ({error})",
-                "capture without the ring",
-            ) from error
-        self._data: Bytes = np.frombuffer(self._map, dtype=np.uint8)
-        self._words: npt.NDArray[np.uint32] = self._data.view(np.uint32)
-        self._halves: npt.NDArray[np.uint16] = self._data.view(np.uint16)
-        self._next = 0
+def _frames_of(stamps: Stamps, ring: mmap, n_packets: int, at: int, is_outside: bool) -> Frames:
+    data: Bytes = np.frombuffer(ring, dtype=np.uint8)
+    words, halves = data.view(np.uint32), data.view(np.uint16)
+    records = np.fromiter(_records(ring, n_packets, at), dtype=np.int64, count=n_packets)
+    word, half = records >> 2, records >> 1
+    wall_ns = words[word + 1].astype(np.int64) * NS_PER_S + words[word + 2]
+    frame = records + halves[half + 12]
+    gso_size = _u16_native(data, frame - VNET_BYTES + 4)
+    gso_size[data[frame - VNET_BYTES + 1] == 0] = 0
+    hardware = halves[half + (ADDRESS_AT + 8) // 2]
+    link = np.full(n_packets, -1, dtype=np.int64)
+    for number in np.unique(hardware).tolist():
+        link[hardware == number] = LINK_OF_HARDWARE.get(number, -1)
+    return Frames(
+        data=data,
+        at=frame,
+        captured=words[word + 3].astype(np.int64),
+        wire=words[word + 4].astype(np.int64),
+        t_ns=_monotonic(stamps, wall_ns),
+        gso_size=gso_size,
+        outgoing=(data[records + ADDRESS_AT + 10] == OUTGOING) != is_outside,
+        link=link,
+    )
 
-    def drain(self, counter: BucketCounter, stamps: Stamps, until_ns: int | None) -> bool:
-        """Count the blocks that the kernel has handed over; return whether all of them were."""
-        # An interface that went down leaves an error, which keeps the descriptor readable.
-        self.packet_socket.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        for _ in range(2 * N_BLOCKS):
-            start = self._next * BLOCK_BYTES
-            _, _, status, n_packets, first, _ = _block_header(self._map, start)
-            if not status & _STATUS_USER:
-                return True
-            stamps.refresh()
-            if n_packets <= FEW:
-                self._count_few(counter, stamps, n_packets, start + first)
-            else:
-                count_frames(counter, self._frames(stamps, n_packets, start + first))
-            struct.pack_into("=I", self._map, start + 8, 0)
-            self._next = (self._next + 1) % N_BLOCKS
-        return False
 
-    def _count_few(self, counter: BucketCounter, stamps: Stamps, n_packets: int, at: int) -> None:
-        for _ in range(n_packets):
-            step, seconds, ns, captured, wire, _, mac, _ = _record(self._map, at)
-            _, _, _, hardware, kind, _ = _address(self._map, at + _ADDRESS_AT)
-            link = LINK_OF_HARDWARE.get(hardware)
-            if link is not None:
-                _, gso_type, _, gso_size, _, _ = _vnet(self._map, at + mac - VNET_BYTES)
-                packet = parse(
-                    self._map[at + mac : at + mac + captured],
-                    stamps.monotonic_ns(seconds * NS_PER_S + ns),
-                    link=link,
-                    wire_length=wire,
-                    gso_size=gso_size if gso_type else 0,
-                    outgoing=(kind == OUTGOING) != self.packet_socket.from_outside,
-                )
-                if packet is not None:
-                    counter.add(packet)
-            at += step
-
-    def _frames(self, stamps: Stamps, n_packets: int, at: int) -> Frames:
-        records = np.fromiter(self._records(n_packets, at), dtype=np.int64, count=n_packets)
-        word, half = records >> 2, records >> 1
-        words, halves = self._words, self._halves
-        wall_ns = words[word + 1].astype(np.int64) * NS_PER_S + words[word + 2]
-        frame = records + halves[half + 12]
-        kind = self._data[records + _ADDRESS_AT + 10]
-        hardware = halves[half + (_ADDRESS_AT + 8) // 2]
-        gso_size = _u16_native(self._data, frame - VNET_BYTES + 4)
-        gso_size[self._data[frame - VNET_BYTES + 1] == 0] = 0
-        link = np.full(n_packets, -1, dtype=np.int64)
-        for number in np.unique(hardware).tolist():
-            link[hardware == number] = LINK_OF_HARDWARE.get(number, -1)
-        return Frames(
-            data=self._data,
-            at=frame,
-            captured=words[word + 3].astype(np.int64),
-            wire=words[word + 4].astype(np.int64),
-            t_ns=_monotonic(stamps, wall_ns),
-            gso_size=gso_size,
-            outgoing=(kind == OUTGOING) != self.packet_socket.from_outside,
-            link=link,
-        )
-
-    def _records(self, n_packets: int, at: int) -> Iterator[int]:
-        steps = memoryview(self._map).cast("I")
+def _records(ring: mmap, n_packets: int, at: int) -> Iterator[int]:
+    with memoryview(ring) as whole, whole.cast("I") as steps:
         for _ in range(n_packets):
             yield at
             at += steps[at >> 2]
-
-    def close(self) -> None:
-        """Close the socket; the ring's memory goes with the last reference to it."""
-        del self._words, self._halves, self._data
-        self._map.close()
-        self.packet_socket.close()
 
 
 def count_frames(counter: BucketCounter, frames: Frames) -> None:

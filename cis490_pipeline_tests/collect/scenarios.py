@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cis490_pipeline.collect import readers
 from cis490_pipeline.collect.capture import Capture, open_capture
 from cis490_pipeline.collect.contract import BUCKET_NS, NETFLOW_FIELDS
 from cis490_pipeline.collect.interfaces import NoCapture
@@ -85,18 +86,20 @@ def sleep_until(mono_ns: int) -> None:
 
 
 @contextlib.contextmanager
-def opened(*names: str, ring: bool, from_outside: bool = False) -> Iterator[Rows]:
-    capture = open_capture(names, ring=ring, from_outside=from_outside)
+def opened(*names: str, reader: str, from_outside: bool = False) -> Iterator[Rows]:
+    if reader == "ring-bare":
+        readers.array_counter = lambda: None
+    capture = open_capture(names, ring=reader != "sockets", from_outside=from_outside)
     try:
         yield Rows(capture)
     finally:
         capture.close()
 
 
-def known_traffic(ring: bool, copies: int) -> Amounts:
+def known_traffic(reader: str, copies: int) -> Amounts:
     """Frames both ways; more than a few per block make the ring count in arrays."""
     make_pair()
-    with opened("v0", ring=ring) as rows:
+    with opened("v0", reader=reader) as rows:
         device, peer = Sender("v0"), Sender("v1")
         for _ in range(copies):
             device.send(
@@ -112,18 +115,18 @@ def known_traffic(ring: bool, copies: int) -> Amounts:
         return rows.sums()
 
 
-def from_outside(ring: bool) -> Amounts:
+def from_outside(reader: str) -> Amounts:
     make_pair()
-    with opened("v1", ring=ring, from_outside=True) as rows:
+    with opened("v1", reader=reader, from_outside=True) as rows:
         Sender("v0").send(f.ethernet(f.ipv4(f.tcp(flags=f.SYN))))
         Sender("v1").send(f.ethernet(f.ipv4(f.tcp(), src=f.PEER, dst=f.DEVICE), outgoing=False))
         return rows.sums()
 
 
-def tagged(ring: bool) -> Amounts:
+def tagged(reader: str) -> Amounts:
     """Frames with tags: the kernel takes the outer one of what arrives out of the frame."""
     make_pair()
-    with opened("v0", ring=ring) as rows:
+    with opened("v0", reader=reader) as rows:
         device, peer = Sender("v0"), Sender("v1")
         query = f.ipv4(f.udp(payload=b"ab"), proto=17)
         answer = f.ipv4(f.udp(53, 40000), proto=17, src=f.PEER, dst=f.DEVICE)
@@ -179,11 +182,11 @@ def peer_namespace(address: str, own: str) -> Iterator[None]:
         process.wait()
 
 
-def offloaded_tcp(ring: bool, version: int, is_ignored: bool = False) -> dict[str, Any]:
+def offloaded_tcp(reader: str, version: int, is_ignored: bool = False) -> dict[str, Any]:
     """A real connection with TSO and GRO: rows beside what TCP itself counted."""
     address, own = (("198.18.0.2/24", "198.18.0.1/24"), ("fd00::2/64", "fd00::1/64"))[version == 6]
     remote = (address.split("/")[0], 7)
-    with peer_namespace(address, own), opened("v0", ring=ring) as rows:
+    with peer_namespace(address, own), opened("v0", reader=reader) as rows:
         with socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET) as sock:
             sock.bind((own.split("/")[0], 0))
             if is_ignored:
@@ -201,11 +204,11 @@ def offloaded_tcp(ring: bool, version: int, is_ignored: bool = False) -> dict[st
     return {**sums, "segs_out": segs_out, "segs_in": segs_in, "received": received}
 
 
-def interface_that_goes(ring: bool) -> list[Any]:
+def interface_that_goes(reader: str) -> list[Any]:
     """Packets counted before an interface goes, while it is away, and after it came back."""
     make_pair()
     frame = f.ethernet(f.ipv4(f.udp(), proto=17))
-    with opened("v0", ring=ring) as rows:
+    with opened("v0", reader=reader) as rows:
         Sender("v0").send(frame, frame)
         before = rows.sums()["pkts_out"]
         ip("link del v0")
@@ -234,10 +237,10 @@ def interface_that_goes(ring: bool) -> list[Any]:
     ]
 
 
-def flood_without_reading(ring: bool) -> dict[str, Any]:
+def flood_without_reading(reader: str) -> dict[str, Any]:
     make_pair()
     frame = f.ethernet(f.ipv4(f.udp(payload=bytes(1000)), proto=17))
-    with opened("v0", ring=ring) as rows:
+    with opened("v0", reader=reader) as rows:
         quiet = rows.take()
         sender = Sender("v0")
         for _ in range(40_000):
@@ -258,21 +261,42 @@ def flood_without_reading(ring: bool) -> dict[str, Any]:
     }
 
 
-def two_interfaces(ring: bool) -> list[Any]:
+def two_interfaces(reader: str) -> list[Any]:
     make_pair()
     make_pair("w0", "w1")
     frame = f.ethernet(f.ipv4(f.udp(), proto=17))
-    with opened("v0", "w0", "x9", ring=ring) as rows:
+    with opened("v0", "w0", "x9", reader=reader) as rows:
         Sender("v0").send(frame)
         Sender("w0").send(frame, frame)
         sums = rows.sums()
         return [sums["pkts_out"], sums["new_flows"], rows.capture.absent()]
 
 
-def refused(names: list[str], ring: bool | None = None) -> list[str]:
+def refused(names: list[str]) -> list[str]:
     """Reason and remedy of a capture that cannot be opened."""
     try:
-        open_capture(names, ring=ring)
+        open_capture(names)
     except NoCapture as error:
         return [error.reason, error.remedy, str(error)]
     return []
+
+
+def without_a_ring() -> list[str]:
+    """The readers that are taken where the kernel refuses a ring, if it may be and if it must."""
+    readers.N_BLOCKS = 1 << 20
+    capture = open_capture(["lo"])
+    taken = [type(reader).__name__ for reader in capture._readers]
+    capture.close()
+    try:
+        open_capture(["lo"], ring=True)
+    except NoCapture as error:
+        taken += [error.reason.partition(" (")[0], error.remedy]
+    return taken
+
+
+def without_numpy() -> list[bool]:
+    """Whether numpy was loaded by opening a capture, and whether blocks are counted in arrays."""
+    sys.modules["numpy"] = None  # type: ignore[assignment]
+    capture = open_capture(["lo"], ring=True)
+    capture.close()
+    return [readers.array_counter() is None, "cis490_pipeline.collect.ring" in sys.modules]

@@ -1,4 +1,4 @@
-"""Live capture in a network namespace of its own, through sockets and through the ring."""
+"""Live capture in a namespace of its own: by sockets, and by a ring with and without numpy."""
 
 import socket
 from pathlib import Path
@@ -11,13 +11,13 @@ from cis490_pipeline_tests.collect import scenarios
 from cis490_pipeline_tests.collect.namespaces import in_namespace, run_function
 
 S = 1_000_000_000
-both_readers = pytest.mark.parametrize("ring", [False, True], ids=["sockets", "ring"])
+each_reader = pytest.mark.parametrize("reader", ["sockets", "ring", "ring-bare"])
 
 
-@both_readers
+@each_reader
 @pytest.mark.parametrize("copies", [1, 100])
-def test_known_traffic_is_counted_exactly_in_both_directions(ring: bool, copies: int) -> None:
-    sums = in_namespace(scenarios.known_traffic, ring, copies)
+def test_known_traffic_is_counted_exactly_in_both_directions(reader: str, copies: int) -> None:
+    sums = in_namespace(scenarios.known_traffic, reader, copies)
 
     assert sums["pkts_out"] == 3 * copies
     assert sums["pkts_in"] == copies
@@ -28,16 +28,16 @@ def test_known_traffic_is_counted_exactly_in_both_directions(ring: bool, copies:
     assert sums["new_flows"] == 1 + copies
 
 
-@both_readers
-def test_from_outside_what_the_interface_receives_is_outgoing(ring: bool) -> None:
-    sums = in_namespace(scenarios.from_outside, ring)
+@each_reader
+def test_from_outside_what_the_interface_receives_is_outgoing(reader: str) -> None:
+    sums = in_namespace(scenarios.from_outside, reader)
 
     assert (sums["pkts_out"], sums["pkts_in"], sums["tcp_syn_out"]) == (1, 1, 1)
 
 
-@both_readers
-def test_frames_whose_tag_the_kernel_took_out_are_counted(ring: bool) -> None:
-    sums = in_namespace(scenarios.tagged, ring)
+@each_reader
+def test_frames_whose_tag_the_kernel_took_out_are_counted(reader: str) -> None:
+    sums = in_namespace(scenarios.tagged, reader)
 
     assert (sums["pkts_out"], sums["pkts_in"], sums["bytes_out"], sums["bytes_in"]) == (
         2,
@@ -48,10 +48,12 @@ def test_frames_whose_tag_the_kernel_took_out_are_counted(ring: bool) -> None:
     assert (sums["udp_pkts"], sums["new_flows"]) == (4, 1)
 
 
-@both_readers
+@each_reader
 @pytest.mark.parametrize("version", [4, 6])
-def test_segments_of_super_packets_are_counted_as_tcp_counts_them(ring: bool, version: int) -> None:
-    sums = in_namespace(scenarios.offloaded_tcp, ring, version)
+def test_segments_of_super_packets_are_counted_as_tcp_counts_them(
+    reader: str, version: int
+) -> None:
+    sums = in_namespace(scenarios.offloaded_tcp, reader, version)
     header = (20 if version == 4 else 40) + 32
 
     assert sums["received"] == 750_000
@@ -63,18 +65,18 @@ def test_segments_of_super_packets_are_counted_as_tcp_counts_them(ring: bool, ve
     assert (sums["tcp_syn_out"], sums["new_flows"]) == (1, 1)
 
 
-@both_readers
-def test_the_agents_own_connection_is_left_out(ring: bool) -> None:
-    sums = in_namespace(scenarios.offloaded_tcp, ring, 4, True)
+@each_reader
+def test_the_agents_own_connection_is_left_out(reader: str) -> None:
+    sums = in_namespace(scenarios.offloaded_tcp, reader, 4, True)
 
     assert sums["received"] == 750_000
     assert (sums["pkts_out"], sums["pkts_in"], sums["new_flows"]) == (0, 0, 0)
 
 
-@both_readers
-def test_an_interface_that_goes_is_bound_again_when_it_comes_back(ring: bool) -> None:
+@each_reader
+def test_an_interface_that_goes_is_bound_again_when_it_comes_back(reader: str) -> None:
     before, away, absent, returned, after, down, up = in_namespace(
-        scenarios.interface_that_goes, ring
+        scenarios.interface_that_goes, reader
     )
 
     assert before == 2
@@ -87,9 +89,9 @@ def test_an_interface_that_goes_is_bound_again_when_it_comes_back(ring: bool) ->
     assert up == 1
 
 
-@both_readers
-def test_a_bucket_in_which_the_kernel_dropped_packets_has_no_amounts(ring: bool) -> None:
-    found = in_namespace(scenarios.flood_without_reading, ring)
+@each_reader
+def test_a_bucket_in_which_the_kernel_dropped_packets_has_no_amounts(reader: str) -> None:
+    found = in_namespace(scenarios.flood_without_reading, reader)
 
     assert set(found["quiet"]) == {0}
     assert found["dropped"] > 0
@@ -100,9 +102,21 @@ def test_a_bucket_in_which_the_kernel_dropped_packets_has_no_amounts(ring: bool)
     assert found["after"] == 1
 
 
-@both_readers
-def test_several_interfaces_share_rows_and_flows_and_an_absent_one_is_named(ring: bool) -> None:
-    assert in_namespace(scenarios.two_interfaces, ring) == [3, 1, ["x9"]]
+@each_reader
+def test_several_interfaces_share_rows_and_flows_and_an_absent_one_is_named(reader: str) -> None:
+    assert in_namespace(scenarios.two_interfaces, reader) == [3, 1, ["x9"]]
+
+
+def test_where_the_kernel_refuses_a_ring_sockets_are_read() -> None:
+    taken, reason, remedy = in_namespace(scenarios.without_a_ring)
+
+    assert taken == "SocketReader"
+    assert reason.startswith("lo: no ring of ")
+    assert remedy == "capture without the ring"
+
+
+def test_the_ring_needs_no_numpy() -> None:
+    assert in_namespace(scenarios.without_numpy) == [True, False]
 
 
 def test_without_the_capability_there_is_no_capture_and_a_remedy() -> None:
