@@ -102,7 +102,7 @@ def lines_of(found: dict[str, Any]) -> list[Line]:
     lines = []
     for reader, (share, memory) in READERS.items():
         quiet, busy, flooded = (found[f"{name}_{reader}"] for name in TRAFFIC)
-        counted = busy["pkts_out"] + busy["pkts_in"]
+        counted = busy.get("pkts_out", 0) + busy.get("pkts_in", 0)
         lines += [
             at_most(
                 f"{reader}: dropped of {busy['sent']}", busy["kernel"]["dropped"], 0, unit="",
@@ -142,8 +142,10 @@ def main() -> None:
         print(json.dumps(measure(seconds)))
         return
     inside = [sys.executable, "-m", "benchmarks.collect", "--inside", "--seconds", str(seconds)]
+    # Only root outside may raise a socket's buffer over the system's limit.
+    namespace = "-n" if os.geteuid() == 0 else "-Urn"
     done = subprocess.run(
-        ["unshare", "-n" if os.geteuid() == 0 else "-Urn", *inside], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        ["unshare", namespace, *inside], stdout=subprocess.PIPE, text=True, cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, check=True,
     )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])

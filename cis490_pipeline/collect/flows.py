@@ -24,6 +24,7 @@ IsDevice = Callable[[bytes], bool]
 _OPENING = SYN
 _OPENING_MASK = SYN | ACK
 _CLOSING = FIN | RST
+_NOTABLE = SYN | RST
 
 
 def flow_key(proto: int, src: bytes, src_port: int, dst: bytes, dst_port: int) -> bytes:
@@ -118,6 +119,20 @@ class Bucket:
         }
 
 
+def _count_transport(bucket: Bucket, packet: Packet, outgoing: bool) -> None:
+    _, _, _, proto, _, dst_port, flags, _, _, segments = packet[:10]
+    if proto == TCP:
+        if flags & _NOTABLE:
+            bucket.tcp_syn_out += outgoing and flags & _OPENING_MASK == _OPENING
+            bucket.tcp_rst += flags & RST > 0
+    elif proto == UDP:
+        bucket.udp_pkts += segments
+    else:
+        return
+    if outgoing and dst_port is not None:
+        bucket.dst_ports.add(dst_port)
+
+
 class BucketCounter:
     """Counts packets into buckets (start, end] of a regular grid.
 
@@ -161,44 +176,32 @@ class BucketCounter:
 
     def add(self, packet: Packet) -> bool:
         """Count a packet; return whether it is the device's and not ignored."""
+        t_ns, src, dst, proto, src_port, dst_port, flags, ip_bytes, _, segments = packet[:10]
         outgoing = packet.outgoing
         if outgoing is None:
             outgoing = self._direction(packet)
             if outgoing is None:
                 self.foreign += 1
                 return False
-        proto, src_port, dst_port = packet.proto, packet.src_port, packet.dst_port
         key = b""
         if src_port is not None and dst_port is not None:
-            key = flow_key(proto, packet.src, src_port, packet.dst, dst_port)
+            key = flow_key(proto, src, src_port, dst, dst_port)
             if key in self.ignored:
                 return False
-        bucket = self.bucket_of(packet.t_ns)
+        bucket = self.bucket_at(-((self.start_ns - t_ns) // self.bucket_ns), 1, t_ns)
         if outgoing:
-            bucket.pkts_out += packet.segments
-            bucket.bytes_out += packet.ip_bytes
-            bucket.dst_ips.add(packet.dst)
+            bucket.pkts_out += segments
+            bucket.bytes_out += ip_bytes
+            bucket.dst_ips.add(dst)
         else:
-            bucket.pkts_in += packet.segments
-            bucket.bytes_in += packet.ip_bytes
+            bucket.pkts_in += segments
+            bucket.bytes_in += ip_bytes
         # Without its transport header a packet is known by addresses and length alone.
         if key:
-            self._count_transport(bucket, packet, key, outgoing)
+            if self.flows.begins(key, t_ns, flags):
+                bucket.new_flows += 1
+            _count_transport(bucket, packet, outgoing)
         return True
-
-    def _count_transport(self, bucket: Bucket, packet: Packet, key: bytes, outgoing: bool) -> None:
-        proto, flags = packet.proto, packet.flags
-        if proto == TCP:
-            if outgoing and flags & _OPENING_MASK == _OPENING:
-                bucket.tcp_syn_out += 1
-            if flags & RST:
-                bucket.tcp_rst += 1
-        elif proto == UDP:
-            bucket.udp_pkts += packet.segments
-        if outgoing and proto in (TCP, UDP) and packet.dst_port is not None:
-            bucket.dst_ports.add(packet.dst_port)
-        if self.flows.begins(key, packet.t_ns, flags):
-            bucket.new_flows += 1
 
     def _direction(self, packet: Packet) -> bool | None:
         is_device = self._is_device

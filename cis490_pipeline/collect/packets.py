@@ -31,6 +31,8 @@ _FRAGMENT = 44
 _AUTHENTICATION = 51
 _MAX_EXTENSIONS = 16
 
+_PLAIN_BYTES = 48
+_plain = Struct("!6s6sHBxHxxHxBxx4s4sHH8xBB").unpack_from
 _u16 = Struct("!H").unpack_from
 _ipv4 = Struct("!BxHxxHxB2x4s4s").unpack_from
 _ipv6 = Struct("!BxxxHBx16s16s").unpack_from
@@ -89,11 +91,52 @@ def parse(
     gso_size : payload bytes of each segment of a super-packet; 0: the packet is one segment.
     outgoing : whether the device sent it, copied into the packet.
     """
+    if wire_length is None:
+        wire_length = len(frame)
+    if link == LINK_ETHERNET and len(frame) >= _PLAIN_BYTES:
+        packet = _parse_plain(frame, t_ns, wire_length, gso_size, outgoing)
+        if packet is not None:
+            return packet
+    return _parse_any(frame, t_ns, link, wire_length, gso_size, outgoing)
+
+
+def _parse_plain(
+    frame: bytes, t_ns: int, wire_length: int, gso_size: int, outgoing: bool | None
+) -> Packet | None:
+    """Parse TCP or UDP over IPv4 without options: most packets, at a third of the cost."""
+    (
+        dst_mac, src_mac, ether_type, first, total, fragment, proto, src, dst,
+        src_port, dst_port, offset, flags,
+    ) = _plain(frame)  # fmt: skip
+    if ether_type != _IPV4_TYPE or first != 0x45 or fragment & 0x3FFF or total > wire_length - 14:
+        return None
+    if proto == TCP and offset >= 0x50:
+        headers = 20 + (offset >> 4) * 4
+    elif proto == UDP:
+        headers, flags = 28, 0
+    else:
+        return None
+    payload = total - headers
+    if payload < 0:
+        return None
+    segments = 1
+    if 0 < gso_size < payload:
+        segments = -(-payload // gso_size)
+        total = payload + segments * headers
+    return Packet(
+        t_ns, src, dst, proto, src_port, dst_port, flags, total, payload, segments, headers,
+        src_mac, dst_mac, outgoing, 34,
+    )  # fmt: skip
+
+
+def _parse_any(
+    frame: bytes, t_ns: int, link: int, wire_length: int, gso_size: int, outgoing: bool | None
+) -> Packet | None:
     found = _link_layer(frame, link)
     if found is None:
         return None
     at, ether_type, src_mac, dst_mac = found
-    on_wire = (len(frame) if wire_length is None else wire_length) - at
+    on_wire = wire_length - at
     if ether_type == _IPV4_TYPE:
         ip = _read_ipv4(frame, at, on_wire)
     elif ether_type == _IPV6_TYPE:

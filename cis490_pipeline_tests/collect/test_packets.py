@@ -13,6 +13,7 @@ from cis490_pipeline.collect.packets import (
     LINK_SLL,
     LINK_SLL2,
     Packet,
+    _parse_any,
     maximum_segment_size,
     parse,
     segmented,
@@ -229,6 +230,31 @@ def test_dpkt_reads_the_same(
     assert packet.ip_bytes == (other.len if version == 4 else 40 + other.plen)
     assert packet.payload == len(body.data)
     assert proto == 17 or packet.flags == body.flags
+
+
+@given(
+    frame=st.sampled_from(
+        [
+            f.ethernet(f.ipv4(f.tcp(options=bytes(12), payload=bytes(90)))),
+            f.ethernet(f.ipv4(f.udp(payload=bytes(90)), proto=17)),
+        ]
+    ),
+    changes=st.lists(st.tuples(st.integers(12, 48), st.integers(0, 255)), max_size=2),
+    cut=st.integers(40, 60),
+    wire_length=st.sampled_from((40, 60, 100, 132, 2000)),
+    gso_size=st.integers(0, 100),
+)
+def test_the_short_way_for_plain_packets_gives_what_the_long_way_does(
+    frame: bytes, changes: list[tuple[int, int]], cut: int, wire_length: int, gso_size: int
+) -> None:
+    changed = bytearray(frame)
+    for at, value in changes:
+        changed[at] = value
+    taken = bytes(changed[:cut])
+
+    assert parse(taken, 0, wire_length=wire_length, gso_size=gso_size) == _parse_any(
+        taken, 0, LINK_ETHERNET, wire_length, gso_size, None
+    )
 
 
 def test_the_mss_is_read_from_a_syn_only() -> None:
