@@ -12,7 +12,8 @@ from cis490_pipeline.collect.contract import BUCKET_NS, NS_PER_S, Row, netflow_r
 from cis490_pipeline.collect.flows import BucketCounter, flow_key
 from cis490_pipeline.collect.interfaces import NoCapture, PacketSocket, Stamps
 from cis490_pipeline.collect.packets import TCP
-from cis490_pipeline.collect.readers import Reader, RingReader, SocketReader
+from cis490_pipeline.collect.readers.ring import RingReader
+from cis490_pipeline.collect.readers.sockets import Reader, SocketReader
 
 Endpoint = tuple[str, int]
 """IP address and port."""

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cis490_pipeline.collect import readers
 from cis490_pipeline.collect.capture import Capture, open_capture
 from cis490_pipeline.collect.contract import BUCKET_NS, NETFLOW_FIELDS
 from cis490_pipeline.collect.interfaces import NoCapture
+from cis490_pipeline.collect.readers import ring
 from cis490_pipeline_tests.collect import frames as f
 
 Amounts = dict[str, Any]
@@ -88,7 +88,7 @@ def sleep_until(mono_ns: int) -> None:
 @contextlib.contextmanager
 def opened(*names: str, reader: str, from_outside: bool = False) -> Iterator[Rows]:
     if reader == "ring-bare":
-        readers.array_counter = lambda: None
+        ring.array_counter = lambda: None
     capture = open_capture(names, ring=reader != "sockets", from_outside=from_outside)
     try:
         yield Rows(capture)
@@ -283,7 +283,7 @@ def refused(names: list[str]) -> list[str]:
 
 def without_a_ring() -> list[str]:
     """The readers that are taken where the kernel refuses a ring, if it may be and if it must."""
-    readers.N_BLOCKS = 1 << 20
+    ring.N_BLOCKS = 1 << 20
     capture = open_capture(["lo"])
     taken = [type(reader).__name__ for reader in capture._readers]
     capture.close()
@@ -299,4 +299,4 @@ def without_numpy() -> list[bool]:
     sys.modules["numpy"] = None  # type: ignore[assignment]
     capture = open_capture(["lo"], ring=True)
     capture.close()
-    return [readers.array_counter() is None, "cis490_pipeline.collect.ring" in sys.modules]
+    return [ring.array_counter() is None, "cis490_pipeline.collect.readers.arrays" in sys.modules]

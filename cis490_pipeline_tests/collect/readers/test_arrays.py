@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cis490_pipeline.collect.contract import BUCKET_NS, Amounts
 from cis490_pipeline.collect.flows import BucketCounter, flow_key
 from cis490_pipeline.collect.packets import LINK_ETHERNET, LINK_RAW, parse
-from cis490_pipeline.collect.ring import Frames, count_frames
+from cis490_pipeline.collect.readers.arrays import Frames, count_frames
 from cis490_pipeline_tests.collect import frames as f
 
 
@@ -199,12 +199,12 @@ def test_a_flood_of_random_ports_gives_equal_rows() -> None:
 
 
 def test_plain_traffic_does_not_take_the_slow_way() -> None:
-    from cis490_pipeline.collect import ring
+    from cis490_pipeline.collect.readers import arrays
 
     batch = [
         Captured(f.ethernet(f.ipv4(f.tcp(payload=bytes(100)))), 1, True),
         Captured(f.ethernet(f.ipv6(f.udp(), following=17)), 1, False),
     ]
-    common = ring._read_common(frames_of(batch))
+    common = arrays._read_common(frames_of(batch))
 
     assert common.chosen.all()

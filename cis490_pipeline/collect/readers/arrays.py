@@ -15,7 +15,7 @@ from cis490_pipeline.collect.contract import NS_PER_S, OTHER_SILENCE_NS
 from cis490_pipeline.collect.flows import Bucket, BucketCounter
 from cis490_pipeline.collect.interfaces import LINK_OF_HARDWARE, OUTGOING, VNET_BYTES, Stamps
 from cis490_pipeline.collect.packets import ACK, FIN, LINK_ETHERNET, RST, SYN, TCP, UDP, parse
-from cis490_pipeline.collect.readers import ADDRESS_AT
+from cis490_pipeline.collect.readers.ring import ADDRESS_AT
 
 if TYPE_CHECKING:
     from mmap import mmap
