@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def read_while(reader: str, send: Any) -> dict[str, Any]:
     assert process.stdout is not None
     if process.stdout.readline() != "ready\n":
         raise SystemExit("the reader did not start; its message is above")
+    # The bucket in which the capture was opened is left out.
+    time.sleep(0.2)
     sent = send()
     process.stdin.close()
     found: dict[str, Any] = json.loads(process.stdout.read())

@@ -49,6 +49,7 @@ def main() -> None:
         n_waked += 1
         capture.receive()
         if time.monotonic_ns() < end_ns + TICK_NS + capture.lag_ns:
+            time.sleep(capture.pause_ns / 1e9)
             continue
         closing = ending and ended
         ended = ending

@@ -36,7 +36,8 @@ class Capture:
     """Packets of a device's interfaces as netflow rows; made by `open_capture`.
 
     Buckets end at multiples of 100 ms of CLOCK_MONOTONIC. A bucket may be closed `lag_ns` after
-    its end; a packet read later than that counts in the next one.
+    its end; a packet read later than that counts in the next one. After `receive`, packets may
+    wait for `pause_ns` before the next call, which spares a wake-up for each of them.
     """
 
     def __init__(self, readers: Sequence[Reader]) -> None:
@@ -50,6 +51,7 @@ class Capture:
         # Buckets from before the capture was opened, and the one it was opened in.
         self._counter.mark_lost(min(0, now_ns), now_ns)
         self.lag_ns = max(reader.lag_ns for reader in self._readers)
+        self.pause_ns = min(reader.pause_ns for reader in self._readers)
 
     def filenos(self) -> list[int]:
         """Return the descriptors that become readable when packets wait."""

@@ -100,7 +100,7 @@ def known_traffic(reader: str, copies: int) -> Amounts:
     """Frames both ways; more than a few per block make the ring count in arrays."""
     make_pair()
     with opened("v0", reader=reader) as rows:
-        device, peer = Sender("v0"), Sender("v1")
+        device, peer, own = Sender("v0"), Sender("v1"), mac_of("v0")
         for _ in range(copies):
             device.send(
                 f.ethernet(f.ipv4(f.tcp(flags=f.SYN))),
@@ -109,7 +109,7 @@ def known_traffic(reader: str, copies: int) -> Amounts:
                 f.PEER_MAC + f.DEVICE_MAC + b"\x08\x06" + bytes(46),
             )
             reset = f.ipv4(f.tcp(80, 40000, f.RST), src=f.PEER, dst=f.DEVICE).ljust(46, b"\0")
-            peer.send(mac_of("v0") + f.ethernet(reset, outgoing=False)[6:])
+            peer.send(own + f.ethernet(reset, outgoing=False)[6:])
             # To another host: not this device's, even where the interface is promiscuous.
             peer.send(f.ethernet(reset, outgoing=False))
         return rows.sums()

@@ -57,24 +57,30 @@ class Frames(NamedTuple):
     """Link type, -1 where there is none that holds IP."""
 
 
-def count_block(
-    counter: BucketCounter, stamps: Stamps, ring: mmap, n_packets: int, at: int, is_outside: bool
+def count_blocks(
+    counter: BucketCounter,
+    stamps: Stamps,
+    ring: mmap,
+    blocks: list[tuple[int, int]],
+    is_outside: bool,
 ) -> None:
-    """Count the packets of a block; ``at``: offset of the first one's record in the ring."""
-    count_frames(counter, _frames_of(stamps, ring, n_packets, at, is_outside))
+    """Count the packets of blocks; of each its number of packets and the first one's offset."""
+    count_frames(counter, _frames_of(stamps, ring, blocks, is_outside))
 
 
-def _frames_of(stamps: Stamps, ring: mmap, n_packets: int, at: int, is_outside: bool) -> Frames:
+def _frames_of(
+    stamps: Stamps, ring: mmap, blocks: list[tuple[int, int]], is_outside: bool
+) -> Frames:
     data: Bytes = np.frombuffer(ring, dtype=np.uint8)
     words, halves = data.view(np.uint32), data.view(np.uint16)
-    records = np.fromiter(_records(ring, n_packets, at), dtype=np.int64, count=n_packets)
+    records = np.fromiter(_records(ring, blocks), dtype=np.int64)
     word, half = records >> 2, records >> 1
     wall_ns = words[word + 1].astype(np.int64) * NS_PER_S + words[word + 2]
     frame = records + halves[half + 12]
     gso_size = _u16_native(data, frame - VNET_BYTES + 4)
     gso_size[data[frame - VNET_BYTES + 1] == 0] = 0
     hardware = halves[half + (ADDRESS_AT + 8) // 2]
-    link = np.full(n_packets, -1, dtype=np.int64)
+    link = np.full(records.size, -1, dtype=np.int64)
     for number in np.unique(hardware).tolist():
         link[hardware == number] = LINK_OF_HARDWARE.get(number, -1)
     return Frames(
@@ -89,11 +95,13 @@ def _frames_of(stamps: Stamps, ring: mmap, n_packets: int, at: int, is_outside: 
     )
 
 
-def _records(ring: mmap, n_packets: int, at: int) -> Iterator[int]:
+def _records(ring: mmap, blocks: list[tuple[int, int]]) -> Iterator[int]:
     with memoryview(ring) as whole, whole.cast("I") as steps:
-        for _ in range(n_packets):
-            yield at
-            at += steps[at >> 2]
+        for n_packets, first in blocks:
+            at = first
+            for _ in range(n_packets):
+                yield at
+                at += steps[at >> 2]
 
 
 def count_frames(counter: BucketCounter, frames: Frames) -> None:

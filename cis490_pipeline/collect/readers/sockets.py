@@ -38,6 +38,8 @@ class Reader(Protocol):
     packet_socket: PacketSocket
     lag_ns: int
     """How long a packet may take from its arrival until `drain` sees it."""
+    pause_ns: int
+    """How long packets may wait for `drain` at some 100,000 a second without a loss."""
 
     def drain(self, counter: BucketCounter, stamps: Stamps, until_ns: int | None) -> bool:
         """Count the packets that wait; return whether all of them were read.
@@ -53,6 +55,7 @@ class SocketReader:
     """Reads one packet per system call, where the kernel gives no ring."""
 
     lag_ns = 5_000_000
+    pause_ns = 5_000_000
 
     def __init__(self, packet_socket: PacketSocket) -> None:
         self.packet_socket = packet_socket
