@@ -11,7 +11,7 @@ SPLIT  ?= host
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run demo test test-all check peers bench bench-live bench-models bench-evaluation bench-scale bench-dashboard documented ui clean install browser
+.PHONY: run demo test test-all check peers bench bench-collect bench-live bench-models bench-evaluation bench-scale bench-dashboard documented ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
@@ -60,6 +60,10 @@ bench-scale: install
 # What `cis490 live` costs on this machine, and that it stays so.
 bench-live: install
 	$(BIN)/python -m benchmarks.live
+
+# Capture of 50,000 packets/s and of a flood, in a network namespace; QUICK=--quick keeps nothing.
+bench-collect: install
+	$(BIN)/python -m benchmarks.collect $(QUICK)
 
 # The live dashboard under load: 50 browsers, floods of events, and its page in chromium.
 bench-dashboard: install browser
