@@ -1,5 +1,7 @@
 """Frames built byte by byte, for tests."""
 
+from __future__ import annotations
+
 import struct
 from ipaddress import ip_address
 

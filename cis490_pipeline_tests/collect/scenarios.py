@@ -1,5 +1,7 @@
 """What the capture tests do inside a network namespace."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import socket
@@ -157,7 +159,11 @@ def peer_namespace(address: str, own: str) -> Iterator[None]:
     # Without neighbour discovery both ends need one address; nothing but TCP crosses then.
     quiet = f"address {f.DEVICE_MAC.hex(':')} arp off multicast off up"
     ip("link add v0 type veth peer name v1")
-    start = f'read x; ip link set v1 {quiet}; ip addr add {address} dev v1 nodad; exec "$@"'
+    nodad = " nodad" if ":" in address else ""
+    start = (
+        f"echo there; read go; ip link set v1 {quiet}; "
+        f'ip addr add {address} dev v1{nodad}; exec "$@"'
+    )
     server = [sys.executable, "-c", SERVER, address.split("/", maxsplit=1)[0]]
     process = subprocess.Popen(
         ["unshare", "-n", "sh", "-c", start, "sh", *server],
@@ -168,11 +174,10 @@ def peer_namespace(address: str, own: str) -> Iterator[None]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        # The namespace is there once `sh` runs, which a moment's patience ensures.
-        time.sleep(0.3)
+        assert process.stdout.readline() == "there\n"
         ip(f"link set v1 netns {process.pid}")
         ip(f"link set v0 {quiet}")
-        ip(f"addr add {own} dev v0 nodad")
+        ip(f"addr add {own} dev v0{nodad}")
         process.stdin.write("go\n")
         process.stdin.flush()
         assert process.stdout.readline() == "ready\n"
