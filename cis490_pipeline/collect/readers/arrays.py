@@ -6,7 +6,6 @@ every other packet goes through `parse`. Both ways give equal rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -73,7 +72,7 @@ def _frames_of(
 ) -> Frames:
     data: Bytes = np.frombuffer(ring, dtype=np.uint8)
     words, halves = data.view(np.uint32), data.view(np.uint16)
-    records = np.fromiter(_records(ring, blocks), dtype=np.int64)
+    records = _records(ring, blocks)
     word, half = records >> 2, records >> 1
     wall_ns = words[word + 1].astype(np.int64) * NS_PER_S + words[word + 2]
     frame = records + halves[half + 12]
@@ -95,13 +94,17 @@ def _frames_of(
     )
 
 
-def _records(ring: mmap, blocks: list[tuple[int, int]]) -> Iterator[int]:
-    with memoryview(ring) as whole, whole.cast("I") as steps:
+def _records(ring: mmap, blocks: list[tuple[int, int]]) -> Ints:
+    """Return the offset of each packet's record; each record holds the distance to the next."""
+    found: list[int] = []
+    append = found.append
+    with memoryview(ring) as whole, whole.cast("I") as words:
         for n_packets, first in blocks:
             at = first
             for _ in range(n_packets):
-                yield at
-                at += steps[at >> 2]
+                append(at)
+                at += words[at >> 2]
+    return np.array(found, dtype=np.int64)
 
 
 def count_frames(counter: BucketCounter, frames: Frames) -> None:
