@@ -113,7 +113,7 @@ def lines_of(found: dict[str, Any]) -> list[Line]:
             ),
             at_most(
                 f"{reader}: share of a core at {RATE_HZ} packets/s, %",
-                100 * busy["share_of_a_core"], share, unit="%",
+                busy["cpu_us_per_packet"] * RATE_HZ / 1e4, share, unit="%",
                 detail=f"{busy['cpu_us_per_packet']:.2f} us a packet",
             ),
             at_most(
@@ -126,7 +126,7 @@ def lines_of(found: dict[str, Any]) -> list[Line]:
                 f"{reader}: growth in the second half of a flood, MB",
                 flooded["memory_at_end_mb"] - flooded["memory_at_half_mb"], 1, unit="MB",
                 detail=f"peak {flooded['memory_peak_mb']:.1f} MB, "
-                f"{100 * flooded['share_of_a_core']:.1f} % of a core, "
+                f"{flooded['cpu_us_per_packet']:.2f} us a packet, "
                 f"{flooded['kernel']['dropped']} of {flooded['sent']} dropped",
             ),
         ]  # fmt: skip
