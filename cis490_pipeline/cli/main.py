@@ -37,6 +37,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "inspect": ("models.checkpoints", "Print the content of a checkpoint."),
     "export": ("models.checkpoints", "Export a checkpoint as ONNX, verified against its model."),
+    "agent": (
+        "devices.agent",
+        "Send this machine's rows to a live reader or a recorder, or pack the agent in one file.",
+    ),
     "bundle": ("devices.live", "Bundle models and calibration for a device in one folder."),
     "live": ("devices.live", "Predict a device's phases from its rows as they arrive, and alarm."),
     "report": ("models.train", "Compare all models of a recipe and write report.html."),

@@ -1,0 +1,1 @@
+"""Where an agent's rows go: a bounded queue, and standard output, sockets or a serial port."""
