@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cis490_pipeline.live.engine import LiveEngine
+from cis490_pipeline.live.feeds.agent_status import AgentStatus
 from cis490_pipeline.live.feeds.feed import Feed
 from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
@@ -74,6 +75,7 @@ class _Loop:
         self._sinks_were: dict[str, str | None] = {}
         self._turned_ns = clock_ns()
         self._device_ns = 0
+        self._agent: AgentStatus | None = None
 
     def turn(self, feed: Feed) -> None:
         """Process what arrived, and close the windows that are due."""
@@ -82,6 +84,8 @@ class _Loop:
         for arrival in arrivals:
             if isinstance(arrival, LiveRow):
                 self.report(self._engine.feed(arrival, self._device_ns))
+            elif isinstance(arrival, AgentStatus):
+                self._agent = arrival
             else:
                 self._faults.add(arrival)
                 # So that a flood stays readable.
@@ -115,7 +119,7 @@ class _Loop:
 
     def _state(self) -> LiveState:
         reports = tuple(r for sink in self._sinks if (r := sink.report()) is not None)
-        return replace(self._engine.state(self._device_ns), sinks=reports)
+        return replace(self._engine.state(self._device_ns), sinks=reports, agent=self._agent)
 
     def _report_state(self) -> None:
         now = self._clock_ns()

@@ -12,7 +12,8 @@ from cis490_pipeline.live.feeds.feed import PacedFeed
 from cis490_pipeline.live.feeds.folder import ArchiveFeed, FolderFeed
 from cis490_pipeline.live.feeds.open import open_feed
 from cis490_pipeline.live.feeds.rows import LiveRow
-from cis490_pipeline.live.feeds.stream import MAX_CONNECTIONS, SocketFeed, StreamFeed
+from cis490_pipeline.live.feeds.sockets import MAX_CONNECTIONS, SocketFeed
+from cis490_pipeline.live.feeds.stream import StreamFeed
 from cis490_pipeline.store.rows.row import RowFault
 from cis490_pipeline_tests.live.made_up import as_line, device_rows
 from cis490_pipeline_tests.store.episodes import REF, T0_NS, MadeEpisode

@@ -19,6 +19,7 @@ from cis490_pipeline.live.outputs.publishing import Publishing
 from cis490_pipeline.live.outputs.sinks import JsonLines, PlainLines
 from cis490_pipeline.live.run import run_live
 from cis490_pipeline.store.rows.row import RowFault
+from cis490_pipeline_tests.live.feeds.test_agent_status import status
 from cis490_pipeline_tests.live.made_up import Certain, device_rows, make_alarm, make_model
 from cis490_pipeline_tests.store.episodes import T0_NS
 
@@ -247,3 +248,25 @@ def test_telemetry_is_in_the_channels_own_units():
     got = telemetry.values["guest.procs_running"]
     for value, before, after in zip(got, wanted, [*wanted[1:], rows[-1].values[11]], strict=True):
         assert before - 1 <= value <= after + 1
+
+
+def test_an_agents_status_shows_in_the_state_and_each_change_of_it_is_written(tmp_path):
+    rows = list(device_rows(20))
+    first, second = status(), status(seq=1, rows_dropped=7, fields_lost=["tcp_total"])
+    out, printed = tmp_path / "out.jsonl", []
+    feed = Script([first, *rows[:200], second, *rows[200:]])
+
+    ended = run(feed, [JsonLines(out), PlainLines(printed.append, "made up")])
+
+    states = [x for x in map(json.loads, out.read_text().splitlines()) if x["type"] == "state"]
+    assert ended.state.agent == second
+    assert {x["agent"]["rows_dropped"] for x in states if x["agent"]} == {0, 7}
+    assert states[-1]["agent"]["device"] == "garage-pi"
+    assert any("; agent garage-pi (without tcp_total; 7 rows dropped)" in text for text in printed)
+    assert ended.faults.n == 0
+
+
+def test_a_device_without_an_agent_has_no_status():
+    ended = run(Script(list(device_rows(5))), [])
+
+    assert ended.state.to_dict()["agent"] is None

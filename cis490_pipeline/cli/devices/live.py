@@ -74,6 +74,9 @@ from cis490_pipeline.storage.data_paths import DataPaths
     metavar="TIMES",
     help="Replay a recording at this multiple of real time; default: without waiting.",
 )
+@click.option(
+    "--token-file", type=FILE, help="Token that connections to tcp:HOST:PORT have to hold."
+)
 @click.option("--out", type=FILE, help="Append every window and state change as JSON lines.")
 @click.option("--publish-url", metavar="URL", help="Dashboard to publish to.")
 @click.option("--plain", is_flag=True, help="Print lines instead of a table.")
@@ -88,6 +91,7 @@ def live(
     record_path: Path | None,
     state_folder: Path | None,
     speed: float | None,
+    token_file: Path | None,
     out: Path | None,
     publish_url: str | None,
     plain: bool,
@@ -96,7 +100,8 @@ def live(
     """Predict a device's phases from its rows as they arrive; alarm on an infection.
 
     SOURCE is an episode's folder, which may still grow, an archive (*.tar.zst), - for standard
-    input (a JSON object a line, each with its `source`), or tcp:HOST:PORT or unix:PATH to listen.
+    input (a JSON object a line, each with its `source`, as `cis490 agent` sends), serial:DEVICE, or
+    tcp:HOST:PORT or unix:PATH to listen; beyond loopback tcp: needs --token-file.
 
     Lines that are not rows are counted and left out. Silent or late sources, clocks that jump or
     are off, full disks and a running calibration are reported as states.
@@ -119,7 +124,7 @@ def live(
     kept = None if state_folder is None else kept_calibration(state_folder)
     lead = leading_model(loaded)
     with Stop() as stop:
-        feed = open_feed(source, speed)
+        feed = open_feed(source, speed, token_file)
         try:
             _say_models(loaded, lead, record)
             if record is None:

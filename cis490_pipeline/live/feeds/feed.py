@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Final
 
 from cis490_pipeline.domain import NS_PER_S
+from cis490_pipeline.live.feeds.agent_status import AgentStatus
 from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.store.rows.row import RowFault
 
-Arrival = LiveRow | RowFault
+Arrival = LiveRow | AgentStatus | RowFault
 
 PIECE_BYTES: Final = 1 << 16
 """Bytes per read, at most."""
@@ -98,7 +99,7 @@ class PacedFeed(Feed):
         self._feed.close()
 
     def _left_s(self, arrival: Arrival) -> float:
-        """Seconds until an arrival is due; a fault is due at once."""
+        """Seconds until an arrival is due; others are due at once."""
         if not isinstance(arrival, LiveRow):
             return 0.0
         now = self._clock()

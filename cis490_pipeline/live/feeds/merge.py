@@ -68,7 +68,7 @@ class SourceLines:
             read = read_line(line, place=place, number=number, source=self.source)
             if isinstance(read, LiveRow):
                 self._waiting.append(read)
-            else:
+            elif isinstance(read, RowFault):
                 self.faults.append(read)
 
 

@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from cis490_pipeline.domain import Source
 from cis490_pipeline.features.channels import source_channels
+from cis490_pipeline.live.feeds.agent_status import AgentStatus, read_status
 from cis490_pipeline.store.rows.columns import TIME
 from cis490_pipeline.store.rows.repeats import row_identity
-from cis490_pipeline.store.rows.row import MAX_NAME, RowFault, row_fault
+from cis490_pipeline.store.rows.row import MAX_NAME, STATUS_TAG, RowFault, row_fault
 from cis490_pipeline.store.rows.strict_json import DuplicateKeyError, parse_object
 
 Reading = int | float | None
@@ -32,8 +33,8 @@ class LiveRow:
 
 def read_line(
     line: bytes, *, place: str, number: int, source: Source | None = None
-) -> LiveRow | RowFault:
-    """Parse one line into a row, or into its fault.
+) -> LiveRow | AgentStatus | RowFault:
+    """Parse one line into a row, an agent's status if rows name their source, or its fault.
 
     Parameters
     ----------
@@ -48,6 +49,8 @@ def read_line(
         return RowFault(place, number, twice.key[:MAX_NAME], "is given twice")
     except ValueError as wrong:
         return RowFault(place, number, None, f"not a JSON object: {wrong}")
+    if source is None and row.get("source") == STATUS_TAG:
+        return read_status(row, place, number)
     named = source or _TAGS.get(str(row.get("source")))
     if named is None:
         problem = f"must be one of {', '.join(_TAGS)}, got {row.get('source')!r:.60}"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.clocks.source_clock import Health
+from cis490_pipeline.live.feeds.agent_status import AgentStatus
 from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.outputs.line_output import SinkReport
 from cis490_pipeline.storage.json_text import Json
@@ -114,6 +115,7 @@ class LiveState:
     """Complete state of a live device, with that of each output.
 
     ``calibration_s`` is the part of the calibration that has passed; None once there is a baseline.
+    ``agent`` is the latest status of the device's agent; None if none has sent one.
     """
 
     stage: Stage
@@ -125,6 +127,7 @@ class LiveState:
     n_jumps: int
     n_overrun: int
     sinks: tuple[SinkReport, ...] = ()
+    agent: AgentStatus | None = None
 
     def to_dict(self) -> dict[str, Json]:
         """As the object of a JSON line."""
@@ -139,6 +142,7 @@ class LiveState:
             "clock_jumps": self.n_jumps,
             "rows_overrun": self.n_overrun,
             "sinks": {sink.name: sink.to_dict() for sink in self.sinks},
+            "agent": None if self.agent is None else self.agent.to_dict(),
         }
 
     def gist(self) -> tuple[object, ...]:
@@ -149,7 +153,8 @@ class LiveState:
         )
         baseline = None if self.baseline is None else self.baseline.id
         sinks = tuple((sink.name, sink.trouble) for sink in self.sinks)
-        return (self.stage, baseline, health, self.n_jumps, sinks)
+        agent = None if self.agent is None else self.agent.gist()
+        return (self.stage, baseline, health, self.n_jumps, sinks, agent)
 
 
 @dataclass

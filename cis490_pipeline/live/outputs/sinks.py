@@ -159,7 +159,8 @@ def state_text(state: LiveState, faults: Faults) -> str:
     left_out = f"; {faults.n} lines left out" if faults.n else ""
     jumps = f"; the clock jumped {state.n_jumps} times" if state.n_jumps else ""
     sinks = "".join(f"; {sink}" for sink in state.sinks if sink.trouble or sink.n_lost)
-    return f"{stage}; {sources}{jumps}{left_out}{sinks}"
+    agent = "" if state.agent is None else f"; {state.agent}"
+    return f"{stage}; {sources}{jumps}{left_out}{agent}{sinks}"
 
 
 def clock_text(t_ns: int) -> str:

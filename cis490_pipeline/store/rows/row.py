@@ -22,6 +22,8 @@ later floating-point sums inexact."""
 MAX_NAME: Final = 100
 """Maximal length of a field name in messages, characters."""
 INTEGERS: Final = frozenset({"t_mono_ns", "t_guest_wall_ns", "t_guest_mono_ns"})
+STATUS_TAG: Final = "agent_status"
+"""``source`` of the rows that an agent writes of itself: in live streams only, never in a store."""
 ENVELOPE: Final = INTEGERS | {TIME, "source", "available_in_deployment"}
 """Row fields other than channels."""
 
@@ -137,6 +139,8 @@ def _decimal_problem(value: object) -> str | None:
 
 
 def _envelope_problem(source: Source, name: str, value: object) -> str | None:
+    if name == "source" and value == STATUS_TAG:
+        return "is an agent's own state, which belongs into no store; leave such rows out"
     if name == "source" and value != source.row_tag:
         return f"must be {source.row_tag!r}, got {value!r:.60}"
     if name == "available_in_deployment" and not isinstance(value, bool):

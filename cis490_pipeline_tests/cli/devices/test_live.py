@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import venv
@@ -18,6 +19,7 @@ from cis490_pipeline_tests.test_architecture import loaded_by
 
 EPISODE = str(SAMPLE / "episodes" / "lab-nuc" / "01M81A4G7HG6227JT3ED18N2YV.tar.zst")
 ROOT = SAMPLE.parents[1]
+NET_FIELDS = ["net_rx_bytes", "net_tx_bytes", "net_rx_packets", "net_tx_packets"]
 HEAVY = {"torch", "xgboost", "dagster", "pandas", "sklearn", "scipy", "onnx", "aiohttp"}
 
 
@@ -291,6 +293,35 @@ def test_standard_output_that_nothing_reads_ends_no_run_with_another_output(data
     assert len(windows(out.read_text())) == 8
     assert b"standard output: nothing reads it" in err
     assert process.returncode == 1
+
+
+def test_an_agent_of_this_machine_is_judged_over_tcp_by_those_who_hold_the_token(data, tmp_path):
+    token, out = tmp_path / "token", tmp_path / "out.jsonl"
+    token.write_text("0123456789abcdef\n")
+    token.chmod(0o600)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"tcp:127.0.0.1:{free.getsockname()[1]}"
+    flags = ["--token-file", str(token)]
+    live = subprocess.Popen(
+        command("live", address, *flags, "--data", data, "--model", "mlp", "--out", str(out)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    sent = ["--to", address, *flags, "--device", "this-one", "--no-netflow", "--seconds", "34"]
+    agent = subprocess.run(
+        command("agent", *sent), capture_output=True, text=True, timeout=120, cwd=ROOT, check=False
+    )
+    live.send_signal(signal.SIGTERM)
+    _, err = live.communicate(timeout=60)
+
+    assert agent.returncode == 0, agent.stderr
+    assert live.returncode == 0, err
+    assert len(windows(out.read_text())) >= 1
+    states = [line for line in map(json.loads, out.read_text().splitlines()) if "agent" in line]
+    assert states[-1]["agent"]["device"] == "this-one"
+    assert states[-1]["agent"]["fields_lost"] in ([], NET_FIELDS)
+    assert b"0 lines left out" in err
 
 
 @pytest.mark.parametrize("module", ["live.engine", "live.bundle", "live.run", "cli.devices.live"])
