@@ -75,7 +75,7 @@ from cis490_pipeline.storage.data_paths import DataPaths
     help="Replay a recording at this multiple of real time; default: without waiting.",
 )
 @click.option(
-    "--token-file", type=FILE, help="Token that connections to tcp:HOST:PORT have to hold."
+    "--token-file", type=FILE, help="Token of connections to tcp:HOST:PORT; needed off loopback."
 )
 @click.option("--out", type=FILE, help="Append every window and state change as JSON lines.")
 @click.option("--publish-url", metavar="URL", help="Dashboard to publish to.")
@@ -99,12 +99,10 @@ def live(
 ) -> int:
     """Predict a device's phases from its rows as they arrive; alarm on an infection.
 
-    SOURCE is an episode's folder, which may still grow, an archive (*.tar.zst), - for standard
-    input (a JSON object a line, each with its `source`, as `cis490 agent` sends), serial:DEVICE, or
-    tcp:HOST:PORT or unix:PATH to listen; beyond loopback tcp: needs --token-file.
+    SOURCE is an episode's folder, which may still grow, an archive (*.tar.zst), - (rows as JSON
+    lines, as `cis490 agent` sends them), serial:DEVICE, or tcp:HOST:PORT or unix:PATH to listen.
 
-    Lines that are not rows are counted and left out. Silent or late sources, clocks that jump or
-    are off, full disks and a running calibration are reported as states.
+    Lines that are not rows are left out and counted. Troubles and calibration show as states.
     """
     settings = Settings.load(data=data, dashboard_url=publish_url)
     if bundle_folder is not None and (architectures or variants or data):
