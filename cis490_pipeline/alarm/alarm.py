@@ -209,6 +209,28 @@ class Alarm:
             rising=self._alarming and not before,
         )
 
+    def kept(self) -> tuple[tuple[float, ...], bool, int]:
+        """Return what ``restore`` takes: phases (K,), whether it is on, windows below release."""
+        return tuple(float(p) for p in self._state), self._alarming, self._n_below
+
+    def restore(self, phases: npt.ArrayLike, *, alarming: bool, n_below: int) -> None:
+        """Continue from an earlier state, as after a restart.
+
+        Parameters
+        ----------
+        phases : (K,) filtered probabilities.
+        alarming : whether the alarm was on.
+        n_below : consecutive windows below the release, from 0.
+
+        Raises
+        ------
+        EvaluationError
+            If the phases are not K probabilities, or the count is negative.
+        """
+        if n_below < 0:
+            raise EvaluationError(f"windows below the release must be at least 0, got {n_below}")
+        self._state, self._alarming, self._n_below = _checked(phases), alarming, n_below
+
     def _decide(self, infected: float) -> None:
         if not self._alarming:
             self._alarming = infected >= self.settings.threshold

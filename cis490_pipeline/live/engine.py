@@ -3,14 +3,14 @@
 Rules
 -----
 - The first row with a device time (``clock``) is the start, or the given start if it is within a
-  minute of it. With a calibration record windows start there; without one the first 15 s are the
-  baseline, and windows start after them.
+  minute of it. With a calibration record windows start there; without one the learning time (by
+  default 15 s) becomes the baseline, and windows start after it.
 - A window closes 2 s after its end. Later rows are not in it; they are counted as late.
-- A clock jump discards open windows; the next starts at the jump. A running calibration starts
-  again; a finished one stays, and so does the alarm.
-- A calibration takes the sources that are known in over half of it. It starts again if there is
-  none, and at most twice for a source that has started to send; a source that starts within
-  5 minutes is calibrated by its own first 15 s.
+- A clock jump discards open windows; the next starts at the jump. A running calibration takes its
+  running 15 s again; a finished one stays, and so does the alarm.
+- A calibration takes the sources that are known in over half of it. It takes 15 s again if none
+  is known in them, and at most twice for a source that has started to send; a source that starts
+  within 5 minutes is calibrated by its own first 15 s.
 - A window without any known value for a model gets no prediction and moves no alarm.
 """
 
@@ -22,12 +22,13 @@ from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.channels import source_slices
 from cis490_pipeline.features.resample import STEP_NS, episode_grid
-from cis490_pipeline.features.windows import BASELINE_STEPS, STEPS, STRIDE_STEPS
+from cis490_pipeline.features.windows import BASELINE_S, BASELINE_STEPS, STEPS, STRIDE_STEPS
 from cis490_pipeline.live.buffer import SourceBuffer
 from cis490_pipeline.live.calibration import (
     Baseline,
-    CalibrationProgress,
+    Learning,
     calibrated_text,
+    duration_text,
     shortfall,
     source_shares,
 )
@@ -75,6 +76,7 @@ class LiveEngine:
         models: Sequence[LiveModel],
         *,
         baseline: Baseline | None = None,
+        learn_s: float = BASELINE_S,
         check: CleanlinessCheck | None = None,
         start_ns: Callable[[], int | None] = lambda: None,
         name: str = "live",
@@ -84,7 +86,8 @@ class LiveEngine:
 
         Parameters
         ----------
-        baseline : the device's baseline; None takes its first 15 s, which ``check`` judges.
+        baseline : the device's baseline; None learns it, and ``check`` judges it.
+        learn_s : learning time, s, rounded up to a multiple of 15.
         start_ns : called at the first row; start of the recording, Unix ns, or None to start with
             that row.
         wall_ns : this machine's own clock, Unix ns, for rows that arrive as they are recorded.
@@ -98,7 +101,8 @@ class LiveEngine:
         self._given_start_ns = start_ns
         self._clock = DeviceClock(self.notes.append, wall_ns)
         self._buffers = {source: SourceBuffer(source) for source in Source}
-        self._calibration: CalibrationProgress | None = None
+        self._learn_s = learn_s
+        self._calibration: Learning | None = None
         self._anchor_ns: int | None = None
         self._next_index = 0 if baseline is not None else _FIRST_INDEX
         self._closed_ns: int | None = None
@@ -139,6 +143,7 @@ class LiveEngine:
             stage=self._stage(),
             now_ns=now,
             calibration_s=progress.seconds(now) if progress and now is not None else None,
+            learn_s=None if progress is None else progress.wanted_s,
             baseline=self._baseline,
             sources={
                 source: self._source(source, now, mono_ns)
@@ -190,17 +195,18 @@ class LiveEngine:
         start_ns = given if near and given is not None else first_ns
         self._anchor_ns = start_ns
         if self._baseline is None:
-            self._calibration = CalibrationProgress(start_ns)
-            self.notes.append("calibrating: the first 15 s are the baseline")
+            self._calibration = Learning(start_ns, self._learn_s)
+            learn = duration_text(self._calibration.wanted_s)
+            self.notes.append(f"calibrating: the first {learn} are the baseline")
 
     def _begin_again(self, first_ns: int) -> None:
         for buffer in self._buffers.values():
             buffer.clear()
         self._closed_ns = None
         if self._calibration is not None:
-            self._calibration = CalibrationProgress(first_ns)
+            self._calibration.restart_piece(first_ns)
             self._anchor_ns = first_ns
-            self.notes.append("the clock jumped: the calibration starts again")
+            self.notes.append("the clock jumped: the calibration takes its running 15 s again")
             return
         # The window count continues: the next window starts at the jump.
         self._anchor_ns = first_ns - self._next_index * STRIDE_NS
@@ -208,7 +214,7 @@ class LiveEngine:
 
     def _close_until(self, until_ns: int) -> list[WindowReport]:
         """Close the calibration and the windows that end by then."""
-        if self._calibration is not None:
+        while self._calibration is not None:
             if self._calibration.end_ns > until_ns:
                 return []
             self._calibrate(self._calibration)
@@ -219,24 +225,29 @@ class LiveEngine:
             reports.append(self._close_next(self._anchor_ns, self._baseline))
         return reports
 
-    def _calibrate(self, progress: CalibrationProgress) -> None:
-        grid = episode_grid(self._rows(), progress.start_ns, BASELINE_STEPS)
+    def _calibrate(self, learning: Learning) -> None:
+        """Close the running 15 s of the calibration."""
+        end_ns = learning.end_ns
+        piece = episode_grid(self._rows(), learning.start_ns, BASELINE_STEPS)
         # After some restarts, continue without the missing sources.
         alive = self._alive() if self._n_again < _MAX_AGAIN else ()
-        problem = shortfall(grid, self._read, alive)
-        if problem is not None:
+        problem = shortfall(piece, self._read, alive)
+        learnt = None
+        if problem is None:
+            learnt = learning.add(piece)
+        else:
             self._n_again += 1
-            self._calibration = CalibrationProgress(progress.end_ns)
-            self._anchor_ns = progress.end_ns
-            self.notes.append(f"{problem}: the calibration starts again")
-            self._trim(progress.end_ns)
+            learning.restart_piece(end_ns)
+            self.notes.append(f"{problem}: the calibration takes 15 s again")
+        self._trim(end_ns)
+        if learnt is None:
+            self._anchor_ns = learning.start_ns
             return
-        self._baseline = Baseline.of_grid(grid, self._check, self.name)
+        self._baseline = Baseline.of_grid(learnt, self._check, self.name)
         self._calibration = None
-        self._closed_ns = progress.end_ns
-        self._late_until_ns = progress.end_ns + _LATE_NS
-        self._trim(progress.end_ns)
-        self.notes.append(calibrated_text(self._baseline, self._read))
+        self._closed_ns = end_ns
+        self._late_until_ns = end_ns + _LATE_NS
+        self.notes.append(calibrated_text(self._baseline, self._read, learning.wanted_s))
 
     def _alive(self) -> list[Source]:
         return [s for s in Source if self._clock.health(s, self._mono_ns) is Health.ALIVE]

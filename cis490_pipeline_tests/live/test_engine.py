@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from cis490_pipeline.domain import NS_PER_S, PHASES, Phase, Source, Variant
+from cis490_pipeline.features.baseline import span_statistics
 from cis490_pipeline.features.calibration.record import (
     CalibrationRecord,
     ChannelBaseline,
     Telemetry,
 )
 from cis490_pipeline.features.channels import channel_names
+from cis490_pipeline.features.resample import episode_grid
 from cis490_pipeline.features.schema import grid_schema
+from cis490_pipeline.live.buffer import SourceBuffer
 from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.clocks.source_clock import Health
 from cis490_pipeline.live.engine import LiveEngine
@@ -134,7 +137,7 @@ def test_a_calibration_that_saw_nothing_begins_again():
     fed(engine, (r for r in device_rows(40) if r.t_wall_ns > T0_NS + 18 * S))
 
     assert engine.state(40 * S).baseline is not None
-    assert engine.notes[1] == "nothing was known in 15 s: the calibration starts again"
+    assert engine.notes[1] == "nothing was known in 15 s: the calibration takes 15 s again"
 
 
 def test_a_source_that_sent_once_in_the_calibration_is_not_calibrated_by_that():
@@ -160,7 +163,7 @@ def test_a_calibration_begins_again_for_a_source_that_began_in_it():
 
     baseline = engine.state(60 * S).baseline
     assert Source.GUEST not in baseline.unknown_sources
-    assert any("guest" in n and "the calibration starts again" in n for n in engine.notes)
+    assert any("guest" in n and "the calibration takes 15 s again" in n for n in engine.notes)
     assert reports[0].t_start_ns == T0_NS + 30 * S
 
 
@@ -436,3 +439,49 @@ def test_what_is_held_does_not_grow_with_time():
     # 6,600 rows later; they would be 4 MB. Python itself keeps a few hundred kB of freed tuples.
     assert late - early < 600_000
     assert all(len(buffer) < 300 for buffer in engine._buffers.values())
+
+
+def test_a_longer_learning_time_gives_the_statistics_of_all_of_it():
+    engine = make_engine(learn_s=60, name="e")
+
+    fed(engine, device_rows(61.9))
+    state = engine.state(61_900_000_000)
+    assert (state.stage, state.learn_s) == (Stage.CALIBRATING, 60.0)
+    assert state.calibration_s == pytest.approx(60.0, abs=0.1)
+
+    reports = fed(engine, (row for row in device_rows(73) if row.t_wall_ns > T0_NS + 61.9 * S))
+
+    assert [report.t_end_ns for report in reports] == [T0_NS + 70 * S]
+    rows = {source: SourceBuffer(source) for source in Source}
+    for row in device_rows(60):
+        rows[row.source].add(row)
+    grid = episode_grid({s: buffer.columns() for s, buffer in rows.items()}, T0_NS, 600)
+    learnt = span_statistics(grid)
+    baseline = engine.state(73 * S).baseline
+    np.testing.assert_allclose(baseline.median, learnt.median, rtol=1e-5)
+    np.testing.assert_allclose(baseline.iqr, learnt.iqr, atol=1e-5)
+
+
+def test_a_gap_while_learning_is_not_learnt_from():
+    engine = make_engine(learn_s=45)
+    rows = [row for row in device_rows(80) if not 16 * S < row.t_wall_ns - T0_NS < 29 * S]
+
+    fed(engine, rows)
+
+    state = engine.state(80 * S)
+    assert state.stage is Stage.RUNNING
+    assert any("the calibration takes 15 s again" in note for note in engine.notes)
+    # 15 s, a gap of 15 s, then 30 s: windows begin after a minute.
+    assert any(note.startswith("calibrated by the first 45 s") for note in engine.notes)
+
+
+def test_a_clock_jump_while_learning_costs_the_running_piece_only():
+    engine = make_engine(learn_s=30)
+    fed(engine, device_rows(20))
+
+    later = device_rows(60, start_ns=T0_NS + 3600 * S)
+    fed(engine, later, mono_of=lambda row: row.t_wall_ns - T0_NS - 3580 * S)
+
+    assert any("takes its running 15 s again" in note for note in engine.notes)
+    assert engine.state(80 * S).stage is Stage.RUNNING
+    assert any(note.startswith("calibrated by the first 30 s") for note in engine.notes)

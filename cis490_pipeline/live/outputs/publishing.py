@@ -123,8 +123,9 @@ def _calibration_word(state: LiveState) -> tuple[SourceWord, str | None]:
         if state.baseline.suspect:
             return "suspect_baseline", "the baseline was not found clean"
         return "ok", None
-    done = "" if state.calibration_s is None else f", {state.calibration_s:.0f} of 15 s"
-    return "calibrating", f"{Stage.WAITING if not done else 'under way'}{done}"
+    if state.calibration_s is None or state.learn_s is None:
+        return "calibrating", str(Stage.WAITING)
+    return "calibrating", f"under way, {state.calibration_s:.0f} of {state.learn_s:.0f} s"
 
 
 def prediction(

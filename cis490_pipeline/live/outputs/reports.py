@@ -30,7 +30,7 @@ class Stage(StrEnum):
     WAITING = "waiting"
     """No row with a device time yet."""
     CALIBRATING = "calibrating"
-    """The first 15 s are being taken as the baseline."""
+    """The learning time (by default 15 s) is being taken as the baseline."""
     RUNNING = "running"
 
 
@@ -114,8 +114,8 @@ class SourceReport:
 class LiveState:
     """Complete state of a live device, with that of each output.
 
-    ``calibration_s`` is the part of the calibration that has passed; None once there is a baseline.
-    ``agent`` is the latest status of the device's agent; None if none has sent one.
+    ``calibration_s`` is the part of the learning time ``learn_s`` that has passed; None once there
+    is a baseline. ``agent`` is the latest status of the device's agent; None if none has sent one.
     """
 
     stage: Stage
@@ -126,6 +126,7 @@ class LiveState:
     n_windows: int
     n_jumps: int
     n_overrun: int
+    learn_s: float | None = None
     sinks: tuple[SinkReport, ...] = ()
     agent: AgentStatus | None = None
 
@@ -136,6 +137,7 @@ class LiveState:
             "stage": str(self.stage),
             "t_wall_ns": self.now_ns,
             "calibration_s": self.calibration_s,
+            "learn_s": self.learn_s,
             "baseline": None if self.baseline is None else self.baseline.to_dict(),
             "sources": {str(source): report.to_dict() for source, report in self.sources.items()},
             "windows": self.n_windows,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cis490_pipeline.domain import NS_PER_S
 from cis490_pipeline.live.outputs.line_output import LineOutput, PathTarget, SinkReport
-from cis490_pipeline.live.outputs.reports import Faults, LiveState, Stage, WindowReport
+from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
 from cis490_pipeline.storage.json_text import Json
 
 REPLAY_WAIT_S = 30.0
@@ -148,8 +148,8 @@ def window_line(report: WindowReport, lead: str) -> str:
 def state_text(state: LiveState, faults: Faults) -> str:
     """Format a device's state as one line."""
     stage = str(state.stage)
-    if state.stage is Stage.CALIBRATING and state.calibration_s is not None:
-        stage = f"calibrating, {state.calibration_s:.0f} of 15 s"
+    if state.calibration_s is not None and state.learn_s is not None:
+        stage = f"calibrating, {state.calibration_s:.0f} of {state.learn_s:.0f} s"
     sources = ", ".join(
         f"{source} {report.health}"
         + (f" (clock {report.offset_s:+.1f} s)" if report.offset_s else "")

@@ -1,0 +1,1 @@
+"""Watching one device for months: one verdict, kept state, drift, a command on alarms."""
