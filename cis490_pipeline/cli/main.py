@@ -43,6 +43,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "bundle": ("devices.live", "Bundle models and calibration for a device in one folder."),
     "live": ("devices.live", "Predict a device's phases from its rows as they arrive, and alarm."),
+    "watch": (
+        "devices.watch",
+        "Watch this machine: learn what is usual, then say when it looks infected.",
+    ),
     "report": ("models.train", "Compare all models of a recipe and write report.html."),
     "compare": ("models.compare", "Compare two runs, or two checkpoints, on identical windows."),
     "demo": (

@@ -1,15 +1,7 @@
 """``cis490 demo``: replay a recorded episode on the dashboard with twelve models."""
 
-import contextlib
 import logging
-import os
-import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
-import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -18,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from cis490_pipeline.cli.dashboard_process import dashboard_process, free_port, open_browser
 from cis490_pipeline.cli.options import opened_workspace, stderr, workspace_options
 from cis490_pipeline.dashboard.producers.metrics import MetricEvents
 from cis490_pipeline.dashboard.producers.options import (
@@ -32,7 +25,7 @@ from cis490_pipeline.dashboard.producers.replay import play, recording, replayed
 from cis490_pipeline.dashboard.producers.scores import Scores
 from cis490_pipeline.dashboard.producers.ticks import publish_on_ticks
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.errors import ConfigError, EventError, PipelineError
+from cis490_pipeline.errors import ConfigError, PipelineError
 from cis490_pipeline.events.contract import Event
 from cis490_pipeline.events.publisher import Publisher
 from cis490_pipeline.experiment.order import corpus_stages, recipe_stages
@@ -42,8 +35,6 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-_PORT: Final = 8447
-_START_S: Final = 30.0
 _TICK_S: Final = 20.0
 _PAUSE_S: Final = 8.0
 _TIMED_WINDOWS: Final = 100
@@ -84,12 +75,12 @@ def demo(
     with recording(workspace.store, name, made_up) as chosen:
         events = replayed(places, chosen, speed)
         ref = chosen.episode.ref
-    with _dashboard(port or _free_port(), data) as url:
+    with dashboard_process(port or free_port(), data) as url:
         publisher = Publisher(f"{url}publish", workspace.settings.dashboard_token)
         with _on_ticks(publisher, _feeds(places)):
             click.echo(f"dashboard: {url}   episode {ref} at {speed:g} times its pace")
             if not no_browser:
-                _open_browser(url)
+                open_browser(url)
             play(events, publisher, speed=speed, interval_s=0 if once else _PAUSE_S)
     return 0
 
@@ -134,54 +125,3 @@ def _on_ticks(publisher: Publisher, feeds: list[Callable[[], list[Event]]]) -> I
         stop.set()
         for thread in threads:
             thread.join()
-
-
-@contextmanager
-def _dashboard(port: int, data: Path) -> Iterator[str]:
-    """Run the dashboard in its own process; yields its address once it answers."""
-    url = f"http://127.0.0.1:{port}/"
-    arguments = ["dashboard", "--port", str(port), "--data", str(data)]
-    # Own process group: Ctrl-C goes to the replay, which then ends the dashboard.
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
-        [sys.executable, "-m", "cis490_pipeline", *arguments], start_new_session=True
-    )
-    try:
-        _wait_until_it_answers(process, url)
-        yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str) -> None:
-    until = time.monotonic() + _START_S
-    while time.monotonic() < until and process.poll() is None:
-        health = f"{url}healthz"
-        with contextlib.suppress(OSError), urllib.request.urlopen(health, timeout=2):  # noqa: S310
-            return
-        time.sleep(0.1)
-    ended = process.poll()
-    state = f"ended with code {ended}" if ended is not None else f"did not answer in {_START_S:g} s"
-    raise EventError(f"the dashboard at {url} {state}; see above, or choose another --port")
-
-
-def _free_port() -> int:
-    """Return the dashboard's default port, or any free one if it is taken."""
-    for wanted in (_PORT, 0):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", wanted)) as probe:
-            return int(probe.getsockname()[1])
-    raise ConfigError("no free port on 127.0.0.1")
-
-
-def _open_browser(url: str) -> None:
-    """Open a graphical browser, if there is one; a text browser would take over the terminal."""
-    has_windows = sys.platform in ("darwin", "win32") or bool(
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    )
-    if has_windows:
-        with contextlib.suppress(webbrowser.Error):
-            webbrowser.open(url)

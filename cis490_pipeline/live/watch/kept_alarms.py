@@ -9,9 +9,10 @@ import msgspec
 
 from cis490_pipeline.domain import NS_PER_S
 from cis490_pipeline.errors import EvaluationError, StoreError
-from cis490_pipeline.live.models import LiveModel, alarms_of
+from cis490_pipeline.live.models import LiveModel
 from cis490_pipeline.live.outputs.line_output import SinkReport
-from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
+from cis490_pipeline.live.outputs.reports import WindowReport
+from cis490_pipeline.live.outputs.sinks import Sink
 from cis490_pipeline.storage.files import digest, read_json, write_json
 
 FILE: Final = "alarms.json"
@@ -43,7 +44,7 @@ class _Saved(msgspec.Struct, forbid_unknown_fields=True):
     models: dict[str, _SavedAlarm]
 
 
-class AlarmKeeper:
+class AlarmKeeper(Sink):
     """Sink that stores filters and alarms when an alarm changes, each minute, and at the end.
 
     Parameters
@@ -95,18 +96,12 @@ class AlarmKeeper:
 
     def window(self, report: WindowReport) -> None:
         """Store the alarms if one changed, or a minute has passed."""
-        alarms = dict(alarms_of(report.outputs))
+        alarms = {out.model: out.alarm.alarming for out in report.outputs if out.alarm is not None}
         self._t_end_ns = report.t_end_ns
         due = self._written_ns is None or report.t_end_ns - self._written_ns >= EVERY_NS
         if due or alarms != self._alarms or self._trouble is not None:
             self._alarms = alarms
             self._store()
-
-    def note(self, text: str) -> None:
-        """Ignore notes."""
-
-    def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Ignore states."""
 
     def report(self) -> SinkReport:
         """Return whether the alarms could be stored."""

@@ -10,12 +10,12 @@ from enum import StrEnum
 from typing import Final
 
 from cis490_pipeline.domain import NS_PER_S, Phase, Source
-from cis490_pipeline.live.calibration import duration_text
+from cis490_pipeline.live.calibration import Baseline, duration_text
 from cis490_pipeline.live.clocks.source_clock import Health
 from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.outputs.line_output import LineOutput, SinkReport
 from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
-from cis490_pipeline.live.outputs.sinks import clock_text
+from cis490_pipeline.live.outputs.sinks import Sink, clock_text
 from cis490_pipeline.live.watch.drift import DriftMonitor
 
 _SILENT: Final = (Health.DEAD, Health.AWAITED)
@@ -66,7 +66,7 @@ class Change:
     without: tuple[Source, ...]
 
 
-class VerdictSink:
+class VerdictSink(Sink):
     """Sink that turns reports into one verdict, and prints and passes on its changes."""
 
     def __init__(
@@ -100,7 +100,8 @@ class VerdictSink:
         self._phase: Phase | None = None
         self._now_ns: int | None = None
         self._quarter = -1
-        self._without: tuple[Source, ...] | None = None
+        self._without: tuple[Source, ...] = ()
+        self._baseline: Baseline | None = None
 
     def window(self, report: WindowReport) -> None:
         """Take the alarms of a window; the verdict follows with the next state."""
@@ -126,8 +127,7 @@ class VerdictSink:
         if state.baseline is None:
             self._learning(state)
             return
-        if self._drift is not None:
-            self._drift.use(state.baseline)
+        self._learnt(state.baseline)
         missing = (*silent, *(s for s in state.baseline.unknown_sources if s in self._read))
         self._without = tuple(s for s in self._read if s in missing)
         if len(silent) == len(self._read):
@@ -138,8 +138,9 @@ class VerdictSink:
             self._output.flush()
 
     def note(self, text: str) -> None:
-        """Print a message of the engine."""
-        self._write(text)
+        """Print a message of the engine; those on the calibration are said here in other words."""
+        if not text.startswith("calibrat"):
+            self._write(text)
 
     def report(self) -> SinkReport | None:
         """Return the state of the output, if known."""
@@ -149,6 +150,18 @@ class VerdictSink:
         """Flush and close the output."""
         if self._output is not None:
             self._output.close()
+
+    def _learnt(self, baseline: Baseline) -> None:
+        if baseline is self._baseline:
+            return
+        self._baseline = baseline
+        if self._drift is not None:
+            self._drift.use(baseline)
+        if baseline.suspect:
+            self._write(
+                "caution: what was learnt resembles an infected device. The check often errs on "
+                "machines unlike those of the training; if in doubt, learn again on a clean one"
+            )
 
     def _learning(self, state: LiveState) -> None:
         if state.calibration_s is None or state.learn_s is None:
@@ -178,7 +191,7 @@ class VerdictSink:
             t_ns=self._now_ns,
             text=text,
             phase=self._phase,
-            without=self._without or (),
+            without=self._without,
         )
         self._since_ns = self._now_ns
         self._on_change(change)
@@ -187,7 +200,7 @@ class VerdictSink:
         if verdict is Verdict.NO_TELEMETRY:
             was = "; an alarm was on" if before is Verdict.ALARM else ""
             return f"no telemetry: nothing is known of this device{was}"
-        blind = _without_text(self._without or ())
+        blind = _without_text(self._without)
         if verdict is Verdict.ALARM:
             sentence = _SENTENCES[self._phase or Phase.CLEAN]
             return f"ALARM: {sentence}{blind} ({self._agreeing})"

@@ -128,4 +128,4 @@ def test_a_certain_model_on_a_live_device_raises_one_alarm():
             sink.state(engine.state(row.t_wall_ns - T0_NS), Faults(), changed=False)
 
     assert [change.verdict for change in changes] == [Verdict.CLEAN, Verdict.ALARM]
-    assert lines[0] == "learning what is usual here: 0 s of 1 min; an hour is better"
+    assert lines[0] == "learning what is usual here: 1 s of 1 min; an hour is better"
