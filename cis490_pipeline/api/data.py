@@ -181,7 +181,8 @@ def extract_features(episode: Episode, variant: str = Variant.REALISTIC) -> Extr
 
     Parameters
     ----------
-    variant : ``realistic`` for the 29 channels of a deployed device, ``oracle`` for all 46.
+    variant : ``realistic`` for the 29 channels of a deployed device, ``oracle`` for all 46,
+        ``network`` for the 10 of its traffic.
 
     Returns
     -------
@@ -273,7 +274,7 @@ def load_dataset(
     Parameters
     ----------
     recipe, side : ``host``, ``sample`` or ``time``; ``train``, ``val`` or ``test``.
-    variant : ``realistic`` (29 channels) or ``oracle`` (46).
+    variant : ``realistic`` (29 channels), ``oracle`` (46) or ``network`` (10).
     kind : ``tensor`` for series, ``summary`` for five statistics of each channel.
     model : whose calibrator, variant and kind to take, instead of fitting on the train side.
 

@@ -9,6 +9,7 @@ import polars as pl
 from cis490_pipeline.api.data import Dataset
 from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
 from cis490_pipeline.domain import PHASES, Architecture, Recipe, Variant
+from cis490_pipeline.domain.catalogue import RUN_VARIANTS
 from cis490_pipeline.domain.terms import member
 from cis490_pipeline.errors import CalibrationError, EvaluationError
 from cis490_pipeline.evaluation.predictions import (
@@ -49,7 +50,7 @@ def train_model(
     ----------
     recipe : ``host``, ``sample`` or ``time``.
     architecture : ``gbt``, ``mlp``, ``cnn``, ``gru``, ``lstm`` or ``transformer``.
-    variant : ``realistic`` or ``oracle``.
+    variant : ``realistic``, ``oracle`` or ``network``.
     seed : of the training; by default the settings' seed.
     force : whether to train even what is up to date.
 
@@ -318,6 +319,7 @@ def evaluate_checkpoint(
         raise EvaluationError(
             f"{stage.full_name} on split {recipe}: {stage.checkpoint.outdated()}; train it "
             f"first: cis490 train --split {recipe} --model {stage.architecture}"
+            + ("" if stage.variant in RUN_VARIANTS else f" --variant {stage.variant}")
             + (f" --seeds {further + 1}" if further > 0 else "")
         )
     make_stages((stage,))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cis490_pipeline.domain import Architecture, Recipe, Variant
+from cis490_pipeline.domain.catalogue import RUN_VARIANTS
 
 if TYPE_CHECKING:
     from cis490_pipeline.compute.progress import Progress as Report
@@ -98,14 +99,14 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 def model_options(command: Command) -> Command:
-    """Add the choice of architectures and variants; all by default."""
+    """Add the choice of architectures and variants."""
     for option in (
         click.option(
             "--variant",
             "variants",
             multiple=True,
             type=click.Choice([str(variant) for variant in Variant]),
-            help="Only this variant; may be repeated.",
+            help="Only this variant; may be repeated. Default: realistic and oracle.",
         ),
         click.option(
             "--model",
@@ -122,13 +123,13 @@ def model_options(command: Command) -> Command:
 def chosen_models(
     architectures: tuple[str, ...], variants: tuple[str, ...]
 ) -> list[tuple[Architecture, Variant]]:
-    """Return the chosen models; all if none was chosen."""
+    """Return the chosen models: all architectures and the variants of a run by default."""
     return [
         (architecture, variant)
         for architecture in Architecture
         if not architectures or architecture in architectures
         for variant in Variant
-        if not variants or variant in variants
+        if variant in (variants or RUN_VARIANTS)
     ]
 
 

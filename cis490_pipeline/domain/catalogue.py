@@ -1,7 +1,8 @@
-"""Catalogue of architectures and the twelve models; imports neither torch nor XGBoost."""
+"""Catalogue of architectures, variants and models; imports neither torch nor XGBoost."""
 
 from typing import Final, Literal
 
+from cis490_pipeline.domain.telemetry import Source
 from cis490_pipeline.domain.terms import Architecture, Variant
 
 InputKind = Literal["summary", "tensor"]
@@ -23,7 +24,25 @@ INPUT_KINDS: Final[dict[Architecture, InputKind]] = {
 }
 """Which of a recipe's two datasets each architecture reads."""
 
-MODELS: Final[tuple[tuple[Architecture, Variant], ...]] = tuple(
-    (architecture, variant) for architecture in Architecture for variant in Variant
-)
-"""The twelve models of every recipe."""
+VARIANT_SOURCES: Final[dict[Variant, tuple[Source, ...]]] = {
+    Variant.REALISTIC: (Source.GUEST, Source.NETFLOW),
+    Variant.ORACLE: tuple(Source),
+    Variant.NETWORK: (Source.NETFLOW,),
+}
+"""Sources whose channels each variant sees."""
+
+RUN_VARIANTS: Final = (Variant.REALISTIC, Variant.ORACLE)
+"""Variants of every recipe run; the others are trained on request."""
+
+Model = tuple[Architecture, Variant]
+
+
+def _models(variants: tuple[Variant, ...]) -> tuple[Model, ...]:
+    return tuple((architecture, variant) for architecture in Architecture for variant in variants)
+
+
+MODELS: Final = _models(RUN_VARIANTS)
+"""The twelve models of every recipe run."""
+
+ON_REQUEST: Final = _models(tuple(v for v in Variant if v not in RUN_VARIANTS))
+"""Models that only ``cis490 train --variant`` makes; shown wherever they have been made."""

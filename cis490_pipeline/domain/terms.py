@@ -33,10 +33,14 @@ FAILED_LABEL: Final = "failed"
 
 
 class Variant(StrEnum):
-    """Channels available to a model: those of a deployed device, or all that the lab records."""
+    """Channels available to a model; ``domain.catalogue.VARIANT_SOURCES`` has their sources."""
 
     REALISTIC = "realistic"
+    """What a deployed device has of its own."""
     ORACLE = "oracle"
+    """All that the lab records."""
+    NETWORK = "network"
+    """Traffic alone: what a gateway, a Zeek log or a capture shows of a device."""
 
 
 class Architecture(StrEnum):

@@ -8,6 +8,7 @@ from typing import Final, cast
 import polars as pl
 
 from cis490_pipeline.domain import Side, Variant
+from cis490_pipeline.domain.catalogue import RUN_VARIANTS
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.predictions import matrices_of, require_scored
 from cis490_pipeline.evaluation.probes.verdict import against_probes
@@ -107,7 +108,7 @@ def compare_models(
         models = sorted(r["model"] for r in reports if r["variant"] == variant)
         pairs += family(f"within {variant}", list(combinations(models, 2)))
     pairs += family("oracle against realistic", _views_of_one_architecture(reports))
-    chosen = selected_model(reports, Variant.REALISTIC) or selected_model(reports, Variant.ORACLE)
+    chosen = next(filter(None, (selected_model(reports, variant) for variant in Variant)), None)
     probes = [report["model"] for report in probe_reports]
     against = family("best against probes", [(chosen, p) for p in probes]) if chosen else []
     versus = against_probes(chosen, against, probe_reports)
@@ -140,7 +141,11 @@ def leaderboard(
         If there is no report, two have one name, or they are of different splits.
     """
     first = _require_one_split([*reports, *probe_reports])
-    selected = {str(variant): selected_model(reports, variant) for variant in Variant}
+    selected = {
+        str(variant): best
+        for variant in Variant
+        if (best := selected_model(reports, variant)) is not None or variant in RUN_VARIANTS
+    }
     by_model = seeds or {}
     rows = [
         _row(report, report["model"] in selected.values(), by_model.get(report["model"]))
@@ -249,7 +254,7 @@ def _views_of_one_architecture(reports: Sequence[EvalReport]) -> list[tuple[str,
     return [
         (by_view[architecture, Variant.ORACLE], by_view[architecture, Variant.REALISTIC])
         for architecture in sorted({str(report["architecture"]) for report in reports})
-        if {(architecture, variant) for variant in Variant} <= set(by_view)
+        if {(architecture, variant) for variant in RUN_VARIANTS} <= set(by_view)
     ]
 
 

@@ -7,7 +7,7 @@ import polars as pl
 from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.domain.catalogue import MODELS
+from cis490_pipeline.domain.catalogue import MODELS, ON_REQUEST
 from cis490_pipeline.domain.split_summary import SplitSummary
 from cis490_pipeline.evaluation.leaderboard import Supplements, compare_models, leaderboard
 from cis490_pipeline.evaluation.probes.learn import PROBES_VERSION
@@ -44,9 +44,18 @@ class Leaderboard(RecipeStage):
 
     def __init__(self, workspace: Workspace, recipe: Recipe) -> None:
         super().__init__(workspace, recipe)
-        self.reports = [EvaluationReport(workspace, recipe, *model) for model in MODELS]
         self.ablation = CalibrationAblation(workspace, recipe)
         self.robustness = Robustness(workspace, recipe)
+
+    @property
+    def reports(self) -> list[EvaluationReport]:
+        """The report stages of the models of a run, and of those evaluated on request."""
+        of = (self.workspace, self.recipe)
+        further = (EvaluationReport(*of, *model) for model in ON_REQUEST)
+        return [
+            *(EvaluationReport(*of, *model) for model in MODELS),
+            *(stage for stage in further if stage.record() is not None),
+        ]
 
     def above(self) -> tuple[Stage, ...]:
         """Return every report, and what is shown beside them."""

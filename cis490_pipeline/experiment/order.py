@@ -7,7 +7,7 @@ device without torch can make them.
 from typing import Final
 
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.domain.catalogue import MODELS
+from cis490_pipeline.domain.catalogue import MODELS, ON_REQUEST
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.pipeline.ablation import CalibrationAblation
 from cis490_pipeline.experiment.pipeline.corpus import corpus_stages
@@ -36,14 +36,17 @@ def recipe_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
 
 
 def further_stages(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
-    """Return checkpoints and reports of further seeds of a recipe's models, in order.
+    """Return checkpoints and reports of variants on request and of further seeds, in order.
 
-    Only the command line makes them (``--seeds``); they are no assets.
+    Only the command line makes them (``--variant``, ``--seeds``); they are no assets.
     """
-    models = [TrainedCheckpoint(workspace, recipe, *model) for model in MODELS]
+    models = [TrainedCheckpoint(workspace, recipe, *model) for model in (*MODELS, *ON_REQUEST)]
     return tuple(
         kind(workspace, recipe, model.architecture, model.variant, seed=seed)
         for model in models
-        for seed in model.further_seeds()
+        for seed in (
+            *([] if (model.architecture, model.variant) in MODELS else [model.seed]),
+            *model.further_seeds(),
+        )
         for kind in (TrainedCheckpoint, EvaluationReport)
     )

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import CHANNELS, Channel, Source, Variant
+from cis490_pipeline.domain.catalogue import VARIANT_SOURCES
 
 N_CHANNELS: Final = len(CHANNELS)
 
@@ -21,8 +22,8 @@ def variant_channels(variant: Variant) -> tuple[Channel, ...]:
 
 
 def channel_indices(variant: Variant) -> npt.NDArray[np.intp]:
-    """Return the positions of the variant's channels among all, ascending: (29,) or (46,)."""
-    seen = [i for i, c in enumerate(CHANNELS) if c.deployable or variant is Variant.ORACLE]
+    """Return the positions of the variant's channels among all, ascending: (n_channels,)."""
+    seen = [i for i, c in enumerate(CHANNELS) if c.source in VARIANT_SOURCES[variant]]
     return np.array(seen, dtype=np.intp)
 
 

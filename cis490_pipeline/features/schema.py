@@ -203,7 +203,7 @@ def require_same(
 def _with_reading_rules(saved: FeatureSchema) -> FeatureSchema:
     """Add the rules to a schema from before them; return other schemas unchanged."""
     grid = saved.meaning.get("grid")
-    older = _OLDER_GOLDEN[saved.kind, str(saved.variant)]
+    older = _OLDER_GOLDEN.get((saved.kind, str(saved.variant)))
     if not isinstance(grid, Mapping) or saved.meaning.get("golden") != older:
         return saved
     golden = golden_digest(saved.kind, saved.variant)

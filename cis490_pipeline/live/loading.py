@@ -8,6 +8,7 @@ from cis490_pipeline.alarm.alarm import Alarm, AlarmSettings
 from cis490_pipeline.checkpoints.alarm_file import alarm_beside
 from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION
 from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnables
+from cis490_pipeline.domain import Source
 from cis490_pipeline.errors import CheckpointError, EvaluationError
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.live.models import LiveModel
@@ -36,6 +37,8 @@ class LoadedModels:
                     f"{model.name} alarms from {rule.threshold:.4g} on, until {rule.hold_windows} "
                     f"windows below {rule.release:.4g}"
                 )
+        for source, names in _seen_alone(self.models).items():
+            yield f"{', '.join(names)} see {source} alone: what else the device does is unknown"
         without = [model.name for model in self.models if model.alarm is None]
         if without:
             yield f"without an alarm, since they are not evaluated: {', '.join(without)}"
@@ -44,6 +47,15 @@ class LoadedModels:
                 "no model has a check of the baseline: one taken while infected will not be "
                 "detected"
             )
+
+
+def _seen_alone(models: Sequence[LiveModel]) -> dict[Source, list[str]]:
+    """Names of the models with a single source, by source."""
+    alone: dict[Source, list[str]] = {}
+    for model in models:
+        if len(model.sees) == 1:
+            alone.setdefault(model.sees[0], []).append(model.name)
+    return alone
 
 
 def load_models(

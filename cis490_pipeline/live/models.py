@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.alarm.alarm import Alarm, AlarmState
-from cis490_pipeline.domain import PHASES, Phase, Variant
+from cis490_pipeline.domain import PHASES, Phase, Source, Variant
 from cis490_pipeline.domain.arrays import Float32s
+from cis490_pipeline.domain.catalogue import VARIANT_SOURCES
 from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.summary import STATISTICS, summarize, summary_columns
@@ -18,7 +19,8 @@ from cis490_pipeline.storage.json_text import Json
 
 ALARM_SHARE: Final = 0.5
 """Share of a model's channels that must be known for its alarm to move. On a device that sends
-netflow alone (10 of 29 channels) two of six models raised false alarms."""
+netflow alone (10 of 29 channels) two of six realistic models raised false alarms; a network model
+has these 10 alone."""
 
 _RELATIVE: Final = np.array([name != "zero_fraction" for name in STATISTICS])
 """Statistics that are unknown where the baseline is unknown."""
@@ -42,12 +44,14 @@ class Output:
         nothing is predicted.
     alarm : alarm state after this window; None without alarm settings.
     known_share : share of the model's channels with a known input value.
+    sees : sources whose channels the model has.
     """
 
     model: str
     probabilities: npt.NDArray[np.float64] | None
     alarm: AlarmState | None
     known_share: float = 1.0
+    sees: tuple[Source, ...] = ()
 
     @property
     def phase(self) -> Phase | None:
@@ -68,6 +72,7 @@ class Output:
             "phase": None if self.phase is None else str(self.phase),
             "probabilities": None if proba is None else [round(float(p), 6) for p in proba],
             "known_share": round(self.known_share, 4),
+            "sees": [str(source) for source in self.sees],
             "why": self._why(),
             "alarm": None
             if alarm is None
@@ -101,7 +106,7 @@ class RawWindow:
         return summary
 
     def of(self, kind: str, variant: Variant) -> Float32s:
-        """Return a variant's input: (145,) or (230,) statistics, or (29 or 46, 100) steps."""
+        """Return a variant's input: 5 statistics of each channel, or (n_channels, 100) steps."""
         channels = channel_indices(variant)
         if kind == "summary":
             summary: Float32s = self._summary[summary_columns(channels)]
@@ -122,6 +127,11 @@ class LiveModel:
     def variant(self) -> Variant:
         """Variant, which fixes the channels the model sees."""
         return self.calibrator.variant
+
+    @property
+    def sees(self) -> tuple[Source, ...]:
+        """Sources whose channels the model has."""
+        return VARIANT_SOURCES[self.variant]
 
     def calibrated(self, window: RawWindow, baseline: Baseline) -> Float32s:
         """Return the classifier's input: the variant's channels, calibrated, (1, *shape)."""
@@ -152,4 +162,10 @@ class LiveModel:
         state = None
         if self.alarm is not None:
             state = self.alarm.update(probabilities if share >= ALARM_SHARE else None)
-        return Output(model=self.name, probabilities=probabilities, alarm=state, known_share=share)
+        return Output(
+            model=self.name,
+            probabilities=probabilities,
+            alarm=state,
+            known_share=share,
+            sees=self.sees,
+        )

@@ -12,7 +12,11 @@ from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.reporting.page.words import phase_name
 
 _DPI = 100
-_COLOURS: dict[str, str] = {Variant.REALISTIC: "#0072b2", Variant.ORACLE: "#a8430b"}
+_COLOURS: dict[str, str] = {
+    Variant.REALISTIC: "#0072b2",
+    Variant.ORACLE: "#a8430b",
+    Variant.NETWORK: "#5b4b9a",
+}
 
 
 def leaderboard_png(leaderboard: Leaderboard) -> bytes:

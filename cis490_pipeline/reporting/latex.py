@@ -1,5 +1,6 @@
 """The leaderboard as a LaTeX table for a paper; it needs ``booktabs``."""
 
+from cis490_pipeline.domain import Variant
 from cis490_pipeline.evaluation.schema.board import Row
 from cis490_pipeline.reporting.escaping import latex_escape
 from cis490_pipeline.reporting.page.numbers import Numbers
@@ -8,14 +9,13 @@ _COLUMNS = ("Model", "Macro F1", r"95\,\% CI", "Validation", "Worst host", "MCC"
 
 
 def leaderboard_latex(numbers: Numbers) -> str:
-    r"""Write the leaderboard as a ``table`` of booktabs: realistic, oracle, probes.
+    r"""Write the leaderboard as a ``table`` of booktabs: a block per variant, probes.
 
     LaTeX to ``\input`` after ``\usepackage{booktabs}``. Text from outside is escaped; the model
     chosen on validation is set bold. The caption says split, n, interval and what is untested.
     """
     groups = (
-        [row for row in numbers.board["rows"] if row["variant"] == "realistic"],
-        [row for row in numbers.board["rows"] if row["variant"] == "oracle"],
+        *([row for row in numbers.board["rows"] if row["variant"] == v] for v in Variant),
         [row for row in numbers.board["rows"] if row["kind"] == "probe"],
     )
     blocks = [

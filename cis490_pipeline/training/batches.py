@@ -119,8 +119,11 @@ def drop_sources(
 
     Returns
     -------
-    Same shape; NaN where a source was dropped.
+    Same shape; NaN where a source was dropped. An only source is never dropped: a window without
+    any reading teaches nothing, and none is predicted from one.
     """
+    if len(sources) == 1:
+        return X
     dropped = X.copy()
     for columns in sources:
         dropped[rng.random(len(X)) < probability, columns] = np.nan

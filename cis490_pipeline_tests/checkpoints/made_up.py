@@ -18,6 +18,8 @@ N_COLUMNS = {
     ("summary", Variant.ORACLE): 230,
     ("tensor", Variant.REALISTIC): 29,
     ("tensor", Variant.ORACLE): 46,
+    ("summary", Variant.NETWORK): 50,
+    ("tensor", Variant.NETWORK): 10,
 }
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cis490_pipeline.domain import CHANNELS, PHASES, Architecture, Variant
+from cis490_pipeline.domain import CHANNELS, PHASES, Architecture
+from cis490_pipeline.domain.catalogue import RUN_VARIANTS
 from cis490_pipeline.events import contract as c
 
 EPISODE = "lab-pi/ep-0042"
@@ -19,7 +20,7 @@ PROFILES = ("cryptominer", "exfil-burst", "keylogger", "ransomware", "scan-and-d
 HOSTS = ("elliott-thinkpad", "lab-pi", "lab-x1")
 FAILED = "lstm_oracle"
 AWAITED = "transformer_oracle"
-MODELS = [f"{a}_{v}" for a in Architecture for v in Variant]
+MODELS = [f"{a}_{v}" for a in Architecture for v in RUN_VARIANTS]
 SCORED = [model for model in MODELS if model not in (FAILED, AWAITED)]
 
 

@@ -148,3 +148,21 @@ def test_models_scored_on_other_windows_are_refused(made):
 
     with pytest.raises(EvaluationError, match="not scored on identical windows"):
         compare_models(reports, [], frames, seed=0)
+
+
+def test_a_network_model_changes_no_price_of_deployment_and_no_choice(made):
+    board, _, _ = made
+    more, _, _ = board_of(models=MODELS | {("gbt", "network"): 4.0, ("cnn", "network"): 0.5})
+
+    families = {pair["family"] for pair in more["pairs"]}
+    assert families - {pair["family"] for pair in board["pairs"]} == {"within network"}
+    assert [p for p in more["pairs"] if p["family"] != "within network"] == board["pairs"]
+    assert more["best_vs_probe"]["model"] == board["best_vs_probe"]["model"]
+    assert more["selected"] == board["selected"] | {"network": "gbt_network"}
+
+
+def test_where_only_network_models_were_made_the_best_of_them_is_the_chosen_one():
+    board, _, _ = board_of(models={("gbt", "network"): 2.0, ("cnn", "network"): 1.0})
+
+    assert board["best_vs_probe"]["model"] == "gbt_network"
+    assert board["selected"] == {"realistic": None, "oracle": None, "network": "gbt_network"}

@@ -5,7 +5,8 @@ from itertools import pairwise, product
 
 import pytest
 
-from cis490_pipeline.domain import Architecture, Variant
+from cis490_pipeline.domain import Architecture
+from cis490_pipeline.domain.catalogue import RUN_VARIANTS
 from cis490_pipeline.reporting.html import SECTIONS, render_report
 from cis490_pipeline.reporting.page.cards import card_markdown, model_card
 from cis490_pipeline.reporting.page.drawing import HEIGHT, WIDTH, Frame, dot_of, reach_of
@@ -16,7 +17,7 @@ from cis490_pipeline_tests.evaluation.made_up import SPLIT
 from cis490_pipeline_tests.evaluation.measured import measured, older
 from cis490_pipeline_tests.evaluation.parsed import Page
 
-TWELVE = {model: 1.0 + 0.1 * k for k, model in enumerate(product(Architecture, Variant))}
+TWELVE = {model: 1.0 + 0.1 * k for k, model in enumerate(product(Architecture, RUN_VARIANTS))}
 CHECKPOINT = {
     "input": "summary, (145,)",
     "booster_bytes": 0,

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from cis490_pipeline.domain import Architecture, EpisodeRef, Recipe, Variant
+from cis490_pipeline.domain import Architecture, EpisodeRef, Recipe
+from cis490_pipeline.domain.catalogue import RUN_VARIANTS
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.order import TABLES, corpus_stages, dataset_stages
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
@@ -24,7 +25,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.store.receiver import LocalStore
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
-FAST = tuple((a, v) for a in (Architecture.GBT, Architecture.MLP) for v in Variant)
+FAST = tuple((a, v) for a in (Architecture.GBT, Architecture.MLP) for v in RUN_VARIANTS)
 """Models that are trained in a second or so."""
 
 THINKPAD = "elliott-thinkpad"

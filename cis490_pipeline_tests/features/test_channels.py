@@ -15,6 +15,11 @@ def test_realistic_sees_only_what_a_deployed_device_has():
     assert len(channel_names(Variant.REALISTIC)) == 29
 
 
+def test_a_network_model_sees_traffic_alone():
+    assert {CHANNELS[i].source for i in channel_indices(Variant.NETWORK)} == {Source.NETFLOW}
+    assert len(channel_names(Variant.NETWORK)) == 10
+
+
 def test_oracle_sees_every_channel_in_the_order_of_the_registry():
     assert channel_names(Variant.ORACLE) == tuple(channel.name for channel in CHANNELS)
 

@@ -301,6 +301,8 @@ def test_a_model_without_its_sources_says_nothing_while_others_go_on():
         "tensor_realistic": False,
         "summary_oracle": True,
         "tensor_oracle": True,
+        "summary_network": False,
+        "tensor_network": False,
     }
 
 

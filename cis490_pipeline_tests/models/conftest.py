@@ -2,11 +2,12 @@ from functools import cache
 
 import pytest
 
-from cis490_pipeline.domain import Architecture, Variant
+from cis490_pipeline.domain import Architecture
+from cis490_pipeline.domain.catalogue import RUN_VARIANTS
 from cis490_pipeline.models import registry
 from cis490_pipeline_tests.models.made_up import make_windows, quick_config
 
-ALL_TWELVE = [(a, v) for a in Architecture for v in Variant]
+ALL_TWELVE = [(a, v) for a in Architecture for v in RUN_VARIANTS]
 
 
 @cache

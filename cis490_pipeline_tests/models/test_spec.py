@@ -12,6 +12,8 @@ from cis490_pipeline.models.spec import input_spec
         ("summary", Variant.ORACLE, (230,)),
         ("tensor", Variant.REALISTIC, (29, 100)),
         ("tensor", Variant.ORACLE, (46, 100)),
+        ("summary", Variant.NETWORK, (50,)),
+        ("tensor", Variant.NETWORK, (10, 100)),
     ],
 )
 def test_inputs_have_the_shapes_of_the_format(kind, variant, shape):

@@ -132,9 +132,15 @@ def test_a_dropped_source_is_dropped_whole_and_nothing_else_is():
 def test_dropping_sources_leaves_the_windows_it_was_given():
     X = np.ones((50, 4), dtype=np.float32)
 
-    drop_sources(X, (slice(0, 4),), 0.9, np.random.default_rng(0))
+    drop_sources(X, (slice(0, 2), slice(2, 4)), 0.9, np.random.default_rng(0))
 
     assert (X == 1).all()
+
+
+def test_an_only_source_is_never_dropped():
+    X = np.ones((50, 4), dtype=np.float32)
+
+    assert (drop_sources(X, (slice(0, 4),), 0.9, np.random.default_rng(0)) == 1).all()
 
 
 class Counted:

@@ -45,7 +45,8 @@ What each code means: [the format](concepts/format.md#reason-codes).
 
 ## Architectures
 
-Each is trained twice, `realistic` and `oracle`.
+A recipe run trains each twice, `realistic` and `oracle`; `cis490 train --variant network` trains a
+third, which sees traffic alone and is in no asset.
 
 {from_code.models()}
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from cis490_pipeline.cli.tables import MIN_WIDTH, print_leaderboard
-from cis490_pipeline.domain import CHANNELS
+from cis490_pipeline.domain import CHANNELS, Source
 from cis490_pipeline.evaluation.leaderboard import modes_as_used
 from docs.make_reference import from_sample
 from docs.make_reference.markdown import bullet, code, prose
@@ -58,6 +58,7 @@ def reading() -> str:
     of = row(chosen())
     hosts = from_sample.machines().keys() - set(result("run")["settings"]["train_hosts"])
     deployable = sum(channel.deployable for channel in CHANNELS)
+    traffic = sum(channel.source is Source.NETFLOW for channel in CHANNELS)
     texts = (
         (
             f"**Test** is {count(len(hosts))} machines that were not trained on. The headline is "
@@ -67,7 +68,8 @@ def reading() -> str:
         (
             f"**realistic** models see the {deployable} channels a deployed device has. **oracle** "
             f"models see all {len(CHANNELS)}, those of the lab's view from outside included. "
-            f"{_oracle()}"
+            f"{_oracle()} A third variant, **network**, sees the {traffic} channels of traffic alone; "
+            "no run trains it unless it is asked for."
         ),
         (
             "**Probes** know one shortcut each "

@@ -165,7 +165,7 @@ def faults() -> str:
     """Give what recording faults cost the two models chosen on validation, and the range of all."""
     board = result("run")["board"]
     found = board["robustness"]
-    models = [name for v in Variant if (name := board["selected"][v]) is not None]
+    models = [name for v in Variant if (name := board["selected"].get(v)) is not None]
     by_name = {(entry["model"], entry["scenario"]): entry for entry in found["rows"]}
     rows = [
         (code(scenario["name"]), *(change(by_name[model, scenario["name"]]) for model in models))

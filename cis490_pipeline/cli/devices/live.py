@@ -198,12 +198,13 @@ def bundle(
 
 
 def leading_model(loaded: LoadedModels) -> str:
-    """Return the leading model: the best on validation, realistic before oracle."""
+    """Return the leading model: the best on validation, realistic before network before oracle."""
+    order = [Variant.ORACLE, Variant.NETWORK, Variant.REALISTIC]
 
-    def rank(place: int) -> tuple[bool, float]:
+    def rank(place: int) -> tuple[int, float]:
         manifest = loaded.runnable[place].manifest
         score = manifest.metrics.get("val_macro_f1")
-        return manifest.variant == Variant.REALISTIC, score if isinstance(score, float) else 0.0
+        return order.index(Variant(manifest.variant)), score if isinstance(score, float) else 0.0
 
     return loaded.runnable[max(range(len(loaded.runnable)), key=rank)].name
 
@@ -225,9 +226,10 @@ def _trained(
     ]
     trained = [folder for folder in wanted if folder.is_dir()]
     if not trained:
+        asked = "".join(f" --variant {variant}" for variant in variants)
         raise CheckpointError(
             f"{data}: none of the {len(wanted)} chosen models of recipe {recipe} is trained; "
-            f"run: cis490 train --recipe {recipe}, or give --bundle"
+            f"run: cis490 train --recipe {recipe}{asked}, or give --bundle"
         )
     return trained
 

@@ -125,7 +125,10 @@ def _launched(url: str, plan: list[Artefact], wait: bool) -> dict[str, Any]:
 
     left = [artefact.key for artefact in plan if artefact.further]
     assets = [artefact for artefact in plan if not artefact.further]
-    hint = f"{len(left)} artefacts of further seeds are no assets; remake them without --url"
+    hint = (
+        f"{len(left)} artefacts of further seeds or variants on request are no assets; remake them "
+        "without --url"
+    )
     if not assets:
         raise ConfigError(hint)
     if left:

@@ -13,7 +13,7 @@ from cis490_pipeline.dashboard.producers.options import (
 )
 from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.scores import MAX_WHY, Failed, Scores
-from cis490_pipeline.domain.catalogue import MODELS
+from cis490_pipeline.domain.catalogue import MODELS, ON_REQUEST
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.events.contract import (
@@ -61,7 +61,7 @@ class MetricEvents:
             for name, why in failed.items():
                 logger.warning("failed: %s: %s", name, why)
         self.failed = failed
-        variants = {model_name(a, v): str(v) for a, v in MODELS}
+        variants = {model_name(a, v): str(v) for a, v in (*MODELS, *ON_REQUEST)}
         events: list[Event] = []
         for name, report in reports.items():
             if isinstance(report, Failed):

@@ -122,7 +122,7 @@ def perf_events(places: Places, n_windows: int) -> list[Event]:
     """
     device = device_name()
     events: list[Event] = []
-    for architecture, variant in MODELS:
+    for architecture, variant in places.models():
         name = model_name(architecture, variant)
         event: ModelPerf | ModelFailure
         try:

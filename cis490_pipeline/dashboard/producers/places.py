@@ -12,7 +12,7 @@ from typing import Final
 from cis490_pipeline.checkpoints.manifest import MANIFEST as CHECKPOINT
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.domain.catalogue import MODELS
+from cis490_pipeline.domain.catalogue import MODELS, ON_REQUEST, Model
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import ConfigError, PipelineError, SplitError, StoreError
 from cis490_pipeline.features.datasets.manifest import MANIFEST_FILE as DATASET
@@ -43,6 +43,13 @@ class Places:
     summary: Path
     tensors: Path
     reports: Path
+
+    def models(self) -> list[Model]:
+        """Return the models of a run, and those of a variant on request that were trained."""
+        return [
+            *MODELS,
+            *(m for m in ON_REQUEST if (self.artifacts / model_name(*m)).is_dir()),
+        ]
 
     @classmethod
     def of(
@@ -186,7 +193,10 @@ class _Given:
             return path.parent
         if (path / self._recipe).is_dir():
             return path / self._recipe
-        if any((path / model_name(*model)).is_dir() for model in MODELS) or path.name in _RECIPES:
+        if (
+            any((path / model_name(*model)).is_dir() for model in (*MODELS, *ON_REQUEST))
+            or path.name in _RECIPES
+        ):
             self._require_named("--artifacts", given, path.name)
             return path
         return path / self._recipe

@@ -250,7 +250,7 @@ def _chosen(store: ReceiverStore) -> EpisodeRef:
 
 def _models(places: Places) -> tuple[LoadedModels, list[ModelFailure]]:
     """Open all trained models; damaged ones become failures with their reason."""
-    folders = {places.artifacts / model_name(*model): str(model[1]) for model in MODELS}
+    folders = {places.artifacts / model_name(*model): str(model[1]) for model in places.models()}
     trained = [folder for folder in folders if folder.is_dir()]
     if not trained:
         raise CheckpointError(f"{places.artifacts}: no trained model; run cis490 run first")

@@ -72,7 +72,7 @@ class Scores:
         """Return the report of every model, or why it failed."""
         self._look_again()
         found: dict[str, EvalReport | Failed] = {}
-        for architecture, variant in MODELS:
+        for architecture, variant in self.places.models():
             name = model_name(architecture, variant)
             try:
                 found[name] = self._report(name, architecture, variant)

@@ -61,7 +61,7 @@ function follow() {
   const names = new Set([...known.map((e) => e.model), ...of(store.confusion), ...of(store.groups)]);
   for (const episode of store.episodes.values()) for (const name of episode.models.keys()) names.add(name);
   if (!ui.chosen.has('model') || !names.has(ui.model)) {
-    const best = known.filter((e) => e.accuracy != null && !/oracle/.test(e.variant ?? e.model)).sort((a, b) => b.accuracy - a.accuracy)[0];
+    const best = known.filter((e) => e.accuracy != null && !/oracle|network/.test(e.variant ?? e.model)).sort((a, b) => b.accuracy - a.accuracy)[0];
     ui.model = best?.model ?? [...names].sort()[0] ?? null;
   }
   return {splits, names: [...names].sort()};

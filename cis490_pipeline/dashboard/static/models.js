@@ -13,7 +13,7 @@ function bar(event, variant) {
     <line class=wh x1=${pct(high)} x2=${pct(high)} y1=4 y2="12"/>`;
   return html`<svg class=bar height=16 aria-hidden=true>
     ${[0, 20, 40, 60, 80, 100].map((x) => svg`<line class=grid x1=${x + '%'} x2=${x + '%'} y1=0 y2="16"/>`)}
-    <rect class=${variant === 'oracle' ? 'oracle' : 'realistic'} y="2.5" height=11 rx=2 width=${pct(value)}/>${whisker}</svg>`;
+    <rect class=${variant ?? 'realistic'} y="2.5" height=11 rx=2 width=${pct(value)}/>${whisker}</svg>`;
 }
 
 function line(name, variant, event, ui) {
@@ -47,7 +47,7 @@ export function models(store, ui) {
     if (!rows.has(architecture)) rows.set(architecture, {});
     rows.get(architecture)[variant ?? 'only'] = event;
   }
-  const best = (row) => Math.max(...['realistic', 'only'].map((v) => row[v]?.accuracy ?? -1), (row.oracle?.accuracy ?? -1) - 2);
+  const best = (row) => Math.max(...['realistic', 'only', 'network'].map((v) => row[v]?.accuracy ?? -1), (row.oracle?.accuracy ?? -1) - 2);
   const order = [...rows].sort((a, b) => best(b[1]) - best(a[1]) || (a[0] < b[0] ? -1 : 1));
   const sizes = [...new Set(events.map((event) => event.n_windows).filter((n) => n != null))];
   const episodes = [...new Set(events.map((event) => event.n_episodes).filter((n) => n != null))];
@@ -56,6 +56,7 @@ export function models(store, ui) {
   return html`<header><h2 id=h-models>Models: macro F1${ui.split ? `, held out by ${ui.split}` : ''}</h2>
     <span class=key><i class="sw realistic"></i>realistic (29 channels)</span>
     <span class=key><i class="sw oracle"></i>oracle (46)</span>
+    ${order.some(([, row]) => row.network) ? html`<span class=key><i class="sw network"></i>network (10)</span>` : nothing}
     <span class=sub>whisker = 95 % interval${sizesText ? `, n = ${sizesText}` : ''}</span></header>
   ${!order.length ? awaiting('model scores', 'model_metric') : html`
   <div class=wide tabindex=0 role=region aria-label="Scores of the models"><table class=scores>
@@ -63,7 +64,8 @@ export function models(store, ui) {
     <thead class=hidden><tr><th>model</th><th>bar</th><th>macro F1 and interval</th></tr></thead>
     ${order.map(([name, row]) => html`<tbody><tr class=arch><th colspan=3 scope=rowgroup>${name}</th></tr>
       ${row.only ? line(name, null, row.only, ui) : nothing}
-      ${row.realistic || row.oracle ? [line(name, 'realistic', row.realistic, ui), line(name, 'oracle', row.oracle, ui)] : nothing}</tbody>`)}
+      ${row.realistic || row.oracle ? [line(name, 'realistic', row.realistic, ui), line(name, 'oracle', row.oracle, ui)] : nothing}
+      ${row.network ? line(name, 'network', row.network, ui) : nothing}</tbody>`)}
     <tbody aria-hidden=true><tr><td></td><td><svg class="bar axis" height=16>${[0, 20, 40, 60, 80, 100].map((x) => svg`<text
       x=${x + '%'} y=12 text-anchor=${x === 0 ? 'start' : x === 100 ? 'end' : 'middle'}>${x / 100}</text>`)}</svg></td><td></td></tr></tbody>
   </table></div>${untested(events)}`}`;

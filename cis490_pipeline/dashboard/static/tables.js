@@ -62,7 +62,7 @@ export function inference(store) {
     <thead><tr><th scope=col>model</th><th scope=col class=extra>p50 → p99, log scale</th><th scope=col class=num>p50 ms</th><th scope=col class=num>p95</th><th scope=col class=num>p99</th><th scope=col class=num>windows/s</th></tr></thead>
     <tbody>${events.sort((a, b) => p50(a) - p50(b)).map((e) => html`<tr><th scope=row>${e.model}${devices.length > 1 ? html` <small>${e.device}</small>` : nothing}</th>
       <td class=extra><svg class=bar height=14 aria-hidden=true><line class=grid x1=0 x2="100%" y1=7 y2="7"/>
-        <rect class=${parts(e.model, e.variant).variant === 'oracle' ? 'oracle' : 'realistic'} x=${x(p50(e)) + '%'} width=${Math.max(2, x(p99(e)) - x(p50(e))) + '%'} y="3.5" height=7 rx="2"/></svg></td>
+        <rect class=${parts(e.model, e.variant).variant ?? 'realistic'} x=${x(p50(e)) + '%'} width=${Math.max(2, x(p99(e)) - x(p50(e))) + '%'} y="3.5" height=7 rx="2"/></svg></td>
       <td class=num>${e.why ?? fixed(p50(e) / 1000, 2)}</td><td class=num>${fixed(e.p95_us / 1000, 2)}</td>
       <td class=num>${fixed(e.p99_us / 1000, 2)}</td><td class=num>${short(e.windows_per_s)}</td></tr>`)}</tbody></table></div>`;
 }

@@ -31,10 +31,10 @@ export function ago(ms, now) {
 }
 /** Architecture and variant of a model, by its event or by its name. */
 export function parts(model, variant) {
-  const found = /^(.+)_(realistic|oracle)$/.exec(model);
+  const found = /^(.+)_(realistic|oracle|network)$/.exec(model);
   return {
     architecture: found ? found[1] : model,
-    variant: variant === 'realistic' || variant === 'oracle' ? variant : found ? found[2] : null,
+    variant: ['realistic', 'oracle', 'network'].includes(variant) ? variant : found ? found[2] : null,
   };
 }
 /** Channels that only the lab records; deployed devices have the others. */

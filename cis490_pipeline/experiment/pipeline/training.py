@@ -27,6 +27,7 @@ from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Sca
 from cis490_pipeline.features.calibration.cleanliness import METHOD
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.manifest import part_digest
 from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.storage.files import digest
@@ -130,7 +131,7 @@ class TrainedCheckpoint(ModelStage):
         if index is None or dataset is None:
             return None
         return {
-            "dataset": dataset.parts.get(str(self.variant), ""),
+            "dataset": part_digest(dataset.parts, self.input_kind, self.variant) or "",
             "split": index.digest,
             "feature_schema": feature_schema(self.input_kind, self.variant).hash,
             "architecture": str(ARCHITECTURE_VERSIONS[self.architecture]),
@@ -161,10 +162,10 @@ class TrainedCheckpoint(ModelStage):
         dataset, variant = self.dataset.open(), self.variant
         inputs = self.inputs()
         assert inputs is not None, "training needs a dataset"
-        data_digest = dataset.manifest.variants[variant]
+        data_digest = part_digest(dataset.manifest.variants, dataset.kind, variant)
         if data_digest != inputs["dataset"]:
             raise DatasetError(
-                f"{dataset.folder}: the manifest has digest {data_digest:.12} for {variant}, the "
+                f"{dataset.folder}: the manifest has digest {data_digest!s:.12} for {variant}, the "
                 f"record says {inputs['dataset']:.12}; build the dataset again before training on "
                 "it"
             )

@@ -19,6 +19,7 @@ from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SC
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.all_windows import Arrangement, WindowPool, chosen
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.manifest import part_digest
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.storage.files import digest
 from cis490_pipeline.storage.parquet import read_table, write_parquet
@@ -94,7 +95,7 @@ class StudyRuns:
         if record is None:
             raise DatasetError(f"{self.pool.key}: not made yet; run cis490 study")
         return {
-            "dataset": record.parts.get(str(self.variant)),
+            "dataset": part_digest(record.parts, self.kind, self.variant),
             "model": self.name,
             "architecture": ARCHITECTURE_VERSIONS[self.architecture],
             "feature_schema": feature_schema(self.kind, self.variant).hash,

@@ -7,7 +7,7 @@ from typing import Final
 
 from cis490_pipeline.checkpoints.describe import Description, describe
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.domain.catalogue import MODELS
+from cis490_pipeline.domain.catalogue import MODELS, ON_REQUEST
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.compare_runs import Run, RunComparison, compare_runs
@@ -97,7 +97,8 @@ def _models_in(folder: Path, recipe: Recipe) -> tuple[str, Mapping[str, Path]]:
     if (folder / "leaderboard.json").is_file() and folder.parent.name == "reports":
         root, split = folder.parent.parent, folder.name
     paths = DataPaths(root)
-    folders = {name: paths.checkpoint(split, name) for name in starmap(model_name, MODELS)}
+    names = starmap(model_name, (*MODELS, *ON_REQUEST))
+    folders = {name: paths.checkpoint(split, name) for name in names}
     found = {name: path for name, path in folders.items() if (path / _MANIFEST).is_file()}
     if not found:
         raise EvaluationError(

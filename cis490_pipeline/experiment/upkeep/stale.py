@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from cis490_pipeline.domain import Recipe
+from cis490_pipeline.domain.catalogue import ON_REQUEST
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.experiment.order import corpus_stages, further_stages, recipe_stages
 from cis490_pipeline.experiment.pipeline.training import FURTHER, TrainedCheckpoint
@@ -31,6 +32,7 @@ _SCHEMA_FILES: Final = {
     "checkpoint.json": "feature_schema",
     "manifest.json": "schema",
 }
+_ON_REQUEST: Final = tuple(f"model/{a}/{v}/" for a, v in ON_REQUEST)
 _SHOWN: Final = 12
 """Characters shown of a digest."""
 
@@ -42,7 +44,7 @@ class Artefact:
     scope: str
     """``corpus``, or the recipe."""
     key: str
-    """Its asset key; with ``seed-n`` in it for a further seed, which is no asset."""
+    """Its asset key, or the key of a model on request or of a further seed, which are no assets."""
     state: str
     """``up to date``, ``stale``, or ``not made``."""
     why: str | None = None
@@ -54,8 +56,8 @@ class Artefact:
 
     @property
     def further(self) -> bool:
-        """Whether it belongs to a further seed, which is unknown to Dagster."""
-        return f"/{FURTHER}" in self.key
+        """Whether it is of a variant on request or a further seed, both unknown to Dagster."""
+        return f"/{FURTHER}" in self.key or self.key.startswith(_ON_REQUEST)
 
 
 def survey(workspace: Workspace, recipes: Iterable[Recipe] = tuple(Recipe)) -> list[Artefact]:
@@ -84,7 +86,7 @@ def survey(workspace: Workspace, recipes: Iterable[Recipe] = tuple(Recipe)) -> l
 
 
 def _stages_of(workspace: Workspace, recipe: Recipe) -> tuple[Stage, ...]:
-    """Return a recipe's stages, with those of further seeds before the leaderboard."""
+    """Return a recipe's stages, with those that are no assets before the leaderboard."""
     *stages, board = recipe_stages(workspace, recipe)
     further = (s for s in further_stages(workspace, recipe) if s.record() is not None)
     return (*stages, *further, board)

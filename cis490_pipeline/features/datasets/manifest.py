@@ -1,7 +1,7 @@
 """Dataset manifest: schema, digests by variant, reading and writing."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Variant
-from cis490_pipeline.domain.catalogue import InputKind
+from cis490_pipeline.domain.catalogue import RUN_VARIANTS, InputKind
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.schema import feature_schema
@@ -38,7 +38,7 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     contents: str
     """Digest of the episodes and their contents; see :func:`contents_digest`."""
     variants: dict[str, str]
-    """Digest of the part each variant reads: rows, labels, its columns and their schema."""
+    """Digest of the part each variant of a run reads: rows, labels, its columns, their schema."""
     files: dict[str, str]
     """SHA-256 by file name."""
     n_windows: dict[str, int]
@@ -66,7 +66,7 @@ class VariantDigests:
 
     def __init__(self, kind: InputKind, baselines: npt.NDArray[np.void]) -> None:
         self._totals = {}
-        for variant in Variant:
+        for variant in RUN_VARIANTS:
             total = self._totals[variant] = hashlib.sha256()
             total.update(feature_schema(kind, variant).hash.encode())
             for statistic in ("median", "iqr"):
@@ -92,6 +92,22 @@ class VariantDigests:
     def finished(self) -> dict[str, str]:
         """Return the digests by variant."""
         return {str(variant): total.hexdigest() for variant, total in self._totals.items()}
+
+
+def part_digest(parts: Mapping[str, str], kind: InputKind, variant: Variant) -> str | None:
+    """Digest of the part of a dataset that a variant reads; None if the dataset has none.
+
+    A network model reads some columns of what a realistic one reads. Its digest is derived from
+    that, so that datasets need not be cut again for it; a changed guest reading changes it too.
+
+    Parameters
+    ----------
+    parts : digests by variant, of a manifest or a record.
+    """
+    if variant is not Variant.NETWORK:
+        return parts.get(str(variant))
+    whole = parts.get(str(Variant.REALISTIC))
+    return whole and digest({"schema": feature_schema(kind, variant).hash, "part_of": whole})
 
 
 def contents_digest(episodes: pl.DataFrame) -> str:

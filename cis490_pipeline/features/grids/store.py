@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.arrays import Float32s
+from cis490_pipeline.domain.catalogue import RUN_VARIANTS
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import N_CHANNELS, channel_indices
 from cis490_pipeline.features.grids.row_file import RowFile
@@ -38,7 +38,7 @@ INDEX_SCHEMA: Final = pl.Schema(
         "baseline_median": pl.List(pl.Float32()),
         "baseline_iqr": pl.List(pl.Float32()),
         "baseline_clean": pl.Boolean(),
-        **{f"grid_{variant}": pl.String() for variant in Variant},
+        **{f"grid_{variant}": pl.String() for variant in RUN_VARIANTS},
     }
 )
 """Columns of ``index.parquet``, one row per episode, in the order received (then host, id).
@@ -143,7 +143,7 @@ def variant_digests(grid: Float32s) -> dict[str, str]:
         f"grid_{variant}": hashlib.sha256(
             np.ascontiguousarray(grid[:, channel_indices(variant)], dtype="<f4").data
         ).hexdigest()
-        for variant in Variant
+        for variant in RUN_VARIANTS
     }
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cis490_pipeline.domain import NS_PER_S
+from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.outputs.line_output import LineOutput, PathTarget, SinkReport
 from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
 from cis490_pipeline.storage.json_text import Json
@@ -109,7 +110,8 @@ class PlainLines(_Lines):
         self._write(window_line(report, self._lead))
         for out in report.outputs:
             if out.alarm is not None and out.alarm.rising:
-                self._write(f"ALARM {out.model}: infected with p = {out.alarm.infected:.3f}")
+                seen, p = _alone(out), out.alarm.infected
+                self._write(f"ALARM {out.model}{seen}: infected with p = {p:.3f}")
 
 
 def _json_line(value: Mapping[str, Json]) -> str:
@@ -136,13 +138,18 @@ def window_line(report: WindowReport, lead: str) -> str:
     alarming = [out.model for out in report.outputs if out.alarm and out.alarm.alarming]
     parts = [
         f"{clock_text(report.t_end_ns)} window {report.window_idx}:",
-        f"{leading.phase or 'nothing known'}{confidence} ({leading.model})",
+        f"{leading.phase or 'nothing known'}{confidence} ({leading.model}{_alone(leading)})",
         f"of {len(report.outputs)}: {counts}",
         f"alarm: {', '.join(alarming) or 'none'}",
     ]
     if report.suspect_baseline:
         parts.append("SUSPECT BASELINE")
     return "  ".join(parts)
+
+
+def _alone(output: Output) -> str:
+    """Name the source of a model that has but one."""
+    return f", {output.sees[0]} alone" if len(output.sees) == 1 else ""
 
 
 def state_text(state: LiveState, faults: Faults) -> str:

@@ -59,7 +59,9 @@ class WindowBatches(xgb.DataIter):
     ) -> None:
         super().__init__(cache_prefix=None if pages is None else str(pages))
         self.windows, self.weights = windows, weights
-        self.sources, self.source_dropout, self.seed = sources, source_dropout, seed
+        # Without its only source a window would be empty, and none is predicted from such a one.
+        self.sources = sources if len(sources) > 1 else ()
+        self.source_dropout, self.seed = source_dropout, seed
         self.start = 0
 
     def matrix(self, ref: xgb.DMatrix | None, *, threads: int) -> xgb.DMatrix:

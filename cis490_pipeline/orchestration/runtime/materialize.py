@@ -116,7 +116,7 @@ def materialize_recipe(
 def backfill_recipe(
     workspace: Workspace, recipe: Recipe, announce: Announce, wanted: Collection[Artefact]
 ) -> list[str]:
-    """Remake what is outdated in one recipe: assets, further seeds, then the leaderboard.
+    """Remake what is outdated in one recipe: assets, what is none, then the leaderboard.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def backfill_recipe(
     """
     further = {artefact.key for artefact in wanted if artefact.further}
     assets = {artefact.key for artefact in wanted} - further
-    # The leaderboard covers all seeds, so it waits for those that are no assets.
+    # The leaderboard covers all seeds and variants, so it waits for what is no asset.
     last = {Leaderboard.key} & assets if further else set()
     done = materialize_recipe(workspace, recipe, announce, only=assets - last)
     if further:

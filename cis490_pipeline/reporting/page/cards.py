@@ -48,6 +48,8 @@ _VIEWS: Final = {
     "realistic": "the channels a device has of its own; it can be deployed as it stands",
     "oracle": "the lab's channels too, which no device in the field has: an upper bound, not for "
     "deployment",
+    "network": "its traffic alone, as a gateway or a capture has it: nothing of its processor, "
+    "memory or disk",
 }
 _NOT_FOR: Final = (
     "to clear a device of suspicion, to act on a single window, on devices without the recorded "

@@ -62,10 +62,10 @@ class Numbers:
     def chosen(self) -> Report:
         """Report of the chosen model: realistic, best on validation.
 
-        Where there is no realistic model it is the oracle's, and without any the first row's.
+        Where there is no realistic model it is the next variant's, and without any the first row's.
         """
         selected = self.board["selected"]
-        name = selected.get(Variant.REALISTIC) or selected.get(Variant.ORACLE)
+        name = next(filter(None, (selected.get(variant) for variant in Variant)), None)
         return self.named[name if name is not None else self.board["rows"][0]["model"]]
 
     @property

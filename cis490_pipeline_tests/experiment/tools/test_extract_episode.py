@@ -16,7 +16,7 @@ from cis490_pipeline_tests.experiment.runs import SIX, arrays_in
 
 EPISODE = SIX[0]
 NAME = f"{EPISODE.host_id}/{EPISODE.episode_id}"
-N_CHANNELS = {Variant.REALISTIC: 29, Variant.ORACLE: 46}
+N_CHANNELS = {Variant.REALISTIC: 29, Variant.ORACLE: 46, Variant.NETWORK: 10}
 
 
 @pytest.mark.parametrize("variant", Variant)

@@ -3,6 +3,7 @@
 from typing import NotRequired, TypedDict
 
 from cis490_pipeline.domain import CHANNELS, Architecture, Variant
+from cis490_pipeline.domain.catalogue import RUN_VARIANTS, VARIANT_SOURCES
 from cis490_pipeline.evaluation.probes.learn import POSITION, PROBES
 from cis490_pipeline.evaluation.schema.board import Row
 from cis490_pipeline.evaluation.schema.parts import Pair
@@ -56,13 +57,15 @@ class ScoresView(TypedDict):
 def view(numbers: Numbers) -> ScoresView:
     """Return what the section of scores shows."""
     probe_bars = probes(numbers.board)
+    shown = {row["variant"] for row in numbers.board["rows"]}
     return {
         "groups": bars(numbers.board),
         "probes": probe_bars,
         "clock": next((p["end"] for p in probe_bars if p["row"]["model"] == POSITION), None),
         "n_channels": {
-            "realistic": sum(channel.deployable for channel in CHANNELS),
-            "oracle": len(CHANNELS),
+            str(variant): sum(channel.source in sources for channel in CHANNELS)
+            for variant, sources in VARIANT_SOURCES.items()
+            if variant in RUN_VARIANTS or variant in shown
         },
         "seeded": [row for row in numbers.board["rows"] if row["seeds"]["n_seeds"] > 1],
         "prices": price_rows(numbers.board),
@@ -72,21 +75,23 @@ def view(numbers: Numbers) -> ScoresView:
 
 
 def bars(board: Board) -> list[BarGroup]:
-    """Rows of the bar chart, a realistic and an oracle bar for each architecture.
+    """Rows of the bar chart: for each architecture a bar of each view.
 
-    Ordered by the better of the two; an architecture lacks the views it was not scored in.
+    Ordered by the best of them; an architecture lacks the views it was not scored in. Of the views
+    that no recipe run has, only those it was scored in are drawn.
     """
     models = [row for row in board["rows"] if row["kind"] == "model"]
     known = [str(architecture) for architecture in Architecture]
     names = list(dict.fromkeys(str(row["architecture"]) for row in models))
     groups: list[BarGroup] = []
     for name in sorted(names, key=lambda n: known.index(n) if n in known else len(known)):
-        views = [
-            next((r for r in models if (r["architecture"], r["variant"]) == (name, v)), None)
-            for v in Variant
+        views = {str(row["variant"]): row for row in models if row["architecture"] == name}
+        best = max((row["macro_f1"] or 0.0 for row in views.values()), default=0.0)
+        drawn = [
+            _bar(views.get(variant), variant)
+            for variant in Variant
+            if variant in RUN_VARIANTS or variant in views
         ]
-        best = max((row["macro_f1"] or 0.0 for row in views if row), default=0.0)
-        drawn = [_bar(row, variant) for row, variant in zip(views, Variant, strict=True)]
         groups.append({"name": name, "best": best, "bars": drawn})
     return sorted(groups, key=lambda group: -group["best"])
 
