@@ -47,6 +47,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "devices.watch",
         "Watch this machine: learn what is usual, then say when it looks infected.",
     ),
+    "rows": (
+        "devices.rows",
+        "Print a device's netflow rows from a capture file or a Zeek conn.log.",
+    ),
     "report": ("models.train", "Compare all models of a recipe and write report.html."),
     "compare": ("models.compare", "Compare two runs, or two checkpoints, on identical windows."),
     "demo": (

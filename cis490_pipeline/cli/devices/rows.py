@@ -1,0 +1,136 @@
+"""``cis490 rows``: netflow rows of one device from a capture file or a Zeek conn.log."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, BinaryIO, Final
+
+import click
+
+from cis490_pipeline.cli.devices.live_output import EXIT_FINDINGS
+from cis490_pipeline.collect.recorded import connection_rows, packet_rows
+from cis490_pipeline.collect.recorded.connection_rows import ConnectionRows
+from cis490_pipeline.collect.recorded.device import Device
+from cis490_pipeline.collect.recorded.packet_rows import PacketRows
+from cis490_pipeline.collect.recorded.pcap import CaptureFile
+from cis490_pipeline.collect.recorded.timeline import UnreadableError
+from cis490_pipeline.collect.recorded.zeek import ConnLog
+from cis490_pipeline.errors import ConfigError, StoreError
+
+_BLOCK_ROWS: Final = 512
+
+
+@click.group()
+def rows() -> None:
+    """Print a device's netflow rows, one for each 100 ms, from a recording of its traffic.
+
+    They are rows of episode format 1, as `live` reads them and an episode holds them in
+    netflow.jsonl. What was left out is counted on stderr at the end.
+    """
+
+
+def _row_options(tolerance_s: float) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    def add(command: Callable[..., int]) -> Callable[..., int]:
+        for option in (
+            click.option(
+                "--edge-ns",
+                type=click.IntRange(0, 2**62),
+                default=0,
+                metavar="NS",
+                help="Unix ns at which any bucket ends; default: every tenth of a second.",
+            ),
+            click.option(
+                "--tolerance",
+                "tolerance_s",
+                type=click.FloatRange(0, 86_400),
+                default=tolerance_s,
+                show_default=True,
+                metavar="SECONDS",
+                help="How far out of order lines or packets may be.",
+            ),
+            click.option(
+                "--device",
+                "names",
+                multiple=True,
+                required=True,
+                metavar="ADDRESS",
+                help="The device's IP address, prefix or MAC address; may be repeated.",
+            ),
+        ):
+            command = option(command)
+        return click.argument("file", type=click.File("rb"))(command)
+
+    return add
+
+
+@rows.command()
+@_row_options(packet_rows.TOLERANCE_S)
+def pcap(file: BinaryIO, names: tuple[str, ...], tolerance_s: float, edge_ns: int) -> int:
+    """Print rows from FILE, a pcap or pcapng (- for standard input)."""
+    found = PacketRows(
+        CaptureFile(file, _name(file)), _device(names), tolerance_s=tolerance_s, edge_ns=edge_ns
+    )
+    return _print(found, lambda: found.n_packets, "packets")
+
+
+@rows.command()
+@_row_options(connection_rows.TOLERANCE_S)
+def zeek(file: BinaryIO, names: tuple[str, ...], tolerance_s: float, edge_ns: int) -> int:
+    """Print rows from FILE, a Zeek conn.log as TSV or JSON (- for standard input)."""
+    found = ConnectionRows(
+        ConnLog(file, _name(file)), _device(names), tolerance_s=tolerance_s, edge_ns=edge_ns
+    )
+    return _print(found, lambda: found.n_connections, "connections")
+
+
+def _name(file: BinaryIO) -> str:
+    name: Any = getattr(file, "name", None)
+    return name if isinstance(name, str) and name != "<stdin>" else "standard input"
+
+
+def _device(names: tuple[str, ...]) -> Device:
+    try:
+        return Device(names)
+    except ValueError as fault:
+        raise ConfigError(f"--device: {fault}") from fault
+
+
+def _print(found: PacketRows | ConnectionRows, n_counted: Callable[[], int], what: str) -> int:
+    """Print the rows, then what was left out; 1 if nothing was the device's."""
+    block: list[str] = []
+    try:
+        for row in found:
+            block.append(json.dumps(row))
+            if len(block) >= _BLOCK_ROWS:
+                _write(block)
+        _write(block)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has what it wanted. Python would complain once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except UnreadableError as fault:
+        _write(block)
+        raise StoreError(str(fault)) from fault
+    name = ", ".join(found.device.names)
+    for line in (
+        f"{n_counted():,} {what} of {name} in {found.timeline.n_rows:,} rows",
+        *found.left_out(),
+    ):
+        click.echo(line, err=True)
+    if n_counted():
+        return 0
+    others = str(found.strangers)
+    click.echo(
+        f"nothing is from or to {name}"
+        + (f"; most is of {others}: name one of them" if others else ""),
+        err=True,
+    )
+    return EXIT_FINDINGS
+
+
+def _write(block: list[str]) -> None:
+    if block:
+        click.echo("\n".join(block))
+        block.clear()
