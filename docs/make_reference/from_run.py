@@ -68,8 +68,8 @@ def reading() -> str:
         (
             f"**realistic** models see the {deployable} channels a deployed device has. **oracle** "
             f"models see all {len(CHANNELS)}, those of the lab's view from outside included. "
-            f"{_oracle()} A third variant, **network**, sees the {traffic} channels of traffic alone; "
-            "no run trains it unless it is asked for."
+            f"{_oracle()} A third variant, **network**, sees the {traffic} channels of traffic "
+            "alone; no run trains it unless it is asked for."
         ),
         (
             "**Probes** know one shortcut each "

@@ -3,8 +3,10 @@
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, BinaryIO, Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
 
 import click
 
@@ -19,6 +21,7 @@ from cis490_pipeline.collect.recorded.zeek import ConnLog
 from cis490_pipeline.errors import ConfigError, StoreError
 
 _BLOCK_ROWS: Final = 512
+_FILE: Final = click.Path(exists=True, dir_okay=False, allow_dash=True)
 
 
 @click.group()
@@ -59,34 +62,44 @@ def _row_options(tolerance_s: float) -> Callable[[Callable[..., int]], Callable[
             ),
         ):
             command = option(command)
-        return click.argument("file", type=click.File("rb"))(command)
+        return click.argument("file", type=_FILE)(command)
 
     return add
 
 
 @rows.command()
 @_row_options(packet_rows.TOLERANCE_S)
-def pcap(file: BinaryIO, names: tuple[str, ...], tolerance_s: float, edge_ns: int) -> int:
+def pcap(file: str, names: tuple[str, ...], tolerance_s: float, edge_ns: int) -> int:
     """Print rows from FILE, a pcap or pcapng (- for standard input)."""
-    found = PacketRows(
-        CaptureFile(file, _name(file)), _device(names), tolerance_s=tolerance_s, edge_ns=edge_ns
-    )
-    return _print(found, lambda: found.n_packets, "packets")
+    device = _device(names)
+    with _opened(file) as (stream, name):
+        frames = CaptureFile(stream, name)
+        found = PacketRows(frames, device, tolerance_s=tolerance_s, edge_ns=edge_ns)
+        return _print(found, lambda: found.n_packets, "packets")
 
 
 @rows.command()
 @_row_options(connection_rows.TOLERANCE_S)
-def zeek(file: BinaryIO, names: tuple[str, ...], tolerance_s: float, edge_ns: int) -> int:
+def zeek(file: str, names: tuple[str, ...], tolerance_s: float, edge_ns: int) -> int:
     """Print rows from FILE, a Zeek conn.log as TSV or JSON (- for standard input)."""
-    found = ConnectionRows(
-        ConnLog(file, _name(file)), _device(names), tolerance_s=tolerance_s, edge_ns=edge_ns
-    )
-    return _print(found, lambda: found.n_connections, "connections")
+    device = _device(names)
+    with _opened(file) as (stream, name):
+        log = ConnLog(stream, name)
+        found = ConnectionRows(log, device, tolerance_s=tolerance_s, edge_ns=edge_ns)
+        return _print(found, lambda: found.n_connections, "connections")
 
 
-def _name(file: BinaryIO) -> str:
-    name: Any = getattr(file, "name", None)
-    return name if isinstance(name, str) and name != "<stdin>" else "standard input"
+@contextmanager
+def _opened(file: str) -> Iterator[tuple[BinaryIO, str]]:
+    """Open a file, or standard input, with the name that messages call it."""
+    if file != "-":
+        with Path(file).open("rb") as stream:
+            yield stream, file
+    elif sys.stdin is None:
+        # A shell's `<&-` leaves Python without a standard input.
+        raise ConfigError("standard input is closed; give it a recording, or name a FILE")
+    else:
+        yield sys.stdin.buffer, "standard input"
 
 
 def _device(names: tuple[str, ...]) -> Device:

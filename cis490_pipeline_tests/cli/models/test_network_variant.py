@@ -1,6 +1,10 @@
 """The variant that no recipe run trains, from its training to its verdict on a device's traffic."""
 
 import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,10 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.stale import survey
 from cis490_pipeline.storage.files import read_json
 from cis490_pipeline_tests.cli.runs import Cli
+from cis490_pipeline_tests.collect.frames import ACK, SYN, tcp
+from cis490_pipeline_tests.collect.recorded.files import MS, T0_NS, pcap, zeek_tsv
+from cis490_pipeline_tests.collect.recorded.test_packet_rows import received, sent
+from cis490_pipeline_tests.collect.recorded.test_zeek import connection
 from cis490_pipeline_tests.experiment.runs import SAMPLE, copy_of
 from cis490_pipeline_tests.live.made_up import as_line, device_rows
 
@@ -114,6 +122,53 @@ def test_a_bundle_of_it_closes_windows_from_traffic_alone_and_says_what_it_sees(
     assert all(v["phase"] is not None and v["alarm"] is not None for v in verdicts)
     assert "gbt_network see netflow alone: what else the device does is unknown" in done.err
     assert "(gbt_network, netflow alone)" in lines.out
+
+
+def shell_blocks() -> list[str]:
+    """The commands on the page about captures that need a shell, each with its output."""
+    text = (SAMPLE.parents[1] / "docs" / "how-to" / "captures.md").read_text(encoding="utf-8")
+    return re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def traffic() -> Iterator[tuple[int, bytes]]:
+    """A minute of a device that asks for something twice a second."""
+    for k in range(120):
+        t_ns = T0_NS + k * 500 * MS
+        yield t_ns, sent(tcp(1024 + k, 443, SYN))
+        yield t_ns + MS, received(tcp(443, 1024 + k, SYN | ACK))
+        yield t_ns + 2 * MS, sent(tcp(1024 + k, 443, ACK, bytes(300)))
+
+
+def test_the_page_on_captures_leads_from_a_file_to_verdicts(
+    trained: Workspace, plain: Cli, tmp_path: Path
+) -> None:
+    flags = ("--data", str(trained.paths.root), *NETWORK)
+    plain("bundle", str(tmp_path / "scratch" / "gateway"), *flags)
+    (tmp_path / "traffic.pcap").write_bytes(pcap(list(traffic())))
+    times = (f"{1_700_000_000 + k}.000000" for k in range(60))
+    (tmp_path / "conn.log").write_bytes(zeek_tsv([connection(ts=ts) for ts in times]))
+    blocks = shell_blocks()
+    command = f"{sys.executable} -m cis490_pipeline"
+
+    done = [
+        subprocess.run(
+            ["bash", "-ec", re.sub(r"\bcis490 (?=rows|live)", f"{command} ", block)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for block in blocks
+    ]
+
+    by_capture, kept, by_zeek = done
+    verdicts = (tmp_path / "scratch" / "verdicts.jsonl").read_text().splitlines()
+    windows = [w for w in map(json.loads, verdicts) if w["type"] == "window"]
+    assert [w["window_idx"] for w in windows] == list(range(3, 11))
+    assert by_capture.stdout.count(" (gbt_network, netflow alone)") == len(windows)
+    assert "360 packets of 192.0.2.10 in 597 rows" in kept.stderr
+    assert by_zeek.stdout.count(" (gbt_network, netflow alone)") > 0
+    assert "each connection counts whole at its end" in by_zeek.stderr
 
 
 def test_without_one_live_says_how_to_train_it(plain: Cli, finished: Workspace) -> None:
