@@ -115,14 +115,16 @@ class PacketRows:
         UnreadableError
             If the file cannot be read, or has no addresses of the kind that name the device.
         """
-        takes, admit = self.timeline.takes, self.timeline.admit
+        passes, takes, admit = self.timeline.passes, self.timeline.takes, self.timeline.admit
         for frame in self.frames:
             if frame.link != LINK_ETHERNET and not self.device.has_ip:
                 raise UnreadableError(
                     f"{self.frames.name}: its frames lack the receiver's MAC address, wanted "
                     "Ethernet frames for a device named by MAC; name its IP address"
                 )
-            if takes(frame.t_ns):
+            if passes(frame.t_ns):
+                self._hold(frame)
+            elif takes(frame.t_ns):
                 self._count_until(frame.t_ns - self._tolerance_ns)
                 yield from admit(frame.t_ns)
                 self._hold(frame)

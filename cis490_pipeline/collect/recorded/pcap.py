@@ -120,10 +120,9 @@ class CaptureFile:
         interface = _Interface(LINKS.get(number), number, per_second, 0)
         if interface.link is None:
             raise UnreadableError(f"{self.name}: {_unsupported(number)}")
-        unpack = Struct(f"{order}IIII").unpack
+        unpack, read, at = Struct(f"{order}IIII").unpack, self._stream.read, 24
         while True:
-            at = self._at
-            record = self._read(16)
+            record = read(16)
             if not record:
                 return
             if len(record) < 16:
@@ -132,10 +131,11 @@ class CaptureFile:
             seconds, fraction, captured, on_wire = unpack(record)
             if captured > MAX_FRAME:
                 raise self._damaged(at, f"a packet of {captured} bytes, wanted at most {MAX_FRAME}")
-            data = self._read(captured)
+            data = read(captured)
             if len(data) < captured:
                 self.cut_off_at = at
                 return
+            at += 16 + captured
             frame = self._frame(interface, seconds * per_second + fraction, data, on_wire)
             if frame is not None:
                 yield frame

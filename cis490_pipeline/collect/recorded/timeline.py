@@ -38,6 +38,8 @@ class Timeline:
         self._edge_ns = edge_ns % BUCKET_NS
         self._next: int | None = None
         self._latest_ns = 0
+        self._due_ns = 0
+        """Time that completes the next row."""
         self._first_ns: int | None = None
         self._moved = False
         """Whether the next bucket is fixed: a row was made since the start, or since a gap."""
@@ -59,6 +61,13 @@ class Timeline:
         """Return the end of a bucket, Unix ns."""
         return self._edge_ns + index * BUCKET_NS
 
+    def passes(self, t_ns: int) -> bool:
+        """Move on to a time in order that completes no row; False: ask `takes` and `admit`."""
+        if self._latest_ns <= t_ns < self._due_ns:
+            self._latest_ns = t_ns
+            return True
+        return False
+
     def admit(self, t_ns: int) -> Iterator[Row]:
         """Move on to a time, yielding the rows that are complete.
 
@@ -78,6 +87,7 @@ class Timeline:
         self._latest_ns = max(self._latest_ns, t_ns)
         # The newest bucket that can get nothing more.
         yield from self._until(self.index_of(self._latest_ns - self._tolerance_ns) - 1)
+        self._due_ns = self.end_of(self._next) + self._tolerance_ns
 
     def takes(self, t_ns: int) -> bool:
         """Return whether what has this time may still count; counts it as refused if not."""

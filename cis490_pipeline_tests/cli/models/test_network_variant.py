@@ -164,7 +164,7 @@ def test_the_page_on_captures_leads_from_a_file_to_verdicts(
     by_capture, kept, by_zeek = done
     verdicts = (tmp_path / "scratch" / "verdicts.jsonl").read_text().splitlines()
     windows = [w for w in map(json.loads, verdicts) if w["type"] == "window"]
-    assert [w["window_idx"] for w in windows] == list(range(3, 11))
+    assert [w["window_idx"] for w in windows] == list(range(3, 10))
     assert by_capture.stdout.count(" (gbt_network, netflow alone)") == len(windows)
     assert "360 packets of 192.0.2.10 in 597 rows" in kept.stderr
     assert by_zeek.stdout.count(" (gbt_network, netflow alone)") > 0
