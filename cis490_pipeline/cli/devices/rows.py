@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 import click
 
-from cis490_pipeline.cli.devices.live_output import EXIT_FINDINGS
+from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.collect.recorded import connection_rows, packet_rows
 from cis490_pipeline.collect.recorded.connection_rows import ConnectionRows
 from cis490_pipeline.collect.recorded.device import Device

@@ -25,7 +25,6 @@ from cis490_pipeline.dashboard.producers.options import (
 from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.dashboard.producers.scores import MAX_WHY, require_named
 from cis490_pipeline.domain import Variant
-from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import PipelineError, StoreError
 from cis490_pipeline.events.contract import Event, ModelFailure, ModelPerf

@@ -30,7 +30,6 @@ from cis490_pipeline.dashboard.producers.scores import MAX_WHY, require_named
 from cis490_pipeline.dashboard.producers.ticks import print_events
 from cis490_pipeline.dashboard.producers.timeline import Timed, live_reports, timeline
 from cis490_pipeline.domain import Address, EpisodeRef
-from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import CheckpointError, EventError, PipelineError, StoreError
 from cis490_pipeline.events.contract import ModelFailure

@@ -14,7 +14,6 @@ from cis490_pipeline.checkpoints.members import read_manifest, read_member
 from cis490_pipeline.checkpoints.runnable import RunnableModel, load_runnable
 from cis490_pipeline.dashboard.producers.places import Places
 from cis490_pipeline.domain import Architecture, Side, Variant
-from cis490_pipeline.domain.catalogue import MODELS
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import CheckpointError, EvaluationError, PipelineError, SplitError
 from cis490_pipeline.evaluation.predictions import scored_windows
