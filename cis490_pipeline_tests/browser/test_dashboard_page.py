@@ -132,6 +132,25 @@ def test_events_show_as_they_arrive(page, empty, complaints):
     assert complaints == []
 
 
+def test_a_network_model_is_shown_once_there_is_one_and_is_not_the_one_chosen(
+    page, empty, complaints
+):
+    opened(page, empty)
+    empty.publish(c.ModelMetric(model="gbt_realistic", accuracy=0.5, split="host"))
+    page.get_by_text("0.500").wait_for()
+    assert page.get_by_text("network (10)").count() == 0
+
+    empty.publish(
+        c.ModelMetric(model="gbt_network", accuracy=0.625, split="host", variant="network")
+    )
+    page.get_by_text("network (10)").wait_for()
+
+    rows = page.locator("table.scores tbody").first.locator("tr td:first-child").all_inner_texts()
+    assert rows == ["realistic", "oracle", "network"]
+    assert page.locator("table.scores tr.chosen").inner_text().startswith("realistic")
+    assert complaints == []
+
+
 def test_a_failed_model_shows_why_and_none_of_its_details_until_it_is_repaired(
     page, empty, complaints
 ):
