@@ -233,7 +233,9 @@ def _seconds_ns(value: Any, field: str, place: str) -> int:
         seconds = Decimal(value) if isinstance(value, (str, int, Decimal)) else Decimal("NaN")
     except InvalidOperation:
         seconds = Decimal("NaN")
-    if isinstance(value, bool) or not seconds.is_finite() or abs(seconds) > _MAX_COUNT:
+    # Compared before any arithmetic, which overflows.
+    in_range = seconds.is_finite() and -_MAX_COUNT <= seconds <= _MAX_COUNT
+    if isinstance(value, bool) or not in_range:
         raise UnreadableError(f"{place}: {field} {_short(value)}, wanted seconds")
     return int(seconds * NS_PER_S)
 

@@ -128,6 +128,8 @@ def test_a_duration_is_added_to_the_microsecond():
     (found,) = ConnLog(io.BytesIO(zeek_tsv([connection(ts="1699999999.999999")])), "conn.log")
 
     assert found.end_ns == T0_NS + 149_999_000
+    (found,) = ConnLog(io.BytesIO(zeek_tsv([connection(duration="1e-1195000")])), "conn.log")
+    assert found.end_ns == T0_NS
 
 
 def test_lines_may_be_out_of_order_by_the_tolerance():
@@ -221,6 +223,8 @@ def test_an_empty_log_has_no_rows():
         (zeek_tsv([connection(ts="now")]), "line 9: ts 'now', wanted seconds"),
         (zeek_tsv([connection(ts="-5")]), "line 9: ts -5 and duration 0.150000, wanted a time"),
         (zeek_tsv([connection(duration="1e300")]), "line 9: duration '1e300', wanted seconds"),
+        (zeek_tsv([connection(ts="17e1195000")]), "line 9: ts '17e1195000', wanted seconds"),
+        (b'{"ts": 17e1195000}\n', "line 1: ts Decimal"),
         (zeek_tsv([connection(orig_pkts="-1")]), "line 9: orig_pkts '-1', wanted a whole number"),
         (zeek_tsv([connection(id_DOT_orig_h="x")]), "line 9: id.orig_h 'x', wanted an IP address"),
         (b'{"ts": NaN}\n', r"line 1: no JSON \(NaN is no number\)"),
