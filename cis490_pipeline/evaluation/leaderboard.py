@@ -141,11 +141,7 @@ def leaderboard(
         If there is no report, two have one name, or they are of different splits.
     """
     first = _require_one_split([*reports, *probe_reports])
-    selected = {
-        str(variant): best
-        for variant in Variant
-        if (best := selected_model(reports, variant)) is not None or variant in RUN_VARIANTS
-    }
+    selected = _selected(reports)
     by_model = seeds or {}
     rows = [
         _row(report, report["model"] in selected.values(), by_model.get(report["model"]))
@@ -179,6 +175,12 @@ def leaderboard(
     if beside.processor is not None:
         board["processor"] = beside.processor
     return board
+
+
+def _selected(reports: Sequence[EvalReport]) -> dict[str, str | None]:
+    """Return each variant's best on validation; a variant on request only if a model has it."""
+    best = {variant: selected_model(reports, variant) for variant in Variant}
+    return {str(v): name for v, name in best.items() if name is not None or v in RUN_VARIANTS}
 
 
 def _row(report: EvalReport, is_selected: bool, seeds: Seeds | None) -> Row:

@@ -25,7 +25,6 @@ from cis490_pipeline.features.channels import channel_indices, source_slices
 from cis490_pipeline.live.bundle import Bundle, load_bundle
 from cis490_pipeline.live.clocks.time_texts import time_text
 from cis490_pipeline.live.engine import LiveEngine
-from cis490_pipeline.live.feeds.child import ChildFeed
 from cis490_pipeline.live.kept_calibration import (
     FILE,
     CalibrationKeeper,
@@ -36,6 +35,7 @@ from cis490_pipeline.live.models import LiveModel
 from cis490_pipeline.live.outputs.publishing import Publishing
 from cis490_pipeline.live.outputs.sinks import JsonLines, Sink
 from cis490_pipeline.live.run import run_live
+from cis490_pipeline.live.watch.agent_feed import AgentFeed
 from cis490_pipeline.live.watch.alarm_command import AlarmCommand
 from cis490_pipeline.live.watch.drift import DriftMonitor
 from cis490_pipeline.live.watch.kept_alarms import AlarmKeeper
@@ -113,55 +113,50 @@ def watch(
         click.echo(_unit(sys.argv[1:]), nl=False)
         return 0
     settings = Settings.load(dashboard_url=publish_url)
-    name = device or _own_name()
-    if not is_host_id(name):
-        raise ConfigError(f"{name!r} is no name of a device; give it one with --device")
+    name = _device_name(device)
     bundle = load_bundle(bundle_folder)
     lead = _leading(bundle)
     if relearn:
         _forget(state_folder)
     kept = None if state_folder is None else kept_calibration(state_folder)
-    feed = ChildFeed(_agent_words(name, iface, no_netflow), name)
+    feed = AgentFeed(_agent_words(name, iface, no_netflow), name)
     with Stop() as stop, contextlib.ExitStack() as resources:
         to = list(publishers(settings))
         if dashboard:
             to.append(resources.enter_context(_own_dashboard(settings)))
         printer = Printer(wait=False)
         models = bundle.loaded.models
-        names = [model.name for model in models]
-        command = None
-        if on_alarm is not None:
-            command = AlarmCommand(on_alarm, name, say)
+        command = None if on_alarm is None else AlarmCommand(on_alarm, name, say)
+        if command is not None:
             resources.callback(command.close)
         sinks: list[Sink] = [] if out is None else [JsonLines(out)]
+        names = [model.name for model in models]
         sinks += [Publishing(Outbox(one, say), name, names, lead.name, name) for one in to]
         if state_folder is not None:
             sinks += _keepers(state_folder, models, kept)
         sinks.append(_verdict_sink(lead, printer, command))
         say(f"{lead.name} decides; {len(models)} models in all")
-        engine = LiveEngine(
-            models,
-            baseline=None if kept is None else kept.baseline,
-            learn_s=learn_s,
-            check=bundle.loaded.check,
-            name=name,
-            wall_ns=time.time_ns,
-        )
+        engine = _engine(bundle, kept, learn_s, name)
         alone = out is None and not to and on_alarm is None
-        ended = run_live(
-            feed,
-            engine,
-            sinks,
-            say,
-            stop=lambda: _stopping(stop, command) or (alone and printer.gone),
-        )
+
+        def is_over() -> bool:
+            if command is not None:
+                command.poll()
+            return stop.asked or (alone and printer.gone)
+
+        ended = run_live(feed, engine, sinks, say, stop=is_over)
     return say_end(ended, stopped=stop.asked or printer.gone)
 
 
-def _stopping(stop: Stop, command: AlarmCommand | None) -> bool:
-    if command is not None:
-        command.poll()
-    return stop.asked
+def _engine(bundle: Bundle, kept: KeptCalibration | None, learn_s: float, name: str) -> LiveEngine:
+    return LiveEngine(
+        bundle.loaded.models,
+        baseline=None if kept is None else kept.baseline,
+        learn_s=learn_s,
+        check=bundle.loaded.check,
+        name=name,
+        wall_ns=time.time_ns,
+    )
 
 
 def _keepers(folder: Path, models: Sequence[LiveModel], kept: KeptCalibration | None) -> list[Sink]:
@@ -201,14 +196,17 @@ def _leading(bundle: Bundle) -> LiveModel:
     lead = next(model for model in bundle.loaded.models if model.name == name)
     if lead.alarm is None:
         raise CheckpointError(
-            f"{name} leads and has no alarm ({lead.no_alarm}); evaluate it and bundle it again"
+            f"{name} leads and has no alarm; evaluate it and bundle it again: cis490 evaluate"
         )
     return lead
 
 
-def _own_name() -> str:
-    """Name of this host in the form that device names have."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:63] or "this-device"
+def _device_name(given: str | None) -> str:
+    """Name of the device: as given, or this host's in the form that device names have."""
+    name = given or re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:63]
+    if not is_host_id(name):
+        raise ConfigError(f"{name!r} is no name of a device; give it one with --device")
+    return name
 
 
 def _agent_words(name: str, iface: str, no_netflow: bool) -> list[str]:

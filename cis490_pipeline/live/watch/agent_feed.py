@@ -19,7 +19,7 @@ STEADY_S: Final = 60.0
 _END_S: Final = 3.0
 
 
-class ChildFeed(Feed):
+class AgentFeed(Feed):
     """Rows of a child process, such as the agent on the same device.
 
     A child that ends is a faulty line and is started again, after waits that double from 1 s to

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from cis490_pipeline.live.feeds.child import ChildFeed
 from cis490_pipeline.live.feeds.rows import LiveRow
+from cis490_pipeline.live.watch.agent_feed import AgentFeed
 from cis490_pipeline.store.rows.row import RowFault
 from cis490_pipeline_tests.live.made_up import as_line, device_rows
 
@@ -13,7 +13,7 @@ from cis490_pipeline_tests.live.made_up import as_line, device_rows
 def make_child(tmp_path, code, **kwargs):
     script = tmp_path / "child.py"
     script.write_text(code)
-    return ChildFeed([sys.executable, str(script)], "pi", **kwargs)
+    return AgentFeed([sys.executable, str(script)], "pi", **kwargs)
 
 
 def polled(feed, wanted, deadline_s=20.0):
@@ -81,7 +81,7 @@ def test_a_killed_child_is_named_by_its_signal(tmp_path):
 
 
 def test_a_program_that_is_not_there_is_a_fault_and_tried_again():
-    feed = ChildFeed(["/no/such/agent"], "pi")
+    feed = AgentFeed(["/no/such/agent"], "pi")
 
     fault = feed.poll(0)[0]
 
