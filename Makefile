@@ -11,7 +11,7 @@ SPLIT  ?= host
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run demo test test-all check peers bench bench-collect bench-live bench-models bench-evaluation bench-scale bench-dashboard documented ui clean install browser
+.PHONY: run demo watch test test-all check peers bench bench-collect bench-live bench-models bench-evaluation bench-scale bench-dashboard documented ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
@@ -19,6 +19,13 @@ run: install
 # Dashboard and replay of a recorded episode with all twelve models, which it trains if they are not.
 demo: install
 	$(BIN)/cis490 demo
+
+# This machine on the dashboard, judged by the models of `make run`. Two minutes of learning are
+# for a first look; an hour is better: make watch LEARN=1h
+LEARN ?= 2min
+watch: install
+	$(BIN)/cis490 bundle data/watch/bundle
+	$(BIN)/cis490 watch --bundle data/watch/bundle --state data/watch/state --learn $(LEARN) --dashboard
 
 # Two at a time, a file each: what a file's tests share is made once. COVERAGE=1 also measures
 # which branches of the package both calls run, and fails below what pyproject.toml requires.

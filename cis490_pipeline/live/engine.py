@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from cis490_pipeline.domain import NS_PER_S, Source
+from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.channels import source_slices
 from cis490_pipeline.features.resample import STEP_NS, episode_grid
@@ -77,6 +78,7 @@ class LiveEngine:
         *,
         baseline: Baseline | None = None,
         learn_s: float = BASELINE_S,
+        on_learnt: Callable[[Float32s], None] | None = None,
         check: CleanlinessCheck | None = None,
         start_ns: Callable[[], int | None] = lambda: None,
         name: str = "live",
@@ -88,6 +90,7 @@ class LiveEngine:
         ----------
         baseline : the device's baseline; None learns it, and ``check`` judges it.
         learn_s : learning time, s, rounded up to a multiple of 15.
+        on_learnt : called with all that was learnt from, (n_steps, 46) log1p values.
         start_ns : called at the first row; start of the recording, Unix ns, or None to start with
             that row.
         wall_ns : this machine's own clock, Unix ns, for rows that arrive as they are recorded.
@@ -101,7 +104,7 @@ class LiveEngine:
         self._given_start_ns = start_ns
         self._clock = DeviceClock(self.notes.append, wall_ns)
         self._buffers = {source: SourceBuffer(source) for source in Source}
-        self._learn_s = learn_s
+        self._learn_s, self._on_learnt = learn_s, on_learnt
         self._calibration: Learning | None = None
         self._anchor_ns: int | None = None
         self._next_index = 0 if baseline is not None else _FIRST_INDEX
@@ -244,6 +247,8 @@ class LiveEngine:
             self._anchor_ns = learning.start_ns
             return
         self._baseline = Baseline.of_grid(learnt, self._check, self.name)
+        if self._on_learnt is not None:
+            self._on_learnt(learnt)
         self._calibration = None
         self._closed_ns = end_ns
         self._late_until_ns = end_ns + _LATE_NS
