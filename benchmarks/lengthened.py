@@ -7,8 +7,8 @@ from typing import Any
 from benchmarks.scale_page import LAB_BYTES, LAB_EPISODES
 from benchmarks.stores import Episodes
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Source
-from cis490_pipeline.simulation.draft import wall_text
 from cis490_pipeline.store.archive.unpack import LABELS, META
+from cis490_pipeline.store.writing import wall_text
 
 _CLOCKS = ("t_wall_ns", "t_mono_ns", "t_guest_wall_ns", "t_guest_mono_ns")
 

@@ -1,21 +1,16 @@
 """A simulated episode in the episode format: meta, labels, events, rows and archive."""
 
-import io
-import tarfile
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final, TypedDict
 
 import msgspec
-import zstandard
 
 from cis490_pipeline.domain import CHANNELS, EpisodeRef, Source
 from cis490_pipeline.simulation.recorders import Columns
+from cis490_pipeline.store.writing import pack
 
-ZSTD_LEVEL: Final = 1
 _ENCODER: Final = msgspec.json.Encoder()
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LabelLine(TypedDict):
@@ -71,17 +66,7 @@ class Draft:
 
     def archive(self) -> bytes:
         """Return the ``.tar.zst``; equal contents give equal bytes."""
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, content in self.members().items():
-                entry = tarfile.TarInfo(name)
-                entry.size = len(content)
-                tar.addfile(entry, io.BytesIO(content))
-            for name in self.links:
-                entry = tarfile.TarInfo(name)
-                entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
-                tar.addfile(entry)
-        return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(buffer.getvalue())
+        return pack(self.members(), self.links)
 
 
 def row_lines(source: Source, columns: Columns) -> bytes:
@@ -109,9 +94,3 @@ def _row_type(source: Source) -> tuple[type[msgspec.Struct], tuple[str, ...]]:
         *(channel.field for channel in CHANNELS if channel.source is source),
     )
     return msgspec.defstruct(f"{source}_row", [(name, Any) for name in names], gc=False), names
-
-
-def wall_text(t_ns: int) -> str:
-    """Format a Unix time as ISO 8601 UTC with microseconds and ``Z``."""
-    moment = _EPOCH + timedelta(microseconds=t_ns // 1000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

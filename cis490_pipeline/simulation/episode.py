@@ -13,18 +13,19 @@ from cis490_pipeline.simulation.characters import (
     samples_of,
 )
 from cis490_pipeline.simulation.demand import run_load
-from cis490_pipeline.simulation.draft import Draft, EventLine, LabelLine, wall_text
+from cis490_pipeline.simulation.draft import Draft, EventLine, LabelLine
 from cis490_pipeline.simulation.machine import machine_steps
 from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
 from cis490_pipeline.simulation.plan import Plan, draw_plan
 from cis490_pipeline.simulation.recorders import Clocks, draw_clocks, record
+from cis490_pipeline.store.writing import ulid as encode_ulid
+from cis490_pipeline.store.writing import wall_text
 
 COMMIT: Final = f"simulator-{SIMULATOR_DIGEST[:16]}"
 """Takes the place of the recorder's commit in recorded episodes."""
 EPOCH_NS: Final = 1_800_000_000 * NS_PER_S
 """Start of the first run in every store, so that no clock is read."""
 _APART_NS: Final = 100 * NS_PER_S
-_BASE32: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +73,7 @@ def simulate_episode(spec: EpisodeSpec) -> Draft:
 def ulid(seed: int, number: int) -> str:
     """Return an episode's id: its time, followed by digits derived from seed and number."""
     words = np.random.SeedSequence(seed, spawn_key=(number, 1)).generate_state(3)
-    low = int.from_bytes(words.tobytes()[:10], "little")
-    value = ((EPOCH_NS + number * _APART_NS) // 1_000_000 << 80) | low
-    return "".join(_BASE32[(value >> shift) & 31] for shift in range(125, -1, -5))
+    return encode_ulid((EPOCH_NS + number * _APART_NS) // 1_000_000, words.tobytes())
 
 
 def received_at_wall(number: int) -> str:

@@ -34,6 +34,7 @@ from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
 from cis490_pipeline.storage.files import naming, write_json
 from cis490_pipeline.store.reasons import Reason, verdict_of
 from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX
+from cis490_pipeline.store.writing import IndexLine, index_line
 
 TRUTH_FILE: Final = "truth.jsonl"
 """File in the store's root with the expected verdict of each episode."""
@@ -85,16 +86,6 @@ class _Task:
     copies: int | None
 
 
-class _IndexLine(TypedDict):
-    received_at_wall: str
-    host_id: str
-    episode_id: str
-    sha256: str | None
-    bytes: int
-    schema_version: int
-    commit: str
-
-
 class _TruthLine(TypedDict):
     host_id: str
     episode_id: str
@@ -115,7 +106,7 @@ class SimulationOrigin(TypedDict):
     reasons: dict[str, int]
 
 
-_Written = tuple[_IndexLine | None, _TruthLine]
+_Written = tuple[IndexLine | None, _TruthLine]
 """Row of the index, if it has one, and expected verdict of an episode."""
 
 
@@ -219,7 +210,7 @@ def _write_episode(task: _Task) -> _Written:
     return None if task.fault is Reason.NOT_INDEXED else index, truth
 
 
-def _ship(task: _Task, draft: Draft, number: int) -> _IndexLine:
+def _ship(task: _Task, draft: Draft, number: int) -> IndexLine:
     """Write an episode's archive or folder; return its index row."""
     home = task.folder / "episodes" / draft.ref.host_id
     if task.fault is Reason.UNSEALED:
@@ -240,19 +231,17 @@ def _ship(task: _Task, draft: Draft, number: int) -> _IndexLine:
     return _index_row(draft.ref, number, sha256, len(archive))
 
 
-def _index_row(ref: EpisodeRef, number: int, sha256: str | None, n_bytes: int) -> _IndexLine:
-    return {
-        "received_at_wall": received_at_wall(number),
-        "host_id": ref.host_id,
-        "episode_id": ref.episode_id,
-        "sha256": sha256,
-        "bytes": n_bytes,
-        "schema_version": 1,
-        "commit": COMMIT,
-    }
+def _index_row(ref: EpisodeRef, number: int, sha256: str | None, n_bytes: int) -> IndexLine:
+    return index_line(
+        ref,
+        received_at_wall=received_at_wall(number),
+        sha256=sha256,
+        n_bytes=n_bytes,
+        commit=COMMIT,
+    )
 
 
-def _write_lines(path: Path, rows: Sequence[_IndexLine | _TruthLine]) -> None:
+def _write_lines(path: Path, rows: Sequence[IndexLine | _TruthLine]) -> None:
     _write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
