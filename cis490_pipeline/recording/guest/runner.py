@@ -1,0 +1,148 @@
+"""Load runner of the guest: starts and stops activities, and reports when each really began.
+
+Reads one JSON object per line from the control channel and answers each by one. An activity runs
+in a process of its own and reports its first action through a pipe, with the guest's clock: labels
+come from these times, never from the time of a command.
+"""
+
+import json
+import os
+import random
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .benign import BENIGN
+from .mimics import MIMICS
+
+ACTIVITIES: dict[str, Callable[..., None]] = {**MIMICS, **BENIGN}
+BEGIN_LIMIT_S = 20.0
+MAX_LINE_BYTES = 1 << 14
+
+
+def clock() -> dict[str, int]:
+    """Return the guest's two clocks."""
+    return {"t_guest_wall_ns": time.time_ns(), "t_guest_mono_ns": time.monotonic_ns()}
+
+
+class Runner:
+    """The activities by slot: a name such as ``workload``, at most one process in each."""
+
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
+        self._running: dict[str, tuple[int, str]] = {}
+
+    def answer(self, request: dict[str, Any]) -> None:
+        """Do what one request asks and answer it."""
+        reply: dict[str, Any] = {"id": request.get("id")}
+        try:
+            reply.update(self._do(request))
+        except Exception as fault:
+            # Whatever went wrong, the recorder must learn it: it then marks the run as failed.
+            reply["error"] = f"{type(fault).__name__}: {fault}"[:500]
+        self.send(reply)
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one line to the channel."""
+        left = (json.dumps(message, separators=(",", ":")) + "\n").encode()
+        while left:
+            left = left[os.write(self._channel, left) :]
+
+    def _do(self, request: dict[str, Any]) -> dict[str, Any]:
+        what = request["do"]
+        if what == "clock":
+            return clock()
+        if what == "start":
+            stopped = self._stop(request["slot"])
+            begun = self._start(request["slot"], request["activity"], request["parameters"])
+            return {**begun, "stopped": stopped is not None}
+        if what == "stop":
+            return self._stop(request["slot"]) or {"error": "nothing runs in this slot"}
+        raise ValueError(f"unknown request {what!r}")
+
+    def _start(self, slot: str, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        activity = ACTIVITIES[name]
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reading)
+            _become(activity, parameters, writing)
+        os.close(writing)
+        self._running[slot] = (pid, name)
+        try:
+            ready, _, _ = select.select([reading], [], [], BEGIN_LIMIT_S)
+            line = os.read(reading, 256) if ready else b""
+        finally:
+            os.close(reading)
+        if not line:
+            self._stop(slot)
+            raise RuntimeError(f"{name} did not begin within {BEGIN_LIMIT_S:.0f} s, or died")
+        return {"pid": pid, **json.loads(line)}
+
+    def _stop(self, slot: str) -> dict[str, Any] | None:
+        running = self._running.pop(slot, None)
+        if running is None:
+            return None
+        pid, _ = running
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return {"pid": pid, **clock()}
+
+    def report_deaths(self) -> None:
+        """Report activities that ended by themselves; none should."""
+        for slot, (pid, name) in list(self._running.items()):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                del self._running[slot]
+                self.send({"event": "ended", "slot": slot, "activity": name, "status": status})
+
+
+def _become(activity: Callable[..., None], parameters: dict[str, Any], writing: int) -> None:
+    """Run an activity in this process, which never returns."""
+    os.setsid()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+    def begun() -> None:
+        os.write(writing, (json.dumps(clock()) + "\n").encode())
+        os.close(writing)
+
+    status = 1
+    try:
+        activity(parameters, begun, random.Random(parameters.get("seed", 0)))  # noqa: S311
+        status = 0
+    except BaseException as fault:
+        sys.stderr.write(f"{activity.__name__}: {type(fault).__name__}: {fault}\n")
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def serve(channel: int) -> None:
+    """Answer requests until the channel closes."""
+    runner = Runner(channel)
+    runner.send({"event": "ready", **clock()})
+    pending = b""
+    while True:
+        ready, _, _ = select.select([channel], [], [], 1.0)
+        runner.report_deaths()
+        if not ready:
+            continue
+        piece = os.read(channel, 4096)
+        if not piece:
+            # Nobody has opened the other end yet, or it was closed.
+            time.sleep(0.2)
+            continue
+        pending += piece
+        if len(pending) > MAX_LINE_BYTES:
+            raise RuntimeError(f"a request has over {MAX_LINE_BYTES} bytes")
+        *lines, pending = pending.split(b"\n")
+        for line in lines:
+            runner.answer(json.loads(line))
+
+
+if __name__ == "__main__":
+    serve(os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY))

@@ -1,0 +1,1 @@
+"""Recorder side of the machine: QEMU, its readings, its network, the host's pressure."""

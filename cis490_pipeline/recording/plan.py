@@ -1,0 +1,304 @@
+"""Plan of a recording, read from TOML: hosts, mimic profiles, benign look-alikes, number, seed."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from cis490_pipeline.domain import HOST_ID_FORM
+from cis490_pipeline.errors import ConfigError
+from cis490_pipeline.storage.files import digest, read_bounded
+
+PLAN_FORMAT: Final = 1
+_MAX_PLAN_BYTES: Final = 1 << 20
+_REAL_KEYS: Final = frozenset({"sha256", "sha1", "md5", "path", "file", "binary", "url", "command"})
+_Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+_Name = Annotated[str, Meta(min_length=1, max_length=200)]
+_Ports = Annotated[list[Annotated[int, Meta(ge=1, le=65535)]], Meta(min_length=1, max_length=100)]
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table: an unknown key is an error."""
+
+
+class Link(_Strict):
+    """Conditions of a host's network link, by netem; needs that module in this machine's kernel."""
+
+    delay_ms: Annotated[int, Meta(ge=0, le=2000)] = 0
+    loss_percent: Annotated[float, Meta(ge=0, le=50)] = 0.0
+    rate_kbit: Annotated[int, Meta(ge=64, le=10**7)] | None = None
+
+
+class HostShape(_Strict):
+    """One kind of machine, which the corpus knows as a host."""
+
+    name: Annotated[str, Meta(pattern=f"^{HOST_ID_FORM}$")]
+    vcpus: Annotated[int, Meta(ge=1, le=16)] = 1
+    ram_mib: Annotated[int, Meta(ge=128, le=65536)] = 512
+    machine: Literal["pc", "q35"] = "q35"
+    cpu: Literal["qemu64", "Nehalem", "max"] = "max"
+    threads: Literal["single", "multi"] = "multi"
+    """Threads of the emulator: one for all processors, or one for each."""
+    tb_size_mib: Annotated[int, Meta(ge=8, le=4096)] = 128
+    """Cache of translated code."""
+    disk: Literal["virtio-blk", "virtio-scsi", "ide", "nvme", "none"] = "virtio-blk"
+    """``none``: the scratch folder is in memory (tmpfs), and `qmp` channels stay zero."""
+    disk_mib: Annotated[int, Meta(ge=32, le=65536)] = 256
+    cache: Literal["writeback", "writethrough", "none", "unsafe"] = "writeback"
+    aio: Literal["threads", "io_uring", "native"] = "threads"
+    cpu_percent: Annotated[int, Meta(ge=5, le=1600)] | None = None
+    """Limit of the whole emulator, percent of one core, by a control group."""
+    link: Link | None = None
+    services: list[str] = []
+    """Look-alikes, by name, that run from boot to the end."""
+    clean_runs_s: list[Annotated[int, Meta(ge=60, le=7200)]] = []
+    """Lengths of additional runs that stay clean, for calibration and false alarms per hour."""
+
+    def problems(self) -> list[str]:
+        """Return combinations that QEMU or the guest kernel would refuse."""
+        found = []
+        if self.disk == "ide" and self.machine != "pc":
+            found.append(f"host {self.name}: disk 'ide' needs machine 'pc', not {self.machine!r}")
+        if self.aio == "native" and self.cache not in ("none",):
+            found.append(f"host {self.name}: aio 'native' needs cache 'none', not {self.cache!r}")
+        return found
+
+
+class CpuSaturate(_Strict):
+    """A miner: computing processes, busy for a share of the time."""
+
+    processes: Annotated[int, Meta(ge=1, le=16)] = 1
+    share: Annotated[float, Meta(ge=0.05, le=1.0)] = 1.0
+
+
+class LowAndSlow(_Strict):
+    """A backdoor: a few bytes every so often."""
+
+    every_s: Annotated[float, Meta(ge=0.1, le=60)] = 3.0
+    bytes: Annotated[int, Meta(ge=1, le=65536)] = 256
+
+
+class IoWalk(_Strict):
+    """Ransomware: files read, transformed and written back."""
+
+    files: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    file_kib: Annotated[int, Meta(ge=1, le=4096)] = 64
+    files_per_s: Annotated[float, Meta(ge=0.1, le=1000)] = 20.0
+
+
+class ScanAndDial(_Strict):
+    """A botnet: connection attempts to many addresses."""
+
+    per_s: Annotated[float, Meta(ge=0.1, le=2000)] = 50.0
+    ports: _Ports = [23, 80, 8080]
+    silent_share: _Share = 0.5
+    """Share of targets that never answer; the others refuse, or accept where a port is open."""
+
+
+class ExfilBurst(_Strict):
+    """A stealer: bursts of data to one address."""
+
+    burst_kib: Annotated[int, Meta(ge=16, le=65536)] = 512
+    every_s: Annotated[float, Meta(ge=0.1, le=60)] = 2.0
+
+
+class Flood(_Strict):
+    """A flooder: datagrams to one address."""
+
+    per_s: Annotated[int, Meta(ge=50, le=20_000)] = 1000
+    bytes: Annotated[int, Meta(ge=1, le=1400)] = 64
+    port: Annotated[int, Meta(ge=1, le=65535)] = 80
+
+
+class _Profile(_Strict, tag_field="profile"):
+    """A sample: names as the corpus shows them, and one or more sets of parameters."""
+
+    name: _Name
+    family: _Name
+    category: _Name
+    kind: str = "mimic"
+    parameters: Any = ()
+
+    activity: ClassVar[str]
+
+
+class CpuSaturateProfile(_Profile, frozen=True, tag="cpu-saturate"):
+    """Sample of the profile ``cpu-saturate``."""
+
+    parameters: list[CpuSaturate]
+
+
+class LowAndSlowProfile(_Profile, frozen=True, tag="low-and-slow"):
+    """Sample of the profile ``low-and-slow``."""
+
+    parameters: list[LowAndSlow]
+
+
+class IoWalkProfile(_Profile, frozen=True, tag="io-walk"):
+    """Sample of the profile ``io-walk``."""
+
+    parameters: list[IoWalk]
+
+
+class ScanAndDialProfile(_Profile, frozen=True, tag="scan-and-dial"):
+    """Sample of the profile ``scan-and-dial``."""
+
+    parameters: list[ScanAndDial]
+
+
+class ExfilBurstProfile(_Profile, frozen=True, tag="exfil-burst"):
+    """Sample of the profile ``exfil-burst``."""
+
+    parameters: list[ExfilBurst]
+
+
+class FloodProfile(_Profile, frozen=True, tag="flood"):
+    """Sample of the profile ``flood``."""
+
+    parameters: list[Flood]
+
+
+Profile = (
+    CpuSaturateProfile
+    | LowAndSlowProfile
+    | IoWalkProfile
+    | ScanAndDialProfile
+    | ExfilBurstProfile
+    | FloodProfile
+)
+
+LOOKALIKES: Final[dict[str, dict[str, float | int]]] = {
+    "package-update": {"package_kib": 800},
+    "backup": {"mib": 8},
+    "compile": {"jobs": 2},
+    "speed-test": {"mib": 4},
+    "web-server": {"page_kib": 20, "requests_per_s": 4.0},
+    "database": {"writes_per_s": 15.0},
+    "log-rotation": {"copies": 4},
+    "port-monitor": {"servers": 30, "pause_s": 2.0},
+    "video": {"kbit_per_s": 1500},
+    "desktop": {"actions_per_s": 1.0},
+}
+"""Benign look-alikes of the guest, with their parameters."""
+
+
+class Timing(_Strict):
+    """Times of a run, seconds."""
+
+    settle_s: tuple[float, float] = (5.0, 30.0)
+    """From boot to the first label, drawn uniformly."""
+    lead_s: Annotated[float, Meta(ge=5, le=600)] = 30.0
+    """Shortest clean lead; 15 s of it are the baseline."""
+    lead_mean_s: Annotated[float, Meta(ge=0, le=600)] = 22.0
+    """Mean of the exponential part added to it, which takes the clock away from a model."""
+    lead_cap_s: Annotated[float, Meta(ge=5, le=1200)] = 120.0
+    chain_s: tuple[float, float] = (55.0, 85.0)
+    """Length of the phases after the lead, drawn uniformly."""
+    phase_s: tuple[float, float] = (6.0, 35.0)
+    """Shortest and longest phase after the lead."""
+    phase_mean_s: Annotated[float, Meta(gt=0, le=600)] = 9.0
+
+    def problems(self) -> list[str]:
+        """Return bounds that contradict each other."""
+        found = [
+            f"timing.{name} must be two ascending, non-negative numbers, got {list(bounds)}"
+            for name, bounds in (
+                ("settle_s", self.settle_s),
+                ("chain_s", self.chain_s),
+                ("phase_s", self.phase_s),
+            )
+            if not 0 <= bounds[0] <= bounds[1] <= 3600
+        ]
+        if self.lead_cap_s < self.lead_s:
+            found.append(f"timing.lead_cap_s must be at least lead_s, {self.lead_s:g}")
+        if self.phase_s[0] <= 0 or self.chain_s[0] < self.phase_s[0]:
+            found.append("timing.phase_s must be over 0 and fit into chain_s")
+        return found
+
+
+class RecordingPlan(_Strict):
+    """A whole plan; equal plans give equal schedules."""
+
+    format: Literal[1]
+    episodes: Annotated[int, Meta(ge=1, le=100_000)]
+    """Runs besides the hosts' ``clean_runs_s``."""
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    clean_only_share: _Share = 0.15
+    lookalikes: list[str] = []
+    """Look-alikes that come and go in every phase; see `LOOKALIKES`."""
+    lookalikes_per_minute: Annotated[float, Meta(ge=0, le=20)] = 1.0
+    timing: Timing = Timing()
+    host: Annotated[list[HostShape], Meta(min_length=1, max_length=100)]
+    profile: Annotated[list[Profile], Meta(max_length=1000)] = []
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the plan's meaning."""
+        return digest(msgspec.to_builtins(self))
+
+    def problems(self) -> list[str]:
+        """Return every contradiction that the types cannot express."""
+        found = [*self.timing.problems(), *(p for host in self.host for p in host.problems())]
+        found += _doubled("host", [host.name for host in self.host])
+        found += _doubled("profile", [profile.name for profile in self.profile])
+        unknown = {*self.lookalikes, *(s for host in self.host for s in host.services)} - {
+            *LOOKALIKES
+        }
+        if unknown:
+            found.append(
+                f"unknown look-alikes {', '.join(sorted(unknown))}; known are "
+                f"{', '.join(sorted(LOOKALIKES))}"
+            )
+        found += [f"profile {p.name}: parameters is empty" for p in self.profile if not p.parameters]
+        if not self.profile and self.clean_only_share < 1.0:
+            found.append("no profile is given: add one, or set clean_only_share = 1.0")
+        return found
+
+
+def _doubled(table: str, names: list[str]) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return [f"{table} names must differ, twice: {', '.join(twice)}"] if twice else []
+
+
+def read_plan(path: Path) -> RecordingPlan:
+    """Read and check a plan.
+
+    Raises
+    ------
+    ConfigError
+        Naming every fault, and any profile that is a real sample: only mimics are recorded.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        given = tomllib.loads(read_bounded(path, _MAX_PLAN_BYTES).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+        raise ConfigError(f"{path}: not TOML: {wrong}") from wrong
+    _refuse_real_samples(path, given)
+    try:
+        plan = msgspec.convert(given, RecordingPlan)
+    except msgspec.ValidationError as wrong:
+        raise ConfigError(f"{path}: {wrong}") from wrong
+    if problems := plan.problems():
+        raise ConfigError(f"{path}: " + "; ".join(problems))
+    return plan
+
+
+def _refuse_real_samples(path: Path, given: dict[str, Any]) -> None:
+    """Raise if a profile names a program to run instead of a mimic's parameters."""
+    profiles = given.get("profile", [])
+    for number, profile in enumerate(profiles if isinstance(profiles, list) else [], 1):
+        if not isinstance(profile, dict):
+            continue
+        kind = profile.get("kind", "mimic")
+        sets = profile.get("parameters", [])
+        keys = {*profile, *(k for s in sets if isinstance(s, dict) for k in s)} & _REAL_KEYS
+        if kind != "mimic" or keys:
+            reason = f"kind {kind!r}" if kind != "mimic" else f"key {', '.join(sorted(keys))}"
+            raise ConfigError(
+                f"{path}: profile {number} ({profile.get('name', 'without a name')}) names a real "
+                f"sample ({reason}); only mimics are recorded: describe its behaviour by a "
+                "profile and its parameters"
+            )
