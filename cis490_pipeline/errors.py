@@ -78,6 +78,10 @@ class EpisodeRejectedError(StoreError):
         self.reasons = reasons
 
 
+class RecordingError(PipelineError):
+    """A run could not be recorded: the machine, its guest or this host failed."""
+
+
 class TelemetryError(PipelineError):
     """Readings violate the rules of their channel (time goes back, wrong shape)."""
 

@@ -5,7 +5,7 @@ agent, the load runner and the modules of the virtual devices. Nothing is downlo
 """
 
 import gzip
-import platform
+import os
 import re
 import shutil
 import stat
@@ -31,13 +31,12 @@ _MODULES: Final = (
     "sd_mod",
     "ata_piix",
 )
-_LEFT_OUT: Final = frozenset(
-    "test tests idlelib tkinter turtledemo lib2to3 ensurepip distutils pydoc_data unittest asyncio "
-    "xml xmlrpc sqlite3 wsgiref dbm curses email html http concurrent multiprocessing venv "
-    "dist-packages site-packages __pycache__ msilib lib-dynload".split()
+_LEFT_OUT: Final = (
+    *("test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "distutils"),
+    *("pydoc_data", "unittest", "xml", "xmlrpc", "sqlite3", "wsgiref", "dbm", "curses", "html"),
+    *("multiprocessing", "venv", "dist-packages", "site-packages", "__pycache__", "lib-dynload"),
 )
-"""Packages of the standard library that neither agent nor load runner use."""
-_KEPT_FOR_AGENT: Final = ("concurrent", "email", "asyncio", "http")
+"""Folders of the standard library that neither agent nor load runner use."""
 _COMPRESSION: Final = 6
 
 
@@ -202,16 +201,13 @@ def _fill_system(tree: Path, busybox: Path, python: Path) -> None:
 
 def _libraries_of(program: Path) -> list[Path]:
     """Return the shared libraries and the loader of a program."""
-    lines = subprocess.run(
-        ["/usr/bin/ldd", str(program)], check=True, capture_output=True, text=True
-    ).stdout
+    lines = _output("/usr/bin/ldd", str(program)).decode()
     return sorted({Path(path) for path in re.findall(r"(/\S+) \(0x", lines)})
 
 
 def _fill_standard_library(source: Path, target: Path, python: Path) -> None:
     """Compile the standard library without sources: an emulated guest compiles slowly at boot."""
-    left_out = _LEFT_OUT - set(_KEPT_FOR_AGENT)
-    shutil.copytree(source, target, ignore=lambda _, names: left_out.intersection(names))
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*_LEFT_OUT))
     _compile(target, python)
     dynamic = source / "lib-dynload"
     if dynamic.is_dir():
@@ -224,13 +220,8 @@ def _fill_standard_library(source: Path, target: Path, python: Path) -> None:
 def _compile(folder: Path, python: Path) -> None:
     """Replace sources by legacy bytecode that names no time and no temporary folder."""
     # One process and a fixed hash seed: marshalled sets and references are then equal each time.
-    subprocess.run(
-        [str(python), "-I", "-m", "compileall", "-q", "-b", "-s", str(folder), "-p", "/lib"]
-        + ["--invalidation-mode", "unchecked-hash", str(folder)],
-        check=True,
-        env={"PYTHONHASHSEED": "0"},
-        stdout=subprocess.DEVNULL,
-    )
+    how = ("-q", "-b", "-s", str(folder), "-p", "/lib", "--invalidation-mode", "unchecked-hash")
+    _output(str(python), "-m", "compileall", *how, str(folder))
     for path in [*folder.rglob("*.py")]:
         path.unlink()
 
@@ -271,8 +262,7 @@ def _copy_module(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
         return
     unpack = {".xz": "xz", ".zst": "zstd", ".gz": "gzip"}[source.suffix]
-    done = subprocess.run([unpack, "-dc", str(source)], check=True, capture_output=True)
-    target.write_bytes(done.stdout)
+    target.write_bytes(_output(unpack, "-dc", str(source)))
 
 
 def _fill_programs(tree: Path, agent: Path) -> None:
@@ -292,10 +282,16 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _python_version(python: Path) -> str:
-    done = subprocess.run(
-        [str(python), "-c", "import platform; print(platform.python_version())"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip() or platform.python_version()
+    code = "import platform; print(platform.python_version())"
+    return _output(str(python), "-c", code).decode().strip()
+
+
+def _output(*command: str) -> bytes:
+    """Run a program of this system; return what it printed."""
+    settings = {"PYTHONHASHSEED": "0", "PATH": os.environ.get("PATH", os.defpath)}
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, env=settings)  # noqa: S603
+    except subprocess.CalledProcessError as fault:
+        text = fault.stderr.decode(errors="replace")[-500:]
+        raise ConfigError(f"record image: {command[0]} failed: {text}") from fault
+    return done.stdout

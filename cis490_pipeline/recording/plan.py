@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,7 +16,8 @@ _MAX_PLAN_BYTES: Final = 1 << 20
 _REAL_KEYS: Final = frozenset({"sha256", "sha1", "md5", "path", "file", "binary", "url", "command"})
 _Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 _Name = Annotated[str, Meta(min_length=1, max_length=200)]
-_Ports = Annotated[list[Annotated[int, Meta(ge=1, le=65535)]], Meta(min_length=1, max_length=100)]
+_Port = Annotated[int, Meta(ge=1, le=65535)]
+_Ports = Annotated[tuple[_Port, ...], Meta(min_length=1, max_length=100)]
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,7 +62,7 @@ class HostShape(_Strict):
         found = []
         if self.disk == "ide" and self.machine != "pc":
             found.append(f"host {self.name}: disk 'ide' needs machine 'pc', not {self.machine!r}")
-        if self.aio == "native" and self.cache not in ("none",):
+        if self.aio == "native" and self.cache != "none":
             found.append(f"host {self.name}: aio 'native' needs cache 'none', not {self.cache!r}")
         return found
 
@@ -92,7 +93,7 @@ class ScanAndDial(_Strict):
     """A botnet: connection attempts to many addresses."""
 
     per_s: Annotated[float, Meta(ge=0.1, le=2000)] = 50.0
-    ports: _Ports = [23, 80, 8080]
+    ports: _Ports = (23, 80, 8080)
     silent_share: _Share = 0.5
     """Share of targets that never answer; the others refuse, or accept where a port is open."""
 
@@ -109,52 +110,49 @@ class Flood(_Strict):
 
     per_s: Annotated[int, Meta(ge=50, le=20_000)] = 1000
     bytes: Annotated[int, Meta(ge=1, le=1400)] = 64
-    port: Annotated[int, Meta(ge=1, le=65535)] = 80
+    port: _Port = 80
 
 
-class _Profile(_Strict, tag_field="profile"):
+class _Profile(_Strict, kw_only=True, tag_field="profile"):
     """A sample: names as the corpus shows them, and one or more sets of parameters."""
 
     name: _Name
     family: _Name
     category: _Name
-    kind: str = "mimic"
-    parameters: Any = ()
-
-    activity: ClassVar[str]
+    kind: Literal["mimic"] = "mimic"
 
 
-class CpuSaturateProfile(_Profile, frozen=True, tag="cpu-saturate"):
+class CpuSaturateProfile(_Profile, kw_only=True, tag="cpu-saturate"):
     """Sample of the profile ``cpu-saturate``."""
 
     parameters: list[CpuSaturate]
 
 
-class LowAndSlowProfile(_Profile, frozen=True, tag="low-and-slow"):
+class LowAndSlowProfile(_Profile, kw_only=True, tag="low-and-slow"):
     """Sample of the profile ``low-and-slow``."""
 
     parameters: list[LowAndSlow]
 
 
-class IoWalkProfile(_Profile, frozen=True, tag="io-walk"):
+class IoWalkProfile(_Profile, kw_only=True, tag="io-walk"):
     """Sample of the profile ``io-walk``."""
 
     parameters: list[IoWalk]
 
 
-class ScanAndDialProfile(_Profile, frozen=True, tag="scan-and-dial"):
+class ScanAndDialProfile(_Profile, kw_only=True, tag="scan-and-dial"):
     """Sample of the profile ``scan-and-dial``."""
 
     parameters: list[ScanAndDial]
 
 
-class ExfilBurstProfile(_Profile, frozen=True, tag="exfil-burst"):
+class ExfilBurstProfile(_Profile, kw_only=True, tag="exfil-burst"):
     """Sample of the profile ``exfil-burst``."""
 
     parameters: list[ExfilBurst]
 
 
-class FloodProfile(_Profile, frozen=True, tag="flood"):
+class FloodProfile(_Profile, kw_only=True, tag="flood"):
     """Sample of the profile ``flood``."""
 
     parameters: list[Flood]
@@ -218,7 +216,7 @@ class Timing(_Strict):
         return found
 
 
-class RecordingPlan(_Strict):
+class RecordingPlan(_Strict, kw_only=True):
     """A whole plan; equal plans give equal schedules."""
 
     format: Literal[1]
@@ -251,7 +249,9 @@ class RecordingPlan(_Strict):
                 f"unknown look-alikes {', '.join(sorted(unknown))}; known are "
                 f"{', '.join(sorted(LOOKALIKES))}"
             )
-        found += [f"profile {p.name}: parameters is empty" for p in self.profile if not p.parameters]
+        found += [
+            f"profile {p.name}: parameters is empty" for p in self.profile if not p.parameters
+        ]
         if not self.profile and self.clean_only_share < 1.0:
             found.append("no profile is given: add one, or set clean_only_share = 1.0")
         return found

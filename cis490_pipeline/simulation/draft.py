@@ -8,19 +8,9 @@ import msgspec
 
 from cis490_pipeline.domain import CHANNELS, EpisodeRef, Source
 from cis490_pipeline.simulation.recorders import Columns
-from cis490_pipeline.store.writing import pack
+from cis490_pipeline.store.writing import LabelLine, pack
 
 _ENCODER: Final = msgspec.json.Encoder()
-
-
-class LabelLine(TypedDict):
-    """A line of ``labels.jsonl``."""
-
-    phase: str
-    prev: str | None
-    reason: str
-    t_mono_ns: int
-    t_wall_ns: int
 
 
 class EventLine(TypedDict):

@@ -13,13 +13,13 @@ from cis490_pipeline.simulation.characters import (
     samples_of,
 )
 from cis490_pipeline.simulation.demand import run_load
-from cis490_pipeline.simulation.draft import Draft, EventLine, LabelLine
+from cis490_pipeline.simulation.draft import Draft, EventLine
 from cis490_pipeline.simulation.machine import machine_steps
 from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
 from cis490_pipeline.simulation.plan import Plan, draw_plan
 from cis490_pipeline.simulation.recorders import Clocks, draw_clocks, record
+from cis490_pipeline.store.writing import LabelLine, wall_text
 from cis490_pipeline.store.writing import ulid as encode_ulid
-from cis490_pipeline.store.writing import wall_text
 
 COMMIT: Final = f"simulator-{SIMULATOR_DIGEST[:16]}"
 """Takes the place of the recorder's commit in recorded episodes."""

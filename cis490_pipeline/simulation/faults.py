@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Kind, Source
 from cis490_pipeline.domain.arrays import Bools, Ints
-from cis490_pipeline.simulation.draft import Draft, LabelLine, row_lines
+from cis490_pipeline.simulation.draft import Draft, row_lines
 from cis490_pipeline.store.reasons import Reason
-from cis490_pipeline.store.writing import wall_text
+from cis490_pipeline.store.writing import LabelLine, wall_text
 
 DraftFault = Callable[[Draft], object]
 

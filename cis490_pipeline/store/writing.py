@@ -43,6 +43,16 @@ class IndexLine(TypedDict):
     commit: str
 
 
+class LabelLine(TypedDict):
+    """A line of ``labels.jsonl``."""
+
+    phase: str
+    prev: str | None
+    reason: str
+    t_mono_ns: int
+    t_wall_ns: int
+
+
 def wall_text(t_ns: int) -> str:
     """Format a Unix time as ISO 8601 UTC with microseconds and ``Z``."""
     moment = _EPOCH + timedelta(microseconds=t_ns // 1000)

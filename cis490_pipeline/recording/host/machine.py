@@ -1,0 +1,191 @@
+"""One virtual machine: its QEMU command line, its life and its end with the recorder."""
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cis490_pipeline.errors import RecordingError
+from cis490_pipeline.recording.image import Image
+from cis490_pipeline.recording.plan import HostShape
+
+QEMU: Final = "qemu-system-x86_64"
+GUEST_ADDRESS, GATEWAY_ADDRESS = "10.198.0.2", "10.198.0.1"
+TAP: Final = "tap0"
+_PR_SET_PDEATHSIG: Final = 1
+_DISK_NAMES: Final = {
+    "virtio-blk": "vda",
+    "virtio-scsi": "sda",
+    "ide": "sda",
+    "nvme": "nvme0n1",
+    "none": "none",
+}
+_DISK_DEVICES: Final = {
+    "virtio-blk": ["-device", "virtio-blk-pci,drive=disk"],
+    "virtio-scsi": ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"],
+    "ide": ["-device", "ide-hd,drive=disk,bus=ide.0"],
+    "nvme": ["-device", "nvme,drive=disk,serial=scratch"],
+}
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class MachineFiles:
+    """Sockets and files of one machine, in a folder of its own."""
+
+    folder: Path
+
+    @property
+    def qmp(self) -> Path:
+        """Socket of QEMU's machine protocol."""
+        return self.folder / "qmp"
+
+    @property
+    def control(self) -> Path:
+        """Socket of the load runner's channel."""
+        return self.folder / "control"
+
+    @property
+    def rows(self) -> Path:
+        """Socket of the agent's rows."""
+        return self.folder / "rows"
+
+    @property
+    def console(self) -> Path:
+        """What the guest printed on its serial console."""
+        return self.folder / "console.log"
+
+    @property
+    def messages(self) -> Path:
+        """What QEMU printed."""
+        return self.folder / "qemu.log"
+
+    @property
+    def disk(self) -> Path:
+        """Image of the scratch disk."""
+        return self.folder / "disk.img"
+
+
+def qemu_command(shape: HostShape, image: Image, files: MachineFiles) -> list[str]:
+    """Return the command line of a machine.
+
+    Parameters
+    ----------
+    shape : the host's shape.
+    image : kernel and ramdisk.
+    files : places of its sockets and logs.
+    """
+    words = (
+        f"console=ttyS0 quiet panic=-1 cis490.address={GUEST_ADDRESS}/24 "
+        f"cis490.gateway={GATEWAY_ADDRESS} cis490.disk={_DISK_NAMES[shape.disk]}"
+    )
+    command = [
+        *(QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny"),
+        *("-machine", shape.machine, "-cpu", shape.cpu),
+        *("-accel", f"tcg,thread={shape.threads},tb-size={shape.tb_size_mib}"),
+        *("-smp", str(shape.vcpus), "-m", str(shape.ram_mib)),
+        *("-kernel", str(image.kernel), "-initrd", str(image.ramdisk), "-append", words),
+        *("-qmp", f"unix:{files.qmp},server=on,wait=off"),
+        *("-serial", f"file:{files.console}"),
+        *("-device", "virtio-serial-pci"),
+    ]
+    for name, path in (("control", files.control), ("rows", files.rows)):
+        command += ["-chardev", f"socket,id={name},path={path},server=on,wait=off"]
+        command += ["-device", f"virtserialport,chardev={name},name=cis490.{name}"]
+    # Offloads off: with them the tap shows packets of 64 KiB that never were on a wire.
+    command += ["-netdev", f"tap,id=net,ifname={TAP},script=no,downscript=no,vnet_hdr=off"]
+    command += ["-device", "virtio-net-pci,netdev=net,mac=52:54:00:c1:54:90,romfile="]
+    if shape.disk != "none":
+        drive = f"file={files.disk},if=none,id=disk,format=raw"
+        command += ["-drive", f"{drive},cache={shape.cache},aio={shape.aio}"]
+        command += _DISK_DEVICES[shape.disk]
+    return command
+
+
+def make_disk(path: Path, mib: int) -> None:
+    """Make an empty ext4 file system in a sparse file.
+
+    Raises
+    ------
+    RecordingError
+        If mke2fs is missing or fails.
+    """
+    mke2fs = shutil.which("mke2fs") or "/usr/sbin/mke2fs"
+    command = [mke2fs, "-q", "-F", "-t", "ext4", str(path), f"{mib}M"]
+    try:
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+    except FileNotFoundError as missing:
+        raise RecordingError("mke2fs is not installed: apt-get install e2fsprogs") from missing
+    except subprocess.CalledProcessError as fault:
+        text = fault.stderr.decode(errors="replace")[-300:]
+        raise RecordingError(f"{path}: mke2fs failed: {text}") from fault
+
+
+class Machine:
+    """A running QEMU process, which the kernel ends with the recorder."""
+
+    def __init__(self, shape: HostShape, image: Image, files: MachineFiles) -> None:
+        if shape.disk != "none":
+            make_disk(files.disk, shape.disk_mib)
+        self._files = files
+        with files.messages.open("wb") as messages:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603
+                    qemu_command(shape, image, files),
+                    stdin=subprocess.DEVNULL,
+                    stdout=messages,
+                    stderr=messages,
+                    preexec_fn=dies_with(os.getpid()),
+                )
+            except FileNotFoundError as missing:
+                raise RecordingError(
+                    f"{QEMU} is not installed: apt-get install qemu-system-x86"
+                ) from missing
+
+    @property
+    def pid(self) -> int:
+        """Process id of QEMU."""
+        return self._process.pid
+
+    def assert_alive(self) -> None:
+        """Raise if QEMU has ended.
+
+        Raises
+        ------
+        RecordingError
+            With the end of what QEMU and the guest's console printed.
+        """
+        if (status := self._process.poll()) is not None:
+            raise RecordingError(f"QEMU ended with status {status}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """Return the end of what QEMU and the guest's console printed."""
+        texts = []
+        for path in (self._files.messages, self._files.console):
+            if path.exists():
+                texts.append(path.read_bytes()[-600:].decode(errors="replace").strip())
+        return " | ".join(text for text in texts if text) or "it printed nothing"
+
+    def end(self) -> None:
+        """Kill the machine: its disk is thrown away, so there is nothing to shut down."""
+        self._process.kill()
+        self._process.wait()
+
+
+def dies_with(parent: int) -> Callable[[], None]:
+    """Return what a child calls first so that it is killed when its parent ends, even by SIGKILL."""
+
+    def ask() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The parent may have ended before the request.
+        if os.getppid() != parent:
+            sys.exit(1)
+
+    return ask
