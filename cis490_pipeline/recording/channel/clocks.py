@@ -19,7 +19,7 @@ _STEP_NS: Final = 50_000_000
 
 @dataclass(frozen=True)
 class HostClock:
-    """This host's wall clock, as its monotonic clock plus the offset at the recorder's start."""
+    """Wall clock of this host: its monotonic clock plus the offset at the recorder's start."""
 
     anchor_ns: int
     start_mono_ns: int

@@ -142,7 +142,7 @@ class Machine:
                     stdin=subprocess.DEVNULL,
                     stdout=messages,
                     stderr=messages,
-                    preexec_fn=dies_with(os.getpid()),
+                    preexec_fn=dies_with(os.getpid()),  # noqa: PLW1509 (this process has one thread)
                 )
             except FileNotFoundError as missing:
                 raise RecordingError(
@@ -167,10 +167,11 @@ class Machine:
 
     def last_words(self) -> str:
         """Return the end of what QEMU and the guest's console printed."""
-        texts = []
-        for path in (self._files.messages, self._files.console):
-            if path.exists():
-                texts.append(path.read_bytes()[-600:].decode(errors="replace").strip())
+        texts = [
+            path.read_bytes()[-600:].decode(errors="replace").strip()
+            for path in (self._files.messages, self._files.console)
+            if path.exists()
+        ]
         return " | ".join(text for text in texts if text) or "it printed nothing"
 
     def end(self) -> None:
@@ -180,7 +181,7 @@ class Machine:
 
 
 def dies_with(parent: int) -> Callable[[], None]:
-    """Return what a child calls first so that it is killed when its parent ends, even by SIGKILL."""
+    """Return what a child calls first, so that the kernel kills it when its parent ends."""
 
     def ask() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

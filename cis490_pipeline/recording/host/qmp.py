@@ -1,0 +1,67 @@
+"""Readings of QEMU's machine protocol: block statistics, summed over devices."""
+
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from cis490_pipeline.errors import RecordingError
+
+_STATS: Final = {
+    "blk_rd_bytes": "rd_bytes",
+    "blk_wr_bytes": "wr_bytes",
+    "blk_rd_ops": "rd_operations",
+    "blk_wr_ops": "wr_operations",
+    "blk_flush_ops": "flush_operations",
+}
+
+
+class Monitor(Protocol):
+    """A connection to QEMU's machine protocol."""
+
+    async def execute(self, cmd: str) -> Any:
+        """Run one command and return its result."""
+
+    async def disconnect(self) -> None:
+        """Close the connection."""
+
+
+async def connect_monitor(path: Path) -> Monitor:
+    """Connect to a machine's QMP socket.
+
+    Raises
+    ------
+    RecordingError
+        If nobody listens there, or no QEMU.
+    """
+    from qemu.qmp import ConnectError, QMPClient
+
+    client = QMPClient("cis490")
+    try:
+        await client.connect(str(path))
+    except ConnectError as fault:
+        raise RecordingError(f"{path}: no QEMU answers there: {fault}") from fault
+    monitor: Monitor = client
+    return monitor
+
+
+async def read_block_statistics(monitor: Monitor) -> dict[str, int]:
+    """Return one reading of all ``qmp`` channels; stamp it after this returns.
+
+    Raises
+    ------
+    RecordingError
+        If the answer does not have the protocol's form.
+    """
+    devices = await monitor.execute("query-blockstats")
+    try:
+        return {
+            field: sum(int(device["stats"][name]) for device in devices)
+            for field, name in _STATS.items()
+        }
+    except (TypeError, KeyError, ValueError) as wrong:
+        raise RecordingError(f"query-blockstats answered {devices!r:.200}: {wrong!r}") from wrong
+
+
+async def qemu_version(monitor: Monitor) -> str:
+    """Return QEMU's version, such as ``7.2.22``."""
+    version = (await monitor.execute("query-version"))["qemu"]
+    return f"{version['major']}.{version['minor']}.{version['micro']}"
