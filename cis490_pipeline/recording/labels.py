@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypedDict
+from typing import Final, TypedDict
 
 from cis490_pipeline.domain import NS_PER_S, Phase
 from cis490_pipeline.domain.terms import FAILED_LABEL
@@ -110,15 +110,3 @@ def confirmed_ns(item: Confirmed, guest_clock: ClockMap) -> int:
             "or it lies"
         )
     return at_ns
-
-
-def start_details(step: Step, slot: str) -> dict[str, Any]:
-    """Return the request that makes the guest take a step."""
-    if step.activity is None:
-        return {"what": "stop", "slot": slot}
-    return {
-        "what": "start",
-        "slot": slot,
-        "activity": step.activity,
-        "parameters": step.parameters,
-    }

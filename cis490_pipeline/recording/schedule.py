@@ -225,11 +225,11 @@ def _step(
     elif phase is _R:
         event = "session_open" if before is _D and has_run else "workload_started"
         activity, parameters = treatment.activity, treatment.parameters
-    elif rng.random() < 0.5:
-        event, activity, parameters = "workload_killed", None, {}
     else:
-        event, activity = "session_idle", "dormant"
-        parameters = {"beacon_s": round(float(rng.uniform(4.0, 20.0)), 3)}
+        # Both leave an implant behind: a machine without one is clean, whatever its label.
+        event = "workload_killed" if rng.random() < 0.5 else "session_idle"
+        activity = "dormant"
+        parameters = {"beacon_s": round(float(rng.uniform(3.0, 12.0)), 3)}
     return Step(
         at_s=round(at_s, 3),
         phase=phase,

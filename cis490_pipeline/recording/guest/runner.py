@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .benign import BENIGN
-from .mimics import MIMICS
+from .mimics import MIMICS, SCRATCH
 
 ACTIVITIES: dict[str, Callable[..., None]] = {**MIMICS, **BENIGN}
 BEGIN_LIMIT_S = 20.0
@@ -60,7 +60,11 @@ class Runner:
             begun = self._start(request["slot"], request["activity"], request["parameters"])
             return {**begun, "stopped": stopped is not None}
         if what == "stop":
-            return self._stop(request["slot"]) or {"error": "nothing runs in this slot"}
+            # Without a process there is nothing to end: the phase begins with the removal.
+            stopped = self._stop(request["slot"])
+            for path in [*SCRATCH.glob("install-*"), *SCRATCH.glob("payload")]:
+                path.unlink()
+            return stopped or clock()
         raise ValueError(f"unknown request {what!r}")
 
     def _start(self, slot: str, name: str, parameters: dict[str, Any]) -> dict[str, Any]:

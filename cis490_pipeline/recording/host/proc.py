@@ -1,4 +1,4 @@
-"""Readings of a process from ``/proc``: the 12 channels of ``proc``, and its wait for processors."""
+"""Readings of a process from ``/proc``: the channels of ``proc``, and its wait for processors."""
 
 import resource
 from collections.abc import Callable, Mapping

@@ -1,0 +1,169 @@
+"""Members of a recorded episode: meta, labels, events and rows, of one run."""
+
+from typing import Any, Final
+
+import msgspec
+
+from cis490_pipeline.domain import NS_PER_S, EpisodeRef, Source
+from cis490_pipeline.domain.terms import FAILED_LABEL
+from cis490_pipeline.errors import RecordingError
+from cis490_pipeline.recording.channel.clocks import ClockMap, fit_clock
+from cis490_pipeline.recording.episode import Run, lateness_s
+from cis490_pipeline.recording.host.pressure import cpu_model
+from cis490_pipeline.recording.labels import EventLine, labels_and_events
+from cis490_pipeline.recording.schedule import PlannedEpisode
+from cis490_pipeline.store.metadata import SCHEMA_VERSION
+from cis490_pipeline.store.writing import LabelLine, wall_text
+
+_ENCODER: Final = msgspec.json.Encoder()
+_MARGIN_NS: Final = {
+    Source.PROC: NS_PER_S // 4,
+    Source.QMP: NS_PER_S,
+    Source.GUEST: NS_PER_S,
+}
+"""How far rows before the first label and after the end are kept: one reading more of each."""
+_MAX_LOG_BYTES: Final = 65_536
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run was recorded with."""
+
+    commit: str
+    dirty: bool
+    plan_sha256: str
+    image_sha256: str
+    kernel_release: str
+    host_kernel: str
+
+
+def episode_members(
+    planned: PlannedEpisode, run: Run, ref: EpisodeRef, provenance: Provenance, log: bytes
+) -> dict[str, bytes]:
+    """Return the members of a run that reached its first label.
+
+    Parameters
+    ----------
+    planned, run : the script and its record.
+    ref : the episode's host and id.
+    provenance : code, plan and image.
+    log : what QEMU and the guest's console printed.
+
+    Raises
+    ------
+    RecordingError
+        If the run has no first label, or no exchange from which to map the guest's clock.
+    """
+    if run.begin_ns is None or run.sampled is None:
+        raise RecordingError(f"the run failed before its first label: {run.failure}")
+    guest_clock = fit_clock(run.brackets)
+    labels, events, failure = _labels(run, run.begin_ns, guest_clock)
+    rows = {source: _rows(source, run, run.begin_ns, guest_clock) for source in Source}
+    meta = _meta(planned, run, ref, provenance, guest_clock)
+    phases = [label["phase"] for label in labels if label["phase"] != FAILED_LABEL]
+    meta["result"] = {
+        "duration_observed_s": round((run.end_ns - run.begin_ns) / NS_PER_S, 3),
+        "phases_observed": sorted(set(phases), key=phases.index),
+        **{f"rows_{source}": len(rows[source]) for source in Source},
+        "rows_perf": 0,
+        "pcap_bytes": 0,
+    }
+    if failure is not None:
+        meta["failure"] = failure
+    return {
+        "meta.json": _ENCODER.encode(meta),
+        "labels.jsonl": _ENCODER.encode_lines(labels),
+        "events.jsonl": _ENCODER.encode_lines(events),
+        **{source.member: _ENCODER.encode_lines(rows[source]) for source in Source},
+        "stderr.log": log[-_MAX_LOG_BYTES:],
+        "done.marker": b"",
+    }
+
+
+def _labels(
+    run: Run, begin_ns: int, guest_clock: ClockMap
+) -> tuple[list[LabelLine], list[EventLine], str | None]:
+    failed = None if run.failure is None else (run.end_ns, run.failure)
+    try:
+        labels, events = labels_and_events(begin_ns, run.confirmed, guest_clock, run.clock, failed)
+    except RecordingError as lie:
+        failed = (run.end_ns, str(lie))
+        labels, events = labels_and_events(begin_ns, [], guest_clock, run.clock, failed)
+    return labels, events, failed and failed[1]
+
+
+def _rows(source: Source, run: Run, begin_ns: int, guest_clock: ClockMap) -> list[dict[str, Any]]:
+    sampled = run.sampled
+    if sampled is None:
+        return []
+    if source is Source.NETFLOW:
+        return [row for row in sampled.netflow if begin_ns < row["t_wall_ns"] <= run.end_ns]
+    first_ns, last_ns = begin_ns - _MARGIN_NS[source], run.end_ns + _MARGIN_NS[source]
+    if source is Source.GUEST:
+        return sampled.guest.placed(guest_clock, first_ns, last_ns)
+    every = sampled.proc if source is Source.PROC else sampled.qmp
+    return [row for row in every if first_ns <= row["t_wall_ns"] <= last_ns]
+
+
+def _meta(
+    planned: PlannedEpisode,
+    run: Run,
+    ref: EpisodeRef,
+    provenance: Provenance,
+    guest_clock: ClockMap,
+) -> dict[str, Any]:
+    begin_ns = run.begin_ns or 0
+    host, treatment, sampled = planned.host, planned.treatment, run.sampled
+    sample = None if treatment is None else treatment.profile
+    return {
+        "episode_id": ref.episode_id,
+        "schema_version": SCHEMA_VERSION,
+        "host_id": ref.host_id,
+        "started_at_wall": wall_text(begin_ns),
+        "ended_at_wall": wall_text(run.end_ns),
+        "git_commit": provenance.commit,
+        "host_fingerprint": {
+            "kernel": provenance.host_kernel,
+            "qemu_version": run.qemu_version,
+            "cpu_model": cpu_model(),
+            "accel": "tcg",
+            "netdev": "tap",
+        },
+        "vm": {
+            "image_name": f"initramfs of Linux {provenance.kernel_release}",
+            "image_sha256": provenance.image_sha256,
+            "vcpus": host.vcpus,
+            "ram_mib": host.ram_mib,
+            "snapshot_name": None,
+            "shape": msgspec.to_builtins(host),
+        },
+        "exploit": None,
+        "sample": None
+        if sample is None or treatment is None
+        else {
+            "name": sample.name,
+            "family": sample.family,
+            "category": sample.category,
+            "profile": treatment.activity,
+            "kind": "mimic",
+            "sha256": None,
+            "parameters": treatment.parameters,
+        },
+        "code_version": {"commit": provenance.commit, "dirty": provenance.dirty},
+        "clocks": {"guest": guest_clock.fields()},
+        "host_pressure": run.pressure,
+        "recording": {
+            "plan_sha256": provenance.plan_sha256,
+            "number": planned.number,
+            "settle_s": planned.settle_s,
+            "lateness_s": round(lateness_s(planned, run.confirmed, begin_ns), 3),
+            "backgrounds": [
+                {"activity": ran.activity, "began_ns": ran.began_ns, "ended_ns": ran.ended_ns}
+                for ran in run.backgrounds
+            ],
+            "guest_rows_invalid": sampled.guest.invalid if sampled else 0,
+            "guest_rows_implausible": sampled.guest.implausible if sampled else 0,
+            "packets": sampled.packets if sampled else 0,
+            "packets_dropped": sampled.packets_dropped if sampled else 0,
+            "agent": sampled.guest.status if sampled else None,
+        },
+    }
