@@ -18,6 +18,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "Run the whole pipeline for one recipe: validate, extract, train, evaluate, report.",
     ),
     "simulate": ("data.simulate", "Write a simulated store of any size, optionally with faults."),
+    "record": ("data.record", "Record a corpus from virtual machines of a plan."),
     "validate": ("data.corpus", "Validate every episode of a store."),
     "extract": (
         "data.corpus",

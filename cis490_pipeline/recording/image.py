@@ -87,13 +87,13 @@ class Image:
         return image
 
 
-def build_image(out: Path, agent: Path) -> Image:
+def build_image(out: Path, agent: bytes) -> Image:
     """Build kernel and ramdisk from this machine's packages.
 
     Parameters
     ----------
     out : folder for the three files.
-    agent : the agent as one file, from ``cis490 agent --pack``.
+    agent : content of the agent's one file.
 
     Raises
     ------
@@ -113,8 +113,6 @@ def build_image(out: Path, agent: Path) -> Image:
     ]
     if missing or kernel is None or busybox is None:
         raise ConfigError(f"record image: needs packages: apt-get install {' '.join(missing)}")
-    if not agent.is_file():
-        raise ConfigError(f"{agent}: no such file; make it: cis490 agent --pack {agent}")
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch)
         _fill_system(tree, Path(busybox), python.resolve())
@@ -265,10 +263,10 @@ def _copy_module(source: Path, target: Path) -> None:
     target.write_bytes(_output(unpack, "-dc", str(source)))
 
 
-def _fill_programs(tree: Path, agent: Path) -> None:
-    _copy(agent, tree / AGENT_PATH)
+def _fill_programs(tree: Path, agent: bytes) -> None:
     guest = files("cis490_pipeline.recording") / "guest"
-    (tree / "opt/cis490/cis490_guest").mkdir()
+    (tree / "opt/cis490/cis490_guest").mkdir(parents=True)
+    (tree / AGENT_PATH).write_bytes(agent)
     for name in ("__init__.py", "runner.py", "mimics.py", "benign.py"):
         (tree / "opt/cis490/cis490_guest" / name).write_bytes((guest / name).read_bytes())
     (tree / "init").write_bytes((guest / "init.sh").read_bytes())

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cis490_pipeline.collect.capture import open_capture
-from cis490_pipeline.collect.interfaces import NoCapture
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording.channel.clocks import HostClock
@@ -102,6 +100,9 @@ class Sampler:
         )
 
     async def _netflow(self) -> None:
+        from cis490_pipeline.collect.capture import open_capture
+        from cis490_pipeline.collect.interfaces import NoCapture
+
         try:
             capture = open_capture([self._endpoints.interface], from_outside=True)
         except NoCapture as refused:

@@ -32,6 +32,7 @@ _DISK_DEVICES: Final = {
     "ide": ["-device", "ide-hd,drive=disk,bus=ide.0"],
     "nvme": ["-device", "nvme,drive=disk,serial=scratch"],
 }
+_MAX_WORDS: Final = 600
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -70,6 +71,11 @@ class MachineFiles:
     def disk(self) -> Path:
         """Image of the scratch disk."""
         return self.folder / "disk.img"
+
+    def log(self) -> bytes:
+        """Return what QEMU and the guest's console printed."""
+        texts = [path.read_bytes() for path in (self.messages, self.console) if path.exists()]
+        return b"\n".join(text.strip() for text in texts if text.strip())
 
 
 def qemu_command(shape: HostShape, image: Image, files: MachineFiles) -> list[str]:
@@ -154,25 +160,13 @@ class Machine:
         """Process id of QEMU."""
         return self._process.pid
 
-    def assert_alive(self) -> None:
-        """Raise if QEMU has ended.
-
-        Raises
-        ------
-        RecordingError
-            With the end of what QEMU and the guest's console printed.
-        """
-        if (status := self._process.poll()) is not None:
-            raise RecordingError(f"QEMU ended with status {status}: {self.last_words()}")
+    def is_alive(self) -> bool:
+        """Whether QEMU runs."""
+        return self._process.poll() is None
 
     def last_words(self) -> str:
         """Return the end of what QEMU and the guest's console printed."""
-        texts = [
-            path.read_bytes()[-600:].decode(errors="replace").strip()
-            for path in (self._files.messages, self._files.console)
-            if path.exists()
-        ]
-        return " | ".join(text for text in texts if text) or "it printed nothing"
+        return self._files.log()[-_MAX_WORDS:].decode(errors="replace") or "it printed nothing"
 
     def end(self) -> None:
         """Kill the machine: its disk is thrown away, so there is nothing to shut down."""

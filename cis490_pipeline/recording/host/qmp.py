@@ -51,7 +51,12 @@ async def read_block_statistics(monitor: Monitor) -> dict[str, int]:
     RecordingError
         If the answer does not have the protocol's form.
     """
-    devices = await monitor.execute("query-blockstats")
+    from qemu.qmp import QMPError
+
+    try:
+        devices = await monitor.execute("query-blockstats")
+    except QMPError as fault:
+        raise RecordingError(f"QEMU did not answer query-blockstats: {fault}") from fault
     try:
         return {
             field: sum(int(device["stats"][name]) for device in devices)

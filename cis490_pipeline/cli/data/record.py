@@ -1,0 +1,130 @@
+"""``cis490 record``: record a corpus from virtual machines of a plan."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cis490_pipeline.cli.options import json_option, print_json, progress_bars, stderr
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
+
+
+class _PlanGroup(click.Group):
+    """Group whose subcommand is ``plan`` if the first argument names none."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands:
+            args = ["plan", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_PlanGroup)
+def record() -> None:
+    """Record episodes from virtual machines: `cis490 record PLAN.toml --store DIR`.
+
+    Only harmless mimics are recorded; a plan that names a real sample is refused. Nothing leaves
+    the machines' own network namespaces.
+    """
+
+
+@record.command(name="plan")
+@click.argument("plan_file", metavar="PLAN.toml", type=_FILE)
+@click.option("--store", type=_FOLDER, required=True, help="Receiver store to add episodes to.")
+@click.option("--image", type=_FOLDER, help="Folder of `cis490 record image`.")
+@click.option("--lanes", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--resume", is_flag=True, help="Record the runs of this plan that the store lacks.")
+@click.option("--dry-run", is_flag=True, help="Print the schedule and record nothing.")
+@json_option
+def record_plan_command(
+    plan_file: Path,
+    store: Path,
+    image: Path | None,
+    lanes: int,
+    resume: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Boot the machines of PLAN.toml in lanes and write their episodes to a store.
+
+    Each finished run is committed by itself: a run that is stopped loses only what was being
+    recorded, and --resume goes on.
+    """
+    from cis490_pipeline.experiment.stages.provenance import commit
+    from cis490_pipeline.recording.lanes import RecordingConfig, record_plan
+    from cis490_pipeline.recording.plan import read_plan
+
+    plan = read_plan(plan_file)
+    if dry_run:
+        _print_schedule(plan, as_json)
+        return 0
+    if image is None:
+        raise click.UsageError("--image DIR is needed; make it: cis490 record image --out DIR")
+    text, _, dirty = commit().partition("+")
+    config = RecordingConfig(
+        store=store, image=image, lanes=lanes, resume=resume, commit=text, dirty=bool(dirty)
+    )
+    with progress_bars() as report:
+        summary = record_plan(plan, config, report)
+    if as_json:
+        print_json(vars(summary))
+    else:
+        click.echo(f"recorded: {summary.recorded}")
+        click.echo(f"kept: {summary.kept}")
+        click.echo(f"failed: {len(summary.failures)}")
+    for failure in summary.failures:
+        stderr.print(failure, soft_wrap=True)
+    return 1 if summary.failures else 0
+
+
+@record.command(name="image")
+@click.option("--out", type=_FOLDER, required=True, help="Folder for kernel and ramdisk.")
+@click.option("--agent", type=_FILE, help="Agent to put into it instead of this package's own.")
+@json_option
+def record_image(out: Path, agent: Path | None, as_json: bool) -> int:
+    """Build the guests' kernel and ramdisk from this machine's packages; equal bytes each time."""
+    from cis490_pipeline import __version__
+    from cis490_pipeline.collect.pack import packed
+    from cis490_pipeline.recording.image import build_image
+
+    content = packed(__version__) if agent is None else agent.read_bytes()
+    image = build_image(out, content)
+    if as_json:
+        print_json(image.description)
+    else:
+        for key, value in image.description.items():
+            click.echo(f"{key}: {value}")
+    return 0
+
+
+def _print_schedule(plan: Any, as_json: bool) -> None:
+    from cis490_pipeline.recording.schedule import phase_text, schedule
+
+    runs = schedule(plan)
+    rows = [
+        {
+            "number": run.number,
+            "host": run.host.name,
+            "sample": run.treatment.profile.name if run.treatment else None,
+            "profile": run.treatment.activity if run.treatment else None,
+            "parameters": run.treatment.parameters if run.treatment else None,
+            "settle_s": run.settle_s,
+            "duration_s": run.duration_s,
+            "phases": phase_text(run.steps),
+        }
+        for run in runs
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        sample = f"{row['sample']} ({row['profile']})" if row["sample"] else "clean only"
+        click.echo(
+            f"{row['number']:>4}  {row['host']:<16} {sample:<28} {row['duration_s']:6.1f} s  "
+            f"{row['phases']}"
+        )
+    total_s = sum(run.duration_s + run.settle_s for run in runs)
+    click.echo(f"{len(runs)} runs, {total_s / 3600:.1f} h of recording in one lane, besides boots")

@@ -1,0 +1,61 @@
+"""Limit of a machine's processor time, by a control group of its own."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from cis490_pipeline.errors import RecordingError
+
+_PERIOD_US: Final = 100_000
+_MOUNT: Final = Path("/sys/fs/cgroup")
+
+
+@contextmanager
+def limited(pid: int, percent: int | None, mount: Path = _MOUNT) -> Iterator[None]:
+    """Limit a process to a share of processor time while the block runs.
+
+    Parameters
+    ----------
+    pid : process id of QEMU, all of whose threads are limited together.
+    percent : share of one core; ``None`` limits nothing.
+    mount : where control groups are; version 2, or the ``cpu`` hierarchy of version 1.
+
+    Raises
+    ------
+    RecordingError
+        If this user may make no control group here.
+    """
+    if percent is None:
+        yield
+        return
+    unified = (mount / "cgroup.controllers").exists()
+    group = (mount if unified else mount / "cpu") / f"cis490-{os.getpid()}"
+    quota = percent * _PERIOD_US // 100
+    settings = (
+        {"cpu.max": f"{quota} {_PERIOD_US}"}
+        if unified
+        else {"cpu.cfs_period_us": str(_PERIOD_US), "cpu.cfs_quota_us": str(quota)}
+    )
+    try:
+        group.mkdir()
+    except OSError as refused:
+        raise RecordingError(
+            f"{group}: no control group can be made ({refused.strerror}); record as root, or leave "
+            "out cpu_percent"
+        ) from refused
+    try:
+        for name, value in settings.items():
+            (group / name).write_text(value)
+        (group / "cgroup.procs").write_text(str(pid))
+        yield
+    finally:
+        _remove(group, mount if unified else mount / "cpu")
+
+
+def _remove(group: Path, parent: Path) -> None:
+    """Remove a group after moving what still runs in it to its parent."""
+    for pid in (group / "cgroup.procs").read_text().split():
+        (parent / "cgroup.procs").write_text(pid)
+    group.rmdir()
