@@ -20,6 +20,7 @@ from cis490_pipeline.recording.sources import BUCKET_NS, Endpoints, Sampled, Sam
 BOOT_LIMIT_S: Final = 180.0
 CLOCK_LIMIT_S: Final = 15.0
 ACT_LIMIT_S: Final = 30.0
+AGENT_LIMIT_S: Final = 45.0
 _EXCHANGES: Final = 12
 _EXCHANGE_EVERY_S: Final = 15.0
 _OVERRUN_S: Final = 1.3
@@ -131,6 +132,7 @@ class Script:
         for name in self._planned.host.services:
             await self._start(f"service-{name}", name, {**LOOKALIKES[name], "seed": 0})
         await self._exchange(_EXCHANGES)
+        await self._first_row()
         await asyncio.sleep(self._planned.settle_s)
 
     async def perform(self) -> None:
@@ -146,6 +148,18 @@ class Script:
         # Not before: a run that fails has no planned end.
         self._run.end_ns = end_ns
         await self._exchange(_EXCHANGES)
+
+    async def _first_row(self) -> None:
+        """Wait for the agent: a run without its rows would be recorded in vain."""
+        guest = self._run.sampled.guest if self._run.sampled else None
+        until_s = time.monotonic() + AGENT_LIMIT_S
+        while guest is not None and not guest.rows:
+            if time.monotonic() > until_s:
+                raise RecordingError(
+                    f"the guest's agent sent no row within {AGENT_LIMIT_S:.0f} s "
+                    f"({guest.invalid} lines that are none)"
+                )
+            await asyncio.sleep(0.1)
 
     def _actions(self) -> list[_Action]:
         planned = self._planned
