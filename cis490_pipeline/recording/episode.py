@@ -11,7 +11,7 @@ from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording.channel.clocks import Bracket, HostClock, assert_certain, fit_clock
 from cis490_pipeline.recording.channel.guest_channel import ControlChannel
 from cis490_pipeline.recording.host.pressure import HostPressure
-from cis490_pipeline.recording.host.qmp import connect_monitor, qemu_version
+from cis490_pipeline.recording.host.qmp import Emulator, connect_monitor, read_emulator
 from cis490_pipeline.recording.labels import Confirmed
 from cis490_pipeline.recording.plan import LOOKALIKES
 from cis490_pipeline.recording.schedule import WORKLOAD_SLOT, Background, PlannedEpisode, Step
@@ -49,17 +49,18 @@ class Run:
     backgrounds: list[Ran] = field(default_factory=list)
     sampled: Sampled | None = None
     pressure: HostPressure | None = None
-    qemu_version: str | None = None
+    emulator: Emulator | None = None
     failure: str | None = None
 
 
-async def run_episode(planned: PlannedEpisode, endpoints: Endpoints) -> Run:
-    """Carry out one run on a machine that is booting or has booted.
+async def run_episode(planned: PlannedEpisode, endpoints: Endpoints, *, booting: bool) -> Run:
+    """Carry out one run on a machine.
 
     Parameters
     ----------
     planned : the run and its script.
     endpoints : places of the machine's sockets, its process and its link.
+    booting : whether the machine was started just now; else its load runner already waits.
 
     Returns
     -------
@@ -69,7 +70,7 @@ async def run_episode(planned: PlannedEpisode, endpoints: Endpoints) -> Run:
     """
     run = Run(HostClock.started())
     try:
-        await _run(planned, endpoints, run)
+        await _run(planned, endpoints, run, booting)
         run.clock.assert_unmoved()
         assert_certain(fit_clock(run.brackets))
     except* RecordingError as faults:
@@ -89,11 +90,11 @@ def _first(faults: BaseExceptionGroup[Any]) -> BaseException:
     return fault
 
 
-async def _run(planned: PlannedEpisode, endpoints: Endpoints, run: Run) -> None:
+async def _run(planned: PlannedEpisode, endpoints: Endpoints, run: Run, booting: bool) -> None:
     control = await ControlChannel.opened(endpoints.control, run.clock)
-    await control.wait_ready(BOOT_LIMIT_S)
+    await control.wait_ready(BOOT_LIMIT_S, booting=booting)
     monitor = await connect_monitor(endpoints.qmp)
-    run.qemu_version = await qemu_version(monitor)
+    run.emulator = await read_emulator(monitor)
     sampler = Sampler(endpoints, monitor, run.clock)
     run.sampled = sampler.sampled
     script = Script(planned, control, run)

@@ -14,19 +14,18 @@ from typing import Final
 
 import msgspec
 
-from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import PipelineError, RecordingError
 from cis490_pipeline.recording.episode import BOOT_LIMIT_S, Run, run_episode
 from cis490_pipeline.recording.host.limits import limited
 from cis490_pipeline.recording.host.machine import TAP, Machine, MachineFiles, dies_with
 from cis490_pipeline.recording.host.network import build_network, enter_namespace, start_sinks
 from cis490_pipeline.recording.image import Image
-from cis490_pipeline.recording.members import Provenance, episode_members
+from cis490_pipeline.recording.members import Provenance, episode_members, reference
 from cis490_pipeline.recording.plan import RecordingPlan
 from cis490_pipeline.recording.schedule import PlannedEpisode, schedule
 from cis490_pipeline.recording.sources import Endpoints
 from cis490_pipeline.storage.files import atomic_write
-from cis490_pipeline.store.writing import pack, ulid
+from cis490_pipeline.store.writing import pack
 
 TASK_FILE, OUTCOME_FILE, ARCHIVE_FILE = "task.json", "outcome.json", "episode.tar.zst"
 _SOCKETS_LIMIT_S: Final = 30.0
@@ -103,7 +102,7 @@ def _record(planned: PlannedEpisode, image: Image, files: MachineFiles) -> Run:
                 rows=files.rows,
                 interface=TAP,
             )
-            run = asyncio.run(run_episode(planned, endpoints))
+            run = asyncio.run(run_episode(planned, endpoints, booting=True))
             if run.failure is not None and not machine.is_alive():
                 run.failure += f"; QEMU had ended: {machine.last_words()}"
     finally:
@@ -132,17 +131,15 @@ def _leave(
         printed = files.log()[-600:].decode(errors="replace")
         failure = f"{run.failure}; the machine printed: {printed or 'nothing'}"
         return LaneOutcome(episode_id=None, failure=failure, ended_at_ns=ended_at_ns)
-    # Only a sound run gets the plan's token: --resume records a failed one again.
-    token = planned.token if run.failure is None else os.urandom(10)
-    ref = EpisodeRef(planned.host.name, ulid(run.begin_ns // 1_000_000, token))
     provenance = Provenance(
         commit=task.commit,
         dirty=task.dirty,
         plan_sha256=task.plan.digest,
+        image_name=f"initramfs of Linux {image.description['kernel_release']}",
         image_sha256=image.description["ramdisk_sha256"],
-        kernel_release=image.description["kernel_release"],
         host_kernel=platform.release(),
     )
+    ref = reference(planned, run)
     archive = pack(episode_members(planned, run, ref, provenance, files.log()))
     atomic_write(Path(ARCHIVE_FILE), lambda stream: stream.write(archive))
     return LaneOutcome(episode_id=ref.episode_id, failure=run.failure, ended_at_ns=ended_at_ns)

@@ -33,6 +33,7 @@ from cis490_pipeline.store.writing import (
     writing_alone,
 )
 
+LANE_COMMAND: Final = (sys.executable, "-m", "cis490_pipeline.recording.lane")
 WORK_FOLDER, LOCK_FILE = ".recording", ".recording.lock"
 _MAX_FAILURES: Final = 3
 """Failures in a row, without any success, after which this machine is not fit to record."""
@@ -106,8 +107,7 @@ def record_plan(
     image = Image.opened(config.image)
     with writing_alone(config.store, LOCK_FILE):
         _tidy(config, runs)
-        done = _committed(config.store)
-        pending = [run for run in runs if token_text(run) not in done]
+        pending = lacking(config.store, runs)
         summary = RecordingSummary(len(runs), len(runs) - len(pending))
         if summary.kept and not config.resume:
             raise StoreError(
@@ -125,8 +125,10 @@ def token_text(planned: PlannedEpisode) -> str:
     return random_part(ulid(0, planned.token))
 
 
-def _committed(store: Path) -> set[str]:
-    return {random_part(ref.episode_id) for ref in LocalStore(store).read_index().rows}
+def lacking(store: Path, runs: Sequence[PlannedEpisode]) -> list[PlannedEpisode]:
+    """Return the runs that a store has no sound episode of, known by the ends of their ids."""
+    done = {random_part(ref.episode_id) for ref in LocalStore(store).read_index().rows}
+    return [run for run in runs if token_text(run) not in done]
 
 
 def _tidy(config: RecordingConfig, runs: Sequence[PlannedEpisode]) -> None:
@@ -210,7 +212,7 @@ def _launch(
     write_task(folder, task)
     with (folder / "lane.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "cis490_pipeline.recording.lane", str(folder)],
+            [*LANE_COMMAND, str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

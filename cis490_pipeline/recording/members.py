@@ -1,5 +1,6 @@
 """Members of a recorded episode: meta, labels, events and rows, of one run."""
 
+import os
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +14,7 @@ from cis490_pipeline.recording.host.pressure import cpu_model
 from cis490_pipeline.recording.labels import EventLine, labels_and_events
 from cis490_pipeline.recording.schedule import PlannedEpisode
 from cis490_pipeline.store.metadata import SCHEMA_VERSION
-from cis490_pipeline.store.writing import LabelLine, wall_text
+from cis490_pipeline.store.writing import LabelLine, ulid, wall_text
 
 _ENCODER: Final = msgspec.json.Encoder()
 _MARGIN_NS: Final = {
@@ -31,9 +32,18 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     commit: str
     dirty: bool
     plan_sha256: str
-    image_sha256: str
-    kernel_release: str
+    image_name: str | None
+    image_sha256: str | None
     host_kernel: str
+
+
+def reference(planned: PlannedEpisode, run: Run) -> EpisodeRef:
+    """Return the reference of a run that reached its first label.
+
+    Only a sound run gets the plan's token: ``--resume`` records a failed one again.
+    """
+    token = planned.token if run.failure is None else os.urandom(10)
+    return EpisodeRef(planned.host.name, ulid((run.begin_ns or 0) // 1_000_000, token))
 
 
 def episode_members(
@@ -123,13 +133,13 @@ def _meta(
         "git_commit": provenance.commit,
         "host_fingerprint": {
             "kernel": provenance.host_kernel,
-            "qemu_version": run.qemu_version,
+            "qemu_version": run.emulator.version if run.emulator else None,
             "cpu_model": cpu_model(),
-            "accel": "tcg",
+            "accel": run.emulator.accel if run.emulator else None,
             "netdev": "tap",
         },
         "vm": {
-            "image_name": f"initramfs of Linux {provenance.kernel_release}",
+            "image_name": provenance.image_name,
             "image_sha256": provenance.image_sha256,
             "vcpus": host.vcpus,
             "ram_mib": host.ram_mib,

@@ -24,7 +24,7 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of every table: an unknown key is an error."""
 
 
-class Link(_Strict):
+class Link(_Strict, frozen=True, kw_only=True):
     """Conditions of a host's network link, by netem; needs that module in this machine's kernel."""
 
     delay_ms: Annotated[int, Meta(ge=0, le=2000)] = 0
@@ -32,7 +32,7 @@ class Link(_Strict):
     rate_kbit: Annotated[int, Meta(ge=64, le=10**7)] | None = None
 
 
-class HostShape(_Strict):
+class HostShape(_Strict, frozen=True, kw_only=True):
     """One kind of machine, which the corpus knows as a host."""
 
     name: Annotated[str, Meta(pattern=f"^{HOST_ID_FORM}$")]
@@ -67,21 +67,21 @@ class HostShape(_Strict):
         return found
 
 
-class CpuSaturate(_Strict):
+class CpuSaturate(_Strict, frozen=True, kw_only=True):
     """A miner: computing processes, busy for a share of the time."""
 
     processes: Annotated[int, Meta(ge=1, le=16)] = 1
     share: Annotated[float, Meta(ge=0.05, le=1.0)] = 1.0
 
 
-class LowAndSlow(_Strict):
+class LowAndSlow(_Strict, frozen=True, kw_only=True):
     """A backdoor: a few bytes every so often."""
 
     every_s: Annotated[float, Meta(ge=0.1, le=60)] = 3.0
     bytes: Annotated[int, Meta(ge=1, le=65536)] = 256
 
 
-class IoWalk(_Strict):
+class IoWalk(_Strict, frozen=True, kw_only=True):
     """Ransomware: files read, transformed and written back."""
 
     files: Annotated[int, Meta(ge=1, le=10_000)] = 100
@@ -89,7 +89,7 @@ class IoWalk(_Strict):
     files_per_s: Annotated[float, Meta(ge=0.1, le=1000)] = 20.0
 
 
-class ScanAndDial(_Strict):
+class ScanAndDial(_Strict, frozen=True, kw_only=True):
     """A botnet: connection attempts to many addresses."""
 
     per_s: Annotated[float, Meta(ge=0.1, le=2000)] = 50.0
@@ -98,14 +98,14 @@ class ScanAndDial(_Strict):
     """Share of targets that never answer; the others refuse, or accept where a port is open."""
 
 
-class ExfilBurst(_Strict):
+class ExfilBurst(_Strict, frozen=True, kw_only=True):
     """A stealer: bursts of data to one address."""
 
     burst_kib: Annotated[int, Meta(ge=16, le=65536)] = 512
     every_s: Annotated[float, Meta(ge=0.1, le=60)] = 2.0
 
 
-class Flood(_Strict):
+class Flood(_Strict, frozen=True, kw_only=True):
     """A flooder: datagrams to one address."""
 
     per_s: Annotated[int, Meta(ge=50, le=20_000)] = 1000
@@ -113,7 +113,7 @@ class Flood(_Strict):
     port: _Port = 80
 
 
-class _Profile(_Strict, kw_only=True, tag_field="profile"):
+class _Profile(_Strict, frozen=True, kw_only=True, tag_field="profile"):
     """A sample: names as the corpus shows them, and one or more sets of parameters."""
 
     name: _Name
@@ -122,37 +122,37 @@ class _Profile(_Strict, kw_only=True, tag_field="profile"):
     kind: Literal["mimic"] = "mimic"
 
 
-class CpuSaturateProfile(_Profile, kw_only=True, tag="cpu-saturate"):
+class CpuSaturateProfile(_Profile, frozen=True, kw_only=True, tag="cpu-saturate"):
     """Sample of the profile ``cpu-saturate``."""
 
     parameters: list[CpuSaturate]
 
 
-class LowAndSlowProfile(_Profile, kw_only=True, tag="low-and-slow"):
+class LowAndSlowProfile(_Profile, frozen=True, kw_only=True, tag="low-and-slow"):
     """Sample of the profile ``low-and-slow``."""
 
     parameters: list[LowAndSlow]
 
 
-class IoWalkProfile(_Profile, kw_only=True, tag="io-walk"):
+class IoWalkProfile(_Profile, frozen=True, kw_only=True, tag="io-walk"):
     """Sample of the profile ``io-walk``."""
 
     parameters: list[IoWalk]
 
 
-class ScanAndDialProfile(_Profile, kw_only=True, tag="scan-and-dial"):
+class ScanAndDialProfile(_Profile, frozen=True, kw_only=True, tag="scan-and-dial"):
     """Sample of the profile ``scan-and-dial``."""
 
     parameters: list[ScanAndDial]
 
 
-class ExfilBurstProfile(_Profile, kw_only=True, tag="exfil-burst"):
+class ExfilBurstProfile(_Profile, frozen=True, kw_only=True, tag="exfil-burst"):
     """Sample of the profile ``exfil-burst``."""
 
     parameters: list[ExfilBurst]
 
 
-class FloodProfile(_Profile, kw_only=True, tag="flood"):
+class FloodProfile(_Profile, frozen=True, kw_only=True, tag="flood"):
     """Sample of the profile ``flood``."""
 
     parameters: list[Flood]
@@ -182,7 +182,7 @@ LOOKALIKES: Final[dict[str, dict[str, float | int]]] = {
 """Benign look-alikes of the guest, with their parameters."""
 
 
-class Timing(_Strict):
+class Timing(_Strict, frozen=True, kw_only=True):
     """Times of a run, seconds."""
 
     settle_s: tuple[float, float] = (5.0, 30.0)
@@ -216,7 +216,7 @@ class Timing(_Strict):
         return found
 
 
-class RecordingPlan(_Strict, kw_only=True):
+class RecordingPlan(_Strict, frozen=True, kw_only=True):
     """A whole plan; equal plans give equal schedules."""
 
     format: Literal[1]

@@ -8,6 +8,7 @@ import click
 from cis490_pipeline.cli.options import json_option, print_json, progress_bars, stderr
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_SOCKET = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 
 
@@ -98,6 +99,45 @@ def record_image(out: Path, agent: Path | None, as_json: bool) -> int:
         for key, value in image.description.items():
             click.echo(f"{key}: {value}")
     return 0
+
+
+@record.command(name="attach")
+@click.option("--qemu-pid", type=click.IntRange(min=1), required=True, help="Process id of QEMU.")
+@click.option("--qmp-socket", type=_SOCKET, required=True, help="Socket of its machine protocol.")
+@click.option("--tap", required=True, help="Host's end of the guest's link.")
+@click.option("--guest-channel", type=_SOCKET, required=True, help="Socket of the agent's rows.")
+@click.option("--control", type=_SOCKET, required=True, help="Socket of the load runner.")
+@click.option("--phases", type=_FILE, required=True, help="Plan with this machine as one host.")
+@click.option("--store", type=_FOLDER, required=True, help="Receiver store to add the episode to.")
+def record_attach(
+    qemu_pid: int,
+    qmp_socket: Path,
+    tap: str,
+    guest_channel: Path,
+    control: Path,
+    phases: Path,
+    store: Path,
+) -> int:
+    """Record one run on a machine that runs already; its own manager starts and ends it."""
+    from cis490_pipeline.experiment.stages.provenance import commit
+    from cis490_pipeline.recording.attach import AttachConfig, record_attached
+    from cis490_pipeline.recording.plan import read_plan
+    from cis490_pipeline.recording.sources import Endpoints
+
+    text, _, dirty = commit().partition("+")
+    config = AttachConfig(
+        endpoints=Endpoints(
+            pid=qemu_pid, qmp=qmp_socket, control=control, rows=guest_channel, interface=tap
+        ),
+        store=store,
+        commit=text,
+        dirty=bool(dirty),
+    )
+    ref, failure = record_attached(read_plan(phases), config)
+    click.echo(str(ref))
+    if failure is not None:
+        stderr.print(f"failed: {failure}", soft_wrap=True)
+    return 0 if failure is None else 1
 
 
 def _print_schedule(plan: Any, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeGuard
 
 import msgspec
 
@@ -82,14 +82,26 @@ class ControlChannel:
         reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE_BYTES)
         return cls(reader, writer, clock)
 
-    async def wait_ready(self, limit_s: float) -> None:
-        """Wait for the load runner's first line.
+    async def wait_ready(self, limit_s: float, *, booting: bool) -> None:
+        """Wait for the load runner.
+
+        Parameters
+        ----------
+        limit_s : longest wait.
+        booting : whether its first line is still to come; else it is asked for an answer.
 
         Raises
         ------
         RecordingError
             If it does not come in time.
         """
+        if not booting:
+            self._writer.write(b'{"id":0,"do":"clock"}\n')
+            failure = "its load runner does not answer"
+            # A machine that nobody listened to may have kept its first line for us.
+            while (await self._next(limit_s, failure)).id != 0:
+                pass
+            return
         reply = await self._next(limit_s, "its load runner did not start")
         if reply.event != "ready":
             raise RecordingError(f"the guest's first line is {reply}, not that it is ready")
@@ -204,7 +216,7 @@ class GuestRows:
         return placed
 
 
-def _is_time(value: Any) -> bool:
+def _is_time(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _INT64_MAX
 
 
@@ -212,9 +224,9 @@ def _clean_row(row: dict[str, Any], host_ns: int, guest_ns: int, guest_wall_ns: 
     """Return a guest row of known keys; a reading that is no number becomes null, unknown."""
     readings = {}
     for name, is_float in _GUEST_FIELDS.items():
-        value = row.get(name)
-        wanted = int | float if is_float else int
-        fits = isinstance(value, wanted) and not isinstance(value, bool)
+        value: Any = row.get(name)
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = fits and (is_float or isinstance(value, int))
         readings[name] = value if fits and math.isfinite(value) and value <= _INT64_MAX else None
     return {
         "t_wall_ns": host_ns,

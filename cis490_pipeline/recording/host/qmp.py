@@ -1,5 +1,6 @@
 """Readings of QEMU's machine protocol: block statistics, summed over devices."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -66,7 +67,19 @@ async def read_block_statistics(monitor: Monitor) -> dict[str, int]:
         raise RecordingError(f"query-blockstats answered {devices!r:.200}: {wrong!r}") from wrong
 
 
-async def qemu_version(monitor: Monitor) -> str:
-    """Return QEMU's version, such as ``7.2.22``."""
+@dataclass(frozen=True)
+class Emulator:
+    """Version of QEMU, and how it runs the guest's code: ``kvm`` or ``tcg``."""
+
+    version: str
+    accel: str
+
+
+async def read_emulator(monitor: Monitor) -> Emulator:
+    """Return what runs the machine."""
     version = (await monitor.execute("query-version"))["qemu"]
-    return f"{version['major']}.{version['minor']}.{version['micro']}"
+    kvm = await monitor.execute("query-kvm")
+    return Emulator(
+        f"{version['major']}.{version['minor']}.{version['micro']}",
+        "kvm" if kvm["enabled"] else "tcg",
+    )
