@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,7 +12,12 @@ from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording.channel.clocks import Bracket, HostClock, assert_certain, fit_clock
 from cis490_pipeline.recording.channel.guest_channel import ControlChannel
 from cis490_pipeline.recording.host.pressure import HostPressure
-from cis490_pipeline.recording.host.qmp import Emulator, connect_monitor, read_emulator
+from cis490_pipeline.recording.host.qmp import (
+    Emulator,
+    connect_monitor,
+    disconnect,
+    read_emulator,
+)
 from cis490_pipeline.recording.labels import Confirmed
 from cis490_pipeline.recording.plan import LOOKALIKES
 from cis490_pipeline.recording.schedule import WORKLOAD_SLOT, Background, PlannedEpisode, Step
@@ -91,23 +97,24 @@ def _first(faults: BaseExceptionGroup[Any]) -> BaseException:
 
 
 async def _run(planned: PlannedEpisode, endpoints: Endpoints, run: Run, booting: bool) -> None:
-    control = await ControlChannel.opened(endpoints.control, run.clock)
-    await control.wait_ready(BOOT_LIMIT_S, booting=booting)
-    monitor = await connect_monitor(endpoints.qmp)
-    run.emulator = await read_emulator(monitor)
-    sampler = Sampler(endpoints, monitor, run.clock)
-    run.sampled = sampler.sampled
-    script = Script(planned, control, run)
-    async with asyncio.TaskGroup() as group:
-        sampling = group.create_task(sampler.run())
-        await script.prepare()
-        meter = sampler.pressure_meter()
-        await script.perform()
-        run.pressure = meter.measured(run.clock.wall_ns())
-        await asyncio.sleep(_OVERRUN_S)
-        sampling.cancel()
-    await monitor.disconnect()
-    control.close()
+    async with AsyncExitStack() as opened:
+        control = await ControlChannel.opened(endpoints.control, run.clock)
+        opened.push_async_callback(control.close)
+        await control.wait_ready(BOOT_LIMIT_S, booting=booting)
+        monitor = await connect_monitor(endpoints.qmp)
+        opened.push_async_callback(disconnect, monitor)
+        run.emulator = await read_emulator(monitor)
+        sampler = Sampler(endpoints, monitor, run.clock)
+        run.sampled = sampler.sampled
+        script = Script(planned, control, run)
+        async with asyncio.TaskGroup() as group:
+            sampling = group.create_task(sampler.run())
+            await script.prepare()
+            meter = sampler.pressure_meter()
+            await script.perform()
+            run.pressure = meter.measured(run.clock.wall_ns())
+            await asyncio.sleep(_OVERRUN_S)
+            sampling.cancel()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 GUEST_BOOT_S = 12.0
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}}, "capabilities": []}}
 
@@ -38,16 +40,35 @@ class FakeMachine:
         self.folder, self._reply, self._row = folder, reply, row or agent_row
         self.requests: list[dict[str, Any]] = []
         self._servers: list[asyncio.Server] = []
+        self._serving: list[asyncio.Task[Any]] = []
 
     async def __aenter__(self) -> Self:
         for name, serve in (("control", self._control), ("rows", self._rows), ("qmp", self._qmp)):
-            server = await asyncio.start_unix_server(serve, self.folder / name)
+            handler = self._tracked(serve)
+            server = await asyncio.start_unix_server(handler, self.folder / name)
             self._servers.append(server)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for server in self._servers:
             server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _tracked(self, serve: Serve) -> Serve:
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task
+            self._serving.append(task)
+            try:
+                with suppress(ConnectionError, asyncio.CancelledError):
+                    await serve(reader, writer)
+            finally:
+                writer.close()
+                writer.transport.abort()
+
+        return handler
 
     async def _control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(line({"event": "ready", **clock()}))
@@ -57,7 +78,6 @@ class FakeMachine:
             usual = {"id": request["id"], "pid": 99, **clock()}
             if (answer := self._reply(request, usual)) is not None:
                 writer.write(answer if isinstance(answer, bytes) else line(answer))
-        writer.close()
 
     async def _rows(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = 0
@@ -65,9 +85,8 @@ class FakeMachine:
             row = self._row(number)
             writer.write(row if isinstance(row, bytes) else line(row))
             number += 1
+            await writer.drain()
             await asyncio.sleep(0.2)
-            if writer.is_closing():
-                return
 
     async def _qmp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(line(GREETING))
@@ -83,7 +102,6 @@ class FakeMachine:
             }
             answer = {"return": answers[request["execute"]], "id": request["id"]}
             writer.write(line(answer))
-        writer.close()
 
 
 def block_statistics(n: int) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def asked(folder, reply, *, limit_s=5.0, booting=True):
                 await channel.wait_ready(5.0, booting=booting)
                 return await channel.request("start", limit_s, slot="workload")
             finally:
-                channel.close()
+                await channel.close()
 
     return asyncio.run(ask())
 
@@ -167,6 +167,7 @@ def test_a_line_over_the_limit_is_dropped_and_later_rows_are_read(tmp_path):
                 while not rows.rows:
                     await asyncio.sleep(0.05)
             task.cancel()
+            await asyncio.wait([task])
         return rows
 
     rows = asyncio.run(receive())

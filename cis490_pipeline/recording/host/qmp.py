@@ -1,5 +1,6 @@
 """Readings of QEMU's machine protocol: block statistics, summed over devices."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -83,3 +84,11 @@ async def read_emulator(monitor: Monitor) -> Emulator:
         f"{version['major']}.{version['minor']}.{version['micro']}",
         "kvm" if kvm["enabled"] else "tcg",
     )
+
+
+async def disconnect(monitor: Monitor) -> None:
+    """Close a connection, also one that QEMU's end has broken."""
+    from qemu.qmp import QMPError
+
+    with suppress(QMPError, OSError, EOFError):
+        await monitor.disconnect()
