@@ -18,7 +18,7 @@ from cis490_pipeline.recording.host.qmp import (
     disconnect,
     read_emulator,
 )
-from cis490_pipeline.recording.labels import Confirmed
+from cis490_pipeline.recording.labels import Confirmed, confirmed_ns
 from cis490_pipeline.recording.plan import LOOKALIKES
 from cis490_pipeline.recording.schedule import WORKLOAD_SLOT, Background, PlannedEpisode, Step
 from cis490_pipeline.recording.sources import BUCKET_NS, Endpoints, Sampled, Sampler
@@ -78,7 +78,10 @@ async def run_episode(planned: PlannedEpisode, endpoints: Endpoints, *, booting:
     try:
         await _run(planned, endpoints, run, booting)
         run.clock.assert_unmoved()
-        assert_certain(fit_clock(run.brackets))
+        guest_clock = fit_clock(run.brackets)
+        assert_certain(guest_clock)
+        for item in run.confirmed:
+            confirmed_ns(item, guest_clock)
     except* RecordingError as faults:
         run.failure = str(_first(faults))
     except* (OSError, EOFError) as faults:

@@ -91,8 +91,9 @@ class FakeMachine:
     async def _qmp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(line(GREETING))
         n = 0
-        while request_line := await reader.readline():
-            request = json.loads(request_line)
+        # The client ends no request by a newline; it waits for each answer before the next.
+        while content := await reader.read(65536):
+            request = json.loads(content)
             n += 1
             answers: dict[str, Any] = {
                 "qmp_capabilities": {},
@@ -100,8 +101,8 @@ class FakeMachine:
                 "query-kvm": {"enabled": False, "present": True},
                 "query-blockstats": [block_statistics(n), block_statistics(1)],
             }
-            answer = {"return": answers[request["execute"]], "id": request["id"]}
-            writer.write(line(answer))
+            answer = {"return": answers[request.pop("execute")]}
+            writer.write(line({**answer, **request}))
 
 
 def block_statistics(n: int) -> dict[str, Any]:

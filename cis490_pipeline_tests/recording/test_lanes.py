@@ -1,0 +1,189 @@
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cis490_pipeline.domain import EpisodeRef
+from cis490_pipeline.errors import RecordingError, StoreError
+from cis490_pipeline.recording import lanes
+from cis490_pipeline.recording.lanes import RecordingConfig, lacking, record_plan, token_text
+from cis490_pipeline.recording.schedule import schedule
+from cis490_pipeline.store.receiver import LocalStore
+from cis490_pipeline.store.writing import pack, random_part, ulid, write_archive, writing_alone
+from cis490_pipeline_tests.recording.plans import made_plan
+from cis490_pipeline_tests.recording.test_image import make_image
+
+# A lane without a machine: what it does is named by the file "behaviour" beside the image.
+STUB = """
+import os, sys, time
+from pathlib import Path
+import msgspec
+from cis490_pipeline.recording.lane import *
+from cis490_pipeline.store.writing import pack, ulid
+folder = Path(sys.argv[1])
+task = msgspec.json.decode((folder / TASK_FILE).read_bytes(), type=LaneTask)
+planned = schedule(task.plan)[task.number]
+behaviour = (Path(task.image) / "behaviour").read_text()
+with (Path(task.image) / "started").open("a") as log:
+    log.write(f"{task.number} {os.getpid()}\\n")
+if behaviour == "hang":
+    time.sleep(600)
+if behaviour == "crash":
+    raise SystemExit("the lane broke")
+failed = behaviour == "fail" or behaviour == f"fail {task.number}"
+token = os.urandom(10) if failed else planned.token
+failure = "the guest is hung" if failed else None
+if behaviour == "no episode":
+    outcome = LaneOutcome(episode_id=None, failure="no boot", ended_at_ns=time.time_ns())
+else:
+    (folder / ARCHIVE_FILE).write_bytes(pack({"meta.json": str(task.number).encode()}))
+    outcome = LaneOutcome(
+        episode_id=ulid(1_800_000_000_000, token), failure=failure, ended_at_ns=time.time_ns()
+    )
+(folder / OUTCOME_FILE).write_bytes(msgspec.json.encode(outcome))
+"""
+
+
+@pytest.fixture
+def image(tmp_path, monkeypatch):
+    """An image beside which ``behaviour`` says what its lanes do."""
+    folder = tmp_path / "image"
+    folder.mkdir()
+    make_image(folder)
+    (tmp_path / "stub.py").write_text(STUB)
+    monkeypatch.setattr(lanes, "LANE_COMMAND", (sys.executable, str(tmp_path / "stub.py")))
+    (folder / "behaviour").write_text("record")
+    return folder
+
+
+def quiet(what, done, total, detail=""):
+    pass
+
+
+def record(tmp_path, image, n=4, **config):
+    plan = made_plan(episodes=n)
+    return record_plan(
+        plan, RecordingConfig(store=tmp_path / "store", image=image, **config), quiet
+    )
+
+
+def tokens(store):
+    return {random_part(ref.episode_id) for ref in LocalStore(store).read_index().rows}
+
+
+def test_every_run_is_committed_and_nothing_else_is_left(tmp_path, image):
+    seen = []
+    config = RecordingConfig(store=tmp_path / "store", image=image, lanes=2)
+    plan = made_plan(episodes=4)
+    summary = record_plan(plan, config, lambda what, done, total, detail="": seen.append(done))
+
+    assert (summary.recorded, summary.kept, summary.failures) == (4, 0, [])
+    assert tokens(tmp_path / "store") == {token_text(run) for run in schedule(plan)}
+    assert seen == [0, 1, 2, 3, 4]
+    assert {path.name for path in (tmp_path / "store").iterdir()} == {
+        "episodes",
+        "index.jsonl",
+        ".recording.lock",
+    }
+    assert LocalStore(tmp_path / "store").left_out().n == 0
+
+
+def test_a_store_with_runs_of_the_plan_is_refused_without_resume(tmp_path, image):
+    record(tmp_path, image)
+
+    with pytest.raises(StoreError, match="holds 4 of the 4 runs of this plan; add --resume"):
+        record(tmp_path, image)
+
+
+def test_resume_records_what_is_lacking_only(tmp_path, image):
+    (image / "behaviour").write_text("fail 1")
+    first = record(tmp_path, image)
+    (image / "behaviour").write_text("record")
+    (image / "started").unlink()
+    second = record(tmp_path, image, resume=True)
+
+    assert (first.recorded, len(first.failures)) == (3, 1)
+    assert "run 1" in first.failures[0]
+    assert "the guest is hung" in first.failures[0]
+    assert (second.recorded, second.kept) == (1, 3)
+    assert [line.split()[0] for line in (image / "started").read_text().splitlines()] == ["1"]
+    # The failed run stays in the store, as evidence.
+    assert len(LocalStore(tmp_path / "store").read_index().rows) == 5
+
+
+def test_resume_keeps_an_archive_whose_row_was_lost_and_drops_partial_files(tmp_path, image):
+    store, plan = tmp_path / "store", made_plan(episodes=4)
+    run = schedule(plan)[2]
+    ref = EpisodeRef(run.host.name, ulid(1_800_000_000_000, run.token))
+    write_archive(store, ref, pack({"meta.json": b"2"}))
+    partial = store / "episodes" / ref.host_id / ".01M8.tar.zst.abc.tmp"
+    partial.write_bytes(b"half")
+    (store / ".recording" / "1").mkdir(parents=True)
+    summary = record(tmp_path, image, resume=True)
+
+    assert (summary.recorded, summary.kept) == (3, 1)
+    assert not partial.exists()
+    assert lacking(store, schedule(plan)) == []
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"), [("crash", "the lane broke"), ("no episode", "no boot")]
+)
+def test_a_machine_on_which_the_first_runs_fail_is_given_up(tmp_path, image, behaviour, message):
+    (image / "behaviour").write_text(behaviour)
+
+    with pytest.raises(RecordingError, match=f"the first 3 runs failed: .*{message}"):
+        record(tmp_path, image, n=10)
+
+
+def test_a_lane_that_hangs_is_ended_and_counts_as_failed(tmp_path, image, monkeypatch):
+    (image / "behaviour").write_text("hang")
+    monkeypatch.setattr(lanes, "limit_s", lambda planned: 0.5)
+
+    with pytest.raises(RecordingError, match="its lane ended with status -9"):
+        record(tmp_path, image, n=3, lanes=3)
+
+
+def test_a_second_recorder_on_one_store_is_refused(tmp_path, image):
+    with (
+        writing_alone(tmp_path / "store", ".recording.lock"),
+        pytest.raises(StoreError, match="another process is writing"),
+    ):
+        record(tmp_path, image)
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from cis490_pipeline.recording import lanes
+from cis490_pipeline_tests.recording.plans import made_plan
+lanes.LANE_COMMAND = (sys.executable, sys.argv[1])
+config = lanes.RecordingConfig(store=Path(sys.argv[2]), image=Path(sys.argv[3]), lanes=2)
+lanes.record_plan(made_plan(episodes=4), config, lambda *a, **k: None)
+"""
+
+
+def test_an_interrupt_ends_the_lanes_and_keeps_what_is_committed(tmp_path, image):
+    (image / "behaviour").write_text("hang")
+    arguments = [str(tmp_path / "stub.py"), str(tmp_path / "store"), str(image)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, *arguments], stderr=subprocess.DEVNULL
+    )
+    until_s = time.monotonic() + 60
+    while len(started(image)) < 2:
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started(image))
+    (image / "behaviour").write_text("record")
+    assert record(tmp_path, image, resume=True).recorded == 4
+
+
+def started(image):
+    log = image / "started"
+    return [int(line.split()[1]) for line in log.read_text().splitlines()] if log.exists() else []
