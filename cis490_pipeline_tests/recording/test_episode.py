@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import zstandard
 
-from cis490_pipeline.domain import Phase
+from cis490_pipeline.domain import CHANNELS, Phase, Source
 from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording import sources
 from cis490_pipeline.recording.episode import run_episode
@@ -29,7 +29,7 @@ PROVENANCE = Provenance(
     image_sha256=None,
     host_kernel="6.1",
 )
-AMOUNTS = ["pkts_out", "pkts_in", "bytes_out", "bytes_in", "tcp_syn_out", "tcp_rst", "udp_pkts", "new_flows", "dst_ips", "dst_ports"]
+AMOUNTS = [channel.field for channel in CHANNELS if channel.source is Source.NETFLOW]
 
 
 async def fake_netflow(self):

@@ -1,0 +1,157 @@
+import ipaddress
+import json
+import os
+import pty
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import tty
+from pathlib import Path
+
+import pytest
+
+from cis490_pipeline.recording import guest
+from cis490_pipeline.recording.guest import mimics
+from cis490_pipeline.recording.guest.mimics import address
+
+GUEST = Path(guest.__file__).parent
+BENCHMARKING = ipaddress.ip_network("198.18.0.0/15")
+
+
+class RunnerProcess:
+    """A load runner on a terminal, which like a virtio port is one file of two directions."""
+
+    def __init__(self):
+        self.side, self.other = pty.openpty()
+        tty.setraw(self.other)
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "cis490_pipeline.recording.guest.runner",
+                os.ttyname(self.other),
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        self.pending = b""
+
+    def read(self):
+        while b"\n" not in self.pending:
+            self.pending += os.read(self.side, 4096)
+        line, _, self.pending = self.pending.partition(b"\n")
+        return json.loads(line)
+
+    def ask(self, **request):
+        os.write(self.side, json.dumps({"id": 1, **request}).encode() + b"\n")
+        return self.read()
+
+    def start(self, activity, parameters, slot="workload"):
+        return self.ask(do="start", slot=slot, activity=activity, parameters=parameters)
+
+
+@pytest.fixture
+def runner():
+    started = RunnerProcess()
+    try:
+        assert started.read()["event"] == "ready"
+        yield started
+        # Activities have sessions of their own and would outlive the runner.
+        started.ask(do="stop", slot="workload")
+    finally:
+        started.process.kill()
+        started.process.wait()
+        os.close(started.side)
+        os.close(started.other)
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+SPIN = {"processes": 1, "share": 0.2, "seed": 1}
+
+
+def test_an_activity_reports_its_own_first_moment(runner):
+    before_ns = time.monotonic_ns()
+    answer = runner.start("cpu-saturate", SPIN)
+
+    assert before_ns <= answer["t_guest_mono_ns"] <= time.monotonic_ns()
+    assert answer["stopped"] is False
+    assert is_running(answer["pid"])
+
+
+def test_a_slot_holds_one_activity_and_stopping_ends_its_children_too(runner):
+    first = runner.start("cpu-saturate", {**SPIN, "processes": 3})
+    second = runner.start("cpu-saturate", SPIN)
+    stopped = runner.ask(do="stop", slot="workload")
+
+    assert second["stopped"] is True
+    assert not is_running(first["pid"])
+    assert stopped["pid"] == second["pid"]
+    assert not is_running(second["pid"])
+    listed = subprocess.run(
+        ["ps", "-o", "pgid=,stat=", "-A"], capture_output=True, text=True, check=True
+    ).stdout
+    groups = [line.split() for line in listed.splitlines()]
+    assert str(first["pid"]) not in {group for group, state in groups if state[0] != "Z"}
+
+
+def test_stopping_nothing_says_when(runner):
+    answer = runner.ask(do="stop", slot="workload")
+
+    assert "error" not in answer
+    assert answer["t_guest_mono_ns"] > 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"do": "start", "slot": "w", "activity": "no such", "parameters": {}}, "KeyError"),
+        ({"do": "start", "slot": "w", "activity": "flood", "parameters": {}}, "did not begin"),
+        ({"do": "reboot"}, "unknown request 'reboot'"),
+    ],
+)
+def test_a_request_that_cannot_be_done_is_answered_by_an_error(runner, request_, message):
+    assert message in runner.ask(**request_)["error"]
+    assert "t_guest_wall_ns" in runner.ask(do="clock")
+
+
+def test_an_activity_that_ends_by_itself_is_reported(runner):
+    answer = runner.start("cpu-saturate", SPIN)
+    os.kill(answer["pid"], signal.SIGKILL)
+    event = runner.read()
+
+    assert event["event"] == "ended"
+    assert event["activity"] == "cpu-saturate"
+    assert event["status"] == signal.SIGKILL
+
+
+def test_every_drawn_address_is_in_the_benchmarking_range():
+    rng = random.Random(1)
+    drawn = {address(rng, silent=silent) for silent in (True, False) for _ in range(500)}
+
+    assert all(ipaddress.ip_address(text) in BENCHMARKING for text in drawn)
+
+
+def test_guest_programs_name_no_other_address_and_no_host():
+    for path in GUEST.glob("*.py"):
+        text = path.read_text()
+        for found in re.findall(r"\d+\.\d+\.\d+\.\d+", text):
+            if found != "198.18.0.0":
+                assert ipaddress.ip_address(found) in BENCHMARKING, path.name
+        assert "getaddrinfo" not in text
+        assert "http://" not in text
+
+
+def test_mimics_touch_files_of_their_scratch_folder_only():
+    text = Path(mimics.__file__).read_text()
+
+    assert {*re.findall(r"\b([A-Za-z]\w*) / ", text)} <= {"SCRATCH", "folder"}
+    assert "folder = SCRATCH" in text

@@ -1,0 +1,82 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cis490_pipeline.recording.host.machine import MachineFiles, qemu_command
+from cis490_pipeline.recording.image import Image
+from cis490_pipeline.recording.plan import HostShape
+
+DESCRIPTION = {
+    "kernel_release": "6.1",
+    "kernel_sha256": "",
+    "ramdisk_sha256": "",
+    "python_version": "3.11",
+}
+IMAGE = Image(Path("/image"), DESCRIPTION)
+FILES = MachineFiles(Path("/run/x"))
+
+
+def command(**shape):
+    return " ".join(qemu_command(HostShape(name="a", **shape), IMAGE, FILES))
+
+
+def test_the_link_is_a_tap_without_offloads_and_there_is_no_other():
+    text = command()
+
+    assert "-netdev tap,id=net,ifname=tap0,script=no,downscript=no,vnet_hdr=off" in text
+    assert text.count("-netdev") == 1
+    assert "user" not in text.split("-netdev")[1]
+    assert "-nodefaults" in text
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ({"vcpus": 4, "ram_mib": 128}, "-smp 4 -m 128"),
+        ({"threads": "single", "tb_size_mib": 32}, "-accel tcg,thread=single,tb-size=32"),
+        ({"machine": "pc", "cpu": "Nehalem"}, "-machine pc -cpu Nehalem"),
+        ({"cache": "none", "aio": "native"}, "cache=none,aio=native"),
+        ({"disk": "nvme"}, "cis490.disk=nvme0n1"),
+        ({"disk": "virtio-scsi"}, "scsi-hd,drive=disk"),
+        ({"disk": "none"}, "cis490.disk=none"),
+    ],
+)
+def test_a_shape_is_in_the_command(shape, words):
+    assert words in command(**shape)
+
+
+def test_a_machine_without_a_disk_has_no_drive():
+    assert "-drive" not in command(disk="none")
+
+
+PARENT = """
+import os, subprocess, sys, time
+from cis490_pipeline.recording.host.machine import dies_with
+child = subprocess.Popen(["sleep", "600"], preexec_fn=dies_with(os.getpid()))
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_child_ends_with_its_recorder_even_if_that_is_killed():
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    with parent:
+        child = int(parent.stdout.readline())
+        parent.kill()
+    until_s = time.monotonic() + 10
+
+    while is_running(child):
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
