@@ -211,6 +211,7 @@ def _step(
 ) -> Step:
     seed = {"seed": int(rng.integers(2**31))}
     activity: str | None
+    parameters: dict[str, Any]
     if phase is _C:
         event, activity, parameters = "workload_removed", None, {}
     elif phase is _A:
