@@ -204,9 +204,10 @@ def require_options(arguments):
     assert command is not None, f"no command {arguments[0]}"
     if isinstance(command, click.Group):
         inner = click.Context(command, info_name=arguments[0], parent=context)
-        context, arguments = inner, arguments[1:]
-        command = command.get_command(inner, arguments[0])
-        assert command is not None, f"no command {arguments[0]}"
+        # Not by name alone: a group may take a file's name for one of its commands.
+        name, command, rest = command.resolve_command(inner, list(arguments[1:]))
+        context, arguments = inner, [name, *rest]
+        assert command is not None, f"no command {name}"
     inner = click.Context(command, info_name=arguments[0], parent=context)
     given, rest, _ = command.make_parser(inner).parse_args(list(arguments[1:]))
     assert not rest
@@ -411,7 +412,7 @@ def test_every_dependency_has_its_line_and_no_other_does():
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    names = {re.match(r"[\w-]+", requirement)[0] for requirement in asked} - {project["name"]}
+    names = {re.match(r"[\w.-]+", requirement)[0] for requirement in asked} - {project["name"]}
 
     lines = re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)
 

@@ -35,6 +35,8 @@ _LEFT_OUT: Final = (
     *("test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "distutils"),
     *("pydoc_data", "unittest", "xml", "xmlrpc", "sqlite3", "wsgiref", "dbm", "curses", "html"),
     *("multiprocessing", "venv", "dist-packages", "site-packages", "__pycache__", "lib-dynload"),
+    # 32 MB, for linking programs with Python.
+    "config-*",
 )
 """Folders of the standard library that neither agent nor load runner use."""
 _COMPRESSION: Final = 6

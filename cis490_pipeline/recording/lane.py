@@ -104,7 +104,7 @@ def _record(planned: PlannedEpisode, image: Image, files: MachineFiles) -> Run:
             )
             run = asyncio.run(run_episode(planned, endpoints, booting=True))
             if run.failure is not None and not machine.is_alive():
-                run.failure += f"; QEMU had ended: {machine.last_words()}"
+                run.failure += f"; QEMU had ended: {files.last_words()}"
     finally:
         machine.end()
         sinks.kill()
@@ -116,7 +116,7 @@ def _wait_for_sockets(machine: Machine, files: MachineFiles) -> None:
     until_s = time.monotonic() + _SOCKETS_LIMIT_S
     while not all(path.exists() for path in (files.qmp, files.control, files.rows)):
         if not machine.is_alive():
-            raise RecordingError(f"QEMU ended at once: {machine.last_words()}")
+            raise RecordingError(f"QEMU ended at once: {files.last_words()}")
         if time.monotonic() > until_s:
             raise RecordingError(f"QEMU opened no sockets within {_SOCKETS_LIMIT_S:.0f} s")
         time.sleep(0.02)
@@ -128,8 +128,7 @@ def _leave(
     """Write the archive of a run that has a first label; return the outcome."""
     ended_at_ns = time.time_ns()
     if run.begin_ns is None or not run.brackets:
-        printed = files.log()[-600:].decode(errors="replace")
-        failure = f"{run.failure}; the machine printed: {printed or 'nothing'}"
+        failure = f"{run.failure}; the machine printed: {files.last_words()}"
         return LaneOutcome(episode_id=None, failure=failure, ended_at_ns=ended_at_ns)
     provenance = Provenance(
         commit=task.commit,

@@ -59,7 +59,7 @@ class Exchange:
         Raises
         ------
         RecordingError
-            If the guest told no time.
+            If the guest gave no time.
         """
         if self.reply.t_guest_mono_ns is None:
             raise RecordingError("the guest answered a clock request without its time")

@@ -77,6 +77,11 @@ class MachineFiles:
         texts = [path.read_bytes() for path in (self.messages, self.console) if path.exists()]
         return b"\n".join(text.strip() for text in texts if text.strip())
 
+    def last_words(self) -> str:
+        """Return the end of the log in one line."""
+        text = self.log()[-_MAX_WORDS:].decode(errors="replace")
+        return " ".join(text.split()) or "nothing"
+
 
 def qemu_command(shape: HostShape, image: Image, files: MachineFiles) -> list[str]:
     """Return the command line of a machine.
@@ -140,7 +145,6 @@ class Machine:
     def __init__(self, shape: HostShape, image: Image, files: MachineFiles) -> None:
         if shape.disk != "none":
             make_disk(files.disk, shape.disk_mib)
-        self._files = files
         with files.messages.open("wb") as messages:
             try:
                 self._process = subprocess.Popen(  # noqa: S603
@@ -163,10 +167,6 @@ class Machine:
     def is_alive(self) -> bool:
         """Whether QEMU runs."""
         return self._process.poll() is None
-
-    def last_words(self) -> str:
-        """Return the end of what QEMU and the guest's console printed."""
-        return self._files.log()[-_MAX_WORDS:].decode(errors="replace") or "it printed nothing"
 
     def end(self) -> None:
         """Kill the machine: its disk is thrown away, so there is nothing to shut down."""
