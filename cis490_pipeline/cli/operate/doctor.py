@@ -26,6 +26,7 @@ from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.provenance import commit, machine
 from cis490_pipeline.experiment.stages.stage import Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.recording.requirements import lacking_here
 from cis490_pipeline.storage.parquet import read_table
 from cis490_pipeline.store.receiver_index import LeftOut
 from cis490_pipeline.store.verdicts.overview import overview
@@ -37,6 +38,7 @@ EXTRAS = {
     "s3": ("s3fs",),
     "dask": ("distributed",),
     "lab": ("dagster_postgres",),
+    "record": ("qemu",),
 }
 MIN_FREE_BYTES = 1 << 30
 
@@ -81,6 +83,9 @@ def _installation() -> list[Line]:
         text = f"missing {', '.join(missing)}" if missing else "complete"
         # A small device installs `live` alone: a missing extra is a fact, not a fault.
         lines.append(Line(True, f"extra [{extra}]", text))
+    # Few machines record; what is missing is a fact here too, with its remedy beside it.
+    lacks = "; ".join(f"{lack.what} ({lack.remedy})" for lack in lacking_here())
+    lines.append(Line(True, "recording", f"missing {lacks}" if lacks else "all that it needs"))
     return lines
 
 

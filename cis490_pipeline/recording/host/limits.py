@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from cis490_pipeline.errors import RecordingError
 
 _PERIOD_US: Final = 100_000
+_PREFIX: Final = "cis490-"
 _MOUNT: Final = Path("/sys/fs/cgroup")
 
 
@@ -31,7 +32,9 @@ def limited(pid: int, percent: int | None, mount: Path = _MOUNT) -> Iterator[Non
         yield
         return
     unified = (mount / "cgroup.controllers").exists()
-    group = (mount if unified else mount / "cpu") / f"cis490-{os.getpid()}"
+    parent = mount if unified else mount / "cpu"
+    _remove_stale(parent)
+    group = parent / f"{_PREFIX}{os.getpid()}"
     quota = percent * _PERIOD_US // 100
     settings = (
         {"cpu.max": f"{quota} {_PERIOD_US}"}
@@ -40,18 +43,26 @@ def limited(pid: int, percent: int | None, mount: Path = _MOUNT) -> Iterator[Non
     )
     try:
         group.mkdir()
+        for name, value in {**settings, "cgroup.procs": str(pid)}.items():
+            (group / name).write_text(value)
     except OSError as refused:
         raise RecordingError(
-            f"{group}: no control group can be made ({refused.strerror}); record as root, or leave "
-            "out cpu_percent"
+            f"{group}: processor time cannot be limited ({refused.strerror}); record as root, or "
+            "leave out cpu_percent"
         ) from refused
     try:
-        for name, value in settings.items():
-            (group / name).write_text(value)
-        (group / "cgroup.procs").write_text(str(pid))
         yield
     finally:
-        _remove(group, mount if unified else mount / "cpu")
+        _remove(group, parent)
+
+
+def _remove_stale(parent: Path) -> None:
+    """Remove the empty groups of lanes that were killed."""
+    for group in parent.glob(f"{_PREFIX}*"):
+        if not Path(f"/proc/{group.name.removeprefix(_PREFIX)}").exists():
+            # One that still holds a process cannot be removed, and is not stale.
+            with suppress(OSError):
+                group.rmdir()
 
 
 def _remove(group: Path, parent: Path) -> None:
