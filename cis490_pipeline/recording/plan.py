@@ -169,7 +169,7 @@ Profile = (
 
 LOOKALIKES: Final[dict[str, dict[str, float | int]]] = {
     "package-update": {"package_kib": 800},
-    "backup": {"mib": 8},
+    "backup": {"mib": 4},
     "compile": {"jobs": 2},
     "speed-test": {"mib": 4},
     "web-server": {"page_kib": 20, "requests_per_s": 4.0},
