@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 
@@ -6,7 +7,7 @@ from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.recording.guest.benign import BENIGN
 from cis490_pipeline.recording.guest.mimics import MIMICS
 from cis490_pipeline.recording.plan import LOOKALIKES, read_plan
-from cis490_pipeline.recording.schedule import treatments
+from cis490_pipeline.recording.schedule import schedule, treatments
 from cis490_pipeline_tests.recording.plans import SAMPLES, made_plan, plan_fields, write_plan
 
 
@@ -88,3 +89,14 @@ def test_every_profile_and_lookalike_has_its_activity_in_the_guest():
 def test_equal_plans_have_equal_digests_and_others_differ():
     assert made_plan().digest == made_plan().digest
     assert made_plan().digest != made_plan(seed=6).digest
+
+
+def test_the_plan_of_the_documentation_is_a_plan(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/how-to/record.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "plan.toml").write_text(block)
+    plan = read_plan(tmp_path / "plan.toml")
+    infected = [run for run in schedule(plan) if run.treatment]
+
+    assert {run.host.name for run in infected} == {host.name for host in plan.host}
+    assert {run.treatment.profile.name for run in infected} == {p.name for p in plan.profile}
