@@ -18,7 +18,7 @@ from cis490_pipeline.recording.host.qmp import Monitor, read_block_statistics
 PROC_NS: Final = NS_PER_S // 10
 QMP_NS: Final = NS_PER_S
 BUCKET_NS: Final = NS_PER_S // 10
-_DRAIN_NS: Final = BUCKET_NS // 5
+_DRAIN_NS: Final = BUCKET_NS // 2
 _QMP_LIMIT_S: Final = 10.0
 Row = dict[str, Any]
 

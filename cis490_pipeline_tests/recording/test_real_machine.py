@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from cis490_pipeline import __version__
 from cis490_pipeline.collect.pack import packed
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.recording.image import build_image
@@ -41,7 +40,7 @@ TIMING = {
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    return build_image(tmp_path_factory.mktemp("image"), packed(__version__))
+    return build_image(tmp_path_factory.mktemp("image"), packed())
 
 
 @pytest.fixture
@@ -64,7 +63,7 @@ def quiet(what, done, total, detail=""):
 
 
 def test_two_images_of_the_same_packages_have_the_same_bytes(image, tmp_path):
-    again = build_image(tmp_path, packed(__version__))
+    again = build_image(tmp_path, packed())
 
     assert again.description == image.description
 

@@ -87,11 +87,10 @@ def record_plan_command(
 @json_option
 def record_image(out: Path, agent: Path | None, as_json: bool) -> int:
     """Build the guests' kernel and ramdisk from this machine's packages; equal bytes each time."""
-    from cis490_pipeline import __version__
     from cis490_pipeline.collect.pack import packed
     from cis490_pipeline.recording.image import build_image
 
-    content = packed(__version__) if agent is None else agent.read_bytes()
+    content = packed() if agent is None else agent.read_bytes()
     image = build_image(out, content)
     if as_json:
         print_json(image.description)
