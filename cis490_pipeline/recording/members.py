@@ -122,8 +122,7 @@ def _meta(
     guest_clock: ClockMap,
 ) -> dict[str, Any]:
     begin_ns = run.begin_ns or 0
-    host, treatment, sampled = planned.host, planned.treatment, run.sampled
-    sample = None if treatment is None else treatment.profile
+    host = planned.host
     return {
         "episode_id": ref.episode_id,
         "schema_version": SCHEMA_VERSION,
@@ -147,17 +146,7 @@ def _meta(
             "shape": msgspec.to_builtins(host),
         },
         "exploit": None,
-        "sample": None
-        if sample is None or treatment is None
-        else {
-            "name": sample.name,
-            "family": sample.family,
-            "category": sample.category,
-            "profile": treatment.activity,
-            "kind": "mimic",
-            "sha256": None,
-            "parameters": treatment.parameters,
-        },
+        "sample": _sample(planned),
         "code_version": {"commit": provenance.commit, "dirty": provenance.dirty},
         "clocks": {"guest": guest_clock.fields()},
         "host_pressure": run.pressure,
@@ -170,10 +159,36 @@ def _meta(
                 {"activity": ran.activity, "began_ns": ran.began_ns, "ended_ns": ran.ended_ns}
                 for ran in run.backgrounds
             ],
-            "guest_rows_invalid": sampled.guest.invalid if sampled else 0,
-            "guest_rows_implausible": sampled.guest.implausible if sampled else 0,
-            "packets": sampled.packets if sampled else 0,
-            "packets_dropped": sampled.packets_dropped if sampled else 0,
-            "agent": sampled.guest.status if sampled else None,
+            **_losses(run),
         },
+    }
+
+
+def _sample(planned: PlannedEpisode) -> dict[str, Any] | None:
+    """Return ``meta.sample``; None for a run that stays clean."""
+    treatment = planned.treatment
+    if treatment is None:
+        return None
+    return {
+        "name": treatment.profile.name,
+        "family": treatment.profile.family,
+        "category": treatment.profile.category,
+        "profile": treatment.activity,
+        "kind": treatment.profile.kind,
+        "sha256": None,
+        "parameters": treatment.parameters,
+    }
+
+
+def _losses(run: Run) -> dict[str, Any]:
+    """Return what was lost or not believed, and the agent's last status."""
+    sampled = run.sampled
+    if sampled is None:
+        return {}
+    return {
+        "guest_rows_invalid": sampled.guest.invalid,
+        "guest_rows_implausible": sampled.guest.implausible,
+        "packets": sampled.packets,
+        "packets_dropped": sampled.packets_dropped,
+        "agent": sampled.guest.status,
     }

@@ -83,7 +83,7 @@ def test_a_recorded_run_is_accepted_and_its_labels_lie_where_its_behaviour_chang
     assert summary.failures == []
     assert verdict["status"] == "accepted", verdict["details"]
     assert [label.phase for label in episode.labels][:2] == ["clean", "infected_running"]
-    proc = episode.rows[Source.PROC].columns
+    proc = episode.rows[Source.PROC].columns.values
     begin_ns = episode.labels[1].t_wall_ns
     jiffies = proc["cpu_user_jiffies"] + proc["cpu_sys_jiffies"]
 
