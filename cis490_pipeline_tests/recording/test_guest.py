@@ -16,6 +16,7 @@ import pytest
 from cis490_pipeline.recording import guest
 from cis490_pipeline.recording.guest import mimics
 from cis490_pipeline.recording.guest.mimics import address
+from cis490_pipeline.recording.plan import LOOKALIKES
 
 GUEST = Path(guest.__file__).parent
 BENCHMARKING = ipaddress.ip_network("198.18.0.0/15")
@@ -24,7 +25,7 @@ BENCHMARKING = ipaddress.ip_network("198.18.0.0/15")
 class RunnerProcess:
     """A load runner on a terminal, which like a virtio port is one file of two directions."""
 
-    def __init__(self):
+    def __init__(self, scratch):
         self.side, self.other = pty.openpty()
         tty.setraw(self.other)
         self.process = subprocess.Popen(
@@ -35,6 +36,7 @@ class RunnerProcess:
                 os.ttyname(self.other),
             ],
             stderr=subprocess.DEVNULL,
+            env={**os.environ, "SCRATCH": str(scratch)},
         )
         self.pending = b""
 
@@ -53,8 +55,8 @@ class RunnerProcess:
 
 
 @pytest.fixture
-def runner():
-    started = RunnerProcess()
+def runner(tmp_path):
+    started = RunnerProcess(tmp_path)
     try:
         assert started.read()["event"] == "ready"
         yield started
@@ -108,6 +110,39 @@ def living_groups():
         ["ps", "-o", "pgid=,stat=", "-A"], capture_output=True, text=True, check=True
     ).stdout
     return {group for group, state in map(str.split, listed.splitlines()) if state[0] != "Z"}
+
+
+def test_dropped_files_go_with_the_mimic_and_not_with_a_look_alike(runner, tmp_path):
+    runner.start("armed", {"payload_kib": 1, "seed": 1})
+    runner.start("cpu-saturate", SPIN, slot="background-compile")
+    until_s = time.monotonic() + 10
+    while not (tmp_path / "payload").exists():
+        assert time.monotonic() < until_s
+    runner.ask(do="stop", slot="background-compile")
+    kept = (tmp_path / "payload").exists()
+    runner.ask(do="stop", slot="workload")
+
+    assert kept
+    assert not (tmp_path / "payload").exists()
+
+
+@pytest.mark.parametrize(
+    ("activity", "parameters"),
+    [
+        ("armed", {"payload_kib": 10}),
+        ("io-walk", {"files": 3, "file_kib": 4, "files_per_s": 100.0}),
+        ("backup", LOOKALIKES["backup"]),
+        ("database", LOOKALIKES["database"]),
+        ("log-rotation", LOOKALIKES["log-rotation"]),
+        ("compile", LOOKALIKES["compile"]),
+    ],
+)
+def test_activities_without_a_network_begin_and_run_on(runner, activity, parameters):
+    answer = runner.start(activity, {**parameters, "seed": 3})
+    time.sleep(0.5)
+
+    assert "error" not in answer
+    assert is_running(answer["pid"])
 
 
 def test_stopping_nothing_says_when(runner):

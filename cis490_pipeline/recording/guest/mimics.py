@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-SCRATCH = Path("/scratch")
+SCRATCH = Path(os.environ.get("SCRATCH", "/scratch"))
 ANSWERING = "198.18"
 """Half of the range whose addresses answer: by RST, or on the ports in `OPEN_PORTS`."""
 SILENT = "198.19"

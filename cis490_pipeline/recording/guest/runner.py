@@ -19,6 +19,8 @@ from .benign import BENIGN
 from .mimics import MIMICS, SCRATCH
 
 ACTIVITIES: dict[str, Callable[..., None]] = {**MIMICS, **BENIGN}
+WORKLOAD_SLOT = "workload"
+"""Slot of the mimic; the files it dropped go with it."""
 BEGIN_LIMIT_S = 20.0
 MAX_LINE_BYTES = 1 << 14
 
@@ -62,8 +64,9 @@ class Runner:
         if what == "stop":
             # Without a process there is nothing to end: the phase begins with the removal.
             stopped = self._stop(request["slot"])
-            for path in [*SCRATCH.glob("install-*"), *SCRATCH.glob("payload")]:
-                path.unlink()
+            if request["slot"] == WORKLOAD_SLOT:
+                for path in [*SCRATCH.glob("install-*"), *SCRATCH.glob("payload")]:
+                    path.unlink()
             return stopped or clock()
         raise ValueError(f"unknown request {what!r}")
 
