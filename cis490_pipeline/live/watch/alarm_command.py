@@ -63,14 +63,14 @@ class AlarmCommand:
         if len(self._running) >= MAX_RUNNING:
             self._say(f"--on-alarm is not run: {MAX_RUNNING} earlier calls have not ended")
             return
-        told = {
+        facts = {
             "verdict": str(change.verdict),
             "before": str(change.before),
             "text": change.text,
             "device": self._device,
         }
-        environment = {f"CIS490_{key.upper()}": value for key, value in told.items()}
-        detail = told | {
+        environment = {f"CIS490_{key.upper()}": value for key, value in facts.items()}
+        detail = facts | {
             "t_wall_ns": change.t_ns,
             "phase": None if change.phase is None else str(change.phase),
             "without": [str(source) for source in change.without],

@@ -1,4 +1,4 @@
-"""The verdict on a watched device: one state at a time, said in sentences when it changes.
+"""The verdict on a watched device: one state at a time, printed as a sentence when it changes.
 
 The bundle's leading model decides; the others are detail. While no source delivers, nothing is
 known of the device, and no alarm stands.
@@ -22,7 +22,7 @@ _SILENT: Final = (Health.DEAD, Health.AWAITED)
 _BETTER_S: Final = 3600
 """Learning time that is recommended, s."""
 _LEARNING_EVERY: Final = 4
-"""Parts of the learning time after which its progress is said."""
+"""Parts of the learning time after which its progress is printed."""
 
 _SENTENCES: Final = {
     Phase.CLEAN: "it behaves like an infected device",
@@ -138,7 +138,7 @@ class VerdictSink(Sink):
             self._output.flush()
 
     def note(self, text: str) -> None:
-        """Print a message of the engine; those on the calibration are said here in other words."""
+        """Print a message of the engine; those on the calibration have other words here."""
         if not text.startswith("calibrat"):
             self._write(text)
 

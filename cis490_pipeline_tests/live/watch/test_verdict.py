@@ -47,7 +47,6 @@ def window(alarming, phase=Phase.INFECTED_RUNNING, t_end_s=30):
             Output(model="lead", probabilities=proba, alarm=alarm),
             Output(model="other", probabilities=proba, alarm=replace(alarm, alarming=False)),
         ),
-        took_ms=1.0,
     )
 
 
