@@ -14,7 +14,7 @@ from cis490_pipeline.errors import PipelineError, StoreError
 from cis490_pipeline.evaluation.predictions import read_predictions
 from cis490_pipeline.events.contract import decode as decode_events
 from cis490_pipeline.experiment.stages.record import Record
-from cis490_pipeline.experiment.stages.shared import _decoded
+from cis490_pipeline.experiment.stages.record import read_record as read_stage_record
 from cis490_pipeline.experiment.upkeep.gc import _named
 from cis490_pipeline.features.calibration.record import read_record
 from cis490_pipeline.features.datasets.opened import open_dataset
@@ -101,7 +101,7 @@ def test_a_damaged_stage_record_is_as_none(tmp_path, what):
     path = tmp_path / "record.json"
     path.write_bytes(DAMAGED[what])
 
-    assert _decoded(path) is None
+    assert read_stage_record(path) is None
 
 
 @pytest.mark.parametrize("what", NO_JSON)

@@ -46,5 +46,5 @@ def test_an_export_of_another_model_is_refused(architecture):
 
 
 def test_an_unfitted_model_is_not_exported(architecture):
-    with pytest.raises(NotFittedError, match="nothing to export"):
+    with pytest.raises(NotFittedError, match="has learnt nothing yet"):
         export_onnx(registry.create(architecture, "realistic", seed=0))
