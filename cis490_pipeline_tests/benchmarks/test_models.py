@@ -128,6 +128,7 @@ def test_every_host_is_on_every_side_of_a_fold_and_each_episode_is_tested_once(w
     assert sum(map(len, tested)) == len(set.union(*tested)) == folds[0].height
 
 
+@pytest.mark.long
 def test_a_store_is_measured_from_end_to_end(workspace, kept, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("benchmarks.unseen_hosts.N_FOLDS", 2)
     monkeypatch.setattr("benchmarks.unseen_hosts.MODELS", ("gbt", "gru"))

@@ -17,8 +17,8 @@ export bundle live dashboard produce stale backfill gc doctor
 """
 
 
-OWN = {"demo"}
-"""Of ours beside them: the dashboard and a replay in one command."""
+OWN = {"demo", "agent", "watch", "record", "rows"}
+"""Beside them: a replay on the dashboard, and what makes rows and watches one's own machine."""
 
 
 def test_commands_are_the_designs() -> None:

@@ -118,6 +118,7 @@ def test_second_time_nothing_is_made(finished: Workspace) -> None:
     assert Leaderboard(finished, Recipe.HOST).ensure().why == "up to date"
 
 
+@pytest.mark.long
 def test_comparing_again_gives_the_same_board(spoilt: Workspace, board: dict[str, Any]) -> None:
     Leaderboard(spoilt, Recipe.HOST).ensure(force=True)
 
@@ -151,6 +152,7 @@ def test_only_a_board_that_is_compared_again_wants_its_tables_first(
     assert [table.key for table in stage.tables_to_make()] == ["model/ablation", "model/robustness"]
 
 
+@pytest.mark.long
 def test_a_board_of_older_code_is_stale_and_a_backfill_makes_its_tables_and_all_is_current(
     spoilt: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,7 @@ def test_a_lost_drawing_is_drawn_again_from_the_numbers(
 
 
 @pytest.mark.parametrize("how", ["altered numbers", "asked for again"])
+@pytest.mark.long
 def test_numbers_that_are_lost_or_asked_for_are_compared_again(
     spoilt: Workspace, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:

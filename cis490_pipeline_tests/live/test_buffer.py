@@ -61,6 +61,7 @@ def gaps(source, kind, rng, n):
     trouble=st.sampled_from(["none", "some fall", "all restart", "dips"]),
     seed=st.integers(0, 10_000),
 )
+@pytest.mark.long
 def test_what_is_forgotten_changes_no_later_window(source, kind, known, trouble, seed):
     rng = np.random.default_rng(seed)
     times = np.cumsum((gaps(source, kind, rng, 400) * 1e6).astype(np.int64)) + 10**15

@@ -423,6 +423,7 @@ def test_a_report_is_json_without_nan():
     assert json.loads(json.dumps(lines, allow_nan=False)) == lines
 
 
+@pytest.mark.long
 def test_what_is_held_does_not_grow_with_time():
     engine = make_engine([make_model(variant=Variant.ORACLE)])
 

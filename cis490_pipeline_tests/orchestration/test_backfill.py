@@ -50,6 +50,7 @@ def states(answer):
     return {(a["scope"], a["key"]): a for a in answer["artefacts"] if a["state"] == "stale"}
 
 
+@pytest.mark.long
 def test_a_changed_channel_is_listed_refused_repaired_and_nothing_else_is_made(shell):
     assert states(shell.json("stale")[0]) == {}
     shell.switch.turn_on()

@@ -144,6 +144,7 @@ def dies_on_one(task: Any) -> list[dict[str, Any]]:
 original_batch = sweep_module._validate_batch
 
 
+@pytest.mark.long
 def test_episode_that_kills_its_worker_is_errored_and_all_others_are_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,6 +190,7 @@ print(snapshots.resumed_epoch)
 """
 
 
+@pytest.mark.long
 def test_killed_process_run_again_ends_with_the_weights_of_one_never_killed(whole, tmp_path):
     def run(n_batches):
         command = [sys.executable, "-c", _CHILD, tmp_path / "state", str(n_batches)]

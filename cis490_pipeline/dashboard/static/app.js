@@ -1,4 +1,4 @@
-// Connects the stream to the panels; a panel is redrawn only when its data changed.
+// Connects the stream to the panels, each redrawn only when its data changed.
 import {html, nothing, render} from './markup.js';
 import {Channels} from './channels.js';
 import {drawPoints, embedding} from './embedding.js';
@@ -90,7 +90,7 @@ function plots() {
 }
 
 let waiting = false, last = 0;
-/** Draw soon, at most once in `DRAW_MS`, and not while the page is hidden. */
+/** Draw soon, once in `DRAW_MS` at most, not while the page is hidden. */
 function draw() {
   if (waiting) return;
   waiting = true;

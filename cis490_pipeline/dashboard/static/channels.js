@@ -20,7 +20,7 @@ export class Channels {
     new ResizeObserver(() => this.#resize()).observe(root);
   }
 
-  /** Discard all plots, for another episode or other colours. */
+  /** Discard all plots: another episode or other colours. */
   clear() {
     for (const plot of this.#plots.values()) plot.u.destroy();
     this.#plots.clear();

@@ -3,7 +3,7 @@ import {INFECTED} from './words.js';
 
 const DEFAULT_STEP_S = 5;
 
-/** Windows in order, each with the interval it adds to the one before. */
+/** Windows in order, each with the interval it adds. */
 export function strip(windows) {
   const list = [...windows.values()].sort((a, b) => a.window_idx - b.window_idx);
   const end = (w) => w.t_end_s ?? (w.window_idx + 2) * DEFAULT_STEP_S;
@@ -19,7 +19,7 @@ export function strip(windows) {
 /** True phases: of the episode event, else from phase events or windows. */
 export function truth(episode) {
   if (episode.about.phases?.length) return episode.about.phases;
-  // Phase events of a live device are predictions, not the truth.
+  // Phase events of a live device are predictions, not truth.
   const labels = episode.about.origin === 'live' ? [] : [...episode.phases.values()].filter((e) => e.t_s != null).sort((a, b) => a.t_s - b.t_s);
   if (labels.length) {
     return labels.map((e, i) => ({phase: e.phase, start_s: e.t_s, end_s: labels[i + 1]?.t_s ?? Math.max(episode.now ?? e.t_s, e.t_s)}));
@@ -35,7 +35,7 @@ export function infectionStart(episode) {
   return truth(episode).find((span) => INFECTED.has(span.phase))?.start_s ?? null;
 }
 
-/** Delay from infection to a model's alarm; an alarm that was already on is no detection. */
+/** Delay from infection to alarm; an alarm that was already on is no detection. */
 export function detection(strips, infection, ended) {
   const byAlarm = strips.some((s) => s.window.alarm != null);
   const isOn = (s) => (byAlarm ? s.window.alarm === true : INFECTED.has(s.window.predicted));

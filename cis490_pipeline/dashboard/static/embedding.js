@@ -1,4 +1,4 @@
-// Embedding of windows on a canvas; each phase has its own colour and shape.
+// Embedding of windows on a canvas; each phase has a colour and shape.
 import {html} from './markup.js';
 import {awaiting} from './awaiting.js';
 import {count, PHASES, phaseLabel} from './words.js';

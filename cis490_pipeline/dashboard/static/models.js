@@ -1,4 +1,4 @@
-// Scores with intervals, the realistic model of each architecture above its oracle.
+// Scores with intervals, each architecture's realistic model above its oracle.
 import {html, joined, nothing, svg} from './markup.js';
 import {awaiting} from './awaiting.js';
 import {count, interval, parts, score} from './words.js';
@@ -12,7 +12,7 @@ function bar(event, variant) {
     <line class=wh x1=${pct(low)} x2=${pct(low)} y1=4 y2="12"/>
     <line class=wh x1=${pct(high)} x2=${pct(high)} y1=4 y2="12"/>`;
   return html`<svg class=bar height=16 aria-hidden=true>
-    ${[0, 20, 40, 60, 80, 100].map((x) => svg`<line class=grid x1=${x + '%'} x2=${x + '%'} y1=0 y2="16"/>`)}
+    ${TICKS.map((x) => svg`<line class=grid x1=${x + '%'} x2=${x + '%'} y1=0 y2="16"/>`)}
     <rect class=${variant ?? 'realistic'} y="2.5" height=11 rx=2 width=${pct(value)}/>${whisker}</svg>`;
 }
 
@@ -38,6 +38,8 @@ function untested(events) {
   if (!hosts.size) return nothing;
   return html`<p class=note>Not tested: ${joined([...hosts].map(([host, profiles]) => [joined(profiles, ', '), ' on ', host]), '; ')}.</p>`;
 }
+
+const TICKS = [0, 20, 40, 60, 80, 100];
 
 export function models(store, ui) {
   const events = [...store.metrics.values()].filter((event) => (event.split ?? null) === ui.split);
@@ -66,7 +68,7 @@ export function models(store, ui) {
       ${row.only ? line(name, null, row.only, ui) : nothing}
       ${row.realistic || row.oracle ? [line(name, 'realistic', row.realistic, ui), line(name, 'oracle', row.oracle, ui)] : nothing}
       ${row.network ? line(name, 'network', row.network, ui) : nothing}</tbody>`)}
-    <tbody aria-hidden=true><tr><td></td><td><svg class="bar axis" height=16>${[0, 20, 40, 60, 80, 100].map((x) => svg`<text
+    <tbody aria-hidden=true><tr><td></td><td><svg class="bar axis" height=16>${TICKS.map((x) => svg`<text
       x=${x + '%'} y=12 text-anchor=${x === 0 ? 'start' : x === 100 ? 'end' : 'middle'}>${x / 100}</text>`)}</svg></td><td></td></tr></tbody>
   </table></div>${untested(events)}`}`;
 }

@@ -1,4 +1,4 @@
-// Attack profiles: median and quartiles of episodes aligned at a phase.
+// Attack profiles: median and quartiles of episodes from a phase on.
 import {html, nothing, svg} from './markup.js';
 import {awaiting} from './awaiting.js';
 import {fixed, short} from './words.js';

@@ -1,4 +1,4 @@
-// Episode replay: true phases, the predictions of every model, channels.
+// Episode replay: true phases, every model's predictions, channels.
 import {html, joined, nothing, svg} from './markup.js';
 import {awaiting} from './awaiting.js';
 import {detection, infectionStart, strip, truth} from './detection.js';

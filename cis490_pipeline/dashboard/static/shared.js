@@ -1,4 +1,4 @@
-// One worker and one stream for all tabs: browsers limit connections to a server to six.
+// One worker and stream for all tabs: browsers allow six connections to a server.
 import {Stream} from './stream.js';
 
 const tabs = new Set();
@@ -8,7 +8,7 @@ const send = (...message) => { for (const tab of tabs) tab.postMessage(message);
 onconnect = ({ports: [tab]}) => {
   tab.onmessage = () => tabs.delete(tab);
   tabs.add(tab);
-  // Reopen for all tabs: the snapshot must precede later events.
+  // Reopen for all tabs: a snapshot must precede later events.
   if (stream) stream.open();
   else stream = new Stream(send);
 };

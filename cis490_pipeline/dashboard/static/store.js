@@ -1,4 +1,4 @@
-// State of the page: the newest event of each key, bounded like the server's state.
+// State of the page: the newest event of each key, bounded as on the server.
 const LIMITS = {metrics: 512, perf: 256, confusion: 256, groups: 4096, curves: 256, episodes: 16, points: 4000};
 export const MAX_WINDOWS = 2000;
 export const MAX_READINGS = 2400;
@@ -6,7 +6,7 @@ export const MAX_CHANNELS = 64;
 
 const key = (...parts) => JSON.stringify(parts);
 
-// Map, key and panels of each event type that needs no further handling.
+// Map, key and panels of event types that need no more handling.
 const PLAIN = new Map(Object.entries({
   model_perf: ['perf', (e) => [e.device, e.model], 'inference', 'top'],
   confusion: ['confusion', (e) => [e.split ?? null, e.model], 'confusion'],
@@ -49,7 +49,7 @@ export class Store {
   }
 
   take(event) {
-    // A Map: event types such as "constructor" must not match.
+    // A Map: an event type "constructor" must not match.
     const plain = PLAIN.get(event.device && 'why' in event ? 'model_perf' : event.type);
     if (plain) {
       const [map, parts, ...panels] = plain;
@@ -108,7 +108,7 @@ export class Store {
     event.t_s.forEach((time, i) => {
       let at = t.length;
       while (at > 0 && t[at - 1] > time) at -= 1;
-      // A repeated replay sends the same times: replace them.
+      // A repeated replay sends times again: replace them.
       const known = at > 0 && t[at - 1] === time;
       if (known) at -= 1;
       else t.splice(at, 0, time);

@@ -1,4 +1,4 @@
-// Event stream: reopened whenever it ends or is silent for too long.
+// Event stream: reopened when it ends or is silent for too long.
 const SILENT_MS = 40_000;
 const AGAIN_MS = 3_000;
 
@@ -29,7 +29,7 @@ export class Stream {
     source.onopen = () => this.send('state', 'live');
     source.onerror = () => {
       this.send('state', 'reconnecting');
-      // Browsers give up on a response that is no stream; the server may be back later.
+      // Browsers give up on a response that is no stream; the server may come back.
       if (source.readyState === EventSource.CLOSED) this.#again();
     };
   }

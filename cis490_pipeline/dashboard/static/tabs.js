@@ -1,4 +1,4 @@
-// Source of a tab's events: the worker shared by all tabs, or a stream of its own.
+// Source of a tab's events: the worker of all tabs, or a stream of its own.
 import {Stream} from './stream.js';
 
 const SHARED = '/static/shared.js', LOST_MS = 60_000;
@@ -26,6 +26,6 @@ export function listen(send) {
   join();
   addEventListener('pagehide', leave);
   addEventListener('pageshow', (event) => event.persisted && join());
-  // The worker reports a silent stream; if the worker itself is silent, joining starts another.
+  // The worker reports a silent stream; if it is silent itself, joining starts another.
   return setInterval(() => Date.now() - lastMs > LOST_MS && !alone && join(), 5_000);
 }

@@ -4,7 +4,7 @@ const LABELS = {infected_running: 'infected, running'};
 const SHORT = {infecting: 'infect.', infected_running: 'running'};
 export const phaseLabel = (phase) => LABELS[phase] ?? phase;
 export const phaseShort = (phase) => SHORT[phase] ?? phase;
-/** CSS class of a phase; names from events never become part of it. */
+/** CSS class of a phase; no name from an event gets into it. */
 export const phaseClass = (phase) => 'p-' + (PHASES.includes(phase) ? phase : 'other');
 export const INFECTED = new Set(['infecting', 'infected_running', 'dormant']);
 
@@ -29,7 +29,7 @@ export function ago(ms, now) {
   if (s < 120) return s + ' s ago';
   return s < 7200 ? Math.round(s / 60) + ' min ago' : Math.round(s / 3600) + ' h ago';
 }
-/** Architecture and variant of a model, by its event or by its name. */
+/** Architecture and variant of a model, by event or name. */
 export function parts(model, variant) {
   const found = /^(.+)_(realistic|oracle|network)$/.exec(model);
   return {
@@ -37,5 +37,5 @@ export function parts(model, variant) {
     variant: ['realistic', 'oracle', 'network'].includes(variant) ? variant : found ? found[2] : null,
   };
 }
-/** Channels that only the lab records; deployed devices have the others. */
+/** Channels that only the lab records; devices have the others. */
 export const isLabOnly = (channel) => /^(proc|qmp)\./.test(channel);

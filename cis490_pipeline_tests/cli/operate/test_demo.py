@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from cis490_pipeline.cli.operate.demo import _free_port
+from cis490_pipeline.cli.dashboard_process import free_port
 from cis490_pipeline_tests.cli.runs import Cli
 from cis490_pipeline_tests.experiment.runs import SAMPLE
 
@@ -15,7 +15,7 @@ from cis490_pipeline_tests.experiment.runs import SAMPLE
 def test_the_demo_shows_a_recorded_episode_once_and_leaves_no_server(
     cli_on_copy: Cli, only_fast_models
 ) -> None:
-    port = str(_free_port())
+    port = str(free_port())
 
     done = cli_on_copy("demo", "--once", "--speed", "100", "--no-browser", "--port", port)
 
@@ -35,8 +35,9 @@ def test_a_port_that_is_taken_is_one_clear_error(cli_on_copy: Cli, only_fast_mod
     assert "choose another --port" in done.err
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_the_demo_and_its_dashboard(copied, only_fast_models) -> None:
-    port = _free_port()
+    port = free_port()
     code = (
         "import cis490_pipeline.experiment.order as p\n"
         "import cis490_pipeline.experiment.leaderboard as b\n"

@@ -151,6 +151,7 @@ def test_a_dry_run_prints_the_same_and_publishes_nothing(name, data):
     assert {kind: kinds.get(kind) for kind in wanted} == wanted
 
 
+@pytest.mark.long
 def test_the_module_publishes_again_on_each_tick_from_another_folder(data, tmp_path):
     with serving() as server:
         producer = subprocess.Popen(

@@ -182,6 +182,7 @@ def test_hosts_are_told_from_clean_windows_before_and_after_calibration(finished
     assert found["rows"][0]["accuracy"] > found["largest_host"]["share"]
 
 
+@pytest.mark.long
 def test_host_identity_is_drawn_where_there_is_more(finished, monkeypatch):
     from cis490_pipeline.experiment.pipeline import host_identity as module_
 

@@ -70,6 +70,7 @@ def flagged(check, grids, unseen, phase):
     return np.mean(said), len(said)
 
 
+@pytest.mark.long
 def test_about_as_many_clean_baselines_of_unseen_hosts_are_flagged_as_stated(check, grids, unseen):
     share, n = flagged(check, grids, unseen, CLEAN)
 

@@ -192,6 +192,7 @@ def test_what_is_read_is_all_there_is(booster):
     assert encode_ubjson(decode_ubjson(booster)) == booster
 
 
+@pytest.mark.long
 def test_no_damaged_booster_ends_the_process(booster, tmp_path):
     path = tmp_path / "model.ubj"
     path.write_bytes(booster)

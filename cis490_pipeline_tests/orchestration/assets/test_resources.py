@@ -40,6 +40,7 @@ def of_the_command_line(workspace, **settings):
     return Workspace(Settings(**place, **settings))
 
 
+@pytest.mark.long
 def test_defaults_give_the_records_of_the_command_line(given):
     opened = given()
 

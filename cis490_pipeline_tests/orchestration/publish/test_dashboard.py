@@ -227,6 +227,7 @@ def test_after_the_acknowledgement_the_sensor_is_quiet_until_there_is_more(
     assert request.run_key != first
 
 
+@pytest.mark.long
 def test_a_dashboard_that_fails_is_asked_again_ever_more_seldom(sensor, publish, dashboard):
     dashboard.status = 503
     for failures in range(3):
@@ -244,6 +245,7 @@ def test_a_dashboard_that_fails_is_asked_again_ever_more_seldom(sensor, publish,
     assert dashboard.received == []
 
 
+@pytest.mark.long
 def test_a_dashboard_that_recovers_gets_the_scores_and_is_left_alone(sensor, publish, dashboard):
     dashboard.status = 503
     publish(sensor.tick()[0].tags)
@@ -257,6 +259,7 @@ def test_a_dashboard_that_recovers_gets_the_scores_and_is_left_alone(sensor, pub
 
 
 @pytest.mark.parametrize("status", [401, 503])
+@pytest.mark.long
 def test_a_refusal_fails_the_run_with_its_reason(publish, dashboard, status):
     dashboard.status = status
 
@@ -286,6 +289,7 @@ def test_every_leaderboard_arrives_once_and_in_order(publish, instance, dashboar
     assert sorted(set(revisions)) == revisions
 
 
+@pytest.mark.long
 def test_one_dashboard_that_is_down_holds_up_no_other_and_gets_all_later(
     sensor, publish, instance, dashboard, second
 ):
@@ -305,6 +309,7 @@ def test_one_dashboard_that_is_down_holds_up_no_other_and_gets_all_later(
     assert sensor.tick() == []
 
 
+@pytest.mark.long
 def test_a_slow_dashboard_is_given_up_for_this_run_and_asked_again(
     sensor, publish, dashboard, monkeypatch
 ):
@@ -347,6 +352,7 @@ def test_one_that_fails_in_the_middle_gets_no_later_event_before_it(
     assert scores_in(dashboard.received)[1:] == [0.1, 0.2, 0.3]
 
 
+@pytest.mark.long
 def test_after_a_restart_nothing_acknowledged_is_sent_again(
     sensor, publish, instance, dashboard, tmp_path
 ):
@@ -363,6 +369,7 @@ def test_after_a_restart_nothing_acknowledged_is_sent_again(
     assert scores_in(dashboard.received)[1:] == [0.7]
 
 
+@pytest.mark.long
 def test_an_event_that_shows_up_behind_one_already_read_is_published_too(
     publish, instance, dashboard, monkeypatch
 ):

@@ -62,6 +62,7 @@ def workspace(second_run, tmp_path):
     return workspace_in(tmp_path / "data")
 
 
+@pytest.mark.long
 def test_what_was_made_elsewhere_is_recorded_once_and_then_left_alone(second_run, workspace):
     assert second_run[1] == [*CORPUS, *ONE_MODEL]
     assert bring_up_to_date(workspace) == ([], UP_TO_DATE)
@@ -85,6 +86,7 @@ def test_a_lost_file_is_made_again_and_what_follows_is_recorded(workspace):
     assert said[TENSORS] == "up to date"
 
 
+@pytest.mark.long
 def test_a_failed_check_stops_this_run_and_the_next_until_it_passes(workspace):
     features = FeatureShards(workspace, Recipe.HOST)
     damaged = min(features.folder.glob("train-*.parquet"))

@@ -221,6 +221,7 @@ def run_to_the_end(store: Path, data: Path) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.long
 def test_killed_validate_run_again_writes_the_bytes_of_an_uninterrupted_one(
     tmp_path: Path,
 ) -> None:
@@ -243,6 +244,7 @@ def test_killed_validate_run_again_writes_the_bytes_of_an_uninterrupted_one(
     assert not (killed / "validation_v1.journal.jsonl").exists()
 
 
+@pytest.mark.long
 def test_interrupted_validate_says_130_and_keeps_what_was_finished(tmp_path: Path) -> None:
     store = copies(tmp_path / "store", 160).root
     process = start_and_wait_for_rows(store, tmp_path / "data", 32)
