@@ -128,7 +128,7 @@ setInterval(() => { store.touch('feeds'); draw(); }, 5_000);
 
 const takers = {
   message: (events) => { for (const event of events) (next ?? store).take(event); },
-  // The old state is shown until the new snapshot is complete.
+  // The old state is shown until a new one is complete.
   reset: () => { next = new Store(); },
   ready: () => { store = next ?? store; next = null; takers.state('live'); },
   status: (latest) => { status = latest; skew = latest.now_ms - Date.now(); store.touch('feeds', 'top'); },
