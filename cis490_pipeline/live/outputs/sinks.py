@@ -36,7 +36,7 @@ class Sink:
         """Flush and close the output."""
 
 
-class _Lines(Sink):
+class LineSink(Sink):
     """Writes lines; ``output`` is the stream behind ``write``, if known."""
 
     def __init__(self, write: Callable[[str], None], output: LineOutput | None = None) -> None:
@@ -66,7 +66,7 @@ class _Lines(Sink):
             self._output.close()
 
 
-class PrintedJson(_Lines):
+class PrintedJson(LineSink):
     """Prints one JSON object per line."""
 
     def window(self, report: WindowReport) -> None:
@@ -96,7 +96,7 @@ class JsonLines(PrintedJson):
         super().__init__(lambda line: output.write(f"{line}\n".encode()), output)
 
 
-class PlainLines(_Lines):
+class PlainLines(LineSink):
     """Prints human-readable lines, of a window first the phase of the model ``lead``."""
 
     def __init__(

@@ -13,9 +13,9 @@ from cis490_pipeline.domain import NS_PER_S, Phase, Source
 from cis490_pipeline.live.calibration import Baseline, duration_text
 from cis490_pipeline.live.clocks.source_clock import Health
 from cis490_pipeline.live.models import Output
-from cis490_pipeline.live.outputs.line_output import LineOutput, SinkReport
+from cis490_pipeline.live.outputs.line_output import LineOutput
 from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
-from cis490_pipeline.live.outputs.sinks import Sink, clock_text
+from cis490_pipeline.live.outputs.sinks import LineSink, clock_text
 from cis490_pipeline.live.watch.drift import DriftMonitor
 
 _SILENT: Final = (Health.DEAD, Health.AWAITED)
@@ -66,7 +66,7 @@ class Change:
     without: tuple[Source, ...]
 
 
-class VerdictSink(Sink):
+class VerdictSink(LineSink):
     """Sink that turns reports into one verdict, and prints and passes on its changes."""
 
     def __init__(
@@ -90,9 +90,9 @@ class VerdictSink(Sink):
         drift : notices that the device has moved away from what was learnt.
         on_change : called with each new verdict, after it was printed.
         """
+        super().__init__(write, output)
         self.verdict = Verdict.WAITING
         self._lead, self._read = lead, read
-        self._write, self._output = write, output
         self._drift, self._on_change = drift, on_change
         self._since_ns: int | None = None
         self._alarming = False
@@ -141,15 +141,6 @@ class VerdictSink(Sink):
         """Print a message of the engine; those on the calibration have other words here."""
         if not text.startswith("calibrat"):
             self._write(text)
-
-    def report(self) -> SinkReport | None:
-        """Return the state of the output, if known."""
-        return None if self._output is None else self._output.report()
-
-    def close(self) -> None:
-        """Flush and close the output."""
-        if self._output is not None:
-            self._output.close()
 
     def _learnt(self, baseline: Baseline) -> None:
         if baseline is self._baseline:
