@@ -38,7 +38,7 @@ def test_coverage_measures_branches_and_ci_runs_the_checks_and_tests() -> None:
 
     assert coverage["run"]["branch"] is True
     assert coverage["report"]["fail_under"] >= 90
-    assert "\nmake test COVERAGE=1\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", fragments(), ids=lambda path: path.name)
