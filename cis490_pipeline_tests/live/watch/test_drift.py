@@ -8,7 +8,7 @@ from cis490_pipeline.live.watch.drift import HOUR_NS, DriftMonitor
 
 CHANNELS = channel_indices(Variant.REALISTIC)
 FLOOR = np.full(CHANNELS.size, 0.1, dtype=np.float32)
-WINDOWS = 100
+WINDOWS = 60
 
 
 def make_baseline(iqr=0.5):
@@ -25,7 +25,7 @@ def said_in(hours, level, channels=CHANNELS, baseline=None, monitor=None, first=
     said = []
     for hour in range(first, first + hours):
         for k in range(WINDOWS):
-            grid = rng.normal(1.0, 0.4, size=(100, 46)).astype(np.float32)
+            grid = rng.normal(1.0, 0.4, size=(20, 46)).astype(np.float32)
             grid[:, channels] += np.float32(level)
             t_ns = round((hour + k / WINDOWS) * HOUR_NS)
             said.append(monitor.add(grid, t_ns))
