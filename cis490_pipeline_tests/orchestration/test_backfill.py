@@ -150,4 +150,5 @@ def test_a_webserver_is_not_asked_for_further_seeds_alone(shell):
     done = shell.run("backfill", "--url", "http://127.0.0.1:9")
 
     assert done.returncode == 2
-    assert "1 artefacts of further seeds are no assets; remake them without --url" in done.stderr
+    refusal = "1 artefacts of further seeds or variants on request are no assets; "
+    assert refusal + "remake them without --url" in done.stderr
