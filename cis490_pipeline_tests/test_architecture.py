@@ -4,7 +4,10 @@ import ast
 import json
 import subprocess
 import sys
-from pathlib import Path
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -12,9 +15,6 @@ import cis490_pipeline
 from cis490_pipeline.domain import Recipe
 
 PACKAGE = Path(cis490_pipeline.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
-NAMES = [path.relative_to(PACKAGE).as_posix() for path in FILES]
-FOLDERS = sorted({path.parent.relative_to(PACKAGE).as_posix() for path in FILES})
 MAX_LINES = 400
 MAX_MODULES = 14
 PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -51,45 +51,67 @@ def loaded_by(code: str) -> set[str]:
     return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
 
 
-def imports_of(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.partition(".")[0])
-    return names
+@dataclass(frozen=True)
+class Module:
+    """A file of the package, read and parsed once."""
+
+    text: str
+    tree: ast.Module
+
+    @cached_property
+    def imports(self) -> set[str]:
+        """Top-level modules it imports, at its head or inside a function."""
+        names: set[str] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.partition(".")[0])
+        return names
+
+    @cached_property
+    def calls(self) -> set[str]:
+        """Last name of every call, such as ``read_parquet``."""
+        functions = (node.func for node in ast.walk(self.tree) if isinstance(node, ast.Call))
+        return {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in functions}
 
 
-@pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_no_file_is_longer_than_400_lines(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+@pytest.fixture(scope="module")
+def modules() -> dict[str, Module]:
+    """Every module of the package by its path in it."""
+    texts = {
+        path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+    assert len(texts) > 300
+    return {name: Module(text, ast.parse(text)) for name, text in texts.items()}
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_no_folder_holds_more_than_14_modules(folder: str) -> None:
-    modules = [path for path in (PACKAGE / folder).glob("*.py") if path.name != "__init__.py"]
+def test_no_file_is_longer_than_400_lines(modules: dict[str, Module]) -> None:
+    lines = {name: len(module.text.splitlines()) for name, module in modules.items()}
 
-    assert len(modules) <= MAX_MODULES
-
-
-@pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_nothing_is_pickled(path: Path) -> None:
-    assert imports_of(path).isdisjoint(PICKLERS)
+    assert {name: n for name, n in lines.items() if n > MAX_LINES} == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_no_loader_is_allowed_to_unpickle(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
+def test_no_folder_holds_more_than_14_modules(modules: dict[str, Module]) -> None:
+    held = Counter(
+        path.parent.as_posix() for path in map(PurePosixPath, modules) if path.stem != "__init__"
+    )
 
-    assert "allow_pickle=True" not in text
-    assert "torch.load(" not in text
+    assert {folder: n for folder, n in held.items() if n > MAX_MODULES} == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_every_module_says_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+def test_nothing_is_pickled(modules: dict[str, Module]) -> None:
+    assert {n: m.imports & PICKLERS for n, m in modules.items() if m.imports & PICKLERS} == {}
+
+
+@pytest.mark.parametrize("loading", ["allow_pickle=True", "torch.load("])
+def test_no_loader_is_allowed_to_unpickle(modules: dict[str, Module], loading: str) -> None:
+    assert [name for name, module in modules.items() if loading in module.text] == []
+
+
+def test_every_module_says_what_it_is(modules: dict[str, Module]) -> None:
+    assert [name for name, module in modules.items() if not ast.get_docstring(module.tree)] == []
 
 
 def test_help_loads_none_of_the_heavy_libraries() -> None:
@@ -164,29 +186,22 @@ PATTERN_READERS = {"read_parquet", "scan_parquet", "read_parquet_schema"}
 READER = "storage/parquet.py"
 
 
-def called(path: Path) -> set[str]:
-    """Return the last name of every call in a module, such as ``read_parquet``."""
-    functions = (n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
-    return {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in functions}
+def test_tables_are_read_by_literal_path_in_one_module(modules: dict[str, Module]) -> None:
+    assert [name for name, module in modules.items() if module.calls & PATTERN_READERS] == [READER]
 
 
-@pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_tables_are_read_by_literal_path_in_one_module(path: Path) -> None:
-    if path != PACKAGE / READER:
-        assert called(path).isdisjoint(PATTERN_READERS)
+# The live view draws Text objects alone; the leaderboard's table escapes what it prints.
+CONSOLES = ["cli/devices/live.py", "cli/options.py", "cli/tables.py"]
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda path: path.name)
-def test_commands_print_on_consoles_that_read_no_markup(path: Path) -> None:
-    # The live view draws Text objects alone; the leaderboard's table escapes what it prints.
-    if path.name not in ("options.py", "live.py", "tables.py"):
-        assert "Console" not in called(path)
+def test_commands_print_on_consoles_that_read_no_markup(modules: dict[str, Module]) -> None:
+    of_commands = {name: module for name, module in modules.items() if name.startswith("cli/")}
+
+    assert [name for name, module in of_commands.items() if "Console" in module.calls] == CONSOLES
 
 
 MAKER = "experiment/stages/make.py"
 
 
-@pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_stages_are_made_in_one_place_which_asks_the_checks(path: Path) -> None:
-    if path != PACKAGE / MAKER:
-        assert "ensure" not in called(path)
+def test_stages_are_made_in_one_place_which_asks_the_checks(modules: dict[str, Module]) -> None:
+    assert [name for name, module in modules.items() if "ensure" in module.calls] == [MAKER]

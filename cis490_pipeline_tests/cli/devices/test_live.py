@@ -295,6 +295,7 @@ def test_standard_output_that_nothing_reads_ends_no_run_with_another_output(data
     assert process.returncode == 1
 
 
+@pytest.mark.long
 def test_an_agent_of_this_machine_is_judged_over_tcp_by_those_who_hold_the_token(data, tmp_path):
     token, out = tmp_path / "token", tmp_path / "out.jsonl"
     token.write_text("0123456789abcdef\n")

@@ -25,7 +25,8 @@ def best_by_trying_all(x, y):
         if low > high:
             continue
         stretch = (x > low).astype(int) + (x > high)
-        for named in product(range(5), repeat=3):
+        # A name that no window has can only lower the mean.
+        for named in product(np.unique(y), repeat=3):
             said = np.where(unknown, fallback, np.array(named)[stretch])
             scores.append(f1_score(y, said, average="macro", zero_division=0))
     return max(scores)
@@ -34,7 +35,7 @@ def best_by_trying_all(x, y):
 @pytest.mark.parametrize("seed", range(2))
 def test_it_finds_the_best_of_all_cuts_and_names(seed):
     rng = np.random.default_rng(seed)
-    y = rng.integers(5, size=25)
+    y = rng.choice([0, 1, 4], size=25)
     # Four values: fewer than the cuts tried, so every cut is among them.
     x = np.clip(y + rng.integers(-1, 2, size=25), 0, 3).astype(np.float32)
     x[rng.random(25) < 0.2] = np.nan

@@ -21,8 +21,15 @@ def stage(finished: Workspace, tmp_path: Path) -> TrainedCheckpoint:
     )
 
 
+@pytest.fixture
+def quick(stage: TrainedCheckpoint) -> TrainedCheckpoint:
+    """The same stage with trees that are quick to grow; its checkpoint is another model's."""
+    settings = replace(stage.workspace.settings, models={"gbt": {"max_rounds": 5}})
+    return TrainedCheckpoint(Workspace(settings), stage.recipe, stage.architecture, stage.variant)
+
+
 @pytest.fixture(autouse=True)
-def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_space(monkeypatch: pytest.MonkeyPatch) -> None:
     space = {"max_depth": Range(3, 8), "eta": Range(0.02, 0.2, log=True)}
     monkeypatch.setitem(SPACES, Architecture.GBT, space)  # type: ignore[misc]
 
@@ -40,8 +47,8 @@ def test_the_first_trial_is_the_default_model(stage: TrainedCheckpoint) -> None:
     assert (found.n_val_episodes, found.n_val_windows) == (7, 78)
 
 
-def test_a_search_goes_on_where_it_stopped(stage: TrainedCheckpoint) -> None:
-    first = tune(stage, n_trials=2)
+def test_a_search_goes_on_where_it_stopped(quick: TrainedCheckpoint) -> None:
+    first = tune(quick, n_trials=2)
     trained = []
 
     def fit(self: Gbt, *args: object, **kwargs: object) -> None:
@@ -50,8 +57,8 @@ def test_a_search_goes_on_where_it_stopped(stage: TrainedCheckpoint) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Gbt, "fit", fit)
-        second = tune(stage, n_trials=3)
-        third = tune(stage, n_trials=3)
+        second = tune(quick, n_trials=3)
+        third = tune(quick, n_trials=3)
 
     assert first.n_finished == 2
     assert len(trained) == 1
@@ -62,7 +69,7 @@ def test_a_search_goes_on_where_it_stopped(stage: TrainedCheckpoint) -> None:
 
 
 def test_the_test_side_stays_closed(
-    stage: TrainedCheckpoint, monkeypatch: pytest.MonkeyPatch
+    quick: TrainedCheckpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
     load = module.load_windows
@@ -72,19 +79,18 @@ def test_the_test_side_stays_closed(
         return load(dataset, side, calibrator)
 
     monkeypatch.setattr(module, "load_windows", watched)
-    before = (stage.folder / "predictions.json").read_bytes()
+    before = (quick.folder / "predictions.json").read_bytes()
 
-    tune(stage, n_trials=1)
+    tune(quick, n_trials=1)
 
     assert opened == [Side.TRAIN, Side.VAL]
-    assert (stage.folder / "predictions.json").read_bytes() == before
+    assert (quick.folder / "predictions.json").read_bytes() == before
 
 
-@pytest.mark.long
-def test_the_same_seed_draws_the_same_settings(stage: TrainedCheckpoint) -> None:
-    first = tune(stage, n_trials=3)
+def test_the_same_seed_draws_the_same_settings(quick: TrainedCheckpoint) -> None:
+    first = tune(quick, n_trials=3)
     Path(first.journal).unlink()
-    second = tune(stage, n_trials=3)
+    second = tune(quick, n_trials=3)
 
     assert second == first
 
