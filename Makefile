@@ -64,9 +64,10 @@ bench-models: peers
 bench-scale: install
 	$(BIN)/python -m benchmarks.scale_out
 
-# What `cis490 live` costs on this machine, and that it stays so.
+# What `cis490 live` and `cis490 watch` cost on this machine, and that it stays so.
 bench-live: install
 	$(BIN)/python -m benchmarks.live
+	$(BIN)/python -m benchmarks.watch
 
 # Capture of 50,000 packets/s and of a flood, in a network namespace; QUICK=--quick keeps nothing.
 bench-collect: install

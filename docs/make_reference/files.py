@@ -103,7 +103,9 @@ BLOCKS = {
         "untested": from_run_pages.untested,
         "shared": from_run_pages.shared,
     },
+    "docs/how-to/agent.md": {"cost": from_benchmarks.capture_cost},
     "docs/how-to/live.md": {"cost": from_benchmarks.live_cost},
+    "docs/how-to/watch.md": {"cost": from_benchmarks.watch_cost},
     "docs/how-to/study.md": {"study": from_run_pages.study},
     "docs/concepts/channels.md": {"sources": from_code.sources, "channels": from_code.channels},
     "data/README.md": {
