@@ -27,7 +27,7 @@ def capture_cost() -> str:
     return _lines("collect")
 
 
-def _lines(name: str) -> str:
+def _lines(of: str) -> str:
     rows = [
         (
             line["name"].removesuffix(f", {line['unit']}"),
@@ -36,6 +36,6 @@ def _lines(name: str) -> str:
             ).rstrip(),
             f"{line['wanted']} {line['unit']}".rstrip(),
         )
-        for line in result(name)["lines"]
+        for line in result(of)["lines"]
     ]
     return table(("what", "measured", "wanted"), rows, right=(1, 2))
