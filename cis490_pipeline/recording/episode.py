@@ -11,6 +11,7 @@ from cis490_pipeline.domain import NS_PER_S
 from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording.channel.clocks import Bracket, HostClock, assert_certain, fit_clock
 from cis490_pipeline.recording.channel.guest_channel import ControlChannel
+from cis490_pipeline.recording.host.neighbours import NeighbourUse
 from cis490_pipeline.recording.host.pressure import HostPressure
 from cis490_pipeline.recording.host.qmp import (
     Emulator,
@@ -51,11 +52,14 @@ class Run:
     """Time of the first label; ``None`` if the run failed before."""
     end_ns: int = 0
     confirmed: list[Confirmed] = field(default_factory=list)
+    shams: list[Confirmed] = field(default_factory=list)
+    """Steps of a sham-armed control: no labels."""
     brackets: list[Bracket] = field(default_factory=list)
     backgrounds: list[Ran] = field(default_factory=list)
     sampled: Sampled | None = None
     pressure: HostPressure | None = None
     emulator: Emulator | None = None
+    neighbours: list[NeighbourUse] = field(default_factory=list)
     failure: str | None = None
 
 
@@ -80,7 +84,7 @@ async def run_episode(planned: PlannedEpisode, endpoints: Endpoints, *, booting:
         run.clock.assert_unmoved()
         guest_clock = fit_clock(run.brackets)
         assert_certain(guest_clock)
-        for item in run.confirmed:
+        for item in [*run.confirmed, *run.shams]:
             confirmed_ns(item, guest_clock)
     except* RecordingError as faults:
         run.failure = str(_first(faults))
@@ -126,6 +130,7 @@ class _Action:
 
     at_s: float
     step: Step | None = None
+    sham: Step | None = None
     begin: Background | None = None
     end: Background | None = None
 
@@ -178,6 +183,7 @@ class Script:
         every = [
             *(_Action(k * _EXCHANGE_EVERY_S) for k in range(1, n_exchanges + 1)),
             *(_Action(step.at_s, step=step) for step in planned.steps),
+            *(_Action(step.at_s, sham=step) for step in planned.shams),
             *(_Action(ran.at_s, begin=ran) for ran in planned.backgrounds),
             *(_Action(ran.end_s, end=ran) for ran in planned.backgrounds),
         ]
@@ -185,7 +191,9 @@ class Script:
 
     async def _act(self, action: _Action) -> None:
         if action.step is not None:
-            await self._take(action.step)
+            self._run.confirmed.append(await self._take(action.step))
+        elif action.sham is not None:
+            self._run.shams.append(await self._take(action.sham))
         elif action.begin is not None:
             name = action.begin.activity
             self._begun[name] = await self._start(
@@ -198,13 +206,13 @@ class Script:
         else:
             await self._exchange(1)
 
-    async def _take(self, step: Step) -> None:
+    async def _take(self, step: Step) -> Confirmed:
         details: dict[str, Any] = {"slot": WORKLOAD_SLOT}
         if step.activity is not None:
             details |= {"activity": step.activity, "parameters": step.parameters}
         what = "stop" if step.activity is None else "start"
         exchange = await self._control.request(what, ACT_LIMIT_S, **details)
-        self._run.confirmed.append(Confirmed(step, exchange))
+        return Confirmed(step, exchange)
 
     async def _start(self, slot: str, activity: str, parameters: dict[str, Any]) -> int:
         exchange = await self._control.request(

@@ -18,6 +18,7 @@ from cis490_pipeline.errors import PipelineError, RecordingError
 from cis490_pipeline.recording.episode import BOOT_LIMIT_S, Run, run_episode
 from cis490_pipeline.recording.host.limits import limited
 from cis490_pipeline.recording.host.machine import TAP, Machine, MachineFiles, dies_with
+from cis490_pipeline.recording.host.neighbours import neighbours
 from cis490_pipeline.recording.host.network import build_network, enter_namespace, start_sinks
 from cis490_pipeline.recording.image import Image
 from cis490_pipeline.recording.members import Provenance, episode_members, reference
@@ -93,7 +94,10 @@ def _record(planned: PlannedEpisode, image: Image, files: MachineFiles) -> Run:
     sinks = start_sinks()
     machine = Machine(planned.host, image, files)
     try:
-        with limited(machine.pid, planned.host.cpu_percent):
+        with (
+            limited(machine.pid, planned.host.cpu_percent),
+            neighbours(planned.host.neighbours, planned.number) as use,
+        ):
             _wait_for_sockets(machine, files)
             endpoints = Endpoints(
                 pid=machine.pid,
@@ -103,6 +107,7 @@ def _record(planned: PlannedEpisode, image: Image, files: MachineFiles) -> Run:
                 interface=TAP,
             )
             run = asyncio.run(run_episode(planned, endpoints, booting=True))
+            run.neighbours = use()
             if run.failure is not None and not machine.is_alive():
                 run.failure += f"; QEMU had ended: {files.last_words()}"
     finally:

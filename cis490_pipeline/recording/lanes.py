@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from cis490_pipeline.domain import EpisodeRef
-from cis490_pipeline.errors import RecordingError, StoreError
+from cis490_pipeline.errors import ConfigError, RecordingError, StoreError
 from cis490_pipeline.recording.image import Image
 from cis490_pipeline.recording.lane import (
     ARCHIVE_FILE,
@@ -22,6 +22,7 @@ from cis490_pipeline.recording.lane import (
     write_task,
 )
 from cis490_pipeline.recording.plan import RecordingPlan
+from cis490_pipeline.recording.requirements import assert_fit
 from cis490_pipeline.recording.schedule import PlannedEpisode, schedule
 from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX, LocalStore
 from cis490_pipeline.store.writing import (
@@ -55,6 +56,8 @@ class RecordingConfig:
     image: Path
     lanes: int = 1
     resume: bool = False
+    block: int | None = None
+    """Record this block of the plan only."""
     commit: str = "unknown"
     dirty: bool = False
 
@@ -99,19 +102,26 @@ def record_plan(
     Raises
     ------
     StoreError
-        If the store holds runs of this plan and ``resume`` is not set, or is being written to.
+        If the store holds some of these runs and ``resume`` is not set, or is being written to.
+    ConfigError
+        If the plan has no such block.
     RecordingError
-        If the first runs all fail.
+        If this machine cannot give the plan's hosts what the plan says, or the first runs all fail.
     """
-    runs = schedule(plan)
+    every = schedule(plan)
+    runs = [run for run in every if config.block in (None, run.block)]
+    if not runs:
+        raise ConfigError(f"block {config.block}: the plan has blocks 1 to {plan.blocks}")
+    assert_fit(plan)
     image = Image.opened(config.image)
     with writing_alone(config.store, LOCK_FILE):
-        _tidy(config, runs)
+        _tidy(config, every)
         pending = lacking(config.store, runs)
         summary = RecordingSummary(len(runs), len(runs) - len(pending))
         if summary.kept and not config.resume:
+            part = "plan" if config.block is None else "block"
             raise StoreError(
-                f"{config.store}: holds {summary.kept} of the {len(runs)} runs of this plan; "
+                f"{config.store}: holds {summary.kept} of the {len(runs)} runs of this {part}; "
                 "add --resume to record the others, or name another folder"
             )
         with _lanes_ended() as lanes:

@@ -10,8 +10,8 @@ from cis490_pipeline.domain.terms import FAILED_LABEL
 from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording.channel.clocks import ClockMap, fit_clock
 from cis490_pipeline.recording.episode import Run, lateness_s
-from cis490_pipeline.recording.host.pressure import cpu_model
-from cis490_pipeline.recording.labels import EventLine, labels_and_events
+from cis490_pipeline.recording.host.pressure import cpu_flags, cpu_model
+from cis490_pipeline.recording.labels import EventLine, confirmed_ns, labels_and_events
 from cis490_pipeline.recording.schedule import PlannedEpisode
 from cis490_pipeline.store.metadata import SCHEMA_VERSION
 from cis490_pipeline.store.writing import LabelLine, ulid, wall_text
@@ -134,6 +134,7 @@ def _meta(
             "kernel": provenance.host_kernel,
             "qemu_version": run.emulator.version if run.emulator else None,
             "cpu_model": cpu_model(),
+            "cpu_flags": cpu_flags(),
             "accel": run.emulator.accel if run.emulator else None,
             "netdev": "tap",
         },
@@ -153,15 +154,28 @@ def _meta(
         "recording": {
             "plan_sha256": provenance.plan_sha256,
             "number": planned.number,
+            "block": planned.block,
             "settle_s": planned.settle_s,
             "lateness_s": round(lateness_s(planned, run.confirmed, begin_ns), 3),
             "backgrounds": [
                 {"activity": ran.activity, "began_ns": ran.began_ns, "ended_ns": ran.ended_ns}
                 for ran in run.backgrounds
             ],
+            "shams": _shams(run, guest_clock),
+            "neighbours": run.neighbours,
             **_losses(run),
         },
     }
+
+
+def _shams(run: Run, guest_clock: ClockMap) -> list[dict[str, Any]]:
+    """Return the steps of a sham-armed control: the phase that each would begin, and when."""
+    if run.failure is not None:
+        return []
+    return [
+        {"phase": str(item.step.phase), "t_wall_ns": confirmed_ns(item, guest_clock)}
+        for item in run.shams
+    ]
 
 
 def _sample(planned: PlannedEpisode) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Link(_Strict, frozen=True, kw_only=True):
-    """Conditions of a host's network link, by netem; needs that module in this machine's kernel."""
+    """Conditions of a host's network link on the way to the guest, by netem (sch_netem)."""
 
     delay_ms: Annotated[int, Meta(ge=0, le=2000)] = 0
     loss_percent: Annotated[float, Meta(ge=0, le=50)] = 0.0
@@ -46,6 +46,9 @@ class HostShape(_Strict, frozen=True, kw_only=True):
     """Cache of translated code."""
     disk: Literal["virtio-blk", "virtio-scsi", "ide", "nvme", "none"] = "virtio-blk"
     """``none``: the scratch folder is in memory (tmpfs), and `qmp` channels stay zero."""
+    filesystem: Literal["ext4", "tmpfs"] | None = None
+    """Of the guest's scratch folder; by default ext4 where there is a disk. With tmpfs a disk is
+    there and stays unused."""
     disk_mib: Annotated[int, Meta(ge=32, le=65536)] = 256
     cache: Literal["writeback", "writethrough", "none", "unsafe"] = "writeback"
     aio: Literal["threads", "io_uring", "native"] = "threads"
@@ -54,8 +57,17 @@ class HostShape(_Strict, frozen=True, kw_only=True):
     link: Link | None = None
     services: list[str] = []
     """Look-alikes, by name, that run from boot to the end."""
+    lookalikes: list[str] | None = None
+    """Look-alikes that come and go on this host, in place of the plan's."""
+    neighbours: Annotated[int, Meta(ge=0, le=3)] = 0
+    """Processes that compete for this recorder's processors while the machine runs."""
     clean_runs_s: list[Annotated[int, Meta(ge=60, le=7200)]] = []
-    """Lengths of additional runs that stay clean, for calibration and false alarms per hour."""
+    """Lengths of additional runs that stay clean, with look-alikes, for false alarms per hour."""
+
+    @property
+    def scratch(self) -> str:
+        """File system of the guest's scratch folder."""
+        return self.filesystem or ("tmpfs" if self.disk == "none" else "ext4")
 
     def problems(self) -> list[str]:
         """Return combinations that QEMU or the guest kernel would refuse."""
@@ -64,6 +76,8 @@ class HostShape(_Strict, frozen=True, kw_only=True):
             found.append(f"host {self.name}: disk 'ide' needs machine 'pc', not {self.machine!r}")
         if self.aio == "native" and self.cache != "none":
             found.append(f"host {self.name}: aio 'native' needs cache 'none', not {self.cache!r}")
+        if self.disk == "none" and self.filesystem == "ext4":
+            found.append(f"host {self.name}: filesystem 'ext4' needs a disk, not disk 'none'")
         return found
 
 
@@ -120,6 +134,8 @@ class _Profile(_Strict, frozen=True, kw_only=True, tag_field="profile"):
     family: _Name
     category: _Name
     kind: Literal["mimic"] = "mimic"
+    only_on: list[str] = []
+    """Hosts that alone get it: parameters kept back from the others. Empty: every host does."""
 
 
 class CpuSaturateProfile(_Profile, frozen=True, kw_only=True, tag="cpu-saturate"):
@@ -221,11 +237,18 @@ class RecordingPlan(_Strict, frozen=True, kw_only=True):
 
     format: Literal[1]
     episodes: Annotated[int, Meta(ge=1, le=100_000)]
-    """Runs besides the hosts' ``clean_runs_s``."""
+    """Runs besides ``baseline_run_s`` and the hosts' ``clean_runs_s``."""
+    blocks: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """Parts that are recorded and committed one by one; each has every host in it."""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     clean_only_share: _Share = 0.15
+    sham_share: _Share = 0.5
+    """Share of clean-only runs that are sham-armed: the recorder sends an infected run's requests,
+    and the guest answers each by a process that does nothing. They show the recorder's trace."""
+    baseline_run_s: Annotated[int, Meta(ge=60, le=7200)] | None = None
+    """Length of one additional clean run of each host, without look-alikes."""
     lookalikes: list[str] = []
-    """Look-alikes that come and go in every phase; see `LOOKALIKES`."""
+    """Look-alikes that come and go in every phase; see `LOOKALIKES`. A host may name its own."""
     lookalikes_per_minute: Annotated[float, Meta(ge=0, le=20)] = 1.0
     timing: Timing = Timing()
     host: Annotated[list[HostShape], Meta(min_length=1, max_length=100)]
@@ -241,10 +264,8 @@ class RecordingPlan(_Strict, frozen=True, kw_only=True):
         found = [*self.timing.problems(), *(p for host in self.host for p in host.problems())]
         found += _doubled("host", [host.name for host in self.host])
         found += _doubled("profile", [profile.name for profile in self.profile])
-        unknown = {*self.lookalikes, *(s for host in self.host for s in host.services)} - {
-            *LOOKALIKES
-        }
-        if unknown:
+        named = [name for host in self.host for name in (*host.services, *(host.lookalikes or ()))]
+        if unknown := {*self.lookalikes, *named} - {*LOOKALIKES}:
             found.append(
                 f"unknown look-alikes {', '.join(sorted(unknown))}; known are "
                 f"{', '.join(sorted(LOOKALIKES))}"
@@ -252,8 +273,29 @@ class RecordingPlan(_Strict, frozen=True, kw_only=True):
         found += [
             f"profile {p.name}: parameters is empty" for p in self.profile if not p.parameters
         ]
+        found += self._unfit_hosts()
         if not self.profile and self.clean_only_share < 1.0:
             found.append("no profile is given: add one, or set clean_only_share = 1.0")
+        if self.blocks > 1 and self.episodes < self.blocks * len(self.host):
+            found.append(
+                f"episodes must be at least {self.blocks * len(self.host)}, not {self.episodes}, "
+                f"for every one of {len(self.host)} hosts in each of {self.blocks} blocks"
+            )
+        return found
+
+    def _unfit_hosts(self) -> list[str]:
+        """Return what is wrong with the hosts that profiles are kept for."""
+        names = {host.name for host in self.host}
+        found = [
+            f"profile {p.name}: only_on names hosts that the plan lacks: {', '.join(unknown)}"
+            for p in self.profile
+            if (unknown := sorted({*p.only_on} - names))
+        ]
+        found += [
+            f"host {name}: every profile is kept for others by only_on"
+            for name in sorted(names)
+            if self.profile and all(p.only_on and name not in p.only_on for p in self.profile)
+        ]
         return found
 
 

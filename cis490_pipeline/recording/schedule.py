@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from cis490_pipeline.domain import Phase
-from cis490_pipeline.recording.plan import LOOKALIKES, HostShape, Profile, RecordingPlan
+from cis490_pipeline.recording.blocks import PlannedRun, Treatment, in_blocks, treatments
+from cis490_pipeline.recording.plan import LOOKALIKES, HostShape, RecordingPlan
 
 WORKLOAD_SLOT: Final = "workload"
+SHAM_ACTIVITY: Final = "sham"
 _C, _A, _I, _R, _D = (
     Phase.CLEAN,
     Phase.ARMED,
@@ -59,29 +60,12 @@ class Background:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Treatment:
-    """A sample and the index of its set of parameters."""
-
-    profile: Profile
-    index: int
-
-    @property
-    def activity(self) -> str:
-        """Activity of the guest's load runner that mimics it."""
-        return str(self.profile.__struct_config__.tag)
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The set of parameters."""
-        values: dict[str, Any] = msgspec.to_builtins(self.profile.parameters[self.index])
-        return values
-
-
-@dataclass(frozen=True, kw_only=True)
 class PlannedEpisode:
     """One run of the plan."""
 
     number: int
+    block: int
+    """Part of the plan that it belongs to, from 1 on."""
     token: bytes
     """Ten bytes that end the episode's id, by which ``--resume`` knows it."""
     host: HostShape
@@ -89,6 +73,8 @@ class PlannedEpisode:
     settle_s: float
     duration_s: float
     steps: tuple[Step, ...]
+    shams: tuple[Step, ...]
+    """Steps of a sham-armed control: each with the phase that it would begin, and no behaviour."""
     backgrounds: tuple[Background, ...]
 
 
@@ -98,42 +84,38 @@ def schedule(plan: RecordingPlan) -> list[PlannedEpisode]:
     Returns
     -------
     list of PlannedEpisode
-        Round by round each host once; treatments by a Latin square over host and treatment, spread
-        over the whole time; clean-only and long clean runs at random places.
+        Block by block; in each, round by round each host once; treatments by a Latin square over
+        host and treatment, spread over the whole time.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(plan.seed)))
-    runs = [(host, treatment, None) for host, treatment in _assignments(plan, rng)]
-    long: list[tuple[HostShape, None, float]] = [
-        (host, None, float(seconds)) for host in plan.host for seconds in host.clean_runs_s
-    ]
-    every: list[tuple[HostShape, Treatment | None, float | None]] = [*runs]
-    for run in long:
-        every.insert(int(rng.integers(len(every) + 1)), run)
-    return [_episode(plan, number, *run) for number, run in enumerate(every)]
-
-
-def treatments(plan: RecordingPlan) -> list[Treatment]:
-    """Return every sample with every set of its parameters."""
+    blocks = in_blocks(plan, list(_assignments(plan, rng)), rng)
+    runs = [(block, run) for block, runs in enumerate(blocks, 1) for run in runs]
+    is_sham = _drawn_shams(plan, [run for _, run in runs], rng)
     return [
-        Treatment(profile=profile, index=index)
-        for profile in plan.profile
-        for index in range(len(profile.parameters))
+        _episode(plan, number, block, run, is_sham=number in is_sham)
+        for number, (block, run) in enumerate(runs)
     ]
 
 
-def _assignments(
-    plan: RecordingPlan, rng: np.random.Generator
-) -> Iterator[tuple[HostShape, Treatment | None]]:
+def _assignments(plan: RecordingPlan, rng: np.random.Generator) -> Iterator[PlannedRun]:
     """Yield host and treatment of each run; a cyclic Latin square with shuffled rows and columns.
 
     Over as many rounds as there are treatments, each host gets each treatment once; within a round
-    no two hosts get the same while there are enough treatments.
+    no two hosts get the same while there are enough treatments and none is kept for some hosts.
     """
     given = treatments(plan)
     n_clean = round(plan.episodes * plan.clean_only_share) if given else plan.episodes
     clean = np.zeros(plan.episodes, dtype=bool)
     clean[rng.permutation(plan.episodes)[:n_clean]] = True
     rows, symbols = rng.permutation(len(plan.host)), rng.permutation(max(1, len(given)))
+    columns = [
+        [
+            treatment
+            for k in range(len(given))
+            if (treatment := given[symbols[(row + k) % len(given)]]).is_for(host)
+        ]
+        for host, row in zip(plan.host, rows, strict=True)
+    ]
     # Each host's own count of infected runs is its column: a clean-only run takes none away.
     done = [0] * len(plan.host)
     order: list[int] = []
@@ -142,18 +124,29 @@ def _assignments(
             order = rng.permutation(len(plan.host)).tolist()
         host = order.pop()
         if is_clean:
-            yield plan.host[host], None
+            yield PlannedRun(host=plan.host[host])
             continue
-        yield plan.host[host], given[symbols[(rows[host] + done[host]) % len(given)]]
+        yield PlannedRun(
+            host=plan.host[host], treatment=columns[host][done[host] % len(columns[host])]
+        )
         done[host] += 1
 
 
+def _drawn_shams(
+    plan: RecordingPlan, runs: Sequence[PlannedRun], rng: np.random.Generator
+) -> set[int]:
+    """Return the numbers of the clean-only runs that are sham-armed; long clean runs never are."""
+    clean = [
+        number
+        for number, run in enumerate(runs)
+        if plan.profile and run.treatment is None and run.clean_s is None
+    ]
+    n_shams = round(len(clean) * plan.sham_share)
+    return {clean[k] for k in rng.permutation(len(clean))[:n_shams].tolist()}
+
+
 def _episode(
-    plan: RecordingPlan,
-    number: int,
-    host: HostShape,
-    treatment: Treatment | None,
-    clean_s: float | None,
+    plan: RecordingPlan, number: int, block: int, run: PlannedRun, *, is_sham: bool
 ) -> PlannedEpisode:
     # Seeds of their own, so that a longer plan begins with the same scripts.
     rng = np.random.Generator(
@@ -161,24 +154,26 @@ def _episode(
     )
     timing = plan.timing
     lead_s = min(timing.lead_s + rng.exponential(timing.lead_mean_s), timing.lead_cap_s)
-    end_s = clean_s or lead_s + rng.uniform(*timing.chain_s)
-    steps = _chain(plan, treatment, lead_s, end_s, rng) if treatment else []
+    end_s = run.clean_s or lead_s + rng.uniform(*timing.chain_s)
+    steps = _chain(plan, run.treatment, lead_s, end_s, rng) if run.treatment or is_sham else []
     token = hashlib.sha256(f"{plan.digest}/{number}".encode()).digest()[:10]
     return PlannedEpisode(
         number=number,
+        block=block,
         token=token,
-        host=host,
-        treatment=treatment,
+        host=run.host,
+        treatment=run.treatment,
         settle_s=round(float(rng.uniform(*timing.settle_s)), 3),
         duration_s=round(end_s, 3),
-        steps=tuple(steps),
-        backgrounds=tuple(_backgrounds(plan, end_s, rng)),
+        steps=() if is_sham else tuple(steps),
+        shams=tuple(steps) if is_sham else (),
+        backgrounds=() if run.is_plain else tuple(_backgrounds(plan, run.host, end_s, rng)),
     )
 
 
 def _chain(
     plan: RecordingPlan,
-    treatment: Treatment,
+    treatment: Treatment | None,
     lead_s: float,
     end_s: float,
     rng: np.random.Generator,
@@ -206,7 +201,7 @@ def _step(
     phase: Phase,
     before: Phase,
     has_run: bool,
-    treatment: Treatment,
+    treatment: Treatment | None,
     rng: np.random.Generator,
 ) -> Step:
     seed = {"seed": int(rng.integers(2**31))}
@@ -225,12 +220,14 @@ def _step(
         }
     elif phase is _R:
         event = "session_open" if before is _D and has_run else "workload_started"
-        activity, parameters = treatment.activity, treatment.parameters
+        activity, parameters = (treatment.activity, treatment.parameters) if treatment else ("", {})
     else:
         # Both leave an implant behind: a machine without one is clean, whatever its label.
         event = "workload_killed" if rng.random() < 0.5 else "session_idle"
         activity = "dormant"
         parameters = {"beacon_s": round(float(rng.uniform(3.0, 12.0)), 3)}
+    if activity is not None and treatment is None:
+        activity, parameters = SHAM_ACTIVITY, {}
     return Step(
         at_s=round(at_s, 3),
         phase=phase,
@@ -241,14 +238,15 @@ def _step(
 
 
 def _backgrounds(
-    plan: RecordingPlan, end_s: float, rng: np.random.Generator
+    plan: RecordingPlan, host: HostShape, end_s: float, rng: np.random.Generator
 ) -> Iterator[Background]:
     """Draw look-alikes as a Poisson process over the whole run, blind to its phases."""
-    if not plan.lookalikes or not plan.lookalikes_per_minute:
+    names = plan.lookalikes if host.lookalikes is None else host.lookalikes
+    if not names or not plan.lookalikes_per_minute:
         return
     at_s = float(rng.exponential(60.0 / plan.lookalikes_per_minute))
     while at_s < end_s - _LOOKALIKE_S[0]:
-        name = plan.lookalikes[int(rng.integers(len(plan.lookalikes)))]
+        name = names[int(rng.integers(len(names)))]
         length_s = float(rng.uniform(*_LOOKALIKE_S))
         yield Background(
             at_s=round(at_s, 3),

@@ -11,9 +11,10 @@ import zstandard
 from cis490_pipeline.domain import CHANNELS, Phase, Source
 from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording import sources
+from cis490_pipeline.recording.blocks import treatments
 from cis490_pipeline.recording.episode import run_episode
 from cis490_pipeline.recording.members import Provenance, episode_members, reference
-from cis490_pipeline.recording.schedule import Background, PlannedEpisode, Step, treatments
+from cis490_pipeline.recording.schedule import Background, PlannedEpisode, Step
 from cis490_pipeline.recording.sources import Endpoints, Sampler, ticks
 from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.validate import validate_episode
@@ -51,16 +52,18 @@ def no_capture(monkeypatch):
     monkeypatch.setattr(Sampler, "_netflow", fake_netflow)
 
 
-def planned(duration_s=2.5, steps=(), backgrounds=()):
+def planned(duration_s=2.5, steps=(), backgrounds=(), shams=()):
     plan = made_plan()
     return PlannedEpisode(
         number=3,
+        block=2,
         token=bytes(range(10)),
         host=plan.host[0],
         treatment=treatments(plan)[0],
         settle_s=0.1,
         duration_s=duration_s,
         steps=tuple(steps),
+        shams=tuple(shams),
         backgrounds=tuple(backgrounds),
     )
 
@@ -123,7 +126,29 @@ def test_the_script_is_carried_out_and_every_source_is_sampled(tmp_path):
     assert meta["clocks"]["guest"]["uncertainty_ns"] < 20_000_000
     assert meta["sample"]["profile"] == "cpu-saturate"
     assert meta["recording"]["backgrounds"][0]["activity"] == "video"
+    assert meta["recording"]["block"] == 2
+    assert meta["recording"]["shams"] == meta["recording"]["neighbours"] == []
     assert random_part(ref.episode_id) == random_part(ulid(0, plan.token))
+
+
+def test_a_sham_armed_control_stays_clean_and_its_steps_are_in_the_meta(tmp_path):
+    shams = [
+        step(0.5, Phase.ARMED, "workload_armed", "sham"),
+        step(1.5, Phase.CLEAN, "workload_removed", None),
+    ]
+    plan = planned(duration_s=2.0, shams=shams)
+    run, machine = ran(tmp_path, plan)
+    _, members = members_of(run, plan)
+    noted = json.loads(members["meta.json"])["recording"]["shams"]
+    asked = [(r["do"], r.get("activity")) for r in machine.requests if r["do"] != "clock"]
+
+    assert run.failure is None
+    assert asked == [("start", "sham"), ("stop", None)]
+    assert [json.loads(line)["phase"] for line in members["labels.jsonl"].splitlines()] == ["clean"]
+    assert members["events.jsonl"] == b""
+    assert [item["phase"] for item in noted] == ["armed", "clean"]
+    begin_ns = run.begin_ns
+    assert [round((item["t_wall_ns"] - begin_ns) / 1e9, 1) for item in noted] == [0.5, 1.5]
 
 
 def test_a_run_of_this_recorder_is_accepted_by_the_validator(tmp_path):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cis490_pipeline.domain import EpisodeRef
-from cis490_pipeline.errors import RecordingError, StoreError
-from cis490_pipeline.recording import lanes
+from cis490_pipeline.errors import ConfigError, RecordingError, StoreError
+from cis490_pipeline.recording import lanes, requirements
 from cis490_pipeline.recording.lanes import RecordingConfig, lacking, record_plan, token_text
 from cis490_pipeline.recording.schedule import schedule
 from cis490_pipeline.store.receiver import LocalStore
@@ -96,6 +96,31 @@ def test_a_store_with_runs_of_the_plan_is_refused_without_resume(tmp_path, image
 
     with pytest.raises(StoreError, match="holds 4 of the 4 runs of this plan; add --resume"):
         record(tmp_path, image)
+
+
+def test_a_block_is_recorded_by_itself_and_is_committed_before_the_next(tmp_path, image):
+    config = {"store": tmp_path / "store", "image": image}
+    plan = made_plan(episodes=8, blocks=2)
+    first = record_plan(plan, RecordingConfig(**config, block=1), quiet)
+    with pytest.raises(StoreError, match="holds 4 of the 4 runs of this block; add --resume"):
+        record_plan(plan, RecordingConfig(**config, block=1), quiet)
+    second = record_plan(plan, RecordingConfig(**config, block=2), quiet)
+    rest = record_plan(plan, RecordingConfig(**config, resume=True), quiet)
+
+    assert (first.planned, first.recorded) == (second.planned, second.recorded) == (4, 4)
+    assert (rest.recorded, rest.kept) == (0, 8)
+    with pytest.raises(ConfigError, match="block 3: the plan has blocks 1 to 2"):
+        record_plan(plan, RecordingConfig(**config, block=3), quiet)
+
+
+def test_a_plan_that_this_machine_cannot_record_boots_nothing(tmp_path, image, monkeypatch):
+    monkeypatch.setattr(requirements, "_netem_refused", lambda path: "kind is unknown")
+    plan = made_plan(host=[{"name": "far", "link": {"delay_ms": 40}}])
+
+    with pytest.raises(RecordingError, match=r"lacks the kernel module sch_netem.*host far"):
+        record_plan(plan, RecordingConfig(store=tmp_path / "store", image=image), quiet)
+    assert not (image / "started").exists()
+    assert not (tmp_path / "store").exists()
 
 
 def test_resume_records_what_is_lacking_only(tmp_path, image):

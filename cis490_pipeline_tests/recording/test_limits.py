@@ -3,7 +3,7 @@ import os
 import pytest
 
 from cis490_pipeline.errors import RecordingError
-from cis490_pipeline.recording.host.limits import limited
+from cis490_pipeline.recording.host.limits import limited, limits_refused
 
 
 @pytest.fixture
@@ -55,3 +55,11 @@ def test_groups_of_dead_lanes_are_removed(tmp_path, removed):
     with limited(42, 60, tmp_path):
         assert not stale.exists()
         assert alive.exists()
+
+
+def test_whether_a_process_can_be_limited_is_tried(tmp_path, removed):
+    (tmp_path / "cpu").mkdir()
+
+    assert limits_refused(tmp_path) is None
+    assert removed == [tmp_path / "cpu" / f"cis490-{os.getpid()}"]
+    assert "No such file" in limits_refused(tmp_path / "missing")

@@ -42,7 +42,9 @@ def test_the_link_is_a_tap_without_offloads_and_there_is_no_other():
         ({"cache": "none", "aio": "native"}, "cache=none,aio=native"),
         ({"disk": "nvme"}, "cis490.disk=nvme0n1"),
         ({"disk": "virtio-scsi"}, "scsi-hd,drive=disk"),
-        ({"disk": "none"}, "cis490.disk=none"),
+        ({"disk": "none"}, "cis490.disk=none cis490.filesystem=tmpfs"),
+        ({}, "cis490.filesystem=ext4"),
+        ({"filesystem": "tmpfs"}, "cis490.disk=vda cis490.filesystem=tmpfs"),
     ],
 )
 def test_a_shape_is_in_the_command(shape, words):

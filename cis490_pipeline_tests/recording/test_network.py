@@ -1,3 +1,4 @@
+import contextlib
 import json
 import subprocess
 import sys
@@ -5,7 +6,11 @@ import sys
 import pytest
 
 from cis490_pipeline.errors import RecordingError
-from cis490_pipeline.recording.host.network import build_network, enter_namespace
+from cis490_pipeline.recording.host.network import (
+    build_network,
+    enter_namespace,
+    link_command,
+)
 from cis490_pipeline.recording.plan import Link
 
 # A process of its own: entering a namespace cannot be undone.
@@ -70,23 +75,32 @@ def test_nothing_leaves_the_namespace(inside):
     assert inside["links"] == ["lo", "tap0"]
 
 
-def test_a_link_that_this_kernel_cannot_make_is_an_error_with_its_remedy(monkeypatch):
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_links_conditions_are_set_on_the_tap_and_a_refusal_is_an_error(monkeypatch, fails):
     commands = []
 
     def run(command, **settings):
         commands.append(command)
-        failed = "netem" in command
-        return subprocess.CompletedProcess(command, int(failed), "", "Specified qdisc is unknown.")
+        failed = fails and "netem" in command
+        return subprocess.CompletedProcess(command, int(failed), "", "qdisc is unknown.")
 
     monkeypatch.setattr("cis490_pipeline.recording.host.network.subprocess.run", run)
     monkeypatch.setattr("cis490_pipeline.recording.host.network.Path.exists", lambda path: False)
     monkeypatch.setattr(
         "cis490_pipeline.recording.host.network.shutil.which", lambda name, path: name
     )
-    with pytest.raises(RecordingError, match=r"qdisc is unknown.*leave out `link`"):
+    refusal = pytest.raises(RecordingError, match=r"dev tap0 .*` failed: qdisc is unknown")
+    with refusal if fails else contextlib.nullcontext():
         build_network(Link(delay_ms=5, loss_percent=1.0, rate_kbit=1000))
 
-    assert commands[-1][-6:] == ["delay", "5ms", "loss", "1.0%", "rate", "1000kbit"]
+    assert commands[-1] == [
+        *("tc", "qdisc", "add", "dev", "tap0", "root", "netem"),
+        *("delay", "5ms", "loss", "1.0%", "rate", "1000kbit"),
+    ]
+
+
+def test_a_link_without_a_rate_is_not_limited():
+    assert "rate" not in link_command(Link(delay_ms=40))
 
 
 def test_a_system_that_refuses_namespaces_is_an_error_with_its_remedy(monkeypatch):

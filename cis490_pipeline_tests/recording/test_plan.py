@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from cis490_pipeline.errors import ConfigError
+from cis490_pipeline.recording.blocks import treatments
 from cis490_pipeline.recording.guest.benign import BENIGN
 from cis490_pipeline.recording.guest.mimics import MIMICS
 from cis490_pipeline.recording.plan import LOOKALIKES, read_plan
-from cis490_pipeline.recording.schedule import schedule, treatments
+from cis490_pipeline.recording.schedule import SHAM_ACTIVITY, schedule
 from cis490_pipeline_tests.recording.plans import SAMPLES, made_plan, plan_fields, write_plan
 
 
@@ -31,6 +32,10 @@ def test_a_plan_is_read_with_its_defaults(tmp_path):
         ({"host": [{"name": "a"}, {"name": "a"}]}, "host names must differ, twice: a"),
         ({"host": [{"name": "a", "disk": "ide"}]}, "disk 'ide' needs machine 'pc', not 'q35'"),
         ({"host": [{"name": "a", "aio": "native"}]}, "aio 'native' needs cache 'none'"),
+        ({"host": [{"name": "a", "disk": "none", "filesystem": "ext4"}]}, "'ext4' needs a disk"),
+        ({"host": [{"name": "a", "neighbours": 4}]}, "`int` <= 3 - at `$.host[0].neighbours`"),
+        ({"host": [{"name": "a", "lookalikes": ["chess"]}]}, "unknown look-alikes chess"),
+        ({"blocks": 30}, "episodes must be at least 60, not 40, for every one of 2 hosts"),
         ({"lookalikes": ["chess"]}, "unknown look-alikes chess; known are backup"),
         ({"profile": []}, "no profile is given"),
         ({"seed": -1}, "`int` >= 0"),
@@ -43,6 +48,21 @@ def test_faults_of_a_plan_name_the_place_and_what_was_wanted(tmp_path, changed, 
         read_plan(path)
 
     assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("only_on", "message"),
+    [
+        (["c"], "profile cpu-saturate-sample: only_on names hosts that the plan lacks: c"),
+        (["b"], "host a: every profile is kept for others by only_on"),
+    ],
+)
+def test_profiles_kept_for_some_hosts_leave_each_host_one(tmp_path, only_on, message):
+    fields = plan_fields()
+    fields["profile"] = [{**fields["profile"][0], "only_on": only_on}]
+
+    with pytest.raises(ConfigError, match=message):
+        read_plan(write_plan(tmp_path / "plan.toml", fields))
 
 
 def test_several_contradictions_are_named_at_once(tmp_path):
@@ -81,7 +101,7 @@ def test_a_file_that_is_not_toml_is_named(tmp_path):
 
 
 def test_every_profile_and_lookalike_has_its_activity_in_the_guest():
-    assert {*SAMPLES} | {"armed", "infecting", "dormant"} == {*MIMICS}
+    assert {*SAMPLES} | {"armed", "infecting", "dormant", SHAM_ACTIVITY} == {*MIMICS}
     assert {*LOOKALIKES} == {*BENIGN}
     assert {t.activity for t in treatments(made_plan())} == {*SAMPLES}
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from cis490_pipeline.domain import PHASES, Phase
-from cis490_pipeline.recording.schedule import schedule, treatments
+from cis490_pipeline.recording.blocks import BESIDES_S, lanes_take_s, treatments
+from cis490_pipeline.recording.schedule import SHAM_ACTIVITY, schedule
 from cis490_pipeline.store.verdicts.telemetry_checks import JUSTIFYING_EVENTS
-from cis490_pipeline_tests.recording.plans import made_plan
+from cis490_pipeline_tests.recording.plans import made_plan, plan_fields
 
 
 def phases_by_second(run):
@@ -99,6 +100,72 @@ def test_long_clean_runs_come_besides_and_have_their_length():
     long = [run for run in runs if run.duration_s in (300.0, 1800.0) and not run.steps]
     assert len(runs) == 42
     assert sorted(run.duration_s for run in long) == [300.0, 1800.0]
+    assert all(run.backgrounds for run in long)
+
+
+def test_each_host_has_one_run_for_a_baseline_without_lookalikes():
+    runs = schedule(made_plan(baseline_run_s=300))
+    [a, b] = [run for run in runs if run.duration_s == 300.0]
+
+    assert {a.host.name, b.host.name} == {"a", "b"}
+    assert not any(run.steps or run.shams or run.backgrounds for run in (a, b))
+
+
+HOSTS = [{"name": f"h{k}", "clean_runs_s": [1800] * (4 if k < 2 else 0)} for k in range(10)]
+
+
+def test_every_block_has_every_host_and_blocks_take_equally_long():
+    runs = schedule(made_plan(episodes=300, blocks=8, baseline_run_s=300, host=HOSTS))
+    blocks = [[run for run in runs if run.block == k] for k in range(1, 9)]
+    takes_s = [lanes_take_s([r.settle_s + r.duration_s for r in block], 4) for block in blocks]
+
+    assert [run.block for run in runs] == sorted(run.block for run in runs)
+    assert all(len({run.host.name for run in block}) == 10 for block in blocks)
+    # As long as the whole recording in four lanes: no block over an hour.
+    assert max(takes_s) <= 3600
+    assert min(takes_s) > 0.65 * max(takes_s)
+    long = [[run.duration_s for run in block].count(1800.0) for block in blocks]
+    assert max(long) - min(long) <= 1
+
+
+def test_a_lane_that_is_free_takes_the_next_run():
+    assert lanes_take_s([100.0, 50.0, 50.0], 2) == pytest.approx(100.0 + 2 * BESIDES_S)
+
+
+def test_half_of_the_clean_only_runs_are_sham_armed_by_an_infected_runs_requests():
+    runs = schedule(made_plan(episodes=200, baseline_run_s=300))
+    shams = [run for run in runs if run.shams]
+
+    assert len(shams) == 15
+    for run in shams:
+        assert run.treatment is None
+        assert run.steps == ()
+        assert {step.activity for step in run.shams} <= {SHAM_ACTIVITY, None}
+        assert 30.0 <= run.shams[0].at_s <= 120.0
+    phases = {step.phase for run in shams for step in run.shams}
+    assert phases == {*PHASES}
+
+
+def test_parameters_and_backgrounds_kept_for_hosts_come_on_no_other():
+    fields = plan_fields(
+        episodes=200,
+        host=[{"name": "a"}, {"name": "b"}, {"name": "t", "lookalikes": ["backup"]}],
+    )
+    fields["profile"][0]["only_on"] = ["t"]
+    runs = schedule(made_plan(**fields))
+    infected = defaultdict(Counter)
+    for run in runs:
+        if run.treatment:
+            infected[run.host.name][run.treatment.profile.name] += 1
+
+    assert [host for host in infected if infected[host]["cpu-saturate-sample"]] == ["t"]
+    # Two of the eight sets of parameters that this host gets.
+    assert infected["t"]["cpu-saturate-sample"] == pytest.approx(infected["t"].total() / 4, abs=2)
+    assert {b.activity for run in runs if run.host.name == "t" for b in run.backgrounds} == {
+        "backup"
+    }
+    others = {b.activity for run in runs if run.host.name != "t" for b in run.backgrounds}
+    assert others == {"video", "compile"}
 
 
 def test_the_clock_alone_tells_little_about_the_phase():

@@ -38,6 +38,7 @@ def record() -> None:
 @click.option("--image", type=_FOLDER, help="Folder of `cis490 record image`.")
 @click.option("--lanes", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option("--resume", is_flag=True, help="Record the runs of this plan that the store lacks.")
+@click.option("--block", type=click.IntRange(min=1), help="Record this block of the plan only.")
 @click.option("--dry-run", is_flag=True, help="Print the schedule and record nothing.")
 @json_option
 def record_plan_command(
@@ -46,13 +47,15 @@ def record_plan_command(
     image: Path | None,
     lanes: int,
     resume: bool,
+    block: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
     """Boot the machines of PLAN.toml in lanes and write their episodes to a store.
 
     Each finished run is committed by itself: a run that is stopped loses only what was being
-    recorded, and --resume goes on.
+    recorded, and --resume goes on. With --dry-run, what this machine lacks for the plan's hosts is
+    named, with exit code 1.
     """
     from cis490_pipeline.experiment.stages.provenance import commit
     from cis490_pipeline.recording.lanes import RecordingConfig, record_plan
@@ -60,13 +63,18 @@ def record_plan_command(
 
     plan = read_plan(plan_file)
     if dry_run:
-        _print_schedule(plan, as_json)
-        return 0
+        return _dry_run(plan, lanes, as_json)
     if image is None:
         raise click.UsageError("--image DIR is needed; make it: cis490 record image --out DIR")
     text, _, dirty = commit().partition("+")
     config = RecordingConfig(
-        store=store, image=image, lanes=lanes, resume=resume, commit=text, dirty=bool(dirty)
+        store=store,
+        image=image,
+        lanes=lanes,
+        resume=resume,
+        block=block,
+        commit=text,
+        dirty=bool(dirty),
     )
     with progress_bars() as report:
         summary = record_plan(plan, config, report)
@@ -139,13 +147,16 @@ def record_attach(
     return 0 if failure is None else 1
 
 
-def _print_schedule(plan: Any, as_json: bool) -> None:
+def _dry_run(plan: Any, lanes: int, as_json: bool) -> int:
+    """Print the schedule; return 1 if this machine lacks something that the plan's hosts need."""
+    from cis490_pipeline.recording.requirements import lacking_for
     from cis490_pipeline.recording.schedule import phase_text, schedule
 
     runs = schedule(plan)
     rows = [
         {
             "number": run.number,
+            "block": run.block,
             "host": run.host.name,
             "sample": run.treatment.profile.name if run.treatment else None,
             "profile": run.treatment.activity if run.treatment else None,
@@ -153,17 +164,43 @@ def _print_schedule(plan: Any, as_json: bool) -> None:
             "settle_s": run.settle_s,
             "duration_s": run.duration_s,
             "phases": phase_text(run.steps),
+            "sham": phase_text(run.shams) if run.shams else None,
+            "lookalikes": sorted({background.activity for background in run.backgrounds}),
         }
         for run in runs
     ]
     if as_json:
         print_json(rows)
-        return
+    else:
+        _print_schedule(rows)
+        _print_blocks(runs, lanes)
+    lacks = lacking_for(plan)
+    for lack in lacks:
+        stderr.print(f"this machine lacks {lack.what}: {lack.remedy}", soft_wrap=True)
+    return 1 if lacks else 0
+
+
+def _print_schedule(rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        sample = f"{row['sample']} ({row['profile']})" if row["sample"] else "clean only"
+        kind = "sham-armed" if row["sham"] else "clean only"
+        sample = f"{row['sample']} ({row['profile']})" if row["sample"] else kind
         click.echo(
             f"{row['number']:>4}  {row['host']:<16} {sample:<28} {row['duration_s']:6.1f} s  "
-            f"{row['phases']}"
+            f"{row['sham'] or row['phases']}"
+        )
+
+
+def _print_blocks(runs: Any, lanes: int) -> None:
+    """Print what each block holds, and about how long it takes with this number of lanes."""
+    from cis490_pipeline.recording.blocks import MAX_BLOCK_S, lanes_take_s
+
+    for block in range(1, runs[-1].block + 1):
+        inside = [run for run in runs if run.block == block]
+        takes_s = lanes_take_s([run.settle_s + run.duration_s for run in inside], lanes)
+        hint = "; raise `blocks` or --lanes" if takes_s > MAX_BLOCK_S else ""
+        click.echo(
+            f"block {block}: {len(inside)} runs, {len({run.host.name for run in inside})} hosts, "
+            f"about {takes_s / 60:.0f} minutes in {lanes} lanes{hint}"
         )
     total_s = sum(run.duration_s + run.settle_s for run in runs)
     click.echo(f"{len(runs)} runs, {total_s / 3600:.1f} h of recording in one lane, besides boots")

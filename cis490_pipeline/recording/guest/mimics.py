@@ -168,6 +168,13 @@ def flood(parameters: Parameters, begun: Begun, rng: random.Random) -> None:
         time.sleep(max(0.0, end - time.monotonic()))
 
 
+def sham(parameters: Parameters, begun: Begun, rng: random.Random) -> None:
+    """Do nothing: the process that every mimic runs in, as a control for it."""
+    begun()
+    while True:
+        time.sleep(3600.0)
+
+
 MIMICS: dict[str, Callable[[Parameters, Begun, random.Random], None]] = {
     "armed": armed,
     "infecting": infecting,
@@ -178,4 +185,5 @@ MIMICS: dict[str, Callable[[Parameters, Begun, random.Random], None]] = {
     "scan-and-dial": scan_and_dial,
     "exfil-burst": exfil_burst,
     "flood": flood,
+    "sham": sham,
 }

@@ -1,6 +1,7 @@
 """Limit of a machine's processor time, by a control group of its own."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,6 +55,18 @@ def limited(pid: int, percent: int | None, mount: Path = _MOUNT) -> Iterator[Non
         yield
     finally:
         _remove(group, parent)
+
+
+def limits_refused(mount: Path = _MOUNT) -> str | None:
+    """Return why no process can be limited here, by limiting one; None if it can."""
+    with subprocess.Popen(["/bin/sleep", "60"]) as process:
+        try:
+            with limited(process.pid, 100, mount):
+                return None
+        except RecordingError as refused:
+            return str(refused.__cause__)
+        finally:
+            process.kill()
 
 
 def _remove_stale(parent: Path) -> None:

@@ -94,7 +94,8 @@ def qemu_command(shape: HostShape, image: Image, files: MachineFiles) -> list[st
     """
     words = (
         f"console=ttyS0 quiet panic=-1 cis490.address={GUEST_ADDRESS}/24 "
-        f"cis490.gateway={GATEWAY_ADDRESS} cis490.disk={_DISK_NAMES[shape.disk]}"
+        f"cis490.gateway={GATEWAY_ADDRESS} cis490.disk={_DISK_NAMES[shape.disk]} "
+        f"cis490.filesystem={shape.scratch}"
     )
     command = [
         *(QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),

@@ -66,9 +66,7 @@ def build_network(link: Link | None) -> None:
             switch.write_text("1")
     commands = [command.split() for command in _COMMANDS]
     if link is not None:
-        rate = ["rate", f"{link.rate_kbit}kbit"] if link.rate_kbit else []
-        netem = ["delay", f"{link.delay_ms}ms", "loss", f"{link.loss_percent}%", *rate]
-        commands.append(["tc", "qdisc", "add", "dev", TAP, "root", "netem", *netem])
+        commands.append(link_command(link))
     for command in commands:
         program = shutil.which(command[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         if program is None:
@@ -77,10 +75,14 @@ def build_network(link: Link | None) -> None:
             [program, *command[1:]], check=False, capture_output=True, text=True
         )
         if done.returncode:
-            needs = (
-                "; the kernel needs sch_netem, or leave out `link`" if "netem" in command else ""
-            )
-            raise RecordingError(f"`{' '.join(command)}` failed: {done.stderr.strip()}{needs}")
+            raise RecordingError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+
+
+def link_command(link: Link, device: str = TAP) -> list[str]:
+    """Return the command that gives a device's link its conditions."""
+    rate = ["rate", f"{link.rate_kbit}kbit"] if link.rate_kbit else []
+    netem = ["delay", f"{link.delay_ms}ms", "loss", f"{link.loss_percent}%", *rate]
+    return ["tc", "qdisc", "add", "dev", device, "root", "netem", *netem]
 
 
 def start_sinks() -> "subprocess.Popen[bytes]":

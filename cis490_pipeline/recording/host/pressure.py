@@ -78,8 +78,18 @@ class PressureMeter:
 
 def cpu_model(root: Path = Path("/proc")) -> str | None:
     """Return the name of this host's processor."""
+    return _cpuinfo(root, "model name") or platform.machine() or None
+
+
+def cpu_flags(root: Path = Path("/proc")) -> str | None:
+    """Return the features of this host's processor: an emulator's speed follows them."""
+    return _cpuinfo(root, "flags") or _cpuinfo(root, "Features")
+
+
+def _cpuinfo(root: Path, name: str) -> str | None:
+    """Return a value of the first processor."""
     for line in (root / "cpuinfo").read_text().splitlines():
         key, _, value = line.partition(":")
-        if key.strip() == "model name":
+        if key.strip() == name:
             return value.strip()
-    return platform.machine() or None
+    return None

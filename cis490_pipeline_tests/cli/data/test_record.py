@@ -1,5 +1,8 @@
+import re
+
 import pytest
 
+from cis490_pipeline.recording import requirements
 from cis490_pipeline_tests.cli.runs import Cli
 from cis490_pipeline_tests.recording.plans import plan_fields, write_plan
 
@@ -24,6 +27,31 @@ def test_a_dry_run_prints_the_schedule_and_writes_nothing(cli, plan, tmp_path):
     assert all(row["phases"].startswith("clean") for row in done.json)
     assert "12 runs" in again.out
     assert not (tmp_path / "store").exists()
+
+
+def test_a_dry_run_says_what_each_block_takes_and_what_this_machine_lacks(
+    cli, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(requirements, "_netem_refused", lambda path: "kind is unknown")
+    host = [{"name": "near"}, {"name": "far", "link": {"delay_ms": 40}, "clean_runs_s": [1800]}]
+    fields = plan_fields(episodes=12, blocks=2, host=host)
+    path = write_plan(tmp_path / "plan.toml", fields)
+    done = cli("record", str(path), "--store", str(tmp_path / "store"), "--dry-run", "--lanes", "2")
+
+    assert done.code == 1
+    assert (
+        "this machine lacks the kernel module sch_netem (kind is unknown) for host far" in done.err
+    )
+    assert "modprobe sch_netem" in done.err
+    assert re.search(r"block 1: \d+ runs, 2 hosts, about \d+ minutes in 2 lanes\n", done.out)
+    assert "sham-armed" in done.out
+
+
+def test_a_block_of_over_an_hour_is_named(cli, tmp_path):
+    path = write_plan(tmp_path / "plan.toml", plan_fields(episodes=120))
+    done = cli("record", str(path), "--store", str(tmp_path / "store"), "--dry-run", "--lanes", "4")
+
+    assert "minutes in 4 lanes; raise `blocks` or --lanes" in done.out
 
 
 def test_a_plan_with_a_real_sample_exits_2_and_names_it(cli, tmp_path):
