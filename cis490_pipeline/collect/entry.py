@@ -31,6 +31,9 @@ AUTO = "auto"
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
+_HELP_WIDTH = 100
+
+
 class UsageError(ValueError):
     """An argument is not what was wanted."""
 
@@ -40,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="agent",
         description="Send rows of this device: the machine once a second, its network ten times.",
+        formatter_class=_formatter,
     )
     made.add_argument(
         "--to",
@@ -56,6 +60,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", metavar="NAME", help="name of this device; default: its host's")
     made.add_argument("--version", action="version", version=VERSION)
     return made
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return a formatter of one width.
+
+    To learn the terminal's, argparse loads shutil and with it three compression libraries, which
+    would take half a megabyte for as long as the agent runs.
+    """
+    return argparse.HelpFormatter(prog, width=_HELP_WIDTH)
 
 
 def main(arguments: list[str] | None = None) -> int:

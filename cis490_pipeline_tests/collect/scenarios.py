@@ -153,8 +153,23 @@ while True:
 """
 
 
+DATAGRAM_SERVER = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+server = socket.socket(family, socket.SOCK_DGRAM)
+server.bind((sys.argv[1], 7))
+server.setsockopt(17, 103, 1000)
+print("ready", flush=True)
+while True:
+    request, sender = server.recvfrom(65536)
+    if request == b"answer":
+        server.sendto(bytes(10_500), sender)
+"""
+"""Answers by eleven datagrams that leave as one super-packet (UDP_SEGMENT)."""
+
+
 @contextlib.contextmanager
-def peer_namespace(address: str, own: str) -> Iterator[None]:
+def peer_namespace(address: str, own: str, program: str = SERVER) -> Iterator[None]:
     """A server behind the other end of v0, in a namespace of its own."""
     # Without neighbour discovery both ends need one address; nothing but TCP crosses then.
     quiet = f"address {f.DEVICE_MAC.hex(':')} arp off multicast off up"
@@ -164,7 +179,7 @@ def peer_namespace(address: str, own: str) -> Iterator[None]:
         f"echo there; read go; ip link set v1 {quiet}; "
         f'ip addr add {address} dev v1{nodad}; exec "$@"'
     )
-    server = [sys.executable, "-c", SERVER, address.split("/", maxsplit=1)[0]]
+    server = [sys.executable, "-c", program, address.split("/", maxsplit=1)[0]]
     process = subprocess.Popen(
         ["unshare", "-n", "sh", "-c", start, "sh", *server],
         stdin=subprocess.PIPE,
@@ -187,9 +202,16 @@ def peer_namespace(address: str, own: str) -> Iterator[None]:
         process.wait()
 
 
+def _addresses(version: int) -> tuple[str, str]:
+    """The peer's address and one's own."""
+    if version == 6:
+        return "fd00::2/64", "fd00::1/64"
+    return "198.18.0.2/24", "198.18.0.1/24"
+
+
 def offloaded_tcp(reader: str, version: int, is_ignored: bool = False) -> dict[str, Any]:
     """A real connection with TSO and GRO: rows beside what TCP itself counted."""
-    address, own = (("198.18.0.2/24", "198.18.0.1/24"), ("fd00::2/64", "fd00::1/64"))[version == 6]
+    address, own = _addresses(version)
     remote = (address.split("/")[0], 7)
     with peer_namespace(address, own), opened("v0", reader=reader) as rows:
         with socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET) as sock:
@@ -207,6 +229,28 @@ def offloaded_tcp(reader: str, version: int, is_ignored: bool = False) -> dict[s
         sums = rows.sums()
     segs_out, segs_in = struct.unpack_from("II", info, 136)
     return {**sums, "segs_out": segs_out, "segs_in": segs_in, "received": received}
+
+
+def offloaded_udp(reader: str, version: int) -> dict[str, Any]:
+    """Datagrams sent both ways as super-packets; without UDP_GRO each is received by itself."""
+    address, own = _addresses(version)
+    with (
+        peer_namespace(address, own, DATAGRAM_SERVER),
+        opened("v0", reader=reader) as rows,
+        socket.socket(
+            socket.AF_INET6 if version == 6 else socket.AF_INET, socket.SOCK_DGRAM
+        ) as sock,
+    ):
+        sock.connect((address.split("/")[0], 7))
+        sock.settimeout(10.0)
+        for _ in range(100):
+            # SOL_UDP, UDP_SEGMENT; Python names neither.
+            sock.setsockopt(17, 103, 1400)
+            sock.send(bytes(30_000))
+            sock.setsockopt(17, 103, 0)
+            sock.send(b"answer")
+            received = [len(sock.recv(65536)) for _ in range(11)]
+        return {**rows.sums(), "received": received}
 
 
 def interface_that_goes(reader: str) -> list[Any]:

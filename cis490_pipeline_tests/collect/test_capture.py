@@ -66,6 +66,21 @@ def test_segments_of_super_packets_are_counted_as_tcp_counts_them(
 
 
 @each_reader
+@pytest.mark.parametrize("version", [4, 6])
+def test_datagrams_of_super_packets_are_counted_one_by_one(reader: str, version: int) -> None:
+    sums = in_namespace(scenarios.offloaded_udp, reader, version)
+    header = (20 if version == 4 else 40) + 8
+
+    assert sums["received"] == [1000] * 10 + [500]
+    # 30,000 bytes in datagrams of 1,400, and the request.
+    assert (sums["pkts_out"], sums["pkts_in"]) == (100 * (22 + 1), 100 * 11)
+    assert sums["bytes_out"] == 100 * (30_000 + 6 + 23 * header)
+    assert sums["bytes_in"] == 100 * (10_500 + 11 * header)
+    assert sums["udp_pkts"] == 100 * 34
+    assert (sums["new_flows"], sums["dst_ports"] > 0) == (1, True)
+
+
+@each_reader
 def test_the_agents_own_connection_is_left_out(reader: str) -> None:
     sums = in_namespace(scenarios.offloaded_tcp, reader, 4, True)
 
@@ -155,8 +170,8 @@ def test_physical_interfaces_are_those_with_a_device(tmp_path: Path) -> None:
     for name in ("wlan0/device", "eth0/device", "lo", "docker0", "veth1"):
         (tmp_path / "sys/class/net" / name).mkdir(parents=True)
 
-    assert physical_interfaces(tmp_path) == ["eth0", "wlan0"]
-    assert physical_interfaces(tmp_path / "nowhere") == []
+    assert physical_interfaces(f"{tmp_path}/sys/class/net") == ["eth0", "wlan0"]
+    assert physical_interfaces(f"{tmp_path}/nowhere") == []
 
 
 class Clocks:

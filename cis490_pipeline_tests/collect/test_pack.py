@@ -76,6 +76,17 @@ def test_it_sends_rows_that_a_live_reader_takes(packed: Path) -> None:
     assert all(isinstance(row, LiveRow) for row in rest)
 
 
+def test_it_loads_no_library_that_it_can_do_without(packed: Path) -> None:
+    command = agent(packed, "--seconds", "0.1")
+    command[1:1] = ["-X", "importtime"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+    # Each takes up to a megabyte for as long as the agent runs.
+    assert not loaded & {"pathlib", "shutil", "lzma", "bz2", "zipfile", "ctypes", "subprocess"}
+    assert "cis490_pipeline.collect.guest" in loaded
+
+
 def test_a_signal_ends_it_cleanly_with_all_rows_sent(packed: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         process = subprocess.Popen(

@@ -91,15 +91,20 @@ def test_ports_are_in_the_first_fragment_only() -> None:
 
 
 @given(
-    payload=st.integers(0, 60000), gso_size=st.integers(1, 9000), version=st.sampled_from((4, 6))
+    payload=st.integers(0, 60000),
+    gso_size=st.integers(1, 9000),
+    version=st.sampled_from((4, 6)),
+    proto=st.sampled_from((6, 17)),
 )
 def test_a_super_packet_counts_as_the_segments_it_becomes(
-    payload: int, gso_size: int, version: int
+    payload: int, gso_size: int, version: int, proto: int
 ) -> None:
-    body = f.tcp(options=bytes(12), payload=bytes(payload))
-    frame = f.ethernet(f.ipv4(body) if version == 4 else f.ipv6(body))
+    content = bytes(payload)
+    body = f.tcp(options=bytes(12), payload=content) if proto == 6 else f.udp(payload=content)
+    ip = f.ipv4(body, proto=proto) if version == 4 else f.ipv6(body, following=proto)
+    frame = f.ethernet(ip)
     packet = parsed(frame[:100], wire_length=len(frame), gso_size=gso_size)
-    headers = (20 if version == 4 else 40) + 32
+    headers = (20 if version == 4 else 40) + (32 if proto == 6 else 8)
     segments = [min(gso_size, payload - at) for at in range(0, payload, gso_size)] or [0]
 
     assert packet.segments == len(segments)

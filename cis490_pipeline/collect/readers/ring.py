@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import socket
 import struct
+from importlib.util import find_spec
 from typing import Callable
 
 from cis490_pipeline.collect.contract import NS_PER_S
@@ -50,6 +51,9 @@ the interface is seen from outside."""
 
 def array_counter() -> CountBlocks | None:
     """Return the counter that works in arrays; None where there is no numpy."""
+    # Asked first: the module would be compiled in vain, which takes memory for good.
+    if find_spec("numpy") is None:
+        return None
     try:
         from cis490_pipeline.collect.readers.arrays import count_blocks
     except ImportError:

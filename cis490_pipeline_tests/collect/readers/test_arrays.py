@@ -48,6 +48,8 @@ def plain_frames() -> list[bytes]:
         for dst in (f.PEER, "203.0.113.0", "10.0.0.0")
     ]
     found.append(f.ethernet(f.ipv6(f.udp(2, 1, bytes(40)), following=17, dst="2001:db8::")))
+    found.append(f.ethernet(f.ipv4(f.udp(1, 2, bytes(30_000)), proto=17)))
+    found.append(f.ethernet(f.ipv6(f.udp(2, 1, bytes(30_000)), following=17)))
     return found
 
 
