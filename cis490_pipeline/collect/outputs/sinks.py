@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+from abc import ABC, abstractmethod
 
 from cis490_pipeline.collect.outputs.greeting import Greeting, GreetingError
 
@@ -32,7 +33,7 @@ _REPLY_BYTES = 1 << 12
 _NOT_NOW = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 
 
-class Output:
+class Output(ABC):
     """An output that connects, and connects again by itself: .2 s after a loss, at most 10 s.
 
     Attributes
@@ -64,9 +65,9 @@ class Output:
         """Whether it has been open for a second: a receiver that refuses does so at once."""
         return self._opened_ns is not None and now_ns - self._opened_ns >= NS_PER_S
 
+    @abstractmethod
     def tend(self, now_ns: int) -> None:
         """Open it if that is due; what comes then is seen by `is_open` and `problem`."""
-        raise NotImplementedError
 
     def send(self, outbox: Outbox, now_ns: int) -> None:
         """Use the room there is: write the next lines, as far as they go."""
@@ -79,22 +80,23 @@ class Output:
                 if self.is_open:
                     self._broke(reason_of(fault), now_ns)
 
-    def read(self, now_ns: int) -> None:
+    def read(self, now_ns: int) -> None:  # noqa: B027 -- most places send nothing back
         """Take what a receiver sends back."""
 
     def to_read(self) -> int | None:
         """File descriptor to wait for input on."""
         return None
 
+    @abstractmethod
     def to_write(self, pending: bool) -> int | None:
         """File descriptor to wait for room on, given whether lines wait."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 -- standard output stays open
         """Close it."""
 
+    @abstractmethod
     def _write(self, piece: bytes) -> int:
-        raise NotImplementedError
+        """Write the beginning of a piece; return how many bytes went out."""
 
     def _opened(self, now_ns: int) -> None:
         self._opened_ns = now_ns

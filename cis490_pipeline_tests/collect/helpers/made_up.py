@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from cis490_pipeline.collect.clock import Anchor
 from cis490_pipeline.collect.contract import GUEST_FIELDS, NO_AMOUNTS, Row, netflow_row
-from cis490_pipeline.collect.outputs.outbox import Outbox
 from cis490_pipeline.collect.outputs.sinks import Output
 
 S = 1_000_000_000
@@ -115,6 +114,8 @@ class MadeUpOutput(Output):
     is_up : whether it can be opened.
     """
 
+    piece_bytes = 1000
+
     def __init__(self) -> None:
         super().__init__("made up")
         self.is_up = True
@@ -134,8 +135,6 @@ class MadeUpOutput(Output):
         """Return a descriptor while lines wait."""
         return 98 if pending and self.is_open else None
 
-    def send(self, outbox: Outbox, now_ns: int) -> None:
-        """Take a part of what waits."""
-        piece = outbox.piece(1000)
+    def _write(self, piece: bytes) -> int:
         self.content += piece
-        outbox.sent(len(piece))
+        return len(piece)
