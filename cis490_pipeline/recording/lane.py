@@ -79,7 +79,7 @@ def work(folder: Path) -> LaneOutcome:
         enter_namespace()
         # Entering a user namespace clears the request.
         dies_with(task.parent)()
-        run = _record(planned, image, files)
+        run = boot_and_record(planned, image, files)
         outcome = _leave(task, planned, run, image, files)
     except PipelineError as fault:
         outcome = LaneOutcome(episode_id=None, failure=str(fault), ended_at_ns=time.time_ns())
@@ -88,11 +88,17 @@ def work(folder: Path) -> LaneOutcome:
     return outcome
 
 
-def _record(planned: PlannedEpisode, image: Image, files: MachineFiles) -> Run:
-    """Boot the machine, record the run and end the machine."""
+def boot_and_record(
+    planned: PlannedEpisode, image: Image, files: MachineFiles, *, capture_inside: bool = False
+) -> Run:
+    """Boot the machine, record the run and end the machine; within a namespace of its own.
+
+    With ``capture_inside`` the guest's agent sends netflow rows too. They are in the run's
+    ``sampled.guest.netflow`` and in no member of an episode.
+    """
     build_network(planned.host.link)
     sinks = start_sinks()
-    machine = Machine(planned.host, image, files)
+    machine = Machine(planned.host, image, files, capture_inside=capture_inside)
     try:
         with (
             limited(machine.pid, planned.host.cpu_percent),

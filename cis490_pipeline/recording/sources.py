@@ -53,11 +53,13 @@ class Sampler:
     def __init__(self, endpoints: Endpoints, monitor: Monitor, clock: HostClock) -> None:
         self._endpoints, self._monitor, self._clock = endpoints, monitor, clock
         self._process = ProcessReader(endpoints.pid)
+        self._meter: PressureMeter | None = None
         self.sampled = Sampled(GuestRows(clock.wall_ns))
 
     def pressure_meter(self) -> PressureMeter:
         """Return a meter of this host's pressure from now on."""
-        return PressureMeter(ProcessReader(self._endpoints.pid), self._clock.wall_ns())
+        self._meter = PressureMeter(ProcessReader(self._endpoints.pid), self._clock.wall_ns())
+        return self._meter
 
     async def run(self) -> None:
         """Sample all sources until cancelled.
@@ -85,6 +87,8 @@ class Sampler:
             except TimeoutError as late:
                 raise RecordingError(f"QEMU did not answer within {_QMP_LIMIT_S:.0f} s") from late
             self._add(self.sampled.qmp, Source.QMP, reading)
+            if self._meter is not None:
+                self._meter.tick()
 
     def _add(self, rows: list[Row], source: Source, reading: dict[str, int]) -> None:
         # Stamped after the reading: no value is older than its time says.

@@ -19,7 +19,7 @@ from cis490_pipeline.recording.sources import Endpoints, Sampler, ticks
 from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts.validate import validate_episode
 from cis490_pipeline.store.writing import commit_episode, pack, random_part, ulid
-from cis490_pipeline_tests.recording.fake_machine import FakeMachine
+from cis490_pipeline_tests.recording.fake_machine import FakeMachine, agent_row
 from cis490_pipeline_tests.recording.plans import made_plan
 
 PROVENANCE = Provenance(
@@ -229,3 +229,21 @@ def test_members_are_packed_in_the_order_of_the_format(tmp_path):
     assert names[0] == "meta.json"
     assert names[-1] == "done.marker"
     assert all(msgspec.json.decode(line) for line in members["netflow.jsonl"].splitlines())
+
+
+def test_the_guests_own_netflow_is_in_no_member(tmp_path):
+    flow = {"source": "bridge_pcap", "t_wall_ns": 1, "t_mono_ns": 1, "pkts_out": 987_654}
+    plan = planned(duration_s=0.5)
+    run, _ = ran(tmp_path, plan, row=lambda n: flow if n % 2 else agent_row(n))
+    _, members = members_of(run, plan)
+
+    assert run.sampled.guest.netflow
+    assert not [name for name, content in members.items() if b"987654" in content]
+
+
+def test_waiting_of_threads_that_end_during_the_run_is_noted(tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr(sources.PressureMeter, "tick", looks.append)
+    ran(tmp_path, planned(duration_s=2.5))
+
+    assert len(looks) >= 2

@@ -157,6 +157,15 @@ def test_the_agents_status_is_kept_apart():
     assert rows.rows == []
 
 
+def test_the_guests_own_netflow_is_no_row_of_the_episode():
+    flow = {"source": "bridge_pcap", "t_wall_ns": 1, "t_mono_ns": 1, "pkts_out": 9}
+    rows = rows_of(agent_row(0), flow)
+
+    assert rows.netflow == [flow]
+    assert [row["source"] for _, row in rows.rows] == ["guest_agent"]
+    assert rows.invalid == 0
+
+
 def test_a_line_over_the_limit_is_dropped_and_later_rows_are_read(tmp_path):
     async def receive():
         rows = GuestRows(time.time_ns)

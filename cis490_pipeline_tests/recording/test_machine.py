@@ -51,6 +51,13 @@ def test_a_shape_is_in_the_command(shape, words):
     assert words in command(**shape)
 
 
+def test_the_guest_captures_only_where_it_is_asked_to():
+    asked = qemu_command(HostShape(name="a"), IMAGE, FILES, capture_inside=True)
+
+    assert "cis490.capture=yes" in asked[asked.index("-append") + 1]
+    assert "cis490.capture" not in command()
+
+
 def test_a_machine_without_a_disk_has_no_drive():
     assert "-drive" not in command(disk="none")
 

@@ -174,6 +174,8 @@ class GuestRows:
     """Arrival, Unix ns by this host, and the line's object."""
     status: dict[str, Any] | None = None
     """Last ``agent_status`` row."""
+    netflow: list[dict[str, Any]] = field(default_factory=list)
+    """The guest's own netflow rows, to compare with the tap's; an episode holds the tap's only."""
     invalid: int = 0
     implausible: int = 0
 
@@ -190,6 +192,8 @@ class GuestRows:
             self.invalid += 1
         elif row.get("source") == Source.GUEST.row_tag:
             self.rows.append((self.now_ns(), row))
+        elif row.get("source") == Source.NETFLOW.row_tag and len(self.netflow) < MAX_ROWS:
+            self.netflow.append(row)
 
     def placed(self, clock: ClockMap, begin_ns: int, end_ns: int) -> list[dict[str, Any]]:
         """Return the rows in the host's time, from `begin_ns` to `end_ns`.

@@ -22,7 +22,9 @@ n=0
 while [ ! -e "/dev/$disk" ] && [ "$disk" != none ] && [ $n -lt 50 ]; do usleep 100000; n=$((n + 1)); done
 if [ "$filesystem" = tmpfs ]; then mount -t tmpfs -o size=50% scratch /scratch; else mount -t ext4 "/dev/$disk" /scratch; fi
 for port in /sys/class/virtio-ports/*; do ln -s "/dev/${port##*/}" "/dev/$(cat "$port/name")"; done
-/usr/bin/python3 /opt/cis490/agent.pyz --to serial:/dev/cis490.rows --iface eth0 --no-netflow &
+# Only to compare the guest's own count of its packets with the tap's.
+if [ "$capture" = yes ]; then netflow=; else netflow=--no-netflow; fi
+/usr/bin/python3 /opt/cis490/agent.pyz --to serial:/dev/cis490.rows --iface eth0 $netflow &
 /usr/bin/python3 -m cis490_guest.runner /dev/cis490.control
 echo "the load runner ended"
 poweroff -f

@@ -83,7 +83,9 @@ class MachineFiles:
         return " ".join(text.split()) or "nothing"
 
 
-def qemu_command(shape: HostShape, image: Image, files: MachineFiles) -> list[str]:
+def qemu_command(
+    shape: HostShape, image: Image, files: MachineFiles, *, capture_inside: bool = False
+) -> list[str]:
     """Return the command line of a machine.
 
     Parameters
@@ -91,12 +93,13 @@ def qemu_command(shape: HostShape, image: Image, files: MachineFiles) -> list[st
     shape : the host's shape.
     image : kernel and ramdisk.
     files : places of its sockets and logs.
+    capture_inside : whether the guest's agent sends netflow rows too, to compare with the tap's.
     """
     words = (
         f"console=ttyS0 quiet panic=-1 cis490.address={GUEST_ADDRESS}/24 "
         f"cis490.gateway={GATEWAY_ADDRESS} cis490.disk={_DISK_NAMES[shape.disk]} "
         f"cis490.filesystem={shape.scratch}"
-    )
+    ) + (" cis490.capture=yes" if capture_inside else "")
     command = [
         *(QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny"),
@@ -143,13 +146,15 @@ def make_disk(path: Path, mib: int) -> None:
 class Machine:
     """A running QEMU process, which the kernel ends with the recorder."""
 
-    def __init__(self, shape: HostShape, image: Image, files: MachineFiles) -> None:
+    def __init__(
+        self, shape: HostShape, image: Image, files: MachineFiles, *, capture_inside: bool = False
+    ) -> None:
         if shape.disk != "none":
             make_disk(files.disk, shape.disk_mib)
         with files.messages.open("wb") as messages:
             try:
                 self._process = subprocess.Popen(  # noqa: S603
-                    qemu_command(shape, image, files),
+                    qemu_command(shape, image, files, capture_inside=capture_inside),
                     stdin=subprocess.DEVNULL,
                     stdout=messages,
                     stderr=messages,

@@ -1,0 +1,1 @@
+"""What the recorder is worth: rates, lateness, throughput, labels against behaviour."""
