@@ -11,7 +11,7 @@ SPLIT  ?= host
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run demo watch test test-all check peers bench bench-collect bench-live bench-models bench-evaluation bench-scale bench-dashboard documented ui clean install browser
+.PHONY: run demo watch test test-all check peers bench bench-collect bench-recording bench-live bench-models bench-evaluation bench-scale bench-dashboard documented ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
@@ -72,6 +72,12 @@ bench-live: install
 # Capture of 50,000 packets/s and of a flood, in a network namespace; QUICK=--quick keeps nothing.
 bench-collect: install
 	$(BIN)/python -m benchmarks.collect $(QUICK)
+
+# The recorder: rates, lateness, labels against behaviour. Half an hour in four lanes; a stopped run
+# goes on where it was. Nothing else should run meanwhile.
+bench-recording: install
+	$(BIN)/cis490 record image --out data/image
+	$(BIN)/python -m benchmarks.recording --image data/image --store data/recorder --resume $(QUICK)
 
 # The live dashboard under load: 50 browsers, floods of events, and its page in chromium.
 bench-dashboard: install browser

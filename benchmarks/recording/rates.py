@@ -42,17 +42,21 @@ def ticks_of(episode: Recorded, source: Source) -> tuple[Ints, int, int]:
 
     The recorder's ticks are whole periods of the host's monotonic clock, on which the first label
     lies at a multiple of 100 ms; those of the agent are whole periods of the guest's, from its own
-    start. Where a period is longer than 100 ms, the earliest row of all says which multiple.
+    start: no row comes before its tick, so of many the least late says where in the period it is.
     """
     times, _ = episode.column(source, "t_wall_ns")
     period_ns, origin_ns = PERIOD_NS[source], episode.begin_ns
-    phases = (times - origin_ns) % period_ns
-    if source is Source.GUEST:
-        # No row comes before its tick: of many, the least late is close to it.
-        first_ns = origin_ns + int(phases.min())
-    else:
-        first_ns = origin_ns + int(phases.min() // _GRID_NS * _GRID_NS) % period_ns
-    return times, first_ns, episode.end_ns
+    first_ns = _earliest_phase_ns(times - origin_ns, period_ns)
+    if source is not Source.GUEST:
+        first_ns = first_ns // _GRID_NS * _GRID_NS
+    return times, origin_ns + first_ns % period_ns, episode.end_ns
+
+
+def _earliest_phase_ns(times_ns: Ints, period_ns: int) -> int:
+    """Return where in the period the rows begin: after the longest stretch without any."""
+    phases = np.sort(times_ns % period_ns)
+    before = np.diff(phases, prepend=phases[-1] - period_ns)
+    return int(phases[np.argmax(before)])
 
 
 def row_of(episode: Recorded) -> dict[str, Any]:

@@ -43,13 +43,14 @@ def _members(
     runs = [(20, 32), (44, 60)]
     rows: dict[Source, list[dict[str, Any]]] = {source: [] for source in Source}
     totals: dict[str, float] = dict.fromkeys((c.field for c in CHANNELS), 0)
-    for step in range(1, DURATION_S * 10 + 1):
+    for step in range(DURATION_S * 10 + 1):
         is_on = any(a * 10 < step <= b * 10 for a, b in runs)
         totals["cpu_user_jiffies"] += 8 * is_on + rng.integers(2)
         totals["io_write_bytes"] += 65_536 * is_on + 4096 * (rng.random() < 0.02)
         amounts = {"tcp_syn_out": rng.poisson(5 * is_on), "udp_pkts": rng.poisson(50 * is_on)}
         rows[Source.PROC].append(_row(Source.PROC, begin_ns, step, 2_000_000, totals))
-        rows[Source.NETFLOW].append(_row(Source.NETFLOW, begin_ns, step, 0, amounts))
+        if step:
+            rows[Source.NETFLOW].append(_row(Source.NETFLOW, begin_ns, step, 0, amounts))
         if step % 10 == 0:
             rows[Source.QMP].append(_row(Source.QMP, begin_ns, step, 5_000_000, totals))
             rows[Source.GUEST].append(_row(Source.GUEST, begin_ns, step, 1_000_000, totals))

@@ -68,7 +68,7 @@ def test_noise_alone_gives_offsets_all_over_the_window_not_at_its_centre():
     assert (off <= 1.0).mean() < 0.25
 
 
-def test_without_the_factor_ranks_would_find_the_centre_of_noise():
+def test_without_the_factor_noise_would_give_the_centre_more_often_than_chance():
     offsets = []
     for seed in range(N_DRAWS):
         x = np.random.default_rng(seed).poisson(2, 100)
@@ -77,7 +77,7 @@ def test_without_the_factor_ranks_would_find_the_centre_of_noise():
         pettitt = np.abs(2 * np.cumsum(ranks + 1)[k - 1] - k * 101)
         offsets.append((k[np.argmax(pettitt)] - 50) / 10)
 
-    assert (np.abs(offsets) <= 1.0).mean() > 0.35
+    assert (np.abs(offsets) <= 1.0).mean() > 0.28
 
 
 def test_a_window_that_is_not_recorded_or_constant_has_no_change():

@@ -145,6 +145,40 @@ def test_activities_without_a_network_begin_and_run_on(runner, activity, paramet
     assert is_running(answer["pid"])
 
 
+ORDER = """
+import os
+from cis490_pipeline.recording.guest import runner
+order, line, kill = [], runner._line, runner._kill
+runner._line = lambda reading: [order.append("waited"), line(reading)][1]
+runner._kill = lambda pid: [order.append("killed"), kill(pid)][1]
+made = runner.Runner(os.open(os.devnull, os.O_WRONLY))
+request = {"do": "start", "slot": "workload", "activity": "dormant", "parameters": {"beacon_s": 9}}
+made.answer(request)
+order.clear()
+made.answer(request)
+print(*order)
+made.answer({"do": "stop", "slot": "workload"})
+"""
+
+
+def test_the_next_load_waits_ready_when_the_last_is_ended():
+    done = subprocess.run(
+        [sys.executable, "-c", ORDER], stdout=subprocess.PIPE, text=True, check=True
+    )
+
+    # Made and ready; then the old one killed; then its first action.
+    assert done.stdout.split() == ["waited", "killed", "waited"]
+
+
+def test_a_load_that_dies_before_it_begins_leaves_the_slot_empty_and_is_named(runner):
+    runner.start("cpu-saturate", SPIN)
+
+    failed = runner.start("cpu-saturate", {})
+
+    assert "did not begin" in failed["error"]
+    assert "pid" not in runner.ask(do="stop", slot="workload")
+
+
 def test_stopping_nothing_says_when(runner):
     answer = runner.ask(do="stop", slot="workload")
 

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from .benign import BENIGN
@@ -58,9 +59,7 @@ class Runner:
         if what == "clock":
             return clock()
         if what == "start":
-            stopped = self._stop(request["slot"])
-            begun = self._start(request["slot"], request["activity"], request["parameters"])
-            return {**begun, "stopped": stopped is not None}
+            return self._start(request["slot"], request["activity"], request["parameters"])
         if what == "stop":
             # Without a process there is nothing to end: the phase begins with the removal.
             stopped = self._stop(request["slot"])
@@ -71,31 +70,43 @@ class Runner:
         raise ValueError(f"unknown request {what!r}")
 
     def _start(self, slot: str, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Replace a slot's activity: the new process is made first, and waits for the old to end.
+
+        A fork takes long in an emulated machine, and one label says both when the old load ended
+        and when the new began: between the two nothing would run.
+        """
         activity = ACTIVITIES[name]
         reading, writing = os.pipe()
+        waiting, letting = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reading)
-            _become(activity, parameters, writing)
+            os.close(letting)
+            _become(activity, parameters, writing, waiting)
         os.close(writing)
-        self._running[slot] = (pid, name)
+        os.close(waiting)
+        replaced = None
         try:
-            ready, _, _ = select.select([reading], [], [], BEGIN_LIMIT_S)
-            line = os.read(reading, 256) if ready else b""
+            line = _line(reading)
+            if line:
+                replaced = self._stop(slot)
+                os.write(letting, b"\n")
+                line = _line(reading)
         finally:
             os.close(reading)
+            os.close(letting)
         if not line:
-            self._stop(slot)
+            _kill(pid)
             raise RuntimeError(f"{name} did not begin within {BEGIN_LIMIT_S:.0f} s, or died")
-        return {"pid": pid, **json.loads(line)}
+        self._running[slot] = (pid, name)
+        return {"pid": pid, **json.loads(line), "stopped": replaced is not None}
 
     def _stop(self, slot: str) -> dict[str, Any] | None:
         running = self._running.pop(slot, None)
         if running is None:
             return None
         pid, _ = running
-        os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        _kill(pid)
         return {"pid": pid, **clock()}
 
     def report_deaths(self) -> None:
@@ -107,8 +118,26 @@ class Runner:
                 self.send({"event": "ended", "slot": slot, "activity": name, "status": status})
 
 
-def _become(activity: Callable[..., None], parameters: dict[str, Any], writing: int) -> None:
-    """Run an activity in this process, which never returns."""
+def _line(reading: int) -> bytes:
+    """Return what a new process writes next; nothing if it died or takes too long."""
+    ready, _, _ = select.select([reading], [], [], BEGIN_LIMIT_S)
+    return os.read(reading, 256) if ready else b""
+
+
+def _kill(pid: int) -> None:
+    """Kill an activity with all its processes."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        # It may not have made its own process group yet.
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _become(
+    activity: Callable[..., None], parameters: dict[str, Any], writing: int, waiting: int
+) -> None:
+    """Run an activity in this process, which never returns, once it is let."""
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
@@ -119,7 +148,12 @@ def _become(activity: Callable[..., None], parameters: dict[str, Any], writing: 
 
     status = 1
     try:
-        activity(parameters, begun, random.Random(parameters.get("seed", 0)))  # noqa: S311
+        rng = random.Random(parameters.get("seed", 0))  # noqa: S311
+        os.write(writing, b"ready\n")
+        if not os.read(waiting, 1):
+            os._exit(status)
+        os.close(waiting)
+        activity(parameters, begun, rng)
         status = 0
     except BaseException as fault:
         sys.stderr.write(f"{activity.__name__}: {type(fault).__name__}: {fault}\n")
