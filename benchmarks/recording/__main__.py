@@ -24,9 +24,10 @@ from benchmarks.recording.episodes import Recorded, read_store, sound
 from benchmarks.recording.labels import SEEN, by_the_guests_log, control, edges, summaries
 from benchmarks.recording.rates import by_host, row_of, throughput
 from cis490_pipeline.experiment.stages.provenance import commit
-from cis490_pipeline.recording.lanes import RecordingConfig, record_plan
+from cis490_pipeline.recording.lanes import RecordingConfig, lacking, record_plan
 from cis490_pipeline.recording.plan import RecordingPlan, read_plan
 from cis490_pipeline.recording.schedule import schedule
+from cis490_pipeline.storage.files import read_json, write_json
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "recording.json"
@@ -34,12 +35,13 @@ PLAN = ROOT / "benchmarks" / "plans" / "labels.toml"
 QUICK_EPISODES = 12
 TALKING = ("scan-and-dial", "flood", "exfil-burst")
 """Mimics for the comparison of both counts: connections, datagrams, and full-sized packets."""
+CALLS, BOTH_COUNTS = "calls.jsonl", "in_guest.json"
 MEDIAN_S, P95_S, EPISODES_PER_HOUR = 0.3, 1.0, 90
 
 
-def calls_path(store: Path) -> Path:
-    """Journal of the recording calls, beside the store."""
-    return store.with_name(f"{store.name}.calls.jsonl")
+def beside(store: Path, what: str) -> Path:
+    """Path of a file of this benchmark beside the store, which holds episodes alone."""
+    return store.with_name(f"{store.name}.{what}")
 
 
 def record(plan: RecordingPlan, options: argparse.Namespace) -> None:
@@ -54,16 +56,22 @@ def record(plan: RecordingPlan, options: argparse.Namespace) -> None:
         dirty=bool(dirty),
     )
     load, began = [round(value, 2) for value in os.getloadavg()], time.monotonic()
-    summary = record_plan(plan, config, _show)
-    call = {
-        "lanes": options.lanes,
-        "recorded": summary.recorded,
-        "failures": summary.failures,
-        "wall_s": round(time.monotonic() - began, 1),
-        "load": load,
-    }
-    with calls_path(options.store).open("a", encoding="utf-8") as journal:
-        journal.write(json.dumps(call) + "\n")
+    failures: list[str] = []
+    options.store.mkdir(parents=True, exist_ok=True)
+    before = lacking(options.store, schedule(plan))
+    try:
+        failures = record_plan(plan, config, _show).failures
+    finally:
+        # A stopped call has recorded, too; the runs that it cut off count as time alone.
+        call = {
+            "lanes": options.lanes,
+            "recorded": len(before) - len(lacking(options.store, schedule(plan))),
+            "failures": failures,
+            "wall_s": round(time.monotonic() - began, 1),
+            "load": load,
+        }
+        with beside(options.store, CALLS).open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps(call) + "\n")
 
 
 def _show(what: str, done: int, total: int, detail: str = "") -> None:
@@ -148,12 +156,13 @@ def lines_of(found: dict[str, Any]) -> list[Line]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--image", type=Path, help="of `cis490 record image`; without: no new run")
+    parser.add_argument(
+        "--image", type=Path, help="of `cis490 record image`; without it, what is there is measured"
+    )
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--lanes", type=int, default=4)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a quarter of it, nothing kept")
-    parser.add_argument("--no-in-guest", action="store_true", help="leave that comparison out")
     return parser.parse_args()
 
 
@@ -163,13 +172,16 @@ def main() -> None:
     plan = read_plan(PLAN)
     if options.quick:
         plan = msgspec.structs.replace(plan, episodes=QUICK_EPISODES)
+    both_counts = beside(options.store, BOTH_COUNTS)
     if options.image is not None:
         record(plan, options)
-    calls = calls_path(options.store)
+        if not both_counts.exists():
+            write_json(both_counts, in_guest(PLAN, plan, options.image.resolve()))
+    calls = beside(options.store, CALLS)
     journal = calls.read_text(encoding="utf-8").splitlines() if calls.exists() else []
     found = measured(read_store(options.store), [json.loads(line) for line in journal])
-    if options.image is not None and not options.no_in_guest:
-        found["in_guest"] = in_guest(PLAN, plan, options.image.resolve())
+    if both_counts.exists():
+        found["in_guest"] = read_json(both_counts)
     lines = lines_of(found)
     for line in lines:
         met = "met" if line.met else "NOT MET"
