@@ -17,6 +17,13 @@ from cis490_pipeline.errors import ConfigError, EventError
 
 _PORT: Final = 8447
 _START_S: Final = 30.0
+_CODE: Final = """
+from cis490_pipeline.compute.process import dies_with
+dies_with({parent})()
+from cis490_pipeline.cli import main
+main()
+"""
+"""The dashboard, which a command that is killed does not leave behind with its port."""
 
 
 @contextmanager
@@ -26,7 +33,7 @@ def dashboard_process(port: int, data: Path) -> Iterator[str]:
     arguments = ["dashboard", "--port", str(port), "--data", str(data)]
     # Own process group: Ctrl-C goes to the command, which then ends the dashboard.
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
-        [sys.executable, "-m", "cis490_pipeline", *arguments], start_new_session=True
+        [sys.executable, "-c", _CODE.format(parent=os.getpid()), *arguments], start_new_session=True
     )
     try:
         _wait_until_it_answers(process, url)

@@ -1,15 +1,18 @@
-"""Process-wide settings: threads of numeric libraries, freed memory, and log messages."""
+"""Process-wide settings: threads of numeric libraries, freed memory, log messages, and the end."""
 
 import ctypes
 import logging
 import os
 import platform
+import signal
 import sys
+from collections.abc import Callable
 from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 """Options of glibc's mallopt(3)."""
+_PR_SET_PDEATHSIG: Final = 1
 
 
 def pin_library_threads() -> None:
@@ -60,3 +63,19 @@ def log_to_stderr() -> None:
     if not any(isinstance(handler, StderrHandler) for handler in logger.handlers):
         logger.addHandler(StderrHandler())
         logger.setLevel(logging.INFO)
+
+
+def dies_with(parent: int) -> Callable[[], None]:
+    """Return what a child calls first, so that Linux kills it when its parent ends."""
+    # Loaded here: between fork and exec a child of several threads can load nothing.
+    set_option = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
+
+    def ask() -> None:
+        if set_option is None:
+            return
+        set_option(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The parent may have ended before the request.
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask

@@ -11,12 +11,15 @@ from cis490_pipeline.live.feeds.feed import Feed
 from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
 from cis490_pipeline.live.outputs.sinks import Sink
+from cis490_pipeline.store.rows.row import RowFault
 
 WAIT_S: Final = 0.2
 STATE_EVERY_NS: Final = 1_000_000_000
 FAULTS_EACH: Final = 20
 FAULTS_EVERY: Final = 1000
-"""The first 20 faulty lines are reported, then one in a thousand."""
+NAMED_AGAIN_NS: Final = 60_000_000_000
+"""The first 20 faulty lines are reported, then one in a thousand, and any after a minute without
+one: a flood stays readable, and a device that is refused an hour after it is still named."""
 MAX_TURN_NS: Final = 2_000_000_000
 """Most device time that one turn of the loop can add: a longer turn means that the process was
 suspended while rows waited."""
@@ -73,7 +76,7 @@ class _Loop:
         self._gist: tuple[object, ...] | None = None
         self._reported_ns: int | None = None
         self._sinks_were: dict[str, str | None] = {}
-        self._turned_ns = clock_ns()
+        self._turned_ns = self._named_ns = clock_ns()
         self._device_ns = 0
         self._agent: AgentStatus | None = None
 
@@ -87,13 +90,16 @@ class _Loop:
             elif isinstance(arrival, AgentStatus):
                 self._agent = arrival
             else:
-                self._faults.add(arrival)
-                # So that a flood stays readable.
-                if self._faults.n <= FAULTS_EACH or self._faults.n % FAULTS_EVERY == 0:
-                    text = self._faults.last[-1]
-                    self._notify(f"line left out ({self._faults.n} so far): {text}")
+                self._leave_out(arrival)
         self.report(self._engine.advance(self._device_ns))
         self._report_state()
+
+    def _leave_out(self, fault: RowFault) -> None:
+        self._faults.add(fault)
+        n, is_rare = self._faults.n, self._turned_ns - self._named_ns >= NAMED_AGAIN_NS
+        if n <= FAULTS_EACH or n % FAULTS_EVERY == 0 or is_rare:
+            self._named_ns = self._turned_ns
+            self._notify(f"line left out ({n} so far): {self._faults.last[-1]}")
 
     def _advance_time(self, pace: float) -> None:
         """Add the device time that passed since the last turn: none in a recording."""

@@ -14,10 +14,11 @@ from typing import Final
 
 import msgspec
 
+from cis490_pipeline.compute.process import dies_with
 from cis490_pipeline.errors import PipelineError, RecordingError
 from cis490_pipeline.recording.episode import BOOT_LIMIT_S, Run, run_episode
 from cis490_pipeline.recording.host.limits import limited
-from cis490_pipeline.recording.host.machine import TAP, Machine, MachineFiles, dies_with
+from cis490_pipeline.recording.host.machine import TAP, Machine, MachineFiles
 from cis490_pipeline.recording.host.neighbours import neighbours
 from cis490_pipeline.recording.host.network import build_network, enter_namespace, start_sinks
 from cis490_pipeline.recording.image import Image
@@ -26,6 +27,7 @@ from cis490_pipeline.recording.plan import RecordingPlan
 from cis490_pipeline.recording.schedule import PlannedEpisode, schedule
 from cis490_pipeline.recording.sources import Endpoints
 from cis490_pipeline.storage.files import atomic_write
+from cis490_pipeline.storage.json_text import decode_json
 from cis490_pipeline.store.writing import pack
 
 TASK_FILE, OUTCOME_FILE, ARCHIVE_FILE = "task.json", "outcome.json", "episode.tar.zst"
@@ -61,7 +63,7 @@ def write_task(folder: Path, task: LaneTask) -> None:
 def read_outcome(folder: Path) -> LaneOutcome | None:
     """Return the outcome of a lane, or None if it ended without one."""
     try:
-        return msgspec.json.decode((folder / OUTCOME_FILE).read_bytes(), type=LaneOutcome)
+        return decode_json((folder / OUTCOME_FILE).read_bytes(), LaneOutcome)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 
@@ -81,7 +83,7 @@ def work(folder: Path) -> LaneOutcome:
         dies_with(task.parent)()
         run = boot_and_record(planned, image, files)
         outcome = _leave(task, planned, run, image, files)
-    except PipelineError as fault:
+    except (PipelineError, OSError) as fault:
         outcome = LaneOutcome(episode_id=None, failure=str(fault), ended_at_ns=time.time_ns())
     content = msgspec.json.encode(outcome)
     atomic_write(Path(OUTCOME_FILE), lambda stream: stream.write(content))

@@ -1,5 +1,6 @@
 """Recording of a whole plan: lanes side by side, each finished run committed to the store."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -39,6 +40,10 @@ WORK_FOLDER, LOCK_FILE = ".recording", ".recording.lock"
 _MAX_FAILURES: Final = 3
 """Failures in a row, without any success, after which this machine is not fit to record."""
 _POLL_S: Final = 0.2
+_RUN_BYTES: Final = 32 << 20
+"""Room for a run besides its scratch disk: its archive and its logs."""
+_FULL_BYTES: Final = 1 << 20
+"""A disk with less room than this is full."""
 
 
 class Progress(Protocol):
@@ -107,6 +112,8 @@ def record_plan(
         If the plan has no such block.
     RecordingError
         If this machine cannot give the plan's hosts what the plan says, or the first runs all fail.
+    OSError
+        If the disk of the store is full, or has no room for the next run.
     """
     every = schedule(plan)
     runs = [run for run in every if config.block in (None, run.block)]
@@ -188,6 +195,7 @@ def _record_all(
     progress("record", finished, summary.planned)
     while waiting or lanes:
         while waiting and len(lanes) < config.lanes:
+            _require_room(config.store, _needed_bytes(waiting[0]))
             lanes.append(_launch(plan, config, image, waiting.pop(0)))
         time.sleep(_POLL_S)
         for lane in [lane for lane in lanes if _has_ended(lane)]:
@@ -204,6 +212,19 @@ def _record_all(
             raise RecordingError(
                 f"the first {len(summary.failures)} runs failed: " + "; ".join(summary.failures)
             )
+
+
+def _needed_bytes(planned: PlannedEpisode) -> int:
+    host = planned.host
+    return _RUN_BYTES + (0 if host.disk == "none" else host.disk_mib << 20)
+
+
+def _require_room(store: Path, n_bytes: int) -> None:
+    """Raise if a store's disk has less room: QEMU halts a machine whose disk cannot be written."""
+    free = shutil.disk_usage(store).free
+    if free < n_bytes:
+        text = f"{free / 1e6:.0f} MB are free where a run needs {n_bytes / 1e6:.0f} MB"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {text}", str(store))
 
 
 def _launch(
@@ -258,5 +279,8 @@ def _settle(config: RecordingConfig, lane: _Lane) -> str | None:
                 received_at_wall=wall_text(outcome.ended_at_ns),
                 commit=config.commit,
             )
+    if failure is not None:
+        # Then this is why it failed, and all later runs would fail as well.
+        _require_room(config.store, _FULL_BYTES)
     shutil.rmtree(lane.folder)
     return failure

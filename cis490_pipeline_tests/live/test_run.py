@@ -17,7 +17,7 @@ from cis490_pipeline.events.contract import (
 from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.outputs.publishing import Publishing
 from cis490_pipeline.live.outputs.sinks import JsonLines, PlainLines
-from cis490_pipeline.live.run import run_live
+from cis490_pipeline.live.run import _Loop, run_live
 from cis490_pipeline.store.rows.row import RowFault
 from cis490_pipeline_tests.live.feeds.test_agent_status import status
 from cis490_pipeline_tests.live.made_up import Certain, device_rows, make_alarm, make_model
@@ -83,6 +83,20 @@ def test_lines_left_out_are_counted_named_and_do_not_end_the_run(tmp_path):
     assert len(told) == 20 + 2
     assert told[0] == "line left out (1 so far): stdin line 1: broken"
     assert len(ended.faults.last) == 20
+
+
+def test_after_a_minute_without_one_a_faulty_line_is_named_again():
+    flood = [RowFault("stdin", n, None, "broken") for n in range(1, 91)]
+    refused = RowFault("connection 2", 1, None, "device b is refused")
+    told, now = [], [0]
+    loop = _Loop(LiveEngine([make_model()]), [], told.append, lambda: now[0])
+
+    for faults, after_s in ((flood, 0), ([refused], 59), ([refused], 61), ([refused], 62)):
+        now[0] = after_s * S
+        loop.turn(Script(faults))
+
+    assert len(told) == 21
+    assert told[-1] == "line left out (92 so far): connection 2 line 1: device b is refused"
 
 
 def test_a_faulty_line_cannot_write_to_the_terminal_by_itself():

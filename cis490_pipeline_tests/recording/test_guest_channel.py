@@ -54,12 +54,21 @@ def test_a_machine_that_was_ready_long_ago_is_asked(tmp_path):
         (lambda request, usual: {**usual, "id": 7}, "the guest answered 'start' by"),
         (lambda request, usual: {**usual, "error": "no such"}, "could not start.*no such"),
         (lambda request, usual: b"not json\n", "control line that is none"),
+        (
+            lambda request, usual: b'{"error":"\xed\xa0\x80"}\n',
+            "control line that is none: not UTF",
+        ),
+        (lambda request, usual: b"[" * 1000 + b"\n", "control line that is none"),
+        (
+            lambda request, usual: {**usual, "error": "\x1b]0;mine\x07"},
+            r"could not.*'\\x1b\]0;mine",
+        ),
         (lambda request, usual: {**usual, "pid": -1}, "control line that is none"),
         (lambda request, usual: {**usual, "t_guest_mono_ns": 2**64}, "control line that is none"),
         (lambda request, usual: b"x" * (1 << 18), "a line of over 65536 bytes"),
         (
             lambda request, usual: {"event": "ended", "activity": "flood", "status": 9},
-            "flood ended by itself with status 9",
+            "'flood' ended by itself with status 9",
         ),
     ],
 )
@@ -68,7 +77,26 @@ def test_a_guest_that_is_hung_broken_or_lying_fails_the_run(tmp_path, reply, mes
         asked(tmp_path, reply, limit_s=0.3)
 
 
-@given(st.binary(max_size=200))
+def test_a_machine_that_sends_other_lines_without_end_is_given_up_in_time(tmp_path):
+    def endless(request, usual):
+        return line({"event": "busy"}) * 20_000
+
+    began_s = time.monotonic()
+
+    async def ask():
+        async with FakeMachine(tmp_path, endless) as machine:
+            channel = await ControlChannel.opened(machine.folder / "control", HostClock.started())
+            try:
+                await channel.wait_ready(0.1, booting=False)
+            finally:
+                await channel.close()
+
+    with pytest.raises(RecordingError, match="its load runner does not answer"):
+        asyncio.run(ask())
+    assert time.monotonic() - began_s < 5
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=50).map(lambda inner: b'"' + inner + b'"'))
 def test_any_line_is_a_reply_or_an_error(content):
     try:
         reply = parse_reply(content)
@@ -108,6 +136,10 @@ def test_rows_get_the_hosts_time_and_keep_the_guests():
         {**agent_row(0), "t_mono_ns": True},
         {**agent_row(0), "t_mono_ns": -1},
         {**agent_row(0), "t_mono_ns": 2**70},
+        {**agent_row(0), "t_mono_ns": 1.5},
+        {**agent_row(0), "source": ["guest_agent"]},
+        b'{"source":"guest_agent","x":"\xed\xa0\x80"}\n',
+        b"\x00\xff\x7fELF\n",
     ],
 )
 def test_what_is_no_row_is_counted_and_left_out(lie):
@@ -137,7 +169,17 @@ def test_rows_that_go_back_in_the_guests_time_are_left_out():
     assert rows.implausible == 1
 
 
-@pytest.mark.parametrize("value", ["7", None, True, 2**63, 1.5, [1], float("inf")])
+def test_what_a_row_holds_besides_numbers_of_known_names_takes_no_memory():
+    row = {**agent_row(0), "t_mono_ns": 1, "ctxt": "x" * 60_000, "evil": ["y"] * 10_000}
+    rows = rows_of(row)
+    [(_, kept)] = rows.rows
+
+    known = {name for name, value in kept.items() if value is not None}
+    assert known == {"t_mono_ns", "t_wall_ns", "cpu_user", "load_1m"}
+    assert "evil" not in kept
+
+
+@pytest.mark.parametrize("value", ["7", None, True, 2**63, -(2**70), 1.5, [1], float("inf")])
 def test_a_reading_that_is_no_number_is_unknown_and_unknown_keys_are_dropped(value):
     import msgspec
 
@@ -161,8 +203,9 @@ def test_the_guests_own_netflow_is_no_row_of_the_episode():
     flow = {"source": "bridge_pcap", "t_wall_ns": 1, "t_mono_ns": 1, "pkts_out": 9}
     rows = rows_of(agent_row(0), flow)
 
-    assert rows.netflow == [flow]
-    assert [row["source"] for _, row in rows.rows] == ["guest_agent"]
+    [kept] = rows.netflow
+    assert (kept["t_mono_ns"], kept["pkts_out"], kept["pkts_in"]) == (1, 9, None)
+    assert len(rows.rows) == 1
     assert rows.invalid == 0
 
 

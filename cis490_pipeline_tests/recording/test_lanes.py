@@ -1,3 +1,4 @@
+import errno
 import signal
 import subprocess
 import sys
@@ -212,3 +213,41 @@ def test_an_interrupt_ends_the_lanes_and_keeps_what_is_committed(tmp_path, image
 def started(image):
     log = image / "started"
     return [int(line.split()[1]) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+class Disk:
+    """A disk with some room left, which lanes may fill."""
+
+    def __init__(self, monkeypatch, *free):
+        self._free = list(free)
+        monkeypatch.setattr(lanes.shutil, "disk_usage", lambda store: self)
+
+    @property
+    def free(self):
+        return self._free.pop(0) if len(self._free) > 1 else self._free[0]
+
+
+def test_a_run_is_not_begun_on_a_disk_without_room_for_it(tmp_path, image, monkeypatch):
+    with monkeypatch.context() as patch:
+        Disk(patch, 100 << 20)
+        with pytest.raises(OSError, match="105 MB are free where a run needs 302 MB") as full:
+            record(tmp_path, image)
+
+    assert full.value.errno == errno.ENOSPC
+    assert full.value.filename == str(tmp_path / "store")
+    assert not (image / "started").exists()
+    assert record(tmp_path, image).recorded == 4
+
+
+def test_a_disk_that_fills_up_ends_the_recording_and_resume_goes_on(tmp_path, image, monkeypatch):
+    (image / "behaviour").write_text("fail 1")
+    room = 1 << 40
+    with monkeypatch.context() as patch:
+        # Room for run 0 and run 1; the disk is full when run 1 has failed.
+        Disk(patch, room, room, 1000)
+        with pytest.raises(OSError, match="No space left on device: 0 MB are free"):
+            record(tmp_path, image)
+    (image / "behaviour").write_text("record")
+
+    assert record(tmp_path, image, resume=True).recorded == 3
+    assert lacking(tmp_path / "store", schedule(made_plan(episodes=4))) == []

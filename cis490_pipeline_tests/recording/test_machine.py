@@ -1,7 +1,3 @@
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -60,32 +56,3 @@ def test_the_guest_captures_only_where_it_is_asked_to():
 
 def test_a_machine_without_a_disk_has_no_drive():
     assert "-drive" not in command(disk="none")
-
-
-PARENT = """
-import os, subprocess, sys, time
-from cis490_pipeline.recording.host.machine import dies_with
-child = subprocess.Popen(["sleep", "600"], preexec_fn=dies_with(os.getpid()))
-print(child.pid, flush=True)
-time.sleep(600)
-"""
-
-
-def test_a_child_ends_with_its_recorder_even_if_that_is_killed():
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
-    with parent:
-        child = int(parent.stdout.readline())
-        parent.kill()
-    until_s = time.monotonic() + 10
-
-    while is_running(child):
-        assert time.monotonic() < until_s
-        time.sleep(0.02)
-
-
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (ProcessLookupError, FileNotFoundError):
-        return False

@@ -182,6 +182,7 @@ def _verdict_sink(lead: LiveModel, printer: Printer, command: AlarmCommand | Non
         printer,
         output=printer.output,
         drift=DriftMonitor(channel_indices(lead.variant), lead.calibrator.floor),
+        alarming=lead.alarm is not None and lead.alarm.kept()[1],
         on_change=lambda change: None if command is None else command.changed(change),
     )
 

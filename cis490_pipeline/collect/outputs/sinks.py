@@ -132,6 +132,8 @@ class StandardOutput(Output):
         """Take it for open again after a fault such as a full disk."""
         if not self.is_open and now_ns >= self.due_ns:
             self._opened(now_ns)
+            # It is the same stream: a line that a full disk cut goes on where it was cut.
+            self.n_opened = 1
 
     def to_write(self, pending: bool) -> int | None:
         """File descriptor, while lines wait."""

@@ -15,6 +15,7 @@ import msgspec
 from cis490_pipeline.dashboard.state.current import Feed
 from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.storage.files import write_whole
+from cis490_pipeline.storage.json_text import decode_json
 
 FORMAT: Final = 1
 MAX_BYTES: Final = 256 << 20
@@ -101,7 +102,7 @@ def _is_torn_head(first: bytes) -> bool:
 
 def _decode_head(first: bytes, path: Path) -> Head:
     try:
-        head = msgspec.json.decode(first, type=Head)
+        head = decode_json(first, Head)
     except msgspec.DecodeError:
         head = Head(dashboard_state=0)
     if head.dashboard_state != FORMAT:

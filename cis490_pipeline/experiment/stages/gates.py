@@ -24,6 +24,7 @@ from cis490_pipeline.experiment.upkeep.checks import (
     failure,
 )
 from cis490_pipeline.storage.files import atomic_write, digest
+from cis490_pipeline.storage.json_text import decode_json
 
 _SUFFIX: Final = ".passed"
 
@@ -131,7 +132,7 @@ def _path(stage: Stage) -> Path:
 
 def _known(stage: Stage, evidence: str) -> frozenset[str]:
     try:
-        kept = msgspec.json.decode(_path(stage).read_bytes(), type=_Passed)
+        kept = decode_json(_path(stage).read_bytes(), _Passed)
     except (FileNotFoundError, msgspec.DecodeError):
         return frozenset()
     return kept.names if kept.evidence == evidence else frozenset()

@@ -77,6 +77,7 @@ class VerdictSink(LineSink):
         *,
         output: LineOutput | None = None,
         drift: DriftMonitor | None = None,
+        alarming: bool = False,
         on_change: Callable[[Change], None] = lambda change: None,
     ) -> None:
         """Create the sink.
@@ -88,14 +89,15 @@ class VerdictSink(LineSink):
         write : prints a line.
         output : stream behind ``write``, if known.
         drift : notices that the device has moved away from what was learnt.
+        alarming : whether an alarm was on before a restart; it goes on, and is no change.
         on_change : called with each new verdict, after it was printed.
         """
         super().__init__(write, output)
-        self.verdict = Verdict.WAITING
+        self.verdict = Verdict.ALARM if alarming else Verdict.WAITING
         self._lead, self._read = lead, read
         self._drift, self._on_change = drift, on_change
         self._since_ns: int | None = None
-        self._alarming = False
+        self._alarming = alarming
         self._agreeing = ""
         self._phase: Phase | None = None
         self._now_ns: int | None = None

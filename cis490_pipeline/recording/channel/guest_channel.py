@@ -5,8 +5,8 @@ have bounds, and times are checked against what this host saw.
 """
 
 import asyncio
-import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeGuard
@@ -16,15 +16,21 @@ import msgspec
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Source
 from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording.channel.clocks import Bracket, ClockMap, HostClock
+from cis490_pipeline.storage.json_text import decode_json
+from cis490_pipeline.store.rows.row import STATUS_TAG
 
 MAX_LINE_BYTES: Final = 1 << 16
-MAX_ROWS: Final = 200_000
-"""Rows kept of one run; an agent sends one a second."""
+MAX_ROWS: Final = 20_000
+"""Rows kept of one run; an agent sends one a second, and the longest run is of two hours."""
+MAX_BUCKETS: Final = 100_000
+"""Netflow rows kept of one run, ten a second."""
 _INT64_MAX: Final = 2**63 - 1
 _LATEST_ARRIVAL_NS: Final = 60 * NS_PER_S
 _GUEST_FIELDS: Final = {
     channel.field: channel.is_float for channel in CHANNELS if channel.source is Source.GUEST
 }
+
+_NETFLOW_FIELDS: Final = [c.field for c in CHANNELS if c.source is Source.NETFLOW]
 
 _Ns = Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)]
 _Pid = Annotated[int, msgspec.Meta(ge=1, le=2**22)]
@@ -97,14 +103,20 @@ class ControlChannel:
         """
         if not booting:
             self._writer.write(b'{"id":0,"do":"clock"}\n')
-            failure = "its load runner does not answer"
-            # A machine that nobody listened to may have kept its first line for us.
-            while (await self._next(limit_s, failure)).id != 0:
-                pass
+            await self._answer_to_first(limit_s)
             return
         reply = await self._next(limit_s, "its load runner did not start")
         if reply.event != "ready":
             raise RecordingError(f"the guest's first line is {reply}, not that it is ready")
+
+    async def _answer_to_first(self, limit_s: float) -> None:
+        failure = "its load runner does not answer"
+        until_s = time.monotonic() + limit_s
+        # A machine that nobody listened to may have kept its first line for us; one that goes on
+        # with other lines is given up at the same time as one that sends none.
+        while (await self._next(until_s - time.monotonic(), failure)).id != 0:
+            if time.monotonic() >= until_s:
+                raise RecordingError(f"guest: {failure} but sends other lines ({limit_s:.0f} s)")
 
     async def request(self, what: str, limit_s: float, **details: Any) -> Exchange:
         """Send one request and wait for its answer.
@@ -125,7 +137,7 @@ class ControlChannel:
         if reply.id != self._last_id:
             raise RecordingError(f"the guest answered {what!r} by {reply}")
         if reply.error is not None:
-            raise RecordingError(f"the guest could not {what} {details}: {reply.error}")
+            raise RecordingError(f"the guest could not {what} {details}: {reply.error!r}")
         return Exchange(sent_ns, received_ns, reply)
 
     async def _next(self, limit_s: float, failure: str) -> Reply:
@@ -155,12 +167,13 @@ def parse_reply(line: bytes) -> Reply:
         If it does not have that form, or reports that an activity ended.
     """
     try:
-        reply = msgspec.json.decode(line, type=Reply)
-    except (msgspec.DecodeError, RecursionError) as wrong:
+        reply = decode_json(line, Reply)
+    except msgspec.DecodeError as wrong:
         raise RecordingError(f"guest: sent a control line that is none: {wrong}") from wrong
     if reply.event == "ended":
         raise RecordingError(
-            f"guest: {reply.activity} ended by itself with status {reply.status}; it should run on"
+            f"guest: {reply.activity!r} ended by itself with status {reply.status}; "
+            "it should run on"
         )
     return reply
 
@@ -171,7 +184,7 @@ class GuestRows:
 
     now_ns: Callable[[], int]
     rows: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    """Arrival, Unix ns by this host, and the line's object."""
+    """Arrival, Unix ns by this host, and the line's numbers of known names."""
     status: dict[str, Any] | None = None
     """Last ``agent_status`` row."""
     netflow: list[dict[str, Any]] = field(default_factory=list)
@@ -182,18 +195,18 @@ class GuestRows:
     def add(self, line: bytes) -> None:
         """Add one line."""
         try:
-            row = msgspec.json.decode(line)
-        except (msgspec.DecodeError, RecursionError):
+            row = decode_json(line, dict[str, Any])
+        except msgspec.DecodeError:
             self.invalid += 1
             return
-        if isinstance(row, dict) and row.get("source") == "agent_status":
-            self.status = {str(k): v for k, v in row.items() if isinstance(v, int | float | str)}
-        elif not isinstance(row, dict) or len(self.rows) >= MAX_ROWS:
+        if row.get("source") == STATUS_TAG:
+            self.status = {k: v for k, v in row.items() if isinstance(v, int | float | str)}
+        elif row.get("source") == Source.GUEST.row_tag and len(self.rows) < MAX_ROWS:
+            self.rows.append((self.now_ns(), _numbers(row, _GUEST_FIELDS)))
+        elif row.get("source") == Source.NETFLOW.row_tag and len(self.netflow) < MAX_BUCKETS:
+            self.netflow.append(_numbers(row, _NETFLOW_FIELDS))
+        else:
             self.invalid += 1
-        elif row.get("source") == Source.GUEST.row_tag:
-            self.rows.append((self.now_ns(), row))
-        elif row.get("source") == Source.NETFLOW.row_tag and len(self.netflow) < MAX_ROWS:
-            self.netflow.append(row)
 
     def placed(self, clock: ClockMap, begin_ns: int, end_ns: int) -> list[dict[str, Any]]:
         """Return the rows in the host's time, from `begin_ns` to `end_ns`.
@@ -221,8 +234,20 @@ class GuestRows:
         return placed
 
 
+def _numbers(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the times and readings of a row alone: the rest may fill this host's memory."""
+    kept = ("t_mono_ns", "t_wall_ns", *names)
+    return {name: value if _is_number(value := row.get(name)) else None for name in kept}
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number that a row of the format can hold."""
+    is_one = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_one and -_INT64_MAX <= value <= _INT64_MAX
+
+
 def _is_time(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _INT64_MAX
+    return isinstance(value, int) and value >= 0
 
 
 def _clean_row(row: dict[str, Any], host_ns: int, guest_ns: int, guest_wall_ns: int) -> Any:
@@ -230,9 +255,8 @@ def _clean_row(row: dict[str, Any], host_ns: int, guest_ns: int, guest_wall_ns: 
     readings = {}
     for name, is_float in _GUEST_FIELDS.items():
         value: Any = row.get(name)
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        fits = fits and (is_float or isinstance(value, int))
-        readings[name] = value if fits and math.isfinite(value) and value <= _INT64_MAX else None
+        fits = isinstance(value, int) or (is_float and isinstance(value, float))
+        readings[name] = value if fits else None
     return {
         "t_wall_ns": host_ns,
         "t_mono_ns": guest_ns,

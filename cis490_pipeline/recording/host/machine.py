@@ -1,16 +1,13 @@
 """One virtual machine: its QEMU command line, its life and its end with the recorder."""
 
-import ctypes
 import os
 import shutil
-import signal
 import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cis490_pipeline.compute.process import dies_with
 from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording.image import Image
 from cis490_pipeline.recording.plan import HostShape
@@ -18,7 +15,6 @@ from cis490_pipeline.recording.plan import HostShape
 QEMU: Final = "qemu-system-x86_64"
 GUEST_ADDRESS, GATEWAY_ADDRESS = "10.198.0.2", "10.198.0.1"
 TAP: Final = "tap0"
-_PR_SET_PDEATHSIG: Final = 1
 _DISK_NAMES: Final = {
     "virtio-blk": "vda",
     "virtio-scsi": "sda",
@@ -33,7 +29,6 @@ _DISK_DEVICES: Final = {
     "nvme": ["-device", "nvme,drive=disk,serial=scratch"],
 }
 _MAX_WORDS: Final = 600
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,9 @@ class MachineFiles:
     def last_words(self) -> str:
         """Return the end of the log in one line."""
         text = self.log()[-_MAX_WORDS:].decode(errors="replace")
-        return " ".join(text.split()) or "nothing"
+        # A guest must not write to the terminal that shows why its run failed.
+        line = "".join(c if c.isprintable() else " " for c in text)
+        return " ".join(line.split()) or "nothing"
 
 
 def qemu_command(
@@ -178,15 +175,3 @@ class Machine:
         """Kill the machine: its disk is thrown away, so there is nothing to shut down."""
         self._process.kill()
         self._process.wait()
-
-
-def dies_with(parent: int) -> Callable[[], None]:
-    """Return what a child calls first, so that the kernel kills it when its parent ends."""
-
-    def ask() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # The parent may have ended before the request.
-        if os.getppid() != parent:
-            sys.exit(1)
-
-    return ask

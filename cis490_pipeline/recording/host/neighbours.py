@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypedDict
 
-from cis490_pipeline.recording.host.machine import dies_with
+from cis490_pipeline.compute.process import dies_with
 
 SHARE: Final = 0.06
 """Share of one core that a neighbour takes, in the mean."""

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from cis490_pipeline.compute.process import dies_with
 from cis490_pipeline.errors import RecordingError
-from cis490_pipeline.recording.host.machine import GATEWAY_ADDRESS, TAP, dies_with
+from cis490_pipeline.recording.host.machine import GATEWAY_ADDRESS, TAP
 from cis490_pipeline.recording.plan import Link
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000

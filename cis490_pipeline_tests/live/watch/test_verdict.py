@@ -94,6 +94,19 @@ def test_while_every_source_is_dead_no_alarm_stands():
     assert changes[-1].verdict is Verdict.ALARM
 
 
+def test_an_alarm_that_was_on_before_a_restart_goes_on_and_is_not_said_again():
+    sink, lines, changes = make_sink(alarming=True)
+
+    sink.state(learnt_state(), Faults(), changed=True)
+    sink.window(window(True, t_end_s=30))
+    assert (lines, changes) == ([], [])
+
+    sink.window(window(False, t_end_s=95))
+    assert sink.verdict is Verdict.CLEAN
+    assert lines[0].endswith("the alarm is over")
+    assert [change.before for change in changes] == [Verdict.ALARM]
+
+
 def test_a_device_without_netflow_is_judged_without_network_and_says_so():
     sink, lines, changes = make_sink()
 

@@ -1,0 +1,1 @@
+"""Faults of agent, receiver and recorder, made for real: what happens, beside what is wanted."""
