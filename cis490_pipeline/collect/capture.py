@@ -53,6 +53,11 @@ class Capture:
         self.lag_ns = max(reader.lag_ns for reader in self._readers)
         self.pause_ns = min(reader.pause_ns for reader in self._readers)
 
+    @property
+    def means(self) -> str:
+        """By which means packets are read."""
+        return " and ".join(sorted({reader.means for reader in self._readers}))
+
     def filenos(self) -> list[int]:
         """Return the descriptors that become readable when packets wait."""
         return [reader.packet_socket.socket.fileno() for reader in self._readers]
@@ -146,14 +151,17 @@ def open_capture(
     NoCapture
         If this process may not capture, or no interface exists.
     """
+    existing = ", ".join(name for _, name in socket.if_nameindex()) or "none"
     if not interfaces:
-        raise NoCapture("no network interface given or found", "name one, such as --iface eth0")
+        raise NoCapture(
+            "no network interface given or found",
+            f"name one of those that exist with --iface: {existing}",
+        )
     readers: list[Reader] = []
     try:
         readers.extend(_open_reader(name, ring, from_outside) for name in interfaces)
         bound = [reader.packet_socket.bind() for reader in readers]
         if not any(bound):
-            existing = ", ".join(name for _, name in socket.if_nameindex()) or "none"
             raise NoCapture(
                 f"no interface is called {' or '.join(interfaces)}",
                 f"name one of those that exist: {existing}",

@@ -10,7 +10,7 @@ import socket
 
 from cis490_pipeline.collect.agent import Agent
 from cis490_pipeline.collect.guest import GuestReader
-from cis490_pipeline.collect.interfaces import NoCapture, physical_interfaces
+from cis490_pipeline.collect.interfaces import NoCapture, physical_interfaces, without_capture
 from cis490_pipeline.collect.outputs.greeting import read_token
 from cis490_pipeline.collect.outputs.sinks import (
     Output,
@@ -161,7 +161,7 @@ def _capture(names: list[str]) -> tuple[Capture | None, str]:
     try:
         return open_capture(names), ""
     except NoCapture as missing:
-        say(f"no netflow: {missing.reason}; guest rows go on. Remedy: {missing.remedy}")
+        say(f"{without_capture(missing)}. Remedy: {missing.remedy}")
         return None, missing.reason
 
 

@@ -21,6 +21,8 @@ _SO_RCVBUFFORCE = 33
 _SO_ATTACH_FILTER = 26
 _ETH_P_ALL = 0x0003
 _OTHER_HOST = 3
+_NET_RAW_BIT = 13
+"""Of CAP_NET_RAW, `capability.h`."""
 OUTGOING = 4
 """Packet type of what this machine sends, `packet(7)`."""
 
@@ -58,6 +60,11 @@ class NoCapture(Exception):  # noqa: N818 -- not always an error: guest rows go 
         super().__init__(f"{reason}; {remedy}")
         self.reason = reason
         self.remedy = remedy
+
+
+def without_capture(*lacks: NoCapture) -> str:
+    """Return what an agent does where packets cannot be captured."""
+    return f"no netflow: {', and '.join(lack.reason for lack in lacks)}; guest rows go on"
 
 
 class SocketStatistics(NamedTuple):
@@ -167,15 +174,34 @@ def _new_socket() -> socket.socket:
         # Protocol 0: nothing arrives before the options are set and the interface is bound.
         return socket.socket(family, socket.SOCK_RAW, 0)
     except PermissionError as error:
-        raise NoCapture(
-            "no CAP_NET_RAW, which packet sockets need",
-            'run "sudo setcap cap_net_raw+ep $(readlink -f $(command -v python3))", or let systemd '
-            "give AmbientCapabilities=CAP_NET_RAW",
-        ) from error
+        raise not_permitted(os.path.realpath("/proc/self/exe")) from error
     except OSError as error:
         raise NoCapture(
             f"no packet sockets ({error})", "needs a kernel with CONFIG_PACKET (module af_packet)"
         ) from error
+
+
+def not_permitted(interpreter: str) -> NoCapture:
+    """Return why a process of an interpreter may open no packet socket."""
+    try:
+        held = os.getxattr(interpreter, "security.capability")
+    except OSError:
+        held = b""
+    # struct vfs_cap_data, little-endian: a version and flags, then the permitted capabilities.
+    if len(held) >= 8 and int.from_bytes(held[4:8], "little") >> _NET_RAW_BIT & 1:
+        return NoCapture(
+            f"{interpreter} holds CAP_NET_RAW, but this process did not get it",
+            "start it without NoNewPrivileges, with CAP_NET_RAW in its bounding set, and from a "
+            "file system that is not mounted nosuid",
+        )
+    # Here, since an agent that may capture does without it: its memory is counted.
+    import shlex
+
+    return NoCapture(
+        "no CAP_NET_RAW, which packet sockets need",
+        f'run "sudo setcap cap_net_raw+ep {shlex.quote(interpreter)}", or let systemd give '
+        "AmbientCapabilities=CAP_NET_RAW",
+    )
 
 
 class Stamps:

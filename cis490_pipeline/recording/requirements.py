@@ -36,7 +36,7 @@ class Lack:
 
 
 def lacking_here(boot: Path = Path("/boot"), path: str = SYSTEM_PATH) -> list[Lack]:
-    """Return what this machine lacks to build an image and to record.
+    """Return what this machine lacks to build an image and to record, besides a true clock.
 
     Parameters
     ----------
@@ -59,8 +59,6 @@ def lacking_here(boot: Path = Path("/boot"), path: str = SYSTEM_PATH) -> list[La
         lacks.append(Lack("network namespaces", remedy))
     if not Path("/dev/net/tun").exists():
         lacks.append(Lack("/dev/net/tun", "modprobe tun"))
-    if not _is_synchronised():
-        lacks.append(Lack("a synchronised clock", "timedatectl set-ntp true"))
     return lacks
 
 
@@ -135,7 +133,7 @@ def _in_new_namespace(path: str, *command: str) -> "subprocess.CompletedProcess[
     )
 
 
-def _is_synchronised() -> bool:
+def clock_is_synchronised() -> bool:
     """Whether the kernel takes its clock for synchronised, see adjtimex(2)."""
     # Modes of zero: the call only reads. The structure is larger on no system.
     state = ctypes.create_string_buffer(_TIMEX_BYTES)

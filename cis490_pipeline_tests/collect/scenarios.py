@@ -330,6 +330,13 @@ def refused(names: list[str]) -> list[str]:
     return []
 
 
+def means(is_ring: bool) -> str:
+    """By which means a capture reads."""
+    capture = open_capture(["lo"], ring=is_ring)
+    capture.close()
+    return capture.means
+
+
 def without_a_ring() -> list[str]:
     """The readers that are taken where the kernel refuses a ring, if it may be and if it must."""
     ring.N_BLOCKS = 1 << 20

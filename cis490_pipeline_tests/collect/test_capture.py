@@ -1,6 +1,8 @@
 """Live capture in a namespace of its own: by sockets, and by a ring with and without numpy."""
 
 import socket
+import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,13 @@ def test_where_the_kernel_refuses_a_ring_sockets_are_read() -> None:
     assert remedy == "capture without the ring"
 
 
+@pytest.mark.parametrize(
+    ("ring", "means"), [(True, "a ring, in arrays of numpy"), (False, "sockets, packet by packet")]
+)
+def test_a_capture_names_its_means(ring: bool, means: str) -> None:
+    assert in_namespace(scenarios.means, ring) == means
+
+
 def test_the_ring_needs_no_numpy() -> None:
     assert in_namespace(scenarios.without_numpy) == [True, False]
 
@@ -140,8 +149,39 @@ def test_without_the_capability_there_is_no_capture_and_a_remedy() -> None:
     reason, remedy, message = run_function(["unshare", "-U"], scenarios.refused, ["lo"])
 
     assert reason == "no CAP_NET_RAW, which packet sockets need"
-    assert "setcap cap_net_raw+ep" in remedy
+    assert f"setcap cap_net_raw+ep {Path(sys.executable).resolve()}" in remedy
     assert message == f"{reason}; {remedy}"
+
+
+def capability_of(version_and_flags: int, permitted: int) -> bytes:
+    """A file's capabilities as the kernel stores them, revision 2."""
+    return struct.pack("<5I", version_and_flags, permitted, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("held", "reason"),
+    [
+        (capability_of(0x2000001, 1 << 13), "/bin/py holds CAP_NET_RAW, but this process did not"),
+        (capability_of(0x2000001, 1 << 12), "no CAP_NET_RAW"),
+        (b"", "no CAP_NET_RAW"),
+        (None, "no CAP_NET_RAW"),
+    ],
+    ids=["net_raw", "net_admin", "empty", "none"],
+)
+def test_a_capability_that_the_interpreter_holds_is_not_asked_for_again(
+    held: bytes | None, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def getxattr(path: str, name: str) -> bytes:
+        assert (path, name) == ("/bin/py", "security.capability")
+        if held is None:
+            raise OSError("no such attribute")
+        return held
+
+    monkeypatch.setattr(interfaces.os, "getxattr", getxattr)
+    refusal = interfaces.not_permitted("/bin/py")
+
+    assert refusal.reason.startswith(reason)
+    assert ("setcap" in refusal.remedy) == reason.startswith("no ")
 
 
 def test_an_unknown_interface_is_named_with_those_that_exist() -> None:
@@ -154,10 +194,9 @@ def test_an_unknown_interface_is_named_with_those_that_exist() -> None:
 def test_a_capture_of_nothing_is_refused() -> None:
     reason, remedy, _ = scenarios.refused([])
 
-    assert (reason, remedy) == (
-        "no network interface given or found",
-        "name one, such as --iface eth0",
-    )
+    assert reason == "no network interface given or found"
+    assert remedy.startswith("name one of those that exist with --iface: ")
+    assert "lo" in remedy.partition(": ")[2].split(", ")
 
 
 def test_a_system_without_packet_sockets_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

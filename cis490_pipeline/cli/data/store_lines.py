@@ -17,6 +17,8 @@ class Line:
     what: str
     found: str
     advice: str = ""
+    warn: bool = False
+    """Whether the advice is worth following although nothing is wrong."""
 
 
 def store_lines(seen: Overview) -> Iterator[Line]:

@@ -16,7 +16,8 @@ from cis490_pipeline.checkpoints.processor import processor, processor_line
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.cli.data.store_lines import Line, store_lines
 from cis490_pipeline.cli.main import EXIT_FINDINGS
-from cis490_pipeline.cli.options import common_options, print_json, progress_bars
+from cis490_pipeline.cli.operate.device_lines import agent_line, clock_line, watch_line
+from cis490_pipeline.cli.options import FOLDER, common_options, print_json, progress_bars
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import PipelineError
@@ -45,8 +46,13 @@ MIN_FREE_BYTES = 1 << 30
 
 @click.command()
 @click.argument("store_path", metavar="[STORE]", required=False)
+@click.option(
+    "--bundle",
+    type=FOLDER,
+    help="Models that `watch` is to run; default: DATA/watch/bundle, where `make watch` puts them.",
+)
 @common_options
-def doctor(store_path: str | None, as_json: bool, **flags: Any) -> int:
+def doctor(store_path: str | None, bundle: Path | None, as_json: bool, **flags: Any) -> int:
     """Check installation, STORE and data folder, with a remedy for each finding.
 
     Lists what STORE holds, what it lacks, and what would be dropped and why. New or changed
@@ -58,14 +64,15 @@ def doctor(store_path: str | None, as_json: bool, **flags: Any) -> int:
     with progress_bars() as report:
         workspace = Workspace(settings, report)
         store = _store(workspace)
-    lines = [*_installation(), *store, *_data(workspace), *_stages(workspace)]
-    lines += _instance(workspace)
+    lines = [*_installation(), *_device(workspace, bundle), *store, *_data(workspace)]
+    lines += [*_stages(workspace), *_instance(workspace)]
     if as_json:
         print_json([asdict(line) for line in lines])
     else:
         for line in lines:
-            advice = f"  -> {line.advice}" if line.advice and not line.ok else ""
-            click.echo(f"{'ok  ' if line.ok else 'LOOK'} {line.what}: {line.found}{advice}")
+            word = "LOOK" if not line.ok else "warn" if line.warn else "ok  "
+            advice = f"  -> {line.advice}" if line.advice and word != "ok  " else ""
+            click.echo(f"{word} {line.what}: {line.found}{advice}")
     return 0 if all(line.ok for line in lines) else EXIT_FINDINGS
 
 
@@ -83,10 +90,16 @@ def _installation() -> list[Line]:
         text = f"missing {', '.join(missing)}" if missing else "complete"
         # A small device installs `live` alone: a missing extra is a fact, not a fault.
         lines.append(Line(True, f"extra [{extra}]", text))
-    # Few machines record; what is missing is a fact here too, with its remedy beside it.
-    lacks = "; ".join(f"{lack.what} ({lack.remedy})" for lack in lacking_here())
-    lines.append(Line(True, "recording", f"missing {lacks}" if lacks else "all that it needs"))
     return lines
+
+
+def _device(workspace: Workspace, bundle: Path | None) -> list[Line]:
+    """Check what `agent`, `watch` and `record` need; few machines do all of it."""
+    folder = bundle or workspace.paths.root / "watch" / "bundle"
+    watch = watch_line(folder, is_usual=bundle is None, missing=_missing("live"))
+    lacks = "; ".join(f"{lack.what} ({lack.remedy})" for lack in lacking_here())
+    found = f"missing {lacks}" if lacks else "all that it needs"
+    return [agent_line(), watch, Line(True, "recording", found, warn=bool(lacks)), clock_line()]
 
 
 def _store(workspace: Workspace) -> list[Line]:

@@ -70,6 +70,7 @@ class RingReader:
     def __init__(self, packet_socket: PacketSocket) -> None:
         self.packet_socket = packet_socket
         self._in_arrays = array_counter()
+        self.means = "a ring, in arrays of numpy" if self._in_arrays else "a ring, packet by packet"
         # A device without numpy is a small one.
         self._n_blocks = N_BLOCKS if self._in_arrays else N_BLOCKS // 2
         size = BLOCK_BYTES * self._n_blocks

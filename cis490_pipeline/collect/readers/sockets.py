@@ -36,6 +36,8 @@ class Reader(Protocol):
     """Reads the packets of one interface."""
 
     packet_socket: PacketSocket
+    means: str
+    """By which means it reads, for a person."""
     lag_ns: int
     """How long a packet may take from its arrival until `drain` sees it."""
     pause_ns: int
@@ -54,6 +56,7 @@ class Reader(Protocol):
 class SocketReader:
     """Reads one packet per system call, where the kernel gives no ring."""
 
+    means = "sockets, packet by packet"
     lag_ns = 5_000_000
     pause_ns = 5_000_000
 
