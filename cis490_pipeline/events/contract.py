@@ -236,10 +236,14 @@ class SourceState(Published, tag="source_state", omit_defaults=True, kw_only=Tru
 
     episode_id: Identity
     source: Name
-    """Telemetry source, such as ``guest`` or ``netflow``; ``clock`` for the clock itself."""
+    """Telemetry source, such as ``guest`` or ``netflow``; ``clock`` for the clock itself, ``agent``
+    for what sends the rows."""
     state: SourceWord
     t_s: Seconds | None = None
     why: Text | None = None
+    """Why it is in this state, or what is wrong with it."""
+    detail: Text | None = None
+    """How it does, in a line for a reader; a dashboard shows it with ``why`` beside it."""
 
 
 Event = (

@@ -4,13 +4,14 @@ Bounds are part of the contract and of the JSON Schema, so that a receiver can h
 of events in a known amount of memory.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
 Name = Annotated[str, Meta(max_length=128)]
 """A model, host, profile, phase, channel or label."""
-Text = Annotated[str, Meta(max_length=400)]
+MAX_TEXT: Final = 400
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 """Free text for a reader."""
 Identity = Annotated[str, Meta(max_length=256)]
 """Identifier of an event or an episode."""

@@ -9,7 +9,7 @@ from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.feeds.agent_status import AgentStatus
 from cis490_pipeline.live.feeds.feed import Feed
 from cis490_pipeline.live.feeds.rows import LiveRow
-from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport
+from cis490_pipeline.live.outputs.reports import Faults, LiveState, WindowReport, seconds_between
 from cis490_pipeline.live.outputs.sinks import Sink
 from cis490_pipeline.store.rows.row import RowFault
 
@@ -79,6 +79,7 @@ class _Loop:
         self._turned_ns = self._named_ns = clock_ns()
         self._device_ns = 0
         self._agent: AgentStatus | None = None
+        self._agent_at_ns = 0
 
     def turn(self, feed: Feed) -> None:
         """Process what arrived, and close the windows that are due."""
@@ -88,7 +89,7 @@ class _Loop:
             if isinstance(arrival, LiveRow):
                 self.report(self._engine.feed(arrival, self._device_ns))
             elif isinstance(arrival, AgentStatus):
-                self._agent = arrival
+                self._agent, self._agent_at_ns = arrival, self._device_ns
             else:
                 self._leave_out(arrival)
         self.report(self._engine.advance(self._device_ns))
@@ -125,7 +126,13 @@ class _Loop:
 
     def _state(self) -> LiveState:
         reports = tuple(r for sink in self._sinks if (r := sink.report()) is not None)
-        return replace(self._engine.state(self._device_ns), sinks=reports, agent=self._agent)
+        age_s = seconds_between(self._agent_at_ns, self._device_ns)
+        return replace(
+            self._engine.state(self._device_ns),
+            sinks=reports,
+            agent=self._agent,
+            agent_age_s=None if self._agent is None else age_s,
+        )
 
     def _report_state(self) -> None:
         now = self._clock_ns()

@@ -232,6 +232,33 @@ def test_what_models_say_of_a_device_is_not_shown_as_the_truth(page, empty):
     assert "truth unknown" in row.inner_text()
 
 
+def test_an_agent_shows_in_a_calm_line_and_its_trouble_stands_out(page, empty, complaints):
+    agent = {"episode_id": "pi", "source": "agent"}
+    calm = "11.0 rows/s, late p99 4 ms, 0 of 12,345 packets dropped, 0.3 % of a core, 34 MB"
+    empty.publish(
+        c.Episode(episode_id="pi", host_id="garage-pi", origin="live", state="running"),
+        c.SourceState(episode_id="pi", source="guest", state="ok", why="1 rows set aside"),
+        c.SourceState(**agent, state="ok", detail=calm),
+    )
+    opened(page, empty)
+
+    line = page.locator("#replay .note")
+    line.wait_for()
+    chips = page.locator("#replay .chip")
+    assert line.inner_text().strip() == f"agent: {calm}"
+    assert chips.all_inner_texts() == ["guest: ok"]
+    assert page.locator("#replay .warn").count() == 0
+
+    empty.publish(c.SourceState(**agent, state="ok", detail=calm, why="8 packets dropped <b>"))
+    page.get_by_text("8 packets dropped <b>", exact=True).wait_for()
+    assert line.locator(".warn").inner_text() == "8 packets dropped <b>"
+
+    empty.publish(c.SourceState(**agent, state="dead", detail=calm, why="silent since 12:00:00"))
+    page.get_by_text("silent since 12:00:00", exact=True).wait_for()
+    assert page.locator("#replay .warn").all_inner_texts() == ["silent since 12:00:00"]
+    assert complaints == []
+
+
 def test_choosing_a_model_shows_it_in_every_panel(page, whole):
     opened(page, whole)
     page.get_by_role("row", name="oracle 0.920").get_by_role("button").click()

@@ -178,6 +178,13 @@ def sources() -> Iterator[c.Event]:
     yield c.SourceState(
         episode_id=EPISODE, source="netflow", state="late", why="no row for 4.2 s", t_s=103
     )
+    yield c.SourceState(
+        episode_id=EPISODE,
+        source="agent",
+        state="ok",
+        why="8 packets dropped; without tcp_total",
+        detail="11.0 rows/s, late p99 4 ms, 8 of 12,345 packets dropped, 0.3 % of a core, 34 MB",
+    )
 
 
 def whole() -> list[c.Event]:

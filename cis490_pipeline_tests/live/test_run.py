@@ -280,6 +280,51 @@ def test_an_agents_status_shows_in_the_state_and_each_change_of_it_is_written(tm
     assert ended.faults.n == 0
 
 
+class Pause(Script):
+    """Arrivals, then silence for a number of turns, then more."""
+
+    def __init__(self, before, n_turns, after):
+        super().__init__(before)
+        self._pieces += [[]] * n_turns + [after]
+
+
+def test_a_dashboard_is_told_each_status_of_an_agent_and_its_silence(tmp_path):
+    first = status(seq=0, t_mono_ns=0, rows=0)
+    second = status(seq=1, t_mono_ns=10 * S, rows=110, rows_dropped=7)
+    outbox, out, printed = Collected(), tmp_path / "out.jsonl", []
+    sinks = [
+        Publishing(outbox, "e", ["m"], "m", None),
+        JsonLines(out),
+        PlainLines(printed.append, "m"),
+    ]
+    rows = list(device_rows(20))
+
+    # Each turn takes 20 ms of the clock that `run` makes.
+    run(Pause([first, *rows[:200], second, *rows[200:]], 2000, [replace(second, seq=2)]), sinks)
+
+    seen = [e for e in outbox.events if isinstance(e, SourceState) and e.source == "agent"]
+    assert [(e.state, e.why) for e in seen] == [
+        ("ok", None),
+        ("ok", "7 rows dropped"),
+        ("dead", "silent since 09:19:19 UTC; 7 rows dropped"),
+        ("ok", "7 rows dropped"),
+    ]
+    assert seen[1].detail.startswith("11.0 rows/s, late p99 1 ms")
+    states = [x for x in map(json.loads, out.read_text().splitlines()) if x["type"] == "state"]
+    assert any(30 <= x["agent_age_s"] < 32 for x in states if x["agent"])
+    assert any("; agent garage-pi (7 rows dropped), silent for 30 s" in text for text in printed)
+
+
+def test_what_an_agent_says_of_itself_fits_into_an_event():
+    outbox = Collected()
+    wordy = status(netflow="x" * 300, fields_lost=["y" * 300] * 64)
+
+    run(Script([wordy, *device_rows(5)]), [Publishing(outbox, "e", ["m"], "m", None)])
+
+    (seen,) = [e for e in outbox.events if isinstance(e, SourceState) and e.source == "agent"]
+    assert seen.why.startswith("without yyy")
+
+
 def test_a_device_without_an_agent_has_no_status():
     ended = run(Script(list(device_rows(5))), [])
 

@@ -20,7 +20,7 @@ export function embedding(store, ui) {
   const summary = [...counts].map(([phase, n]) => `${phaseLabel(phase)} ${n}`).join(', ');
   return html`<header><h2 id=h-embedding>Embedding</h2><span class=sub>${model ?? 'windows'}, ${count(points.length)} windows by true phase</span></header>
   ${!points.length ? awaiting('an embedding', 'embedding') : html`<canvas id=points role=img aria-label="Windows by true phase: ${summary}"></canvas>
-    <p class=legend>${[...PHASES, 'other'].filter((p) => counts.has(p)).map((p) => html`<span class=key><b class="t-${p}">${SHAPES[p]}</b> ${phaseLabel(p)}</span>`)}</p>`}`;
+    <p class=legend>${[...PHASES, 'other'].filter((p) => counts.has(p)).map((p) => html`<span class=key><b class="p-${p}">${SHAPES[p]}</b> ${phaseLabel(p)}</span>`)}</p>`}`;
 }
 
 export function drawPoints(store, ui, colour) {

@@ -58,14 +58,15 @@ export function replay(store, ui) {
   const ticks = Array.from({length: 7}, (_, i) => t0 + ((t1 - t0) * i) / 6);
   const ids = [...store.episodes.keys()];
   const summary = joined([about.profile, about.host_id, about.origin, ended ? 'ended' : about.state, `${fixed(episode.now, 1)} / ${fixed(t1, 0)} s`].filter(Boolean), ' · ');
-  const channels = episode.telemetry.values.size;
+  const channels = episode.telemetry.values.size, states = [...episode.sources.values()];
   const livePhase = about.origin === 'live' ? [...episode.phases.values()].at(-1) : null;
   return html`<header><h2 id=h-replay>Episode replay</h2>
     <label>episode <select @change=${(e) => ui.choose('episode', ids[e.target.selectedIndex])}>${ids.map((id) => html`<option .selected=${id === episode.id}>${id || 'unnamed'}</option>`)}</select></label>
     <span class=sub>${summary}</span>
     ${livePhase ? html`<span class=chip>predicted phase <b>${phaseLabel(livePhase.phase)}</b></span>` : nothing}
-    ${[...episode.sources.values()].map((s) => html`<span class="chip ${s.state === 'ok' ? '' : 'warn'}" title=${s.why ?? ''}>${s.source}: ${STATES[s.state]}</span>`)}
+    ${states.map((s) => s.detail ? nothing : html`<span class="chip ${s.state === 'ok' ? '' : 'warn'}" title=${s.why ?? ''}>${s.source}: ${STATES[s.state]}</span>`)}
     ${channels > FEW ? html`<button class=right aria-pressed=${ui.all} @click=${() => ui.choose('all', !ui.all)}>${ui.all ? `${FEW} channels` : `all ${channels} channels`}</button>` : nothing}</header>
+  ${states.map((s) => s.detail ? html`<p class=note>${s.source}: ${s.detail} ${s.why ? html`<b class="chip warn">${s.why}</b>` : nothing}</p>` : nothing)}
   <div class=wide tabindex=0 role=region aria-label="Phases and predictions over time"><table class=strips>
     <caption class=hidden>True phases and the predictions of each model, with its detection delay</caption>
     <thead><tr><th scope=col><span class=hidden>model</span></th><th scope=col><span class=hidden>predictions over time</span></th><th scope=col>detection delay</th></tr></thead>

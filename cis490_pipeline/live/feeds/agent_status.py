@@ -16,6 +16,8 @@ _Text = Annotated[str, Meta(max_length=300, pattern=r"\A[ -~]*\Z")]
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Share = Annotated[float, Meta(ge=0)]
 _NO_NETFLOW: Final = "on"
+SILENT_S: Final = 30.0
+"""Time without a status after which an agent counts as silent: three of them are missing."""
 
 
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +37,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     t_wall_ns: int
+    t_mono_ns: int | None = None
     device: Annotated[str, Meta(pattern=rf"\A{HOST_ID_FORM}\Z")]
     version: _Text = ""
     boot_id: _Text | None = None

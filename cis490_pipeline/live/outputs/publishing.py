@@ -16,10 +16,13 @@ from cis490_pipeline.events.contract import (
     Telemetry,
 )
 from cis490_pipeline.events.outbox import Outbox
+from cis490_pipeline.events.values import MAX_TEXT
 from cis490_pipeline.features.resample import GRID_HZ
 from cis490_pipeline.features.windows import STRIDE_S, STRIDE_STEPS, WINDOW_S
 from cis490_pipeline.live.clocks.source_clock import Health
+from cis490_pipeline.live.feeds.agent_status import AgentStatus
 from cis490_pipeline.live.models import Output
+from cis490_pipeline.live.outputs.agent_health import AgentHealth
 from cis490_pipeline.live.outputs.line_output import SinkReport
 from cis490_pipeline.live.outputs.reports import (
     Faults,
@@ -39,6 +42,7 @@ _STATES: Final[dict[Health, tuple[SourceWord, str | None]]] = {
 }
 CALIBRATION: Final = "calibration"
 CLOCK: Final = "clock"
+AGENT: Final = "agent"
 
 
 class Publishing(Sink):
@@ -51,6 +55,8 @@ class Publishing(Sink):
         self._outbox, self._episode_id, self._lead = outbox, episode_id, lead
         self._host_id = host_id
         self._t_s = 0.0
+        self._agent = AgentHealth()
+        self._agent_was: tuple[AgentStatus, bool] | None = None
         self._put(
             Episode(
                 episode_id=episode_id,
@@ -77,7 +83,9 @@ class Publishing(Sink):
         self._put(*events)
 
     def state(self, state: LiveState, faults: Faults, *, changed: bool) -> None:
-        """Publish the state of each source, the calibration and the clock, if it changed."""
+        """Publish the agent's state if it has news; all else if it changed."""
+        if state.agent is not None:
+            self._agent_state(state.agent, is_silent=state.agent_is_silent)
         if not changed:
             return
         for source, report in state.sources.items():
@@ -100,9 +108,27 @@ class Publishing(Sink):
     def _put(self, *events: Event) -> None:
         self._outbox.put(list(events))
 
-    def _source_state(self, source: str, word: SourceWord, why: str | None) -> SourceState:
+    def _agent_state(self, status: AgentStatus, *, is_silent: bool) -> None:
+        if self._agent_was == (status, is_silent):
+            return
+        if self._agent_was is None or self._agent_was[0] != status:
+            self._agent.take(status)
+        self._agent_was = status, is_silent
+        word: SourceWord = "clock_jump" if self._agent.is_recent("clock_steps") else "ok"
+        trouble = self._agent.trouble(is_silent=is_silent)[:MAX_TEXT]
+        word = "dead" if is_silent else word
+        self._put(self._source_state(AGENT, word, trouble or None, self._agent.line()))
+
+    def _source_state(
+        self, source: str, word: SourceWord, why: str | None, detail: str | None = None
+    ) -> SourceState:
         return SourceState(
-            episode_id=self._episode_id, source=source, state=word, t_s=self._t_s, why=why
+            episode_id=self._episode_id,
+            source=source,
+            state=word,
+            t_s=self._t_s,
+            why=why,
+            detail=detail,
         )
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.clocks.source_clock import Health
-from cis490_pipeline.live.feeds.agent_status import AgentStatus
+from cis490_pipeline.live.feeds.agent_status import SILENT_S, AgentStatus
 from cis490_pipeline.live.models import Output
 from cis490_pipeline.live.outputs.line_output import SinkReport
 from cis490_pipeline.storage.json_text import Json
@@ -115,7 +115,8 @@ class LiveState:
     """Complete state of a live device, with that of each output.
 
     ``calibration_s`` is the part of the learning time ``learn_s`` that has passed; None once there
-    is a baseline. ``agent`` is the latest status of the device's agent; None if none has sent one.
+    is a baseline. ``agent`` is the latest status of the device's agent, and ``agent_age_s`` the
+    device time since it came; None if none has sent one.
     """
 
     stage: Stage
@@ -129,6 +130,12 @@ class LiveState:
     learn_s: float | None = None
     sinks: tuple[SinkReport, ...] = ()
     agent: AgentStatus | None = None
+    agent_age_s: float | None = None
+
+    @property
+    def agent_is_silent(self) -> bool:
+        """Whether the agent sent a status, and has sent none for long."""
+        return self.agent_age_s is not None and self.agent_age_s >= SILENT_S
 
     def to_dict(self) -> dict[str, Json]:
         """As the object of a JSON line."""
@@ -145,6 +152,7 @@ class LiveState:
             "rows_overrun": self.n_overrun,
             "sinks": {sink.name: sink.to_dict() for sink in self.sinks},
             "agent": None if self.agent is None else self.agent.to_dict(),
+            "agent_age_s": None if self.agent_age_s is None else round(self.agent_age_s, 2),
         }
 
     def gist(self) -> tuple[object, ...]:
@@ -155,7 +163,7 @@ class LiveState:
         )
         baseline = None if self.baseline is None else self.baseline.id
         sinks = tuple((sink.name, sink.trouble) for sink in self.sinks)
-        agent = None if self.agent is None else self.agent.gist()
+        agent = None if self.agent is None else (self.agent.gist(), self.agent_is_silent)
         return (self.stage, baseline, health, self.n_jumps, sinks, agent)
 
 

@@ -167,6 +167,8 @@ def state_text(state: LiveState, faults: Faults) -> str:
     jumps = f"; the clock jumped {state.n_jumps} times" if state.n_jumps else ""
     sinks = "".join(f"; {sink}" for sink in state.sinks if sink.trouble or sink.n_lost)
     agent = "" if state.agent is None else f"; {state.agent}"
+    if state.agent_is_silent:
+        agent += f", silent for {state.agent_age_s:.0f} s"
     return f"{stage}; {sources}{jumps}{left_out}{agent}{sinks}"
 
 
