@@ -93,10 +93,10 @@ def _sum(rows: Sequence[Row], name: str) -> int:
     return sum(row[name] or 0 for row in rows)
 
 
-def checked(run: Run) -> dict[str, Any]:
+def checked(run: Run, files: MachineFiles) -> dict[str, Any]:
     """Compare both counts of one run."""
     if run.failure is not None or run.sampled is None:
-        raise SystemExit(f"the run failed: {run.failure}")
+        raise SystemExit(f"the run failed: {run.failure}; it printed: {files.last_words()}")
     return compare(run.sampled.netflow, run.sampled.guest.netflow, fit_clock(run.brackets))
 
 
@@ -111,9 +111,10 @@ def main() -> None:
     enter_namespace()
     # So that an interrupted benchmark leaves no machine.
     dies_with(parent)()
-    run = boot_and_record(planned, opened, MachineFiles(Path()), capture_inside=True)
+    files = MachineFiles(Path())
+    run = boot_and_record(planned, opened, files, capture_inside=True)
     profile = planned.treatment.activity if planned.treatment else None
-    print(json.dumps({"profile": profile, "host": planned.host.name, **checked(run)}))
+    print(json.dumps({"profile": profile, "host": planned.host.name, **checked(run, files)}))
 
 
 if __name__ == "__main__":

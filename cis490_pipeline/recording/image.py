@@ -212,7 +212,8 @@ def _fill_standard_library(source: Path, target: Path, python: Path) -> None:
     dynamic = source / "lib-dynload"
     if dynamic.is_dir():
         (target / "lib-dynload").mkdir()
-        for module in sorted(dynamic.glob("_*.so")):
+        # The agent maps the ring of a capture; other modules without an underscore nobody needs.
+        for module in sorted([*dynamic.glob("_*.so"), *dynamic.glob("mmap.*.so")]):
             if not module.name.startswith(("_test", "_curses", "_sqlite", "_dbm", "_tkinter")):
                 _copy(module, target / "lib-dynload" / module.name)
 

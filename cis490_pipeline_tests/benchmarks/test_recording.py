@@ -13,6 +13,7 @@ from cis490_pipeline.recording.channel.clocks import ClockMap
 from cis490_pipeline.recording.plan import read_plan
 from cis490_pipeline.recording.schedule import schedule
 from cis490_pipeline_tests.benchmarks.recorded import made_store
+from docs.make_reference import from_recording
 
 CALLS = [
     {"lanes": 4, "recorded": 5, "failures": [], "wall_s": 180.0, "load": [0.1, 0.1, 0.1]},
@@ -62,6 +63,17 @@ def test_rates_and_lateness_are_those_of_the_rows(found):
     assert row["qmp_late_p99_ms"] == 5.0
     assert row["wait_share"] == 0.4
     assert [host["episodes"] for host in found["hosts"]] == [2, 2, 1]
+
+
+def test_the_numbers_are_written_as_tables_with_the_load_beside_them(found, monkeypatch):
+    monkeypatch.setattr(from_recording, "result", lambda name: {**found, "machine": {"cores": 2}})
+
+    rates, labels = from_recording.recorded_rates(), from_recording.recorded_labels()
+
+    assert "| `lab-0` | 2 of 2 | 1.00 | 10.00 | 10.00 |" in rates
+    assert "100 episodes of 60 s" in " ".join(rates.split())
+    assert "load of 0.1" in " ".join(rates.split())
+    assert labels.count("| begin |") == labels.count("| end |") == len(SEEN)
 
 
 def test_episodes_an_hour_count_only_calls_that_recorded(found):

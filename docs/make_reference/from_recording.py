@@ -30,7 +30,8 @@ def recorded_rates() -> str:
         "Lateness is p50, p99; *waiting* is QEMU's share of its runnable time. "
         f"{rate['lanes'][0]} lanes on {machine['cores']} cores gave "
         f"{rate['episodes_per_hour']:.0f} episodes of {rate['mean_length_s']:.0f} s an hour, "
-        f"at a load of {rate['load_at_start'][0][0]:g} at the start."
+        f"at a load of {rate['load_at_start'][0][0]:g} at the start: "
+        "the neighbours' share is in these numbers."
     )
     return f"{table((*head, *late, 'rows, packets lost', 'waiting'), rows)}\n\n{prose(text)}"
 
