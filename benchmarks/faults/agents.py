@@ -158,6 +158,7 @@ def agent_killed(place: Place) -> Iterator[Outcome]:
             kill_then(pair)
             was_down = pair.receiver is None
             pair.start()
+            wait_for("rows", pair.is_served)
             after_s = pair.wait_window()
             state = last_state(pair.folder)
             repeated = sum(source["repeated"] for source in state["sources"].values())
