@@ -41,6 +41,20 @@ def test_coverage_measures_branches_and_ci_requires_it() -> None:
     assert "\nmake test COVERAGE=1\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
+def test_all_runs_each_folder_that_has_long_tests() -> None:
+    tests = ROOT / "cis490_pipeline_tests"
+    mark = re.compile(r"mark\.(long|peers)\b")
+    marked = (path for path in tests.rglob("test_*.py") if mark.search(path.read_text("utf-8")))
+    folders = {path.relative_to(tests).parts[0] for path in marked} - {
+        "browser",
+        Path(__file__).name,
+    }
+    listed = re.search(r"^LONG +:= (.+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+    assert listed
+    assert set(listed[1].split()) == folders
+
+
 @pytest.mark.parametrize("path", fragments(), ids=lambda path: path.name)
 def test_news_are_bullets_of_the_changelogs_width(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()

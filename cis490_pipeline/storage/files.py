@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
@@ -54,6 +55,13 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
                 raise
             # `naming` adds the path that the caller knows.
             raise OSError(fault.errno, fault.strerror) from fault
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove temporary files of killed writes; only for a folder that no other process writes."""
+    for path in folder.glob(".*.tmp"):
+        if re.fullmatch(r"\..*\.[0-9a-f]{12}\.tmp", path.name):
+            path.unlink(missing_ok=True)
 
 
 def _write_and_rename(path: Path, temporary: Path, write: Callable[[BinaryIO], object]) -> None:

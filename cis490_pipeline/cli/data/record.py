@@ -1,11 +1,16 @@
 """``cis490 record``: record a corpus from virtual machines of a plan."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cis490_pipeline.cli.options import json_option, print_json, progress_bars, stderr
+
+if TYPE_CHECKING:
+    from cis490_pipeline.recording.plan import RecordingPlan
+    from cis490_pipeline.recording.schedule import PlannedEpisode
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _SOCKET = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -147,7 +152,7 @@ def record_attach(
     return 0 if failure is None else 1
 
 
-def _dry_run(plan: Any, lanes: int, as_json: bool) -> int:
+def _dry_run(plan: "RecordingPlan", lanes: int, as_json: bool) -> int:
     """Print the schedule; return 1 if this machine lacks something that the plan's hosts need."""
     from cis490_pipeline.recording.requirements import lacking_for
     from cis490_pipeline.recording.schedule import phase_text, schedule
@@ -190,7 +195,7 @@ def _print_schedule(rows: list[dict[str, Any]]) -> None:
         )
 
 
-def _print_blocks(runs: Any, lanes: int) -> None:
+def _print_blocks(runs: "Sequence[PlannedEpisode]", lanes: int) -> None:
     """Print what each block holds, and about how long it takes with this number of lanes."""
     from cis490_pipeline.recording.blocks import MAX_BLOCK_S, lanes_take_s
 

@@ -47,6 +47,7 @@ from cis490_pipeline.live.outputs.sinks import (
     Sink,
 )
 from cis490_pipeline.live.run import run_live
+from cis490_pipeline.live.state_folder import held_state
 from cis490_pipeline.storage.data_paths import DataPaths
 
 
@@ -119,9 +120,9 @@ def live(
     if record is not None and state_folder is not None:
         say(f"calibrated by the record: nothing is stored in {state_folder}")
         state_folder = None
-    kept = None if state_folder is None else kept_calibration(state_folder)
     lead = leading_model(loaded)
-    with Stop() as stop:
+    with Stop() as stop, held_state(state_folder):
+        kept = None if state_folder is None else kept_calibration(state_folder)
         feed = open_feed(source, speed, token_file)
         try:
             _say_models(loaded, lead, record)

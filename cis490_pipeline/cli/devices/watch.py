@@ -35,6 +35,7 @@ from cis490_pipeline.live.models import LiveModel
 from cis490_pipeline.live.outputs.publishing import Publishing
 from cis490_pipeline.live.outputs.sinks import JsonLines, Sink
 from cis490_pipeline.live.run import run_live
+from cis490_pipeline.live.state_folder import held_state
 from cis490_pipeline.live.watch.agent_feed import AgentFeed
 from cis490_pipeline.live.watch.alarm_command import AlarmCommand
 from cis490_pipeline.live.watch.drift import DriftMonitor
@@ -116,11 +117,11 @@ def watch(
     name = _device_name(device)
     bundle = load_bundle(bundle_folder)
     lead = _leading(bundle)
-    if relearn:
-        _forget(state_folder)
-    kept = None if state_folder is None else kept_calibration(state_folder)
-    feed = AgentFeed(_agent_words(name, iface, no_netflow), name)
-    with Stop() as stop, contextlib.ExitStack() as resources:
+    with Stop() as stop, held_state(state_folder), contextlib.ExitStack() as resources:
+        if relearn:
+            _forget(state_folder)
+        kept = None if state_folder is None else kept_calibration(state_folder)
+        feed = AgentFeed(_agent_words(name, iface, no_netflow), name)
         to = list(publishers(settings))
         if dashboard:
             to.append(resources.enter_context(_own_dashboard(settings)))
