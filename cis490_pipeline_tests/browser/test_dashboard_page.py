@@ -222,7 +222,7 @@ def test_what_models_say_of_a_device_is_not_shown_as_the_truth(page, empty):
         c.Episode(episode_id="pi", host_id="garage-pi", origin="live", state="running"),
         c.PhaseNow(phase="infecting", episode_id="pi", t_s=10),
         c.Prediction(episode_id="pi", window_idx=0, predicted="infecting", actual=None, t_end_s=10,
-                     model="gbt_realistic"),
+                     model="gbt_realistic", alarm=True),
     )  # fmt: skip
     opened(page, empty)
 
@@ -230,6 +230,8 @@ def test_what_models_say_of_a_device_is_not_shown_as_the_truth(page, empty):
     row = page.locator(".strips tbody tr").first
     assert row.locator("rect").count() == 0
     assert "truth unknown" in row.inner_text()
+    # Where the truth is unknown no alarm can be called false.
+    assert delays_of(page)["gbt_realistic"] == "– 1 raised"
 
 
 def test_an_agent_shows_in_a_calm_line_and_its_trouble_stands_out(page, empty, complaints):

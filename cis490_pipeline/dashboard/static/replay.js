@@ -53,7 +53,7 @@ export function replay(store, ui) {
           fill-opacity=${0.45 + 0.55 * (w.confidence ?? 1)}><title>${fixed(end, 1)} s: ${phaseLabel(w.predicted)}, ${percent(w.confidence)}; true ${w.actual == null ? 'unknown' : phaseLabel(w.actual)}</title></rect>
           ${w.alarm ? svg`<rect class=alarm x=${x(start) + '%'} width=${x(end) - x(start) + '%'} y=13 height="3"/>` : nothing}`)}${marks}</svg></td>
       <td class=delay title=${result.byAlarm ? 'from infection to the alarm' : 'from infection to the first infected prediction: no alarm arrived'}><b>${drawn.length ? result.text : 'awaiting'}</b>${result.falseAlarms
-        ? html` <small>${result.falseAlarms} false</small>` : nothing}${drawn.length && !result.byAlarm ? html` <small>no alarm</small>` : nothing}</td></tr>`;
+        ? html` <small>${result.falseAlarms} ${spans.length ? 'false' : 'raised'}</small>` : nothing}${drawn.length && !result.byAlarm ? html` <small>no alarm</small>` : nothing}</td></tr>`;
   };
   const ticks = Array.from({length: 7}, (_, i) => t0 + ((t1 - t0) * i) / 6);
   const ids = [...store.episodes.keys()];
