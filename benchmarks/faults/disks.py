@@ -118,7 +118,7 @@ def _messages(pair: Pair) -> str:
 
 def _of_state(pair: Pair, state: Path) -> Outcome:
     named = _messages(pair).count("cannot be stored")
-    hidden = len([*state.glob(".*")])
+    hidden = len([*state.glob(".*.tmp")])
     facts: dict[str, object] = {
         "named": f"{named} time",
         "then": state_of(state),

@@ -62,6 +62,7 @@ def deadly_dashboard() -> Iterator[tuple[str, list[int]]]:
         yield f"http://127.0.0.1:{server.server_address[1]}/publish", victims
     finally:
         server.shutdown()
+        server.server_close()
 
 
 def live_killed(place: Place) -> Iterator[Outcome]:
