@@ -42,14 +42,14 @@ def pss_mb(pid: int) -> float:
 def watched(command: list[str], folder: Path, seconds: float) -> dict[str, Any]:
     """Run the command through its learning, then measure all its processes for some seconds."""
     rows = folder / "watch.jsonl"
-    with (folder / "said.txt").open("w") as said:
+    with (folder / "printed.txt").open("w") as printed:
         process = subprocess.Popen(
-            [*command, "--out", str(rows)], stdout=said, stderr=subprocess.STDOUT, cwd=ROOT
+            [*command, "--out", str(rows)], stdout=printed, stderr=subprocess.STDOUT, cwd=ROOT
         )
     try:
         time.sleep(READY_S)
         if process.poll() is not None:
-            raise SystemExit(f"cis490 watch failed:\n{(folder / 'said.txt').read_text()}")
+            raise SystemExit(f"cis490 watch failed:\n{(folder / 'printed.txt').read_text()}")
         pids = tree(process.pid)
         began, before = time.monotonic(), sum(map(cpu_s, pids))
         time.sleep(seconds)
@@ -66,7 +66,7 @@ def watched(command: list[str], folder: Path, seconds: float) -> dict[str, Any]:
         "share_of_a_core": cpu / took,
         "pss_mb": memory,
         "agent": agent,
-        "said": (folder / "said.txt").read_text().splitlines(),
+        "printed": (folder / "printed.txt").read_text().splitlines(),
     }
 
 
