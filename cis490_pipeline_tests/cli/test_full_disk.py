@@ -48,6 +48,7 @@ def test_a_command_on_a_full_disk_ends_with_2_and_goes_on_once_there_is_room(
     assert command(*COMMANDS[name]).code in (0, 1)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("only_fast_models")
 def test_an_evaluation_on_a_full_disk_is_taken_up_where_it_ended(
     cli_on_copy: Cli, copied: Workspace, monkeypatch: pytest.MonkeyPatch

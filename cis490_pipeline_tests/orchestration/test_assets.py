@@ -213,6 +213,7 @@ def test_a_report_made_again_is_the_same_to_the_digest(first_runs, workspace):
     assert stage.ensure(force=True).record.digest == versions(first_runs[1][1])[REPORT]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("architecture", "learnt"),
     [(Architecture.GBT, "model.ubj"), (Architecture.MLP, "weights.safetensors")],

@@ -132,6 +132,7 @@ def test_a_backfill_that_is_killed_goes_on_where_it_was(shell):
     assert states(shell.json("stale")[0]) == {}
 
 
+@pytest.mark.long
 def test_a_webserver_that_is_not_there_is_named(shell):
     shell.switch.turn_on()
 

@@ -255,6 +255,7 @@ assert status == 0
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("preload", "has_torch"), [("preload", False), ("preload_models", True)])
 def test_a_step_forked_after_the_preload_imports_no_library_and_can_use_polars(preload, has_torch):
     # A process forked after polars has started its threads waits for them forever.

@@ -30,6 +30,7 @@ def test_one_part_is_printed_with_counts_and_the_others_as_not_run(
     assert "(1 trained, 0 kept" in told
 
 
+@pytest.mark.long
 def test_profiles_and_hosts_are_printed(cli_on_copy: Cli) -> None:
     told = cli_on_copy("study", "--only", "profiles", "--only", "hosts").out
 

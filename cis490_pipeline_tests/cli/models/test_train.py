@@ -22,6 +22,7 @@ def test_train_says_what_is_up_to_date(cli: Cli) -> None:
     assert {name: row["why"] for name, row in result.items()} == dict.fromkeys(NAMES, "up to date")
 
 
+@pytest.mark.long
 def test_train_again_by_force_gives_the_same_checkpoint(cli_on_copy: Cli) -> None:
     before = cli_on_copy("train", *GBT, "--json").json["gbt_realistic"]
     after = cli_on_copy("train", *GBT, "--force", "--json").json["gbt_realistic"]

@@ -25,6 +25,7 @@ def test_the_demo_shows_a_recorded_episode_once_and_leaves_no_server(
         urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2)
 
 
+@pytest.mark.long
 def test_a_port_that_is_taken_is_one_clear_error(cli_on_copy: Cli, only_fast_models) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

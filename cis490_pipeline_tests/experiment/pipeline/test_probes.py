@@ -63,6 +63,7 @@ def test_majority_probe_says_one_phase_everywhere(said):
     assert said[0][MAJORITY].select(pl.selectors.starts_with("p_")).unique().height == 1
 
 
+@pytest.mark.long
 def test_probes_are_the_same_each_time(finished, said):
     frames, text = RecipeProbes(finished, HOST).predictions()
 

@@ -116,6 +116,7 @@ def test_a_table_that_is_out_of_date_is_left_out_of_the_board(with_tables, monke
     assert stage.robustness.table({"gbt_realistic"}) is None
 
 
+@pytest.mark.long
 def test_in_small_chunks_it_is_the_same(with_tables, found, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "CHUNK_WINDOWS", 60)
     workspace = copy_of(with_tables, tmp_path)

@@ -79,6 +79,7 @@ def index(finished):
 # --- leave one profile out
 
 
+@pytest.mark.long
 def test_each_profile_is_left_out_of_train_and_val_once(studied, index):
     _, seen = studied
     profile_of = dict(index.select("episode_id", "profile").iter_rows())

@@ -37,6 +37,7 @@ def test_a_report_folder_stands_for_its_data_folder(finished: Workspace, other: 
     assert len(found["rows"]) == len(NAMES)
 
 
+@pytest.mark.long
 def test_another_seed_is_the_only_thing_that_differs(finished: Workspace, other: Workspace) -> None:
     further = EvaluationReport(other, Recipe.HOST, Architecture.GBT, Variant.REALISTIC, seed=1)
     further.checkpoint.ensure()

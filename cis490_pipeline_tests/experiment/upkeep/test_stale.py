@@ -186,6 +186,7 @@ def reopened(workspace):
     return Workspace(workspace.settings)
 
 
+@pytest.mark.long
 def test_episodes_that_vanish_and_come_back_leave_everything_current(trained):
     index = trained.store.index_path
     whole, before = index.read_bytes(), bytes_of(trained)

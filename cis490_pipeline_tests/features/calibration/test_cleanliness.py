@@ -79,6 +79,7 @@ def test_about_as_many_clean_baselines_of_unseen_hosts_are_flagged_as_stated(che
     assert share <= LEVEL + 3 * np.sqrt(LEVEL * (1 - LEVEL) / n)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("phase", "least"), [(INFECTING, 0.7), (RUNNING, 0.5)])
 def test_baselines_taken_while_infected_are_flagged(check, grids, unseen, phase, least):
     share, n = flagged(check, grids, unseen, phase)
