@@ -142,7 +142,7 @@ def guest_lies(place: Place) -> Iterator[Outcome]:
                 peak = max(peak, peak_mb(lane) if lane else 0.0)
             time.sleep(0.3)
     [(status, content)] = members(recording)
-    facts_of: dict[str, Any] = meta_of(content)["recording"]  # type: ignore[assignment]
+    facts_of = meta_of(content)["recording"]
     facts: dict[str, object] = {
         "verdict": status,
         "lines left out": facts_of["guest_rows_invalid"] + facts_of["guest_rows_implausible"],

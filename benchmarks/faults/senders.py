@@ -64,9 +64,9 @@ def two_devices(place: Place) -> Iterator[Outcome]:
     try:
         wait_for("rows", pair.is_served, 30)
         second = agent(place.folder, pair.to, device="second")
-        refused = wait_for("a refusal", lambda: _line(second, "was refused"), 30)  # type: ignore[arg-type]
+        refused = wait_for("a refusal", lambda: _line(second, "was refused"), 30)
         assert pair.receiver is not None
-        named = wait_for("a name", lambda: _line(pair.receiver, "is refused"), 30)  # type: ignore[arg-type]
+        named = wait_for("a name", lambda: _line(pair.receiver, "is refused"), 30)
         pair.wait_window()
         n_named = second.text().count("was refused")
         used, device = last_state(place.folder)["sources"]["guest"], _device(place.folder)
