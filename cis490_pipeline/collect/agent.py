@@ -22,9 +22,10 @@ from cis490_pipeline.collect.status import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from cis490_pipeline.collect.capture import Capture
+    from cis490_pipeline.collect.contract import Row
     from cis490_pipeline.collect.guest import GuestReader
     from cis490_pipeline.collect.outputs.sinks import Output
 
@@ -121,7 +122,7 @@ class Agent:
         if self._status.take(now_ns) is not None:
             self.outbox.put(self._status_line(), now_ns)
 
-    def _put(self, row: Mapping[str, object]) -> None:
+    def _put(self, row: Row) -> None:
         self._n_rows += 1
         self.outbox.put(as_line(row), self._clock_ns())
 
@@ -199,7 +200,7 @@ class Agent:
 
     def _status_line(self) -> bytes:
         now_ns = self._clock_ns()
-        facts: dict[str, object] = {
+        facts: Row = {
             "device": self._device,
             "version": self._version,
             "boot_id": self._boot_id,
@@ -223,6 +224,6 @@ class Agent:
         return as_line(status_row(self._anchor.wall_ns(now_ns), now_ns, facts))
 
 
-def as_line(row: Mapping[str, object]) -> bytes:
+def as_line(row: Row) -> bytes:
     """Return a row as a line of JSON."""
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"

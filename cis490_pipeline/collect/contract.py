@@ -66,8 +66,8 @@ OTHER_SILENCE_NS = 10 * NS_PER_S
 """Silence after which the next packet of a 5-tuple begins a new flow."""
 MAX_FLOWS = 65_536
 
-Row = dict[str, Union[int, float, str, bool, None]]
-"""One row, ready for `json.dumps`."""
+Row = dict[str, Union[int, float, str, bool, list[str], None]]
+"""One row, ready for `json.dumps`; a list of names occurs in a status only."""
 Amounts = dict[str, Optional[int]]
 """Netflow amounts by field; all None where they are unknown."""
 

@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from cis490_pipeline.collect.contract import Row
+
 
 _CPU = {"cpu_sys": 3, "cpu_iowait": 5, "cpu_softirq": 7}
 _STAT = {"ctxt": b"ctxt", "intr": b"intr", "forks": b"processes", "procs_running": b"procs_running"}
@@ -196,9 +198,7 @@ class GuestReader:
         return pages
 
 
-def guest_row(
-    readings: dict[str, int | float | None], wall_ns: int, mono_ns: int
-) -> dict[str, object]:
+def guest_row(readings: dict[str, int | float | None], wall_ns: int, mono_ns: int) -> Row:
     """Return a guest row; its times are those after the reading, on this machine's clocks."""
     return {
         "t_wall_ns": wall_ns,

@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cis490_pipeline.collect.contract import Row
+
 VERSION = "0.1.0"
 """Version of this package, which the agent does without."""
 PERIOD_NS = STATUS_PERIOD_S * NS_PER_S
@@ -78,12 +80,12 @@ def device_name(host_name: str) -> str:
     return kept.lstrip("._-")[:63] or "device"
 
 
-def lost_fields(row: dict[str, object], names: Iterable[str]) -> list[str]:
+def lost_fields(row: Row, names: Iterable[str]) -> list[str]:
     """List the fields that a row does not know."""
     return [name for name in names if row.get(name) is None]
 
 
-def status_row(wall_ns: int, mono_ns: int, facts: dict[str, object]) -> dict[str, object]:
+def status_row(wall_ns: int, mono_ns: int, facts: Row) -> Row:
     """Return a status row."""
     return {
         "t_wall_ns": wall_ns,

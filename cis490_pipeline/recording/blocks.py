@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 
+from cis490_pipeline.recording.guest.protocol import Parameters
 from cis490_pipeline.recording.plan import HostShape, Profile, RecordingPlan
 
 MAX_BLOCK_S: Final = 3600.0
@@ -34,9 +35,9 @@ class Treatment:
         return str(self.profile.__struct_config__.tag)
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         """The set of parameters."""
-        values: dict[str, Any] = msgspec.to_builtins(self.profile.parameters[self.index])
+        values: Parameters = msgspec.to_builtins(self.profile.parameters[self.index])
         return values
 
     def is_for(self, host: HostShape) -> bool:

@@ -10,7 +10,8 @@ from typing import Any, Final
 from cis490_pipeline.domain import NS_PER_S
 from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording.channel.clocks import Bracket, HostClock, assert_certain, fit_clock
-from cis490_pipeline.recording.channel.guest_channel import ControlChannel
+from cis490_pipeline.recording.channel.guest_channel import ControlChannel, Exchange
+from cis490_pipeline.recording.guest.protocol import Parameters
 from cis490_pipeline.recording.host.neighbours import NeighbourUse
 from cis490_pipeline.recording.host.pressure import HostPressure
 from cis490_pipeline.recording.host.qmp import (
@@ -196,9 +197,9 @@ class Script:
             self._run.shams.append(await self._take(action.sham))
         elif action.begin is not None:
             name = action.begin.activity
-            self._begun[name] = await self._start(
-                f"background-{name}", name, action.begin.parameters
-            )
+            slot = f"background-{name}"
+            begun = await self._start(slot, name, action.begin.parameters)
+            self._begun[name] = begun.received_ns
         elif action.end is not None:
             name = action.end.activity
             stopped = await self._control.request("stop", ACT_LIMIT_S, slot=f"background-{name}")
@@ -207,18 +208,16 @@ class Script:
             await self._exchange(1)
 
     async def _take(self, step: Step) -> Confirmed:
-        details: dict[str, Any] = {"slot": WORKLOAD_SLOT}
         if step.activity is not None:
-            details |= {"activity": step.activity, "parameters": step.parameters}
-        what = "stop" if step.activity is None else "start"
-        exchange = await self._control.request(what, ACT_LIMIT_S, **details)
+            exchange = await self._start(WORKLOAD_SLOT, step.activity, step.parameters)
+        else:
+            exchange = await self._control.request("stop", ACT_LIMIT_S, slot=WORKLOAD_SLOT)
         return Confirmed(step, exchange)
 
-    async def _start(self, slot: str, activity: str, parameters: dict[str, Any]) -> int:
-        exchange = await self._control.request(
+    async def _start(self, slot: str, activity: str, parameters: Parameters) -> Exchange:
+        return await self._control.request(
             "start", ACT_LIMIT_S, slot=slot, activity=activity, parameters=parameters
         )
-        return exchange.received_ns
 
     async def _exchange(self, n: int) -> None:
         for _ in range(n):

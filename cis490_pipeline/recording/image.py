@@ -270,7 +270,7 @@ def _fill_programs(tree: Path, agent: bytes) -> None:
     guest = files("cis490_pipeline.recording") / "guest"
     (tree / "opt/cis490/cis490_guest").mkdir(parents=True)
     (tree / AGENT_PATH).write_bytes(agent)
-    for name in ("__init__.py", "runner.py", "mimics.py", "benign.py"):
+    for name in ("__init__.py", "protocol.py", "runner.py", "mimics.py", "benign.py"):
         (tree / "opt/cis490/cis490_guest" / name).write_bytes((guest / name).read_bytes())
     (tree / "init").write_bytes((guest / "init.sh").read_bytes())
     (tree / "init").chmod(0o755)

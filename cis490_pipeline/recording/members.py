@@ -1,18 +1,23 @@
 """Members of a recorded episode: meta, labels, events and rows, of one run."""
 
 import os
-from typing import Any, Final
+from typing import Final, NotRequired, TypedDict
 
 import msgspec
 
+from cis490_pipeline.collect.contract import Row
 from cis490_pipeline.domain import NS_PER_S, EpisodeRef, Source
 from cis490_pipeline.domain.terms import FAILED_LABEL
 from cis490_pipeline.errors import RecordingError
-from cis490_pipeline.recording.channel.clocks import ClockMap, fit_clock
-from cis490_pipeline.recording.episode import Run, lateness_s
-from cis490_pipeline.recording.host.pressure import cpu_flags, cpu_model
+from cis490_pipeline.recording.channel.clocks import ClockFields, ClockMap, fit_clock
+from cis490_pipeline.recording.episode import Ran, Run, lateness_s
+from cis490_pipeline.recording.guest.protocol import Parameters
+from cis490_pipeline.recording.host.neighbours import NeighbourUse
+from cis490_pipeline.recording.host.pressure import HostPressure, cpu_flags, cpu_model
 from cis490_pipeline.recording.labels import EventLine, confirmed_ns, labels_and_events
 from cis490_pipeline.recording.schedule import PlannedEpisode
+from cis490_pipeline.recording.sources import Sampled
+from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.store.metadata import SCHEMA_VERSION
 from cis490_pipeline.store.writing import LabelLine, ulid, wall_text
 
@@ -35,6 +40,46 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     image_name: str | None
     image_sha256: str | None
     host_kernel: str
+
+
+class _Recording(TypedDict):
+    """``meta.recording``: how the run went, and what was lost or not believed."""
+
+    plan_sha256: str
+    number: int
+    block: int
+    settle_s: float
+    lateness_s: float
+    backgrounds: list[Ran]
+    shams: list[dict[str, str | int]]
+    neighbours: list[NeighbourUse]
+    guest_rows_invalid: int
+    guest_rows_implausible: int
+    packets: int
+    packets_dropped: int
+    agent: dict[str, int | float | str] | None
+    """The agent's last status."""
+
+
+class _Meta(TypedDict):
+    """``meta.json``."""
+
+    episode_id: str
+    schema_version: int
+    host_id: str
+    started_at_wall: str
+    ended_at_wall: str
+    git_commit: str
+    host_fingerprint: dict[str, str | None]
+    vm: dict[str, Json]
+    exploit: None
+    sample: dict[str, str | Parameters | None] | None
+    code_version: dict[str, str | bool]
+    clocks: dict[str, ClockFields]
+    host_pressure: HostPressure | None
+    recording: _Recording
+    result: NotRequired[dict[str, float | list[str]]]
+    failure: NotRequired[str]
 
 
 def reference(planned: PlannedEpisode, run: Run) -> EpisodeRef:
@@ -63,15 +108,16 @@ def episode_members(
     RecordingError
         If the run has no first label, or no exchange from which to map the guest's clock.
     """
-    if run.begin_ns is None or run.sampled is None:
+    begin_ns, sampled = run.begin_ns, run.sampled
+    if begin_ns is None or sampled is None:
         raise RecordingError(f"the run failed before its first label: {run.failure}")
     guest_clock = fit_clock(run.brackets)
-    labels, events, failure = _labels(run, run.begin_ns, guest_clock)
-    rows = {source: _rows(source, run, run.begin_ns, guest_clock) for source in Source}
-    meta = _meta(planned, run, ref, provenance, guest_clock)
+    labels, events, failure = _labels(run, begin_ns, guest_clock)
+    rows = {source: _rows(source, sampled, begin_ns, run.end_ns, guest_clock) for source in Source}
+    meta = _meta(planned, run, sampled, ref, provenance, guest_clock)
     phases = [label["phase"] for label in labels if label["phase"] != FAILED_LABEL]
     meta["result"] = {
-        "duration_observed_s": round((run.end_ns - run.begin_ns) / NS_PER_S, 3),
+        "duration_observed_s": round((run.end_ns - begin_ns) / NS_PER_S, 3),
         "phases_observed": sorted(set(phases), key=phases.index),
         **{f"rows_{source}": len(rows[source]) for source in Source},
         "rows_perf": 0,
@@ -101,26 +147,35 @@ def _labels(
     return labels, events, failed and failed[1]
 
 
-def _rows(source: Source, run: Run, begin_ns: int, guest_clock: ClockMap) -> list[dict[str, Any]]:
-    sampled = run.sampled
-    if sampled is None:
-        return []
+def _rows(
+    source: Source, sampled: Sampled, begin_ns: int, end_ns: int, guest_clock: ClockMap
+) -> list[Row]:
     if source is Source.NETFLOW:
-        return [row for row in sampled.netflow if begin_ns < row["t_wall_ns"] <= run.end_ns]
-    first_ns, last_ns = begin_ns - _MARGIN_NS[source], run.end_ns + _MARGIN_NS[source]
+        # A bucket is stamped with its end: one that ends at the first label lies before it.
+        return _between(sampled.netflow, begin_ns + 1, end_ns)
+    first_ns, last_ns = begin_ns - _MARGIN_NS[source], end_ns + _MARGIN_NS[source]
     if source is Source.GUEST:
         return sampled.guest.placed(guest_clock, first_ns, last_ns)
     every = sampled.proc if source is Source.PROC else sampled.qmp
-    return [row for row in every if first_ns <= row["t_wall_ns"] <= last_ns]
+    return _between(every, first_ns, last_ns)
+
+
+def _between(rows: list[Row], first_ns: int, last_ns: int) -> list[Row]:
+    return [
+        row
+        for row in rows
+        if isinstance(t_ns := row["t_wall_ns"], int) and first_ns <= t_ns <= last_ns
+    ]
 
 
 def _meta(
     planned: PlannedEpisode,
     run: Run,
+    sampled: Sampled,
     ref: EpisodeRef,
     provenance: Provenance,
     guest_clock: ClockMap,
-) -> dict[str, Any]:
+) -> _Meta:
     begin_ns = run.begin_ns or 0
     host = planned.host
     return {
@@ -157,18 +212,19 @@ def _meta(
             "block": planned.block,
             "settle_s": planned.settle_s,
             "lateness_s": round(lateness_s(planned, run.confirmed, begin_ns), 3),
-            "backgrounds": [
-                {"activity": ran.activity, "began_ns": ran.began_ns, "ended_ns": ran.ended_ns}
-                for ran in run.backgrounds
-            ],
+            "backgrounds": run.backgrounds,
             "shams": _shams(run, guest_clock),
             "neighbours": run.neighbours,
-            **_losses(run),
+            "guest_rows_invalid": sampled.guest.invalid,
+            "guest_rows_implausible": sampled.guest.implausible,
+            "packets": sampled.packets,
+            "packets_dropped": sampled.packets_dropped,
+            "agent": sampled.guest.status,
         },
     }
 
 
-def _shams(run: Run, guest_clock: ClockMap) -> list[dict[str, Any]]:
+def _shams(run: Run, guest_clock: ClockMap) -> list[dict[str, str | int]]:
     """Return the steps of a sham-armed control: the phase that each would begin, and when."""
     if run.failure is not None:
         return []
@@ -178,7 +234,7 @@ def _shams(run: Run, guest_clock: ClockMap) -> list[dict[str, Any]]:
     ]
 
 
-def _sample(planned: PlannedEpisode) -> dict[str, Any] | None:
+def _sample(planned: PlannedEpisode) -> dict[str, str | Parameters | None] | None:
     """Return ``meta.sample``; None for a run that stays clean."""
     treatment = planned.treatment
     if treatment is None:
@@ -191,18 +247,4 @@ def _sample(planned: PlannedEpisode) -> dict[str, Any] | None:
         "kind": treatment.profile.kind,
         "sha256": None,
         "parameters": treatment.parameters,
-    }
-
-
-def _losses(run: Run) -> dict[str, Any]:
-    """Return what was lost or not believed, and the agent's last status."""
-    sampled = run.sampled
-    if sampled is None:
-        return {}
-    return {
-        "guest_rows_invalid": sampled.guest.invalid,
-        "guest_rows_implausible": sampled.guest.implausible,
-        "packets": sampled.packets,
-        "packets_dropped": sampled.packets_dropped,
-        "agent": sampled.guest.status,
     }

@@ -2,13 +2,14 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from cis490_pipeline.domain import HOST_ID_FORM
 from cis490_pipeline.errors import ConfigError
+from cis490_pipeline.recording.guest.protocol import Parameters
 from cis490_pipeline.storage.files import digest, read_bounded
 
 PLAN_FORMAT: Final = 1
@@ -183,7 +184,7 @@ Profile = (
     | FloodProfile
 )
 
-LOOKALIKES: Final[dict[str, dict[str, float | int]]] = {
+LOOKALIKES: Final[dict[str, Parameters]] = {
     "package-update": {"package_kib": 800},
     "backup": {"mib": 4},
     "compile": {"jobs": 2},
@@ -318,7 +319,7 @@ def read_plan(path: Path) -> RecordingPlan:
         given = tomllib.loads(read_bounded(path, _MAX_PLAN_BYTES).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
         raise ConfigError(f"{path}: not TOML: {wrong}") from wrong
-    _refuse_real_samples(path, given)
+    _refuse_real_samples(path, given.get("profile"))
     try:
         plan = msgspec.convert(given, RecordingPlan)
     except msgspec.ValidationError as wrong:
@@ -328,9 +329,8 @@ def read_plan(path: Path) -> RecordingPlan:
     return plan
 
 
-def _refuse_real_samples(path: Path, given: dict[str, Any]) -> None:
+def _refuse_real_samples(path: Path, profiles: object) -> None:
     """Raise if a profile names a program to run instead of a mimic's parameters."""
-    profiles = given.get("profile", [])
     for number, profile in enumerate(profiles if isinstance(profiles, list) else [], 1):
         if not isinstance(profile, dict):
             continue

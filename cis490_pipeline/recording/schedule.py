@@ -8,12 +8,13 @@ time alone; .25 with this schedule).
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from cis490_pipeline.domain import Phase
 from cis490_pipeline.recording.blocks import PlannedRun, Treatment, in_blocks, treatments
+from cis490_pipeline.recording.guest.protocol import Parameters
 from cis490_pipeline.recording.plan import LOOKALIKES, HostShape, RecordingPlan
 
 WORKLOAD_SLOT: Final = "workload"
@@ -46,7 +47,7 @@ class Step:
     event: str
     activity: str | None
     """Activity to run in this phase; ``None`` stops what runs."""
-    parameters: dict[str, Any]
+    parameters: Parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Background:
     at_s: float
     end_s: float
     activity: str
-    parameters: dict[str, Any]
+    parameters: Parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,9 +205,9 @@ def _step(
     treatment: Treatment | None,
     rng: np.random.Generator,
 ) -> Step:
-    seed = {"seed": int(rng.integers(2**31))}
+    seed: Parameters = {"seed": int(rng.integers(2**31))}
     activity: str | None
-    parameters: dict[str, Any]
+    parameters: Parameters
     if phase is _C:
         event, activity, parameters = "workload_removed", None, {}
     elif phase is _A:

@@ -5,8 +5,9 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from cis490_pipeline.collect.contract import Row
 from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording.channel.clocks import HostClock
@@ -20,7 +21,6 @@ QMP_NS: Final = NS_PER_S
 BUCKET_NS: Final = NS_PER_S // 10
 _DRAIN_NS: Final = BUCKET_NS // 2
 _QMP_LIMIT_S: Final = 10.0
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

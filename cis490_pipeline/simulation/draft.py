@@ -11,6 +11,8 @@ from cis490_pipeline.simulation.recorders import Columns
 from cis490_pipeline.store.writing import LabelLine, pack
 
 _ENCODER: Final = msgspec.json.Encoder()
+Meta = dict[str, Any]
+"""Content of ``meta.json``; open, because faults take keys away and give others wrong values."""
 
 
 class EventLine(TypedDict):
@@ -27,7 +29,7 @@ class Draft:
     """An episode before it is written; faults are injected here."""
 
     ref: EpisodeRef
-    meta: dict[str, Any]
+    meta: Meta
     labels: list[LabelLine]
     events: list[EventLine]
     rows: dict[Source, Columns]

@@ -1,7 +1,7 @@
 """Simulation of one episode, determined by the store's seed and the episode's number."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from cis490_pipeline.simulation.characters import (
     samples_of,
 )
 from cis490_pipeline.simulation.demand import run_load
-from cis490_pipeline.simulation.draft import Draft, EventLine
+from cis490_pipeline.simulation.draft import Draft, EventLine, Meta
 from cis490_pipeline.simulation.machine import machine_steps
 from cis490_pipeline.simulation.parameters import SIMULATOR_DIGEST
 from cis490_pipeline.simulation.plan import Plan, draw_plan
@@ -121,7 +121,7 @@ def _meta(
     sample: SampleCharacter | None,
     t0_ns: int,
     end_ns: int,
-) -> dict[str, Any]:
+) -> Meta:
     observed = [str(phase) for phase in Phase if phase in plan.phases]
     return {
         "episode_id": ref.episode_id,

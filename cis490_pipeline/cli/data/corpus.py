@@ -1,5 +1,6 @@
 """``cis490 validate``, ``extract`` and ``split``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,13 +13,14 @@ from cis490_pipeline.api.data import validate_store
 from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.cli.options import (
     FILE,
+    common_options,
     console,
     json_option,
-    print_json,
     opened_workspace,
+    print_json,
     recipe_option,
     stderr,
-    common_options, workspace_options,
+    workspace_options,
 )
 from cis490_pipeline.domain import Recipe, Variant, Verdict
 from cis490_pipeline.experiment.pipeline.corpus import corpus_stages
@@ -26,6 +28,7 @@ from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex, dataset
 from cis490_pipeline.experiment.stages.gates import require_passed
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.tools.extract_episode import extract_single
+from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.storage.parquet import write_parquet
 from cis490_pipeline.store.verdicts.overview import counts_by_host, unknown_field_counts
 from cis490_pipeline.store.verdicts.sweep import comparable
@@ -160,7 +163,7 @@ def extract(
         if episode is None:
             outcomes = make_stages(corpus_stages(workspace))
             outcomes += make_stages(dataset_stages(workspace, Recipe(recipe)), force=force)
-            result: dict[str, Any] = {
+            result: Mapping[str, Json] = {
                 outcome.record.key: {"why": outcome.why, **outcome.numbers} for outcome in outcomes
             }
         else:

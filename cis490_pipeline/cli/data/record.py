@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -177,7 +177,7 @@ def _dry_run(plan: "RecordingPlan", lanes: int, as_json: bool) -> int:
     if as_json:
         print_json(rows)
     else:
-        _print_schedule(rows)
+        _print_schedule(runs)
         _print_blocks(runs, lanes)
     lacks = lacking_for(plan)
     for lack in lacks:
@@ -185,13 +185,16 @@ def _dry_run(plan: "RecordingPlan", lanes: int, as_json: bool) -> int:
     return 1 if lacks else 0
 
 
-def _print_schedule(rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        kind = "sham-armed" if row["sham"] else "clean only"
-        sample = f"{row['sample']} ({row['profile']})" if row["sample"] else kind
+def _print_schedule(runs: "Sequence[PlannedEpisode]") -> None:
+    from cis490_pipeline.recording.schedule import phase_text
+
+    for run in runs:
+        sample = "sham-armed" if run.shams else "clean only"
+        if run.treatment:
+            sample = f"{run.treatment.profile.name} ({run.treatment.activity})"
         click.echo(
-            f"{row['number']:>4}  {row['host']:<16} {sample:<28} {row['duration_s']:6.1f} s  "
-            f"{row['sham'] or row['phases']}"
+            f"{run.number:>4}  {run.host.name:<16} {sample:<28} {run.duration_s:6.1f} s  "
+            f"{phase_text(run.shams or run.steps)}"
         )
 
 

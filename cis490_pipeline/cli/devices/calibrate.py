@@ -20,6 +20,7 @@ from cis490_pipeline.cli.options import (
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.features.calibration.record import CalibrationRecord, write_record
+from cis490_pipeline.storage.json_text import Json
 
 if TYPE_CHECKING:
     from cis490_pipeline.experiment.stages.workspace import Workspace
@@ -157,7 +158,7 @@ def _by_rows(source: str, bundle: Path | None, host: str, seconds: float) -> Cal
         )
 
 
-def _summary(record: CalibrationRecord) -> dict[str, Any]:
+def _summary(record: CalibrationRecord) -> dict[str, Json]:
     verdict = record.cleanliness
     known = [channel for channel in record.channels if channel.n_known]
     return {

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Union
 
 from cis490_pipeline.collect.contract import NS_PER_S
 from cis490_pipeline.collect.recorded.timeline import MAX_TIME_NS, UnreadableError
@@ -33,6 +33,9 @@ _STATES = {
     "RSTOS0": (1, 1, 0), "RSTRH": (0, 0, 1), "SHR": (0, 0, 0), "OTH": (0, 0, 0),
 }  # fmt: skip
 _ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
+
+Value = Union[str, int, Decimal, "list[Value]", "dict[str, Value]"]
+"""A value of a field: text in a log of tab-separated values, any JSON in the other."""
 
 
 class End(NamedTuple):
@@ -101,7 +104,7 @@ class ConnLog:
             if connection is not None:
                 yield connection
 
-    def _values(self, line: bytes, place: str) -> Mapping[str, Any] | None:
+    def _values(self, line: bytes, place: str) -> Mapping[str, Value] | None:
         if line.startswith(b"\x1f\x8b"):
             raise UnreadableError(
                 f"{place}: compressed by gzip, wanted a Zeek conn.log; unpack it: "
@@ -152,7 +155,7 @@ class ConnLog:
             self._fields = values
 
 
-def _json(text: str, place: str) -> Mapping[str, Any]:
+def _json(text: str, place: str) -> Mapping[str, Value]:
     try:
         # Decimal keeps the microseconds of a time, which a float of 1.7e9 s does not.
         values = json.loads(text, parse_float=Decimal, parse_constant=_no_number)
@@ -176,7 +179,7 @@ def _require_fields(fields: list[str], place: str) -> None:
         )
 
 
-def _connection(values: Mapping[str, Any], place: str) -> Connection:
+def _connection(values: Mapping[str, Value], place: str) -> Connection:
     """Read one connection; counts that Zeek left unset are 0."""
     start_ns = _time_ns(values.get("ts"), place)
     duration_ns = _seconds_ns(values.get("duration", 0), "duration", place)
@@ -203,7 +206,7 @@ def _connection(values: Mapping[str, Any], place: str) -> Connection:
     return Connection(end_ns, str(values.get("proto")), originator, responder)
 
 
-def _flags(values: Mapping[str, Any]) -> tuple[tuple[int, int], int, int]:
+def _flags(values: Mapping[str, Value]) -> tuple[tuple[int, int], int, int]:
     """SYN by originator and by responder, RST by each: one or none, as a history holds no more."""
     history = values.get("history")
     if isinstance(history, str):
@@ -212,7 +215,7 @@ def _flags(values: Mapping[str, Any]) -> tuple[tuple[int, int], int, int]:
     return (syn, 0), rst_orig, rst_resp
 
 
-def _time_ns(value: Any, place: str) -> int:
+def _time_ns(value: Value | None, place: str) -> int:
     """Unix ns of a time: seconds, milliseconds (``JSON::TS_MILLIS``) or ISO 8601."""
     if isinstance(value, str) and (found := _ISO.fullmatch(value)):
         whole, fraction, zone = found.groups()
@@ -228,7 +231,7 @@ def _time_ns(value: Any, place: str) -> int:
     return t_ns // 1000 if t_ns > MAX_TIME_NS else t_ns
 
 
-def _seconds_ns(value: Any, field: str, place: str) -> int:
+def _seconds_ns(value: Value | None, field: str, place: str) -> int:
     try:
         seconds = Decimal(value) if isinstance(value, (str, int, Decimal)) else Decimal("NaN")
     except InvalidOperation:
@@ -240,7 +243,7 @@ def _seconds_ns(value: Any, field: str, place: str) -> int:
     return int(seconds * NS_PER_S)
 
 
-def _count(values: Mapping[str, Any], field: str, place: str) -> int:
+def _count(values: Mapping[str, Value], field: str, place: str) -> int:
     value = values.get(field, 0)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         value = int(value)
@@ -249,7 +252,7 @@ def _count(values: Mapping[str, Any], field: str, place: str) -> int:
     return value
 
 
-def _address(values: Mapping[str, Any], field: str, place: str) -> bytes:
+def _address(values: Mapping[str, Value], field: str, place: str) -> bytes:
     value = values.get(field)
     try:
         return ipaddress.ip_address(value if isinstance(value, str) else "").packed
@@ -257,7 +260,7 @@ def _address(values: Mapping[str, Any], field: str, place: str) -> bytes:
         raise UnreadableError(f"{place}: {field} {_short(value)}, wanted an IP address") from None
 
 
-def _mac(values: Mapping[str, Any], field: str, place: str) -> bytes:
+def _mac(values: Mapping[str, Value], field: str, place: str) -> bytes:
     value = values.get(field)
     try:
         return bytes.fromhex(value.replace(":", "")) if isinstance(value, str) else b""
@@ -265,5 +268,5 @@ def _mac(values: Mapping[str, Any], field: str, place: str) -> bytes:
         raise UnreadableError(f"{place}: {field} {_short(value)}, wanted a MAC address") from None
 
 
-def _short(value: Any) -> str:
+def _short(value: Value | None) -> str:
     return f"{value!r:.60}"

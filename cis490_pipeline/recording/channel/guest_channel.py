@@ -6,17 +6,19 @@ have bounds, and times are checked against what this host saw.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeGuard
+from typing import Annotated, Any, Final, TypeGuard, Unpack
 
 import msgspec
 
+from cis490_pipeline.collect.contract import Row
 from cis490_pipeline.domain import CHANNELS, NS_PER_S, Source
 from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording.channel.clocks import Bracket, ClockMap, HostClock
-from cis490_pipeline.storage.json_text import decode_json
+from cis490_pipeline.recording.guest.protocol import Details
+from cis490_pipeline.storage.json_text import Json, decode_json
 from cis490_pipeline.store.rows.row import STATUS_TAG
 
 MAX_LINE_BYTES: Final = 1 << 16
@@ -35,6 +37,7 @@ _NETFLOW_FIELDS: Final = [c.field for c in CHANNELS if c.source is Source.NETFLO
 _Ns = Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)]
 _Pid = Annotated[int, msgspec.Meta(ge=1, le=2**22)]
 _Text = Annotated[str, msgspec.Meta(max_length=1000)]
+_Numbers = dict[str, int | float | None]
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -118,7 +121,7 @@ class ControlChannel:
             if time.monotonic() >= until_s:
                 raise RecordingError(f"guest: {failure} but sends other lines ({limit_s:.0f} s)")
 
-    async def request(self, what: str, limit_s: float, **details: Any) -> Exchange:
+    async def request(self, what: str, limit_s: float, **details: Unpack[Details]) -> Exchange:
         """Send one request and wait for its answer.
 
         Raises
@@ -183,11 +186,11 @@ class GuestRows:
     """Rows of the agent, as they arrive; what is no row is counted and left out."""
 
     now_ns: Callable[[], int]
-    rows: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    rows: list[tuple[int, _Numbers]] = field(default_factory=list)
     """Arrival, Unix ns by this host, and the line's numbers of known names."""
-    status: dict[str, Any] | None = None
+    status: dict[str, int | float | str] | None = None
     """Last ``agent_status`` row."""
-    netflow: list[dict[str, Any]] = field(default_factory=list)
+    netflow: list[_Numbers] = field(default_factory=list)
     """The guest's own netflow rows, to compare with the tap's; an episode holds the tap's only."""
     invalid: int = 0
     implausible: int = 0
@@ -195,7 +198,7 @@ class GuestRows:
     def add(self, line: bytes) -> None:
         """Add one line."""
         try:
-            row = decode_json(line, dict[str, Any])
+            row: Mapping[str, Json] = decode_json(line, dict[str, Any])
         except msgspec.DecodeError:
             self.invalid += 1
             return
@@ -208,13 +211,13 @@ class GuestRows:
         else:
             self.invalid += 1
 
-    def placed(self, clock: ClockMap, begin_ns: int, end_ns: int) -> list[dict[str, Any]]:
+    def placed(self, clock: ClockMap, begin_ns: int, end_ns: int) -> list[Row]:
         """Return the rows in the host's time, from `begin_ns` to `end_ns`.
 
         Rows without a time, from the future, delayed by over a minute, or out of order by the
         guest's own clock are left out and counted: they can be no readings.
         """
-        placed: list[dict[str, Any]] = []
+        placed: list[Row] = []
         last_guest_ns = -1
         for arrived_ns, row in self.rows:
             guest_ns, guest_wall_ns = row.get("t_mono_ns"), row.get("t_wall_ns")
@@ -234,27 +237,28 @@ class GuestRows:
         return placed
 
 
-def _numbers(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _numbers(row: Mapping[str, Json], names: Iterable[str]) -> _Numbers:
     """Return the times and readings of a row alone: the rest may fill this host's memory."""
     kept = ("t_mono_ns", "t_wall_ns", *names)
     return {name: value if _is_number(value := row.get(name)) else None for name in kept}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Json) -> TypeGuard[int | float]:
     """Whether a value is a number that a row of the format can hold."""
-    is_one = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_one and -_INT64_MAX <= value <= _INT64_MAX
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -_INT64_MAX <= value <= _INT64_MAX
 
 
-def _is_time(value: Any) -> TypeGuard[int]:
+def _is_time(value: float | None) -> TypeGuard[int]:
     return isinstance(value, int) and value >= 0
 
 
-def _clean_row(row: dict[str, Any], host_ns: int, guest_ns: int, guest_wall_ns: int) -> Any:
+def _clean_row(row: _Numbers, host_ns: int, guest_ns: int, guest_wall_ns: int) -> Row:
     """Return a guest row of known keys; a reading that is no number becomes null, unknown."""
-    readings = {}
+    readings: _Numbers = {}
     for name, is_float in _GUEST_FIELDS.items():
-        value: Any = row.get(name)
+        value = row.get(name)
         fits = isinstance(value, int) or (is_float and isinstance(value, float))
         readings[name] = value if fits else None
     return {

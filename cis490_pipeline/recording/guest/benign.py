@@ -9,15 +9,13 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
-from .mimics import SCRATCH, address, spin
+from .mimics import SCRATCH, Begun, address, spin
+from .protocol import Parameters
 
 UPDATE_SERVER = "198.18.0.10"
 STREAM_SERVER = "198.18.0.11"
 DOWNLOAD_PORT, DISCARD_PORT = 5201, 9
-Begun = Callable[[], None]
-Parameters = dict[str, Any]
 
 
 def _download(n_bytes: int) -> None:

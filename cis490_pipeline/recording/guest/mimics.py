@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+
+from .protocol import Parameters
 
 SCRATCH = Path(os.environ.get("SCRATCH", "/scratch"))
 ANSWERING = "198.18"
@@ -22,7 +23,6 @@ ANSWERING = "198.18"
 SILENT = "198.19"
 OPEN_PORTS = (23, 80, 443, 4444, 8080)
 Begun = Callable[[], None]
-Parameters = dict[str, Any]
 
 
 def address(rng: random.Random, *, silent: bool = False) -> str:

@@ -14,10 +14,10 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from .benign import BENIGN
 from .mimics import MIMICS, SCRATCH
+from .protocol import Message, Parameters, Request
 
 ACTIVITIES: dict[str, Callable[..., None]] = {**MIMICS, **BENIGN}
 WORKLOAD_SLOT = "workload"
@@ -26,7 +26,7 @@ BEGIN_LIMIT_S = 20.0
 MAX_LINE_BYTES = 1 << 14
 
 
-def clock() -> dict[str, int]:
+def clock() -> Message:
     """Return the guest's two clocks."""
     return {"t_guest_wall_ns": time.time_ns(), "t_guest_mono_ns": time.monotonic_ns()}
 
@@ -38,9 +38,9 @@ class Runner:
         self._channel = channel
         self._running: dict[str, tuple[int, str]] = {}
 
-    def answer(self, request: dict[str, Any]) -> None:
+    def answer(self, request: Request) -> None:
         """Do what one request asks and answer it."""
-        reply: dict[str, Any] = {"id": request.get("id")}
+        reply: Message = {"id": request.get("id")}
         try:
             reply.update(self._do(request))
         except Exception as fault:
@@ -48,13 +48,13 @@ class Runner:
             reply["error"] = f"{type(fault).__name__}: {fault}"[:500]
         self.send(reply)
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         """Write one line to the channel."""
         left = (json.dumps(message, separators=(",", ":")) + "\n").encode()
         while left:
             left = left[os.write(self._channel, left) :]
 
-    def _do(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _do(self, request: Request) -> Message:
         what = request["do"]
         if what == "clock":
             return clock()
@@ -69,7 +69,7 @@ class Runner:
             return stopped or clock()
         raise ValueError(f"unknown request {what!r}")
 
-    def _start(self, slot: str, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    def _start(self, slot: str, name: str, parameters: Parameters) -> Message:
         """Replace a slot's activity: the new process is made first, and waits for the old to end.
 
         A fork takes long in an emulated machine, and one label says both when the old load ended
@@ -101,7 +101,7 @@ class Runner:
         self._running[slot] = (pid, name)
         return {"pid": pid, **json.loads(line), "stopped": replaced is not None}
 
-    def _stop(self, slot: str) -> dict[str, Any] | None:
+    def _stop(self, slot: str) -> Message | None:
         running = self._running.pop(slot, None)
         if running is None:
             return None
@@ -135,7 +135,7 @@ def _kill(pid: int) -> None:
 
 
 def _become(
-    activity: Callable[..., None], parameters: dict[str, Any], writing: int, waiting: int
+    activity: Callable[..., None], parameters: Parameters, writing: int, waiting: int
 ) -> None:
     """Run an activity in this process, which never returns, once it is let."""
     os.setsid()
