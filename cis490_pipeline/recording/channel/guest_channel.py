@@ -250,7 +250,7 @@ def _is_number(value: Json) -> TypeGuard[int | float]:
     return -_INT64_MAX <= value <= _INT64_MAX
 
 
-def _is_time(value: float | None) -> TypeGuard[int]:
+def _is_time(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and value >= 0
 
 

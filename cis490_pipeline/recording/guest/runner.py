@@ -99,7 +99,8 @@ class Runner:
             _kill(pid)
             raise RuntimeError(f"{name} did not begin within {BEGIN_LIMIT_S:.0f} s, or died")
         self._running[slot] = (pid, name)
-        return {"pid": pid, **json.loads(line), "stopped": replaced is not None}
+        began: Message = json.loads(line)
+        return {"pid": pid, **began, "stopped": replaced is not None}
 
     def _stop(self, slot: str) -> Message | None:
         running = self._running.pop(slot, None)
