@@ -13,6 +13,7 @@ from msgspec import Meta
 from cis490_pipeline.domain import Address, Architecture
 from cis490_pipeline.domain.cluster_address import cluster_address
 from cis490_pipeline.domain.hosts import http_address
+from cis490_pipeline.domain.terms import Setting
 from cis490_pipeline.errors import ConfigError
 
 FILE_NAME: Final = "cis490.toml"
@@ -65,7 +66,7 @@ def _names(value: object) -> tuple[str, ...]:
     return names
 
 
-def _models(value: object) -> dict[str, dict[str, Any]]:
+def _models(value: object) -> dict[str, dict[str, Setting]]:
     if not isinstance(value, Mapping):
         raise ValueError(f"must be tables such as [models.gru], got {value!r:.60}")
     known = {str(architecture) for architecture in Architecture}
@@ -135,7 +136,7 @@ class Settings:
     """Private key (PEM) of that certificate; needed for ``tls://``."""
     threads: Count = 1
     """Threads of each numeric library in training; results depend on it."""
-    models: Annotated[Mapping[str, Mapping[str, Any]], _models] = field(default_factory=dict)
+    models: Annotated[Mapping[str, Mapping[str, Setting]], _models] = field(default_factory=dict)
     """Non-default settings of architectures, by architecture and name; in ``cis490.toml`` a table
     ``[models.gru]``."""
     dashboard_url: Annotated[str | None, _addresses] = None

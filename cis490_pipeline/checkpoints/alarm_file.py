@@ -3,7 +3,7 @@
 import hashlib
 import math
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.errors import EvaluationError, StoreError
 from cis490_pipeline.features.windows import STRIDE_S
 from cis490_pipeline.storage.files import read_bounded, read_object, write_json
-from cis490_pipeline.storage.json_text import decode_json
+from cis490_pipeline.storage.json_text import Json, decode_json
 
 ALARM_FILE: Final = "alarm.json"
 """Alarm settings in the folder of an evaluated checkpoint."""
@@ -74,7 +74,7 @@ def read_alarm(path: Path, content: bytes, checkpoint_digest: str | None) -> Ala
     ``checkpoint_digest``; None for files without that entry.
     """
     try:
-        saved = decode_json(content, dict[str, Any])
+        saved = decode_json(content, dict[str, Json])
         settings = AlarmSettings.from_dict(saved)
     except msgspec.DecodeError as wrong:
         raise EvaluationError(f"{path}: not JSON: {wrong}; {_AGAIN}") from wrong

@@ -1,7 +1,7 @@
 """Checkpoint contents, and the digest that identifies a model."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, TypedDict
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import PHASES, Architecture, Variant
-from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.domain.terms import Setting, model_name
 from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.schema import FeatureSchema
@@ -23,8 +23,6 @@ GOLDEN_TOLERANCE: Final = 1e-4
 """Float32 rounding on another processor stays far below; another model is far above."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-Setting = bool | int | float | str | Sequence[int]
-"""Value of an architecture's setting."""
 Metrics = Mapping[str, float | int | str | None]
 """Scores on the validation side by name."""
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TypedDict
 
-from cis490_pipeline.checkpoints.checkpoint import SavedEpoch, Setting
+from cis490_pipeline.checkpoints.checkpoint import SavedEpoch
 from cis490_pipeline.checkpoints.loading import load_checkpoint
+from cis490_pipeline.domain.terms import Setting
 
 
 class Description(TypedDict):

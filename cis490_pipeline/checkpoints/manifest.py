@@ -1,11 +1,12 @@
 """Manifest ``checkpoint.json``: everything in a checkpoint except its arrays."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 
 from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint, arrays_digest
+from cis490_pipeline.domain.terms import Setting
 from cis490_pipeline.storage.files import digest
 from cis490_pipeline.storage.json_text import Json
 
@@ -59,8 +60,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     variant: str
     input_kind: str
     classes: list[str]
-    config: dict[str, Any]
-    feature_schema: dict[str, Any]
+    config: dict[str, Setting]
+    feature_schema: dict[str, Json]
     feature_schema_hash: str
     calibrator: CalibratorRecord
     seed: int
@@ -69,8 +70,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     commit: str | None
     data_digest: str
     split_digest: str
-    history: dict[str, Any]
-    metrics: dict[str, Any]
+    history: dict[str, Json]
+    metrics: dict[str, float | int | str | None]
     files: dict[str, FileRecord]
     digest: str
     computed_on: dict[str, str] = {}
@@ -106,7 +107,7 @@ def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifes
         commit=checkpoint.commit,
         data_digest=checkpoint.data_digest,
         split_digest=checkpoint.split_digest,
-        history={**checkpoint.history},
+        history=msgspec.to_builtins(checkpoint.history),
         metrics=dict(checkpoint.metrics),
         files=files,
         digest=checkpoint.digest,

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -14,7 +14,7 @@ from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import CheckpointError, StoreError
 from cis490_pipeline.features.schema import FeatureSchema, require_same
 from cis490_pipeline.storage.files import read_bounded
-from cis490_pipeline.storage.json_text import decode_json
+from cis490_pipeline.storage.json_text import Json, decode_json
 
 NameT = TypeVar("NameT", bound=StrEnum)
 
@@ -61,7 +61,7 @@ def read_manifest(folder: Path, formats: Collection[int] = (FORMAT_VERSION,)) ->
     path = folder / MANIFEST
     content = read_file(path)
     try:
-        saved = decode_json(content, dict[str, Any])
+        saved = decode_json(content, dict[str, Json])
         version = saved.get("format_version")
         if type(version) is not int or version not in formats:
             raise CheckpointError(

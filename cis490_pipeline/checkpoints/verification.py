@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 import numpy as np
 
@@ -200,17 +200,20 @@ def _require_files(
 def _require_scores(folder: Path, manifest: Manifest) -> None:
     """Raise unless validation scores are valid and match the training history."""
     for name, value in manifest.metrics.items():
-        if name.endswith("macro_f1") and not (type(value) in (int, float) and 0 <= value <= 1):
+        if name.endswith("macro_f1") and not _is_share(value):
             raise CheckpointError(f"{folder / MANIFEST}: {name} is {value!r:.40}; {AGAIN}")
     score, best = manifest.metrics.get("val_macro_f1"), manifest.history.get("best_val_macro_f1")
     if score is None or best is None:
         return
-    is_score = type(best) in (int, float) and 0 <= best <= 1
-    if not (is_score and abs(score - best) <= _SCORE_TOLERANCE):
+    if not (_is_share(score) and _is_share(best) and abs(score - best) <= _SCORE_TOLERANCE):
         raise CheckpointError(
             f"{folder / MANIFEST}: val_macro_f1 is {score!r}, its training's best was "
             f"{best!r:.40}; it was changed, {AGAIN}"
         )
+
+
+def _is_share(value: Json) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _weights(folder: Path, manifest: Manifest) -> Arrays:

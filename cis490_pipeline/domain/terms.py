@@ -1,6 +1,6 @@
 """Enumerations shared by all layers; their values appear in files and events."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, TypeVar
 
@@ -9,6 +9,9 @@ from cis490_pipeline.errors import ConfigError
 Name = TypeVar("Name", bound=StrEnum)
 
 NS_PER_S: Final = 1_000_000_000
+
+Setting = bool | int | float | str | Sequence[int]
+"""Value of an architecture's setting."""
 
 
 class Phase(StrEnum):

@@ -26,7 +26,8 @@ from cis490_pipeline.experiment.pipeline.probes import RecipeProbes
 from cis490_pipeline.experiment.pipeline.robustness import Robustness
 from cis490_pipeline.experiment.report_files import checkpoint_summary, draw_report
 from cis490_pipeline.experiment.stages.provenance import commit, machine
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
+from cis490_pipeline.experiment.stages.record import Metrics
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.study import carried_study
 from cis490_pipeline.reporting.html import page_digest

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -26,7 +26,7 @@ from cis490_pipeline.features.calibration.record import (
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
 from cis490_pipeline.live.loading import LoadedModels, load_models
 from cis490_pipeline.storage.files import digest, read_bounded, swap_in, write_json
-from cis490_pipeline.storage.json_text import decode_json
+from cis490_pipeline.storage.json_text import Json, decode_json
 
 MANIFEST: Final = "bundle.json"
 FORMAT: Final = "live_bundle"
@@ -57,7 +57,7 @@ class BundleManifest(msgspec.Struct, forbid_unknown_fields=True):
     version: int
     models: dict[str, str]
     """Checkpoint digest by model name."""
-    feature_schema: dict[str, Any]
+    feature_schema: dict[str, Json]
     """Schema of the grid that all features are computed from."""
     calibration: str | None
     """Id of the device's calibration record; null calibrates by the first 15 s."""
@@ -250,7 +250,7 @@ def _manifest(folder: Path) -> BundleManifest:
     path = folder / MANIFEST
     content = _content(path, _MAX_MANIFEST)
     try:
-        fields = decode_json(content, dict[str, Any])
+        fields = decode_json(content, dict[str, Json])
         version = fields.get("version")
         if fields.get("format") != FORMAT or type(version) is not int or version not in _READ:
             raise CheckpointError(

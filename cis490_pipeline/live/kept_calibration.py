@@ -7,7 +7,7 @@ its usual behaviour.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -47,7 +47,7 @@ class _Saved(msgspec.Struct, forbid_unknown_fields=True):
     """End of the first 15 s, Unix ns on the device."""
     channels: tuple[_Channel, ...]
     cleanliness: Cleanliness | None
-    schema: dict[str, Any]
+    schema: dict[str, Json]
     digest: str
     """Digest of all other fields."""
 

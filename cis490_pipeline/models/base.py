@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 import numpy as np
 import numpy.typing as npt
 
-from cis490_pipeline.checkpoints.checkpoint import SavedHistory, Setting
+from cis490_pipeline.checkpoints.checkpoint import SavedHistory
 from cis490_pipeline.domain import PHASES, Architecture, Variant
 from cis490_pipeline.domain.catalogue import INPUT_KINDS
+from cis490_pipeline.domain.terms import Setting
 from cis490_pipeline.errors import DatasetError, NotFittedError
 from cis490_pipeline.features.datasets.window_data import WindowData, predict_in_batches
 from cis490_pipeline.models.spec import InputSpec, input_spec

@@ -6,10 +6,10 @@ from typing import Final
 
 import numpy as np
 
-from cis490_pipeline.checkpoints.checkpoint import GOLDEN_TOLERANCE, Checkpoint, Setting
+from cis490_pipeline.checkpoints.checkpoint import GOLDEN_TOLERANCE, Checkpoint
 from cis490_pipeline.domain import Architecture, Variant
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
-from cis490_pipeline.domain.terms import member
+from cis490_pipeline.domain.terms import Setting, member
 from cis490_pipeline.errors import CheckpointError, ConfigError
 from cis490_pipeline.models.base import BaseModel, ModelState
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cis490_pipeline.checkpoints.checkpoint import Setting
 from cis490_pipeline.domain import Architecture
+from cis490_pipeline.domain.terms import Setting
 
 
 @dataclass(frozen=True)

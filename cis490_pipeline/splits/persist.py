@@ -1,20 +1,16 @@
 """Persistence of splits: made once, extended by their own rule, never silently remade."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Unpack
 
 import polars as pl
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import SplitError, StoreError
 from cis490_pipeline.splits.recipes import make_split
-from cis490_pipeline.splits.split import Split
+from cis490_pipeline.splits.split import Split, SplitRule
 from cis490_pipeline.storage.files import read_object, write_json
-
-_RULE_PARAMETERS: Final = ("train_hosts", "val_fraction", "test_fraction")
-"""Parameters a caller chooses; the recipe derives the others (cuts, hosts)."""
 
 
 def load_split(path: Path) -> Split:
@@ -27,7 +23,9 @@ def load_split(path: Path) -> Split:
         raise SplitError(f"{path}: {fault}") from fault
 
 
-def load_or_make(path: Path, recipe: Recipe, episodes: pl.DataFrame, **parameters: Any) -> Split:
+def load_or_make(
+    path: Path, recipe: Recipe, episodes: pl.DataFrame, **chosen: Unpack[SplitRule]
+) -> Split:
     """Load the stored split and extend it by new episodes, or make one.
 
     A stored episode that is not given (it no longer validates) keeps its side in the file, so
@@ -36,7 +34,7 @@ def load_or_make(path: Path, recipe: Recipe, episodes: pl.DataFrame, **parameter
     Parameters
     ----------
     path : ``split_v<n>.json``; written if episodes were added.
-    parameters : of the recipe (``train_hosts``, ``test_fraction``, ``seed``, …).
+    chosen : parameters of the recipe (``train_hosts``, ``test_fraction``, ``seed``, …).
 
     Raises
     ------
@@ -44,11 +42,11 @@ def load_or_make(path: Path, recipe: Recipe, episodes: pl.DataFrame, **parameter
         If the stored split is of another recipe or was made with other parameters.
     """
     if not path.exists():
-        split = make_split(recipe, episodes, **parameters)
+        split = make_split(recipe, episodes, **chosen)
         write_json(path, split.to_dict())
         return split
     stored = load_split(path)
-    _require_same_rule(path, stored, recipe, parameters)
+    _require_same_rule(path, stored, recipe, chosen)
     extended = make_split(recipe, episodes, stored=stored, **_rule_of(stored))
     away = stored.assignment.join(extended.assignment, on="episode_id", how="anti")
     whole = replace(extended, assignment=pl.concat([extended.assignment, away]).sort("episode_id"))
@@ -57,24 +55,28 @@ def load_or_make(path: Path, recipe: Recipe, episodes: pl.DataFrame, **parameter
     return extended
 
 
-def _rule_of(split: Split) -> dict[str, Any]:
-    chosen = {name: value for name, value in split.parameters.items() if name in _RULE_PARAMETERS}
-    return {"seed": split.seed, "version": split.version, **chosen}
+def _rule_of(split: Split) -> SplitRule:
+    rule: SplitRule = {"seed": split.seed, "version": split.version}
+    if "train_hosts" in split.parameters:
+        rule["train_hosts"] = split.parameters["train_hosts"]
+    if "val_fraction" in split.parameters:
+        rule["val_fraction"] = split.parameters["val_fraction"]
+    if "test_fraction" in split.parameters:
+        rule["test_fraction"] = split.parameters["test_fraction"]
+    return rule
 
 
-def _require_same_rule(
-    path: Path, stored: Split, recipe: Recipe, parameters: Mapping[str, Any]
-) -> None:
+def _require_same_rule(path: Path, stored: Split, recipe: Recipe, chosen: SplitRule) -> None:
     if stored.recipe is not recipe:
         raise SplitError(f"{path}: holds a {stored.recipe} split, a {recipe} split was asked for")
     rule = _rule_of(stored)
-    asked = dict(parameters)
+    asked = chosen.copy()
     if "train_hosts" in asked:
         asked["train_hosts"] = sorted(set(asked["train_hosts"]))
     differing = [
-        f"{name} was {rule.get(name)!r}, is {asked[name]!r}"
-        for name in sorted(asked)
-        if rule.get(name) != asked[name]
+        f"{name} was {rule.get(name)!r}, is {value!r}"
+        for name, value in sorted(asked.items())
+        if rule.get(name) != value
     ]
     if differing:
         raise SplitError(

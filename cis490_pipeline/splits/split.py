@@ -1,6 +1,6 @@
 """Split value: assignment of episodes to sides, overlap of train and test, untested profiles."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, TypedDict
@@ -37,6 +37,16 @@ ASSIGNMENT_SCHEMA: Final = pl.Schema(
 NO_CLEAN_BASELINE: Final = "no_clean_baseline"
 UNSCORABLE: Final = "unscorable: label_unjustified or clock_skew"
 TOO_FEW: Final = "too few samples"
+
+
+class SplitRule(TypedDict, total=False):
+    """Parameters a caller chooses; the recipe derives the others (cuts, hosts)."""
+
+    seed: int
+    version: int
+    train_hosts: Sequence[str]
+    val_fraction: float
+    test_fraction: float
 
 
 class Assigned(TypedDict):

@@ -1,7 +1,7 @@
 """Decoding of untrusted JSON: malformed input raises ``msgspec.DecodeError`` and nothing else."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -10,8 +10,12 @@ MAX_DEPTH: Final = 64
 
 T = TypeVar("T")
 
-Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-"""A value that JSON can carry, where this project writes it."""
+if TYPE_CHECKING:
+    Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
+    """A value that JSON can carry."""
+else:
+    # msgspec resolves the fields of a structure, and knows no recursive alias.
+    Json = Any
 
 
 def decode_json(content: bytes | str, form: type[T]) -> T:

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
 from cis490_pipeline.domain import NS_PER_S, PHASES
 from cis490_pipeline.domain.terms import FAILED_LABEL
+from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.store.reasons import Finding, Reason
 from cis490_pipeline.store.rows.read import MAX_FAULTS
 from cis490_pipeline.store.rows.strict_json import parse_object
@@ -92,11 +93,11 @@ class EpisodeMeta(msgspec.Struct, frozen=True, kw_only=True):
     git_commit: str | None
     host_fingerprint: HostFingerprint
     vm: VirtualMachine
-    exploit: dict[str, Any] | None
+    exploit: dict[str, Json] | None
     sample: Sample | None
     result: Result | None
     code_version: CodeVersion | None = None
-    clocks: dict[str, Any] | None = None
+    clocks: dict[str, Json] | None = None
 
     @property
     def ended_ns(self) -> int | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from cis490_pipeline.checkpoints.checkpoint import Setting
+from cis490_pipeline.domain.terms import Setting
 from cis490_pipeline.errors import ConfigError
 
 ConfigT = TypeVar("ConfigT")

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self, TypedDict
 
 import msgspec
 import torch
@@ -20,7 +20,7 @@ from safetensors.torch import save as safetensors_bytes
 from cis490_pipeline.checkpoints.checkpoint import SavedEpoch, arrays_digest
 from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.storage.files import atomic_write, digest
-from cis490_pipeline.storage.json_text import decode_json
+from cis490_pipeline.storage.json_text import Json, decode_json
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import EpochRecord
 
@@ -31,13 +31,25 @@ _PIECE_WINDOWS: Final = 16_384
 Tensors = dict[str, torch.Tensor]
 
 
+class PlainValues(TypedDict):
+    """Counters, the best score, and states of optimizer, scheduler and gradient scaler."""
+
+    best_epoch: int
+    best_macro_f1: float | None
+    n_steps: int
+    n_updates: int
+    groups: list[dict[str, Json]]
+    scheduler: dict[str, Json]
+    scaler: dict[str, Json]
+
+
 class _Plain(msgspec.Struct, forbid_unknown_fields=True):
     """All state other than tensors."""
 
     format_version: int
     identity: str
     tensors_sha256: str
-    values: dict[str, Any]
+    values: PlainValues
     epochs: list[SavedEpoch]
 
 
@@ -47,8 +59,7 @@ class TrainingState:
 
     tensors: Tensors
     """Tensors by name, such as ``network/head.weight`` or ``optimizer/3/exp_avg``."""
-    values: Mapping[str, Any]
-    """Plain values: counters, the best score, states of scheduler and gradient scaler."""
+    values: PlainValues
     epochs: tuple[EpochRecord, ...]
 
 
@@ -74,7 +85,7 @@ class Snapshots:
             format_version=FORMAT_VERSION,
             identity=identity,
             tensors_sha256=_tensors_digest(tensors),
-            values=dict(state.values),
+            values=state.values,
             epochs=[record.to_dict() for record in state.epochs],
         )
         content = safetensors_bytes(
@@ -139,7 +150,7 @@ class OptimizerState:
     """Optimizer state, separated into tensors and plain values."""
 
     tensors: Tensors
-    groups: list[dict[str, Any]]
+    groups: list[dict[str, Json]]
 
     @classmethod
     def of(cls, optimizer: torch.optim.Optimizer) -> Self:

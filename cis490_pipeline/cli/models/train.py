@@ -26,7 +26,7 @@ from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.report_files import draw_report
 from cis490_pipeline.experiment.stages.gates import require_current_passed
 from cis490_pipeline.experiment.stages.make import make_stages
-from cis490_pipeline.experiment.stages.stage import Metrics
+from cis490_pipeline.experiment.stages.record import Metrics
 
 
 @click.command()

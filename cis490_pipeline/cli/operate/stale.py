@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypedDict
 
 import click
 
@@ -20,6 +20,19 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.stale import Artefact, make_again, require_sound, survey
+from cis490_pipeline.storage.json_text import Json
+
+
+class Backfilled(TypedDict, total=False):
+    """What ``backfill`` prints as JSON."""
+
+    planned: list[dict[str, Json]]
+    made: list[str]
+    backfill: str
+    status: str
+    page: str
+    left: list[str]
+
 
 recipes_option = click.option(
     "--recipe",
@@ -98,7 +111,7 @@ def backfill(
     with opened_workspace(flags) as workspace:
         chosen = _chosen(recipes)
         plan = [artefact for artefact in survey(workspace, chosen) if artefact.wanted]
-        result: dict[str, Any] = {"planned": [asdict(artefact) for artefact in plan]}
+        result: Backfilled = {"planned": [asdict(artefact) for artefact in plan]}
         if dry_run or not plan:
             result["made"] = []
             for recipe in () if dry_run else chosen:
@@ -120,7 +133,7 @@ def backfill(
     return EXIT_FINDINGS if failed else 0
 
 
-def _launched(url: str, plan: list[Artefact], wait: bool) -> dict[str, Any]:
+def _launched(url: str, plan: list[Artefact], wait: bool) -> Backfilled:
     from cis490_pipeline.orchestration.runtime.webserver import Webserver
 
     left = [artefact.key for artefact in plan if artefact.further]

@@ -17,7 +17,8 @@ from cis490_pipeline.evaluation.uncertainty.paired import compare, require_ident
 from cis490_pipeline.experiment.pipeline.calibration import HostRecords, host_records
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, RecipeStage, ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
+from cis490_pipeline.experiment.stages.record import Metrics
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
 from cis490_pipeline.features.calibration.segments import hash_order

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import polars as pl
 
@@ -133,11 +133,10 @@ class _Calibration:
         accept_unclean: bool,
     ) -> CalibrationRecord:
         grids, check = self.grids, self.check
-        chosen = _chosen(self.index, host, episode_id)
-        row = grids.frame.row(by_predicate=pl.col("episode_id") == chosen["episode_id"], named=True)
-        clean_only = chosen["profile"] is None
-        n_steps = _steps(host, row, clean_only, first_s)
-        grid = grids.grid(row["episode_id"])[:n_steps]
+        chosen, clean_only = _chosen(self.index, host, episode_id)
+        row = grids.frame.row(by_predicate=pl.col("episode_id") == chosen, named=True)
+        n_steps = _steps(f"{host}/{chosen}", row["n_steps"], clean_only, first_s)
+        grid = grids.grid(chosen)[:n_steps]
         end_ns = row["t0_wall_ns"] + n_steps * STEP_NS
         cleanliness = check.judge(grid) if check is not None else None
         silent = "nothing of guest or netflow was recorded in it" if check is not None else None
@@ -146,7 +145,7 @@ class _Calibration:
             host_id=host,
             telemetry=(
                 Telemetry(
-                    episode_id=row["episode_id"],
+                    episode_id=chosen,
                     content=row["sha256"],
                     start_ns=row["t0_wall_ns"],
                     end_ns=end_ns,
@@ -165,8 +164,8 @@ class _Calibration:
         return record
 
 
-def _chosen(index: pl.DataFrame, host: str, episode_id: str | None) -> dict[str, Any]:
-    """Row of the episode to calibrate on."""
+def _chosen(index: pl.DataFrame, host: str, episode_id: str | None) -> tuple[str, bool]:
+    """Id of the episode to calibrate on, and whether it is a clean-only one."""
     of_host = index.filter(pl.col("host_id") == host)
     if of_host.is_empty():
         known = ", ".join(sorted(index["host_id"].unique()))
@@ -177,7 +176,7 @@ def _chosen(index: pl.DataFrame, host: str, episode_id: str | None) -> dict[str,
             raise CalibrationError(
                 f"{host} has no usable episode {episode_id!r}; see: cis490 validate"
             )
-        return named.row(0, named=True)
+        return named["episode_id"][0], named["profile"][0] is None
     sound = of_host.filter(
         pl.col("profile").is_null() & pl.col("scorable") & pl.col("baseline_clean")
     )
@@ -187,19 +186,18 @@ def _chosen(index: pl.DataFrame, host: str, episode_id: str | None) -> dict[str,
             "record one, or name an episode that begins clean: --episode ULID --first 15"
         )
     # As they were received: clocks of devices differ by hours.
-    return sound.sort("received_at_wall", "episode_id").row(0, named=True)
+    return sound.sort("received_at_wall", "episode_id")["episode_id"][0], True
 
 
-def _steps(host: str, row: Mapping[str, Any], clean_only: bool, first_s: float | None) -> int:
+def _steps(episode: str, available: int, clean_only: bool, first_s: float | None) -> int:
     """How many steps of an episode calibrate its host."""
-    available = row["n_steps"]
     if first_s is None:
         wanted = available if clean_only else BASELINE_STEPS
     else:
         wanted = round(first_s * NS_PER_S / STEP_NS)
     if wanted < BASELINE_STEPS or wanted > available:
         raise CalibrationError(
-            f"{host}/{row['episode_id']}: {wanted * STEP_NS / NS_PER_S:g} s asked for, wanted "
+            f"{episode}: {wanted * STEP_NS / NS_PER_S:g} s asked for, wanted "
             f"{BASELINE_S:g} to {available * STEP_NS / NS_PER_S:g} s, which it has"
         )
-    return int(wanted)
+    return wanted

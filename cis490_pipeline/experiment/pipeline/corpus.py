@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from cis490_pipeline.experiment.stages.record import Record
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput, digests
+from cis490_pipeline.experiment.stages.record import Metrics, Record
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.grids.build import build_grids
 from cis490_pipeline.features.grids.store import (
@@ -70,7 +70,7 @@ class ValidationSweep(Stage):
     def nothing_done(self, record: Record) -> Metrics:
         """No archive was read, and each was found unchanged."""
         known = record.numbers
-        counted = int(known["archives_read"]) + int(known["archives_unchanged"])
+        counted = int(known["archives_read"] or 0) + int(known["archives_unchanged"] or 0)
         return {"archives_read": 0, "archives_unchanged": counted}
 
     def covers_this_store(self) -> bool:
@@ -176,7 +176,7 @@ class GridShards(Stage):
 
 def _again(stage: Stage, counted: str, done: str) -> str | None:
     record = stage.record()
-    n = int(record.numbers.get(counted, 0)) if record else 0
+    n = int(record.numbers.get(counted) or 0) if record else 0
     return f"{n} episodes could not be {done} last time" if n else None
 
 

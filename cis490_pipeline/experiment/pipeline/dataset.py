@@ -1,14 +1,14 @@
 """Stages of one recipe's data: which episode is on which side, and the windows cut from them."""
 
 from pathlib import Path
-from typing import TypedDict
 
 import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side, Variant
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput, digests
+from cis490_pipeline.experiment.stages.record import Metrics
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.manifest import DATASET_VERSION, DatasetManifest
@@ -17,17 +17,10 @@ from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.splits.persist import load_or_make, load_split
 from cis490_pipeline.splits.recipes import SPLIT_VERSION
-from cis490_pipeline.splits.split import Split
+from cis490_pipeline.splits.split import Split, SplitRule
 from cis490_pipeline.storage.files import digest
 from cis490_pipeline.storage.parquet import read_table, write_parquet
 from cis490_pipeline.store.verdicts.eligibility import scorable_expr, usable_expr
-
-
-class SplitRule(TypedDict, total=False):
-    """What the user may choose of a split."""
-
-    seed: int
-    train_hosts: tuple[str, ...]
 
 
 class RecipeStage(Stage):

@@ -19,7 +19,8 @@ from cis490_pipeline.evaluation.scoring import score_sides, stored_predictions
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import ModelStage, TrainedCheckpoint
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput, digests
+from cis490_pipeline.experiment.stages.record import Metrics
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows, window_keys
 from cis490_pipeline.features.datasets.opened import OpenDataset

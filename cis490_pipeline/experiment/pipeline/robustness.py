@@ -20,7 +20,8 @@ from cis490_pipeline.evaluation.schema.stored import read_form
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
+from cis490_pipeline.experiment.stages.record import Metrics
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.load import window_keys
 from cis490_pipeline.features.datasets.window_data import ArrayWindows

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint, Setting
+from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint
 from cis490_pipeline.checkpoints.loading import load_checkpoint
 from cis490_pipeline.checkpoints.saving import save_checkpoint
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
-from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.domain.terms import Setting, model_name
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.confusion import confusion, macro_f1
 from cis490_pipeline.experiment.pipeline.calibration import fitted_check
@@ -21,7 +21,8 @@ from cis490_pipeline.experiment.pipeline.dataset import (
     shards_of,
 )
 from cis490_pipeline.experiment.stages.provenance import commit
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput
+from cis490_pipeline.experiment.stages.record import Metrics
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
 from cis490_pipeline.features.calibration.cleanliness import METHOD

@@ -1,12 +1,13 @@
 """What a stage leaves behind beside its files: a record of what was made, from what."""
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from cis490_pipeline.storage.files import file_sha256
 from cis490_pipeline.storage.json_text import decode_json
+
+Metrics = dict[str, int | float | str | bool | None]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +20,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the artefact's content."""
     files: dict[str, int]
     """Files of the artefact, relative to the data folder, with their sizes in bytes."""
-    numbers: dict[str, Any]
+    numbers: Metrics
     seconds: float
     sha256: dict[str, str] = {}
     """SHA-256 of the same files."""

@@ -14,15 +14,19 @@ from pathlib import Path
 from typing import Final, final
 
 from cis490_pipeline.errors import DatasetError
-from cis490_pipeline.experiment.stages.record import Record, encoded, read_record, sound_files
+from cis490_pipeline.experiment.stages.record import (
+    Metrics,
+    Record,
+    encoded,
+    read_record,
+    sound_files,
+)
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.storage.files import atomic_write, file_sha256
 from cis490_pipeline.storage.scope_lock import lock_of
 
 UP_TO_DATE: Final = "up to date"
 """Why nothing was made."""
-
-Metrics = dict[str, int | float | str | bool | None]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from cis490_pipeline.experiment.pipeline.dataset import (
     cut_windows,
     window_versions,
 )
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput, digests
+from cis490_pipeline.experiment.stages.record import Metrics
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.duplicates import near_duplicates
 from cis490_pipeline.features.datasets.opened import OpenDataset, open_dataset

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cis490_pipeline.checkpoints.checkpoint import Setting
 from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
-from cis490_pipeline.domain.terms import model_name
+from cis490_pipeline.domain.terms import Setting, model_name
 from cis490_pipeline.errors import DatasetError, StoreError
 from cis490_pipeline.evaluation.predictions import PREDICTIONS_VERSION, prediction_frame
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING

@@ -21,7 +21,8 @@ from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSwe
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.stages.make import make_stages
-from cis490_pipeline.experiment.stages.stage import Metrics, Stage, StageOutput, digests
+from cis490_pipeline.experiment.stages.record import Metrics
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.all_windows import pool_episodes
 from cis490_pipeline.experiment.studies.drift import drift

@@ -12,9 +12,9 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from cis490_pipeline.checkpoints.checkpoint import Setting
 from cis490_pipeline.domain import Side
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
+from cis490_pipeline.domain.terms import Setting
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.experiment.pipeline.training import (
     CALIBRATION,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -79,7 +79,7 @@ class CalibrationRecord:
     unchecked: str | None
     labelled_clean: bool
     accepted_unclean: bool
-    schema: Mapping[str, Any]
+    schema: Mapping[str, Json]
 
     def __post_init__(self) -> None:
         """Raise CalibrationError, naming all problems of the record."""

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from cis490_pipeline.features.channels import N_CHANNELS, channel_indices
 from cis490_pipeline.features.grids.row_file import RowFile
 from cis490_pipeline.features.schema import FeatureSchema, grid_schema, require_same
 from cis490_pipeline.storage.files import digest, file_sha256, read_object, write_json
+from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.storage.parquet import read_table
 from cis490_pipeline.storage.remote_copy import fetch_file
 
@@ -54,7 +55,7 @@ INDEX_VERSION: Final = "2"
 class GridManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a grid folder holds, and what its grids mean."""
 
-    schema: dict[str, Any]
+    schema: dict[str, Json]
     schema_hash: str
     index_sha256: str
     shards: dict[str, str]

@@ -1,6 +1,7 @@
 """Status rows of an agent: which device speaks, and what it knows of its own losses."""
 
-from typing import Annotated, Any, Final
+from collections.abc import Mapping
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -89,7 +90,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
         return f"agent {self.device}" + (f" ({'; '.join(parts)})" if parts else "")
 
 
-def read_status(row: dict[str, Any], place: str, number: int) -> AgentStatus | RowFault:
+def read_status(row: Mapping[str, Json], place: str, number: int) -> AgentStatus | RowFault:
     """Check a parsed status row; unknown keys are ignored.
 
     Parameters

@@ -82,7 +82,7 @@ _PATTERNS: Final[tuple[Callable[[bytes], str | None], ...]] = (
 
 def _object(text: bytes) -> dict[str, Json]:
     try:
-        return dict(parse_object(text))
+        return parse_object(text)
     except ValueError:
         return {}
 

@@ -1,12 +1,14 @@
 """Parse arriving lines as rows of a known source, or of the source that the row names."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from cis490_pipeline.domain import Source
 from cis490_pipeline.features.channels import source_channels
 from cis490_pipeline.live.feeds.agent_status import AgentStatus, read_status
+from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.store.rows.columns import TIME
 from cis490_pipeline.store.rows.repeats import row_identity
 from cis490_pipeline.store.rows.row import MAX_NAME, STATUS_TAG, RowFault, row_fault
@@ -59,7 +61,9 @@ def read_line(
     if fault is not None:
         return replace(fault, member=place)
     values = tuple(_reading(row, names) for names in _names(named))
-    return LiveRow(named, row[TIME], values, identity)
+    t_wall_ns = row[TIME]
+    assert isinstance(t_wall_ns, int), "checked by row_fault"
+    return LiveRow(named, t_wall_ns, values, identity)
 
 
 @cache
@@ -68,9 +72,9 @@ def _names(source: Source) -> tuple[tuple[str, ...], ...]:
     return tuple((c.field, *c.aliases) for _, c in source_channels(source))
 
 
-def _reading(row: dict[str, Any], names: tuple[str, ...]) -> Reading:
+def _reading(row: Mapping[str, Json], names: tuple[str, ...]) -> Reading:
     for name in names:
-        reading: Reading = row.get(name)
-        if reading is not None:
+        reading = row.get(name)
+        if isinstance(reading, (int, float)):
             return reading
     return None

@@ -1,6 +1,7 @@
 """Conversion of XGBoost trees to an ONNX tree ensemble, from the booster's JSON."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -34,12 +35,13 @@ def trees_to_onnx(booster: xgb.Booster) -> bytes:
         If the trees split on categories, which telemetry does not have.
     """
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
+    model = learner["gradient_booster"]["model"]
     attributes: dict[str, Any] = {
         "n_targets": _N_CLASSES,
         "aggregate_function": "SUM",
         "post_transform": "NONE",
-        "base_values": _base_scores(learner),
-        **_ensemble(learner["gradient_booster"]["model"]),
+        "base_values": _base_scores(learner["learner_model_param"]["base_score"]),
+        **_ensemble(model["trees"], model["tree_info"]),
     }
     nodes = [
         helper.make_node(
@@ -67,21 +69,22 @@ def trees_to_onnx(booster: xgb.Booster) -> bytes:
     return content
 
 
-def _base_scores(learner: dict[str, Any]) -> list[float]:
+def _base_scores(stored: str) -> list[float]:
     """Return the initial margin of each phase; older XGBoost stores one number for all."""
-    stored = json.loads(learner["learner_model_param"]["base_score"])
-    scores = np.atleast_1d(np.asarray(stored, dtype=np.float32))
+    scores = np.atleast_1d(np.asarray(json.loads(stored), dtype=np.float32))
     return [float(score) for score in np.broadcast_to(scores, (_N_CLASSES,))]
 
 
-def _ensemble(model: dict[str, Any]) -> dict[str, list[Any]]:
+def _ensemble(
+    trees: Sequence[Mapping[str, Sequence[float]]], phases: Sequence[int]
+) -> dict[str, list[float | str]]:
     """Return the attributes of a TreeEnsembleRegressor: one entry per node, or leaf, of all trees.
 
     Each tree adds to one phase's margin.
     """
     nodes: list[dict[str, float | str]] = []
-    leaves: list[dict[str, float]] = []
-    for position, (tree, phase) in enumerate(zip(model["trees"], model["tree_info"], strict=True)):
+    leaves: list[dict[str, float | str]] = []
+    for position, (tree, phase) in enumerate(zip(trees, phases, strict=True)):
         if any(tree["split_type"]):
             raise CheckpointError(f"tree {position} splits on categories; ONNX export has none")
         columns = (tree[name] for name in _TREE_COLUMNS)

@@ -18,7 +18,7 @@ from cis490_pipeline.checkpoints.onnx.rooted import NoTreeError, require_trees
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.domain.arrays import Ints
 from cis490_pipeline.errors import CheckpointError
-from cis490_pipeline.models.trees.ubjson import UbjsonError, decode_ubjson
+from cis490_pipeline.models.trees.ubjson import UbjsonError, Value, decode_ubjson
 
 _N_CLASSES: Final = len(PHASES)
 _ROOT_PARENT: Final = 2**31 - 1
@@ -66,8 +66,7 @@ def require_sound_booster(content: bytes, *, n_features: int) -> None:
         _require_parameters(learner, n_features)
         _require_texts("attributes", learner["attributes"])
         model = _model(learner["gradient_booster"])
-        _require_rounds(model)
-        _require_trees(model["trees"], n_features)
+        _require_trees(_rounds(model), n_features)
     except (UbjsonError, NoTreeError, _WrongError) as fault:
         raise CheckpointError(
             f"model.ubj is no XGBoost model of {_N_CLASSES} phases: {fault}; copy or train it again"
@@ -78,12 +77,11 @@ class _WrongError(ValueError):
     """A booster is invalid."""
 
 
-def _object(what: str, value: Any, keys: frozenset[str] | set[str]) -> dict[str, Any]:
-    present = value.keys() if isinstance(value, dict) else ()
-    if set(present) != keys:
+def _object(what: str, value: Value, keys: frozenset[str] | set[str]) -> dict[str, Value]:
+    present = value if isinstance(value, dict) else {}
+    if present.keys() != keys:
         raise _WrongError(f"{what} has the keys {sorted(present)[:20]}, wanted {sorted(keys)}")
-    checked: dict[str, Any] = value
-    return checked
+    return present
 
 
 def _require(what: str, actual: object, *wanted: object) -> None:
@@ -92,18 +90,18 @@ def _require(what: str, actual: object, *wanted: object) -> None:
         raise _WrongError(f"{what} is {str(actual)[:60]!r}, wanted {shown}")
 
 
-def _require_empty(what: str, value: Any) -> None:
+def _require_empty(what: str, value: Value) -> None:
     if not isinstance(value, list | np.ndarray) or len(value):
         raise _WrongError(f"{what} must be empty")
 
 
-def _require_texts(what: str, value: Any) -> None:
+def _require_texts(what: str, value: Value) -> None:
     texts = value.values() if isinstance(value, dict) else [value]
     if not all(isinstance(text, str) and len(text) <= 4096 for text in texts):
         raise _WrongError(f"{what} must be texts by name")
 
 
-def _require_parameters(learner: Mapping[str, Any], n_features: int) -> None:
+def _require_parameters(learner: Mapping[str, Value], n_features: int) -> None:
     for name in ("feature_names", "feature_types"):
         _require_empty(name, learner[name])
     objective = _object("objective", learner["objective"], {"name", "softmax_multiclass_param"})
@@ -123,7 +121,7 @@ def _require_parameters(learner: Mapping[str, Any], n_features: int) -> None:
     _require_base_score(parameters["base_score"])
 
 
-def _require_base_score(text: Any) -> None:
+def _require_base_score(text: Value) -> None:
     """Check the initial margins: one number for all phases, or one each, as text."""
     scores = [math.nan]
     if isinstance(text, str) and _BASE_SCORE.fullmatch(text):
@@ -133,7 +131,7 @@ def _require_base_score(text: Any) -> None:
         raise _WrongError(f"base_score is {str(text)[:60]!r}, wanted 1 or {_N_CLASSES} numbers")
 
 
-def _model(value: Any) -> dict[str, Any]:
+def _model(value: Value) -> dict[str, Value]:
     booster = _object("gradient_booster", value, {"model", "name"})
     _require("name of the booster", booster["name"], "gbtree")
     model = booster["model"]
@@ -147,9 +145,10 @@ def _model(value: Any) -> dict[str, Any]:
     return model
 
 
-def _require_rounds(model: Mapping[str, Any]) -> None:
-    """Check that each round has one tree per phase, in phase order."""
-    n_trees = len(model["trees"]) if isinstance(model["trees"], list) else 0
+def _rounds(model: Mapping[str, Value]) -> list[Value]:
+    """Return the trees, after checking that each round has one per phase, in phase order."""
+    trees = model["trees"] if isinstance(model["trees"], list) else []
+    n_trees = len(trees)
     if n_trees == 0 or n_trees % _N_CLASSES:
         raise _WrongError(f"it has {n_trees} trees, wanted {_N_CLASSES} a round")
     names = {"num_parallel_tree", "num_trees"}
@@ -161,17 +160,21 @@ def _require_rounds(model: Mapping[str, Any]) -> None:
         "tree_info": [position % _N_CLASSES for position in range(n_trees)],
     }
     for name, numbers in wanted.items():
-        if not _whole(model[name]) or list(model[name]) != list(numbers):
+        if _whole(model[name]) != list(numbers):
             raise _WrongError(f"{name} does not give each round one tree of each phase")
+    return trees
 
 
-def _whole(value: Any) -> bool:
-    if isinstance(value, np.ndarray):
-        return value.dtype.kind in "iu"
-    return isinstance(value, list) and all(type(number) is int for number in value)
+def _whole(value: Value) -> list[Value] | None:
+    """Return whole numbers as a list, and None for anything else."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+        value = value.tolist()
+    if isinstance(value, list) and all(type(number) is int for number in value):
+        return value
+    return None
 
 
-def _require_trees(trees: list[Any], n_features: int) -> None:
+def _require_trees(trees: list[Value], n_features: int) -> None:
     parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _NODE_TYPES}
     sizes = []
     for position, value in enumerate(trees):
@@ -179,7 +182,7 @@ def _require_trees(trees: list[Any], n_features: int) -> None:
         sizes.append(_n_nodes(position, tree, n_features))
         for name, kind in _NODE_TYPES.items():
             parts[name].append(_node_array(f"{name} of tree {position}", tree[name], kind))
-            if (n := len(tree[name])) != sizes[-1]:
+            if (n := parts[name][-1].size) != sizes[-1]:
                 raise _WrongError(
                     f"{name} of tree {position} has {n} entries, the tree {sizes[-1]} nodes"
                 )
@@ -190,7 +193,7 @@ def _require_trees(trees: list[Any], n_features: int) -> None:
     _require_paths(nodes, np.array(sizes, dtype=np.int64))
 
 
-def _n_nodes(position: int, tree: Mapping[str, Any], n_features: int) -> int:
+def _n_nodes(position: int, tree: Mapping[str, Value], n_features: int) -> int:
     names = {"num_deleted", "num_feature", "num_nodes", "size_leaf_vector"}
     parameters = _object(f"tree_param of tree {position}", tree["tree_param"], names)
     _require(f"id of tree {position}", tree["id"], position)
@@ -203,7 +206,7 @@ def _n_nodes(position: int, tree: Mapping[str, Any], n_features: int) -> int:
     return int(text)
 
 
-def _node_array(what: str, value: Any, kind: str) -> npt.NDArray[Any]:
+def _node_array(what: str, value: Value, kind: str) -> npt.NDArray[Any]:
     if not isinstance(value, np.ndarray) or value.dtype.str.lstrip("<>|=") != kind:
         raise _WrongError(f"{what} is no array of {kind}")
     return value

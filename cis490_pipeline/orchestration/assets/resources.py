@@ -6,9 +6,9 @@ from typing import Final
 
 import dagster as dg
 
-from cis490_pipeline.checkpoints.checkpoint import Setting
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture
+from cis490_pipeline.domain.terms import Setting
 from cis490_pipeline.experiment.stages.workspace import Workspace
 
 DEFAULT_EPOCHS: Final = 40

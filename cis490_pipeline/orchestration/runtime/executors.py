@@ -1,9 +1,10 @@
 """Executors: each step of a run is forked from a preloaded process."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import dagster as dg
+
+from cis490_pipeline.storage.json_text import Json
 
 _STEPS_AT_ONCE = {
     "max_concurrent": dg.Field(
@@ -15,7 +16,7 @@ _STEPS_AT_ONCE = {
 
 
 def _forked_after(preload: str) -> dg.ExecutorDefinition:
-    def configure(config: Mapping[str, Any]) -> dict[str, Any]:
+    def configure(config: Mapping[str, Json]) -> dict[str, Json]:
         return {**config, "start_method": {"forkserver": {"preload_modules": [preload]}}}
 
     return dg.multiprocess_executor.configured(

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from cis490_pipeline.domain.hosts import http_address
 from cis490_pipeline.errors import ConfigError, PipelineError
@@ -48,6 +48,20 @@ _STATUS = """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
   ... on BackfillNotFoundError { message }
 } }"""
 
+Answer = TypedDict(
+    "Answer",
+    {
+        "__typename": str,
+        "message": str,
+        "errors": list[dict[str, str]],
+        "locationOrLoadError": "Answer | None",
+        "backfillId": str,
+        "status": str,
+    },
+    total=False,
+)
+"""What a query's one field holds: some of these, as the query asks for."""
+
 
 class Webserver:
     """Client of one webserver.
@@ -68,7 +82,7 @@ class Webserver:
         except ValueError as wrong:
             raise ConfigError(f"--url {wrong}") from wrong
 
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+    def ask(self, query: str, **variables: Any) -> dict[str, Answer]:
         """Run a GraphQL query and return its data.
 
         Raises
@@ -90,7 +104,7 @@ class Webserver:
             ) from error
         if not isinstance(answer, dict) or answer.get("errors") or "data" not in answer:
             raise PipelineError(f"{self.url} refused: {str(answer)[:400]}")
-        data: dict[str, Any] = answer["data"]
+        data: dict[str, Answer] = answer["data"]
         return data
 
     def reload(self) -> None:
@@ -102,7 +116,7 @@ class Webserver:
             If the code cannot be loaded, with Dagster's message.
         """
         answer = self.ask(_RELOAD, name=LOCATION)["reloadRepositoryLocation"]
-        loaded = answer.get("locationOrLoadError") or {}
+        loaded: Answer = answer.get("locationOrLoadError") or {}
         if answer["__typename"] != "WorkspaceLocationEntry" or loaded.get("message"):
             reason = loaded.get("message") or answer.get("message") or answer["__typename"]
             raise PipelineError(f"{self.url} cannot load {LOCATION}: {reason.strip()}")

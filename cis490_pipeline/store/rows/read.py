@@ -25,6 +25,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Source
+from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.store.rows.columns import TIME, Columns
 from cis490_pipeline.store.rows.repeats import repeated_rows
 from cis490_pipeline.store.rows.row import (
@@ -48,7 +49,7 @@ _PIECE_BYTES: Final = 8 << 20
 _MAX_UNKNOWN: Final = 1000
 _FEED, _OPEN, _CLOSE = b"\n{}"
 _NO_ROWS: Final = Columns({TIME: np.empty(0, dtype=np.int64)})
-_DECODER: Final = msgspec.json.Decoder(dict[str, Any])
+_DECODER: Final = msgspec.json.Decoder(dict[str, Json])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +226,7 @@ def _read_shapes(fields: SourceFields, content: bytes, n_lines: int) -> SourceRo
 
 
 def _columns(
-    fields: SourceFields, rows: list[dict[str, Any]]
+    fields: SourceFields, rows: list[dict[str, Json]]
 ) -> tuple[dict[str, list[Any]], Counter[str]]:
     """Transpose rows to columns (null for missing fields) and count unknown fields."""
     names: Counter[str] = Counter()
@@ -264,7 +265,7 @@ def _read_line_by_line(
     faults: list[RowFault] = []
     unknown: Counter[str] = Counter()
     names: dict[str, None] = {TIME: None}
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Json]] = []
     for number, line in enumerate(lines, n_before + 1):
         row, fault = checked_row(fields.source, line, number)
         if fault is not None:

@@ -7,16 +7,16 @@ need not be adjacent, because a whole batch may have been resent.
 from collections.abc import Collection, Iterator, Mapping
 from hashlib import blake2b
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain.arrays import Bools
+from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.store.rows.strict_json import canonical_text, parse_object
 
 
-def row_identity(row: Mapping[str, Any]) -> bytes:
+def row_identity(row: Mapping[str, Json]) -> bytes:
     """Digest of a row's content: equal for rows that are equal in every field.
 
     A null field counts as absent, ``5.0`` equals 5, and order and whitespace are ignored.

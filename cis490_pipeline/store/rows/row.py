@@ -5,13 +5,14 @@ send about thirty rows per second.
 """
 
 import math
-from collections.abc import Iterable, KeysView
+from collections.abc import Iterable, KeysView, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
 from cis490_pipeline.domain import CHANNELS, Kind, Source
+from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.store.rows.columns import TIME
 from cis490_pipeline.store.rows.strict_json import DuplicateKeyError, parse_object
 
@@ -83,7 +84,9 @@ def _fields_of(source: Source) -> SourceFields:
 FIELDS: Final = {source: _fields_of(source) for source in Source}
 
 
-def checked_row(source: Source, line: bytes, number: int) -> tuple[dict[str, Any], RowFault | None]:
+def checked_row(
+    source: Source, line: bytes, number: int
+) -> tuple[dict[str, Json], RowFault | None]:
     """Parse and validate one line, of the given number from 1, into the row or its fault."""
     member = source.member
     try:
@@ -96,14 +99,14 @@ def checked_row(source: Source, line: bytes, number: int) -> tuple[dict[str, Any
     return ({}, fault) if fault is not None else (row, None)
 
 
-def row_fault(source: Source, row: dict[str, Any], number: int) -> RowFault | None:
+def row_fault(source: Source, row: Mapping[str, Json], number: int) -> RowFault | None:
     """Return the first fault of a parsed row, or None; ``number`` is its line, from 1."""
     for name, problem in _field_problems(FIELDS[source], row):
         return RowFault(source.member, number, name[:MAX_NAME], problem)
     return None
 
 
-def _field_problems(fields: SourceFields, row: dict[str, Any]) -> Iterable[tuple[str, str]]:
+def _field_problems(fields: SourceFields, row: Mapping[str, Json]) -> Iterable[tuple[str, str]]:
     if TIME not in row:
         yield TIME, "is missing"
     elif row[TIME] is None:

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
+
+from cis490_pipeline.storage.json_text import Json
 
 MAX_LINE_BYTES: Final = 1 << 20
 """Limit on the size of an object; a thousand times a real row, yet small in memory."""
@@ -16,7 +18,7 @@ class DuplicateKeyError(ValueError):
         self.key = key
 
 
-def parse_object(text: bytes) -> dict[str, Any]:
+def parse_object(text: bytes) -> dict[str, Json]:
     """Parse one JSON object.
 
     Raises
@@ -51,7 +53,7 @@ def canonical_text(value: object) -> bytes:
     return text.encode()
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise DuplicateKeyError(_first_repeated(key for key, _ in pairs))
