@@ -10,8 +10,9 @@ from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import ConfigError, RecordingError
 from cis490_pipeline.recording.episode import run_episode
 from cis490_pipeline.recording.lanes import LOCK_FILE, lacking
-from cis490_pipeline.recording.members import Provenance, episode_members, reference
+from cis490_pipeline.recording.members import episode_members, reference
 from cis490_pipeline.recording.plan import RecordingPlan
+from cis490_pipeline.recording.provenance import Provenance, recorder_sha256
 from cis490_pipeline.recording.schedule import schedule
 from cis490_pipeline.recording.sources import Endpoints
 from cis490_pipeline.store.writing import commit_episode, pack, wall_text, writing_alone
@@ -66,6 +67,7 @@ def record_attached(plan: RecordingPlan, config: AttachConfig) -> tuple[EpisodeR
             commit=config.commit,
             dirty=config.dirty,
             plan_sha256=plan.digest,
+            recorder_sha256=recorder_sha256(),
             image_name=None,
             image_sha256=None,
             host_kernel=platform.release(),

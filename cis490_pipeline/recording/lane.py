@@ -22,8 +22,9 @@ from cis490_pipeline.recording.host.machine import TAP, Machine, MachineFiles
 from cis490_pipeline.recording.host.neighbours import neighbours
 from cis490_pipeline.recording.host.network import build_network, enter_namespace, start_sinks
 from cis490_pipeline.recording.image import Image
-from cis490_pipeline.recording.members import Provenance, episode_members, reference
+from cis490_pipeline.recording.members import episode_members, reference
 from cis490_pipeline.recording.plan import RecordingPlan
+from cis490_pipeline.recording.provenance import Provenance, recorder_sha256
 from cis490_pipeline.recording.schedule import PlannedEpisode, schedule
 from cis490_pipeline.recording.sources import Endpoints
 from cis490_pipeline.storage.files import atomic_write
@@ -147,6 +148,7 @@ def _leave(
         commit=task.commit,
         dirty=task.dirty,
         plan_sha256=task.plan.digest,
+        recorder_sha256=recorder_sha256(),
         image_name=f"initramfs of Linux {image.description['kernel_release']}",
         image_sha256=image.description["ramdisk_sha256"],
         host_kernel=platform.release(),

@@ -23,6 +23,7 @@ from cis490_pipeline.recording.lane import (
     write_task,
 )
 from cis490_pipeline.recording.plan import RecordingPlan
+from cis490_pipeline.recording.provenance import assert_unchanged
 from cis490_pipeline.recording.requirements import assert_fit
 from cis490_pipeline.recording.schedule import PlannedEpisode, schedule
 from cis490_pipeline.store.receiver import ARCHIVE_SUFFIX, LocalStore
@@ -107,7 +108,8 @@ def record_plan(
     Raises
     ------
     StoreError
-        If the store holds some of these runs and ``resume`` is not set, or is being written to.
+        If the store holds some of these runs and ``resume`` is not set, if others of the plan were
+        recorded by another recorder or on another image, or if the store is being written to.
     ConfigError
         If the plan has no such block.
     RecordingError
@@ -131,6 +133,7 @@ def record_plan(
                 f"{config.store}: holds {summary.kept} of the {len(runs)} runs of this {part}; "
                 "add --resume to record the others, or name another folder"
             )
+        _assert_unchanged(LocalStore(config.store), every, image)
         with _lanes_ended() as lanes:
             _record_all(plan, config, image, pending, lanes, summary, progress)
         shutil.rmtree(config.store / WORK_FOLDER, ignore_errors=True)
@@ -146,6 +149,12 @@ def lacking(store: Path, runs: Sequence[PlannedEpisode]) -> list[PlannedEpisode]
     """Return the runs that a store has no sound episode of, known by the ends of their ids."""
     done = {random_part(ref.episode_id) for ref in LocalStore(store).read_index().rows}
     return [run for run in runs if token_text(run) not in done]
+
+
+def _assert_unchanged(store: LocalStore, runs: Sequence[PlannedEpisode], image: Image) -> None:
+    tokens = {token_text(run) for run in runs}
+    of_plan = (ref for ref in store.read_index().rows if random_part(ref.episode_id) in tokens)
+    assert_unchanged(store, of_plan, image.description["ramdisk_sha256"])
 
 
 def _tidy(config: RecordingConfig, runs: Sequence[PlannedEpisode]) -> None:

@@ -15,6 +15,7 @@ from cis490_pipeline.recording.guest.protocol import Parameters
 from cis490_pipeline.recording.host.neighbours import NeighbourUse
 from cis490_pipeline.recording.host.pressure import HostPressure, cpu_flags, cpu_model
 from cis490_pipeline.recording.labels import EventLine, confirmed_ns, labels_and_events
+from cis490_pipeline.recording.provenance import Provenance
 from cis490_pipeline.recording.schedule import PlannedEpisode
 from cis490_pipeline.recording.sources import Sampled
 from cis490_pipeline.storage.json_text import Json
@@ -31,21 +32,11 @@ _MARGIN_NS: Final = {
 _MAX_LOG_BYTES: Final = 65_536
 
 
-class Provenance(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run was recorded with."""
-
-    commit: str
-    dirty: bool
-    plan_sha256: str
-    image_name: str | None
-    image_sha256: str | None
-    host_kernel: str
-
-
 class _Recording(TypedDict):
     """``meta.recording``: how the run went, and what was lost or not believed."""
 
     plan_sha256: str
+    recorder_sha256: str
     number: int
     block: int
     settle_s: float
@@ -208,6 +199,7 @@ def _meta(
         "host_pressure": run.pressure,
         "recording": {
             "plan_sha256": provenance.plan_sha256,
+            "recorder_sha256": provenance.recorder_sha256,
             "number": planned.number,
             "block": planned.block,
             "settle_s": planned.settle_s,

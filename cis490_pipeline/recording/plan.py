@@ -16,6 +16,7 @@ PLAN_FORMAT: Final = 1
 _MAX_PLAN_BYTES: Final = 1 << 20
 _REAL_KEYS: Final = frozenset({"sha256", "sha1", "md5", "path", "file", "binary", "url", "command"})
 _Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+_Strength = Annotated[float, Meta(ge=0.1, le=10.0)]
 _Name = Annotated[str, Meta(min_length=1, max_length=200)]
 _Port = Annotated[int, Meta(ge=1, le=65535)]
 _Ports = Annotated[tuple[_Port, ...], Meta(min_length=1, max_length=100)]
@@ -196,7 +197,7 @@ LOOKALIKES: Final[dict[str, Parameters]] = {
     "video": {"kbit_per_s": 1500},
     "desktop": {"actions_per_s": 1.0},
 }
-"""Benign look-alikes of the guest, with their parameters."""
+"""Benign look-alikes of the guest, with their parameters at strength 1."""
 
 
 class Timing(_Strict, frozen=True, kw_only=True):
@@ -251,6 +252,8 @@ class RecordingPlan(_Strict, frozen=True, kw_only=True):
     lookalikes: list[str] = []
     """Look-alikes that come and go in every phase; see `LOOKALIKES`. A host may name its own."""
     lookalikes_per_minute: Annotated[float, Meta(ge=0, le=20)] = 1.0
+    lookalike_strength: tuple[_Strength, _Strength] = (0.5, 2.0)
+    """Bounds of the factor by which each occurrence scales its parameters, drawn log-uniformly."""
     timing: Timing = Timing()
     host: Annotated[list[HostShape], Meta(min_length=1, max_length=100)]
     profile: Annotated[list[Profile], Meta(max_length=1000)] = []
@@ -275,6 +278,10 @@ class RecordingPlan(_Strict, frozen=True, kw_only=True):
             f"profile {p.name}: parameters is empty" for p in self.profile if not p.parameters
         ]
         found += self._unfit_hosts()
+        if self.lookalike_strength[0] > self.lookalike_strength[1]:
+            found.append(
+                f"lookalike_strength must ascend, got {list(self.lookalike_strength)}"
+            )
         if not self.profile and self.clean_only_share < 1.0:
             found.append("no profile is given: add one, or set clean_only_share = 1.0")
         if self.blocks > 1 and self.episodes < self.blocks * len(self.host):

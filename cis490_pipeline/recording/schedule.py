@@ -6,7 +6,7 @@ time alone; .25 with this schedule).
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -253,9 +253,25 @@ def _backgrounds(
             at_s=round(at_s, 3),
             end_s=round(min(at_s + length_s, end_s - 1.0), 3),
             activity=name,
-            parameters={**LOOKALIKES[name], "seed": int(rng.integers(2**31))},
+            parameters={
+                **_scaled(LOOKALIKES[name], plan.lookalike_strength, rng),
+                "seed": int(rng.integers(2**31)),
+            },
         )
         at_s += length_s + float(rng.exponential(60.0 / plan.lookalikes_per_minute))
+
+
+def _scaled(
+    parameters: Mapping[str, float | int],
+    bounds: tuple[float, float],
+    rng: np.random.Generator,
+) -> dict[str, float | int]:
+    """Scale a look-alike's parameters by one factor: no two builds or backups are alike."""
+    factor = float(np.exp(rng.uniform(*np.log(bounds))))
+    return {
+        name: max(1, round(value * factor)) if isinstance(value, int) else round(value * factor, 3)
+        for name, value in parameters.items()
+    }
 
 
 def phase_text(steps: Sequence[Step]) -> str:

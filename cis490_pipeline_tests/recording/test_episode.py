@@ -13,7 +13,8 @@ from cis490_pipeline.errors import RecordingError
 from cis490_pipeline.recording import sources
 from cis490_pipeline.recording.blocks import treatments
 from cis490_pipeline.recording.episode import run_episode
-from cis490_pipeline.recording.members import Provenance, episode_members, reference
+from cis490_pipeline.recording.members import episode_members, reference
+from cis490_pipeline.recording.provenance import Provenance
 from cis490_pipeline.recording.schedule import Background, PlannedEpisode, Step
 from cis490_pipeline.recording.sources import Endpoints, Sampler, ticks
 from cis490_pipeline.store.receiver import LocalStore
@@ -26,6 +27,7 @@ PROVENANCE = Provenance(
     commit="0" * 40,
     dirty=False,
     plan_sha256="1" * 64,
+    recorder_sha256="2" * 64,
     image_name="fake",
     image_sha256=None,
     host_kernel="6.1",

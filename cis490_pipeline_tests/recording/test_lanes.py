@@ -1,4 +1,5 @@
 import errno
+import json
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import pytest
 from cis490_pipeline.domain import EpisodeRef
 from cis490_pipeline.errors import ConfigError, RecordingError, StoreError
 from cis490_pipeline.recording import lanes, requirements
+from cis490_pipeline.recording.image import Image
 from cis490_pipeline.recording.lanes import RecordingConfig, lacking, record_plan, token_text
+from cis490_pipeline.recording.provenance import recorder_sha256
 from cis490_pipeline.recording.schedule import schedule
 from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.writing import pack, random_part, ulid, write_archive, writing_alone
@@ -19,7 +22,7 @@ from cis490_pipeline_tests.recording.test_image import make_image
 
 # A lane without a machine: what it does is named by the file "behaviour" beside the image.
 STUB = """
-import os, sys, time
+import json, os, sys, time
 from pathlib import Path
 import msgspec
 from cis490_pipeline.recording.lane import *
@@ -40,7 +43,8 @@ failure = "the guest is hung" if failed else None
 if behaviour == "no episode":
     outcome = LaneOutcome(episode_id=None, failure="no boot", ended_at_ns=time.time_ns())
 else:
-    (folder / ARCHIVE_FILE).write_bytes(pack({"meta.json": str(task.number).encode()}))
+    made_by = json.loads((Path(task.image) / "made_by").read_text())
+    (folder / ARCHIVE_FILE).write_bytes(pack({"meta.json": json.dumps(made_by).encode()}))
     outcome = LaneOutcome(
         episode_id=ulid(1_800_000_000_000, token), failure=failure, ended_at_ns=time.time_ns()
     )
@@ -57,7 +61,20 @@ def image(tmp_path, monkeypatch):
     (tmp_path / "stub.py").write_text(STUB)
     monkeypatch.setattr(lanes, "LANE_COMMAND", (sys.executable, str(tmp_path / "stub.py")))
     (folder / "behaviour").write_text("record")
+    (folder / "made_by").write_text(json.dumps(made_by(folder)))
     return folder
+
+
+def made_by(image, **changed):
+    by = {
+        "recorder_sha256": recorder_sha256(),
+        "image_sha256": Image.opened(image).description["ramdisk_sha256"],
+        **changed,
+    }
+    return {
+        "recording": {"recorder_sha256": by["recorder_sha256"]},
+        "vm": {"image_sha256": by["image_sha256"]},
+    }
 
 
 def quiet(what, done, total, detail=""):
@@ -114,6 +131,29 @@ def test_a_block_is_recorded_by_itself_and_is_committed_before_the_next(tmp_path
         record_plan(plan, RecordingConfig(**config, block=3), quiet)
 
 
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"recorder_sha256": "f" * 64}, "another recorder ffffffffffff, now "),
+        ({"image_sha256": "e" * 64}, "another image eeeeeeeeeeee, now "),
+        ({"recorder_sha256": None}, "another recorder None, now "),
+    ],
+)
+def test_a_plan_is_recorded_by_one_recorder_on_one_image(tmp_path, image, changed, text):
+    (image / "made_by").write_text(json.dumps(made_by(image, **changed)))
+    config = {"store": tmp_path / "store", "image": image}
+    plan = made_plan(episodes=8, blocks=2)
+    record_plan(plan, RecordingConfig(**config, block=1), quiet)
+
+    with pytest.raises(StoreError, match=text):
+        record_plan(plan, RecordingConfig(**config, block=2), quiet)
+    # Another plan in this store is another corpus.
+    other = record_plan(made_plan(episodes=2, seed=9), RecordingConfig(**config), quiet)
+
+    assert other.recorded == 2
+    assert len(tokens(tmp_path / "store")) == 6
+
+
 def test_a_plan_that_this_machine_cannot_record_boots_nothing(tmp_path, image, monkeypatch):
     monkeypatch.setattr(requirements, "_netem_refused", lambda path: "kind is unknown")
     plan = made_plan(host=[{"name": "far", "link": {"delay_ms": 40}}])
@@ -144,7 +184,7 @@ def test_resume_keeps_an_archive_whose_row_was_lost_and_drops_partial_files(tmp_
     store, plan = tmp_path / "store", made_plan(episodes=4)
     run = schedule(plan)[2]
     ref = EpisodeRef(run.host.name, ulid(1_800_000_000_000, run.token))
-    write_archive(store, ref, pack({"meta.json": b"2"}))
+    write_archive(store, ref, pack({"meta.json": json.dumps(made_by(image)).encode()}))
     partial = store / "episodes" / ref.host_id / ".01M8.tar.zst.abc.tmp"
     partial.write_bytes(b"half")
     (store / ".recording" / "1").mkdir(parents=True)

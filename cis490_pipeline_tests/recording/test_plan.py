@@ -37,6 +37,8 @@ def test_a_plan_is_read_with_its_defaults(tmp_path):
         ({"host": [{"name": "a", "lookalikes": ["chess"]}]}, "unknown look-alikes chess"),
         ({"blocks": 30}, "episodes must be at least 60, not 40, for every one of 2 hosts"),
         ({"lookalikes": ["chess"]}, "unknown look-alikes chess; known are backup"),
+        ({"lookalike_strength": [2.0, 1.0]}, "lookalike_strength must ascend, got [2.0, 1.0]"),
+        ({"lookalike_strength": [0.01, 1.0]}, "`float` >= 0.1"),
         ({"profile": []}, "no profile is given"),
         ({"seed": -1}, "`int` >= 0"),
     ],

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest
 from sklearn.metrics import f1_score
 
 from cis490_pipeline.domain import PHASES, Phase
 from cis490_pipeline.recording.blocks import BESIDES_S, lanes_take_s, treatments
+from cis490_pipeline.recording.plan import LOOKALIKES
 from cis490_pipeline.recording.schedule import SHAM_ACTIVITY, schedule
 from cis490_pipeline.store.verdicts.telemetry_checks import JUSTIFYING_EVENTS
 from cis490_pipeline_tests.recording.plans import made_plan, plan_fields
@@ -200,3 +202,23 @@ def test_lookalikes_run_in_every_phase(name):
             seen.update(phases[int(background.at_s) : int(background.end_s)])
 
     assert seen == {*range(len(PHASES))}
+
+
+def test_each_occurrence_of_a_lookalike_has_a_strength_of_its_own():
+    plan = made_plan(episodes=200, lookalikes=["package-update"], lookalike_strength=[0.5, 2.0])
+    drawn = [b.parameters["package_kib"] for run in schedule(plan) for b in run.backgrounds]
+    usual = LOOKALIKES["package-update"]["package_kib"]
+    factors = np.log2(np.array(drawn) / usual)
+
+    assert factors.min() >= -1.001
+    assert factors.max() <= 1.001
+    # Log-uniform: as much below the usual as above it, and evenly so.
+    assert kstest(factors, "uniform", args=(-1.0, 2.0)).pvalue > 0.01
+
+
+def test_lookalikes_of_one_strength_are_those_of_the_table():
+    plan = made_plan(episodes=20, lookalikes=["compile"], lookalike_strength=[1.0, 1.0])
+    backgrounds = [b for run in schedule(plan) for b in run.backgrounds]
+
+    assert backgrounds
+    assert {b.parameters["jobs"] for b in backgrounds} == {LOOKALIKES["compile"]["jobs"]}
