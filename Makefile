@@ -11,7 +11,7 @@ SPLIT  ?= host
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run demo watch test test-all check peers bench bench-collect bench-recording bench-live bench-models bench-evaluation bench-scale bench-dashboard documented ui clean install browser
+.PHONY: run demo record-lab watch test test-all check peers bench bench-collect bench-recording bench-live bench-models bench-evaluation bench-scale bench-dashboard documented ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
@@ -19,6 +19,13 @@ run: install
 # Dashboard and replay of a recorded episode with all twelve models, which it trains if they are not.
 demo: install
 	$(BIN)/cis490 demo
+
+# Record a block of the plan of data/lab: make record-lab BLOCK=2. An hour, on a machine with nothing
+# else to do; a second call records what a stopped one left.
+IMAGE ?= data/image
+record-lab: install
+	test -d $(IMAGE) || $(BIN)/cis490 record image --out $(IMAGE)
+	$(BIN)/cis490 record data/lab/plan.toml --store data/lab --image $(IMAGE) --lanes 4 --resume $(BLOCK:%=--block %)
 
 # This machine on the dashboard, judged by the models of `make run`. Two minutes of learning are
 # for a first look; an hour is better: make watch LEARN=1h

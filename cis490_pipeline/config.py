@@ -61,9 +61,13 @@ def _names(value: object) -> tuple[str, ...]:
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
         raise ValueError(f"must be names with commas between them, got {value!r}")
     names = tuple(sorted({part.strip() for part in parts} - {""}))
-    if not names:
-        raise ValueError(f"must name at least one host, got {value!r}")
     return names
+
+
+def _some_names(value: object) -> tuple[str, ...]:
+    if names := _names(value):
+        return names
+    raise ValueError(f"must name at least one host, got {value!r}")
 
 
 def _models(value: object) -> dict[str, dict[str, Setting]]:
@@ -121,8 +125,11 @@ class Settings:
     """Seed of training and resampling."""
     split_seed: Seed = 0
     """Seed of the split; apart from ``seed``, so that further seeds share one split."""
-    train_hosts: Annotated[tuple[str, ...], _names] = ("elliott-thinkpad",)
+    train_hosts: Annotated[tuple[str, ...], _some_names] = ("elliott-thinkpad",)
     """Hosts on the train side of recipe ``host``; all others are held out."""
+    val_hosts: Annotated[tuple[str, ...], _names] = ()
+    """Hosts on the val side of recipe ``host``; where none is named, it is chosen among the train
+    hosts."""
     workers: Count = field(default_factory=available_processors)
     """Processes for per-episode work."""
     dask_address: Annotated[str | None, _cluster] = None

@@ -60,6 +60,7 @@ def workspace_options(command: Command) -> Command:
         click.option(
             "--train-hosts", metavar="A,B", help="Hosts on the train side of recipe `host`."
         ),
+        click.option("--val-hosts", metavar="A,B", help="Hosts on the val side of recipe `host`."),
         click.option("--workers", type=int, help="Processes for per-episode work."),
         click.option("--threads", type=int, help="Threads of each numeric library."),
     ):

@@ -8,6 +8,7 @@ class SplitParameters(TypedDict, total=False):
 
     train_hosts: list[str]
     val_host: str | None
+    val_hosts: list[str]
     val_fraction: float
     test_fraction: float
     excluded_profiles: list[str]

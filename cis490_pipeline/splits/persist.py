@@ -59,6 +59,8 @@ def _rule_of(split: Split) -> SplitRule:
     rule: SplitRule = {"seed": split.seed, "version": split.version}
     if "train_hosts" in split.parameters:
         rule["train_hosts"] = split.parameters["train_hosts"]
+    if "val_hosts" in split.parameters:
+        rule["val_hosts"] = split.parameters["val_hosts"]
     if "val_fraction" in split.parameters:
         rule["val_fraction"] = split.parameters["val_fraction"]
     if "test_fraction" in split.parameters:
@@ -73,6 +75,10 @@ def _require_same_rule(path: Path, stored: Split, recipe: Recipe, chosen: SplitR
     asked = chosen.copy()
     if "train_hosts" in asked:
         asked["train_hosts"] = sorted(set(asked["train_hosts"]))
+    if recipe is Recipe.HOST:
+        # Given or not: a split whose validation hosts were named is another without their names.
+        rule.setdefault("val_hosts", [])
+        asked["val_hosts"] = sorted(set(asked.get("val_hosts", ())))
     differing = [
         f"{name} was {rule.get(name)!r}, is {value!r}"
         for name, value in sorted(asked.items())

@@ -38,46 +38,44 @@ def held_out_host(
     episodes: pl.DataFrame,
     train_hosts: Sequence[str] = ("elliott-thinkpad",),
     *,
+    val_hosts: Sequence[str] = (),
     seed: int = 0,
     val_fraction: float = 0.2,
     version: int = 1,
     stored: Split | None = None,
 ) -> Split:
-    """Test on every host that is not a training host.
+    """Test on every host that is neither for training nor for validation.
 
-    Validation is one whole training host where there are at least three; otherwise the given
-    share of the training hosts' episodes of each profile; ``selected_on`` records which.
+    Validation is the hosts in ``val_hosts``; where none is named, one whole training host if there
+    are at least three, otherwise the given share of the training hosts' episodes of each profile.
+    ``selected_on`` records which.
 
     Raises
     ------
     SplitError
-        If a training host has no episode, no host is left to test on, or a side stays empty.
+        If a named host has no episode or is named on both sides, no host is left to test on, or a
+        side stays empty.
     """
     rows = episode_rows(episodes)
     require_fraction("val_fraction", val_fraction)
     hosts = {row.host_id for row in rows}
-    trained = sorted(set(train_hosts))
-    if missing := [host for host in trained if host not in hosts]:
-        raise SplitError(
-            f"held_out_host: no usable episode of the training hosts {missing}; "
-            f"hosts with episodes: {sorted(hosts)}"
-        )
-    if not hosts - set(trained):
-        raise SplitError(
-            f"held_out_host: every host ({sorted(hosts)}) is a training host, none is left to test"
-        )
-    val_host = _stored_or_chosen_val_host(rows, trained, seed, stored)
+    trained, validated = sorted(set(train_hosts)), sorted(set(val_hosts))
+    _require_hosts(hosts, trained, validated)
+    val_host = None if validated else _stored_or_chosen_val_host(rows, trained, seed, stored)
+    on_val = validated or ([val_host] if val_host else [])
     decided = stored_decisions(rows, stored)
     fresh = [row for row in rows if row.episode_id not in decided and row.baseline_clean]
     decided |= {
-        row.episode_id: placed_at(row, Side.TEST) for row in fresh if row.host_id not in trained
+        row.episode_id: placed_at(row, Side.TEST)
+        for row in fresh
+        if row.host_id not in (*trained, *on_val)
     }
-    inside = [row for row in fresh if row.host_id in trained]
-    if val_host is None:
+    inside = [row for row in fresh if row.host_id in (*trained, *on_val)]
+    if not on_val:
         decided |= _share_within_profiles(rows, inside, decided, val_fraction, seed)
     else:
         decided |= {
-            row.episode_id: placed_at(row, Side.VAL if row.host_id == val_host else Side.TRAIN)
+            row.episode_id: placed_at(row, Side.VAL if row.host_id in on_val else Side.TRAIN)
             for row in inside
         }
     split = described(
@@ -90,8 +88,10 @@ def held_out_host(
             "train_hosts": trained,
             "val_host": val_host,
             "val_fraction": val_fraction,
+            # Only where it is given: splits stored before it existed keep their digest.
+            **({"val_hosts": validated} if validated else {}),
         },
-        selected_on=f"held-out host {val_host}" if val_host else "same host",
+        selected_on=_selected_on(on_val),
     )
     return _require_every_side(split)
 
@@ -213,6 +213,29 @@ def held_out_time(
         selected_on="last part of the training period",
     )
     return _require_every_side(split)
+
+
+def _require_hosts(hosts: set[str], trained: Sequence[str], validated: Sequence[str]) -> None:
+    """Raise unless every named host has episodes, each has one side, and one is left to test on."""
+    for what, named in (("training", trained), ("validation", validated)):
+        if missing := [host for host in named if host not in hosts]:
+            raise SplitError(
+                f"held_out_host: no usable episode of the {what} hosts {missing}; "
+                f"hosts with episodes: {sorted(hosts)}"
+            )
+    if both := sorted({*trained} & {*validated}):
+        raise SplitError(f"held_out_host: {both} are in train_hosts and in val_hosts; choose one")
+    if not hosts - {*trained, *validated}:
+        which = "a training or a validation host" if validated else "a training host"
+        raise SplitError(
+            f"held_out_host: every host ({sorted(hosts)}) is {which}, none is left to test"
+        )
+
+
+def _selected_on(val_hosts: Sequence[str]) -> str:
+    if not val_hosts:
+        return "same host"
+    return f"held-out host{'s' if len(val_hosts) > 1 else ''} {', '.join(val_hosts)}"
 
 
 def _stored_or_chosen_val_host(

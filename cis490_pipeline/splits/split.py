@@ -45,6 +45,7 @@ class SplitRule(TypedDict, total=False):
     seed: int
     version: int
     train_hosts: Sequence[str]
+    val_hosts: Sequence[str]
     val_fraction: float
     test_fraction: float
 

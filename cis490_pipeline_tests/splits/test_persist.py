@@ -70,6 +70,16 @@ def test_other_parameters_are_refused_rather_than_ignored(path):
         load_or_make(path, Recipe.HOST, corpus(HOSTS), seed=1)
 
 
+def test_validation_hosts_that_are_no_longer_named_are_refused_rather_than_kept(path):
+    episodes = corpus((*HOSTS, "lab-nuc"))
+    rule = {"train_hosts": HOSTS[:1], "val_hosts": HOSTS[1:]}
+    made = load_or_make(path, Recipe.HOST, episodes, **rule)
+
+    assert load_or_make(path, Recipe.HOST, episodes, **rule).to_dict() == made.to_dict()
+    with pytest.raises(SplitError, match=r"val_hosts was \['garage-pi'\], is \[\]"):
+        load_or_make(path, Recipe.HOST, episodes, train_hosts=HOSTS[:1])
+
+
 def test_a_split_of_another_recipe_is_refused(path):
     load_or_make(path, Recipe.HOST, corpus(HOSTS))
 

@@ -120,6 +120,21 @@ def test_held_out_host_validates_on_a_whole_host_where_three_may_train():
     assert split.selected_on == f"held-out host {split.parameters['val_host']}"
 
 
+def test_held_out_host_validates_on_the_hosts_named_for_it():
+    episodes = corpus((*HOSTS, "k-gamingcom", "attic-box"))
+
+    split = held_out_host(
+        episodes, train_hosts=HOSTS[:2], val_hosts=("k-gamingcom", "attic-box")
+    )
+
+    assert set(on(split, episodes, Side.TRAIN)["host_id"]) == set(HOSTS[:2])
+    assert set(on(split, episodes, Side.VAL)["host_id"]) == {"k-gamingcom", "attic-box"}
+    assert set(on(split, episodes, Side.TEST)["host_id"]) == {HOSTS[2]}
+    assert split.selected_on == "held-out hosts attic-box, k-gamingcom"
+    assert split.parameters["val_hosts"] == ["attic-box", "k-gamingcom"]
+    assert "val_hosts" not in held_out_host(episodes, train_hosts=HOSTS).parameters
+
+
 def test_untested_profiles_are_named_by_host():
     episodes = corpus(HOSTS).filter(
         (pl.col("host_id") != "lab-nuc") | (pl.col("profile").fill_null("") != "io-walk")
@@ -214,6 +229,17 @@ def test_held_out_time_keeps_episodes_of_one_instant_together():
     [
         (Recipe.HOST, {"train_hosts": ("lab-x1",)}, r"no usable episode .*\['lab-x1'\]"),
         (Recipe.HOST, {"train_hosts": HOSTS}, "none is left to test"),
+        (
+            Recipe.HOST,
+            {"train_hosts": HOSTS[:1], "val_hosts": HOSTS[1:]},
+            "a training or a validation host, none is left to test",
+        ),
+        (
+            Recipe.HOST,
+            {"train_hosts": HOSTS[:1], "val_hosts": HOSTS[:1]},
+            "in train_hosts and in val_hosts; choose one",
+        ),
+        (Recipe.HOST, {"val_hosts": ("lab-x1",)}, r"of the validation hosts \['lab-x1'\]"),
         (Recipe.HOST, {"val_fraction": float("nan")}, "val_fraction must lie between 0 and 1"),
         (Recipe.SAMPLE, {"test_fraction": 1.0}, "test_fraction must lie between 0 and 1"),
         (Recipe.TIME, {"train_hosts": HOSTS}, r"no parameters \['train_hosts'\]"),

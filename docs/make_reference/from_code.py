@@ -29,6 +29,7 @@ SHARED = (
     "--cache",
     "--seed",
     "--train-hosts",
+    "--val-hosts",
     "--workers",
     "--threads",
     "--json",

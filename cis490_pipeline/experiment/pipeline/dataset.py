@@ -59,6 +59,9 @@ class ValidationIndex(RecipeStage):
         rule: SplitRule = {"seed": settings.split_seed}
         if self.recipe is Recipe.HOST:
             rule["train_hosts"] = settings.train_hosts
+            # Left out where none is named, so that data made before it existed stays up to date.
+            if settings.val_hosts:
+                rule["val_hosts"] = settings.val_hosts
         return rule
 
     def placed(self) -> Split:
