@@ -6,10 +6,11 @@ time alone; .25 with this schedule).
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from cis490_pipeline.domain import Phase
@@ -253,25 +254,25 @@ def _backgrounds(
             at_s=round(at_s, 3),
             end_s=round(min(at_s + length_s, end_s - 1.0), 3),
             activity=name,
-            parameters={
-                **_scaled(LOOKALIKES[name], plan.lookalike_strength, rng),
-                "seed": int(rng.integers(2**31)),
-            },
+            parameters=_scaled(LOOKALIKES[name], plan.lookalike_strength, rng)
+            | {"seed": int(rng.integers(2**31))},
         )
         at_s += length_s + float(rng.exponential(60.0 / plan.lookalikes_per_minute))
 
 
 def _scaled(
-    parameters: Mapping[str, float | int],
-    bounds: tuple[float, float],
-    rng: np.random.Generator,
-) -> dict[str, float | int]:
+    parameters: Parameters, bounds: tuple[float, float], rng: np.random.Generator
+) -> Parameters:
     """Scale a look-alike's parameters by one factor: no two builds or backups are alike."""
     factor = float(np.exp(rng.uniform(*np.log(bounds))))
-    return {
-        name: max(1, round(value * factor)) if isinstance(value, int) else round(value * factor, 3)
-        for name, value in parameters.items()
-    }
+    scaled = {name: _times(value, factor) for name, value in parameters.items()}
+    return msgspec.convert(scaled, Parameters)
+
+
+def _times(value: object, factor: float) -> object:
+    if isinstance(value, int):
+        return max(1, round(value * factor))
+    return round(value * factor, 3) if isinstance(value, float) else value
 
 
 def phase_text(steps: Sequence[Step]) -> str:
