@@ -60,8 +60,7 @@ def _names(value: object) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
         raise ValueError(f"must be names with commas between them, got {value!r}")
-    names = tuple(sorted({part.strip() for part in parts} - {""}))
-    return names
+    return tuple(sorted({part.strip() for part in parts} - {""}))
 
 
 def _some_names(value: object) -> tuple[str, ...]:

@@ -279,9 +279,7 @@ class RecordingPlan(_Strict, frozen=True, kw_only=True):
         ]
         found += self._unfit_hosts()
         if self.lookalike_strength[0] > self.lookalike_strength[1]:
-            found.append(
-                f"lookalike_strength must ascend, got {list(self.lookalike_strength)}"
-            )
+            found.append(f"lookalike_strength must ascend, got {list(self.lookalike_strength)}")
         if not self.profile and self.clean_only_share < 1.0:
             found.append("no profile is given: add one, or set clean_only_share = 1.0")
         if self.blocks > 1 and self.episodes < self.blocks * len(self.host):

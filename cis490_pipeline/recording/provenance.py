@@ -37,10 +37,7 @@ def recorder_sha256() -> str:
     A commit is too coarse for that: one that changes a page of the documentation records alike.
     """
     sources = sorted(
-        path
-        for room in _ROOMS
-        for path in (_PACKAGE / room).rglob("*")
-        if path.suffix in _SUFFIXES
+        path for room in _ROOMS for path in (_PACKAGE / room).rglob("*") if path.suffix in _SUFFIXES
     )
     total = hashlib.sha256()
     for path in sources:

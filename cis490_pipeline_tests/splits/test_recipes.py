@@ -123,9 +123,7 @@ def test_held_out_host_validates_on_a_whole_host_where_three_may_train():
 def test_held_out_host_validates_on_the_hosts_named_for_it():
     episodes = corpus((*HOSTS, "k-gamingcom", "attic-box"))
 
-    split = held_out_host(
-        episodes, train_hosts=HOSTS[:2], val_hosts=("k-gamingcom", "attic-box")
-    )
+    split = held_out_host(episodes, train_hosts=HOSTS[:2], val_hosts=("k-gamingcom", "attic-box"))
 
     assert set(on(split, episodes, Side.TRAIN)["host_id"]) == set(HOSTS[:2])
     assert set(on(split, episodes, Side.VAL)["host_id"]) == {"k-gamingcom", "attic-box"}

@@ -8,6 +8,7 @@ from docs.make_reference import (
     from_benchmarks,
     from_code,
     from_processors,
+    from_recording,
     from_run,
     from_run_limits,
     from_run_pages,
@@ -105,6 +106,10 @@ BLOCKS = {
     },
     "docs/how-to/agent.md": {"cost": from_benchmarks.capture_cost},
     "docs/how-to/live.md": {"cost": from_benchmarks.live_cost},
+    "docs/how-to/record.md": {
+        "recorded rates": from_recording.recorded_rates,
+        "recorded labels": from_recording.recorded_labels,
+    },
     "docs/how-to/watch.md": {"cost": from_benchmarks.watch_cost},
     "docs/how-to/study.md": {"study": from_run_pages.study},
     "docs/concepts/channels.md": {"sources": from_code.sources, "channels": from_code.channels},

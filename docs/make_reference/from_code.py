@@ -106,7 +106,7 @@ def settings() -> str:
     rows = []
     for item in dataclasses.fields(Settings):
         flag = code(flags[item.name]) if item.name in flags else "–"
-        if item.default is None:
+        if item.default is None or item.default == ():
             default = "none"
         elif item.default is dataclasses.MISSING:
             default = MADE_DEFAULTS[item.name]
