@@ -203,7 +203,7 @@ def _meta(
             "number": planned.number,
             "block": planned.block,
             "settle_s": planned.settle_s,
-            "lateness_s": round(lateness_s(planned, run.confirmed, begin_ns), 3),
+            "lateness_s": round(lateness_s([*run.confirmed, *run.shams], begin_ns), 3),
             "backgrounds": run.backgrounds,
             "shams": _shams(run, guest_clock),
             "neighbours": run.neighbours,

@@ -110,6 +110,8 @@ def test_the_script_is_carried_out_and_every_source_is_sampled(tmp_path):
 
     assert run.failure is None
     assert [item for item in asked if item[0] != "clock"] == [
+        # What a run before left on this machine would be called clean.
+        ("reset", None, None),
         ("start", "video", "background-video"),
         ("start", "cpu-saturate", "workload"),
         ("stop", None, "background-video"),
@@ -145,7 +147,7 @@ def test_a_sham_armed_control_stays_clean_and_its_steps_are_in_the_meta(tmp_path
     asked = [(r["do"], r.get("activity")) for r in machine.requests if r["do"] != "clock"]
 
     assert run.failure is None
-    assert asked == [("start", "sham"), ("stop", None)]
+    assert asked == [("reset", None), ("start", "sham"), ("stop", None)]
     assert [json.loads(line)["phase"] for line in members["labels.jsonl"].splitlines()] == ["clean"]
     assert members["events.jsonl"] == b""
     assert [item["phase"] for item in noted] == ["armed", "clean"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cis490_pipeline.recording import guest
-from cis490_pipeline.recording.guest import mimics
+from cis490_pipeline.recording.guest import benign, mimics
 from cis490_pipeline.recording.guest.mimics import address
 from cis490_pipeline.recording.plan import LOOKALIKES
 
@@ -177,6 +177,45 @@ def test_a_load_that_dies_before_it_begins_leaves_the_slot_empty_and_is_named(ru
 
     assert "did not begin" in failed["error"]
     assert "pid" not in runner.ask(do="stop", slot="workload")
+
+
+def test_a_reset_ends_every_slot_and_removes_what_mimics_left(runner, tmp_path):
+    walk = runner.start("io-walk", {"files": 3, "file_kib": 1, "files_per_s": 100.0, "seed": 1})
+    service = runner.start("compile", {"jobs": 1, "seed": 1}, slot="service-compile")
+    until_s = time.monotonic() + 10
+    while not (tmp_path / "documents" / "2.doc").exists():
+        assert time.monotonic() < until_s
+    answer = runner.ask(do="reset")
+
+    assert "error" not in answer
+    assert not is_running(walk["pid"])
+    assert not is_running(service["pid"])
+    assert not (tmp_path / "documents").exists()
+    assert "pid" not in runner.ask(do="stop", slot="workload")
+
+
+def test_each_job_of_a_build_has_a_length_of_its_own(monkeypatch):
+    lengths, rounds = [], iter(range(6))
+
+    class EnoughError(Exception):
+        pass
+
+    def fork():
+        if next(rounds, None) is None:
+            raise EnoughError
+        return 1
+
+    rng = random.Random(4)
+    drawn = rng.uniform
+    monkeypatch.setattr(rng, "uniform", lambda *bounds: lengths.append(drawn(*bounds)))
+    monkeypatch.setattr(benign.os, "fork", fork)
+    monkeypatch.setattr(benign.os, "waitpid", lambda pid, options: (pid, 0))
+
+    with pytest.raises(EnoughError):
+        benign.compile_({"jobs": 2}, lambda: None, rng)
+
+    # Drawn by the parent: six children that drew for themselves would draw one length.
+    assert len(set(lengths)) == len(lengths) == 7
 
 
 def test_stopping_nothing_says_when(runner):

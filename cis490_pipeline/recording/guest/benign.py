@@ -65,9 +65,11 @@ def compile_(parameters: Parameters, begun: Begun, rng: random.Random) -> None:
     while True:
         jobs = []
         for number in range(int(parameters["jobs"])):
+            # Drawn here: a child that drew for itself would draw the same in every round.
+            length_s = rng.uniform(0.2, 0.9)
             pid = os.fork()
             if pid == 0:
-                spin(rng.uniform(0.2, 0.9))
+                spin(length_s)
                 (SCRATCH / f"{number}.o").write_bytes(os.urandom(16384))
                 os._exit(0)
             jobs.append(pid)
@@ -86,6 +88,7 @@ def speed_test(parameters: Parameters, begun: Begun, rng: random.Random) -> None
         ):
             for _ in range(int(parameters["mib"]) << 4):
                 connection.sendall(bytes(65536))
+            connection.recv(4096)
         time.sleep(rng.uniform(0.5, 2.0))
 
 

@@ -78,6 +78,8 @@ def dormant(parameters: Parameters, begun: Begun, rng: random.Random) -> None:
         time.sleep(rng.uniform(0.7, 1.3) * float(parameters["beacon_s"]))
         with suppress(OSError), socket.create_connection((address(rng), 443), timeout=1.0) as s:
             s.sendall(rng.randbytes(64))
+            # An answer left unread would end the connection with RST, which no beacon does.
+            s.recv(4096)
 
 
 def cpu_saturate(parameters: Parameters, begun: Begun, rng: random.Random) -> None:
@@ -149,6 +151,7 @@ def exfil_burst(parameters: Parameters, begun: Begun, rng: random.Random) -> Non
         with suppress(OSError), socket.create_connection((target, 443), timeout=2.0) as s:
             for _ in range(int(parameters["burst_kib"]) // 16):
                 s.sendall(rng.randbytes(16 * 1024))
+            s.recv(4096)
         time.sleep(rng.uniform(0.5, 1.5) * float(parameters["every_s"]))
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import sys
 import time
@@ -64,9 +65,14 @@ class Runner:
             # Without a process there is nothing to end: the phase begins with the removal.
             stopped = self._stop(request["slot"])
             if request["slot"] == WORKLOAD_SLOT:
-                for path in [*SCRATCH.glob("install-*"), *SCRATCH.glob("payload")]:
-                    path.unlink()
+                _remove_installed()
             return stopped or clock()
+        if what == "reset":
+            for slot in [*self._running]:
+                self._stop(slot)
+            _remove_installed()
+            shutil.rmtree(SCRATCH / "documents", ignore_errors=True)
+            return clock()
         raise ValueError(f"unknown request {what!r}")
 
     def _start(self, slot: str, name: str, parameters: Parameters) -> Message:
@@ -117,6 +123,11 @@ class Runner:
             if done:
                 del self._running[slot]
                 self.send({"event": "ended", "slot": slot, "activity": name, "status": status})
+
+
+def _remove_installed() -> None:
+    for path in [*SCRATCH.glob("install-*"), *SCRATCH.glob("payload")]:
+        path.unlink()
 
 
 def _line(reading: int) -> bytes:

@@ -47,6 +47,8 @@ def limited(pid: int, percent: int | None, mount: Path = _MOUNT) -> Iterator[Non
         for name, value in {**settings, "cgroup.procs": str(pid)}.items():
             (group / name).write_text(value)
     except OSError as refused:
+        with suppress(OSError):
+            group.rmdir()
         raise RecordingError(
             f"{group}: processor time cannot be limited ({refused.strerror}); record as root, or "
             "leave out cpu_percent"
