@@ -25,6 +25,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "Extract windows as features and tensors, of one episode or a whole recipe.",
     ),
     "split": ("data.corpus", "Show which episodes are on which side of a split, and why."),
+    "controls": (
+        "data.controls",
+        "Test on recorded controls which channels show the recorder, not the malware.",
+    ),
     "calibrate": (
         "devices.calibrate",
         "Write a device's calibration record from clean telemetry.",

@@ -17,8 +17,9 @@ export bundle live dashboard produce stale backfill gc doctor
 """
 
 
-OWN = {"demo", "agent", "watch", "record", "rows"}
-"""Beside them: a replay on the dashboard, and what makes rows and watches one's own machine."""
+OWN = {"demo", "agent", "watch", "record", "controls", "rows"}
+"""Beside them: a replay on the dashboard, what makes rows and watches one's own machine, and what
+the rows show of their recorder."""
 
 
 def test_commands_are_the_designs() -> None:

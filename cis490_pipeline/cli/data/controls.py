@@ -1,0 +1,87 @@
+"""``cis490 controls``: which channels show the recorder rather than the malware."""
+
+from typing import Any
+
+import click
+from rich.table import Table
+
+from cis490_pipeline.cli.options import common_options, console, opened_workspace, print_json
+from cis490_pipeline.evaluation.schema.controls import ControlsReport, ControlSteps, StepRow
+from cis490_pipeline.experiment.tools.controls import controls_report
+
+_N_SHOWN = 10
+
+
+@click.command()
+@click.option(
+    "--hosts",
+    metavar="A,B",
+    help="Hosts to read; default: the train and val hosts of the settings where val hosts are "
+    "named, else all.",
+)
+@common_options
+def controls(hosts: str | None, as_json: bool, **flags: Any) -> int:
+    """Test on a recorded store's controls which channels show the recorder, not the malware.
+
+    In a sham-armed control the recorder sends every request of an infected run, and the guest does
+    nothing. Channels that step at those times and at no others are named, with the reason.
+    """
+    chosen = None if hosts is None else {name.strip() for name in hosts.split(",")}
+    with opened_workspace(flags) as workspace:
+        report = controls_report(workspace, chosen)
+    if as_json:
+        print_json(report)
+        return 0
+    _print_report(report)
+    return 0
+
+
+def _print_report(report: ControlsReport) -> None:
+    out = console(min_width=132)
+    steps = report["steps"]
+    by_host = ", ".join(f"{host} {n}" for host, n in steps["controls_by_host"].items())
+    out.print(
+        f"{steps['n_controls']} sham-armed controls among {report['n_episodes']} episodes of "
+        f"{len(report['hosts'])} hosts ({by_host or 'none'}); {steps['n_steps']} shams, "
+        f"{steps['n_left_out']} beside a look-alike left out",
+        soft_wrap=True,
+    )
+    for name, why in report["unreadable"].items():
+        out.print(f"left out: {name}: {why}", soft_wrap=True)
+    if steps["why"]:
+        out.print(f"nothing is quarantined: {steps['why']}", soft_wrap=True)
+    for channel in steps["quarantined"]:
+        out.print(f"quarantine {channel['channel']}: {channel['reason']}", soft_wrap=True)
+    if not steps["quarantined"] and not steps["why"]:
+        out.print(f"no channel steps at shams at the level {steps['level']:g}")
+    if steps["n_steps"]:
+        out.print(_table(steps))
+
+
+def _table(steps: ControlSteps) -> Table:
+    table = Table(title=f"clearest {_N_SHOWN} steps at shams of controls, and elsewhere in them")
+    for name in ("channel", "would-be", "unit"):
+        table.add_column(name, no_wrap=True)
+    for name in ("step", "usual", "size", "usual", "effect", "p (Holm)", "shams"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in sorted(steps["rows"], key=_clearness)[:_N_SHOWN]:
+        table.add_row(
+            row["channel"],
+            row["transition"],
+            row["unit"],
+            *(
+                _number(row[key])
+                for key in ("step", "usual", "size", "usual_size", "effect", "p_holm")
+            ),
+            f"{row['n_steps']} in {row['n_controls']}",
+        )
+    return table
+
+
+def _clearness(row: StepRow) -> tuple[float, float]:
+    p, effect = row["p_holm"], row["effect"]
+    return (2.0 if p is None else p, -abs(effect or 0.0))
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3g}"

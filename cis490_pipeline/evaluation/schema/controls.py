@@ -1,0 +1,66 @@
+"""Form of what recorded controls show of the recorder itself."""
+
+from typing import Annotated, Literal, TypedDict
+
+from msgspec import Meta
+
+from cis490_pipeline.evaluation.schema.parts import Amount, Count, Share, Why
+
+
+class StepRow(TypedDict):
+    """Steps of one channel at one kind of would-be transition of the controls."""
+
+    channel: str
+    transition: Annotated[
+        str, Meta(description="phase that would begin; `onset`: any after clean; `any`")
+    ]
+    unit: str
+    n_steps: Count
+    n_controls: Count
+    step: Annotated[float | None, Meta(description="mean at shams, large steps squashed by asinh")]
+    usual: Annotated[float | None, Meta(description="the same at other times of the same runs")]
+    size: Annotated[Amount | None, Meta(description="mean size of the steps, either direction")]
+    usual_size: Amount | None
+    effect: Annotated[
+        float | None, Meta(description="mean step less the usual, in the run's own deviations")
+    ]
+    p_step: Annotated[Share | None, Meta(description="two-sided, by permutation within runs")]
+    p_size: Annotated[Share | None, Meta(description="one-sided: larger than elsewhere")]
+    p_holm: Annotated[
+        Share | None, Meta(description="twice the smaller one, by Holm over all rows")
+    ]
+
+
+class Quarantined(TypedDict):
+    """A channel that shows the recorder, and why it is believed to."""
+
+    channel: str
+    transitions: list[str]
+    reason: str
+
+
+class ControlSteps(TypedDict):
+    """Which channels step where sham-armed controls would have been infected."""
+
+    n_controls: Count
+    n_controls_needed: Count
+    n_steps: Count
+    n_left_out: Annotated[Count, Meta(description="shams beside a look-alike's begin or end")]
+    controls_by_host: dict[str, int]
+    level: Share
+    seed: int
+    n_permutations: Count
+    quarantined: list[Quarantined]
+    rows: list[StepRow]
+    why: Why
+
+
+class ControlsReport(TypedDict):
+    """``cis490 controls``: what of the recorder can be seen in what it recorded."""
+
+    format: Literal["controls"]
+    store: str
+    hosts: list[str]
+    n_episodes: Count
+    unreadable: Annotated[dict[str, str], Meta(description="controls left out, and why")]
+    steps: ControlSteps

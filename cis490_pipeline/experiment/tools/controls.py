@@ -1,0 +1,147 @@
+"""What recorded controls show of the recorder, read from a store's archives on demand."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from cis490_pipeline.domain import NS_PER_S, EpisodeRef, Phase
+from cis490_pipeline.domain.arrays import Bools, Ints
+from cis490_pipeline.errors import EpisodeRejectedError, StoreError
+from cis490_pipeline.evaluation.probes.control_steps import ControlRun, control_steps
+from cis490_pipeline.evaluation.schema.controls import ControlsReport
+from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.resample import episode_grid, step_count
+from cis490_pipeline.features.steps import SIDE_S, step_changes
+from cis490_pipeline.store.episode import Episode, load_episode
+from cis490_pipeline.store.receiver_index import StoreIndex
+from cis490_pipeline.store.recorder_notes import RecorderNotes, recorder_notes
+
+_GUARD_NS: Final = round((SIDE_S + 1.0) * NS_PER_S)
+"""How far a step lies from other causes: its own side, and one interval of the slower sources."""
+_SPACING_NS: Final = round(2 * SIDE_S * NS_PER_S)
+
+
+@dataclass(frozen=True)
+class _Control:
+    episode: Episode
+    notes: RecorderNotes
+
+
+def controls_report(workspace: Workspace, hosts: Collection[str] | None = None) -> ControlsReport:
+    """Test which channels step at the shams of the controls of some hosts.
+
+    Parameters
+    ----------
+    hosts : by default the hosts of the train and val sides where the settings name both, so that no
+        test host is looked at; else all.
+
+    Raises
+    ------
+    StoreError
+        If the store has no episode of these hosts.
+    """
+    settings = workspace.settings
+    index = workspace.store.read_index()
+    if hosts is None and settings.val_hosts:
+        hosts = (*settings.train_hosts, *settings.val_hosts)
+    every = workspace.store.require_episodes(index)
+    refs = [ref for ref in every if hosts is None or ref.host_id in hosts]
+    if not refs:
+        known = ", ".join(sorted({ref.host_id for ref in every}))
+        raise StoreError(
+            f"{workspace.store.name}: no episode of {', '.join(sorted(hosts or ()))}; its hosts "
+            f"are {known}"
+        )
+    unreadable: dict[str, str] = {}
+    rng = np.random.default_rng(settings.seed)
+    runs = [
+        control_run(control.episode, control.notes, rng)
+        for control in _controls(workspace, index, refs, unreadable)
+    ]
+    return {
+        "format": "controls",
+        "store": workspace.store.name,
+        "hosts": sorted({ref.host_id for ref in refs}),
+        "n_episodes": len(refs),
+        "unreadable": unreadable,
+        "steps": control_steps(runs, seed=settings.seed),
+    }
+
+
+def _controls(
+    workspace: Workspace,
+    index: StoreIndex,
+    refs: Sequence[EpisodeRef],
+    unreadable: dict[str, str],
+) -> Iterator[_Control]:
+    """Yield the sham-armed controls; of those that cannot be used, note why."""
+    for done, ref in enumerate(refs, 1):
+        row = index.rows.get(ref)
+        notes = recorder_notes(workspace.store, ref, row)
+        workspace.progress("episodes", done, len(refs))
+        if notes is None or not notes.shams:
+            continue
+        try:
+            episode = load_episode(workspace.store, ref, row)
+        except EpisodeRejectedError as rejected:
+            unreadable[str(ref)] = str(rejected)
+            continue
+        phases = sorted({label.phase for label in episode.labels})
+        if phases != [Phase.CLEAN]:
+            unreadable[str(ref)] = f"its labels are {', '.join(phases)}, and a control's are clean"
+            continue
+        yield _Control(episode, notes)
+
+
+def control_run(episode: Episode, notes: RecorderNotes, rng: np.random.Generator) -> ControlRun:
+    """Measure a control's steps at its shams and at random times that no other step overlaps.
+
+    Both are left out beside the begin or end of a look-alike, the others also beside a sham: what
+    is left differs by the sham alone.
+    """
+    shams = np.array([sham.t_wall_ns for sham in notes.shams], dtype=np.int64)
+    edges = np.array(
+        [t_ns for ran in notes.backgrounds for t_ns in (ran.began_ns, ran.ended_ns)], dtype=np.int64
+    )
+    n_steps = step_count(episode.t0_ns, episode.end_ns)
+    grid = episode_grid(episode.columns, episode.t0_ns, n_steps)
+    seconds = np.arange(episode.t0_ns, episode.end_ns, NS_PER_S, dtype=np.int64)
+    # Within the second at random: rows of 1 Hz come at one place of it.
+    others = seconds + rng.integers(NS_PER_S, size=seconds.size)
+    sides_ns = round(SIDE_S * NS_PER_S)
+    others = others[(others - episode.t0_ns >= sides_ns) & (episode.end_ns - others >= sides_ns)]
+    others = _apart(others[_away(others, np.concatenate([shams, edges]))], rng)
+    phases = [sham.phase for sham in notes.shams]
+    kept = np.flatnonzero(_away(shams, edges))
+    return ControlRun(
+        episode_id=episode.ref.episode_id,
+        host_id=episode.ref.host_id,
+        phases=tuple(phases[k] for k in kept),
+        before=tuple(["clean", *phases][k] for k in kept),
+        at_shams=step_changes(grid, episode.t0_ns, shams[kept]),
+        elsewhere=step_changes(grid, episode.t0_ns, others),
+        n_left_out=shams.size - kept.size,
+    )
+
+
+def _apart(times: Ints, rng: np.random.Generator) -> Ints:
+    """Draw times of which no two are under 10 s apart, until none is left that would be.
+
+    Steps that overlap are alike, and an event would stand out against a few bursts seen often: with
+    a time in every second, 15 % of bursty channels had p ≤ .05 by chance, and so 5 %.
+    """
+    chosen: list[int] = []
+    for t_ns in rng.permutation(times).tolist():
+        if all(abs(t_ns - other) >= _SPACING_NS for other in chosen):
+            chosen.append(t_ns)
+    return np.sort(np.array(chosen, dtype=np.int64))
+
+
+def _away(times: Ints, causes: Ints) -> Bools:
+    """(n,) whether each time lies over 6 s from every cause."""
+    if not causes.size:
+        return np.ones(times.size, dtype=np.bool_)
+    away = np.abs(times[:, None] - causes[None, :]).min(axis=1) > _GUARD_NS
+    return np.asarray(away, dtype=np.bool_)
