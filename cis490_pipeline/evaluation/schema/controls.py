@@ -55,6 +55,40 @@ class ControlSteps(TypedDict):
     why: Why
 
 
+class FalseAround(TypedDict):
+    """Windows of controls predicted other than clean, before and after shams."""
+
+    transition: Annotated[str, Meta(description="phase that would begin; `any`: all")]
+    n_shams: Annotated[Count, Meta(description="shams with windows on both sides")]
+    before: Annotated[Share | None, Meta(description="share false of the 10 s before")]
+    after: Annotated[Share | None, Meta(description="share false of the 10 s after")]
+
+
+class ControlScore(TypedDict):
+    """A model's predictions of controls against the phases that would have been."""
+
+    n_controls: Count
+    n_windows: Count
+    n_shams: Count
+    false_share: Annotated[
+        Share | None, Meta(description="windows predicted other than clean, which all are")
+    ]
+    macro_f1: Annotated[Share | None, Meta(description="against the would-be phases")]
+    macro_f1_chance: Annotated[Share | None, Meta(description="mean over permutations")]
+    p_macro_f1: Share | None
+    accuracy: Share | None
+    accuracy_chance: Share | None
+    p_accuracy: Share | None
+    around: list[FalseAround]
+    p_around: Annotated[
+        Share | None,
+        Meta(description="two-sided, after against before, swapping them in whole controls"),
+    ]
+    seed: int
+    n_permutations: Count
+    why: Why
+
+
 class ControlsReport(TypedDict):
     """``cis490 controls``: what of the recorder can be seen in what it recorded."""
 
