@@ -1,15 +1,23 @@
-"""``cis490 controls``: which channels show the recorder rather than the malware."""
+"""``cis490 controls``: what of the recorder shows in what it recorded."""
 
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import click
 from rich.table import Table
 
 from cis490_pipeline.cli.options import common_options, console, opened_workspace, print_json
-from cis490_pipeline.evaluation.schema.controls import ControlsReport, ControlSteps, StepRow
+from cis490_pipeline.cli.tables import number_text
+from cis490_pipeline.evaluation.schema.controls import (
+    BlockPrediction,
+    ControlsReport,
+    ControlSteps,
+    StepRow,
+)
 from cis490_pipeline.experiment.tools.controls import controls_report
 
-_N_SHOWN = 10
+_Key = Literal["step", "usual", "size", "usual_size", "infected", "effect", "p_holm"]
+_N_SHOWN: Final = 10
+_SHOWN: Final[tuple[_Key, ...]] = get_args(_Key)
 
 
 @click.command()
@@ -24,7 +32,8 @@ def controls(hosts: str | None, as_json: bool, **flags: Any) -> int:
     """Test on a recorded store's controls which channels show the recorder, not the malware.
 
     In a sham-armed control the recorder sends every request of an infected run, and the guest does
-    nothing. Channels that step at those times and at no others are named, with the reason.
+    nothing. Channels that step at those times and at no others are named, with the reason. And the
+    block of the recording is predicted from clean windows: what drifted over the hours.
     """
     chosen = None if hosts is None else {name.strip() for name in hosts.split(",")}
     with opened_workspace(flags) as workspace:
@@ -37,7 +46,7 @@ def controls(hosts: str | None, as_json: bool, **flags: Any) -> int:
 
 
 def _print_report(report: ControlsReport) -> None:
-    out = console(min_width=132)
+    out = console(min_width=152)
     steps = report["steps"]
     by_host = ", ".join(f"{host} {n}" for host, n in steps["controls_by_host"].items())
     out.print(
@@ -56,13 +65,29 @@ def _print_report(report: ControlsReport) -> None:
         out.print(f"no channel steps at shams at the level {steps['level']:g}")
     if steps["n_steps"]:
         out.print(_table(steps))
+    for block in report["blocks"]:
+        out.print(_block_line(block), soft_wrap=True)
+
+
+def _block_line(block: BlockPrediction) -> str:
+    name, scores = f"block of the recording, {block['features']}", block["scores"]
+    if scores is None or block["chance_balanced"] is None or block["host_balanced"] is None:
+        return f"{name}: n/a, {block['why']}"
+    return (
+        f"{name}: balanced accuracy {number_text(scores['balanced_accuracy'])} "
+        f"[{number_text(scores['balanced_low'])}, {number_text(scores['balanced_high'])}], chance "
+        f"{number_text(block['chance_balanced'])}, the host alone "
+        f"{number_text(block['host_balanced'])}; {block['n_windows']} clean windows of "
+        f"{sum(block['episodes_by_block'].values())} episodes in "
+        f"{len(block['episodes_by_block'])} blocks"
+    )
 
 
 def _table(steps: ControlSteps) -> Table:
     table = Table(title=f"clearest {_N_SHOWN} steps at shams of controls, and elsewhere in them")
     for name in ("channel", "would-be", "unit"):
         table.add_column(name, no_wrap=True)
-    for name in ("step", "usual", "size", "usual", "effect", "p (Holm)", "shams"):
+    for name in ("step", "usual", "size", "usual", "infected", "effect", "p (Holm)", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in sorted(steps["rows"], key=_clearness)[:_N_SHOWN]:
         table.add_row(
@@ -71,7 +96,7 @@ def _table(steps: ControlSteps) -> Table:
             row["unit"],
             *(
                 _number(row[key])
-                for key in ("step", "usual", "size", "usual_size", "effect", "p_holm")
+                for key in _SHOWN
             ),
             f"{row['n_steps']} in {row['n_controls']}",
         )

@@ -40,25 +40,21 @@ _N_TESTS_PER_ROW: Final = 2
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ControlRun:
-    """Steps of all channels in one sham-armed control, in linear units; NaN is unknown.
+class LabelSteps:
+    """Steps of all channels at the transitions of one run, in linear units; NaN is unknown.
 
     Attributes
     ----------
-    phases : (n,) would-be phase that each sham begins.
-    before : (n,) would-be phase that it ends.
-    at_shams : (n, 46) steps at the shams.
-    elsewhere : (m, 46) steps at other times of the run.
-    n_left_out : shams of the run that are not among them.
+    phases : (n,) phase that each transition begins; in a control, that a sham would.
+    before : (n,) phase that it ends.
+    steps : (n, 46) steps there.
     """
 
     episode_id: str
     host_id: str
     phases: tuple[str, ...]
     before: tuple[str, ...]
-    at_shams: Floats
-    elsewhere: Floats
-    n_left_out: int = 0
+    steps: Floats
 
     def of(self, transition: str) -> Bools:
         """(n,) which shams are of a kind of transition."""
@@ -70,8 +66,23 @@ class ControlRun:
         return np.asarray(phases == transition, dtype=np.bool_)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ControlRun(LabelSteps):
+    """A sham-armed control, with its steps elsewhere.
+
+    Attributes
+    ----------
+    elsewhere : (m, 46) steps at other times of the run.
+    n_left_out : shams of the run that are not among its transitions.
+    """
+
+    elsewhere: Floats
+    n_left_out: int = 0
+
+
 def control_steps(
     controls: Sequence[ControlRun],
+    infected: Sequence[LabelSteps] = (),
     *,
     seed: int,
     n_permutations: int = N_PERMUTATIONS,
@@ -81,7 +92,8 @@ def control_steps(
 
     Parameters
     ----------
-    controls : runs that the recorder left clean; an infected run does not belong here.
+    controls : runs that the recorder left clean.
+    infected : runs whose steps at the same transitions are shown beside, and test nothing.
     n_permutations : B; p-values are (1 + as far or farther) / (B + 1).
 
     Returns
@@ -97,7 +109,11 @@ def control_steps(
     times are as random as the others, which the recorder's schedule makes them.
     """
     rng = np.random.default_rng(seed)
-    rows = [row for name in TRANSITIONS for row in _rows_of(controls, name, rng, n_permutations)]
+    rows = [
+        row
+        for name in TRANSITIONS
+        for row in _rows_of(controls, infected, name, rng, n_permutations)
+    ]
     combined = [_combined(row) for row in rows]
     for row, p in zip(rows, holm(combined), strict=True):
         row["p_holm"] = finite_or_none(p)
@@ -109,6 +125,7 @@ def control_steps(
         "n_controls_needed": MIN_CONTROLS,
         "n_steps": sum(len(run.phases) for run in controls),
         "n_left_out": sum(run.n_left_out for run in controls),
+        "n_infected": len(infected),
         "controls_by_host": dict(sorted(Counter(run.host_id for run in controls).items())),
         "level": level,
         "seed": seed,
@@ -132,7 +149,11 @@ class _Sums:
 
 
 def _rows_of(
-    controls: Sequence[ControlRun], transition: str, rng: np.random.Generator, n_permutations: int
+    controls: Sequence[ControlRun],
+    infected: Sequence[LabelSteps],
+    transition: str,
+    rng: np.random.Generator,
+    n_permutations: int,
 ) -> Iterator[StepRow]:
     n = len(CHANNELS)
     sums = _Sums(
@@ -140,16 +161,15 @@ def _rows_of(
         *np.zeros((2, n_permutations, n)),
         *np.zeros((2, n), dtype=np.int64),
     )
-    seen, others = [np.zeros((0, n))], [np.zeros((0, n))]
-    for run in controls:
-        chosen = np.arcsinh(run.at_shams[run.of(transition)] / RESOLUTIONS)
-        elsewhere = np.arcsinh(run.elsewhere / RESOLUTIONS)
-        if not len(chosen):
-            continue
-        seen.append(chosen)
-        others.append(elsewhere)
-        _add_run(sums, chosen, elsewhere, rng)
-    means = [_means(np.concatenate(part)) for part in (seen, others)]
+    runs = [run for run in controls if run.of(transition).any()]
+    for run in runs:
+        _add_run(sums, _squashed(run.steps[run.of(transition)]), _squashed(run.elsewhere), rng)
+    seen = _squashed(*(run.steps[run.of(transition)] for run in runs))
+    ill = _squashed(*(run.steps[run.of(transition)] for run in infected))
+    (step, size), (usual, usual_size), (ill_step, _) = (
+        _means(steps) for steps in (seen, _squashed(*(run.elsewhere for run in runs)), ill)
+    )
+    n_ill = (~np.isnan(ill)).sum(axis=0)
     tested = (sums.n >= MIN_STEPS) & (sums.runs >= _MIN_RUNS)
     p_step = _share(np.abs(sums.permuted_step), np.abs(sums.step), tested)
     p_size = _share(sums.permuted_size, sums.size, tested)
@@ -161,15 +181,24 @@ def _rows_of(
             "unit": unit_of_steps(channel),
             "n_steps": int(sums.n[k]),
             "n_controls": int(sums.runs[k]),
-            "step": finite_or_none(means[0][0][k]),
-            "usual": finite_or_none(means[1][0][k]),
-            "size": finite_or_none(means[0][1][k]),
-            "usual_size": finite_or_none(means[1][1][k]),
+            "step": finite_or_none(step[k]),
+            "usual": finite_or_none(usual[k]),
+            "size": finite_or_none(size[k]),
+            "usual_size": finite_or_none(usual_size[k]),
+            "infected": finite_or_none(ill_step[k]),
+            "n_infected": int(n_ill[k]),
             "effect": finite_or_none(effect[k]),
             "p_step": finite_or_none(p_step[k]),
             "p_size": finite_or_none(p_size[k]),
             "p_holm": None,
         }
+
+
+def _squashed(*steps: Floats) -> Floats:
+    """(n, 46) steps of several runs by asinh, in units of each channel's resolution."""
+    every = np.concatenate([np.zeros((0, RESOLUTIONS.size)), *steps])
+    squashed: Floats = np.arcsinh(every / RESOLUTIONS)
+    return squashed
 
 
 def _add_run(sums: _Sums, chosen: Floats, elsewhere: Floats, rng: np.random.Generator) -> None:
@@ -270,9 +299,12 @@ def _quarantined(rows: Sequence[StepRow], level: float) -> list[Quarantined]:
 
 
 def _reason(row: StepRow) -> str:
+    beside = ""
+    if row["infected"] is not None:
+        beside = f"; {row['n_infected']} of infected runs by {row['infected']:+.4g}"
     return (
         f"steps by {row['step']:+.4g} {row['unit']} (size {row['size']:.4g}) at would-be "
         f"{row['transition']} in clean controls, elsewhere by {row['usual']:+.4g} "
         f"(size {row['usual_size']:.4g}): {row['effect']:+.2f} deviations, p {row['p_holm']:.2g} "
-        f"by Holm, {row['n_steps']} steps of {row['n_controls']} controls"
+        f"by Holm, {row['n_steps']} steps of {row['n_controls']} controls{beside}"
     )

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, TypedDict
 
 from msgspec import Meta
 
+from cis490_pipeline.evaluation.schema.board import HostScores
 from cis490_pipeline.evaluation.schema.parts import Amount, Count, Share, Why
 
 
@@ -21,6 +22,8 @@ class StepRow(TypedDict):
     usual: Annotated[float | None, Meta(description="the same at other times of the same runs")]
     size: Annotated[Amount | None, Meta(description="mean size of the steps, either direction")]
     usual_size: Amount | None
+    infected: Annotated[float | None, Meta(description="mean step at labels of infected runs")]
+    n_infected: Count
     effect: Annotated[
         float | None, Meta(description="mean step less the usual, in the run's own deviations")
     ]
@@ -46,12 +49,29 @@ class ControlSteps(TypedDict):
     n_controls_needed: Count
     n_steps: Count
     n_left_out: Annotated[Count, Meta(description="shams beside a look-alike's begin or end")]
+    n_infected: Annotated[Count, Meta(description="infected runs to compare with")]
     controls_by_host: dict[str, int]
     level: Share
     seed: int
     n_permutations: Count
     quarantined: list[Quarantined]
     rows: list[StepRow]
+    why: Why
+
+
+class BlockPrediction(TypedDict):
+    """How well the block of the recording is predicted from clean windows."""
+
+    features: str
+    n_windows: Count
+    episodes_by_block: dict[str, int]
+    blocks_left_out: Annotated[list[str], Meta(description="with too few episodes")]
+    seed: int
+    chance_balanced: Annotated[Share | None, Meta(description="1 / blocks")]
+    host_balanced: Annotated[
+        Share | None, Meta(description="mean recall of the best guess that knows the host alone")
+    ]
+    scores: HostScores | None
     why: Why
 
 
@@ -96,5 +116,6 @@ class ControlsReport(TypedDict):
     store: str
     hosts: list[str]
     n_episodes: Count
-    unreadable: Annotated[dict[str, str], Meta(description="controls left out, and why")]
+    unreadable: Annotated[dict[str, str], Meta(description="episodes left out, and why")]
     steps: ControlSteps
+    blocks: list[BlockPrediction]

@@ -1,17 +1,21 @@
 """What recorded controls show of the recorder, read from a store's archives on demand."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from cis490_pipeline.domain import NS_PER_S, EpisodeRef, Phase
-from cis490_pipeline.domain.arrays import Bools, Ints
+from cis490_pipeline.domain.arrays import Bools, Float32s, Ints
 from cis490_pipeline.errors import EpisodeRejectedError, StoreError
-from cis490_pipeline.evaluation.probes.control_steps import ControlRun, control_steps
+from cis490_pipeline.evaluation.probes.control_steps import ControlRun, LabelSteps, control_steps
 from cis490_pipeline.evaluation.schema.controls import ControlsReport
 from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.tools.recording_blocks import (
+    CleanWindows,
+    clean_windows,
+    predict_blocks,
+)
 from cis490_pipeline.features.resample import episode_grid, step_count
 from cis490_pipeline.features.steps import SIDE_S, step_changes
 from cis490_pipeline.store.episode import Episode, load_episode
@@ -23,19 +27,18 @@ _GUARD_NS: Final = round((SIDE_S + 1.0) * NS_PER_S)
 _SPACING_NS: Final = round(2 * SIDE_S * NS_PER_S)
 
 
-@dataclass(frozen=True)
-class _Control:
-    episode: Episode
-    notes: RecorderNotes
-
-
 def controls_report(workspace: Workspace, hosts: Collection[str] | None = None) -> ControlsReport:
-    """Test which channels step at the shams of the controls of some hosts.
+    """Find what of the recorder shows in the episodes of some hosts.
 
     Parameters
     ----------
     hosts : by default the hosts of the train and val sides where the settings name both, so that no
         test host is looked at; else all.
+
+    Returns
+    -------
+    Which channels step at the shams of controls, and how well the block of the recording is
+    predicted from clean windows, before and after they are taken relative to their baseline.
 
     Raises
     ------
@@ -56,43 +59,48 @@ def controls_report(workspace: Workspace, hosts: Collection[str] | None = None) 
         )
     unreadable: dict[str, str] = {}
     rng = np.random.default_rng(settings.seed)
-    runs = [
-        control_run(control.episode, control.notes, rng)
-        for control in _controls(workspace, index, refs, unreadable)
-    ]
+    controls: list[ControlRun] = []
+    infected: list[LabelSteps] = []
+    clean: list[CleanWindows] = []
+    for episode, notes in _recorded(workspace, index, refs, unreadable):
+        is_clean = {label.phase for label in episode.labels} == {Phase.CLEAN}
+        if notes.shams and not is_clean:
+            unreadable[str(episode.ref)] = "it has shams, and labels other than clean"
+            continue
+        if notes.shams:
+            controls.append(control_run(episode, notes, rng))
+        elif not is_clean:
+            infected.append(label_steps(episode, notes))
+        if notes.block is not None:
+            clean.append(clean_windows(episode, notes.block, rng))
     return {
         "format": "controls",
         "store": workspace.store.name,
         "hosts": sorted({ref.host_id for ref in refs}),
         "n_episodes": len(refs),
         "unreadable": unreadable,
-        "steps": control_steps(runs, seed=settings.seed),
+        "steps": control_steps(controls, infected, seed=settings.seed),
+        "blocks": predict_blocks(clean, seed=settings.seed),
     }
 
 
-def _controls(
+def _recorded(
     workspace: Workspace,
     index: StoreIndex,
     refs: Sequence[EpisodeRef],
     unreadable: dict[str, str],
-) -> Iterator[_Control]:
-    """Yield the sham-armed controls; of those that cannot be used, note why."""
+) -> Iterator[tuple[Episode, RecorderNotes]]:
+    """Yield the episodes with notes of a recorder; of those that are rejected, note why."""
     for done, ref in enumerate(refs, 1):
         row = index.rows.get(ref)
         notes = recorder_notes(workspace.store, ref, row)
         workspace.progress("episodes", done, len(refs))
-        if notes is None or not notes.shams:
+        if notes is None:
             continue
         try:
-            episode = load_episode(workspace.store, ref, row)
+            yield load_episode(workspace.store, ref, row), notes
         except EpisodeRejectedError as rejected:
             unreadable[str(ref)] = str(rejected)
-            continue
-        phases = sorted({label.phase for label in episode.labels})
-        if phases != [Phase.CLEAN]:
-            unreadable[str(ref)] = f"its labels are {', '.join(phases)}, and a control's are clean"
-            continue
-        yield _Control(episode, notes)
 
 
 def control_run(episode: Episode, notes: RecorderNotes, rng: np.random.Generator) -> ControlRun:
@@ -102,11 +110,8 @@ def control_run(episode: Episode, notes: RecorderNotes, rng: np.random.Generator
     is left differs by the sham alone.
     """
     shams = np.array([sham.t_wall_ns for sham in notes.shams], dtype=np.int64)
-    edges = np.array(
-        [t_ns for ran in notes.backgrounds for t_ns in (ran.began_ns, ran.ended_ns)], dtype=np.int64
-    )
-    n_steps = step_count(episode.t0_ns, episode.end_ns)
-    grid = episode_grid(episode.columns, episode.t0_ns, n_steps)
+    edges = _edges(notes)
+    grid = _grid(episode)
     seconds = np.arange(episode.t0_ns, episode.end_ns, NS_PER_S, dtype=np.int64)
     # Within the second at random: rows of 1 Hz come at one place of it.
     others = seconds + rng.integers(NS_PER_S, size=seconds.size)
@@ -120,10 +125,35 @@ def control_run(episode: Episode, notes: RecorderNotes, rng: np.random.Generator
         host_id=episode.ref.host_id,
         phases=tuple(phases[k] for k in kept),
         before=tuple(["clean", *phases][k] for k in kept),
-        at_shams=step_changes(grid, episode.t0_ns, shams[kept]),
+        steps=step_changes(grid, episode.t0_ns, shams[kept]),
         elsewhere=step_changes(grid, episode.t0_ns, others),
         n_left_out=shams.size - kept.size,
     )
+
+
+def label_steps(episode: Episode, notes: RecorderNotes) -> LabelSteps:
+    """Measure an infected run's steps at its labels, but for those beside a look-alike's edge."""
+    labels = episode.labels
+    times = np.array([label.t_wall_ns for label in labels[1:]], dtype=np.int64)
+    kept = np.flatnonzero(_away(times, _edges(notes)))
+    return LabelSteps(
+        episode_id=episode.ref.episode_id,
+        host_id=episode.ref.host_id,
+        phases=tuple(labels[k + 1].phase for k in kept),
+        before=tuple(labels[k].phase for k in kept),
+        steps=step_changes(_grid(episode), episode.t0_ns, times[kept]),
+    )
+
+
+def _edges(notes: RecorderNotes) -> Ints:
+    return np.array(
+        [t_ns for ran in notes.backgrounds for t_ns in (ran.began_ns, ran.ended_ns)], dtype=np.int64
+    )
+
+
+def _grid(episode: Episode) -> Float32s:
+    n_steps = step_count(episode.t0_ns, episode.end_ns)
+    return episode_grid(episode.columns, episode.t0_ns, n_steps)
 
 
 def _apart(times: Ints, rng: np.random.Generator) -> Ints:

@@ -18,6 +18,7 @@ def test_controls_names_the_channel_that_shows_the_recorder(plain: Cli, store: s
     assert done.code == 0
     assert "5 sham-armed controls among 5 episodes of 1 hosts (kiosk 5)" in done.out
     assert "quarantine guest.top_rss_bytes: steps by +" in done.out
+    assert "block of the recording, after calibration: n/a, 1 blocks of 5 episodes" in done.out
     assert "clearest 10 steps at shams" in done.out
 
 

@@ -34,7 +34,7 @@ def made(n_runs=10, seed=0, rss_step=0.0, fork_sizes=0.0):
                 host_id=f"host-{number % 3}",
                 phases=PHASES,
                 before=("clean", *PHASES[:-1]),
-                at_shams=at_shams,
+                steps=at_shams,
                 elsewhere=rng.standard_t(3, (6, len(CHANNELS))) * scale,
                 n_left_out=1,
             )
@@ -99,7 +99,7 @@ def test_too_few_controls_quarantine_nothing_and_say_so():
 def test_unknown_steps_are_left_out_of_their_channel_alone():
     runs = made(rss_step=2 * PAGE)
     for run in runs[:4]:
-        run.at_shams[:, FORKS] = np.nan
+        run.steps[:, FORKS] = np.nan
         run.elsewhere[:, RSS] = np.nan
 
     found = control_steps(runs, seed=0, n_permutations=99)
@@ -109,6 +109,25 @@ def test_unknown_steps_are_left_out_of_their_channel_alone():
     # Without another time to compare with, a run says nothing.
     assert rows["guest.top_rss_bytes", "infecting"]["n_controls"] == 6
     assert rows["guest.ctxt", "infecting"]["n_steps"] == 20
+
+
+def test_steps_of_infected_runs_stand_beside_and_change_no_p():
+    runs = made()
+    infected = made(4, seed=1, rss_step=100 * PAGE)
+
+    alone, beside = (
+        control_steps(runs, others, seed=0, n_permutations=99)["rows"] for others in ((), infected)
+    )
+
+    assert [row["p_holm"] for row in alone] == [row["p_holm"] for row in beside]
+    (row,) = (
+        row
+        for row in beside
+        if (row["channel"], row["transition"]) == ("guest.top_rss_bytes", "infecting")
+    )
+    assert row["n_infected"] == 8
+    assert row["infected"] == pytest.approx(100 * PAGE, rel=0.1)
+    assert {row["infected"] for row in alone} == {None}
 
 
 def test_onset_is_a_phase_after_clean():

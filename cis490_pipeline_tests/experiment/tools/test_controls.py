@@ -64,10 +64,39 @@ def test_what_is_no_control_is_left_out_with_its_reason(tmp_path):
     assert report["n_episodes"] == 4
     assert report["steps"]["n_controls"] == 0
     assert report["unreadable"].keys() == {str(infected.ref), str(spoilt.ref)}
-    assert report["unreadable"][str(infected.ref)] == (
-        "its labels are armed, clean, and a control's are clean"
-    )
+    assert report["unreadable"][str(infected.ref)] == "it has shams, and labels other than clean"
     assert "row_schema" in report["unreadable"][str(spoilt.ref)]
+
+
+def test_infected_runs_stand_beside_the_controls(tmp_path):
+    infected = control(9, pages=3)
+    shams = infected.meta["recording"].pop("shams")
+    for sham in shams:
+        label = {**infected.labels[0], **sham, "prev": infected.labels[-1]["phase"]}
+        infected.labels.append(label)
+
+    steps = controls_report(opened(tmp_path, [control(0), infected]))["steps"]
+
+    row = next(
+        row
+        for row in steps["rows"]
+        if (row["channel"], row["transition"]) == ("guest.top_rss_bytes", "onset")
+    )
+    assert (steps["n_controls"], steps["n_infected"], row["n_infected"]) == (1, 1, 1)
+    assert row["infected"] == pytest.approx(3 * 4096, rel=0.5)
+
+
+def test_blocks_are_predicted_from_the_windows_of_their_episodes(tmp_path):
+    episodes = [control(k, HOSTS[k % 2], block=k % 2 + 1) for k in range(10)]
+
+    before, after = controls_report(opened(tmp_path, episodes))["blocks"]
+
+    assert [before["features"], after["features"]] == ["before calibration", "after calibration"]
+    assert before["episodes_by_block"] == {"1": 5, "2": 5}
+    assert before["n_windows"] == 10 * 20
+    # Each block is of one host, and noise shows neither.
+    assert before["host_balanced"] == 1.0
+    assert before["scores"]["balanced_low"] < 0.5 < before["scores"]["balanced_high"]
 
 
 def test_notes_of_another_form_are_an_error_that_names_the_episode(tmp_path):
