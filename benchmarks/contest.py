@@ -15,7 +15,7 @@ from benchmarks.kept import Arrays, Kept
 from benchmarks.model_peers import PEERS
 from cis490_pipeline.domain import Architecture, Variant
 from cis490_pipeline.domain.arrays import Ints
-from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS, InputKind
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, InputKind, input_kind
 from cis490_pipeline.evaluation.confusion import confusion, episode_confusions, macro_f1
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.stages.workspace import Workspace
@@ -66,7 +66,7 @@ def run(
     predicted classes (n_windows,); ``val_macro_f1``; ``seconds`` of CPU for training.
     """
     is_model = name in MODELS
-    kind: InputKind = INPUT_KINDS[Architecture(name)] if is_model else PEERS[name].input_kind
+    kind: InputKind = input_kind(Architecture(name)) if is_model else PEERS[name].input_kind
     what = {
         "arrangement": arrangement.name,
         "variant": str(arrangement.variant),

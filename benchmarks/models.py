@@ -30,7 +30,7 @@ from benchmarks.unseen_hosts import (
 )
 from cis490_pipeline.checkpoints.versions import library_versions
 from cis490_pipeline.domain import Architecture, Variant
-from cis490_pipeline.domain.catalogue import INPUT_KINDS
+from cis490_pipeline.domain.catalogue import input_kind
 from cis490_pipeline.simulation.store import SimulationConfig
 
 RESULTS = Path(__file__).parent / "results" / "models.json"
@@ -159,7 +159,7 @@ def _recorded(scale: Scale, work: Path, kept: Kept, only: Sequence[str]) -> dict
         result["training_speed"] = [
             model_speed.training_speed(
                 name,
-                place.sides(INPUT_KINDS[Architecture(name)]).train,
+                place.sides(input_kind(Architecture(name))).train,
                 epochs=10,
                 repetitions=scale.repetitions,
             )
@@ -176,7 +176,7 @@ def _latencies(place: Any, runs: Runs, calls: int) -> list[dict[str, Any]]:
             name,
             str(place.variant),
             runs[name, recorded_corpus.NAME, 0]["onnx"].tobytes(),
-            place.sides(INPUT_KINDS[Architecture(name)]).test,
+            place.sides(input_kind(Architecture(name))).test,
             calls=calls,
         )
         for name in MODELS

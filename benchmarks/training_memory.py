@@ -15,7 +15,7 @@ import polars as pl
 from benchmarks.made_grids import commit_grids
 from benchmarks.measuring import Line, at_most
 from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
-from cis490_pipeline.domain.catalogue import INPUT_KINDS
+from cis490_pipeline.domain.catalogue import input_kind
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
 from cis490_pipeline.features.channels import N_CHANNELS
 from cis490_pipeline.features.datasets import window_data
@@ -106,7 +106,7 @@ def train(folder: Path, architecture: Architecture, limit_mb: float) -> dict[str
     from cis490_pipeline.training.snapshot import Snapshots
 
     window_data.IN_MEMORY_BYTES = int(limit_mb * 2**20)
-    kind, variant = INPUT_KINDS[architecture], Variant.ORACLE
+    kind, variant = input_kind(architecture), Variant.ORACLE
     dataset = open_dataset(folder / kind, kind)
     model = create(
         architecture, variant, seed=0, config=SHORT.get(str(architecture), {"max_epochs": 1})

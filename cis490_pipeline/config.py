@@ -5,12 +5,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Self, get_type_hints
+from typing import Annotated, Any, Final, Self, cast, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from cis490_pipeline.domain import Address, Architecture
+from cis490_pipeline.domain.catalogue import DEFAULT_FEATURES, FlatKind
 from cis490_pipeline.domain.cluster_address import cluster_address
 from cis490_pipeline.domain.hosts import http_address
 from cis490_pipeline.domain.terms import Setting
@@ -67,6 +68,12 @@ def _some_names(value: object) -> tuple[str, ...]:
     if names := _names(value):
         return names
     raise ValueError(f"must name at least one host, got {value!r}")
+
+
+def _features(value: object) -> FlatKind:
+    if value in (kinds := get_args(FlatKind)):
+        return cast(FlatKind, value)
+    raise ValueError(f"must be one of {', '.join(kinds)}, got {value!r:.60}")
 
 
 def _models(value: object) -> dict[str, dict[str, Setting]]:
@@ -129,6 +136,9 @@ class Settings:
     val_hosts: Annotated[tuple[str, ...], _names] = ()
     """Hosts on the val side of recipe ``host``; where none is named, it is chosen among the train
     hosts."""
+    features: Annotated[FlatKind, _features] = DEFAULT_FEATURES
+    """What ``gbt`` and ``mlp`` get of a window: ``summary`` (five statistics of each channel) or
+    ``history`` (these, linear means within the window, and the 20 s before it)."""
     workers: Count = field(default_factory=available_processors)
     """Processes for per-episode work."""
     dask_address: Annotated[str | None, _cluster] = None

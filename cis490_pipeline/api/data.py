@@ -19,9 +19,9 @@ from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.tools.extract_episode import named_episode
 from cis490_pipeline.features.channels import channel_names
+from cis490_pipeline.features.columns import calibrated_names
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
 from cis490_pipeline.features.extract import ExtractedEpisode, extract_episode
-from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.splits.split import Split
 from cis490_pipeline.storage.parquet import read_table
 from cis490_pipeline.store.episode import Episode
@@ -275,7 +275,8 @@ def load_dataset(
     ----------
     recipe, side : ``host``, ``sample`` or ``time``; ``train``, ``val`` or ``test``.
     variant : ``realistic`` (29 channels), ``oracle`` (46) or ``network`` (10).
-    kind : ``tensor`` for series, ``summary`` for five statistics of each channel.
+    kind : ``tensor`` for series, ``summary`` for five statistics of each channel, ``history`` for
+        these with linear means and the past, where the setting ``features`` is ``history``.
     model : whose calibrator, variant and kind to take, instead of fitting on the train side.
 
     Raises
@@ -298,12 +299,12 @@ def load_dataset(
         kind, seen = model.calibrator.kind, model.calibrator.variant
     dataset = shards_of(kind)(workspace, member(Recipe, recipe)).open()
     calibrator = (
-        fit_calibrator(dataset, seen, CALIBRATION, gauges=GAUGES, scaling=SCALING)
+        fit_calibrator(dataset, seen, CALIBRATION, gauges=GAUGES, scaling=SCALING, kind=kind)
         if model is None
         else model.calibrator
     )
     windows = load_windows(dataset, member(Side, side), calibrator)
-    names = summary_names(seen) if kind == "summary" else channel_names(seen)
+    names = channel_names(seen) if kind == "tensor" else calibrated_names(kind, seen)
     return Dataset(
         X=windows.take(np.arange(len(windows))),
         y=windows.y,

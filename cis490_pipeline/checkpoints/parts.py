@@ -26,9 +26,8 @@ from cis490_pipeline.features.calibration.calibrator import (
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
 from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.columns import calibrated_shape
 from cis490_pipeline.features.schema import FeatureSchema
-from cis490_pipeline.features.summary import STATISTICS
-from cis490_pipeline.features.windows import STEPS
 
 _MAX_GOLDEN: Final = 4096
 _SUM_TOLERANCE: Final = 1e-6
@@ -73,10 +72,8 @@ def read_calibration(
 
 
 def window_shape(schema: FeatureSchema) -> tuple[int, ...]:
-    """Shape of one window: (145,) or (230,) for summaries, (29, 100) or (46, 100) for tensors."""
-    n_channels = channel_indices(schema.variant).size
-    summary = schema.kind == "summary"
-    return (n_channels * len(STATISTICS),) if summary else (n_channels, STEPS)
+    """Shape of one calibrated window, such as (145,) of summaries or (29, 100) of tensors."""
+    return calibrated_shape(schema.input_kind, channel_indices(schema.variant).size)
 
 
 def read_golden(folder: Path, manifest: Manifest, schema: FeatureSchema) -> Golden:

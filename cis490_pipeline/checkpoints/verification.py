@@ -168,10 +168,10 @@ def _names(folder: Path, manifest: Manifest, *, whole: bool) -> tuple[Architectu
             f"version {newest}; train it again"
             + (f", or check out commit {manifest.commit:.7}" if manifest.commit else "")
         )
-    if manifest.input_kind != INPUT_KINDS[architecture]:
+    if manifest.input_kind not in (kinds := INPUT_KINDS[architecture]):
         raise CheckpointError(
-            f"{folder / MANIFEST}: {architecture} takes {INPUT_KINDS[architecture]} windows, this "
-            f"one {manifest.input_kind}; {AGAIN}"
+            f"{folder / MANIFEST}: {architecture} takes {' or '.join(kinds)} windows, this one "
+            f"{manifest.input_kind}; {AGAIN}"
         )
     return architecture, variant
 

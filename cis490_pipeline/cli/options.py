@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 from rich import progress
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cis490_pipeline.domain import Architecture, Recipe, Variant
-from cis490_pipeline.domain.catalogue import RUN_VARIANTS
+from cis490_pipeline.domain.catalogue import RUN_VARIANTS, FlatKind
 
 if TYPE_CHECKING:
     from cis490_pipeline.compute.progress import Progress as Report
@@ -61,6 +61,11 @@ def workspace_options(command: Command) -> Command:
             "--train-hosts", metavar="A,B", help="Hosts on the train side of recipe `host`."
         ),
         click.option("--val-hosts", metavar="A,B", help="Hosts on the val side of recipe `host`."),
+        click.option(
+            "--features",
+            type=click.Choice(get_args(FlatKind)),
+            help="What gbt and mlp get of a window.",
+        ),
         click.option("--workers", type=int, help="Processes for per-episode work."),
         click.option("--threads", type=int, help="Threads of each numeric library."),
     ):

@@ -5,8 +5,13 @@ from typing import Final, Literal
 from cis490_pipeline.domain.telemetry import Source
 from cis490_pipeline.domain.terms import Architecture, Variant
 
-InputKind = Literal["summary", "tensor"]
-"""Input of a model: a window's summary statistics, or its 10 Hz tensor."""
+FlatKind = Literal["summary", "history"]
+"""A window as one row of features: its summary statistics, or these and the 20 s before it."""
+
+InputKind = Literal["summary", "history", "tensor"]
+"""Input of a model: a window's row of features, or its 10 Hz tensor."""
+
+DEFAULT_FEATURES: Final[FlatKind] = "summary"
 
 ARCHITECTURE_VERSIONS: Final[dict[Architecture, int]] = {
     Architecture.GBT: 1,
@@ -18,11 +23,20 @@ ARCHITECTURE_VERSIONS: Final[dict[Architecture, int]] = {
 }
 """Raised when the same, or the default, configuration builds or trains a different model."""
 
-INPUT_KINDS: Final[dict[Architecture, InputKind]] = {
-    architecture: "summary" if architecture in (Architecture.GBT, Architecture.MLP) else "tensor"
+INPUT_KINDS: Final[dict[Architecture, tuple[InputKind, ...]]] = {
+    architecture: ("summary", "history")
+    if architecture in (Architecture.GBT, Architecture.MLP)
+    else ("tensor",)
     for architecture in Architecture
 }
-"""Which of a recipe's two datasets each architecture reads."""
+"""Inputs each architecture can take; which one a model takes, settings and its checkpoint say."""
+
+
+def input_kind(architecture: Architecture, features: FlatKind = DEFAULT_FEATURES) -> InputKind:
+    """Return the input an architecture takes where rows of features are of this kind."""
+    kinds = INPUT_KINDS[architecture]
+    return features if features in kinds else kinds[0]
+
 
 VARIANT_SOURCES: Final[dict[Variant, tuple[Source, ...]]] = {
     Variant.REALISTIC: (Source.GUEST, Source.NETFLOW),

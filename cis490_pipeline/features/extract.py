@@ -1,4 +1,4 @@
-"""Feature extraction for an episode, and for the last 10 s of a live device."""
+"""Feature extraction for an episode, and for the last window of a live device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import polars as pl
 
 from cis490_pipeline.domain import Source, Variant
 from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.history import HISTORY_STEPS, history
 from cis490_pipeline.features.resample import STEP_NS, episode_grid, step_count
 from cis490_pipeline.features.summary import summarize
 from cis490_pipeline.features.windows import STEPS, cut_windows, window_labels, window_starts
@@ -27,6 +28,7 @@ class ExtractedEpisode:
     y : (n_windows,) class index of the phase at the window's centre.
     purity : (n_windows,) that phase's share of the window.
     summary : (n_windows, n_channels × 5).
+    history : (n_windows, n_channels × 12).
     tensors : (n_windows, n_channels, 100).
     """
 
@@ -35,14 +37,23 @@ class ExtractedEpisode:
     y: npt.NDArray[np.int64]
     purity: npt.NDArray[np.float64]
     summary: npt.NDArray[np.float32]
+    history: npt.NDArray[np.float32]
     tensors: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class ExtractedWindow:
-    """One uncalibrated window: ``summary`` (n_channels × 5,) and ``tensor`` (n_channels, 100)."""
+    """One uncalibrated window.
+
+    Attributes
+    ----------
+    summary : (n_channels × 5,).
+    history : (n_channels × 12,).
+    tensor : (n_channels, 100).
+    """
 
     summary: npt.NDArray[np.float32]
+    history: npt.NDArray[np.float32]
     tensor: npt.NDArray[np.float32]
 
 
@@ -68,7 +79,13 @@ def extract_episode(episode: Episode, variant: Variant) -> ExtractedEpisode:
     )
     windows = cut_windows(grid, starts)
     return ExtractedEpisode(
-        grid, starts, y, purity, summarize(windows), windows.transpose(0, 2, 1).copy()
+        grid=grid,
+        starts=starts,
+        y=y,
+        purity=purity,
+        summary=summarize(windows),
+        history=history(grid, starts),
+        tensors=windows.transpose(0, 2, 1).copy(),
     )
 
 
@@ -77,8 +94,11 @@ def extract_last(
 ) -> ExtractedWindow:
     """Extract the window of 10 s that ends at ``t_end_ns``; raises as ``extract_episode``.
 
-    ``rows`` hold readings from at least 5 s before the window, because rates are held; later rows
-    are ignored.
+    ``rows`` hold readings from at least 5 s before the window, because rates are held; the history
+    needs 20 s more, and is unknown where there are none. Later rows are ignored.
     """
-    grid = episode_grid(rows, t_end_ns - STEPS * STEP_NS, STEPS)[None, :, channel_indices(variant)]
-    return ExtractedWindow(summarize(grid)[0], grid[0].T.copy())
+    n_steps = HISTORY_STEPS + STEPS
+    grid = episode_grid(rows, t_end_ns - n_steps * STEP_NS, n_steps)[:, channel_indices(variant)]
+    window = grid[None, HISTORY_STEPS:]
+    start = np.array([HISTORY_STEPS])
+    return ExtractedWindow(summarize(window)[0], history(grid, start)[0], window[0].T.copy())

@@ -9,31 +9,39 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import NS_PER_S, Kind, Source, Variant
+from cis490_pipeline.features.baseline import baseline_statistics
 from cis490_pipeline.features.channels import channel_indices, source_channels
-from cis490_pipeline.features.resample import episode_grid
-from cis490_pipeline.features.summary import summarize
+from cis490_pipeline.features.history import STORED, history, linear_level, quanta, squashed
+from cis490_pipeline.features.resample import GRID_HZ, episode_grid
+from cis490_pipeline.features.summary import STATISTICS, summarize
 from cis490_pipeline.features.windows import cut_windows, window_starts
 from cis490_pipeline.store.rows.readings import nominal_ns
 
 FIXTURE_T0_NS: Final = 1_700_000_000 * NS_PER_S
 FIXTURE_STEPS: Final = 200
+HISTORY_FIXTURE_STEPS: Final = 500
+"""Of history features, whose last windows need 20 s before them beside the 15 s of a baseline."""
 
 # Processors differ in the last bit of log1p, so values are rounded to these units before hashing; a
 # test ensures that no value of the fixture is near a rounding boundary.
-UNITS: Final = {"grid": 0.1, "tensor": 0.1, "summary": 0.01}
+UNITS: Final = {"grid": 0.1, "tensor": 0.1, "summary": 0.01, "history": 0.073}
 
+_HISTORY_WINDOWS: Final = [2, 5, 8]
+"""Windows with half, all and all of their past in the fixture."""
 _FIXTURE_SEED: Final = 0
 
 
-def fixture_rows(seed: int = _FIXTURE_SEED) -> dict[Source, pl.DataFrame]:
-    """Generate 20 s of rows of all sources, with a restart, a fall, nulls, a gap and late readings.
+def fixture_rows(
+    seed: int = _FIXTURE_SEED, n_steps: int = FIXTURE_STEPS
+) -> dict[Source, pl.DataFrame]:
+    """Generate rows of all sources, with a restart, a fall, nulls, a gap and late readings.
 
     Uses only integer arithmetic, because random generators of libraries may change.
     """
     rows = {}
     for source in Source:
         interval = nominal_ns(source)
-        n_rows = 21 * NS_PER_S // interval
+        n_rows = (n_steps // GRID_HZ + 1) * NS_PER_S // interval
         i = np.arange(n_rows, dtype=np.int64)
         jitter = _scramble(i, seed) % (interval // 4)
         # Every seventh reading is late, just before the next one.
@@ -59,12 +67,30 @@ def fixture_rows(seed: int = _FIXTURE_SEED) -> dict[Source, pl.DataFrame]:
 
 @cache
 def golden_features(kind: str, variant: Variant) -> npt.NDArray[np.float32]:
-    """Compute the fixture's features: the grid, or the windows or summaries cut from it."""
+    """Compute the fixture's features: the grid, or the windows or summaries cut from it.
+
+    Of history features the means are relative to the fixture's baseline: in linear units the last
+    bits of large values would reach the hash.
+    """
+    if kind == "history":
+        return _golden_history(variant)
     grid = episode_grid(fixture_rows(), FIXTURE_T0_NS, FIXTURE_STEPS)[:, channel_indices(variant)]
     if kind == "grid":
         return grid
     windows = cut_windows(grid, window_starts(FIXTURE_STEPS))
     return windows.transpose(0, 2, 1) if kind == "tensor" else summarize(windows)
+
+
+def _golden_history(variant: Variant) -> npt.NDArray[np.float32]:
+    n_steps = HISTORY_FIXTURE_STEPS
+    rows = fixture_rows(n_steps=n_steps)
+    grid = episode_grid(rows, FIXTURE_T0_NS, n_steps)[:, channel_indices(variant)]
+    starts = window_starts(n_steps)[_HISTORY_WINDOWS]
+    features = history(grid, starts).reshape(-1, grid.shape[1], len(STORED))
+    n = len(STATISTICS)
+    level = linear_level(baseline_statistics(grid)[0])
+    relative = squashed(features[..., n:], level, quanta(variant))
+    return np.concatenate([features[..., :n], relative], axis=-1)
 
 
 @cache

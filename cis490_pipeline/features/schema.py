@@ -11,6 +11,7 @@ from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import SchemaMismatchError
 from cis490_pipeline.features.channels import variant_channels
 from cis490_pipeline.features.golden import golden_digest
+from cis490_pipeline.features.history import CALIBRATED, KNOWN_SHARE, LAGS_S, N_BINS, quantum
 from cis490_pipeline.features.resample import GRID_HZ, STALE_INTERVALS
 from cis490_pipeline.features.summary import STATISTICS
 from cis490_pipeline.features.windows import BASELINE_S, STRIDE_S, WINDOW_S
@@ -18,7 +19,7 @@ from cis490_pipeline.storage.files import digest
 from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.store.rows.readings import MERGE_INTERVALS
 
-SchemaKind = Literal["summary", "tensor", "grid"]
+SchemaKind = Literal["summary", "history", "tensor", "grid"]
 
 SCHEMA_FORMAT: Final = 1
 
@@ -69,7 +70,7 @@ class FeatureSchema:
             If this is the schema of grids.
         """
         if self.kind == "grid":
-            raise SchemaMismatchError("a schema of grids; wanted one of summary or tensor features")
+            raise SchemaMismatchError("a schema of grids; wanted one of a model's features")
         return self.kind
 
     @property
@@ -135,10 +136,24 @@ def feature_schema(kind: SchemaKind, variant: Variant) -> FeatureSchema:
         }
     # Both kinds are calibrated when read, by the baseline statistics in the grid index.
     meaning["baseline_s"] = BASELINE_S
-    if kind == "summary":
+    if kind in ("summary", "history"):
         meaning["statistics"] = list(STATISTICS)
+    if kind == "history":
+        meaning["history"] = _history(variant)
     meaning["golden"] = golden_digest(kind, variant)
     return FeatureSchema(kind, variant, meaning)
+
+
+def _history(variant: Variant) -> dict[str, Json]:
+    """State what history features are beyond the statistics."""
+    return {
+        "columns": list(CALIBRATED),
+        "bins": N_BINS,
+        "lags_s": list(LAGS_S),
+        "known_share": KNOWN_SHARE,
+        "means": "of linear values over known steps; asinh of the distance by the quantum",
+        "quanta": {channel.name: quantum(channel) for channel in variant_channels(variant)},
+    }
 
 
 def grid_schema() -> FeatureSchema:
@@ -204,7 +219,7 @@ def _with_reading_rules(saved: FeatureSchema) -> FeatureSchema:
     """Add the rules to a schema from before them; return other schemas unchanged."""
     grid = saved.meaning.get("grid")
     older = _OLDER_GOLDEN.get((saved.kind, str(saved.variant)))
-    if not isinstance(grid, Mapping) or saved.meaning.get("golden") != older:
+    if older is None or not isinstance(grid, Mapping) or saved.meaning.get("golden") != older:
         return saved
     golden = golden_digest(saved.kind, saved.variant)
     meaning = {**saved.meaning, "grid": {**grid, **READING_RULES}, "golden": golden}

@@ -57,7 +57,7 @@ def summarize(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     for first in range(0, window.size, _CHUNK_ROWS):
         rows = window[first : first + _CHUNK_ROWS], channel[first : first + _CHUNK_ROWS]
         out[rows] = _of_partly_known(windows[rows[0], :, rows[1]])
-    return out.reshape(n_windows, -1)
+    return out.reshape(n_windows, n_channels * len(STATISTICS))
 
 
 def known_quantile(

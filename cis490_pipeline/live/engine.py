@@ -22,6 +22,7 @@ from cis490_pipeline.domain import NS_PER_S, Source
 from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.features.calibration.cleanliness import CleanlinessCheck
 from cis490_pipeline.features.channels import source_slices
+from cis490_pipeline.features.history import HISTORY_STEPS
 from cis490_pipeline.features.resample import STEP_NS, episode_grid
 from cis490_pipeline.features.windows import BASELINE_S, BASELINE_STEPS, STEPS, STRIDE_STEPS
 from cis490_pipeline.live.buffer import SourceBuffer
@@ -50,7 +51,7 @@ from cis490_pipeline.store.rows.columns import Columns
 STRIDE_NS: Final = STRIDE_STEPS * STEP_NS
 WINDOW_NS: Final = STEPS * STEP_NS
 _HISTORY_NS: Final = 5 * NS_PER_S
-"""History needed before a window: rates are held for up to 3 s."""
+"""History needed before a grid: rates are held for up to 3 s."""
 _START_NS: Final = 60 * NS_PER_S
 _FIRST_INDEX: Final = BASELINE_STEPS // STRIDE_STEPS
 _NOTES: Final = 100
@@ -98,6 +99,8 @@ class LiveEngine:
         self.name = name
         self.notes: deque[str] = deque(maxlen=_NOTES)
         self._models = tuple(models)
+        history = any(model.calibrator.kind == "history" for model in self._models)
+        self._n_before = HISTORY_STEPS if history else 0
         self._read = {s for model in self._models for s in source_slices(model.variant)}
         self._baseline = baseline
         self._check = check
@@ -279,7 +282,10 @@ class LiveEngine:
     def _close_next(self, anchor_ns: int, baseline: Baseline) -> WindowReport:
         index = self._next_index
         start_ns = anchor_ns + index * STRIDE_NS
-        window = RawWindow(episode_grid(self._rows(), start_ns, STEPS))
+        # As in a recording's grid, nothing is known from before window 0.
+        n_before = min(self._n_before, index * STRIDE_STEPS)
+        seen_ns = start_ns - n_before * STEP_NS
+        window = RawWindow(episode_grid(self._rows(), seen_ns, n_before + STEPS))
         outputs = tuple(model.predict(window, baseline) for model in self._models)
         self._next_index += 1
         self._n_windows += 1
@@ -293,7 +299,7 @@ class LiveEngine:
             t_start_ns=start_ns,
             t_end_ns=start_ns + WINDOW_NS,
             t_s=seconds_between(anchor_ns, start_ns),
-            grid=window.grid,
+            seen=window.seen,
             suspect_baseline=baseline.suspect,
             outputs=outputs,
         )
@@ -303,4 +309,4 @@ class LiveEngine:
 
     def _trim(self, needed_ns: int) -> None:
         for buffer in self._buffers.values():
-            buffer.trim(needed_ns - _HISTORY_NS)
+            buffer.trim(needed_ns - self._n_before * STEP_NS - _HISTORY_NS)

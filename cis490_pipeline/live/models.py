@@ -10,10 +10,13 @@ import numpy.typing as npt
 from cis490_pipeline.alarm.alarm import Alarm, AlarmState
 from cis490_pipeline.domain import PHASES, Phase, Source, Variant
 from cis490_pipeline.domain.arrays import Float32s
-from cis490_pipeline.domain.catalogue import VARIANT_SOURCES
+from cis490_pipeline.domain.catalogue import VARIANT_SOURCES, InputKind
 from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.columns import per_channel, stored_columns
+from cis490_pipeline.features.history import history
 from cis490_pipeline.features.summary import STATISTICS, summarize, summary_columns
+from cis490_pipeline.features.windows import STEPS
 from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.storage.json_text import Json
 
@@ -94,10 +97,21 @@ class Output:
 
 
 class RawWindow:
-    """One uncalibrated window, summarized once for all models: (100, 46) log1p values."""
+    """One uncalibrated window, summarized once for all models.
 
-    def __init__(self, grid: Float32s) -> None:
-        self.grid = grid
+    Parameters
+    ----------
+    seen : (n_steps, 46) log1p values: the window's 100 steps, and before them the up to 200 that
+        models of history need.
+
+    Attributes
+    ----------
+    grid : (100, 46) the window's.
+    """
+
+    def __init__(self, seen: Float32s) -> None:
+        self.seen = seen
+        self.grid = seen[-STEPS:]
 
     @cached_property
     def _summary(self) -> Float32s:
@@ -105,9 +119,17 @@ class RawWindow:
         summary: Float32s = summarize(self.grid[None])[0]
         return summary
 
-    def of(self, kind: str, variant: Variant) -> Float32s:
-        """Return a variant's input: 5 statistics of each channel, or (n_channels, 100) steps."""
+    @cached_property
+    def _history(self) -> Float32s:
+        of_all: Float32s = history(self.seen, np.array([len(self.seen) - STEPS]))[0]
+        return of_all
+
+    def of(self, kind: InputKind, variant: Variant) -> Float32s:
+        """Return a variant's input: a row of features, or (n_channels, 100) steps."""
         channels = channel_indices(variant)
+        if kind == "history":
+            of_variant: Float32s = self._history[stored_columns(kind, channels, kind)]
+            return of_variant
         if kind == "summary":
             summary: Float32s = self._summary[summary_columns(channels)]
             return summary
@@ -145,10 +167,13 @@ class LiveModel:
         Taken from the calibrated window: a channel without a baseline gives the classifier nothing,
         however many readings it has.
         """
-        if self.calibrator.kind == "summary":
-            known = np.isfinite(calibrated.reshape(-1, len(STATISTICS)))[:, _RELATIVE]
-        else:
+        kind = self.calibrator.kind
+        if kind == "tensor":
             known = np.isfinite(calibrated[0])
+        else:
+            # Of the window itself: what is known of its past alone gives no answer now.
+            rows = calibrated.reshape(-1, per_channel(kind))
+            known = np.isfinite(rows[:, : len(STATISTICS)])[:, _RELATIVE]
         return float(known.any(axis=1).mean())
 
     def predict(self, window: RawWindow, baseline: Baseline) -> Output:

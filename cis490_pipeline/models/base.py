@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from cis490_pipeline.checkpoints.checkpoint import SavedHistory
 from cis490_pipeline.domain import PHASES, Architecture, Variant
-from cis490_pipeline.domain.catalogue import INPUT_KINDS
+from cis490_pipeline.domain.catalogue import INPUT_KINDS, InputKind
 from cis490_pipeline.domain.terms import Setting
-from cis490_pipeline.errors import DatasetError, NotFittedError
+from cis490_pipeline.errors import ConfigError, DatasetError, NotFittedError
 from cis490_pipeline.features.datasets.window_data import WindowData, predict_in_batches
 from cis490_pipeline.models.spec import InputSpec, input_spec
 from cis490_pipeline.training.config import build_config
@@ -40,13 +40,14 @@ class BaseModel(ABC):
     Parameters
     ----------
     variant : channels of the input.
+    kind : of its windows; by default the first that the architecture takes.
     seed : of all randomness in training.
     config : settings that differ from the architecture's defaults, by name.
 
     Raises
     ------
     ConfigError
-        Naming unknown settings and values out of range.
+        Naming unknown settings and values out of range, or a kind the architecture does not take.
 
     Attributes
     ----------
@@ -63,10 +64,20 @@ class BaseModel(ABC):
     history_: SavedHistory
 
     def __init__(
-        self, variant: Variant, *, seed: int = 0, config: Mapping[str, Setting] | None = None
+        self,
+        variant: Variant,
+        *,
+        kind: InputKind | None = None,
+        seed: int = 0,
+        config: Mapping[str, Setting] | None = None,
     ) -> None:
         self.variant = Variant(variant)
-        self.input_kind = INPUT_KINDS[self.architecture]
+        kinds = INPUT_KINDS[self.architecture]
+        self.input_kind = kinds[0] if kind is None else kind
+        if self.input_kind not in kinds:
+            raise ConfigError(
+                f"{self.architecture} takes {' or '.join(kinds)} windows, got {kind!r}"
+            )
         self.spec: InputSpec = input_spec(self.input_kind, self.variant)
         self.config = build_config(self.config_type, {**(config or {}), "seed": seed})
         self.seed = seed

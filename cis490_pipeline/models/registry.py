@@ -8,7 +8,7 @@ import numpy as np
 
 from cis490_pipeline.checkpoints.checkpoint import GOLDEN_TOLERANCE, Checkpoint
 from cis490_pipeline.domain import Architecture, Variant
-from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, InputKind
 from cis490_pipeline.domain.terms import Setting, member
 from cis490_pipeline.errors import CheckpointError, ConfigError
 from cis490_pipeline.models.base import BaseModel, ModelState
@@ -40,17 +40,21 @@ def create(
     architecture: Architecture | str,
     variant: Variant | str,
     *,
+    kind: InputKind | None = None,
     seed: int,
     config: Mapping[str, Setting] | None = None,
 ) -> BaseModel:
     """Create an untrained model; ``config`` holds settings that differ from the defaults.
+
+    ``kind`` is of its windows, by default the first that the architecture takes.
 
     Raises
     ------
     ConfigError
         If a name is unknown or a value is out of range.
     """
-    return model_class(architecture)(member(Variant, variant), seed=seed, config=config)
+    cls = model_class(architecture)
+    return cls(member(Variant, variant), kind=kind, seed=seed, config=config)
 
 
 def restore(checkpoint: Checkpoint) -> BaseModel:
@@ -72,7 +76,11 @@ def restore(checkpoint: Checkpoint) -> BaseModel:
     settings = {name: value for name, value in checkpoint.config.items() if name != "seed"}
     try:
         model = create(
-            checkpoint.architecture, checkpoint.variant, seed=checkpoint.seed, config=settings
+            checkpoint.architecture,
+            checkpoint.variant,
+            kind=checkpoint.schema.input_kind,
+            seed=checkpoint.seed,
+            config=settings,
         )
     except ConfigError as fault:
         raise CheckpointError(f"{checkpoint.name}: {fault}; train it again") from fault

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.features.channels import channel_indices, source_slices
-from cis490_pipeline.features.summary import STATISTICS
+from cis490_pipeline.features.columns import calibrated_shape, per_channel
 from cis490_pipeline.features.windows import STEPS
 
 
@@ -24,17 +24,17 @@ class InputSpec:
     @property
     def columns_per_channel(self) -> int:
         """Columns per channel on a window's first axis."""
-        return len(STATISTICS) if self.kind == "summary" else 1
+        return per_channel(self.kind)
 
     @property
     def n_columns(self) -> int:
-        """Length of a window's first axis: channels, or channels × statistics."""
+        """Length of a window's first axis: channels, or channels × columns."""
         return self.n_channels * self.columns_per_channel
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one window."""
-        return (self.n_columns,) if self.kind == "summary" else (self.n_columns, self.n_steps)
+        return calibrated_shape(self.kind, self.n_channels)
 
     @property
     def source_columns(self) -> tuple[slice, ...]:

@@ -208,7 +208,7 @@ def test_a_public_set_is_standardized_by_train_alone():
 
 @pytest.mark.parametrize("name", ["mlp", "transformer"])
 def test_training_speed_compares_two_loops(name):
-    shape = input_spec(models.INPUT_KINDS[name], Variant.REALISTIC).shape
+    shape = input_spec(models.input_kind(name), Variant.REALISTIC).shape
 
     found = model_speed.training_speed(name, make_windows(shape, 100), epochs=1, repetitions=1)
 

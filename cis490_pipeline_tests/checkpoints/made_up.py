@@ -20,6 +20,9 @@ N_COLUMNS = {
     ("tensor", Variant.ORACLE): 46,
     ("summary", Variant.NETWORK): 50,
     ("tensor", Variant.NETWORK): 10,
+    ("history", Variant.REALISTIC): 406,
+    ("history", Variant.ORACLE): 644,
+    ("history", Variant.NETWORK): 140,
 }
 
 

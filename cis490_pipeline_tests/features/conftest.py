@@ -62,5 +62,10 @@ def index(episodes):
 def folders(grids, index, tmp_path_factory):
     root = tmp_path_factory.mktemp("recipe")
     build_feature_dataset(grids, index, root / "features", split_digest="split")
+    build_feature_dataset(grids, index, root / "history", split_digest="split", kind="history")
     build_tensor_dataset(grids, index, root / "tensors", split_digest="split")
-    return {"summary": root / "features", "tensor": root / "tensors"}
+    return {
+        "summary": root / "features",
+        "history": root / "history",
+        "tensor": root / "tensors",
+    }

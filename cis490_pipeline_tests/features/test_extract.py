@@ -30,6 +30,7 @@ def test_the_last_ten_seconds_of_a_running_device_equal_the_batchs_window(episod
 
         np.testing.assert_array_equal(window.tensor, extracted.tensors[i])
         np.testing.assert_array_equal(window.summary, extracted.summary[i])
+        np.testing.assert_array_equal(window.history, extracted.history[i])
 
 
 def test_rows_from_after_the_window_do_not_change_it(episode):
@@ -67,6 +68,7 @@ def test_cutting_an_episode_changes_no_window_that_ends_by_the_cut(episode, cut)
     assert n_windows == (cut - 100) // 50 + 1
     np.testing.assert_array_equal(early.tensors, whole.tensors[:n_windows])
     np.testing.assert_array_equal(early.summary, whole.summary[:n_windows])
+    np.testing.assert_array_equal(early.history, whole.history[:n_windows])
 
 
 def test_no_recorded_channel_is_lost(episode):

@@ -9,7 +9,8 @@ import pytest
 
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import SchemaMismatchError
-from cis490_pipeline.features import golden, resample, schema, summary
+from cis490_pipeline.features import golden, history, resample, schema, summary
+from cis490_pipeline.features.channels import variant_channels
 from cis490_pipeline.features.schema import (
     FeatureSchema,
     feature_schema,
@@ -18,7 +19,7 @@ from cis490_pipeline.features.schema import (
     require_same,
 )
 
-KINDS = ("summary", "tensor", "grid")
+KINDS = ("summary", "history", "tensor", "grid")
 
 
 def changed(kind="summary", variant=Variant.ORACLE):
@@ -137,7 +138,7 @@ OLDER_HASHES = {
 """Of oracle schemas, as the last code without `READING_RULES` made them."""
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OLDER_HASHES)
 def test_what_was_made_before_the_rules_of_readings_is_let_in_where_that_is_asked_for(kind):
     current = feature_schema(kind, Variant.ORACLE)
     meaning = copy.deepcopy(dict(current.meaning))
@@ -213,6 +214,48 @@ def test_a_change_of_a_statistic_changes_the_golden_features(monkeypatch):
     monkeypatch.setattr(summary, "known_quantile", lambda x, n, q: x[..., -1])
 
     assert golden.golden_digest("summary", Variant.REALISTIC) != before
+
+
+def test_a_changed_quantum_is_named():
+    saved, difference = changed("history")
+    saved["history"]["quanta"]["guest.load_1m"] = 0.1
+
+    assert difference() == "history.quanta.guest.load_1m was 0.1, is 0.05"
+
+
+@pytest.mark.usefixtures("fresh_golden")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KNOWN_SHARE", 0.4),
+        ("quanta", lambda variant: np.ones(len(variant_channels(variant)))),
+        ("_mean_of_known", lambda bins: bins[..., -1]),
+    ],
+)
+def test_a_change_of_the_history_changes_its_golden_features(monkeypatch, name, value):
+    before = golden.golden_digest("history", Variant.REALISTIC)
+    golden.golden_features.cache_clear()
+    golden.golden_digest.cache_clear()
+
+    monkeypatch.setattr(history, name, value)
+    if hasattr(golden, name):
+        monkeypatch.setattr(golden, name, value)
+
+    assert golden.golden_digest("history", Variant.REALISTIC) != before
+
+
+HASHES = {
+    ("summary", "realistic"): "177aba818079765b49956d8f4d11e66584094a3877b3e9648305307313602dc4",
+    ("summary", "oracle"): "6a70fa586765c6786333bda069586d4f6b86bfe94da6ee201a28df61ffb5fbae",
+    ("history", "realistic"): "13e03715c87ad5bffd552de1a3651c7ff1d71985263fbef30acbf1b3c2da44e4",
+    ("history", "oracle"): "f3b8712b6ea4ec909bce0ce7dd63f124216cfd9b2769aac18ed7c7473756ffe1",
+}
+"""Of today's schemas: a model trained on one is refused once it changes."""
+
+
+@pytest.mark.parametrize(("kind", "variant"), HASHES)
+def test_the_schemas_of_features_are_those_that_models_were_trained_on(kind, variant):
+    assert feature_schema(kind, Variant(variant)).hash == HASHES[kind, variant]
 
 
 @pytest.mark.parametrize("kind", KINDS)

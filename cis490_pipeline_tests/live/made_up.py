@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 
 from cis490_pipeline.alarm.alarm import Alarm, AlarmSettings
 from cis490_pipeline.alarm.forward_filter import PhaseFilter
 from cis490_pipeline.domain import NS_PER_S, Source, Variant
+from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.features.channels import source_channels
 from cis490_pipeline.live.feeds.rows import LiveRow, read_line
 from cis490_pipeline.live.models import LiveModel
@@ -15,6 +17,7 @@ from cis490_pipeline_tests.checkpoints.made_up import make_calibrator
 from cis490_pipeline_tests.store.episodes import T0_NS
 
 S = NS_PER_S
+KINDS = get_args(InputKind)
 
 
 class LinearClassifier:
@@ -69,8 +72,8 @@ def make_model(kind="summary", variant=Variant.REALISTIC, classifier=None, alarm
     )
 
 
-def all_models():
-    return [make_model(kind, variant) for kind in ("summary", "tensor") for variant in Variant]
+def all_models(kinds=KINDS):
+    return [make_model(kind, variant) for kind in kinds for variant in Variant]
 
 
 def device_rows(duration_s, *, start_ns=T0_NS, sources=tuple(Source), seed=0) -> Iterator[LiveRow]:

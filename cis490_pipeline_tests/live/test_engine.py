@@ -303,6 +303,9 @@ def test_a_model_without_its_sources_says_nothing_while_others_go_on():
         "tensor_oracle": True,
         "summary_network": False,
         "tensor_network": False,
+        "history_realistic": False,
+        "history_oracle": True,
+        "history_network": False,
     }
 
 

@@ -12,6 +12,7 @@ from cis490_pipeline.live.engine import LiveEngine
 from cis490_pipeline.live.feeds.folder import ArchiveFeed
 from cis490_pipeline.live.feeds.rows import LiveRow
 from cis490_pipeline.live.loading import load_models
+from cis490_pipeline.live.models import RawWindow
 from cis490_pipeline.store.episode import load_episode
 from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.experiment.runs import FAST, SAMPLE
@@ -48,7 +49,8 @@ def test_replay_equals_batch_for_every_kind_and_variant(ref):
     for model in all_models():
         cut = extract_episode(episode, model.variant)
         after = cut.starts >= 150
-        X = (cut.summary if model.calibrator.kind == "summary" else cut.tensors)[after]
+        kind = model.calibrator.kind
+        X = (cut.tensors if kind == "tensor" else getattr(cut, kind))[after]
         wanted = model.classifier.predict_proba(
             model.calibrator.apply(X, *baseline_statistics(cut.grid))
         )
@@ -56,6 +58,45 @@ def test_replay_equals_batch_for_every_kind_and_variant(ref):
         assert [report.window_idx for report in reports] == index
         said = [out.probabilities for r in reports for out in r.outputs if out.model == model.name]
         np.testing.assert_allclose(np.array(said), wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("ref", RECORDED[:2], ids=str)
+def test_a_models_windows_are_the_same_bits_beside_a_model_of_history(ref):
+    def said(models):
+        reports = replayed(ref, models)
+        return [
+            (report.grid.tobytes(), out.model, out.probabilities.tobytes())
+            for report in reports
+            for out in report.outputs
+            if not out.model.startswith("history")
+        ]
+
+    assert said(all_models()) == said(all_models(("summary", "tensor")))
+
+
+@pytest.mark.parametrize("ref", RECORDED[:2], ids=str)
+def test_live_history_is_the_batchs_to_the_bit(ref):
+    episode = load_episode(STORE, ref, STORE.read_index().rows[ref])
+    wanted = extract_episode(episode, Variant.ORACLE).history
+
+    reports = replayed(ref, all_models(("history",)))
+
+    assert [report.window_idx for report in reports] == list(range(3, len(wanted)))
+    found = [RawWindow(report.seen).of("history", Variant.ORACLE) for report in reports]
+    assert np.array(found).tobytes() == wanted[3:].tobytes()
+    assert max(len(report.seen) for report in reports) == 300
+
+
+def test_without_a_model_of_history_a_device_holds_no_more_than_its_window(monkeypatch):
+    held = []
+    monkeypatch.setattr(
+        "cis490_pipeline.live.engine.RawWindow",
+        lambda seen: held.append(len(seen)) or RawWindow(seen),
+    )
+
+    replayed(RECORDED[0], all_models(("summary", "tensor")))
+
+    assert set(held) == {100}
 
 
 @pytest.mark.parametrize("ref", RECORDED[:2], ids=str)

@@ -11,8 +11,9 @@ ALL_TWELVE = [(a, v) for a in Architecture for v in RUN_VARIANTS]
 
 
 @cache
-def fitted_model(architecture, variant, seed=0):
-    model = registry.create(architecture, variant, seed=seed, config=quick_config(architecture))
+def fitted_model(architecture, variant, seed=0, kind=None):
+    config = quick_config(architecture)
+    model = registry.create(architecture, variant, kind=kind, seed=seed, config=config)
     return model.fit(
         make_windows(model.spec.shape, seed=1), make_windows(model.spec.shape, 30, seed=2)
     )

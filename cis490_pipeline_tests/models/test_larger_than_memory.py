@@ -63,9 +63,9 @@ class Repeated(OnDisk):
         return super().take(indices % self._n_stored)
 
 
-def model(architecture, **config):
+def model(architecture, kind=None, **config):
     return registry.create(
-        architecture, Variant.ORACLE, seed=3, config=SHORT[architecture] | config
+        architecture, Variant.ORACLE, kind=kind, seed=3, config=SHORT[architecture] | config
     )
 
 
@@ -77,18 +77,20 @@ def assert_same(one, other):
     assert one.history_ == other.history_
 
 
-@pytest.mark.parametrize("architecture", list(SHORT))
+@pytest.mark.parametrize(
+    ("architecture", "kind"), [(a, kind) for a in SHORT for kind in INPUT_KINDS[a]]
+)
 def test_a_model_trained_from_files_is_that_of_memory_to_the_byte(
-    folders, monkeypatch, architecture
+    folders, monkeypatch, architecture, kind
 ):
-    folder = folders[kind := INPUT_KINDS[architecture]]
+    folder = folders[kind]
 
     def trained():
         mode = CalibrationMode.EPISODE_BASELINE
         dataset = open_dataset(folder, kind)
         calibrator = fit_calibrator(dataset, Variant.ORACLE, mode)
         sides = [load_windows(dataset, side, calibrator) for side in (Side.TRAIN, Side.VAL)]
-        return model(architecture).fit(*sides), sides[0]
+        return model(architecture, kind).fit(*sides), sides[0]
 
     from_memory, _ = trained()
     monkeypatch.setattr(LIMIT, 1000)

@@ -13,6 +13,9 @@ from cis490_pipeline.models.spec import input_spec
         ("tensor", Variant.REALISTIC, (29, 100)),
         ("tensor", Variant.ORACLE, (46, 100)),
         ("summary", Variant.NETWORK, (50,)),
+        ("history", Variant.REALISTIC, (406,)),
+        ("history", Variant.ORACLE, (644,)),
+        ("history", Variant.NETWORK, (140,)),
         ("tensor", Variant.NETWORK, (10, 100)),
     ],
 )
@@ -20,7 +23,7 @@ def test_inputs_have_the_shapes_of_the_format(kind, variant, shape):
     assert input_spec(kind, variant).shape == shape
 
 
-@pytest.mark.parametrize("kind", ["summary", "tensor"])
+@pytest.mark.parametrize("kind", ["summary", "history", "tensor"])
 @pytest.mark.parametrize("variant", list(Variant))
 def test_each_source_has_the_columns_of_its_channels(kind, variant):
     spec = input_spec(kind, variant)

@@ -5,8 +5,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cis490_pipeline.domain import Recipe
-from cis490_pipeline.domain.catalogue import INPUT_KINDS, MODELS
+from cis490_pipeline.domain import Architecture, Recipe
+from cis490_pipeline.domain.catalogue import MODELS, input_kind
 from cis490_pipeline.orchestration.assets.checks import checks, warning_checks
 from cis490_pipeline.orchestration.assets.recording import recipes
 from cis490_pipeline.orchestration.definitions import defs
@@ -31,7 +31,7 @@ DEPS = {
     SHARDS["summary"]: {INDEX, GRIDS},
     SHARDS["tensor"]: {INDEX, GRIDS},
     **{
-        f"{name}/checkpoint": {INDEX, SHARDS[INPUT_KINDS[name.split("/")[1]]]}
+        f"{name}/checkpoint": {INDEX, SHARDS[input_kind(Architecture(name.split("/")[1]))]}
         for name in MODEL_NAMES
     },
     **{f"{name}/eval_report": {INDEX, f"{name}/checkpoint"} for name in MODEL_NAMES},

@@ -30,6 +30,7 @@ SHARED = (
     "--seed",
     "--train-hosts",
     "--val-hosts",
+    "--features",
     "--workers",
     "--threads",
     "--json",
@@ -214,7 +215,7 @@ def models() -> str:
     """List the architectures, what they read, and their versions."""
     return table(
         ("architecture", "input", "version"),
-        [(code(a), INPUT_KINDS[a], ARCHITECTURE_VERSIONS[a]) for a in INPUT_KINDS],
+        [(code(a), ", ".join(INPUT_KINDS[a]), ARCHITECTURE_VERSIONS[a]) for a in INPUT_KINDS],
     )
 
 

@@ -15,7 +15,7 @@ from cis490_pipeline.domain import Side
 from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.errors import CheckpointError, ConfigError
 from cis490_pipeline.features.datasets.load import load_windows
-from cis490_pipeline.features.datasets.opened import open_dataset
+from cis490_pipeline.features.datasets.opened import dataset_kind, open_dataset
 
 MAX_TRAIN: Final = 4000
 """Train windows used for the fit; more would hardly change the plane."""
@@ -124,8 +124,9 @@ def fit_map(model: RunnableModel, checkpoint: Path, dataset: Path) -> EmbeddingM
     Raises `DatasetError` if the dataset is missing, changed, or has no train window; otherwise
     fails as ``InnerLayer``.
     """
-    schema = model.schema
-    windows = load_windows(open_dataset(dataset, schema.input_kind), Side.TRAIN, model.calibrator)
+    kind = dataset_kind(dataset, model.schema.input_kind)
+    opened = open_dataset(dataset, kind)
+    windows = load_windows(opened, Side.TRAIN, model.calibrator)
     rows = np.unique(np.linspace(0, len(windows) - 1, num=min(MAX_TRAIN, len(windows))).round())
     layer = InnerLayer((checkpoint / ONNX).read_bytes())
     return EmbeddingMap(layer, Plane.fit(layer.embed(windows.take(rows.astype(np.int64)))))

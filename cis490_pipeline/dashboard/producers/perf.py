@@ -30,6 +30,8 @@ from cis490_pipeline.errors import PipelineError, StoreError
 from cis490_pipeline.events.contract import Event, ModelFailure, ModelPerf
 from cis490_pipeline.events.identity import identified
 from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.history import HISTORY_STEPS
+from cis490_pipeline.features.windows import STEPS
 from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.models import LiveModel, RawWindow
 from cis490_pipeline.storage.files import read_object
@@ -57,14 +59,15 @@ def measure(
     timer: Callable[[], int] = time.perf_counter_ns,
     seed: int = 0,
 ) -> Latency:
-    """Time single windows: summary or tensor, calibration, and ONNX Runtime, after 20 for warm-up.
+    """Time single windows: features or tensor, calibration, and ONNX Runtime, after 20 for warm-up.
 
     The windows are random; their content does not affect the time.
     """
     live = LiveModel(name=model.name, calibrator=model.calibrator, classifier=model.classifier)
     rng = np.random.default_rng(seed)
     n_channels = channel_indices(Variant.ORACLE).size
-    grids = rng.uniform(0, 12, size=(16, 100, n_channels)).astype(np.float32)
+    n_steps = STEPS + (HISTORY_STEPS if model.schema.kind == "history" else 0)
+    grids = rng.uniform(0, 12, size=(16, n_steps, n_channels)).astype(np.float32)
     flat = np.ones(n_channels, dtype=np.float32)
     baseline = Baseline(median=flat, iqr=flat, id="made up", cleanliness=None, labelled_clean=None)
     took: npt.NDArray[np.float64] = np.empty(n_windows)

@@ -7,12 +7,12 @@ flag accepts all of these; files of another recipe are refused.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from cis490_pipeline.checkpoints.manifest import MANIFEST as CHECKPOINT
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.domain.catalogue import MODELS, ON_REQUEST, Model
+from cis490_pipeline.domain.catalogue import MODELS, ON_REQUEST, FlatKind, Model
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import ConfigError, PipelineError, SplitError, StoreError
 from cis490_pipeline.features.datasets.manifest import MANIFEST_FILE as DATASET
@@ -216,7 +216,9 @@ class _Given:
             path = path.parent
         candidates = (path, path / name, path / self._recipe / name)
         folder = next((folder for folder in candidates if (folder / DATASET).is_file()), path)
-        self._require_kind(flag, given, folder, "summary" if name == _SUMMARY else "tensor")
+        self._require_kind(
+            flag, given, folder, get_args(FlatKind) if name == _SUMMARY else ("tensor",)
+        )
         return folder
 
     def require_split(self, flag: str, given: Path | None, folder: Path) -> None:
@@ -238,14 +240,15 @@ class _Given:
                 f"give --recipe {name}, or the files of {self._recipe}"
             )
 
-    def _require_kind(self, flag: str, given: Path, folder: Path, kind: str) -> None:
+    def _require_kind(self, flag: str, given: Path, folder: Path, kinds: tuple[str, ...]) -> None:
         try:
             held = read_json(folder / DATASET)
         except PipelineError:
             return
         actual = held.get("kind") if isinstance(held, dict) else None
-        if actual is not None and actual != kind:
-            self.problems.append(f"{flag} {given}: a dataset of kind {actual}, wanted {kind}")
+        if actual is not None and actual not in kinds:
+            wanted = " or ".join(kinds)
+            self.problems.append(f"{flag} {given}: a dataset of kind {actual}, wanted {wanted}")
 
     def _columns(self, path: Path) -> set[str]:
         try:

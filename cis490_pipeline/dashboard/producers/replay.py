@@ -289,7 +289,7 @@ def _maps(places: Places, models: LoadedModels) -> dict[str, EmbeddingMap]:
     """Fit each model's embedding; report models without one, which are shown without points."""
     maps: dict[str, EmbeddingMap] = {}
     for model in models.runnable:
-        dataset = places.summary if model.schema.kind == "summary" else places.tensors
+        dataset = places.tensors if model.schema.kind == "tensor" else places.summary
         try:
             maps[model.name] = fit_map(model, places.artifacts / model.name, dataset)
         except PipelineError as fault:

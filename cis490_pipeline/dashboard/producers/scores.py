@@ -21,7 +21,7 @@ from cis490_pipeline.evaluation.report import evaluate
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.scoring import score_sides, stored_predictions
 from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
-from cis490_pipeline.features.datasets.opened import open_dataset
+from cis490_pipeline.features.datasets.opened import dataset_kind, open_dataset
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.splits.split import Split
 from cis490_pipeline.storage.files import digest
@@ -181,8 +181,8 @@ class Scores:
     def _opened(self, model: RunnableModel, side: Side, *, touches: bool) -> CalibratedWindows:
         """Windows of a side, opened once for all models of a kind, variant and calibrator."""
         kind, variant = model.schema.input_kind, model.schema.variant
-        folder = self.places.summary if kind == "summary" else self.places.tensors
-        dataset = open_dataset(folder, kind)
+        folder = self.places.tensors if kind == "tensor" else self.places.summary
+        dataset = open_dataset(folder, dataset_kind(folder, kind))
         saved = dataset.manifest.split_digest
         if saved != self.split.digest:
             raise EvaluationError(

@@ -159,7 +159,7 @@ def _windows(
     for report, truth in zip(reports, y, strict=True):
         known_s = report.t_s + WINDOW_S + GRACE_S
         actual = str(PHASES[int(truth)])
-        window = RawWindow(report.grid)
+        window = RawWindow(report.seen)
         for out in report.outputs:
             event = prediction(report, out, episode.ref.episode_id, episode.ref.host_id, actual)
             if event is None:

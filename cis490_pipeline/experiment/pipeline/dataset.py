@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side, Variant
-from cis490_pipeline.domain.catalogue import InputKind
+from cis490_pipeline.domain.catalogue import FlatKind, InputKind
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.stages.record import Metrics
 from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
@@ -125,7 +125,7 @@ class WindowShards(RecipeStage):
     def folder(self) -> Path:
         """Folder of the dataset version."""
         paths = self.workspace.paths
-        of_kind = paths.feature_dir if self.kind == "summary" else paths.tensor_dir
+        of_kind = paths.tensor_dir if self.kind == "tensor" else paths.feature_dir
         return of_kind(self.recipe)
 
     def open(self) -> OpenDataset:
@@ -143,10 +143,17 @@ class WindowShards(RecipeStage):
 
 
 class FeatureShards(WindowShards):
-    """``dataset/feature_shards``: 230 statistics of each window, rows by side."""
+    """``dataset/feature_shards``: features of each window, rows by side.
+
+    Of the kind that the settings name, whose schema is an input: another kind makes it stale.
+    """
 
     key = "dataset/feature_shards"
-    kind: InputKind = "summary"
+    kind: FlatKind
+
+    def __init__(self, workspace: Workspace, recipe: Recipe) -> None:
+        super().__init__(workspace, recipe)
+        self.kind = workspace.settings.features
 
 
 class TensorShards(WindowShards):
@@ -158,7 +165,7 @@ class TensorShards(WindowShards):
 
 def shards_of(kind: InputKind) -> type[WindowShards]:
     """Return the stage that makes the windows of one kind."""
-    return FeatureShards if kind == "summary" else TensorShards
+    return TensorShards if kind == "tensor" else FeatureShards
 
 
 def window_versions(kind: InputKind) -> dict[str, str]:
@@ -171,9 +178,11 @@ def cut_windows(
     workspace: Workspace, kind: InputKind, index: pl.DataFrame, folder: Path, split_digest: str
 ) -> tuple[DatasetManifest, tuple[Path, ...]]:
     """Write the dataset of the episodes of an index; return its manifest and files."""
-    build = build_feature_dataset if kind == "summary" else build_tensor_dataset
     grids = GridStore(GridShards(workspace).folder)
-    manifest = build(grids, index, folder, split_digest=split_digest)
+    if kind == "tensor":
+        manifest = build_tensor_dataset(grids, index, folder, split_digest=split_digest)
+    else:
+        manifest = build_feature_dataset(grids, index, folder, split_digest=split_digest, kind=kind)
     return manifest, tuple(path for path in folder.iterdir() if path.is_file())
 
 

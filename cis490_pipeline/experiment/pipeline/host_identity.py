@@ -100,7 +100,7 @@ def _of_side(
     probes: RecipeProbes, side: Side, wanted: pl.Expr, rows: npt.NDArray[np.int64]
 ) -> tuple[Float32s, Float32s, npt.NDArray[np.str_], npt.NDArray[np.str_]]:
     of_side = wanted & (pl.col("split") == side)
-    keys, raw = open_windows(probes.summaries, VARIANT, side, of_side)
+    keys, raw = open_windows(probes.summaries, VARIANT, side, of_side, "summary")
     calibrated = load_windows(probes.summaries, side, probes.calibrator, only=wanted)
     number = keys.episode_index[rows]
     ids, hosts = (

@@ -10,6 +10,7 @@ import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side, Variant
 from cis490_pipeline.domain.arrays import Float32s
+from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.probes import learn
 from cis490_pipeline.evaluation.probes.decision_stump import fit_threshold, threshold_probe
@@ -93,6 +94,7 @@ class RecipeProbes:
             gauges=GAUGES,
             scaling=SCALING,
             only=self._is_drawn,
+            kind="summary",
         )
 
     def calibrated(self, side: Side) -> Iterator[Float32s]:
@@ -123,21 +125,23 @@ class RecipeProbes:
 
         With ``zeros`` also the share of them that is exactly zero: (n, 58).
         """
-        recorded = self._raw(self.tensors, side, _TENSOR_BATCH)
+        recorded = self._raw(self.tensors, side, _TENSOR_BATCH, "tensor")
         shares = ((~np.isnan(X)).mean(axis=2, dtype=np.float32) for X in recorded)
         if not zeros:
             yield from shares
             return
         column = STATISTICS.index("zero_fraction")
-        summaries = self._raw(self.summaries, side, _TENSOR_BATCH)
+        summaries = self._raw(self.summaries, side, _TENSOR_BATCH, "summary")
         for share, X in zip(shares, summaries, strict=True):
             yield np.concatenate([share, X[:, column :: len(STATISTICS)]], axis=1)
 
-    def _raw(self, dataset: OpenDataset, side: Side, size: int) -> Iterator[Float32s]:
+    def _raw(
+        self, dataset: OpenDataset, side: Side, size: int, kind: InputKind
+    ) -> Iterator[Float32s]:
         wanted = (pl.col("split") == side) & ~pl.col("baseline")
         if side is Side.TRAIN:
             wanted &= self._is_drawn
-        keys, raw = open_windows(dataset, VARIANT, side, wanted)
+        keys, raw = open_windows(dataset, VARIANT, side, wanted, kind)
         yield from (raw.take(rows) for rows in self._batches(side, len(keys.y), size))
 
     def _batches(self, side: Side, n: int, size: int) -> Iterator[npt.NDArray[np.int64]]:

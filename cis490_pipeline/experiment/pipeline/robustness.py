@@ -10,7 +10,7 @@ import polars as pl
 
 from cis490_pipeline.domain import EpisodeRef, Recipe, Side
 from cis490_pipeline.domain.arrays import Float32s, Ints, class_indices
-from cis490_pipeline.domain.catalogue import MODELS
+from cis490_pipeline.domain.catalogue import DEFAULT_FEATURES, MODELS, FlatKind
 from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.evaluation.generalization.robustness import ROBUSTNESS_VERSION, robustness_rows
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
@@ -176,8 +176,11 @@ class Robustness(RecipeStage):
         """
         predicted: dict[str, dict[str, Ints]] = {}
         seen: dict[str, Float32s] = {}
+        settings = self.workspace.settings
+        past = any(calibrator.kind == "history" for _, _, calibrator in models)
+        kind: FlatKind = "history" if past else DEFAULT_FEATURES
         for scenario in (UNPERTURBED, *scenarios):
-            cut = recut(chunk.episodes, chunk.numbers, scenario, seed=self.workspace.settings.seed)
+            cut = recut(chunk.episodes, chunk.numbers, scenario, seed=settings.seed, kind=kind)
             calibrated: dict[str, Float32s] = {}
             predicted[scenario.name] = {}
             for name, model, calibrator in models:
@@ -195,7 +198,7 @@ class Robustness(RecipeStage):
             if scenario is UNPERTURBED:
                 seen, before = calibrated, cut
             elif touched is not None:
-                differs = _differs(cut.windows, before.windows)
+                differs = _differs(cut.windows, before.windows) | _differs(cut.rows, before.rows)
                 differs |= _differs(cut.median, before.median)
                 touched[scenario.name] += np.unique(chunk.ids[differs]).size
         return predicted

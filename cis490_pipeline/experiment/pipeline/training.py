@@ -9,7 +9,7 @@ from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint
 from cis490_pipeline.checkpoints.loading import load_checkpoint
 from cis490_pipeline.checkpoints.saving import save_checkpoint
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
-from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, input_kind
 from cis490_pipeline.domain.terms import Setting, model_name
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.confusion import confusion, macro_f1
@@ -79,8 +79,8 @@ class ModelStage(RecipeStage):
         super().__init__(workspace, recipe)
         self.architecture = architecture
         self.variant = variant
-        self.input_kind = INPUT_KINDS[architecture]
         settings = workspace.settings
+        self.input_kind = input_kind(architecture, settings.features)
         self.seed = settings.seed if seed is None else seed
         self.further = "" if self.seed == settings.seed else f"{FURTHER}{self.seed}"
 
@@ -175,7 +175,13 @@ class TrainedCheckpoint(ModelStage):
         val = load_windows(dataset, Side.VAL, calibrator)
         check, checked_on = fitted_check(self.workspace, self.recipe)
         settings = self.workspace.settings
-        model = create(self.architecture, variant, seed=self.seed, config=self.settings())
+        model = create(
+            self.architecture,
+            variant,
+            kind=self.input_kind,
+            seed=self.seed,
+            config=self.settings(),
+        )
         snapshots = Snapshots(self.snapshot_path, {**inputs, "calibrator": calibrator.digest})
         self._fit(model, train, val, snapshots)
         val_scores = _scores(model.predict_windows(val).argmax(axis=1), val.y)

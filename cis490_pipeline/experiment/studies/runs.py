@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import PHASES, Architecture, Side, Variant
-from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, input_kind
 from cis490_pipeline.domain.terms import Setting, model_name
 from cis490_pipeline.errors import DatasetError, StoreError
 from cis490_pipeline.evaluation.predictions import PREDICTIONS_VERSION, prediction_frame
@@ -66,7 +66,7 @@ class StudyRuns:
     ) -> None:
         self.workspace = workspace
         self.architecture, self.variant = architecture, variant
-        self.kind = INPUT_KINDS[architecture]
+        self.kind = input_kind(architecture, workspace.settings.features)
         self.pool = WindowPool(workspace, self.kind)
         self.tally = tally if tally is not None else Tally()
 
@@ -147,7 +147,9 @@ class StudyRuns:
             load_windows(dataset, Side.TRAIN, calibrator, only=part) for part in parts
         )
         seed = self.workspace.settings.seed
-        model = create(self.architecture, self.variant, seed=seed, config=self.settings)
+        model = create(
+            self.architecture, self.variant, kind=self.kind, seed=seed, config=self.settings
+        )
         model.fit(train, val)
         frames = []
         for side, windows in ((Side.VAL, val), (Side.TEST, scored)):

@@ -10,8 +10,8 @@ from cis490_pipeline.domain import EpisodeRef, Variant
 from cis490_pipeline.errors import StoreError
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.channels import channel_names
+from cis490_pipeline.features.columns import stored_names
 from cis490_pipeline.features.extract import extract_episode, extract_last
-from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.storage.files import atomic_write
 from cis490_pipeline.store.episode import Episode, load_episode
 from cis490_pipeline.store.receiver import ReceiverStore
@@ -47,7 +47,8 @@ def extract_single(
     ----------
     name : ``host/episode``.
     last : only the last 10 s of the episode.
-    out : file to write: tensors (n, C, 100), summary (n, C*5), names, and labels where known.
+    out : file to write: tensors (n, C, 100), summary (n, C*5), history (n, C*12), names, and labels
+        where known.
 
     Raises
     ------
@@ -57,16 +58,22 @@ def extract_single(
     episode = named_episode(workspace.store, name)
     arrays: dict[str, Any] = {
         "channel_names": np.array(channel_names(variant)),
-        "summary_names": np.array(summary_names(variant)),
+        "summary_names": np.array(stored_names("summary", variant)),
+        "history_names": np.array(stored_names("history", variant)),
     }
     if last:
         window = extract_last(episode.columns, episode.end_ns, variant)
-        arrays |= {"tensors": window.tensor, "summary": window.summary}
+        arrays |= {
+            "tensors": window.tensor,
+            "summary": window.summary,
+            "history": window.history,
+        }
     else:
         cut = extract_episode(episode, variant)
         arrays |= {
             "tensors": cut.tensors,
             "summary": cut.summary,
+            "history": cut.history,
             "start_step": cut.starts,
             "y": cut.y,
             "purity": cut.purity,

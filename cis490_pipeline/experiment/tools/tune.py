@@ -159,6 +159,7 @@ class _Search:
         return create(
             self.stage.architecture,
             self.stage.variant,
+            kind=self.stage.input_kind,
             seed=self.settings.seed,
             config={**self.stage.settings(), **config},
         )

@@ -20,12 +20,12 @@ from cis490_pipeline.experiment.pipeline.dataset import (
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.stage import Stage
 from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.features.columns import stored_names
 from cis490_pipeline.features.datasets.duplicates import near_duplicates
 from cis490_pipeline.features.datasets.load import fit_calibrator, window_keys
 from cis490_pipeline.features.datasets.window_index import check_leaks
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema, first_difference
-from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.storage.files import read_object
 from cis490_pipeline.storage.parquet import read_table, scan_table
 
@@ -176,9 +176,9 @@ def _digests(stage: WindowShards) -> Finding:
 @_check(FeatureShards.key, "schema_is_this_codes")
 def feature_schema_current(workspace: Workspace, recipe: Recipe) -> Finding:
     """The stored feature schema is the one this code builds."""  # noqa: D401
-    folder = FeatureShards(workspace, recipe).folder
-    saved = FeatureSchema.from_dict(read_object(folder / "feature_schema_v1.json"))
-    current = feature_schema("summary", Variant.ORACLE)
+    stage = FeatureShards(workspace, recipe)
+    saved = FeatureSchema.from_dict(read_object(stage.folder / "feature_schema_v1.json"))
+    current = feature_schema(stage.kind, Variant.ORACLE)
     difference = first_difference(saved, current)
     numbers = {"stored": saved.hash[:12], "current": current.hash[:12]}
     return Finding(difference is None, difference or "the same schema", numbers)
@@ -187,9 +187,10 @@ def feature_schema_current(workspace: Workspace, recipe: Recipe) -> Finding:
 @_check(FeatureShards.key, "features_are_finite")
 def finite_features(workspace: Workspace, recipe: Recipe) -> Finding:
     """No feature is infinite; unknown ones are counted by source."""
-    names = summary_names(Variant.ORACLE)
+    stage = FeatureShards(workspace, recipe)
+    names = stored_names(stage.kind, Variant.ORACLE)
     # Digests are verified first: polars' behaviour on damaged files is undefined.
-    tables = FeatureShards(workspace, recipe).open().tables()
+    tables = stage.open().tables()
     frame = pl.concat(scan_table(table) for table in tables)
     n_infinite = frame.select(
         pl.sum_horizontal(pl.col(name).is_infinite().sum() for name in names)

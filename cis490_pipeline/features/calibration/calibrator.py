@@ -12,6 +12,7 @@ from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import CalibrationError
+from cis490_pipeline.features import history
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment, treat_gauges
 from cis490_pipeline.features.calibration.moments import (
     Batch,
@@ -21,6 +22,7 @@ from cis490_pipeline.features.calibration.moments import (
     known_median,
 )
 from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.columns import calibrated_shape, per_channel
 from cis490_pipeline.features.summary import STATISTICS
 
 CLIP: Final = 8.0
@@ -69,14 +71,15 @@ class Calibrator:
     statistics transform accordingly: mean and 95th percentile shift and scale, standard deviation
     and slope only scale, and the share of zeros stays. Then drifting gauges are treated according
     to ``gauges``, and the z score of train is applied and clipped to ±8. Unknown values (NaN) and
-    values relative to an unknown baseline are unknown.
+    values relative to an unknown baseline are unknown. The linear means of history features become
+    asinh((mean − baseline) / quantum), beside the change since both lags; see ``history.squashed``.
 
     Attributes
     ----------
     mode : telemetry used to calibrate a device.
     variant, kind : of the windows.
     floor : (n_channels,) minimal scale: max(½ train median IQR, .1 train SD, 1e-3).
-    z_mean, z_sd : of train, relative to baselines; (n_channels,), or (n_features,) for summaries.
+    z_mean, z_sd : of train, relative to baselines; (n_channels,) for tensors, else (n_features,).
     gauges : treatment of the drifting gauges.
     scaling : divisor of the distance from the baseline.
     """
@@ -93,7 +96,7 @@ class Calibrator:
     def __post_init__(self) -> None:
         """Raise CalibrationError, naming the first array that is malformed."""
         n_channels = channel_indices(self.variant).size
-        n_columns = n_channels * (_N_STATS if self.kind == "summary" else 1)
+        n_columns = n_channels * per_channel(self.kind)
         for name, array in self.arrays().items():
             wanted = (n_channels,) if name == "floor" else (n_columns,)
             if array.shape != wanted:
@@ -133,7 +136,7 @@ class Calibrator:
         total_sd = channel_sd(kind, windows())
         floor = np.fmax(IQR_SHARE * known_median(baseline_iqr), SD_SHARE * total_sd)
         floor = np.fmax(floor, MIN_SCALE).astype(np.float32)
-        n_columns = floor.size * (_N_STATS if kind == "summary" else 1)
+        n_columns = floor.size * per_channel(kind)
         zeros, ones = np.zeros(n_columns, np.float32), np.ones(n_columns, np.float32)
         unit = cls(mode, variant, kind, floor, zeros, ones, gauges, scaling)
         relative = Moments(n_columns)
@@ -150,18 +153,23 @@ class Calibrator:
 
         Parameters
         ----------
-        X : (n, n_channels, n_steps) tensors or (n, n_features) summaries, depending on the kind.
+        X : (n, n_channels, n_steps) tensors or (n, n_features) rows, depending on the kind.
         median, iqr : (n, n_channels) or (n_channels,) of each window's device; unused by TRAIN_Z.
 
         Returns
         -------
-        Same shape as X, within ±8; NaN where X or the baseline is unknown.
+        (n, *shape), within ±8; NaN where X or the baseline is unknown.
         """
         tensor = self.kind == "tensor"
         mean, sd = (z[:, None] if tensor else z for z in (self.z_mean, self.z_sd))
         relative = self._relative(X, median, iqr)
         calibrated: Float32s = np.clip((relative - mean) / sd, -CLIP, CLIP)
         return calibrated
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one calibrated window."""
+        return calibrated_shape(self.kind, self.floor.size)
 
     def arrays(self) -> dict[str, Float32s]:
         """Return the fitted arrays by name, for a checkpoint."""
@@ -206,17 +214,43 @@ class Calibrator:
 
     def _levels(self, X: Float32s, median: Float32s, iqr: Float32s) -> Float32s:
         """Transform windows relative to their baseline, without treatment of gauges."""
+        if self.kind == "history":
+            return self._history_levels(X, median, iqr)
         if self.mode is CalibrationMode.TRAIN_Z:
             return X
-        # A channel with an unknown spread stays unknown, whatever the divisor.
-        by_device = np.maximum(iqr, self.floor)
-        of_train = self.scaling is Scaling.TRAIN
-        scale = np.where(np.isnan(iqr), iqr, np.float32(1)) if of_train else by_device
+        scale = self._scale(iqr)
         if self.kind == "tensor":
             tensors: Float32s = (X - median[..., None]) / scale[..., None]
             return tensors
         statistics = X.reshape(*X.shape[:-1], -1, _N_STATS)
-        shift = np.where(_SHIFTED, median[..., None], np.float32(0))
-        by = np.where(_SCALED, scale[..., None], np.float32(1))
-        relative: Float32s = ((statistics - shift) / by).reshape(X.shape)
-        return relative
+        return _relative_statistics(statistics, median, scale).reshape(X.shape)
+
+    def _history_levels(self, X: Float32s, median: Float32s, iqr: Float32s) -> Float32s:
+        """Transform statistics as those of summaries, and means by the baseline's linear level.
+
+        Means are divided by their channel's quantum and never by a spread, whatever the scaling.
+        """
+        columns = X.reshape(*X.shape[:-1], -1, len(history.STORED))
+        statistics, means = columns[..., :_N_STATS], columns[..., _N_STATS:]
+        level = np.zeros(columns.shape[-2])
+        if self.mode is not CalibrationMode.TRAIN_Z:
+            statistics = _relative_statistics(statistics, median, self._scale(iqr))
+            level = np.where(np.isnan(iqr), np.nan, history.linear_level(median))
+        relative = history.squashed(means, level, history.quanta(self.variant))
+        both = np.concatenate([statistics, relative], axis=-1)
+        return both.reshape(*X.shape[:-1], -1)
+
+    def _scale(self, iqr: Float32s) -> Float32s:
+        """Divisor of each channel's distance from the baseline."""
+        # A channel with an unknown spread stays unknown, whatever the divisor.
+        if self.scaling is Scaling.TRAIN:
+            return np.where(np.isnan(iqr), iqr, np.float32(1))
+        return np.maximum(iqr, self.floor)
+
+
+def _relative_statistics(statistics: Float32s, median: Float32s, scale: Float32s) -> Float32s:
+    """(…, n_channels, 5) statistics relative to a baseline."""
+    shift = np.where(_SHIFTED, median[..., None], np.float32(0))
+    by = np.where(_SCALED, scale[..., None], np.float32(1))
+    relative: Float32s = (statistics - shift) / by
+    return relative

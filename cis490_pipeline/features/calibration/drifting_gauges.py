@@ -14,6 +14,8 @@ from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.features.channels import channel_names
+from cis490_pipeline.features.columns import per_channel
+from cis490_pipeline.features.history import N_BINS
 from cis490_pipeline.features.summary import STATISTICS
 
 DRIFTING: Final = (
@@ -51,12 +53,13 @@ def treat_gauges(
 
     Parameters
     ----------
-    relative : windows relative to their baseline: (n, n_channels, n_steps) tensors or
-        (n, n_channels × 5) summaries.
+    relative : windows relative to their baseline: (n, n_channels, n_steps) tensors, or rows of
+        features, (n, n_channels × columns).
 
     Returns
     -------
-    Same shape; unknown (NaN) stays unknown. Summaries equal those of the treated values.
+    Same shape; unknown (NaN) stays unknown. Summaries equal those of the treated values. Centred
+    bins are relative to their mean, and nothing is left of what lies before the window.
     """
     channels = list(drifting_channels(variant))
     if treatment is GaugeTreatment.RECORDED or not channels:
@@ -66,13 +69,17 @@ def treat_gauges(
         treated[:, channels] = _treated_steps(relative[:, channels], treatment)
         return treated
     treated = relative.copy()
-    statistics = treated.reshape(*relative.shape[:-1], -1, len(STATISTICS))
-    statistics[..., channels, :] = _treated_statistics(statistics[..., channels, :], treatment)
+    columns = treated.reshape(*relative.shape[:-1], -1, per_channel(kind))
+    n = len(STATISTICS)
+    columns[..., channels, :n] = _treated_statistics(columns[..., channels, :n], treatment)
+    bins, past = slice(n, n + N_BINS), slice(n + N_BINS, None)
+    columns[..., channels, bins] = _treated_steps(columns[..., channels, bins], treatment)
+    columns[..., channels, past] *= np.float32(0)
     return treated
 
 
 def _treated_steps(x: Float32s, treatment: GaugeTreatment) -> Float32s:
-    """(n, n_gauges, n_steps) values of the treated gauges."""
+    """(…, n_gauges, n_steps) values of the treated gauges."""
     if treatment is GaugeTreatment.DROPPED:
         nothing: Float32s = x * np.float32(0)
         return nothing

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import CalibrationError
+from cis490_pipeline.features.columns import STORED
 from cis490_pipeline.features.summary import STATISTICS, known_quantile
 
 Batch = tuple[Float32s, Float32s, Float32s]
@@ -52,7 +53,7 @@ class Moments:
 
 
 def columns_last(kind: InputKind, X: Float32s) -> Float32s:
-    """(n, n_channels, n_steps) -> (n × n_steps, n_channels); summaries unchanged."""
+    """(n, n_channels, n_steps) -> (n × n_steps, n_channels); rows of features unchanged."""
     return X.transpose(0, 2, 1).reshape(-1, X.shape[1]) if kind == "tensor" else X
 
 
@@ -67,7 +68,7 @@ def channel_sd(kind: InputKind, windows: Iterable[Batch]) -> npt.NDArray[np.floa
             values.add(columns_last(kind, X))
             continue
         # Law of total variance: variance of the windows' means plus mean of their variances.
-        statistics = X.reshape(len(X), -1, len(STATISTICS))
+        statistics = X.reshape(len(X), -1, len(STORED[kind]))
         values.add(statistics[..., STATISTICS.index("mean")])
         assert within is not None
         within.add(np.square(statistics[..., STATISTICS.index("std")]))

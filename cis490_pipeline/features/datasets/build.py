@@ -1,4 +1,4 @@
-"""Building of a recipe's two datasets: summaries as parquet, tensors as references to grids."""
+"""Building of a recipe's two datasets: features as parquet, tensors as references to grids."""
 
 import io
 import os
@@ -11,8 +11,10 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Variant
-from cis490_pipeline.domain.catalogue import InputKind
+from cis490_pipeline.domain.arrays import Float32s
+from cis490_pipeline.domain.catalogue import DEFAULT_FEATURES, FlatKind, InputKind
 from cis490_pipeline.features.channels import N_CHANNELS
+from cis490_pipeline.features.columns import cut_rows, stored_names
 from cis490_pipeline.features.datasets.duplicates import assert_no_near_duplicates
 from cis490_pipeline.features.datasets.manifest import (
     DATASET_VERSION,
@@ -32,8 +34,7 @@ from cis490_pipeline.features.datasets.window_index import (
 )
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.schema import feature_schema
-from cis490_pipeline.features.summary import summarize, summary_names
-from cis490_pipeline.features.windows import cut_windows, window_starts
+from cis490_pipeline.features.windows import window_starts
 from cis490_pipeline.storage.content_addressed import remove_superseded, write_named
 from cis490_pipeline.storage.files import write_json
 from cis490_pipeline.storage.parquet import write_parquet
@@ -64,9 +65,14 @@ BASELINE_DTYPE: Final = np.dtype(
 
 
 def build_feature_dataset(
-    grids: GridStore, index: pl.DataFrame, folder: Path, *, split_digest: str
+    grids: GridStore,
+    index: pl.DataFrame,
+    folder: Path,
+    *,
+    split_digest: str,
+    kind: FlatKind = DEFAULT_FEATURES,
 ) -> DatasetManifest:
-    """Write the 230 summary features of every window of a recipe's validation index.
+    """Write the features of every window of a recipe's validation index, uncalibrated.
 
     ``folder`` gets ``<side>-<n>-<digest>.parquet``, the schema, the baselines and, last, the
     manifest; parquet files that the new manifest does not list are removed.
@@ -78,19 +84,20 @@ def build_feature_dataset(
     """
     episodes, windows = _checked_windows(grids, index)
     baselines = _baselines(episodes)
-    digests = VariantDigests("summary", baselines)
+    digests = VariantDigests(kind, baselines)
     names = []
     for side in SIDES:
         of_side = episodes.filter(side=side)
         for n, start in enumerate(range(0, of_side.height, SHARD_EPISODES)):
             shard = of_side.slice(start, SHARD_EPISODES)
             keys = windows.join(shard.select("episode_id"), on="episode_id", how="semi")
-            X = np.concatenate(list(_summaries(grids, shard)))
+            X = np.concatenate(list(_rows(kind, grids, shard)))
             digests.add_keys(keys.select(KEYS))
-            digests.add_summaries(X)
-            names.append(_write_features(folder, f"{side}-{n:05d}", X, keys))
+            digests.add_rows(kind, X)
+            features = pl.DataFrame(X, schema=list(stored_names(kind, Variant.ORACLE)))
+            names.append(_write_features(folder, f"{side}-{n:05d}", features, keys))
     names.append(_write_baselines(folder, baselines))
-    manifest = _finish(folder, "summary", grids, episodes, windows, names, digests, split_digest)
+    manifest = _finish(folder, kind, grids, episodes, windows, names, digests, split_digest)
     remove_superseded(folder, ("*.parquet", "baselines-*.npy", f"*{ROWS_SUFFIX}"), names)
     return manifest
 
@@ -126,8 +133,7 @@ def _checked_windows(grids: GridStore, index: pl.DataFrame) -> tuple[pl.DataFram
     return episodes, windows
 
 
-def _write_features(folder: Path, stem: str, X: npt.NDArray[np.float32], keys: pl.DataFrame) -> str:
-    features = pl.DataFrame(X, schema=list(summary_names(Variant.ORACLE)))
+def _write_features(folder: Path, stem: str, features: pl.DataFrame, keys: pl.DataFrame) -> str:
     buffer = io.BytesIO()
     pl.concat([keys.select(KEYS), features], how="horizontal").write_parquet(
         buffer, compression="zstd"
@@ -135,9 +141,9 @@ def _write_features(folder: Path, stem: str, X: npt.NDArray[np.float32], keys: p
     return write_named(folder, stem, ".parquet", buffer.getbuffer())
 
 
-def _summaries(grids: GridStore, episodes: pl.DataFrame) -> Iterator[npt.NDArray[np.float32]]:
+def _rows(kind: FlatKind, grids: GridStore, episodes: pl.DataFrame) -> Iterator[Float32s]:
     for episode_id, n_steps in episodes.select("episode_id", "n_steps").iter_rows():
-        yield summarize(cut_windows(grids.grid(episode_id), window_starts(n_steps)))
+        yield cut_rows(kind, grids.grid(episode_id), window_starts(n_steps))
 
 
 def _baselines(episodes: pl.DataFrame) -> npt.NDArray[np.void]:

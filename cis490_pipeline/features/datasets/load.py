@@ -11,6 +11,7 @@ import polars as pl
 
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.domain.arrays import Float32s
+from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import CalibrationError, DatasetError
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator, Scaling
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
@@ -103,8 +104,8 @@ class CalibratedWindows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one window: (n_channels, 100) or (n_features,)."""
-        return self._raw.shape
+        """Shape of one calibrated window: (n_channels, 100) or (n_features,)."""
+        return self.calibrator.shape
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> Float32s:
         """Calibrated windows at ``indices``, in that order: (n_indices, *shape); NaN is unknown."""
@@ -160,13 +161,13 @@ def load_windows(
     CalibrationError
         If the calibrator is of another kind, or a host has no record of its own.
     """
-    if calibrator.kind != dataset.kind:
+    if not dataset.holds(calibrator.kind):
         raise CalibrationError(
             f"{dataset.folder}: {dataset.kind} windows, with a calibrator of {calibrator.kind} "
             f"windows, {calibrator.variant}"
         )
     wanted = _wanted(side, include_baseline, only)
-    keys, raw = open_windows(dataset, calibrator.variant, side, wanted)
+    keys, raw = open_windows(dataset, calibrator.variant, side, wanted, calibrator.kind)
 
     def read_frame() -> pl.DataFrame:
         now = open_dataset(dataset.folder, dataset.kind)
@@ -184,10 +185,12 @@ def fit_calibrator(
     scaling: Scaling = Scaling.TRAIN,
     records: Records | None = None,
     only: pl.Expr | None = None,
+    kind: InputKind | None = None,
 ) -> Calibrator:
     """Fit a calibrator on the train side's windows after the baseline, and on nothing else.
 
-    ``records`` and ``only`` are as in ``load_windows``, the others as in ``Calibrator``.
+    ``records`` and ``only`` are as in ``load_windows``, ``kind`` is the dataset's by default, the
+    others as in ``Calibrator``.
 
     Raises
     ------
@@ -197,7 +200,8 @@ def fit_calibrator(
         If train has no window after the baseline, or a host has no record where the mode needs one.
     """
     wanted = _wanted(Side.TRAIN, include_baseline=False, only=only)
-    keys, raw = open_windows(dataset, variant, Side.TRAIN, wanted)
+    kind = kind or dataset.kind
+    keys, raw = open_windows(dataset, variant, Side.TRAIN, wanted, kind)
     n_windows = len(keys.y)
     if n_windows == 0:
         raise CalibrationError(
@@ -211,7 +215,7 @@ def fit_calibrator(
             of = devices.row[keys.episode_index[rows]]
             yield raw.take(rows), devices.median[of], devices.iqr[of]
 
-    return Calibrator.fit(mode, variant, dataset.kind, devices.iqr, batches, gauges, scaling)
+    return Calibrator.fit(mode, variant, kind, devices.iqr, batches, gauges, scaling)
 
 
 def window_keys(

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import polars as pl
 
 from cis490_pipeline.domain import Variant
-from cis490_pipeline.domain.catalogue import RUN_VARIANTS, InputKind
+from cis490_pipeline.domain.catalogue import RUN_VARIANTS, FlatKind, InputKind
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.columns import stored_columns
 from cis490_pipeline.features.schema import feature_schema
-from cis490_pipeline.features.summary import summary_columns
 from cis490_pipeline.storage.files import digest, file_sha256, read_object, write_json
 
 MANIFEST_FILE: Final = "manifest.json"
@@ -79,10 +79,11 @@ class VariantDigests:
             for total in self._totals.values():
                 total.update(content)
 
-    def add_summaries(self, X: npt.NDArray[np.float32]) -> None:
-        """Add summaries of all channels: (n_windows, 230)."""
+    def add_rows(self, kind: FlatKind, X: npt.NDArray[np.float32]) -> None:
+        """Add features of all channels: (n_windows, n_columns)."""
         for variant, total in self._totals.items():
-            total.update(_little(X[:, summary_columns(channel_indices(variant))]))
+            columns = stored_columns(kind, channel_indices(variant), kind)
+            total.update(_little(X[:, columns]))
 
     def add_grids(self, episodes: pl.DataFrame) -> None:
         """Add the grids that windows are cut from, by their digests in the grid index."""

@@ -10,7 +10,7 @@ import polars as pl
 
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.domain.catalogue import InputKind
-from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.errors import DatasetError, PipelineError
 from cis490_pipeline.features.datasets.build import INDEX_FILE, SCHEMA_FILE
 from cis490_pipeline.features.datasets.manifest import (
     DatasetManifest,
@@ -39,8 +39,12 @@ class OpenDataset:
 
     @property
     def kind(self) -> InputKind:
-        """Whether its windows are summaries or tensors."""
+        """Kind of its windows."""
         return self.manifest.kind
+
+    def holds(self, kind: InputKind) -> bool:
+        """Whether windows of a kind can be read from it: summaries are part of the history."""
+        return kind == self.kind or (kind, self.kind) == ("summary", "history")
 
     @cached_property
     def baselines(self) -> npt.NDArray[np.void]:
@@ -100,6 +104,16 @@ def open_dataset(folder: Path, kind: InputKind) -> OpenDataset:
     # Rows beside shards are a cache that verifies itself, and come while the dataset is open.
     stamps = sorted(_stamp(path) for path in found if path.suffix != ROWS_SUFFIX)
     return _verified(folder, kind, feature_schema(kind, Variant.ORACLE).hash, tuple(stamps))
+
+
+def dataset_kind(folder: Path, wanted: InputKind) -> InputKind:
+    """Return the kind to open a folder as for windows of a kind: history holds summaries too."""
+    try:
+        held = read_object(folder / MANIFEST_FILE).get("kind")
+    except PipelineError:
+        # Opening the dataset says what is wrong with it.
+        return wanted
+    return "history" if (wanted, held) == ("summary", "history") else wanted
 
 
 @lru_cache(maxsize=_KEPT)

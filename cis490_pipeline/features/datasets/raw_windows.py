@@ -10,14 +10,16 @@ import polars as pl
 
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.domain.arrays import Float32s
+from cis490_pipeline.domain.catalogue import FlatKind, InputKind
+from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.columns import stored_columns, stored_names
 from cis490_pipeline.features.datasets.opened import OpenDataset
 from cis490_pipeline.features.datasets.summary_rows import row_file, table_height
 from cis490_pipeline.features.datasets.window_data import HeldWindows, fits_in_memory
 from cis490_pipeline.features.datasets.window_keys import WindowKeys, read_window_keys
 from cis490_pipeline.features.grids.row_file import RowFile
 from cis490_pipeline.features.grids.store import GridStore
-from cis490_pipeline.features.summary import summary_columns, summary_names
 from cis490_pipeline.features.windows import STEPS, STRIDE_STEPS
 from cis490_pipeline.storage.parquet import scan_table
 
@@ -89,32 +91,43 @@ RawWindows = HeldWindows | WindowsInFiles
 
 
 def open_windows(
-    dataset: OpenDataset, variant: Variant, side: Side, wanted: pl.Expr
+    dataset: OpenDataset,
+    variant: Variant,
+    side: Side,
+    wanted: pl.Expr,
+    kind: InputKind | None = None,
 ) -> tuple[WindowKeys, RawWindows]:
     """Open the wanted windows of one side of a dataset: their keys, and the windows in that order.
 
-    Summaries are held in memory if they are few; else they are read as asked for, as tensors always
-    are.
+    Features are held in memory if they are few; else they are read as asked for, as tensors always
+    are. ``kind`` is that of the dataset by default; one of history also holds summaries.
 
     Raises
     ------
     DatasetError
-        If the side has no file, or the grids are not those the windows were cut from.
+        If the side has no file, the grids are not those the windows were cut from, or the dataset
+        holds no windows of the kind.
     """
     tables = dataset.tables(side)
-    if dataset.kind == "tensor":
+    kind, among = kind or dataset.kind, dataset.kind
+    if not dataset.holds(kind):
+        raise DatasetError(f"{dataset.folder}: {among} windows, wanted {kind} windows")
+    if kind == "tensor" or among == "tensor":
         keys = read_window_keys(tables, wanted, row="window_idx")
         return keys, windows_in_grids(dataset.grids, keys, variant)
     keys = read_window_keys(tables, wanted)
-    names = summary_names(variant)
+    names = stored_names(kind, variant)
     if not fits_in_memory(len(keys.y), (len(names),)):
-        return keys, windows_in_tables(tables, keys.row, variant)
+        columns = stored_columns(kind, channel_indices(variant), among)
+        return keys, windows_in_tables(tables, keys.row, among, columns)
     X = pl.concat(scan_table(table).filter(wanted).select(names) for table in tables)
     return keys, HeldWindows(np.ascontiguousarray(X.collect().to_numpy(), dtype=np.float32))
 
 
-def windows_in_tables(tables: Sequence[Path], rows: Indices, variant: Variant) -> WindowsInFiles:
-    """Summaries in the rows beside their tables; ``rows`` are counted through all tables.
+def windows_in_tables(
+    tables: Sequence[Path], rows: Indices, kind: FlatKind, columns: npt.NDArray[np.intp]
+) -> WindowsInFiles:
+    """Features in the rows beside their tables; ``rows`` are counted through all tables.
 
     Tables that no row is wanted of are left alone.
     """
@@ -127,8 +140,8 @@ def windows_in_tables(tables: Sequence[Path], rows: Indices, variant: Variant) -
         file_of = np.searchsorted(ends, here, side="right")
         return file_of, here - first[file_of]
 
-    columns = summary_columns(channel_indices(variant))
-    return WindowsInFiles([row_file(tables[number]) for number in used], locate, 1, columns)
+    files = [row_file(tables[number], kind) for number in used]
+    return WindowsInFiles(files, locate, 1, columns)
 
 
 def windows_in_grids(grids: GridStore, keys: WindowKeys, variant: Variant) -> WindowsInFiles:

@@ -1,6 +1,7 @@
-"""Cache of a parquet shard's summaries as fixed-size rows for random access."""
+"""Cache of a parquet shard's features as fixed-size rows for random access."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -8,9 +9,10 @@ import numpy as np
 import polars as pl
 
 from cis490_pipeline.domain import Variant
+from cis490_pipeline.domain.catalogue import DEFAULT_FEATURES, FlatKind
 from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.features.columns import stored_names
 from cis490_pipeline.features.grids.row_file import RowFile
-from cis490_pipeline.features.summary import summary_names
 from cis490_pipeline.storage.files import atomic_write
 from cis490_pipeline.storage.parquet import scan_table
 
@@ -20,10 +22,10 @@ _PIECE_BYTES: Final = 1 << 20
 _DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
-def row_file(shard: Path) -> RowFile:
-    """Open the summaries of one shard, writing the cache on first use.
+def row_file(shard: Path, kind: FlatKind = DEFAULT_FEATURES) -> RowFile:
+    """Open the features of one shard of a kind, writing the cache on first use.
 
-    ``<shard's stem>.rows`` contains little-endian float32 rows of 230 columns in shard order,
+    ``<shard's stem>.rows`` contains little-endian float32 rows of all columns in shard order,
     uncalibrated (NaN is unknown), followed by their SHA-256. The shard is content-addressed, so the
     cache is never outdated; a truncated or damaged file is rewritten.
 
@@ -32,15 +34,15 @@ def row_file(shard: Path) -> RowFile:
     DatasetError
         If the rows cannot be written beside the shard.
     """
-    names = summary_names(Variant.ORACLE)
+    names = stored_names(kind, Variant.ORACLE)
     n_rows = table_height(shard)
     path = shard.with_suffix(ROWS_SUFFIX)
     if not _is_sound(path, n_rows * len(names) * 4):
         try:
-            atomic_write(path, lambda file: _write_rows(file, shard, n_rows))
+            atomic_write(path, lambda file: _write_rows(file, shard, names, n_rows))
         except OSError as error:
             raise DatasetError(
-                f"{path}: cannot be written ({error}); summaries larger than memory are read from "
+                f"{path}: cannot be written ({error}); features larger than memory are read from "
                 "rows beside their shards, so the dataset's folder must be writable and have room"
             ) from error
     return RowFile(path, 0, n_rows, len(names))
@@ -51,8 +53,8 @@ def table_height(table: Path) -> int:
     return int(scan_table(table).select(pl.len()).collect().item())
 
 
-def _write_rows(file: BinaryIO, shard: Path, n_rows: int) -> None:
-    features = scan_table(shard).select(summary_names(Variant.ORACLE))
+def _write_rows(file: BinaryIO, shard: Path, names: Sequence[str], n_rows: int) -> None:
+    features = scan_table(shard).select(names)
     total = hashlib.sha256()
     for start in range(0, n_rows, _PIECE_ROWS):
         piece = features.slice(start, _PIECE_ROWS).collect().to_numpy()

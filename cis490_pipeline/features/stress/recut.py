@@ -7,13 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain.arrays import Float32s
+from cis490_pipeline.domain.catalogue import DEFAULT_FEATURES, FlatKind
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.baseline import baseline_statistics
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator
 from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.columns import cut_rows, stored_columns
 from cis490_pipeline.features.resample import episode_grid, step_count
 from cis490_pipeline.features.stress.perturbations import Scenario, baseline_step, perturbed
-from cis490_pipeline.features.summary import summarize, summary_columns
 from cis490_pipeline.features.windows import BASELINE_STEPS, STEPS, window_starts
 from cis490_pipeline.store.episode import Episode
 
@@ -25,12 +26,14 @@ class RecutWindows:
     Attributes
     ----------
     windows : (n_windows, 100, 46) log1p values, time-major; NaN is unknown.
-    summaries : (n_windows, 230).
+    kind : of the rows of features.
+    rows : (n_windows, 46 × columns); those of history hold the summaries too.
     median, iqr : (n_windows, 46) baseline of each window's episode.
     """
 
     windows: Float32s
-    summaries: Float32s
+    kind: FlatKind
+    rows: Float32s
     median: Float32s
     iqr: Float32s
 
@@ -51,7 +54,7 @@ class RecutWindows:
         if calibrator.kind == "tensor":
             X = np.ascontiguousarray(self.windows[..., channels].transpose(0, 2, 1))
         else:
-            X = self.summaries[:, summary_columns(channels)]
+            X = self.rows[:, stored_columns(calibrator.kind, channels, self.kind)]
         return calibrator.apply(X, self.median[:, channels], self.iqr[:, channels])
 
 
@@ -61,6 +64,7 @@ def recut(
     scenario: Scenario,
     *,
     seed: int,
+    kind: FlatKind = DEFAULT_FEATURES,
 ) -> RecutWindows:
     """Perturb episodes and recompute grid, windows and baseline.
 
@@ -68,6 +72,7 @@ def recut(
     ----------
     wanted : ``window_idx`` of the windows to cut from each.
     scenario : fault applied to each episode first.
+    kind : of the rows of features to compute.
 
     Raises
     ------
@@ -76,7 +81,7 @@ def recut(
     TelemetryError
         If a source's time goes back.
     """
-    windows, baselines = [], []
+    windows, rows, baselines = [], [], []
     for episode, numbers in zip(episodes, wanted, strict=True):
         spoilt = perturbed(episode, scenario, seed=seed)
         n_steps = step_count(spoilt.t0_ns, spoilt.end_ns)
@@ -90,9 +95,10 @@ def recut(
         first = baseline_step(spoilt, n_steps, scenario)
         median, iqr = baseline_statistics(grid[first : first + BASELINE_STEPS])
         windows.append(grid[starts[numbers][:, None] + np.arange(STEPS)])
+        rows.append(cut_rows(kind, grid, starts[numbers]))
         baselines += [(median, iqr)] * numbers.size
     if not baselines:
         raise DatasetError("no window is wanted of the episodes to be cut again; name some")
-    cut = np.concatenate(windows)
     pairs = np.array(baselines, dtype=np.float32)
-    return RecutWindows(cut, summarize(cut), pairs[:, 0], pairs[:, 1])
+    cut, features = np.concatenate(windows), np.concatenate(rows)
+    return RecutWindows(cut, kind, features, pairs[:, 0], pairs[:, 1])

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cis490_pipeline.domain import NS_PER_S, Source
+from cis490_pipeline.features.windows import STEPS
 from cis490_pipeline.live.calibration import Baseline
 from cis490_pipeline.live.clocks.source_clock import Health
 from cis490_pipeline.live.feeds.agent_status import SILENT_S, AgentStatus
@@ -43,16 +44,22 @@ class WindowReport:
     window_idx : counted from the start of the calibration, in strides of 5 s.
     t_start_ns, t_end_ns : device time, Unix ns.
     t_s : start of the window, seconds since the start of window 0.
-    grid : (100, 46) log1p values of the window; NaN is unknown.
+    seen : (n_steps, 46) log1p values of the window, after those that models needed of the time
+        before it; NaN is unknown.
     """
 
     window_idx: int
     t_start_ns: int
     t_end_ns: int
     t_s: float
-    grid: npt.NDArray[np.float32]
+    seen: npt.NDArray[np.float32]
     suspect_baseline: bool
     outputs: tuple[Output, ...]
+
+    @property
+    def grid(self) -> npt.NDArray[np.float32]:
+        """(100, 46) log1p values of the window."""
+        return self.seen[-STEPS:]
 
     @property
     def known_share(self) -> float:

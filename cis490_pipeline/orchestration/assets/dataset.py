@@ -48,7 +48,8 @@ feature_shards = _dataset_asset(
     deps=[validation_index, grid_shards],
     kinds={"parquet"},
     code_version=feature_schema("summary", Variant.ORACLE).hash[:12],
-    description="230 statistics of each 10 s window (145 of them deployable), rows by side.",
+    description="Features of each 10 s window, rows by side: 5 statistics of each channel, or 12 "
+    "columns with its history.",
 )
 tensor_shards = _dataset_asset(
     TensorShards.key,

@@ -7,7 +7,7 @@ import dagster as dg
 import msgspec
 
 from cis490_pipeline.domain import Architecture, Variant
-from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, INPUT_KINDS, MODELS
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, MODELS, input_kind
 from cis490_pipeline.evaluation.generalization.robustness import ROBUSTNESS_VERSION
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
 from cis490_pipeline.evaluation.schema.board import Leaderboard as Board
@@ -34,7 +34,7 @@ def _image(title: str, png: bytes) -> dg.MarkdownMetadataValue:
 
 def _checkpoint_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefinition:
     """Return the asset that trains one model."""
-    dataset = feature_shards if INPUT_KINDS[architecture] == "summary" else tensor_shards
+    dataset = tensor_shards if input_kind(architecture) == "tensor" else feature_shards
     return recipe_asset(
         f"model/{architecture}/{variant}/checkpoint",
         partial(TrainedCheckpoint, architecture=architecture, variant=variant),

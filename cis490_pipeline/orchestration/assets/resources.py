@@ -24,6 +24,7 @@ _OPTIONAL = {
     "seed": (int, "Seed of training and resampling (default 0)."),
     "train_hosts": (str, "Hosts on the train side of recipe `host`, separated by commas."),
     "val_hosts": (str, "Hosts on the val side of recipe `host`, separated by commas."),
+    "features": (str, "What gbt and mlp get of a window: summary (default) or history."),
     "workers": (int, "Processes for per-episode work (default: every processor)."),
     "dask_address": (str, "Dask scheduler for per-episode work: tls://, or tcp:// on loopback."),
     "threads": (int, "Threads of each numeric library; part of a checkpoint's identity (1)."),

@@ -1,5 +1,6 @@
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from cis490_pipeline.features.calibration.calibrator import CalibrationMode
 from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, window_keys
-from cis490_pipeline.features.datasets.opened import open_dataset
+from cis490_pipeline.features.datasets.opened import dataset_kind, open_dataset
 from cis490_pipeline.features.datasets.window_index import assert_no_leak, check_leaks
 from cis490_pipeline.features.extract import extract_episode
 from cis490_pipeline.features.grids import build as grids_build
@@ -25,7 +26,7 @@ from cis490_pipeline.store.episode import load_episode
 
 EPISODE = CalibrationMode.EPISODE_BASELINE
 ROW_BYTES = 46 * 4
-KINDS = ("summary", "tensor")
+KINDS = ("summary", "history", "tensor")
 
 
 def opened(folders, kind, variant, side, **options):
@@ -51,7 +52,7 @@ def test_windows_read_from_files_equal_those_extracted_on_demand(
         ref = EpisodeRef(host_id, episode_id)
         extracted = extract_episode(load_episode(store, ref, index_rows[ref]), variant)
         baseline = extract_episode(load_episode(store, ref, index_rows[ref]), variant).grid[:150]
-        raw = extracted.summary if kind == "summary" else extracted.tensors
+        raw = extracted.tensors if kind == "tensor" else getattr(extracted, kind)
         median = np.nanpercentile(baseline.astype(np.float64), 50, axis=0).astype(np.float32)
         low, high = np.nanpercentile(baseline.astype(np.float64), [25, 75], axis=0)
         X.append(windows.calibrator.apply(raw, median, (high - low).astype(np.float32)))
@@ -97,13 +98,45 @@ def test_windows_that_touch_the_baseline_are_left_out_unless_asked_for(folders, 
     np.testing.assert_array_equal(everything(replayed)[3:], everything(scored))
 
 
-def test_both_datasets_hold_the_same_windows(folders):
+@pytest.mark.parametrize("kind", ["summary", "history"])
+def test_both_datasets_hold_the_same_windows(folders, kind):
     for side in (Side.TRAIN, Side.VAL, Side.TEST):
-        summary, tensor = (opened(folders, kind, Variant.ORACLE, side) for kind in KINDS)
+        rows, tensor = (opened(folders, kind, Variant.ORACLE, side) for kind in (kind, "tensor"))
 
-        assert summary.frame.equals(tensor.frame)
-        np.testing.assert_array_equal(summary.y, tensor.y)
-        np.testing.assert_array_equal(summary.groups, tensor.groups)
+        assert rows.frame.equals(tensor.frame)
+        np.testing.assert_array_equal(rows.y, tensor.y)
+        np.testing.assert_array_equal(rows.groups, tensor.groups)
+
+
+@pytest.mark.parametrize("limit", [None, 1000])
+def test_summaries_read_from_a_dataset_of_history_are_those_of_summaries(
+    folders, tmp_path, monkeypatch, limit
+):
+    wanted = opened(folders, "summary", Variant.REALISTIC, Side.TRAIN)
+    if limit is not None:
+        monkeypatch.setattr("cis490_pipeline.features.datasets.window_data.IN_MEMORY_BYTES", limit)
+    # A copy: rows are written beside the shards.
+    folder = shutil.copytree(folders["history"], tmp_path / "history")
+    kind = dataset_kind(folder, "summary")
+    dataset = open_dataset(folder, kind)
+
+    calibrator = fit_calibrator(dataset, Variant.REALISTIC, EPISODE, kind="summary")
+    windows = load_windows(dataset, Side.TRAIN, calibrator)
+
+    assert kind == "history"
+    assert calibrator.digest == wanted.calibrator.digest
+    assert windows.shape == (145,)
+    assert everything(windows).tobytes() == everything(wanted).tobytes()
+
+
+def test_history_cannot_be_read_from_a_dataset_of_summaries(folders):
+    dataset = open_dataset(folders["summary"], "summary")
+    calibrator = opened(folders, "history", Variant.REALISTIC, Side.TRAIN).calibrator
+
+    with pytest.raises(DatasetError, match="summary windows, wanted history"):
+        fit_calibrator(dataset, Variant.REALISTIC, EPISODE, kind="history")
+    with pytest.raises(CalibrationError, match="with a calibrator of history windows"):
+        load_windows(dataset, Side.VAL, calibrator)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -173,7 +206,8 @@ def test_datasets_are_the_same_bytes_though_episodes_went_and_came_back(
     grids = GridStore(history)
     assert grids.frame["row_start"].to_list() != sorted(grids.frame["row_start"])
 
-    build_feature_dataset(grids, index, tmp_path / "summary", split_digest="split")
+    for kind in ("summary", "history"):
+        build_feature_dataset(grids, index, tmp_path / kind, split_digest="split", kind=kind)
     build_tensor_dataset(grids, index, tmp_path / "tensor", split_digest="split")
 
     for kind in KINDS:
@@ -219,7 +253,7 @@ def test_a_channel_that_only_the_lab_has_is_in_the_oracles_digest_alone(
 
     monkeypatch.setattr(grids_build, "episode_grid", other)
     build_grids(store, episodes, tmp_path / "grids", SerialCompute())
-    build = build_feature_dataset if kind == "summary" else build_tensor_dataset
+    build = build_tensor_dataset if kind == "tensor" else partial(build_feature_dataset, kind=kind)
 
     changed = build(GridStore(tmp_path / "grids"), index, tmp_path / kind, split_digest="split")
 

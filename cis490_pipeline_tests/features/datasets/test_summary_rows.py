@@ -31,8 +31,8 @@ def read(shard):
     return rows.take(np.arange(rows.n_rows))[:, 0]
 
 
-def opened(folder, variant, side):
-    opened = open_dataset(folder, "summary")
+def opened(folder, variant, side, kind="summary"):
+    opened = open_dataset(folder, kind)
     calibrator = fit_calibrator(opened, variant, CalibrationMode.EPISODE_BASELINE)
     return load_windows(opened, side, calibrator)
 
@@ -91,16 +91,21 @@ def test_rows_that_cannot_be_written_are_refused_by_name(tmp_path):
         row_file(tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize("kind", ["summary", "history"])
 @pytest.mark.parametrize("variant", Variant)
-def test_summaries_that_are_not_held_are_the_same_to_the_byte(dataset, monkeypatch, variant):
+def test_features_that_are_not_held_are_the_same_to_the_byte(
+    grids, index, tmp_path, monkeypatch, variant, kind
+):
+    dataset = tmp_path / "features"
+    build_feature_dataset(grids, index, dataset, split_digest="split", kind=kind)
     for side in (Side.TRAIN, Side.VAL):
-        held = opened(dataset, variant, side)
+        held = opened(dataset, variant, side, kind)
         indices = np.random.default_rng(0).integers(len(held), size=3 * len(held))
         wanted = held.take(indices)
         digest = held.calibrator.digest
         with monkeypatch.context() as lowered:
             lowered.setattr(LIMIT, 1000)
-            read_windows = opened(dataset, variant, side)
+            read_windows = opened(dataset, variant, side, kind)
 
         assert isinstance(read_windows._raw, raw_windows.WindowsInFiles)
         read_windows.read_ahead(indices)
@@ -129,10 +134,10 @@ def test_windows_of_several_shards_come_from_the_right_rows(tmp_path):
     shards = [tmp_path / f"{name}.parquet" for name in "abcd"]
     X = np.concatenate([write_shard(path, 40 + i, seed=i) for i, path in enumerate(shards)])
     wanted = np.array([*range(3, 39), *range(45, 79, 3), 125, 163], dtype=np.uint32)
-    windows = raw_windows.windows_in_tables(shards, wanted, Variant.REALISTIC)
+    columns = [NAMES.index(name) for name in summary_names(Variant.REALISTIC)]
+    windows = raw_windows.windows_in_tables(shards, wanted, "summary", np.array(columns))
     order = np.random.default_rng(0).permutation(wanted.size)
 
-    columns = [NAMES.index(name) for name in summary_names(Variant.REALISTIC)]
     np.testing.assert_array_equal(windows.take(order), X[wanted[order]][:, columns])
     assert not (tmp_path / "c.rows").exists(), "no window of it was wanted"
 

@@ -30,8 +30,23 @@ def test_windows_are_those_of_one_episode_after_the_other(two):
     tensors = np.concatenate([e.tensors[n] for e, n in zip(whole, numbers, strict=True)])
     summaries = np.concatenate([e.summary[n] for e, n in zip(whole, numbers, strict=True)])
     np.testing.assert_array_equal(cut.windows.transpose(0, 2, 1), tensors)
-    np.testing.assert_array_equal(cut.summaries, summaries)
+    np.testing.assert_array_equal(cut.rows, summaries)
     np.testing.assert_array_equal(cut.median[0], cut.median[1])
+
+
+def test_the_history_of_windows_cut_again_is_the_episodes_and_holds_the_summaries(two):
+    whole = extract_episode(two[0], Variant.ORACLE)
+    numbers = np.array([3, 5, 9])
+
+    cut = recut(two[:1], [numbers], UNPERTURBED, seed=0, kind="history")
+
+    np.testing.assert_array_equal(cut.rows, whole.history[numbers])
+    ones = np.ones(145, dtype=np.float32)
+    calibrator = Calibrator(
+        CalibrationMode.EPISODE_BASELINE, Variant.REALISTIC, "summary", ones[:29], 0 * ones, ones
+    )
+    of_summaries = recut(two[:1], [numbers], UNPERTURBED, seed=0).calibrated(calibrator)
+    np.testing.assert_array_equal(cut.calibrated(calibrator), of_summaries)
 
 
 def test_a_window_that_is_not_there_is_refused(two):

@@ -41,7 +41,7 @@ def window(alarming, phase=Phase.INFECTED_RUNNING, t_end_s=30):
         t_start_ns=T0_NS + (t_end_s - 10) * S,
         t_end_ns=T0_NS + t_end_s * S,
         t_s=t_end_s - 10.0,
-        grid=np.zeros((100, 46), dtype=np.float32),
+        seen=np.zeros((100, 46), dtype=np.float32),
         suspect_baseline=False,
         outputs=(
             Output(model="lead", probabilities=proba, alarm=alarm),

@@ -23,6 +23,18 @@ def test_an_export_says_what_its_model_says(fitted):
     )
 
 
+@pytest.mark.parametrize("architecture", ["gbt", "mlp"])
+@pytest.mark.parametrize("variant", list(Variant))
+def test_an_export_of_a_model_of_history_says_what_its_model_says(architecture, variant):
+    model = fitted_model(architecture, variant, kind="history")
+    X = make_windows(model.spec.shape, 40, seed=11).X
+
+    exported = OnnxClassifier(export_onnx(model))
+
+    assert exported.shape == model.spec.shape
+    np.testing.assert_allclose(exported.predict_proba(X), model.predict_proba(X), rtol=0, atol=1e-5)
+
+
 def test_an_export_prints_nothing(architecture, capfd):
     export_onnx(fitted_model(architecture, Variant.ORACLE))
 
