@@ -5,12 +5,20 @@ from typing import Any, Final, Literal, get_args
 import click
 from rich.table import Table
 
-from cis490_pipeline.cli.options import common_options, console, opened_workspace, print_json
+from cis490_pipeline.cli.options import (
+    common_options,
+    console,
+    opened_workspace,
+    print_json,
+    recipe_option,
+)
 from cis490_pipeline.cli.tables import number_text
+from cis490_pipeline.domain import Recipe
 from cis490_pipeline.evaluation.schema.controls import (
     BlockPrediction,
     ControlsReport,
     ControlSteps,
+    ModelControlScore,
     StepRow,
 )
 from cis490_pipeline.experiment.tools.controls import controls_report
@@ -27,17 +35,19 @@ _SHOWN: Final[tuple[_Key, ...]] = get_args(_Key)
     help="Hosts to read; default: the train and val hosts of the settings where val hosts are "
     "named, else all.",
 )
+@recipe_option
 @common_options
-def controls(hosts: str | None, as_json: bool, **flags: Any) -> int:
+def controls(hosts: str | None, recipe: str, as_json: bool, **flags: Any) -> int:
     """Test on a recorded store's controls which channels show the recorder, not the malware.
 
     In a sham-armed control the recorder sends every request of an infected run, and the guest does
     nothing. Channels that step at those times and at no others are named, with the reason. And the
-    block of the recording is predicted from clean windows: what drifted over the hours.
+    block of the recording is predicted from clean windows: what drifted over the hours. Models of
+    the recipe that have predictions are scored against the phases that would have been.
     """
     chosen = None if hosts is None else {name.strip() for name in hosts.split(",")}
     with opened_workspace(flags) as workspace:
-        report = controls_report(workspace, chosen)
+        report = controls_report(workspace, chosen, Recipe(recipe))
     if as_json:
         print_json(report)
         return 0
@@ -67,6 +77,21 @@ def _print_report(report: ControlsReport) -> None:
         out.print(_table(steps))
     for block in report["blocks"]:
         out.print(_block_line(block), soft_wrap=True)
+    for model in report["models"]:
+        out.print(_model_line(model), soft_wrap=True)
+
+
+def _model_line(model: ModelControlScore) -> str:
+    if model["why"]:
+        return f"{model['model']}: n/a, {model['why']}"
+    around = model["around"][0]
+    return (
+        f"{model['model']}: macro F1 {number_text(model['macro_f1'])} against would-be phases, "
+        f"chance {number_text(model['macro_f1_chance'])} (p {number_text(model['p_macro_f1'])}); "
+        f"{number_text(model['false_share'])} of {model['n_windows']} windows of "
+        f"{model['n_controls']} controls false, {number_text(around['before'])} before and "
+        f"{number_text(around['after'])} after shams (p {number_text(model['p_around'])})"
+    )
 
 
 def _block_line(block: BlockPrediction) -> str:

@@ -109,6 +109,12 @@ class ControlScore(TypedDict):
     why: Why
 
 
+class ModelControlScore(ControlScore):
+    """The score of one model."""
+
+    model: str
+
+
 class ControlsReport(TypedDict):
     """``cis490 controls``: what of the recorder can be seen in what it recorded."""
 
@@ -119,3 +125,7 @@ class ControlsReport(TypedDict):
     unreadable: Annotated[dict[str, str], Meta(description="episodes left out, and why")]
     steps: ControlSteps
     blocks: list[BlockPrediction]
+    recipe: str
+    models: Annotated[
+        list[ModelControlScore], Meta(description="of the recipe that have predictions")
+    ]

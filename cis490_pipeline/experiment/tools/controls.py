@@ -5,12 +5,13 @@ from typing import Final
 
 import numpy as np
 
-from cis490_pipeline.domain import NS_PER_S, EpisodeRef, Phase
+from cis490_pipeline.domain import NS_PER_S, EpisodeRef, Phase, Recipe
 from cis490_pipeline.domain.arrays import Bools, Float32s, Ints
 from cis490_pipeline.errors import EpisodeRejectedError, StoreError
 from cis490_pipeline.evaluation.probes.control_steps import ControlRun, LabelSteps, control_steps
 from cis490_pipeline.evaluation.schema.controls import ControlsReport
 from cis490_pipeline.experiment.stages.workspace import Workspace
+from cis490_pipeline.experiment.tools.control_scores import stored_control_scores
 from cis490_pipeline.experiment.tools.recording_blocks import (
     CleanWindows,
     clean_windows,
@@ -20,33 +21,76 @@ from cis490_pipeline.features.resample import episode_grid, step_count
 from cis490_pipeline.features.steps import SIDE_S, step_changes
 from cis490_pipeline.store.episode import Episode, load_episode
 from cis490_pipeline.store.receiver_index import StoreIndex
-from cis490_pipeline.store.recorder_notes import RecorderNotes, recorder_notes
+from cis490_pipeline.store.recorder_notes import RecorderNotes, Sham, recorder_notes
 
 _GUARD_NS: Final = round((SIDE_S + 1.0) * NS_PER_S)
 """How far a step lies from other causes: its own side, and one interval of the slower sources."""
 _SPACING_NS: Final = round(2 * SIDE_S * NS_PER_S)
 
 
-def controls_report(workspace: Workspace, hosts: Collection[str] | None = None) -> ControlsReport:
+def controls_report(
+    workspace: Workspace, hosts: Collection[str] | None = None, recipe: Recipe = Recipe.HOST
+) -> ControlsReport:
     """Find what of the recorder shows in the episodes of some hosts.
 
     Parameters
     ----------
     hosts : by default the hosts of the train and val sides where the settings name both, so that no
         test host is looked at; else all.
+    recipe : whose models' stored predictions are scored, if there are any.
 
     Returns
     -------
-    Which channels step at the shams of controls, and how well the block of the recording is
-    predicted from clean windows, before and after they are taken relative to their baseline.
+    Which channels step at the shams of controls; how well the block of the recording is predicted
+    from clean windows, before and after they are taken relative to their baseline; and how models
+    score against the phases that the controls would have had.
 
     Raises
     ------
     StoreError
         If the store has no episode of these hosts.
+    EvaluationError
+        If stored predictions are damaged.
     """
     settings = workspace.settings
     index = workspace.store.read_index()
+    refs = _chosen(workspace, index, hosts)
+    unreadable: dict[str, str] = {}
+    rng = np.random.default_rng(settings.seed)
+    controls: list[ControlRun] = []
+    infected: list[LabelSteps] = []
+    clean: list[CleanWindows] = []
+    shams: dict[str, tuple[Sham, ...]] = {}
+    for episode, notes in _recorded(workspace, index, refs, unreadable):
+        is_clean = {label.phase for label in episode.labels} == {Phase.CLEAN}
+        if notes.shams and not is_clean:
+            unreadable[str(episode.ref)] = "it has shams, and labels other than clean"
+            continue
+        if notes.shams:
+            controls.append(control_run(episode, notes, rng))
+            shams[episode.ref.episode_id] = notes.shams
+        elif not is_clean:
+            infected.append(label_steps(episode, notes))
+        if notes.block is not None:
+            clean.append(clean_windows(episode, notes.block, rng))
+    chosen = sorted({ref.host_id for ref in refs})
+    return {
+        "format": "controls",
+        "store": workspace.store.name,
+        "hosts": chosen,
+        "n_episodes": len(refs),
+        "unreadable": unreadable,
+        "steps": control_steps(controls, infected, seed=settings.seed),
+        "blocks": predict_blocks(clean, seed=settings.seed),
+        "recipe": str(recipe),
+        "models": stored_control_scores(workspace.paths, recipe, shams, chosen, seed=settings.seed),
+    }
+
+
+def _chosen(
+    workspace: Workspace, index: StoreIndex, hosts: Collection[str] | None
+) -> list[EpisodeRef]:
+    settings = workspace.settings
     if hosts is None and settings.val_hosts:
         hosts = (*settings.train_hosts, *settings.val_hosts)
     every = workspace.store.require_episodes(index)
@@ -57,31 +101,7 @@ def controls_report(workspace: Workspace, hosts: Collection[str] | None = None) 
             f"{workspace.store.name}: no episode of {', '.join(sorted(hosts or ()))}; its hosts "
             f"are {known}"
         )
-    unreadable: dict[str, str] = {}
-    rng = np.random.default_rng(settings.seed)
-    controls: list[ControlRun] = []
-    infected: list[LabelSteps] = []
-    clean: list[CleanWindows] = []
-    for episode, notes in _recorded(workspace, index, refs, unreadable):
-        is_clean = {label.phase for label in episode.labels} == {Phase.CLEAN}
-        if notes.shams and not is_clean:
-            unreadable[str(episode.ref)] = "it has shams, and labels other than clean"
-            continue
-        if notes.shams:
-            controls.append(control_run(episode, notes, rng))
-        elif not is_clean:
-            infected.append(label_steps(episode, notes))
-        if notes.block is not None:
-            clean.append(clean_windows(episode, notes.block, rng))
-    return {
-        "format": "controls",
-        "store": workspace.store.name,
-        "hosts": sorted({ref.host_id for ref in refs}),
-        "n_episodes": len(refs),
-        "unreadable": unreadable,
-        "steps": control_steps(controls, infected, seed=settings.seed),
-        "blocks": predict_blocks(clean, seed=settings.seed),
-    }
+    return refs
 
 
 def _recorded(

@@ -1,9 +1,17 @@
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from cis490_pipeline.domain import Recipe
+from cis490_pipeline.evaluation.predictions import write_predictions
+from cis490_pipeline.storage.data_paths import DataPaths
 from cis490_pipeline_tests.cli.runs import Cli
-from cis490_pipeline_tests.experiment.tools.recorded import control, write_controls
+from cis490_pipeline_tests.experiment.tools.recorded import (
+    control,
+    predictions_of,
+    write_controls,
+)
 
 
 @pytest.fixture
@@ -33,3 +41,17 @@ def test_controls_of_a_store_without_any_says_so(plain: Cli, tmp_path: Path) -> 
     assert "nothing is quarantined: 0 controls, and at least 5 are needed" in done.out
     assert report["format"] == "controls"
     assert report["steps"]["n_controls"] == 0
+
+
+def test_controls_prints_what_a_model_makes_of_them(
+    plain: Cli, store: str, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    frame = pl.concat(predictions_of(control(k, pages=3)) for k in range(5))
+    folder = DataPaths(data).checkpoint(Recipe.HOST, "gbt_realistic")
+    write_predictions(folder, frame, checkpoint_digest="c", split_digest="s")
+
+    done = plain("controls", "--store", store, "--data", str(data))
+
+    assert "gbt_realistic: macro F1 1.000 against would-be phases, chance 0." in done.out
+    assert "of 95 windows of 5 controls false" in done.out

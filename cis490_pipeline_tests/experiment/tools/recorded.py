@@ -4,8 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from cis490_pipeline.domain import CHANNELS, NS_PER_S, EpisodeRef, Kind, Source
+from cis490_pipeline.domain import (
+    CHANNELS,
+    CLASS_INDEX,
+    NS_PER_S,
+    PHASES,
+    EpisodeRef,
+    Kind,
+    Source,
+)
+from cis490_pipeline.evaluation.predictions import prediction_frame
 from cis490_pipeline.store.receiver_index import IndexRow
 from cis490_pipeline_tests.store.episodes import T0_NS, MadeEpisode, make_meta, wall, write_index
 
@@ -69,6 +79,30 @@ def _rows(source: Source, rng: np.random.Generator, pages: int) -> list[Row]:
                 row[channel.field] += pages * PAGE * sum(t_s >= sham_s for sham_s in SHAMS_S)
         rows.append(row)
     return rows
+
+
+def predictions_of(episode: MadeEpisode) -> pl.DataFrame:
+    """Predictions of a model that takes each sham of a control for what it would have been."""
+    starts_s = np.arange(15, LENGTH_S - 10, 5)
+    times, phases = list(SHAMS_S), ["clean", *SHAMS_S.values()]
+    stretch = np.searchsorted(times, starts_s + 5, side="right")
+    windows = pl.DataFrame(
+        {
+            "episode_id": episode.ref.episode_id,
+            "host_id": episode.ref.host_id,
+            "profile": pl.Series([None] * starts_s.size, dtype=pl.String),
+            "sample_name": pl.Series([None] * starts_s.size, dtype=pl.String),
+            "side": "val",
+            "window_idx": starts_s // 5,
+            "t_start_wall_ns": [ns(start_s) for start_s in starts_s],
+            "t_end_wall_ns": [ns(start_s + 10) for start_s in starts_s],
+            "purity": 1.0,
+            "touches_baseline": False,
+            "y_true": "clean",
+        }
+    )
+    classes = [CLASS_INDEX[phases[k]] for k in stretch]
+    return prediction_frame(windows, np.eye(len(PHASES))[classes])
 
 
 def write_controls(root: Path, episodes: list[MadeEpisode]) -> None:

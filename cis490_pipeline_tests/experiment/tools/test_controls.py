@@ -1,12 +1,19 @@
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
 from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import StoreError
+from cis490_pipeline.evaluation.predictions import write_predictions
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.tools.controls import controls_report
-from cis490_pipeline_tests.experiment.tools.recorded import control, write_controls
+from cis490_pipeline_tests.experiment.tools.recorded import (
+    control,
+    predictions_of,
+    write_controls,
+)
 
 HOSTS = ("kiosk", "camera", "gateway")
 
@@ -97,6 +104,26 @@ def test_blocks_are_predicted_from_the_windows_of_their_episodes(tmp_path):
     # Each block is of one host, and noise shows neither.
     assert before["host_balanced"] == 1.0
     assert before["scores"]["balanced_low"] < 0.5 < before["scores"]["balanced_high"]
+
+
+def test_a_model_that_reads_the_recorder_is_seen_by_its_stored_predictions(tmp_path):
+    episodes = [control(k, HOSTS[k % 3]) for k in range(6)]
+    workspace = opened(tmp_path, episodes, train_hosts=("kiosk",), val_hosts=("camera",))
+    frame = pl.concat(predictions_of(episode) for episode in episodes)
+    write_predictions(
+        workspace.paths.checkpoint(Recipe.HOST, "gbt_realistic"),
+        frame,
+        checkpoint_digest="c",
+        split_digest="s",
+    )
+
+    (score,) = controls_report(workspace)["models"]
+
+    # Of six controls two each are of the hosts that may be looked at.
+    assert (score["model"], score["n_controls"], score["n_shams"]) == ("gbt_realistic", 4, 16)
+    assert score["macro_f1"] == 1.0 > score["macro_f1_chance"]
+    assert score["p_macro_f1"] < 0.01
+    assert controls_report(workspace, recipe=Recipe.SAMPLE)["models"] == []
 
 
 def test_notes_of_another_form_are_an_error_that_names_the_episode(tmp_path):
