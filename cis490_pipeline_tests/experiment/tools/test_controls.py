@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -7,6 +8,7 @@ from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import StoreError
 from cis490_pipeline.evaluation.predictions import write_predictions
+from cis490_pipeline.evaluation.schema.controls import ControlsReport
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.tools.controls import controls_report
 from cis490_pipeline_tests.experiment.tools.recorded import (
@@ -26,8 +28,10 @@ def opened(tmp_path, episodes, **settings):
 def test_a_recorder_that_shows_in_one_channel_is_found_in_packed_controls(tmp_path):
     episodes = [control(k, HOSTS[k % 2], pages=3) for k in range(6)]
 
-    steps = controls_report(opened(tmp_path, episodes))["steps"]
+    report = controls_report(opened(tmp_path, episodes))
+    steps = report["steps"]
 
+    assert msgspec.convert(report, ControlsReport) == report
     assert [channel["channel"] for channel in steps["quarantined"]] == ["guest.top_rss_bytes"]
     assert steps["controls_by_host"] == {"camera": 3, "kiosk": 3}
     # The fourth sham of each is 4 s before a look-alike.
