@@ -68,7 +68,7 @@ def _print_report(report: ControlsReport) -> None:
     for name, why in report["unreadable"].items():
         out.print(f"left out: {name}: {why}", soft_wrap=True)
     if steps["why"]:
-        out.print(f"nothing is quarantined: {steps['why']}", soft_wrap=True)
+        out.print(f"nothing is quarantined; {steps['why']}", soft_wrap=True)
     for channel in steps["quarantined"]:
         out.print(f"quarantine {channel['channel']}: {channel['reason']}", soft_wrap=True)
     if not steps["quarantined"] and not steps["why"]:

@@ -23,7 +23,8 @@ from cis490_pipeline.evaluation.uncertainty.paired import holm
 from cis490_pipeline.features.steps import RESOLUTIONS, unit_of_steps
 
 MIN_CONTROLS: Final = 5
-"""With fewer, the habit of one machine decides; nothing is quarantined then."""
+MIN_HOSTS: Final = 2
+"""With fewer controls or hosts, the habit of one run or machine decides: nothing is quarantined."""
 MIN_STEPS: Final = 5
 """Steps of a channel at a kind of transition, of three controls or more; fewer are not tested."""
 _MIN_RUNS: Final = 3
@@ -99,7 +100,7 @@ def control_steps(
     Returns
     -------
     A row for each channel and transition, and the quarantined channels: those with a p-value by
-    Holm of at most ``level`` at some transition. With under five controls, none, and ``why``.
+    Holm of at most ``level`` at some transition. With too few controls, none, and ``why``.
 
     Notes
     -----
@@ -117,16 +118,21 @@ def control_steps(
     combined = [_combined(row) for row in rows]
     for row, p in zip(rows, holm(combined), strict=True):
         row["p_holm"] = finite_or_none(p)
+    by_host = Counter(run.host_id for run in controls)
     why = None
-    if len(controls) < MIN_CONTROLS:
-        why = f"{len(controls)} controls, and at least {MIN_CONTROLS} are needed"
+    if len(controls) < MIN_CONTROLS or len(by_host) < MIN_HOSTS:
+        why = (
+            f"controls: {len(controls)} of {len(by_host)} hosts, at least {MIN_CONTROLS} of "
+            f"{MIN_HOSTS} are needed"
+        )
     return {
         "n_controls": len(controls),
         "n_controls_needed": MIN_CONTROLS,
+        "n_hosts_needed": MIN_HOSTS,
         "n_steps": sum(len(run.phases) for run in controls),
         "n_left_out": sum(run.n_left_out for run in controls),
         "n_infected": len(infected),
-        "controls_by_host": dict(sorted(Counter(run.host_id for run in controls).items())),
+        "controls_by_host": dict(sorted(by_host.items())),
         "level": level,
         "seed": seed,
         "n_permutations": n_permutations,

@@ -47,6 +47,7 @@ class ControlSteps(TypedDict):
 
     n_controls: Count
     n_controls_needed: Count
+    n_hosts_needed: Count
     n_steps: Count
     n_left_out: Annotated[Count, Meta(description="shams beside a look-alike's begin or end")]
     n_infected: Annotated[Count, Meta(description="infected runs to compare with")]

@@ -14,9 +14,12 @@ from cis490_pipeline_tests.experiment.tools.recorded import (
 )
 
 
+HOSTS = ("kiosk", "camera")
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> str:
-    write_controls(tmp_path / "store", [control(k, pages=3) for k in range(5)])
+    write_controls(tmp_path / "store", [control(k, HOSTS[k % 2], pages=3) for k in range(5)])
     return str(tmp_path / "store")
 
 
@@ -24,7 +27,7 @@ def test_controls_names_the_channel_that_shows_the_recorder(plain: Cli, store: s
     done = plain("controls", "--store", store)
 
     assert done.code == 0
-    assert "5 sham-armed controls among 5 episodes of 1 hosts (kiosk 5)" in done.out
+    assert "5 sham-armed controls among 5 episodes of 2 hosts (camera 2, kiosk 3)" in done.out
     assert "quarantine guest.top_rss_bytes: steps by +" in done.out
     assert "block of the recording, after calibration: n/a, 1 blocks of 5 episodes" in done.out
     assert "clearest 10 steps at shams" in done.out
@@ -38,7 +41,7 @@ def test_controls_of_a_store_without_any_says_so(plain: Cli, tmp_path: Path) -> 
     done = plain("controls", "--store", str(tmp_path / "store"), "--hosts", "kiosk")
     report = plain("controls", "--store", str(tmp_path / "store"), "--json").json
 
-    assert "nothing is quarantined: 0 controls, and at least 5 are needed" in done.out
+    assert "nothing is quarantined; controls: 0 of 0 hosts, at least 5 of 2 are needed" in done.out
     assert report["format"] == "controls"
     assert report["steps"]["n_controls"] == 0
 
@@ -47,7 +50,7 @@ def test_controls_prints_what_a_model_makes_of_them(
     plain: Cli, store: str, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
-    frame = pl.concat(predictions_of(control(k, pages=3)) for k in range(5))
+    frame = pl.concat(predictions_of(control(k, HOSTS[k % 2])) for k in range(5))
     folder = DataPaths(data).checkpoint(Recipe.HOST, "gbt_realistic")
     write_predictions(folder, frame, checkpoint_digest="c", split_digest="s")
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -92,8 +94,17 @@ def test_too_few_controls_quarantine_nothing_and_say_so():
     found = control_steps(made(MIN_CONTROLS - 1, rss_step=50 * PAGE), seed=0, n_permutations=99)
 
     assert found["quarantined"] == []
-    assert found["why"] == "4 controls, and at least 5 are needed"
-    assert control_steps([], seed=0)["why"] == "0 controls, and at least 5 are needed"
+    assert found["why"] == "controls: 4 of 3 hosts, at least 5 of 2 are needed"
+    assert control_steps([], seed=0)["why"] == "controls: 0 of 0 hosts, at least 5 of 2 are needed"
+
+
+def test_controls_of_one_machine_quarantine_nothing():
+    alone = [replace(run, host_id="kiosk") for run in made(rss_step=50 * PAGE)]
+
+    found = control_steps(alone, seed=0, n_permutations=99)
+
+    assert found["quarantined"] == []
+    assert found["why"] == "controls: 10 of 1 hosts, at least 5 of 2 are needed"
 
 
 def test_unknown_steps_are_left_out_of_their_channel_alone():
