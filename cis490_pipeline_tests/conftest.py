@@ -1,10 +1,13 @@
+import os
 import signal
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Address
@@ -21,25 +24,39 @@ hypothesis.settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run of pytest share."""
+    of_worker = tmp_path_factory.getbasetemp()
+    return of_worker.parent if "PYTEST_XDIST_WORKER" in os.environ else of_worker
+
+
+@pytest.fixture(scope="session")
+def finished(run_folder: Path) -> Workspace:
     """The host split of the recorded sample, done with gbt and mlp; only to be read.
 
     Without the ablation and robustness, which take as long as all else: the board lacks them.
     """
-    data = tmp_path_factory.mktemp("finished") / "data"
+    data = run_folder / "finished" / "data"
     workspace = Workspace(Settings(store=SAMPLE, data=data, workers=1))
-    for stage in fast_stages(workspace):
-        stage.ensure()
+    # Made by the worker that is first; the others find it up to date.
+    with FileLock(run_folder / "finished.lock"):
+        for stage in fast_stages(workspace):
+            stage.ensure()
     return workspace
 
 
 @pytest.fixture(scope="session")
-def with_tables(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def with_tables(finished: Workspace, run_folder: Path) -> Workspace:
     """The same with ablation and robustness, and a board that shows them; only to be read."""
-    workspace = copy_of(finished, tmp_path_factory.mktemp("with_tables"))
-    for stage in table_stages(workspace):
-        stage.ensure()
-    return workspace
+    folder = run_folder / "with_tables"
+    with FileLock(run_folder / "with_tables.lock"):
+        if (folder / "data").exists():
+            return Workspace(replace(finished.settings, data=folder / "data"))
+        workspace = copy_of(finished, run_folder / "with_tables.half")
+        for stage in table_stages(workspace):
+            stage.ensure()
+        (run_folder / "with_tables.half").rename(folder)
+    return Workspace(replace(finished.settings, data=folder / "data"))
 
 
 @pytest.fixture(scope="session")

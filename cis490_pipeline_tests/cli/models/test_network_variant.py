@@ -139,6 +139,7 @@ def traffic() -> Iterator[tuple[int, bytes]]:
         yield t_ns + 2 * MS, sent(tcp(1024 + k, 443, ACK, bytes(300)))
 
 
+@pytest.mark.long
 def test_the_page_on_captures_leads_from_a_file_to_verdicts(
     trained: Workspace, plain: Cli, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from cis490_pipeline_tests.evaluation.made_up import windows
 
 
 def best_by_trying_all(x, y):
-    """Macro F1 by scikit-learn of every cut between values, and every way to name stretches."""
+    """Macro F1 of every cut between values, and of every way to name stretches."""
     unknown = np.isnan(x)
     values = np.unique(x[~unknown])[:-1]
     fallback = np.bincount(y[unknown] if unknown.any() else y, minlength=5).argmax()
@@ -28,8 +28,15 @@ def best_by_trying_all(x, y):
         # A name that no window has can only lower the mean.
         for named in product(np.unique(y), repeat=3):
             said = np.where(unknown, fallback, np.array(named)[stretch])
-            scores.append(f1_score(y, said, average="macro", zero_division=0))
+            scores.append(plain_macro_f1(y, said))
     return max(scores)
+
+
+def plain_macro_f1(y, said):
+    """As scikit-learn's, which takes a millisecond a call; the best is compared with it below."""
+    classes = np.union1d(y, said)[:, None]
+    hits = ((y == classes) & (said == classes)).sum(axis=1)
+    return np.mean(2 * hits / ((y == classes).sum(axis=1) + (said == classes).sum(axis=1)))
 
 
 @pytest.mark.parametrize("seed", range(2))

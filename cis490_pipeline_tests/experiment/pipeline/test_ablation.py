@@ -72,6 +72,7 @@ def test_it_is_made_once(with_tables):
     assert CalibrationAblation(with_tables, HOST).record_path.parent.name == "host"
 
 
+@pytest.mark.long
 def test_an_edited_table_is_made_good(with_tables, tmp_path, monkeypatch):
     workspace = copy_of(with_tables, tmp_path)
     monkeypatch.setitem(ROUNDS, "max_rounds", 3)

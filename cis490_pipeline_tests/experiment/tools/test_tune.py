@@ -47,6 +47,7 @@ def test_the_first_trial_is_the_default_model(stage: TrainedCheckpoint) -> None:
     assert (found.n_val_episodes, found.n_val_windows) == (7, 78)
 
 
+@pytest.mark.long
 def test_a_search_goes_on_where_it_stopped(quick: TrainedCheckpoint) -> None:
     first = tune(quick, n_trials=2)
     trained = []
@@ -107,6 +108,7 @@ def test_a_search_in_which_nothing_trains_is_one_clear_error(
         tune(stage, n_trials=2)
 
 
+@pytest.mark.long
 def test_settings_of_an_architecture_train_another_model_and_are_saved_with_it(
     stage: TrainedCheckpoint,
 ) -> None:

@@ -202,6 +202,7 @@ def test_episodes_that_vanish_and_come_back_leave_everything_current(trained):
     assert stale(reopened(trained)) == {}
 
 
+@pytest.mark.long
 def test_telemetry_that_only_the_lab_has_outdates_oracle_models_alone(trained):
     def doubled(members):
         name = member(members, "telemetry-proc.jsonl")

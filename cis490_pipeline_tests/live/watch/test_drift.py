@@ -74,6 +74,7 @@ def test_a_new_baseline_starts_from_nothing():
     assert np.isnan(monitor.shift()).all()
 
 
+@pytest.mark.long
 def test_a_return_to_what_was_learnt_allows_a_second_report():
     said, monitor = said_in(12, 2.0)
     said_in(30, 0.0, monitor=monitor, first=12)

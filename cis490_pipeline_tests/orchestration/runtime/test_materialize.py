@@ -74,6 +74,7 @@ def test_what_is_recorded_lies_where_dagster_dev_reads_it(workspace):
         assert instance.get_materialized_partitions(key_of(REPORT)) == {"host"}
 
 
+@pytest.mark.long
 def test_a_lost_file_is_made_again_and_what_follows_is_recorded(workspace):
     features = FeatureShards(workspace, Recipe.HOST)
     min(features.folder.glob("*.parquet")).unlink()
