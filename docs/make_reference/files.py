@@ -7,6 +7,7 @@ from cis490_pipeline.reporting.publish_schema import schema_files
 from docs.make_reference import (
     from_benchmarks,
     from_code,
+    from_lab,
     from_processors,
     from_recording,
     from_run,
@@ -113,6 +114,13 @@ BLOCKS = {
     "docs/how-to/watch.md": {"cost": from_benchmarks.watch_cost},
     "docs/how-to/study.md": {"study": from_run_pages.study},
     "docs/concepts/channels.md": {"sources": from_code.sources, "channels": from_code.channels},
+    "data/lab/README.md": {
+        "machines": from_lab.machines,
+        "phases": from_lab.phases,
+        "samples": from_lab.samples,
+        "lookalikes": from_lab.lookalikes,
+        "blocks": from_lab.blocks,
+    },
     "data/README.md": {
         "hosts": from_sample.hosts,
         "profiles": from_sample.profiles,
