@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Self, cast, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from cis490_pipeline.domain import Address, Architecture
+from cis490_pipeline.domain import Address, Architecture, is_episode_id
 from cis490_pipeline.domain.catalogue import DEFAULT_FEATURES, FlatKind
 from cis490_pipeline.domain.cluster_address import cluster_address
 from cis490_pipeline.domain.hosts import http_address
@@ -18,7 +18,7 @@ from cis490_pipeline.domain.terms import Setting
 from cis490_pipeline.errors import ConfigError
 
 FILE_NAME: Final = "cis490.toml"
-FILE_ONLY: Final = frozenset({"models"})
+FILE_ONLY: Final = frozenset({"models", "calibrate_on"})
 """Settings that are tables, which only the file can hold."""
 
 
@@ -90,6 +90,15 @@ def _models(value: object) -> dict[str, dict[str, Setting]]:
     return {name: dict(settings) for name, settings in value.items()}
 
 
+def _episodes(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"must be a table of episode ids by host, got {value!r:.60}")
+    for host, episode in value.items():
+        if not isinstance(episode, str) or not is_episode_id(episode):
+            raise ValueError(f"{host}: {episode!r:.60} is no episode id")
+    return dict(value)
+
+
 def _cluster(value: object) -> str:
     return cluster_address(value if isinstance(value, str) else repr(value))
 
@@ -155,6 +164,9 @@ class Settings:
     models: Annotated[Mapping[str, Mapping[str, Setting]], _models] = field(default_factory=dict)
     """Non-default settings of architectures, by architecture and name; in ``cis490.toml`` a table
     ``[models.gru]``."""
+    calibrate_on: Annotated[Mapping[str, str], _episodes] = field(default_factory=dict)
+    """Clean episode that each host's calibration record is made from, by host; a table in
+    ``cis490.toml``. For other hosts it is their earliest sound clean-only episode."""
     dashboard_url: Annotated[str | None, _addresses] = None
     """Dashboards that events are published to, separated by commas (a list in ``cis490.toml``);
     ``None`` publishes nothing."""

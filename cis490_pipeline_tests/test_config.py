@@ -193,6 +193,9 @@ def test_settings_of_architectures_come_from_tables_of_the_file(
     ("content", "told"),
     [
         ("models = 3", "must be tables such as"),
+        ("calibrate_on = 3", "must be a table of episode ids by host, got 3"),
+        ("[calibrate_on]\nkiosk = 3", "kiosk: 3 is no episode id"),
+        ("[calibrate_on]\nkiosk = 'first'", "kiosk: 'first' is no episode id"),
         ("[models.svm]\nc = 1", "'svm' is no architecture; there are cnn, gbt, gru"),
         ("[models]\ngru = 3", "gru must be a table of settings"),
         ("[models.gru]\nseed = 3", "gru.seed is a setting of its own"),

@@ -85,6 +85,8 @@ class CalibrationAblation(RecipeStage):
                     "threads": settings.threads,
                     "used": [CALIBRATION, GAUGES, SCALING],
                     "rounds": dict(ROUNDS),
+                    # Only where given, so that boards of before stay up to date.
+                    **({"calibrate_on": named} if (named := dict(settings.calibrate_on)) else {}),
                 }
             ),
         }

@@ -92,7 +92,8 @@ def calibrate_host(
     ----------
     recipe : on whose train side the cleanliness check is fitted.
     host : its name in the store.
-    episode_id : the episode to take; by default the host's earliest sound clean-only one.
+    episode_id : the episode to take; by default the one that the setting ``calibrate_on`` names
+        for the host, or its earliest sound clean-only one.
     first_s : seconds of it, from its start; by default all of a clean-only episode, and the first
         15 s of any other. All is better: the quartiles of 15 s move with each benign burst.
     accept_unclean : whether a person takes the record though it is not found clean.
@@ -114,6 +115,8 @@ class _Calibration:
 
     index: pl.DataFrame
     grids: GridStore
+    named: Mapping[str, str]
+    """Episodes that the settings name, by host."""
     check: CleanlinessCheck | None
     checked_on: str
     """What the check was fitted on; without one, what is lacking."""
@@ -122,7 +125,8 @@ class _Calibration:
     def of(cls, workspace: Workspace, recipe: Recipe) -> Self:
         index = read_table(workspace.paths.validation_index(recipe))
         grids = GridStore(GridShards(workspace).folder)
-        return cls(index, grids, *fitted_check(workspace, recipe))
+        named = workspace.settings.calibrate_on
+        return cls(index, grids, named, *fitted_check(workspace, recipe))
 
     def record(
         self,
@@ -133,7 +137,7 @@ class _Calibration:
         accept_unclean: bool,
     ) -> CalibrationRecord:
         grids, check = self.grids, self.check
-        chosen, clean_only = _chosen(self.index, host, episode_id)
+        chosen, clean_only = _chosen(self.index, host, episode_id or self.named.get(host))
         row = grids.frame.row(by_predicate=pl.col("episode_id") == chosen, named=True)
         n_steps = _steps(f"{host}/{chosen}", row["n_steps"], clean_only, first_s)
         grid = grids.grid(chosen)[:n_steps]

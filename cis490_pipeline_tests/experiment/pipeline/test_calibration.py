@@ -1,5 +1,7 @@
 """A host's record from the store, and what predictions say of their baselines."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -16,6 +18,7 @@ from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import TensorShards
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
+from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode
 from cis490_pipeline.features.calibration.cleanliness import checked_baselines
 from cis490_pipeline.features.channels import channel_indices
@@ -53,6 +56,19 @@ def test_a_host_is_calibrated_by_all_of_its_earliest_clean_only_episode(finished
     assert part.content == shipped
     assert record.labelled_clean
     assert record.unchecked is None
+
+
+def test_the_settings_name_the_episode_that_calibrates_a_host(finished):
+    index = pl.read_parquet(finished.paths.validation_index(HOST))
+    clean = index.filter(pl.col("profile").is_null(), host_id=THINKPAD)["episode_id"].sort()
+    other = clean.filter(clean != EARLIEST)[0]
+    named = Workspace(replace(finished.settings, calibrate_on={THINKPAD: other}))
+
+    assert calibrate_host(named, HOST, THINKPAD).telemetry[0].episode_id == other
+    assert other in host_records(named, HOST).episodes
+    assert EARLIEST not in host_records(named, HOST).episodes
+    explicit = calibrate_host(named, HOST, THINKPAD, episode_id=EARLIEST)
+    assert explicit.telemetry[0].episode_id == EARLIEST
 
 
 def test_the_same_telemetry_gives_the_same_record(finished):
