@@ -217,25 +217,23 @@ def held_out_time(
 
 def _require_hosts(hosts: set[str], trained: Sequence[str], validated: Sequence[str]) -> None:
     """Raise unless every named host has episodes, each has one side, and one is left to test on."""
+    has = f"hosts with episodes: {sorted(hosts)}"
     for what, named in (("training", trained), ("validation", validated)):
         if missing := [host for host in named if host not in hosts]:
             raise SplitError(
-                f"held_out_host: no usable episode of the {what} hosts {missing}; "
-                f"hosts with episodes: {sorted(hosts)}"
+                f"held_out_host: no usable episode of the {what} hosts {missing}; {has}"
             )
     if both := sorted({*trained} & {*validated}):
-        raise SplitError(f"held_out_host: {both} are in train_hosts and in val_hosts; choose one")
+        raise SplitError(f"held_out_host: {both} are in train_hosts and in val_hosts")
     if not hosts - {*trained, *validated}:
-        which = "a training or a validation host" if validated else "a training host"
         raise SplitError(
-            f"held_out_host: every host ({sorted(hosts)}) is {which}, none is left to test"
+            f"held_out_host: every host ({sorted(hosts)}) has a side, none is left to test"
         )
 
 
 def _selected_on(val_hosts: Sequence[str]) -> str:
-    if not val_hosts:
-        return "same host"
-    return f"held-out host{'s' if len(val_hosts) > 1 else ''} {', '.join(val_hosts)}"
+    several = "s" if len(val_hosts) > 1 else ""
+    return f"held-out host{several} {', '.join(val_hosts)}" if val_hosts else "same host"
 
 
 def _stored_or_chosen_val_host(

@@ -230,12 +230,12 @@ def test_held_out_time_keeps_episodes_of_one_instant_together():
         (
             Recipe.HOST,
             {"train_hosts": HOSTS[:1], "val_hosts": HOSTS[1:]},
-            "a training or a validation host, none is left to test",
+            "has a side, none is left to test",
         ),
         (
             Recipe.HOST,
             {"train_hosts": HOSTS[:1], "val_hosts": HOSTS[:1]},
-            "in train_hosts and in val_hosts; choose one",
+            "in train_hosts and in val_hosts",
         ),
         (Recipe.HOST, {"val_hosts": ("lab-x1",)}, r"of the validation hosts \['lab-x1'\]"),
         (Recipe.HOST, {"val_fraction": float("nan")}, "val_fraction must lie between 0 and 1"),
