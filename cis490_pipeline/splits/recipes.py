@@ -53,8 +53,7 @@ def held_out_host(
     Raises
     ------
     SplitError
-        If a named host has no episode or is named on both sides, no host is left to test on, or a
-        side stays empty.
+        If a named host has no episode or two sides, no host is left to test, or a side is empty.
     """
     rows = episode_rows(episodes)
     require_fraction("val_fraction", val_fraction)
