@@ -40,7 +40,7 @@ COVER := $(if $(COVERAGE),--cov --cov-append --cov-report= --cov-fail-under=0)
 test: install browser
 	$(if $(COVERAGE),$(BIN)/coverage erase)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile $(COVER) -m "not long and not browser and not peers"
-	$(BIN)/pytest $(COVER) -m "browser and not long" cis490_pipeline_tests/browser
+	$(BIN)/pytest --numprocesses 2 --dist load $(COVER) -m "browser and not long" cis490_pipeline_tests/browser
 	$(if $(COVERAGE),$(BIN)/coverage report)
 
 # In parts, each left out where it has passed on this commit: `make test-all` after a stop or a failure
