@@ -73,6 +73,19 @@ def test_flags_win_over_environment_over_file_over_defaults(
     assert (settings.store, settings.data) == (Path("lab"), Path("data"))
 
 
+def test_the_kind_of_features_comes_from_each_place_and_is_one_of_two(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Settings.load().features == "summary"
+    (bare / "cis490.toml").write_text('features = "history"\n')
+    assert Settings.load().features == "history"
+    monkeypatch.setenv("CIS490_FEATURES", "summary")
+    assert Settings.load().features == "summary"
+    assert Settings.load(features="history").features == "history"
+    with pytest.raises(ConfigError, match="--features: must be one of summary, history, got 'te"):
+        Settings.load(features="tensor")
+
+
 def test_every_fault_is_told_with_where_it_came_from(
     bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

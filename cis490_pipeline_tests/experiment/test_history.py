@@ -8,9 +8,17 @@ import polars as pl
 import pytest
 
 from cis490_pipeline.api.data import load_dataset
+from cis490_pipeline.dashboard.producers.embedding import fit_map
+from cis490_pipeline.dashboard.producers.metrics import MetricEvents
+from cis490_pipeline.dashboard.producers.perf import measure
+from cis490_pipeline.dashboard.producers.places import Places
+from cis490_pipeline.dashboard.producers.scores import Scores
 from cis490_pipeline.domain import Architecture, EpisodeRef, Recipe, Side, Variant
 from cis490_pipeline.errors import CheckpointError, SchemaMismatchError
-from cis490_pipeline.evaluation.predictions import probabilities
+from cis490_pipeline.evaluation.predictions import probabilities, read_predictions
+from cis490_pipeline.events.contract import ModelFailure
+from cis490_pipeline.experiment.pipeline.ablation import CalibrationAblation
+from cis490_pipeline.experiment.pipeline.calibration import host_records
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.pipeline.probes import RecipeProbes
@@ -19,12 +27,16 @@ from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.tools.export import export_checkpoint
+from cis490_pipeline.experiment.tools.extract_episode import extract_single
 from cis490_pipeline.experiment.upkeep.stale import survey
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
+from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
 from cis490_pipeline.features.datasets.load import load_windows
 from cis490_pipeline.features.stress.perturbations import UNPERTURBED
+from cis490_pipeline.live.bundle import load_bundle, write_bundle
 from cis490_pipeline.live.loading import load_models
 from cis490_pipeline.models.registry import restore
-from cis490_pipeline_tests.experiment.runs import copy_of
+from cis490_pipeline_tests.experiment.runs import arrays_in, copy_of
 from cis490_pipeline_tests.live.test_parity import replayed
 
 HOST = Recipe.HOST
@@ -158,3 +170,64 @@ def test_the_python_api_names_the_calibrated_columns(run: Workspace) -> None:
     assert side.X.shape[1] == len(side.names) == 406
     assert side.names[:2] == ("guest.cpu_user:mean", "guest.cpu_user:std")
     assert side.names[12:14] == ("guest.cpu_user:since_10s", "guest.cpu_user:since_20s")
+
+
+def test_one_episode_extracted_alone_is_the_datasets(run: Workspace, tmp_path: Path) -> None:
+    files = sorted(FeatureShards(run, HOST).folder.glob("*.parquet"))
+    host, episode_id = pl.read_parquet(files).select("host_id", "episode_id").row(0)
+    extract_single(run, f"{host}/{episode_id}", Variant.ORACLE, tmp_path / "one.npz")
+    found = arrays_in(tmp_path / "one.npz")
+
+    stored = pl.read_parquet(files).filter(episode_id=episode_id).sort("window_idx")
+    wanted = stored.select(found["history_names"].tolist()).to_numpy()
+    np.testing.assert_array_equal(found["history"], wanted)
+
+
+def test_a_bundle_holds_models_of_history_and_of_summaries(run: Workspace, tmp_path: Path) -> None:
+    names = ("gbt_realistic", "mlp_realistic", "gbt_oracle")
+
+    write_bundle(tmp_path / "bundle", [run.paths.checkpoint("host", name) for name in names])
+
+    models = load_bundle(tmp_path / "bundle").loaded.models
+    assert {model.name: model.calibrator.kind for model in models} == {
+        "gbt_realistic": "history",
+        "mlp_realistic": "history",
+        "gbt_oracle": "summary",
+    }
+
+
+def test_a_dashboards_producers_read_models_of_both_kinds_from_a_dataset_of_history(
+    run: Workspace, tmp_path: Path
+) -> None:
+    places = Places.of("host", data_folder=copy_of(run, tmp_path).paths.root)
+    stored = {}
+    for name in ("gbt_realistic", "mlp_realistic", "gbt_oracle"):
+        path = places.artifacts / name / "predictions.parquet"
+        stored[name] = read_predictions(path.parent)
+        path.unlink()
+
+    events = MetricEvents(Scores(places)).make()
+
+    failed = {event.model for event in events if isinstance(event, ModelFailure)}
+    assert failed.isdisjoint(stored)
+    for name, frame in stored.items():
+        again = read_predictions(places.artifacts / name)
+        np.testing.assert_allclose(probabilities(again), probabilities(frame), atol=2e-6)
+    (mlp,) = load_models([places.artifacts / "mlp_realistic"]).runnable
+    fit_map(mlp, places.artifacts / mlp.name, places.summary)
+    assert measure(mlp, 3).n == 3
+
+
+def test_the_ablation_trains_on_the_summaries_in_a_dataset_of_history(
+    finished: Workspace, run: Workspace
+) -> None:
+    setting = (CalibrationMode.EPISODE_BASELINE, GaugeTreatment.RECORDED, Scaling.TRAIN)
+
+    frames = [
+        CalibrationAblation(workspace, HOST)._predictions(
+            setting, host_records(workspace, HOST), pl.lit(True)
+        )
+        for workspace in (finished, run)
+    ]
+
+    assert frames[0].equals(frames[1])
