@@ -462,7 +462,7 @@ def test_names_are_never_markup_and_never_break_the_page(page, empty, complaints
     assert complaints == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 @pytest.mark.parametrize("size", SIZES)
 def test_the_page_fits_its_window_and_axe_finds_nothing_to_mend(
     page, whole, tmp_path, scheme, size

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from cis490_pipeline.domain import PHASES, Variant
+from cis490_pipeline.domain import PHASES, Architecture, Variant
 from cis490_pipeline.errors import DatasetError, NotFittedError, TrainingError
 from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.models import registry
 from cis490_pipeline_tests.models.made_up import make_windows, quick_config
+
+SLOWEST = {Architecture.GRU, Architecture.LSTM}
+"""Recurrent networks, which take as long as all others; each is also trained by `make run`."""
 
 
 def windows_of(model, n=30, seed=7):
@@ -242,6 +245,13 @@ def test_progress_hears_of_every_epoch(architecture):
     assert len(model.history_["epochs"]) == len(heard)
 
 
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        pytest.param(one, id=str(one), marks=pytest.mark.long if one in SLOWEST else ())
+        for one in Architecture
+    ],
+)
 def test_separable_phases_are_learnt(architecture):
     longer = {"max_rounds": 60} if architecture == "gbt" else {"max_epochs": 12, "batch_size": 16}
 

@@ -321,6 +321,7 @@ def test_a_fault_of_a_training_is_a_row_with_why(again, monkeypatch):
     assert (section["time"]["aut"], section["time"]["why"]) == (None, "by hand")
 
 
+@pytest.mark.long
 def test_another_machine_carries_a_shared_study_and_goes_on_with_it(memory_place, tmp_path):
     def machine(name):
         settings = Settings(store=SAMPLE, data=memory_place, cache=tmp_path / name, workers=1)
