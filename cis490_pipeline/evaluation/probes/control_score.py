@@ -58,19 +58,7 @@ def control_score(
     EvaluationError
         If a control's window has another truth than clean, or touches the baseline.
     """
-    names = [name for name, of in shams.items() if of]
-    frame = predictions.filter(pl.col("episode_id").is_in(names)).sort("episode_id", "window_idx")
-    require_scored("controls", frame)
-    n_other = frame.filter(pl.col("y_true") != Phase.CLEAN).height
-    if n_other:
-        raise EvaluationError(
-            f"{n_other} of {frame.height} windows of controls have another truth than clean: name "
-            "the shams of sham-armed controls alone"
-        )
-    controls = [
-        _control(windows, shams[str(name)])
-        for (name,), windows in frame.group_by("episode_id", maintain_order=True)
-    ]
+    controls = _controls_among(predictions, shams)
     rng = np.random.default_rng(seed)
     total = sum((control.matrix(control.phases) for control in controls), _no_windows())
     permuted = _permuted(controls, rng, n_permutations)
@@ -133,6 +121,24 @@ class _Control:
         before, after = self.before[both], self.after[both]
         rises: Floats = after[:, 0] / after[:, 1] - before[:, 0] / before[:, 1]
         return rises
+
+
+def _controls_among(
+    predictions: pl.DataFrame, shams: Mapping[str, Sequence[Sham]]
+) -> list[_Control]:
+    names = [name for name, of in shams.items() if of]
+    frame = predictions.filter(pl.col("episode_id").is_in(names)).sort("episode_id", "window_idx")
+    require_scored("controls", frame)
+    n_other = frame.filter(pl.col("y_true") != Phase.CLEAN).height
+    if n_other:
+        raise EvaluationError(
+            f"{n_other} of {frame.height} windows of controls have another truth than clean: name "
+            "the shams of sham-armed controls alone"
+        )
+    return [
+        _control(windows, shams[str(name)])
+        for (name,), windows in frame.group_by("episode_id", maintain_order=True)
+    ]
 
 
 def _control(windows: pl.DataFrame, shams: Sequence[Sham]) -> _Control:

@@ -152,7 +152,10 @@ class TrainedCheckpoint(ModelStage):
     def settings(self) -> dict[str, Setting]:
         """Return what the user set of this architecture."""
         settings = self.workspace.settings
-        return {"threads": settings.threads, **settings.models.get(str(self.architecture), {})}
+        return {
+            "threads": self.workspace.settings.threads,
+            **settings.models.get(str(self.architecture), {}),
+        }
 
     def make(self) -> StageOutput:
         """Train, and save what was learnt with all it was learnt from."""
@@ -174,7 +177,6 @@ class TrainedCheckpoint(ModelStage):
         train = load_windows(dataset, Side.TRAIN, calibrator)
         val = load_windows(dataset, Side.VAL, calibrator)
         check, checked_on = fitted_check(self.workspace, self.recipe)
-        settings = self.workspace.settings
         model = create(
             self.architecture,
             variant,
@@ -208,7 +210,7 @@ class TrainedCheckpoint(ModelStage):
             "val_windows": len(val),
             "val_episodes": len(val.episode_ids),
             "seed": self.seed,
-            "threads": settings.threads,
+            "threads": self.workspace.settings.threads,
             "calibration": str(CALIBRATION),
             "drifting_gauges": str(GAUGES),
             "scaling": str(SCALING),
