@@ -47,13 +47,13 @@ class Run:
         return float(self.meta["result"]["duration_observed_s"])
 
     @cached_property
-    def phase_s(self) -> Counter[str]:
+    def phase_s(self) -> dict[str, float]:
         """Seconds of each phase."""
         end_ns = self.labels[0]["t_wall_ns"] + round(self.seconds * NS_PER_S)
         times = [*(label["t_wall_ns"] for label in self.labels), end_ns]
-        found: Counter[str] = Counter()
+        found: dict[str, float] = defaultdict(float)
         for label, (begin_ns, until_ns) in zip(self.labels, pairwise(times), strict=True):
-            found[label["phase"]] += (until_ns - begin_ns) / NS_PER_S  # type: ignore[assignment]
+            found[label["phase"]] += (until_ns - begin_ns) / NS_PER_S
         return found
 
     @property
@@ -133,12 +133,11 @@ def phases() -> str:
     rows = []
     for side in SIDES:
         of_side = [run for run in runs() if run.side == side]
-        spent = sum((run.phase_s for run in of_side), Counter())
         kinds = Counter(run.kind for run in of_side)
         rows.append(
             (
                 side,
-                *(f"{spent[phase] / 60:.0f}" for phase in PHASES),
+                *(f"{sum(run.phase_s[phase] for run in of_side) / 60:.0f}" for phase in PHASES),
                 *(kinds[kind] for kind in ("infected", "sham-armed", "clean")),
                 sum(run.seconds > 1000 for run in of_side),
             )
@@ -167,11 +166,11 @@ def samples() -> str:
 
 def lookalikes() -> str:
     """Give minutes of each benign look-alike by side."""
-    spent_s: dict[str, Counter[str]] = defaultdict(Counter)
+    spent_s: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for run in runs():
         for ran in run.recording["backgrounds"]:
             seconds = (ran["ended_ns"] - ran["began_ns"]) / NS_PER_S
-            spent_s[ran["activity"]][run.side] += seconds  # type: ignore[assignment]
+            spent_s[ran["activity"]][run.side] += seconds
     rows = [
         (name, *(f"{spent[side] / 60:.0f}" if spent[side] else "–" for side in SIDES))
         for name, spent in sorted(spent_s.items())

@@ -35,7 +35,7 @@ class StepRow(TypedDict):
 
 
 class Quarantined(TypedDict):
-    """A channel that shows the recorder, and why it is believed to."""
+    """A channel that shows the recorder, with the reason."""
 
     channel: str
     transitions: list[str]
