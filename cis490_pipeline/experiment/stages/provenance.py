@@ -8,12 +8,16 @@ from pathlib import Path
 
 @cache
 def commit() -> str:
-    """Commit of the code that runs, with ``+dirty`` after it if files differ; else ``unknown``."""
-    here = Path(__file__).parent
-    head = _git(here, "rev-parse", "HEAD")
+    """Commit of the code that runs, with ``+dirty`` after it if the package differs from it.
+
+    ``unknown`` outside a git checkout. Other files do not count: a store in the same repository
+    grows while it is recorded.
+    """
+    package = Path(__file__).parents[2]
+    head = _git(package, "rev-parse", "HEAD")
     if head is None:
         return "unknown"
-    changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+    changed = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ".")
     return head + ("+dirty" if changed else "")
 
 
