@@ -104,55 +104,6 @@ def n_batches(n_windows: int, batch_size: int) -> int:
     return n_windows // batch_size + (n_windows % batch_size > 1)
 
 
-def drop_sources(
-    X: npt.NDArray[np.float32],
-    sources: Sequence[slice],
-    probability: float,
-    rng: np.random.Generator,
-) -> npt.NDArray[np.float32]:
-    """Source dropout: copy of a batch with whole sources masked in some windows.
-
-    Parameters
-    ----------
-    X : (n_windows, n_columns, ...) readings; the sources lie on the second axis.
-    probability : per window and source.
-
-    Returns
-    -------
-    Same shape; NaN where a source was dropped. An only source is never dropped: a window without
-    any reading teaches nothing, and none is predicted from one.
-    """
-    if len(sources) == 1:
-        return X
-    dropped = X.copy()
-    for columns in sources:
-        dropped[rng.random(len(X)) < probability, columns] = np.nan
-    return dropped
-
-
-def jitter_channels(
-    X: npt.NDArray[np.float32], *, scale: float, shift: float, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
-    """Augment windows with a random factor and offset per channel, to mimic other devices.
-
-    Parameters
-    ----------
-    X : (n_windows, n_columns, ...) calibrated readings, steps on the last axis if there are any.
-    scale : SD of the log of each window's and column's factor; 0 leaves it out.
-    shift : SD of each window's and column's offset, in calibrated units; 0 leaves it out.
-
-    Returns
-    -------
-    Same shape; the same factor and offset at every step of a window. Unknown stays unknown.
-    """
-    shape = (*X.shape[:2], *(1 for _ in X.shape[2:]))
-    if scale:
-        X = X * np.exp(rng.normal(0.0, scale, shape)).astype(np.float32)
-    if shift:
-        X = X + rng.normal(0.0, shift, shape).astype(np.float32)
-    return X
-
-
 def is_held(windows: WindowData) -> bool:
     """Whether a set is in memory, or small enough to be cached there."""
     return isinstance(windows, ArrayWindows) or fits_in_memory(len(windows), windows.shape)

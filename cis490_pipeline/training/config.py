@@ -78,6 +78,8 @@ class TrainConfig(CheckedConfig):
     """Class weights are the inverse frequency to this power; 0 turns them off."""
     source_dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.1
     """Probability of masking a whole source in a window, to tolerate a dead agent."""
+    channel_dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
+    """Probability of masking a channel in a window, to tolerate recorders that lack it."""
     scale_jitter: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.0
     """SD of the log of a random factor per channel and window, to mimic device differences."""
     shift_jitter: Annotated[float, Meta(ge=0.0, le=4.0)] = 0.0

@@ -39,6 +39,7 @@ def train_network(
     progress: EpochListener | None = None,
     snapshots: Snapshots | None = None,
     n_classes: int = len(PHASES),
+    columns_per_channel: int = 1,
 ) -> History:
     """Train a network in place; at the end it holds its best averaged weights.
 
@@ -53,6 +54,7 @@ def train_network(
     snapshots : store for the state after each epoch. A training killed at any batch resumes from
         it and ends with bit-identical weights.
     n_classes : classes of the labels.
+    columns_per_channel : neighbours on a window's first axis that channel dropout masks together.
 
     Returns
     -------
@@ -68,7 +70,9 @@ def train_network(
         raise TrainingError("there is no validation window: the best epoch could not be chosen")
     with reproducible(seed=config.seed, threads=config.threads):
         held = None if val is None else in_memory(val)
-        run = TrainingRun(network, in_memory(train), held, config, tuple(sources), n_classes)
+        run = TrainingRun(
+            network, in_memory(train), held, config, tuple(sources), n_classes, columns_per_channel
+        )
         identity = ""
         if snapshots is not None:
             identity = training_identity(config, train, val, network, snapshots.about)

@@ -12,15 +12,10 @@ from torch.nn.functional import cross_entropy
 from cis490_pipeline.errors import TrainingError
 from cis490_pipeline.evaluation.confusion import confusion, macro_f1
 from cis490_pipeline.features.datasets.window_data import WindowData
+from cis490_pipeline.training.augmentation import drop_channels, drop_sources, jitter_channels
 from cis490_pipeline.training.average import AveragedNetwork
 from cis490_pipeline.training.balance import class_weights
-from cis490_pipeline.training.batches import (
-    drop_sources,
-    epoch_blocks,
-    jitter_channels,
-    n_batches,
-    read_batches,
-)
+from cis490_pipeline.training.batches import epoch_blocks, n_batches, read_batches
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import EpochRecord, History
 from cis490_pipeline.training.schedule import warmup_cosine
@@ -86,9 +81,11 @@ class TrainingRun:
         config: TrainConfig,
         sources: tuple[slice, ...],
         n_classes: int,
+        columns_per_channel: int = 1,
     ) -> None:
         self.train_windows, self.val_windows = train, val
-        self.config, self.sources, self.n_classes = config, sources, n_classes
+        self.config, self.n_classes = config, n_classes
+        self.sources, self.columns_per_channel = sources, columns_per_channel
         self.device = pick_device(config.device)
         self.network = network.to(self.device)
         self.parameters = list(network.parameters())
@@ -220,8 +217,10 @@ class TrainingRun:
             epoch=epoch,
             block_episodes=config.block_episodes,
         )
-        # Separate random stream: augmentation must not depend on how the order was drawn.
+        # Separate random streams: augmentation must not depend on how the order was drawn, nor an
+        # older kind of it on whether channels are dropped.
         rng = np.random.default_rng([config.seed, epoch, 1])
+        channel_rng = np.random.default_rng([config.seed, epoch, 3])
         self.network.train()
         total = torch.zeros((), device=self.device)
         n_windows = 0
@@ -229,6 +228,7 @@ class TrainingRun:
             X = self.train_windows.take(batch)
             X = jitter_channels(X, scale=config.scale_jitter, shift=config.shift_jitter, rng=rng)
             X = drop_sources(X, self.sources, config.source_dropout, rng)
+            X = drop_channels(X, config.channel_dropout, self.columns_per_channel, channel_rng)
             target = torch.from_numpy(y[batch]).to(self.device)
             total += self.step(torch.from_numpy(X).to(self.device), target) * batch.size
             n_windows += batch.size

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,10 +6,8 @@ from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.training.batches import (
     RUN_EPISODES,
     batches,
-    drop_sources,
     epoch_blocks,
     in_memory,
-    jitter_channels,
     n_batches,
     read_batches,
 )
@@ -116,33 +113,6 @@ def test_batches_cover_the_epoch_but_for_a_last_single_window(n, size):
     assert sum(batch.size for batch in cut) == n - (n % size == 1)
 
 
-def test_a_dropped_source_is_dropped_whole_and_nothing_else_is():
-    X = np.random.default_rng(0).normal(size=(500, 7, 3)).astype(np.float32)
-
-    dropped = drop_sources(X, (slice(0, 4), slice(4, 7)), 0.3, np.random.default_rng(1))
-
-    unknown = np.isnan(dropped)
-    for columns in (slice(0, 4), slice(4, 7)):
-        part = unknown[:, columns].reshape(500, -1)
-        assert (part.all(axis=1) | ~part.any(axis=1)).all()
-        assert part.all(axis=1).mean() == pytest.approx(0.3, abs=0.07)
-    np.testing.assert_array_equal(dropped[~unknown], X[~unknown])
-
-
-def test_dropping_sources_leaves_the_windows_it_was_given():
-    X = np.ones((50, 4), dtype=np.float32)
-
-    drop_sources(X, (slice(0, 2), slice(2, 4)), 0.9, np.random.default_rng(0))
-
-    assert (X == 1).all()
-
-
-def test_an_only_source_is_never_dropped():
-    X = np.ones((50, 4), dtype=np.float32)
-
-    assert (drop_sources(X, (slice(0, 4),), 0.9, np.random.default_rng(0)) == 1).all()
-
-
 class Counted:
     """Windows that count how often they were read."""
 
@@ -177,36 +147,3 @@ def test_a_large_set_stays_where_it_is(monkeypatch):
 
     assert in_memory(windows) is windows
     assert windows.n_reads == 0
-
-
-def test_jitter_moves_a_whole_channel_of_a_window_alike():
-    X = np.random.default_rng(0).normal(size=(50, 6, 20)).astype(np.float32)
-    X[3, 2, 5] = np.nan
-
-    moved = jitter_channels(X, scale=0.3, shift=0.5, rng=np.random.default_rng(1))
-
-    assert moved.dtype == np.float32
-    np.testing.assert_array_equal(np.isnan(moved), np.isnan(X))
-    # A line through two steps gives the factor and the offset, and all other steps lie on it.
-    factor = (moved[..., 1] - moved[..., 0]) / (X[..., 1] - X[..., 0])
-    offset = moved[..., 0] - factor * X[..., 0]
-    wanted = X * factor[..., None] + offset[..., None]
-    np.testing.assert_allclose(moved, wanted, rtol=0, atol=2e-2)
-    assert np.log(factor).std() == pytest.approx(0.3, rel=0.15)
-    assert offset.std() == pytest.approx(0.5, rel=0.15)
-
-
-def test_jitter_of_nothing_draws_nothing_and_changes_nothing():
-    X = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
-    rng = np.random.default_rng(1)
-
-    assert jitter_channels(X, scale=0.0, shift=0.0, rng=rng) is X
-    assert rng.random() == np.random.default_rng(1).random()
-
-
-def test_jitter_leaves_the_windows_it_was_given():
-    X = np.ones((4, 3), dtype=np.float32)
-
-    jitter_channels(X, scale=0.2, shift=0.2, rng=np.random.default_rng(0))
-
-    assert (X == 1).all()

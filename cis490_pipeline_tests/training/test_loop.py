@@ -236,6 +236,35 @@ def test_without_validation_every_epoch_is_trained_and_the_last_is_kept():
     assert (network(torch.from_numpy(held.X)).argmax(dim=1).numpy() == held.y).mean() > 0.9
 
 
+class Watched(nn.Module):
+    """A network that remembers which readings were unknown in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(N_COLUMNS, 5)
+        self.unknown = []
+
+    def forward(self, X):
+        if self.training:
+            self.unknown.append(torch.isnan(X).numpy())
+        return self.layer(torch.nan_to_num(X))
+
+
+def test_channel_dropout_masks_all_columns_of_a_channel_in_training():
+    network = Watched()
+    config = TrainConfig(max_epochs=2, batch_size=50, source_dropout=0.0, channel_dropout=0.3)
+
+    train_network(
+        network, make_windows(seed=1), None, config, sources=(slice(0, 6),), columns_per_channel=2
+    )
+
+    unknown = np.concatenate(network.unknown).reshape(200, 3, 2)
+    assert (unknown[..., 0] == unknown[..., 1]).all()
+    assert 0.2 < unknown.mean() < 0.35
+    assert not unknown.all(axis=(1, 2)).any()
+    assert (unknown[:100] != unknown[100:]).any()
+
+
 def test_other_classes_than_phases_are_learnt_and_scored():
     network = nn.Sequential(Known(), nn.Linear(N_COLUMNS, 3))
     rng = np.random.default_rng(0)

@@ -61,6 +61,7 @@ class NeuralModel(BaseModel):
             val,
             self.config,
             sources=self.spec.source_columns,
+            columns_per_channel=self.spec.columns_per_channel,
             progress=progress,
             snapshots=snapshots,
         )

@@ -45,6 +45,9 @@ class GbtConfig(CheckedConfig):
     """Class weights are the inverse frequency to this power; 0 turns them off."""
     source_dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.1
     """Share of the windows repeated with a masked source, per source."""
+    channel_dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
+    """Probability of masking a channel in a repeated window. Where there is but one source, never
+    masked itself, windows are repeated for this alone."""
     threads: Annotated[int, Meta(ge=1, le=1024)] = 1
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
@@ -93,7 +96,9 @@ class Gbt(BaseModel):
             train,
             weights,
             sources=self.spec.source_columns,
+            columns_per_channel=self.spec.columns_per_channel,
             source_dropout=config.source_dropout,
+            channel_dropout=config.channel_dropout,
             seed=config.seed,
             pages=paged["train"],
         ).matrix(None, threads=config.threads)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from cis490_pipeline.features.datasets.window_data import WindowData
+from cis490_pipeline.training.augmentation import drop_channels
 
 READ_WINDOWS = 16_384
 """Windows per batch for XGBoost, which keeps only their histogram bins, one page on disk each."""
@@ -37,13 +38,15 @@ def pages_folder(beside: Path | None) -> Iterator[Path]:
 
 
 class WindowBatches(xgb.DataIter):
-    """Windows in order with class weights, some repeated with a source masked.
+    """Windows in order with class weights, some repeated with a source and channels masked.
 
     Parameters
     ----------
     weights : (n_classes,) weight of a window of each class.
     sources : columns of each source that may be masked.
+    columns_per_channel : neighbouring columns that a channel has.
     source_dropout : share of the windows repeated with a masked source, per source.
+    channel_dropout : probability of masking a channel in a repeated window.
     pages : path prefix of the pages; None keeps them in memory.
     """
 
@@ -53,15 +56,19 @@ class WindowBatches(xgb.DataIter):
         weights: npt.NDArray[np.float64],
         *,
         sources: tuple[slice, ...] = (),
+        columns_per_channel: int = 1,
         source_dropout: float = 0.0,
+        channel_dropout: float = 0.0,
         seed: int = 0,
         pages: Path | None = None,
     ) -> None:
         super().__init__(cache_prefix=None if pages is None else str(pages))
         self.windows, self.weights = windows, weights
         # Without its only source a window would be empty, and none is predicted from such a one.
-        self.sources = sources if len(sources) > 1 else ()
-        self.source_dropout, self.seed = source_dropout, seed
+        unmasked = (slice(0, 0),) if channel_dropout else ()
+        self.sources = sources if len(sources) > 1 else unmasked
+        self.source_dropout, self.channel_dropout = source_dropout, channel_dropout
+        self.columns_per_channel, self.seed = columns_per_channel, seed
         self.start = 0
 
     def matrix(self, ref: xgb.DMatrix | None, *, threads: int) -> xgb.DMatrix:
@@ -80,13 +87,17 @@ class WindowBatches(xgb.DataIter):
         indices = np.arange(self.start, min(self.start + READ_WINDOWS, len(self.windows)))
         X, y = self.windows.take(indices), self.windows.y[indices]
         # Seeded by the batch's position, so that every pass sees the same copies.
+        # Separate random streams, so that the same windows are repeated without dropped channels.
         rng = np.random.default_rng([self.seed, self.start])
+        channel_rng = np.random.default_rng([self.seed, self.start, 1])
         copies, labels = [X], [y]
         for columns in self.sources:
             chosen = rng.random(len(X)) < self.source_dropout
             blind = X[chosen].copy()
             blind[:, columns] = np.nan
-            copies.append(blind)
+            copies.append(
+                drop_channels(blind, self.channel_dropout, self.columns_per_channel, channel_rng)
+            )
             labels.append(y[chosen])
         label = np.concatenate(labels)
         input_data(data=np.concatenate(copies), label=label, weight=self.weights[label])
