@@ -1,5 +1,6 @@
 """Batch composition: a function of (seed, epoch) alone, so that no state needs saving."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,19 +17,61 @@ RUN_EPISODES = 8
 
 
 def epoch_blocks(
-    episodes: npt.NDArray[np.integer[Any]], *, seed: int, epoch: int, block_episodes: int
+    episodes: npt.NDArray[np.integer[Any]],
+    *,
+    seed: int,
+    epoch: int,
+    block_episodes: int,
+    epoch_windows: int = 0,
 ) -> list[npt.NDArray[np.intp]]:
-    """Order of all windows in one epoch, shuffled within blocks that read few places on disk.
+    """Order of the windows in one epoch, shuffled within blocks that read few places on disk.
 
     Parameters
     ----------
     episodes : (n_windows,) episode of each window, numbered from 0 in the order they are stored.
-    seed, epoch : the blocks depend on nothing else.
+    seed, epoch : the blocks depend on nothing else; epochs are counted from 1.
     block_episodes : maximal number of episodes whose windows are shuffled together.
+    epoch_windows : maximal number of windows in an epoch; 0 for all.
 
     Returns
     -------
-    One array (n_windows_of_block,) per block; together they hold every position once.
+    One array (n_windows_of_block,) per block; together they hold every position once. With
+    ``epoch_windows`` that holds for a pass of several epochs, each the next part of one order; the
+    pass after it has another order.
+    """
+    part, n_parts = _part_of_pass(episodes.size, epoch, epoch_windows)
+    blocks = _blocks_of_all(
+        episodes, seed=seed, epoch=(epoch - 1) // n_parts + 1, block_episodes=block_episodes
+    )
+    if n_parts == 1:
+        return blocks
+    starts = np.cumsum([0, *(block.size for block in blocks[:-1])])
+    cut = [
+        block[max(part.start - start, 0) : max(part.stop - start, 0)]
+        for block, start in zip(blocks, starts, strict=True)
+    ]
+    return [block for block in cut if block.size]
+
+
+def n_epoch_windows(n_windows: int, epoch: int, epoch_windows: int) -> int:
+    """Count the windows of an epoch, of at most ``epoch_windows`` unless that is 0."""
+    part, _ = _part_of_pass(n_windows, epoch, epoch_windows)
+    return part.stop - part.start
+
+
+def _part_of_pass(n_windows: int, epoch: int, epoch_windows: int) -> tuple[slice, int]:
+    """Return an epoch's part of a pass over all windows, and the number of such parts."""
+    n_parts = max(math.ceil(n_windows / epoch_windows), 1) if epoch_windows else 1
+    part = (epoch - 1) % n_parts
+    # Equal parts, the first the longest: a short rest would be an epoch of few steps.
+    start, stop = (math.ceil(n_windows * k / n_parts) for k in (part, part + 1))
+    return slice(start, stop), n_parts
+
+
+def _blocks_of_all(
+    episodes: npt.NDArray[np.integer[Any]], *, seed: int, epoch: int, block_episodes: int
+) -> list[npt.NDArray[np.intp]]:
+    """Order of all windows, in blocks.
 
     Notes
     -----

@@ -60,7 +60,7 @@ class TrainConfig(CheckedConfig):
 
     max_epochs: Annotated[int, Meta(ge=1, le=10_000)] = 40
     batch_size: Annotated[int, Meta(ge=2, le=65_536)] = 64
-    """Windows per optimizer step."""
+    """Windows per optimizer step; see ``epoch_steps`` for large data."""
     peak_lr: Annotated[float, Meta(ge=1e-8, le=10.0)] = 2e-3
     """Learning rate at the end of the warm-up."""
     weight_decay: Annotated[float, Meta(ge=0.0, le=10.0)] = 2e-2
@@ -69,6 +69,15 @@ class TrainConfig(CheckedConfig):
     """Share of all optimizer steps that warms up; the rest follows a cosine to zero."""
     patience_epochs: Annotated[int, Meta(ge=1, le=10_000)] = 8
     """Epochs without a better validation macro F1 before stopping."""
+    patience_steps: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    """Optimizer steps without a better validation macro F1 before stopping, in place of
+    ``patience_epochs``, whose meaning changes with the length of an epoch; 0: by epochs."""
+    epoch_windows: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    """Most windows in an epoch, so that large data are validated on more often than once a pass;
+    consecutive epochs go through all windows before one repeats. 0: all windows in every epoch."""
+    epoch_steps: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    """Most optimizer steps in an epoch: where there would be more, batches are made larger, and the
+    learning rate with them (``training.schedule.scaled``). 0: ``batch_size`` as it is."""
     ema_decay: Annotated[float, Meta(ge=0.0, le=0.999999)] = 0.99
     """Decay per step of the averaged weights, which are validated and kept."""
     clip_norm: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0

@@ -15,10 +15,10 @@ from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.training.augmentation import drop_channels, drop_sources, jitter_channels
 from cis490_pipeline.training.average import AveragedNetwork
 from cis490_pipeline.training.balance import class_weights
-from cis490_pipeline.training.batches import epoch_blocks, n_batches, read_batches
+from cis490_pipeline.training.batches import epoch_blocks, read_batches
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import EpochRecord, History
-from cis490_pipeline.training.schedule import warmup_cosine
+from cis490_pipeline.training.schedule import n_total_steps, scaled, warmup_cosine
 from cis490_pipeline.training.snapshot import OptimizerState, TrainingState, under
 
 EVAL_BATCH = 512
@@ -61,12 +61,13 @@ class _Best:
     """Best epoch so far, with a copy of its weights."""
 
     epoch: int = 0
+    n_steps: int = 0
     macro_f1: float = -math.inf
     state: State = field(default_factory=dict)
 
-    def keep(self, epoch: int, score: float, network: nn.Module) -> None:
+    def keep(self, epoch: int, n_steps: int, score: float, network: nn.Module) -> None:
         """Keep a copy of the weights, replacing any kept before."""
-        self.epoch, self.macro_f1 = epoch, score
+        self.epoch, self.n_steps, self.macro_f1 = epoch, n_steps, score
         self.state = {name: v.detach().clone() for name, v in network.state_dict().items()}
 
 
@@ -84,7 +85,8 @@ class TrainingRun:
         columns_per_channel: int = 1,
     ) -> None:
         self.train_windows, self.val_windows = train, val
-        self.config, self.n_classes = config, n_classes
+        self.config = config = scaled(config, len(train))
+        self.n_classes = n_classes
         self.sources, self.columns_per_channel = sources, columns_per_channel
         self.device = pick_device(config.device)
         self.network = network.to(self.device)
@@ -96,7 +98,7 @@ class TrainingRun:
         )
         self.scheduler = warmup_cosine(
             self.optimizer,
-            total_steps=config.max_epochs * n_batches(len(train), config.batch_size),
+            total_steps=n_total_steps(config, len(train)),
             warmup_fraction=config.warmup_fraction,
         )
         self.mixed = self.device.type == "cuda"
@@ -113,6 +115,8 @@ class TrainingRun:
 
     @property
     def _is_out_of_patience(self) -> bool:
+        if self.config.patience_steps:
+            return self.n_steps - self.best.n_steps >= self.config.patience_steps
         return len(self.records) - self.best.epoch >= self.config.patience_epochs
 
     def advance(self) -> EpochRecord:
@@ -130,7 +134,7 @@ class TrainingRun:
         self.records.append(record)
         # A NaN score never replaces another; without a validation side the last epoch is kept.
         if self.val_windows is None or score > self.best.macro_f1:
-            self.best.keep(epoch, score, self.averaged.network)
+            self.best.keep(epoch, self.n_steps, score, self.averaged.network)
         return record
 
     def history(self) -> History:
@@ -175,6 +179,7 @@ class TrainingRun:
             tensors={f"{part}/{n}": v for part, of in parts.items() for n, v in of.items()},
             values={
                 "best_epoch": self.best.epoch,
+                "best_n_steps": self.best.n_steps,
                 # JSON has neither infinity nor NaN.
                 "best_macro_f1": self.best.macro_f1 if math.isfinite(self.best.macro_f1) else None,
                 "n_steps": self.n_steps,
@@ -197,7 +202,12 @@ class TrainingRun:
         if values["best_epoch"]:
             kept = {name: v.to(self.device) for name, v in under("best", tensors).items()}
             score = values["best_macro_f1"]
-            self.best = _Best(values["best_epoch"], math.nan if score is None else score, kept)
+            self.best = _Best(
+                values["best_epoch"],
+                values["best_n_steps"],
+                math.nan if score is None else score,
+                kept,
+            )
         OptimizerState(under("optimizer", tensors), values["groups"]).into(self.optimizer)
         self.scheduler.load_state_dict(values["scheduler"])
         self.scaler.load_state_dict(values["scaler"])
@@ -216,6 +226,7 @@ class TrainingRun:
             seed=config.seed,
             epoch=epoch,
             block_episodes=config.block_episodes,
+            epoch_windows=config.epoch_windows,
         )
         # Separate random streams: augmentation must not depend on how the order was drawn, nor an
         # older kind of it on whether channels are dropped.

@@ -24,7 +24,7 @@ from cis490_pipeline.storage.json_text import Json, decode_json
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.history import EpochRecord
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 _PLAIN: Final = "training"
 _PIECE_WINDOWS: Final = 16_384
 
@@ -35,6 +35,7 @@ class PlainValues(TypedDict):
     """Counters, the best score, and states of optimizer, scheduler and gradient scaler."""
 
     best_epoch: int
+    best_n_steps: int
     best_macro_f1: float | None
     n_steps: int
     n_updates: int

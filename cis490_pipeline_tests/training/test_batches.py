@@ -9,6 +9,7 @@ from cis490_pipeline.training.batches import (
     epoch_blocks,
     in_memory,
     n_batches,
+    n_epoch_windows,
     read_batches,
 )
 
@@ -84,6 +85,41 @@ def test_episodes_that_fit_into_one_block_are_shuffled_as_one():
     rng = np.random.default_rng([0, 1])
     rng.permutation(N_EPISODES)
     np.testing.assert_array_equal(whole, rng.permutation(GROUPS.size))
+
+
+@given(
+    n_windows=st.lists(st.integers(1, 4), min_size=1, max_size=60),
+    block_episodes=st.integers(1, 80),
+    epoch_windows=st.integers(1, 250),
+)
+def test_bounded_epochs_are_one_order_in_equal_parts_and_then_another(
+    n_windows, block_episodes, epoch_windows
+):
+    groups = np.repeat(np.arange(len(n_windows)), n_windows)
+    n_parts = -(-groups.size // epoch_windows)
+
+    def epoch(number, **bound):
+        cut = epoch_blocks(groups, seed=0, epoch=number, block_episodes=block_episodes, **bound)
+        return np.concatenate(cut)
+
+    for number in (1, 2):
+        first = (number - 1) * n_parts + 1
+        parts = [epoch(first + part, epoch_windows=epoch_windows) for part in range(n_parts)]
+        np.testing.assert_array_equal(np.concatenate(parts), epoch(number))
+        sizes = [part.size for part in parts]
+        assert sizes == [
+            n_epoch_windows(groups.size, first + part, epoch_windows) for part in range(n_parts)
+        ]
+        assert sizes[0] == max(sizes) <= epoch_windows
+        assert min(sizes) >= max(sizes) - 1
+
+
+def test_a_bounded_epoch_reads_the_blocks_it_needs_and_no_others():
+    bounded = epoch_blocks(NUMBERS, seed=0, epoch=2, block_episodes=24, epoch_windows=200)
+
+    whole = blocks()
+    assert len(bounded) <= 3
+    assert all(any(np.isin(part, block).all() for block in whole) for part in bounded)
 
 
 def test_batches_are_the_order_cut_and_each_block_is_asked_for_before_it_is_needed():

@@ -130,6 +130,29 @@ def test_training_stops_when_patience_ends():
     assert len(history.epochs) == history.best_epoch + 2
 
 
+def test_patience_in_steps_counts_the_steps_since_the_best_epoch():
+    constant = nn.Sequential(Known(), nn.Linear(N_COLUMNS, 5))
+    for parameter in constant.parameters():
+        parameter.data.zero_()
+    settings = {"max_epochs": 50, "batch_size": 20, "patience_epochs": 1, "peak_lr": 1e-8}
+
+    # Epochs of two steps.
+    _, history = train(
+        constant, train=make_windows(shift=0.0), patience_steps=5, epoch_windows=40, **settings
+    )
+
+    assert history.stopped_early
+    assert len(history.epochs) == history.best_epoch + 3
+
+
+def test_bounded_epochs_take_the_steps_of_their_windows():
+    _, history = train(max_epochs=5, batch_size=10, epoch_windows=40)
+
+    # 100 windows in three parts of 34, 33 and 33.
+    assert history.n_steps == 5 * 4
+    assert history.n_train_windows == 100
+
+
 class NanAfter(nn.Module):
     """A network whose evaluations become NaN after some number of them."""
 

@@ -3,7 +3,14 @@ import math
 import pytest
 import torch
 
-from cis490_pipeline.training.schedule import WARMUP_START, warmup_cosine
+from cis490_pipeline.training.config import TrainConfig
+from cis490_pipeline.training.schedule import (
+    LARGEST_BATCH,
+    WARMUP_START,
+    n_total_steps,
+    scaled,
+    warmup_cosine,
+)
 
 
 def learning_rates(*, total_steps, warmup_fraction, peak=1.0):
@@ -44,3 +51,36 @@ def test_a_training_of_few_steps_has_a_finite_schedule(total_steps):
 
     assert all(0 < rate <= 1 for rate in rates)
     assert math.isfinite(last)
+
+
+def test_batches_double_until_an_epoch_has_no_more_steps_than_wanted():
+    config = TrainConfig(batch_size=64, peak_lr=1e-3, ema_decay=0.99, epoch_steps=100)
+
+    large = scaled(config, 20_000)
+
+    assert large.batch_size == 256
+    assert large.peak_lr == pytest.approx(2e-3)
+    assert large.ema_decay == pytest.approx(0.99**4)
+    assert scaled(config, 6_400) is config
+
+
+def test_batches_are_sized_by_the_windows_of_an_epoch_where_those_are_bounded():
+    config = TrainConfig(batch_size=64, epoch_steps=100, epoch_windows=10_000)
+
+    assert scaled(config, 1_000_000).batch_size == 128
+
+
+def test_batches_do_not_grow_without_end_nor_unasked():
+    assert scaled(TrainConfig(epoch_steps=1), 10**9).batch_size == LARGEST_BATCH
+    large = TrainConfig(batch_size=3000, epoch_steps=1)
+    assert scaled(large, 10**9) is large
+    default = TrainConfig()
+    assert scaled(default, 10**9) is default
+
+
+def test_the_schedule_counts_the_steps_of_bounded_epochs():
+    config = TrainConfig(max_epochs=3, batch_size=10, epoch_windows=30)
+
+    # Two parts of 26 and 25 windows.
+    assert n_total_steps(config, 51) == 9
+    assert n_total_steps(TrainConfig(max_epochs=3, batch_size=10), 51) == 15

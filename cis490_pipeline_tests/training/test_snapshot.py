@@ -108,6 +108,25 @@ def test_training_that_had_ended_is_not_gone_on_with(tmp_path):
     np.testing.assert_array_equal(weights(again), weights(first))
 
 
+@pytest.mark.parametrize("since_best", [0, 2])
+def test_bounded_epochs_and_patience_in_steps_go_on_as_if_never_cut(tmp_path, since_best):
+    config = replace(
+        CONFIG, max_epochs=30, epoch_windows=50, patience_steps=5, epoch_steps=2, peak_lr=0.5
+    )
+    uncut, wanted, _ = train(config=config)
+    assert wanted.stopped_early
+
+    # In the second of an epoch's two batches.
+    cut = 2 * (wanted.best_epoch + since_best) + 1
+    with pytest.raises(Killed):
+        train(tmp_path / "state", windows=fragile(cut), config=config)
+    network, history, snapshots = train(tmp_path / "state", config=config)
+
+    assert snapshots.resumed_epoch == wanted.best_epoch + since_best
+    assert history == wanted
+    np.testing.assert_array_equal(weights(network), weights(uncut))
+
+
 def test_best_weights_from_before_the_cut_are_kept(tmp_path):
     config = replace(CONFIG, max_epochs=12, peak_lr=0.5)
     uncut, wanted, _ = train(config=config)
