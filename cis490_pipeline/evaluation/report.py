@@ -49,7 +49,7 @@ from cis490_pipeline.evaluation.uncertainty.intervals import (
     finite_or_none,
 )
 
-EVALUATION_VERSION: Final = "3"
+EVALUATION_VERSION: Final = "4"
 """Raised when a number of a report is computed in another way."""
 
 CLEAN_ONLY: Final = "clean-only"

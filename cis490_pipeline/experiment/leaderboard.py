@@ -18,9 +18,10 @@ from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.schema.stored import read_form, read_report
 from cis490_pipeline.evaluation.uncertainty.seeds import seed_summary
 from cis490_pipeline.experiment.pipeline.ablation import CalibrationAblation
+from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
 from cis490_pipeline.experiment.pipeline.corpus import ValidationSweep
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, TensorShards, ValidationIndex
-from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport, alarm_inputs
+from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.pipeline.host_identity import host_identity
 from cis490_pipeline.experiment.pipeline.probes import RecipeProbes
 from cis490_pipeline.experiment.pipeline.robustness import Robustness
@@ -202,7 +203,11 @@ class Leaderboard(RecipeStage):
             checkpoint_digest=None,
             seed=self.workspace.settings.seed,
             kind="probe",
-            alarm=alarm_inputs(self.workspace, TensorShards(self.workspace, self.recipe).open()),
+            alarm=alarm_inputs(
+                self.workspace,
+                self.recipe,
+                TensorShards(self.workspace, self.recipe).open(),
+            ),
             extra={"processor": processor()},
         )
 

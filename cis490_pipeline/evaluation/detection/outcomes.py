@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cis490_pipeline.alarm.alarm import ARMED, INFECTED
+from cis490_pipeline.alarm.alarm import ARMED
 from cis490_pipeline.domain import CLASS_INDEX, NS_PER_S, Phase
 from cis490_pipeline.domain.arrays import Bools, Floats, Ints
 from cis490_pipeline.evaluation.detection.windows import AlarmWindows
@@ -17,16 +17,16 @@ _TOLERANCE_S = 1 / NS_PER_S
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcomes:
-    """Of C settings of an alarm over E episodes.
+    """Of C settings of an alarm over I infections, n windows and E episodes.
 
     Attributes
     ----------
-    infected : (E,) an infection began, and a window ended while it lasted.
-    watched_s : (E,) from its beginning to the end of the last window that ended in it; NaN else.
-    detected : (C, E) the alarm rose while the infection lasted, not having stood when it began.
-    delay_s : (C, E) from its beginning to the end of the window with which the alarm first rose;
-        NaN where it was not detected.
-    already : (C, E) the alarm stood when it began: no detection.
+    infected : (I,) a window ended after the infection's onset, while it lasted.
+    watched_s : (I,) from its onset to the end of the last window that ended in it; NaN else.
+    detected : (C, I) the alarm rose while the infection lasted, not having stood when it began.
+    delay_s : (C, I) from its onset to the end of the window with which the alarm first rose; 0 if
+        it rose in a dormant beginning before the onset, NaN where it was not detected.
+    already : (C, I) the alarm stood when it began: no detection.
     false_alarm : (C, n) the alarm rose with this window, and the device was clean at its end.
     n_armed : (C,) alarms that rose while armed.
     alarmed : (C, E) the alarm stood at any window.
@@ -62,21 +62,19 @@ def outcomes(windows: AlarmWindows, stands: Bools) -> Outcomes:
     before = np.zeros_like(stands)
     before[:, 1:] = stands[:, :-1]
     rises = stands & (first | ~before)
-    onset = windows.onset_s[windows.episode]
-    # In an episode without an infection every comparison with NaN is False. An end that falls on
-    # the onset itself saw nothing of the infection.
-    after = windows.end_s > onset + _TOLERANCE_S
-    in_infection = after & INFECTED[windows.phase_at_end]
-    watched = _latest(windows, np.where(in_infection, windows.end_s - onset, np.nan))
+    inside, which = windows.infection >= 0, windows.infection
+    since_s = np.full(windows.end_s.size, np.nan)
+    since_s[inside] = windows.end_s[inside] - windows.infections.onset_s[which[inside]]
+    watched = _latest(windows, since_s)
     infected = np.isfinite(watched)
-    already = _stood_at_onset(windows, stands) & infected
-    soonest = _soonest(windows, rises & in_infection, windows.end_s - onset)
-    detected = np.isfinite(soonest) & ~already
+    already = _stood_at_beginning(windows, stands) & infected
+    soonest = _soonest(windows, rises & inside, since_s)
+    detected = np.isfinite(soonest) & infected & ~already
     return Outcomes(
         infected=infected,
         watched_s=watched,
         detected=detected,
-        delay_s=np.where(detected, soonest, np.nan),
+        delay_s=np.where(detected, np.maximum(soonest, 0.0), np.nan),
         already=already,
         false_alarm=rises & (windows.phase_at_end == _CLEAN),
         n_armed=(rises & (windows.phase_at_end == ARMED)).sum(axis=1),
@@ -85,27 +83,36 @@ def outcomes(windows: AlarmWindows, stands: Bools) -> Outcomes:
     )
 
 
-def _stood_at_onset(windows: AlarmWindows, stands: Bools) -> Bools:
-    """(C, E) whether the alarm stood after the last window that ended by the onset."""
-    by_onset = windows.end_s <= windows.onset_s[windows.episode] + _TOLERANCE_S
-    n_before = np.bincount(windows.episode, weights=by_onset, minlength=len(windows))
-    last = windows.starts + n_before.astype(np.int64) - 1
-    stood: Bools = stands[:, np.maximum(last, 0)] & (n_before > 0)
+def _stood_at_beginning(windows: AlarmWindows, stands: Bools) -> Bools:
+    """(C, I) whether the alarm stood after the last window that ended by the beginning."""
+    infections = windows.infections
+    first = windows.starts[infections.episode]
+    after = first + windows.lengths[infections.episode]
+    n_before = np.array(
+        [
+            np.searchsorted(windows.end_s[a:b], begin_s + _TOLERANCE_S, side="right")
+            for a, b, begin_s in zip(first, after, infections.begin_s, strict=True)
+        ],
+        dtype=np.int64,
+    )
+    stood: Bools = stands[:, np.maximum(first + n_before - 1, 0)] & (n_before > 0)
     return stood
 
 
-def _latest(windows: AlarmWindows, values: Floats) -> Floats:
-    latest = np.full(len(windows), -np.inf)
-    np.fmax.at(latest, windows.episode, values)
-    return np.where(np.isfinite(latest), latest, np.nan)
+def _latest(windows: AlarmWindows, since_s: Floats) -> Floats:
+    """(I,) latest time after the onset at which a window ended in each infection; NaN if none."""
+    latest = np.zeros(len(windows.infections))
+    inside = windows.infection >= 0
+    np.maximum.at(latest, windows.infection[inside], since_s[inside])
+    return np.where(latest > _TOLERANCE_S, latest, np.nan)
 
 
 def _soonest(windows: AlarmWindows, hits: Bools, since_s: Floats) -> Floats:
-    """(C, E) time of each episode's first hit; infinite without one."""
-    soonest = np.full((len(hits), len(windows)), np.inf)
+    """(C, I) time of each infection's first hit; infinite without one."""
+    soonest = np.full((len(hits), len(windows.infections)), np.inf)
     # Hits are few: times of all windows for all settings would fill the memory.
     setting, row = np.nonzero(hits)
-    np.minimum.at(soonest, (setting, windows.episode[row]), since_s[row])
+    np.minimum.at(soonest, (setting, windows.infection[row]), since_s[row])
     return soonest
 
 

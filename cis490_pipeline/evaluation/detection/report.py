@@ -27,6 +27,7 @@ from cis490_pipeline.evaluation.detection.tables import (
     by_profile,
     episode_shares,
     false_alarms,
+    hourly_rates,
     predictive_values,
     time_to_detection,
 )
@@ -53,10 +54,18 @@ _ABLATIONS: Final = (
 
 @dataclass(frozen=True, eq=False)
 class AlarmInputs:
-    """Inputs of a detection report besides predictions: phases in training, and all labels."""
+    """Inputs of a detection report besides predictions.
+
+    Attributes
+    ----------
+    sequences : phases in training.
+    truth : ``TRUTH_COLUMNS`` of every episode.
+    look_alikes : of ``LOOK_ALIKE_SCHEMA``; None if the recordings do not say what ran.
+    """
 
     sequences: LabelSequences
     truth: pl.DataFrame
+    look_alikes: pl.DataFrame | None = None
 
 
 def detection_report(
@@ -87,6 +96,7 @@ def detection_report(
         "time_to_detection": time_to_detection(on_test),
         "by_profile": by_profile(on_test, test),
         "false_alarms": false_alarms(on_test),
+        "per_hour": hourly_rates(on_test, test, inputs.look_alikes),
         "armed_alarms": int(on_test.n_armed[0]),
         "at_rates": [_at_rate(trial, test, rate) for rate in RATES_PER_DAY],
         "ppv": predictive_values(on_test),

@@ -4,20 +4,25 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from cis490_pipeline.domain.arrays import Bools
+from cis490_pipeline.evaluation.detection.look_alikes import Names, look_alike_of
 from cis490_pipeline.evaluation.detection.outcomes import Outcomes
 from cis490_pipeline.evaluation.detection.windows import AlarmWindows
 from cis490_pipeline.evaluation.schema.alarm import (
     AlarmedEpisodes,
     ElapsedAlarms,
     FalseAlarms,
+    HourlyRates,
+    NamedRate,
     PredictiveValue,
     ProfileTimes,
     Times,
 )
 from cis490_pipeline.evaluation.uncertainty.rates import (
     LEVEL,
+    hourly_dict,
     poisson_bounds,
     predictive_value,
     rate_dict,
@@ -40,7 +45,7 @@ def time_to_detection(found: Outcomes, chosen: Bools | None = None) -> Times:
 
     An infection that was not found is censored at the end of what was watched of it, as is one
     whose alarm stood already. The share is of all infections, with Wilson's interval. ``chosen`` is
-    an (E,) mask of the episodes to look at; all by default.
+    an (I,) mask of the infections to look at; all by default.
     """
     infected = found.infected if chosen is None else found.infected & chosen
     detected, already = found.detected[0] & infected, found.already[0] & infected
@@ -59,6 +64,7 @@ def time_to_detection(found: Outcomes, chosen: Bools | None = None) -> Times:
         "n_detected": n_detected,
         "n_missed": n - n_detected - n_already,
         "n_already_alarming": n_already,
+        "n_censored": n - n_detected,
         "share_detected": share["share"],
         "share_low": share["low"],
         "share_high": share["high"],
@@ -75,7 +81,8 @@ def time_to_detection(found: Outcomes, chosen: Bools | None = None) -> Times:
 
 def by_profile(found: Outcomes, windows: AlarmWindows) -> list[ProfileTimes]:
     """``time_to_detection`` of each profile that infected."""
-    profiles = np.array([profile or "" for profile in windows.profiles], dtype=np.str_)
+    of_episode = np.array([profile or "" for profile in windows.profiles], dtype=np.str_)
+    profiles = of_episode[windows.infections.episode]
     return [
         {"profile": str(profile), **time_to_detection(found, profiles == profile)}
         for profile in np.unique(profiles[found.infected])
@@ -85,6 +92,31 @@ def by_profile(found: Outcomes, windows: AlarmWindows) -> list[ProfileTimes]:
 def false_alarms(found: Outcomes) -> FalseAlarms:
     """Alarms that rose in clean time, per clean device-day, with exact bounds."""
     return rate_dict(int(found.n_false[0]), found.clean_days)
+
+
+def hourly_rates(
+    found: Outcomes, windows: AlarmWindows, look_alikes: pl.DataFrame | None
+) -> HourlyRates:
+    """Alarms that rose in clean time per device-hour: of all hosts, by host, and by look-alike."""
+    hosts = np.array(windows.hosts, dtype=np.str_)[windows.episode]
+    hours = float(found.clean.sum() * STRIDE_S / _HOUR_S)
+    return {
+        "all": hourly_dict(int(found.n_false[0]), hours),
+        "by_host": _rates_by(hosts, found),
+        "by_look_alike": None
+        if look_alikes is None
+        else _rates_by(look_alike_of(windows, look_alikes), found),
+        "why": "n/a: the recordings do not say what ran" if look_alikes is None else None,
+    }
+
+
+def _rates_by(names: Names, found: Outcomes) -> list[NamedRate]:
+    rows: list[NamedRate] = []
+    for name in np.unique(names[found.clean]):
+        of = found.clean & (names == name)
+        n, hours = int(found.false_alarm[0, of].sum()), float(of.sum() * STRIDE_S / _HOUR_S)
+        rows.append({"name": str(name), **hourly_dict(n, hours)})
+    return rows
 
 
 def predictive_values(found: Outcomes) -> list[PredictiveValue]:
@@ -124,8 +156,10 @@ def episode_shares(found: Outcomes, windows: AlarmWindows) -> dict[str, AlarmedE
 
     ``called_off`` are those that left ``clean`` and never came to an infection.
     """
+    infected = np.zeros(len(windows), dtype=np.bool_)
+    infected[windows.infections.episode[found.infected]] = True
     kinds = {
-        "infected": found.infected,
+        "infected": infected,
         "clean": windows.clean_only,
         "called_off": ~windows.clean_only & ~np.isfinite(windows.onset_s),
     }

@@ -12,6 +12,7 @@ import polars as pl
 from cis490_pipeline.domain import INFECTED_PHASES, NS_PER_S, PHASES, Phase
 from cis490_pipeline.domain.arrays import Bools, Floats, Ints, class_indices
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.detection.infections import Infections, infections_in
 from cis490_pipeline.evaluation.predictions import probabilities, true_classes
 from cis490_pipeline.features.windows import STRIDE_S
 
@@ -33,10 +34,13 @@ class AlarmWindows:
     end_s : (n,) end of each window, s since the episode's first label.
     phase_at_end : (n,) true class at the end of the window, which the alarm is judged by.
     y_true : (n,) true class at the window's centre; −1 where it is missing.
-    onset_s : (E,) when the infection began (first label of ``INFECTED_PHASES``), s since the first
-        label; NaN in an episode without one.
+    onset_s : (E,) first label of ``INFECTED_PHASES``, s since the first label; NaN in an episode
+        without one.
+    infection : (n,) which of the infections the window ends in; −1 for none.
+    infections : of all episodes.
     clean_only : (E,) no label but ``clean``.
-    episode_ids, profiles : (E,) names; a clean-only run has no profile.
+    t0_ns : (E,) time of the first label, Unix ns.
+    episode_ids, profiles, hosts : (E,) names; a clean-only run has no profile.
     """
 
     proba: Floats
@@ -46,9 +50,13 @@ class AlarmWindows:
     phase_at_end: Ints
     y_true: Ints
     onset_s: Floats
+    infection: Ints
+    infections: Infections
     clean_only: Bools
+    t0_ns: Ints
     episode_ids: tuple[str, ...]
     profiles: tuple[str | None, ...]
+    hosts: tuple[str, ...]
 
     def __len__(self) -> int:
         """Return the number of episodes."""
@@ -73,9 +81,11 @@ class AlarmWindows:
     def digest(self) -> str:
         """SHA-256 of everything an alarm may be fitted on."""
         total = hashlib.sha256("\n".join(self.episode_ids).encode())
-        for values in (self.proba, self.end_s, self.onset_s):
+        begin_s, onset_s = self.infections.begin_s, self.infections.onset_s
+        for values in (self.proba, self.end_s, self.onset_s, begin_s, onset_s):
             total.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
-        for counts in (self.present, self.lengths, self.phase_at_end, self.clean_only):
+        counted = (self.present, self.lengths, self.phase_at_end, self.infection, self.clean_only)
+        for counts in counted:
             total.update(np.ascontiguousarray(counts, dtype="<i8").tobytes())
         return total.hexdigest()
 
@@ -108,7 +118,7 @@ def alarm_windows(frame: pl.DataFrame, truth: pl.DataFrame) -> AlarmWindows:
             f"no labels of {len(unknown)} episodes that were predicted: {', '.join(unknown[:5])}; "
             "build the grids again"
         )
-    keys = frame.select("episode_id", "window_idx", "t_end_wall_ns", "profile")
+    keys = frame.select("episode_id", "window_idx", "t_end_wall_ns", "profile", "host_id")
     proba, y_true = probabilities(frame), true_classes(frame)
     parts, first = [], 0
     for episode in keys.partition_by("episode_id", maintain_order=True):
@@ -132,6 +142,7 @@ def _episode(
     began = [
         t for t, phase in zip(label_t_ns, label_phases, strict=True) if phase in INFECTED_PHASES
     ]
+    spans = np.array(list(infections_in(label_t_ns, label_phases)), dtype=np.int64).reshape(-1, 3)
     filled = np.full((n_rows, _K), 1 / _K)
     filled[place] = proba
     present = np.zeros(n_rows, dtype=np.bool_)
@@ -146,10 +157,31 @@ def _episode(
         phase_at_end=classes[np.searchsorted(label_t_ns, end_ns, side="right") - 1],
         y_true=true,
         onset_s=np.array([(began[0] - label_t_ns[0]) / NS_PER_S if began else np.nan]),
+        infection=_infection_of(end_ns, spans),
+        infections=Infections(
+            episode=np.zeros(len(spans), dtype=np.int64),
+            begin_s=(spans[:, 0] - label_t_ns[0]) / NS_PER_S,
+            onset_s=(spans[:, 1] - label_t_ns[0]) / NS_PER_S,
+        ),
         clean_only=np.array([set(label_phases) == {Phase.CLEAN}]),
+        t0_ns=label_t_ns[:1],
         episode_ids=(keys["episode_id"][0],),
         profiles=(keys["profile"][0],),
+        hosts=(keys["host_id"][0],),
     )
+
+
+def _infection_of(end_ns: Ints, spans: Ints) -> Ints:
+    """(n,) number of the infection that each time lies in, of (I, 3) spans; −1 outside of all.
+
+    A window that ends with an infection's beginning saw nothing of it, and one that ends with its
+    end is of the phase after it.
+    """
+    if not len(spans):
+        return np.full(end_ns.size, -1, dtype=np.int64)
+    latest = np.searchsorted(spans[:, 0], end_ns, side="left") - 1
+    inside = (latest >= 0) & (end_ns < spans[latest, 2])
+    return np.where(inside, latest, -1)
 
 
 _ARRAYS: Final = (
@@ -161,6 +193,7 @@ _ARRAYS: Final = (
     "y_true",
     "onset_s",
     "clean_only",
+    "t0_ns",
 )
 _NONE: Final = AlarmWindows(
     proba=np.zeros((0, _K)),
@@ -170,9 +203,15 @@ _NONE: Final = AlarmWindows(
     phase_at_end=np.zeros(0, dtype=np.int64),
     y_true=np.zeros(0, dtype=np.int64),
     onset_s=np.zeros(0),
+    infection=np.zeros(0, dtype=np.int64),
+    infections=Infections(
+        episode=np.zeros(0, dtype=np.int64), begin_s=np.zeros(0), onset_s=np.zeros(0)
+    ),
     clean_only=np.zeros(0, dtype=np.bool_),
+    t0_ns=np.zeros(0, dtype=np.int64),
     episode_ids=(),
     profiles=(),
+    hosts=(),
 )
 
 
@@ -180,8 +219,23 @@ def _joined(episodes: Sequence[AlarmWindows]) -> AlarmWindows:
     # Of no episode every array still has its type and number of columns.
     parts = [_NONE, *episodes]
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    n_infections = [len(part.infections) for part in parts]
+    before = np.cumsum(n_infections) - n_infections
+    shifted = [
+        np.where(part.infection >= 0, part.infection + n, -1)
+        for part, n in zip(parts, before, strict=True)
+    ]
+    infections = Infections(
+        # The first part is of no episode.
+        episode=np.repeat(np.arange(-1, len(episodes), dtype=np.int64), n_infections),
+        begin_s=np.concatenate([part.infections.begin_s for part in parts]),
+        onset_s=np.concatenate([part.infections.onset_s for part in parts]),
+    )
     return AlarmWindows(
         **arrays,
+        infection=np.concatenate(shifted),
+        infections=infections,
         episode_ids=tuple(name for part in parts for name in part.episode_ids),
         profiles=tuple(name for part in parts for name in part.profiles),
+        hosts=tuple(name for part in parts for name in part.hosts),
     )

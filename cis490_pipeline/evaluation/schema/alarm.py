@@ -48,6 +48,7 @@ class Times(TypedDict):
     n_detected: Count
     n_missed: Count
     n_already_alarming: Annotated[Count, Meta(description="alarms that stood before: no detection")]
+    n_censored: NotRequired[Annotated[Count, Meta(description="infections not found, of all")]]
     share_detected: Share | None
     share_low: Share | None
     share_high: Share | None
@@ -74,6 +75,33 @@ class FalseAlarms(TypedDict):
     low: Amount | None
     high: Amount | None
     why: Why
+
+
+class HourlyRate(TypedDict):
+    """Alarms that rose in clean time a device-hour, with exact Poisson bounds."""
+
+    n: Count
+    device_hours: Amount
+    per_hour: Amount | None
+    low: Annotated[Amount | None, Meta(description="of the two-sided 95 % interval")]
+    high: Amount | None
+    upper: Annotated[Amount | None, Meta(description="one-sided 95 % upper bound")]
+    why: Why
+
+
+class NamedRate(HourlyRate):
+    """The same of one host, or of the time during which one look-alike ran."""
+
+    name: str
+
+
+class HourlyRates(TypedDict):
+    """False alarms a device-hour of clean time: of all hosts, by host, and by look-alike."""
+
+    all: HourlyRate
+    by_host: list[NamedRate]
+    by_look_alike: list[NamedRate] | None
+    why: Annotated[str | None, Meta(description="why there is none by look-alike")]
 
 
 class AtRate(TypedDict):
@@ -145,6 +173,7 @@ class Detection(TypedDict):
     ppv: list[PredictiveValue]
     episodes: dict[str, AlarmedEpisodes]
     by_elapsed: list[ElapsedAlarms]
+    per_hour: NotRequired[HourlyRates]
     armed_alarms: NotRequired[Annotated[Count, Meta(description="alarms that rose while armed")]]
     filtered: NotRequired[Filtered]
     ablations: NotRequired[list[AlarmAblation]]

@@ -7,7 +7,7 @@ from typing import Final
 import scipy
 
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.schema.alarm import FalseAlarms
+from cis490_pipeline.evaluation.schema.alarm import FalseAlarms, HourlyRate
 from cis490_pipeline.evaluation.schema.parts import Found
 
 LEVEL: Final = 0.95
@@ -50,6 +50,14 @@ def poisson_bounds(n_events: int, exposure: float, level: float = LEVEL) -> Boun
     return Bounds(float(low / exposure), float(high / exposure))
 
 
+def poisson_upper(n_events: int, exposure: float, level: float = LEVEL) -> float:
+    """One-sided upper bound of a rate of events: the rate is below it with this confidence.
+
+    EvaluationError without exposure, or for a negative count.
+    """
+    return poisson_bounds(n_events, exposure, 2 * level - 1).high
+
+
 def share_dict(n_hits: int, n: int) -> Found:
     """Share of ``n`` with its Wilson interval; null, with a reason, of nothing."""
     if not n:
@@ -79,6 +87,33 @@ def rate_dict(n_events: int, days: float) -> FalseAlarms:
         "low": bounds.low,
         "high": bounds.high,
         "why": why if few else None,
+    }
+
+
+def hourly_dict(n_events: int, hours: float) -> HourlyRate:
+    """Events per device-hour with exact bounds; a point too, which the bounds keep from misleading.
+
+    ``upper`` is the one-sided 95 % bound, ``low`` and ``high`` are the two-sided interval.
+    """
+    if not hours > 0:
+        return {
+            "n": n_events,
+            "device_hours": hours,
+            "per_hour": None,
+            "low": None,
+            "high": None,
+            "upper": None,
+            "why": "n/a: no clean device-time was watched",
+        }
+    bounds = poisson_bounds(n_events, hours)
+    return {
+        "n": n_events,
+        "device_hours": hours,
+        "per_hour": n_events / hours,
+        "low": bounds.low,
+        "high": bounds.high,
+        "upper": poisson_upper(n_events, hours),
+        "why": None,
     }
 
 

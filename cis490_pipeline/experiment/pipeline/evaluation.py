@@ -8,22 +8,18 @@ import polars as pl
 from cis490_pipeline.checkpoints.alarm_file import write_alarm
 from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.domain import Side
-from cis490_pipeline.evaluation.detection.fit import label_sequences
-from cis490_pipeline.evaluation.detection.report import AlarmInputs
-from cis490_pipeline.evaluation.detection.windows import TRUTH_COLUMNS
 from cis490_pipeline.evaluation.predictions import PREDICTIONS_VERSION, scored_windows
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
 from cis490_pipeline.evaluation.schema.alarm import Times
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.scoring import score_sides, stored_predictions
+from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.pipeline.training import ModelStage, TrainedCheckpoint
 from cis490_pipeline.experiment.stages.record import Metrics
 from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
-from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows, window_keys
-from cis490_pipeline.features.datasets.opened import OpenDataset
+from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.storage.files import digest, read_object, write_json
 from cis490_pipeline.storage.scope_lock import lock_of
@@ -118,7 +114,7 @@ class EvaluationReport(ModelStage):
             split=split.summary(),
             checkpoint_digest=record.digest,
             seed=self.seed,
-            alarm=alarm_inputs(self.workspace, self.checkpoint.dataset.open()),
+            alarm=alarm_inputs(self.workspace, self.recipe, self.checkpoint.dataset.open()),
             baseline_windows=everything.filter(pl.col("touches_baseline")),
             extra={
                 "n_test_openings": stored["n_test_openings"],
@@ -134,15 +130,6 @@ class EvaluationReport(ModelStage):
         predictions = (folder / "predictions.parquet", folder / "predictions.json")
         files = (self.report_path, *predictions, alarm_path)
         return StageOutput(digest(report), files, _numbers(report, detection["time_to_detection"]))
-
-
-def alarm_inputs(workspace: Workspace, dataset: OpenDataset) -> AlarmInputs:
-    """Read the label sequences of the train side, and the labels of every episode.
-
-    The true start of a phase is its row in ``labels.jsonl``, as the grids' index keeps it.
-    """
-    labels = GridStore(GridShards(workspace).folder).frame.select(TRUTH_COLUMNS)
-    return AlarmInputs(label_sequences(window_keys(dataset, Side.TRAIN)), labels)
 
 
 def _numbers(report: EvalReport, times: Times) -> Metrics:

@@ -65,6 +65,41 @@ def test_an_infection_that_no_window_ends_in_is_not_asked_for():
     assert np.isnan(found.watched_s[0])
 
 
+TWICE = [
+    (0, "clean"),
+    (31, "infecting"),
+    (41, "clean"),
+    (51, "dormant"),
+    (56, "infected_running"),
+    (66, "clean"),
+]
+
+
+def test_each_infection_of_an_episode_is_to_be_found_for_itself():
+    found = judged(TWICE, "..#.......", "........#.", "..#....#..", "..########")
+
+    assert found.infected.tolist() == [True, True]
+    assert found.detected.tolist() == [[True, False], [False, True], [True, True], [True, False]]
+    assert found.already.tolist() == [[False, False]] * 3 + [[False, True]]
+    assert found.watched_s.tolist() == [40 - 31, 65 - 56]
+
+
+def test_an_alarm_in_a_dormant_beginning_finds_the_infection_at_its_onset():
+    found = judged(TWICE, "......#...", ".......#..")
+
+    assert found.detected[:, 1].tolist() == [True, True]
+    assert found.delay_s[:, 1].tolist() == [0, 60 - 56]
+    assert found.n_false.tolist() == [0, 0]
+
+
+def test_a_dormant_run_that_never_ran_is_no_infection_and_no_clean_time():
+    found = judged([(0, "clean"), (41, "dormant"), (60, "clean")], "....#.....")
+
+    assert found.infected.size == 0
+    assert found.n_false.tolist() == [0]
+    assert found.clean.sum() == 7
+
+
 def test_a_clean_run_has_false_alarms_and_nothing_else():
     found = judged([(0, "clean")], "#....##..#")
 
@@ -83,7 +118,7 @@ def test_episodes_do_not_run_into_each_other():
     judged_ = outcomes(found, stands)
 
     # It stands at the end of the first and at the start of the second: it rose in both.
-    assert judged_.detected[0].tolist() == [True, False]
+    assert judged_.detected[0].tolist() == [True]
     assert judged_.n_false.tolist() == [1]
     assert np.flatnonzero(judged_.false_alarm[0]).tolist() == [10]
 

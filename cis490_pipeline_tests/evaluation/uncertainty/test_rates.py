@@ -6,6 +6,7 @@ from scipy import stats
 
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.uncertainty.rates import (
+    hourly_dict,
     poisson_bounds,
     predictive_value,
     rate_dict,
@@ -80,3 +81,18 @@ def test_a_share_that_cannot_be_is_refused(hits, n):
 def test_a_rate_that_cannot_be_is_refused(n, exposure):
     with pytest.raises(EvaluationError, match="a rate needs an exposure"):
         poisson_bounds(n, exposure)
+
+
+@pytest.mark.parametrize(("n", "hours"), [(0, 6.0), (6, 6.0), (40, 3.5)])
+def test_the_upper_bound_is_the_mean_at_which_so_few_have_probability_five_percent(n, hours):
+    found = hourly_dict(n, hours)
+
+    assert stats.poisson.cdf(n, found["upper"] * hours) == pytest.approx(0.05)
+    assert found["low"] <= found["per_hour"] == n / hours < found["upper"] < found["high"]
+
+
+def test_no_hour_has_no_hourly_rate():
+    found = hourly_dict(0, 0.0)
+
+    assert (found["per_hour"], found["upper"]) == (None, None)
+    assert found["why"] == "n/a: no clean device-time was watched"

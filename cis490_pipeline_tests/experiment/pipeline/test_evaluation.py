@@ -13,7 +13,8 @@ from cis490_pipeline.domain import PHASES, EpisodeRef, Recipe, Side
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.detection.windows import alarm_windows
 from cis490_pipeline.evaluation.predictions import probabilities, read_predictions
-from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport, alarm_inputs
+from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
+from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.load import load_windows
 from cis490_pipeline.models.registry import restore
@@ -226,7 +227,7 @@ def test_the_stored_alarm_is_the_reports_and_was_fitted_on_validation_alone(
     stage: EvaluationReport,
 ) -> None:
     settings = AlarmSettings.from_dict(read_json(stage.checkpoint.folder / "alarm.json"))
-    inputs = alarm_inputs(stage.workspace, stage.checkpoint.dataset.open())
+    inputs = alarm_inputs(stage.workspace, stage.recipe, stage.checkpoint.dataset.open())
     val = alarm_windows(stored(stage).filter(side="val"), inputs.truth)
 
     assert settings.to_dict() == report_of(stage)["detection"]["alarm"]["settings"]
@@ -236,7 +237,7 @@ def test_the_stored_alarm_is_the_reports_and_was_fitted_on_validation_alone(
 
 def test_an_infection_begins_with_its_row_in_the_labels(stage: EvaluationReport) -> None:
     test = stored(stage).filter(side="test")
-    inputs = alarm_inputs(stage.workspace, stage.checkpoint.dataset.open())
+    inputs = alarm_inputs(stage.workspace, stage.recipe, stage.checkpoint.dataset.open())
     windows = alarm_windows(test, inputs.truth)
     began = {}
     for host, name in test.select("host_id", "episode_id").unique().rows():

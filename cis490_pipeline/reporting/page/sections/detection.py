@@ -11,6 +11,8 @@ from cis490_pipeline.evaluation.schema.alarm import (
     AtRate,
     Detection,
     ElapsedAlarms,
+    HourlyRates,
+    NamedRate,
     PredictiveValue,
     ProfileTimes,
     Times,
@@ -55,6 +57,15 @@ class ElapsedRow(ElapsedAlarms):
     end: str | None
 
 
+class HourlyTable(TypedDict):
+    """False alarms a device-hour: all, by host, and by the look-alike that ran."""
+
+    all: NamedRate
+    by_host: list[NamedRate]
+    by_look_alike: list[NamedRate]
+    why: str | None
+
+
 class DetectionView(TypedDict):
     """The section on detection."""
 
@@ -71,6 +82,7 @@ class DetectionView(TypedDict):
     episodes: list[EpisodesRow]
     ablations: list[AlarmAblation]
     time_whys: list[str]
+    per_hour: HourlyTable | None
     elapsed: list[ElapsedRow]
 
 
@@ -108,6 +120,7 @@ def view(numbers: Numbers) -> DetectionView | NotMeasured:
         "episodes": [{"name": name, **row} for name, row in chosen["episodes"].items()],
         "ablations": chosen.get("ablations") or [],
         "time_whys": reasons([{"why": row["time_to_detection"].get("why")} for row in rows]),
+        "per_hour": hourly_table(chosen.get("per_hour")),
         "elapsed": elapsed_rows(chosen["by_elapsed"]),
     }
 
@@ -150,6 +163,18 @@ def rate_table(rows: Sequence[DetectionRow]) -> RateTable:
         "budgets": [entry["per_day"] for entry in rows[0]["at_rates"]],
         "rows": [{"report": row["report"], "cells": row["at_rates"]} for row in rows],
         "whys": reasons([cell for row in rows for cell in row["at_rates"]]),
+    }
+
+
+def hourly_table(rates: HourlyRates | None) -> HourlyTable | None:
+    """Tabulate false alarms a device-hour; None for reports that were made without them."""
+    if rates is None:
+        return None
+    return {
+        "all": {"name": "all clean time", **rates["all"]},
+        "by_host": rates["by_host"],
+        "by_look_alike": rates["by_look_alike"] or [],
+        "why": rates["why"],
     }
 
 
