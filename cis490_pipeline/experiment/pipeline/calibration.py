@@ -56,6 +56,11 @@ def fitted_check(workspace: Workspace, recipe: Recipe) -> tuple[CleanlinessCheck
         return None, f"no cleanliness check: {why}"
     check = CleanlinessCheck.fit(stretches)
     n_hosts = len(set(stretches.hosts))
+    if check.by_host:
+        return check, (
+            f"{int(stretches.clean.sum())} clean and {int(stretches.infected.sum())} infected "
+            f"stretches of {n_hosts} hosts, by regressions that did not see the host"
+        )
     return check, (
         f"{check.references.size} clean baselines and {int(stretches.infected.sum())} infected "
         f"stretches of {n_hosts} host{'s' if n_hosts > 1 else ''}"

@@ -25,7 +25,7 @@ from cis490_pipeline.experiment.stages.record import Metrics
 from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
-from cis490_pipeline.features.calibration.cleanliness import METHOD
+from cis490_pipeline.features.calibration.cleanliness import METHOD, METHOD_BY_HOST, MIN_HOSTS
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
 from cis490_pipeline.features.datasets.manifest import part_digest
@@ -143,7 +143,10 @@ class TrainedCheckpoint(ModelStage):
                     "calibration": CALIBRATION,
                     "gauges": GAUGES,
                     "scaling": SCALING,
-                    "cleanliness": METHOD,
+                    # Of few hosts the method is as it was, and so are their checkpoints.
+                    "cleanliness": METHOD_BY_HOST
+                    if len(self.workspace.settings.train_hosts) >= MIN_HOSTS
+                    else METHOD,
                     "settings": self.settings(),
                 }
             ),

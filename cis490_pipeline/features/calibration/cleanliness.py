@@ -4,8 +4,14 @@ A baseline recorded during an infection hides that infection. The check gets at 
 unseen device and has no other data of it. A logistic regression separates infected from clean
 segments of train's hosts by the five statistics of each deployable channel. Its score becomes a
 conformal p-value: the share of train's clean baselines, scored out of fold, with at least that
-score. Baselines with p ≤ 5 % are flagged. On devices like train's, 5 % of clean baselines are
-therefore flagged; on other devices the rate is only known from measurement.
+score. Baselines with p ≤ 5 % are flagged.
+
+With few hosts, folds are of episodes: on devices like train's, 5 % of clean baselines are therefore
+flagged; on other devices the rate is only known from measurement. With ``MIN_HOSTS`` hosts or more
+the check is cross-conformal by host (CV+; Barber et al. 2021). The device is scored by each host's
+regression, fitted without that host, and compared with that host's own clean segments: what differs
+between them is then a device that was not trained on, on both sides. Hosts count alike, however
+long each was recorded (Dunn, Wasserman and Ramdas 2022).
 """
 
 import hashlib
@@ -35,10 +41,17 @@ LEVEL: Final = 0.05
 MIN_REFERENCES: Final = math.ceil(1 / LEVEL) - 1
 """Minimal number of clean baselines for a p-value to reach the level."""
 METHOD: Final = "conformal p-value of a logistic regression on 15 s statistics"
+METHOD_BY_HOST: Final = "cross-conformal p-value by host of logistic regressions on 15 s statistics"
+MIN_HOSTS: Final = 5
+"""Hosts of train from which on the check is cross-conformal by host."""
 
 _PENALTY: Final = 0.01
 """Inverse of the ridge penalty, which is strong because train may be a single host."""
 _FOLDS: Final = 5
+_MAX_FOLDS: Final = 10
+"""Limit on regressions by host; more hosts share one that was fitted without all of them."""
+_QUANTILES: Final = 50
+"""References kept of each host: quantiles of its clean segments' scores."""
 _FAR: Final = 8.0
 _LARGEST: Final = 1e4
 """Limit on parameters and scores, which are sums of 145 terms of a few units."""
@@ -55,7 +68,7 @@ class Cleanliness:
     p_value : share of train's clean baselines, including this one, with at least this score.
     suspect : whether it is flagged, p ≤ ``level``.
     level : share of clean baselines flagged on devices like train's.
-    n_references : number of clean baselines of train.
+    n_references : number of clean baselines of train; by host, of quantiles of its clean segments.
     check : digest of the check.
     """
 
@@ -86,9 +99,11 @@ class CleanlinessCheck:
 
     Attributes
     ----------
-    centre, scale : (145,) median and spread of train's statistics.
-    weights : (145,) of the regression; bias : (1,).
-    references : (n,) out-of-fold scores of train's clean baselines, ascending.
+    centre, scale : (145,) median and spread of train's statistics; cross-conformal by host (H, 145),
+        as everything of the regression that did not see the host.
+    weights : (145,) of the regression; bias : (1,). By host (H, 145) and (H,).
+    references : (n,) out-of-fold scores of train's clean baselines, ascending. By host (H, 50)
+        quantiles of the scores of its clean segments.
     """
 
     centre: Floats
@@ -100,8 +115,10 @@ class CleanlinessCheck:
     def __post_init__(self) -> None:
         """Raise CalibrationError, naming the first array that is malformed."""
         n = channel_indices(Variant.REALISTIC).size * len(STATISTICS)
+        hosts = self.weights.shape[:1] if self.by_host else ()
         for name, array in self.arrays().items():
-            wanted = {"bias": (1,), "references": (array.size,)}.get(name, (n,))
+            references = (*hosts, _QUANTILES) if hosts else (array.size,)
+            wanted = {"bias": hosts or (1,), "references": references}.get(name, (*hosts, n))
             if array.shape != wanted or not np.isfinite(array).all():
                 raise CalibrationError(
                     f"cleanliness check: {name} must be finite and have shape {wanted}, "
@@ -118,9 +135,9 @@ class CleanlinessCheck:
         problem = lacking(train)
         if problem is not None:
             raise CalibrationError(problem)
-        groups = train.hosts if len(set(train.hosts)) >= _FOLDS else train.episodes
-        fold_of = {name: i % _FOLDS for i, name in enumerate(sorted(set(groups), key=hash_order))}
-        fold = np.array([fold_of[name] for name in groups])
+        if len(set(train.hosts)) >= MIN_HOSTS:
+            return cls._fit_by_host(train)
+        fold = _folds(train.episodes, _FOLDS)
         compared = train.clean & train.first
         references = [
             cls._regression(train, fold != k)._scores(train.features[compared & (fold == k)])
@@ -128,6 +145,23 @@ class CleanlinessCheck:
         ]
         fitted = cls._regression(train, np.ones(fold.size, dtype=np.bool_))
         return replace(fitted, references=np.sort(np.concatenate(references)))
+
+    @classmethod
+    def _fit_by_host(cls, train: Stretches) -> Self:
+        fold = _folds(train.hosts, _MAX_FOLDS)
+        without = {int(k): cls._regression(train, fold != k) for k in np.unique(fold)}
+        levels = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+        rows = []
+        for host in np.unique(train.hosts[train.clean]):
+            of_host = train.hosts == host
+            regression = without[int(fold[of_host][0])]
+            scores = regression._scores(train.features[of_host & train.clean])
+            references = np.quantile(scores, levels, method="inverted_cdf")
+            rows.append(replace(regression, references=references))
+        stacked = {
+            name: np.stack([row.arrays()[name] for row in rows]) for name in _ARRAYS if name != "bias"
+        }
+        return cls(**stacked, bias=np.concatenate([row.bias for row in rows]))
 
     @classmethod
     def _regression(cls, train: Stretches, among: npt.NDArray[np.bool_]) -> Self:
@@ -162,18 +196,29 @@ class CleanlinessCheck:
         )
         if np.isnan(features).all():
             return None
-        score = float(self._scores(features).mean())
+        scores = self._scores(features).mean(axis=-1, keepdims=True)
         n = self.references.size
-        n_as_high = n - int(np.searchsorted(self.references, score, side="left"))
+        n_as_high = int((self.references >= scores).sum())
         p_value = (1 + n_as_high) / (n + 1)
         return Cleanliness(
-            score=score,
+            score=float(scores.mean()),
             p_value=p_value,
             suspect=p_value <= LEVEL,
             level=LEVEL,
             n_references=n,
             check=self.digest,
+            method=self.method,
         )
+
+    @property
+    def by_host(self) -> bool:
+        """Whether it is cross-conformal by host."""
+        return self.weights.ndim == 2
+
+    @property
+    def method(self) -> str:
+        """Name of the method, as records and digests carry it."""
+        return METHOD_BY_HOST if self.by_host else METHOD
 
     def _standard(self, features: npt.NDArray[np.floating]) -> Floats:
         z = (features.astype(np.float64) - self.centre) / self.scale
@@ -181,6 +226,11 @@ class CleanlinessCheck:
         return standard
 
     def _scores(self, features: npt.NDArray[np.floating]) -> Floats:
+        """(n,) log odds of infection of each segment; by host (H, n)."""
+        if self.by_host:
+            hosts = zip(self.centre, self.scale, self.weights, self.bias, strict=True)
+            rows = (type(self)(c, s, w, b[None], np.zeros(0)) for c, s, w, b in hosts)
+            return np.stack([row._scores(features) for row in rows])
         scores: Floats = self._standard(features) @ self.weights + self.bias[0]
         return scores
 
@@ -220,11 +270,17 @@ class CleanlinessCheck:
     @property
     def digest(self) -> str:
         """SHA-256 of the method, its level and the fitted arrays."""
-        total = hashlib.sha256(f"{METHOD}\n{LEVEL}\n".encode())
+        total = hashlib.sha256(f"{self.method}\n{LEVEL}\n".encode())
         for name, array in self.arrays().items():
             total.update(f"{name} {array.size}\n".encode())
             total.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return total.hexdigest()
+
+
+def _folds(groups: npt.NDArray[np.str_], most: int) -> npt.NDArray[np.int64]:
+    """(n,) fold of each segment, of whole groups in hash order."""
+    fold_of = {name: i % most for i, name in enumerate(sorted(set(groups), key=hash_order))}
+    return np.array([fold_of[name] for name in groups], dtype=np.int64)
 
 
 def checked_baselines(

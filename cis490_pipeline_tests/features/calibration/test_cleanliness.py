@@ -8,6 +8,9 @@ from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features.calibration.cleanliness import (
     LEVEL,
+    METHOD,
+    METHOD_BY_HOST,
+    MIN_HOSTS,
     MIN_REFERENCES,
     CleanlinessCheck,
     lacking,
@@ -54,6 +57,12 @@ def check(grids):
 
 
 @pytest.fixture(scope="module")
+def of_few_hosts(grids):
+    """A check of too few hosts to leave each out in turn."""
+    return CleanlinessCheck.fit(of_hosts(grids, TRAINED[: MIN_HOSTS - 1]))
+
+
+@pytest.fixture(scope="module")
 def unseen(grids):
     return grids.frame.filter(grids.frame["host_id"].is_in(HOSTS[10:]))
 
@@ -88,19 +97,61 @@ def test_baselines_taken_while_infected_are_flagged(check, grids, unseen, phase,
     assert share >= least
 
 
-def test_references_are_one_for_each_clean_baseline_of_train(check, grids):
-    train = of_hosts(grids, TRAINED)
+def test_of_few_hosts_references_are_one_for_each_clean_baseline_of_train(of_few_hosts, grids):
+    train = of_hosts(grids, TRAINED[: MIN_HOSTS - 1])
 
-    assert check.references.size == (train.clean & train.first).sum() == 200
+    assert of_few_hosts.references.size == (train.clean & train.first).sum() == 80
+    assert (of_few_hosts.method, of_few_hosts.weights.shape) == (METHOD, (145,))
 
 
-def test_p_value_is_the_share_of_references_that_are_as_high(check, grids, unseen):
+def test_of_few_hosts_the_p_value_is_the_share_of_references_as_high(of_few_hosts, grids, unseen):
+    check = of_few_hosts
     found = check.judge(grids.grid(unseen["episode_id"][0])[:150])
 
     as_high = (check.references >= found.score).sum()
     assert found.p_value == pytest.approx((1 + as_high) / (check.references.size + 1))
     assert found.suspect == (found.p_value <= LEVEL)
-    assert found.check == check.digest
+    assert (found.check, found.method) == (check.digest, METHOD)
+
+
+def test_of_many_hosts_each_is_compared_by_a_regression_that_did_not_see_it(check, grids, unseen):
+    train = of_hosts(grids, TRAINED)
+    names = sorted(TRAINED)
+    kept = train.hosts != names[3]
+    without = CleanlinessCheck._regression(train, kept)
+
+    np.testing.assert_allclose(check.weights[3], without.weights)
+    own = np.sort(without._scores(train.features[~kept & train.clean]))
+    assert set(np.round(check.references[3], 9)) <= set(np.round(own, 9))
+    grid = grids.grid(unseen["episode_id"][0])[:150]
+    tails = [
+        (check.references[k] >= check._scores(deployable_statistics(grid[None]))[k, 0]).mean()
+        for k in range(len(names))
+    ]
+    found = check.judge(grid)
+    n = check.references.size
+    assert found.p_value == pytest.approx((1 + n * np.mean(tails)) / (n + 1))
+    assert (found.check, found.method) == (check.digest, METHOD_BY_HOST)
+
+
+@pytest.mark.long
+def test_hosts_count_alike_however_long_they_were_recorded(check, grids):
+    train = of_hosts(grids, TRAINED)
+    again = np.flatnonzero(train.clean & (train.hosts == TRAINED[0]))
+    rows = np.concatenate([np.arange(train.phases.size), *[again] * 9])
+    longer = Stretches(
+        train.features[rows],
+        train.phases[rows],
+        train.first[rows],
+        train.episodes[rows],
+        train.hosts[rows],
+    )
+
+    row = sorted(TRAINED).index(TRAINED[0])
+    found = CleanlinessCheck.fit(longer)
+
+    assert found.references.shape == check.references.shape == (10, 50)
+    np.testing.assert_allclose(found.references[row], check.references[row], atol=1e-3)
 
 
 def test_only_guest_and_netflow_are_looked_at(check, grids, unseen):
@@ -131,7 +182,9 @@ def test_what_is_no_baseline_is_refused(check, shape, problem):
         check.judge(np.zeros(shape, np.float32))
 
 
-def test_a_check_is_restored_from_its_arrays(check, grids, unseen):
+@pytest.mark.parametrize("kind", ["check", "of_few_hosts"])
+def test_a_check_is_restored_from_its_arrays(kind, request, grids, unseen):
+    check = request.getfixturevalue(kind)
     restored = CleanlinessCheck.from_arrays(check.arrays())
     grid = grids.grid(unseen["episode_id"][0])[:150]
 
@@ -142,10 +195,12 @@ def test_a_check_is_restored_from_its_arrays(check, grids, unseen):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"weights": np.zeros(144)}, r"weights must be finite and have shape \(145,\)"),
+        ({"weights": np.zeros((10, 144))}, r"weights must be finite and have shape \(10, 145\)"),
+        ({"weights": np.zeros(145)}, r"centre must be finite and have shape \(145,\)"),
         ({"bias": np.array([np.nan])}, "bias must be finite"),
-        ({"scale": np.zeros(145)}, "scale must be positive"),
-        ({"references": np.array([1.0, 0.0])}, "references ascending"),
+        ({"scale": np.zeros((10, 145))}, "scale must be positive"),
+        ({"references": np.linspace(1, 0, 500).reshape(10, 50)}, "references ascending"),
+        ({"references": np.zeros((10, 49))}, r"references must .* shape \(10, 50\)"),
     ],
 )
 def test_damaged_arrays_are_refused_by_name(check, change, problem):
