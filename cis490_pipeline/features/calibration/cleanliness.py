@@ -99,8 +99,8 @@ class CleanlinessCheck:
 
     Attributes
     ----------
-    centre, scale : (145,) median and spread of train's statistics; cross-conformal by host (H, 145),
-        as everything of the regression that did not see the host.
+    centre, scale : (145,) median and spread of train's statistics; by host (H, 145), as everything
+        of the regression that did not see the host.
     weights : (145,) of the regression; bias : (1,). By host (H, 145) and (H,).
     references : (n,) out-of-fold scores of train's clean baselines, ascending. By host (H, 50)
         quantiles of the scores of its clean segments.
@@ -159,7 +159,9 @@ class CleanlinessCheck:
             references = np.quantile(scores, levels, method="inverted_cdf")
             rows.append(replace(regression, references=references))
         stacked = {
-            name: np.stack([row.arrays()[name] for row in rows]) for name in _ARRAYS if name != "bias"
+            name: np.stack([row.arrays()[name] for row in rows])
+            for name in _ARRAYS
+            if name != "bias"
         }
         return cls(**stacked, bias=np.concatenate([row.bias for row in rows]))
 
