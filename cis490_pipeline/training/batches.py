@@ -56,16 +56,16 @@ def epoch_blocks(
 def n_epoch_windows(n_windows: int, epoch: int, epoch_windows: int) -> int:
     """Count the windows of an epoch, of at most ``epoch_windows`` unless that is 0."""
     part, _ = _part_of_pass(n_windows, epoch, epoch_windows)
-    return part.stop - part.start
+    return len(part)
 
 
-def _part_of_pass(n_windows: int, epoch: int, epoch_windows: int) -> tuple[slice, int]:
+def _part_of_pass(n_windows: int, epoch: int, epoch_windows: int) -> tuple[range, int]:
     """Return an epoch's part of a pass over all windows, and the number of such parts."""
     n_parts = max(math.ceil(n_windows / epoch_windows), 1) if epoch_windows else 1
     part = (epoch - 1) % n_parts
     # Equal parts, the first the longest: a short rest would be an epoch of few steps.
     start, stop = (math.ceil(n_windows * k / n_parts) for k in (part, part + 1))
-    return slice(start, stop), n_parts
+    return range(start, stop), n_parts
 
 
 def _blocks_of_all(

@@ -182,7 +182,7 @@ def test_a_restored_model_predicts_the_same_to_the_bit(fitted):
     X = windows_of(fitted).X
 
     again = registry.create(
-        fitted.architecture, fitted.variant, seed=0, config=quick_config(fitted.architecture)
+        fitted.architecture, fitted.variant, seed=0, config=fitted.settings
     ).restore(fitted.state(), fitted.history_)
 
     np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))

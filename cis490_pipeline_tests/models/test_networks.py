@@ -18,6 +18,7 @@ from cis490_pipeline.models.nets.transformer import (
     TransformerConfig,
     TransformerNetwork,
 )
+from cis490_pipeline.training.loop import reproducible
 from cis490_pipeline_tests.models.conftest import fitted_model
 from cis490_pipeline_tests.models.made_up import make_windows
 
@@ -58,6 +59,50 @@ def test_a_missing_tensor_is_refused_by_name(architecture):
 
     with pytest.raises(CheckpointError, match=r"'head\.weight' is none, wanted float32"):
         registry.create(architecture, "realistic", seed=0).restore(ModelState(arrays), {})
+
+
+def strided_network(architecture, stem_stride):
+    sources = (slice(0, 2), slice(2, 4))
+    with reproducible(seed=0, threads=1):
+        if architecture == "cnn":
+            return CnnNetwork(4, sources, CnnConfig(stem_stride=stem_stride)).eval()
+        return RecurrentNetwork(nn.GRU, 4, sources, RecurrentConfig(stem_stride=stem_stride)).eval()
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2, 4, 5])
+@pytest.mark.parametrize("architecture", ["cnn", "gru"])
+def test_a_strided_network_sees_every_step_of_a_window(architecture, stem_stride):
+    X = torch.randn(1, 4, 100, generator=torch.Generator().manual_seed(1)).requires_grad_()
+
+    strided_network(architecture, stem_stride).embed(X).sum().backward()
+
+    assert (X.grad.abs().sum(dim=(0, 1)) > 0).all()
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "gru"])
+def test_a_stem_leaves_one_step_of_four_to_the_layers_after_it(architecture):
+    network = strided_network(architecture, 4)
+
+    shortened = network.stem(network.inputs(torch.zeros(1, 4, 100)))
+
+    assert shortened.shape[2] == 25
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "gru"])
+def test_a_strided_network_tells_unknown_from_the_usual_value(architecture):
+    network = strided_network(architecture, 4)
+    quiet = torch.zeros(1, 4, 100)
+    dead = quiet.clone()
+    dead[:, 2:] = torch.nan
+
+    assert torch.isfinite(network(dead)).all()
+    assert (network(dead) != network(quiet)).any()
+
+
+def test_a_network_without_a_stem_has_no_weights_of_one():
+    names = CnnNetwork(4, (slice(0, 4),), CnnConfig()).state_dict()
+
+    assert not [name for name in names if name.startswith("stem")]
 
 
 def test_the_forget_gates_of_an_lstm_start_open():
@@ -118,6 +163,9 @@ def test_the_bias_of_attention_depends_on_the_distance_alone():
         ("cnn", {"widths": (0,)}, "widths must be positive"),
         ("mlp", {"widths": (-1,)}, "widths must be positive"),
         ("gru", {"stem_kernel": 2}, "stem_kernel must be odd"),
+        ("gru", {"stem_stride": 10}, "must not exceed the first convolution's 5 steps, got 10"),
+        ("lstm", {"stem_stride": 3}, "must divide a window's 100 steps, got 3"),
+        ("cnn", {"stem_stride": 10}, "must not exceed the first convolution's 7 steps, got 10"),
         ("gbt", {"max_depth": 0}, "max_depth must be between 1 and 16"),
         ("lstm", {"n_layers": 2}, "unknown setting 'n_layers'"),
     ],

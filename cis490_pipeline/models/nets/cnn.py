@@ -9,7 +9,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from cis490_pipeline.domain import PHASES, Architecture
-from cis490_pipeline.models.nets.layers import PhaseNetwork
+from cis490_pipeline.models.nets.layers import PhaseNetwork, patch_convolution, patch_problems
 from cis490_pipeline.models.nets.neural import NeuralModel, TensorTrainConfig
 
 
@@ -21,6 +21,9 @@ class CnnConfig(TensorTrainConfig):
     """Filters of each block."""
     kernels: tuple[int, ...] = (7, 5, 3)
     """Odd lengths of the convolutions within a block, in steps."""
+    stem_stride: Annotated[int, Meta(ge=1, le=20)] = 1
+    """Stride of a convolution before the first block, as long and wide as that block's first. It
+    divides the cost of all blocks; 1 leaves it out."""
     first_stride: Annotated[int, Meta(ge=1, le=10)] = 2
     """Stride of the first block; 2 halves the cost of all later layers."""
     dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.2
@@ -32,6 +35,8 @@ class CnnConfig(TensorTrainConfig):
             problems.append(f"widths must be positive, got {self.widths}")
         if not self.kernels or any(k < 1 or k % 2 == 0 for k in self.kernels):
             problems.append(f"kernels must be odd and positive, got {self.kernels}")
+        elif self.stem_stride > 1:
+            problems += patch_problems(self.kernels[0], self.stem_stride)
         return problems
 
 
@@ -62,7 +67,7 @@ class ResidualBlock(nn.Module):
 
 
 class CnnNetwork(PhaseNetwork):
-    """Residual blocks, pooled by mean and maximum over time."""
+    """Residual blocks, by choice after a strided convolution, pooled over time."""
 
     def __init__(
         self,
@@ -75,7 +80,16 @@ class CnnNetwork(PhaseNetwork):
         super().__init__(
             sources, width=2 * config.widths[-1], dropout=config.dropout, n_classes=n_classes
         )
-        befores = (n_channels + len(sources), *config.widths)
+        n_in, width = n_channels + len(sources), config.widths[0]
+        self.stem: nn.Module = nn.Identity()
+        if config.stem_stride > 1:
+            self.stem = nn.Sequential(
+                patch_convolution(n_in, width, config.kernels[0], config.stem_stride, bias=False),
+                nn.BatchNorm1d(width),
+                nn.ReLU(),
+            )
+            n_in = width
+        befores = (n_in, *config.widths)
         strides = (config.first_stride, *(1 for _ in config.widths[1:]))
         self.blocks = nn.Sequential(
             *(
@@ -86,7 +100,7 @@ class CnnNetwork(PhaseNetwork):
 
     def embed(self, X: Tensor) -> Tensor:
         """(n, n_channels, n_steps) -> (n, 2 * widths[-1])."""
-        maps: Tensor = self.blocks(self.inputs(X))
+        maps: Tensor = self.blocks(self.stem(self.inputs(X)))
         return torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1)
 
 

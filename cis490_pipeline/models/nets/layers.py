@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cis490_pipeline.domain import PHASES
+from cis490_pipeline.features.windows import STEPS
 
 
 class MaskedInput(nn.Module):
@@ -27,6 +28,29 @@ class MaskedInput(nn.Module):
         weight = known.to(X.dtype)
         masks = [weight[:, start:stop].mean(dim=1, keepdim=True) for start, stop in self.bounds]
         return torch.cat([filled, *masks], dim=1)
+
+
+def patch_convolution(n_in: int, width: int, kernel: int, stride: int, *, bias: bool) -> nn.Conv1d:
+    """Build a convolution that embeds patches of a sequence, one every ``stride`` steps.
+
+    Patches overlap by ``kernel - stride`` steps, and half of that is padded at either end, so that
+    every step of a sequence of a multiple of ``stride`` is seen. Under the usual padding by half a
+    kernel, a kernel of 5 with a stride of 4 would never see a window's newest step.
+    """
+    padding = max(kernel - stride + 1, 0) // 2
+    return nn.Conv1d(n_in, width, kernel, stride=stride, padding=padding, bias=bias)
+
+
+def patch_problems(kernel: int, stride: int) -> list[str]:
+    """Describe a kernel and a stride under which no patch sees some step of a window."""
+    problems = []
+    if kernel < stride:
+        problems.append(
+            f"stem_stride must not exceed the first convolution's {kernel} steps, got {stride}"
+        )
+    if STEPS % stride:
+        problems.append(f"stem_stride must divide a window's {STEPS} steps, got {stride}")
+    return problems
 
 
 class AttentionPool(nn.Module):

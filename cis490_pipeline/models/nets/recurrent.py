@@ -1,4 +1,4 @@
-"""Bidirectional recurrent networks (GRU and LSTM) after a convolution that halves the steps."""
+"""Bidirectional recurrent networks (GRU and LSTM) after a convolution that shortens the window."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,12 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from cis490_pipeline.domain import PHASES, Architecture
-from cis490_pipeline.models.nets.layers import AttentionPool, PhaseNetwork
+from cis490_pipeline.models.nets.layers import (
+    AttentionPool,
+    PhaseNetwork,
+    patch_convolution,
+    patch_problems,
+)
 from cis490_pipeline.models.nets.neural import NeuralModel, TensorTrainConfig
 
 
@@ -21,7 +26,10 @@ class RecurrentConfig(TensorTrainConfig):
     """Higher than for other networks, because gradients through time are small."""
     stem_width: Annotated[int, Meta(ge=1, le=4096)] = 64
     stem_kernel: Annotated[int, Meta(ge=1, le=99)] = 5
-    """Odd length of the first convolution, steps; its stride is 2."""
+    """Odd length of the first convolution, steps."""
+    stem_stride: Annotated[int, Meta(ge=1, le=20)] = 2
+    """Its stride: so many of a window's 100 steps are one of the recurrence, which is most of the
+    cost."""
     hidden: Annotated[int, Meta(ge=1, le=4096)] = 64
     """Units per direction."""
     dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.2
@@ -31,7 +39,7 @@ class RecurrentConfig(TensorTrainConfig):
         problems = super().problems()
         if self.stem_kernel % 2 == 0:
             problems.append(f"stem_kernel must be odd, got {self.stem_kernel}")
-        return problems
+        return problems + patch_problems(self.stem_kernel, self.stem_stride)
 
 
 class RecurrentNetwork(PhaseNetwork):
@@ -49,12 +57,12 @@ class RecurrentNetwork(PhaseNetwork):
         super().__init__(
             sources, width=6 * config.hidden, dropout=config.dropout, n_classes=n_classes
         )
-        self.stem = nn.Conv1d(
+        self.stem = patch_convolution(
             n_channels + len(sources),
             config.stem_width,
             config.stem_kernel,
-            stride=2,
-            padding=config.stem_kernel // 2,
+            config.stem_stride,
+            bias=True,
         )
         self.recurrent = layer(
             config.stem_width, config.hidden, batch_first=True, bidirectional=True
