@@ -6,12 +6,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cis490_pipeline.evaluation.choice import chosen_by
 from cis490_pipeline.evaluation.leaderboard import modes_as_used
-from cis490_pipeline.evaluation.schema.board import AblationRow, Leaderboard, Versus
+from cis490_pipeline.evaluation.schema.board import AblationRow, Leaderboard, SelectedBy, Versus
 from cis490_pipeline.evaluation.schema.parts import Difference, Pair, Seeds
 
 MIN_WIDTH: Final = 88
 """Columns, at least: a narrower table would wrap its cells."""
+
+CHOSEN_ON: Final[dict[SelectedBy, str]] = {"val": "val", "host_out": "hosts left out"}
 
 
 class ScoreWithEnds(TypedDict):
@@ -43,7 +46,8 @@ def print_leaderboard(board: Leaderboard, console: Console | None = None) -> Non
     for column in ("macro F1, test [95 % CI]", "val", "episodes", "windows"):
         table.add_column(column, justify="right")
     for row in board["rows"]:
-        chosen = "  chosen on val" if row["selected"] else ""
+        by = CHOSEN_ON[chosen_by(board, str(row["variant"]))]
+        chosen = f"  chosen on {by}" if row["selected"] else ""
         table.add_row(
             f"{escape(row['model'])}{chosen}",
             escape(interval_text(row)),

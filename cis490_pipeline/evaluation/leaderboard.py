@@ -1,7 +1,7 @@
 """The leaderboard: all models and probes of a recipe, and which of their differences are shown."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Final, cast
 
@@ -10,6 +10,7 @@ import polars as pl
 from cis490_pipeline.domain import Side, Variant
 from cis490_pipeline.domain.catalogue import RUN_VARIANTS
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.choice import Choice, choose
 from cis490_pipeline.evaluation.predictions import matrices_of, require_scored
 from cis490_pipeline.evaluation.probes.verdict import against_probes
 from cis490_pipeline.evaluation.schema.board import (
@@ -26,8 +27,8 @@ from cis490_pipeline.evaluation.schema.board import (
 from cis490_pipeline.evaluation.schema.parts import Pair, Seeds
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.schema.study import CarriedStudy
-from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, finite_or_none
-from cis490_pipeline.evaluation.uncertainty.paired import compare, holm, require_identical_windows
+from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES
+from cis490_pipeline.evaluation.uncertainty.paired import compare_family, require_identical_windows
 from cis490_pipeline.evaluation.uncertainty.seeds import seed_summary
 
 _SHARED_FIELDS: Final = ("split", "split_digest")
@@ -50,6 +51,8 @@ class Supplements:
     ablation : what each way of calibration is worth: ``rows`` become the board's ``ablation``, all
         else its ``ablation_of``.
     processor : what the comparison was computed on; the board has no such key without it.
+    choice : the model chosen of each variant; by default the best on validation.
+    ensembles : parts of each ensemble that has a report, by its name.
     """
 
     ablation: Ablation | None = None
@@ -58,6 +61,8 @@ class Supplements:
     host_identity: HostIdentity | None = None
     robustness: Robustness | None = None
     processor: dict[str, str] | None = None
+    choice: Choice | None = None
+    ensembles: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def compare_models(
@@ -67,16 +72,21 @@ def compare_models(
     *,
     seed: int,
     n_resamples: int = N_RESAMPLES,
+    choice: Choice | None = None,
+    ensembles: Mapping[str, Sequence[str]] | None = None,
 ) -> Comparisons:
     """Test every difference the leaderboard shows, on the test side.
 
-    Three families, each corrected by Holm for itself: the pairs of architectures within a variant,
-    realistic against oracle of one architecture, and the chosen model against each probe.
+    Families, each corrected by Holm for itself: the pairs of architectures within a variant,
+    realistic against oracle of one architecture, the chosen model against each probe, and each
+    ensemble against its parts.
 
     Parameters
     ----------
-    reports, probe_reports : of ``evaluate``.
+    reports, probe_reports : of ``evaluate``; ensembles among the former.
     predictions : prediction frames by model name, of both.
+    choice : the model chosen of each variant; by default the best on validation.
+    ensembles : parts of each ensemble, by its name.
 
     Raises
     ------
@@ -94,21 +104,19 @@ def compare_models(
     counts = {name: matrices_of(frame).counts for name, frame in test.items()}
 
     def family(name: str, pairs: Sequence[tuple[str, str]]) -> list[Pair]:
-        tested = [
-            compare(counts[a], counts[b], seed=seed, n_resamples=n_resamples) for a, b in pairs
-        ]
-        adjusted = holm([pair.p_value for pair in tested])
-        return [
-            {"family": name, "a": a, "b": b, **pair.to_dict(), "p_holm": finite_or_none(p)}
-            for (a, b), pair, p in zip(pairs, tested, adjusted, strict=True)
-        ]
+        return compare_family(name, pairs, counts, seed=seed, n_resamples=n_resamples)
 
     pairs: list[Pair] = []
     for variant in Variant:
-        models = sorted(r["model"] for r in reports if r["variant"] == variant)
+        models = sorted(
+            r["model"] for r in reports if r["variant"] == variant and r["kind"] == "model"
+        )
         pairs += family(f"within {variant}", list(combinations(models, 2)))
     pairs += family("oracle against realistic", _views_of_one_architecture(reports))
-    chosen = next(filter(None, (selected_model(reports, variant) for variant in Variant)), None)
+    if ensembles:
+        against_parts = [(name, part) for name, parts in ensembles.items() for part in parts]
+        pairs += family("ensemble against its parts", against_parts)
+    chosen = (choice or choose(reports)).first
     probes = [report["model"] for report in probe_reports]
     against = family("best against probes", [(chosen, p) for p in probes]) if chosen else []
     versus = against_probes(chosen, against, probe_reports)
@@ -124,9 +132,10 @@ def leaderboard(
     seeds: Mapping[str, Seeds] | None = None,
     supplements: Supplements | None = None,
 ) -> Leaderboard:
-    """Gather the reports of one recipe, models by macro F1 on test, best first, then the probes.
+    """Gather the reports of one recipe: models by macro F1 on test, best first, ensembles, probes.
 
-    ``selected`` marks each variant's best on *validation*, which is the one to speak of.
+    ``selected`` marks each variant's chosen model, which is the one to speak of: the best on
+    *validation*, or over hosts left out in turn where ``selected_by`` says so.
 
     Parameters
     ----------
@@ -141,14 +150,19 @@ def leaderboard(
         If there is no report, two have one name, or they are of different splits.
     """
     first = _require_one_split([*reports, *probe_reports])
-    selected = _selected(reports)
+    beside = supplements or Supplements()
+    choice = beside.choice or choose(reports)
+    selected = choice.selected
     by_model = seeds or {}
     rows = [
         _row(report, report["model"] in selected.values(), by_model.get(report["model"]))
-        for group in (reports, probe_reports)
-        for report in sorted(group, key=_by_test_score)
+        for kind in ("model", "ensemble", "probe")
+        for report in sorted((*reports, *probe_reports), key=_by_test_score)
+        if report["kind"] == kind
     ]
-    beside = supplements or Supplements()
+    for row in rows:
+        if row["model"] in beside.ensembles:
+            row["parts"] = list(beside.ensembles[row["model"]])
     board: Leaderboard = {
         "format": "leaderboard",
         "split": first["split"],
@@ -174,13 +188,9 @@ def leaderboard(
     }
     if beside.processor is not None:
         board["processor"] = beside.processor
+    if choice.by:
+        board["selected_by"] = choice.by
     return board
-
-
-def _selected(reports: Sequence[EvalReport]) -> dict[str, str | None]:
-    """Return each variant's best on validation; a variant on request only if a model has it."""
-    best = {variant: selected_model(reports, variant) for variant in Variant}
-    return {str(v): name for v, name in best.items() if name is not None or v in RUN_VARIANTS}
 
 
 def _row(report: EvalReport, is_selected: bool, seeds: Seeds | None) -> Row:
@@ -239,16 +249,6 @@ def modes_as_used(board: Leaderboard) -> list[AblationRow]:
     setting = (used[0]["gauges"], used[0]["scaling"])
     same = [row for row in rows if (row["gauges"], row["scaling"]) == setting]
     return [*used, *(row for row in same if not row["in_use"])]
-
-
-def selected_model(reports: Sequence[EvalReport], variant: Variant) -> str | None:
-    """Name of a variant's best model on validation; None if no model has a score there."""
-    scored = [
-        (-score, report["model"])
-        for report in reports
-        if report["variant"] == variant and (score := report["val"]["macro_f1"]) is not None
-    ]
-    return min(scored)[1] if scored else None
 
 
 def _views_of_one_architecture(reports: Sequence[EvalReport]) -> list[tuple[str, str]]:

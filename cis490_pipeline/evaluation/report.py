@@ -95,7 +95,7 @@ def evaluate(
     """
     sides = _scored_sides(model, frame := checked_predictions(frame), split)
     test = sides[Side.TEST]
-    hosts = [HostScore(host_id=h, **s) for h, s in _groups(test, "host_id", seed, n_resamples)]
+    hosts = host_scores(test, seed=seed, n_resamples=n_resamples)
     by_profile = _groups(test, "profile", seed, n_resamples)
     profiles = [ProfileScore(profile=p, **s) for p, s in by_profile]
     untested, touching = split["untested_profiles"], _on_test(baseline_windows)
@@ -117,7 +117,7 @@ def evaluate(
         "reliability": reliability(sides[Side.VAL], test),
         "segments": segment_scores(test),
         "subsets": subset_scores(test, touching, seed=seed, n_resamples=n_resamples),
-        "per_class": _per_class(test),
+        "per_class": phase_scores(test),
         "confusion": _confusion(test),
         "per_profile": [*profiles, *_never_tested(test, untested)],
         "per_host": hosts,
@@ -196,7 +196,8 @@ def _on_test(windows: pl.DataFrame | None) -> pl.DataFrame | None:
     return checked_predictions(windows).filter(pl.col("side") == Side.TEST)
 
 
-def _per_class(frame: pl.DataFrame) -> list[PhaseScores]:
+def phase_scores(frame: pl.DataFrame) -> list[PhaseScores]:
+    """Scores of each phase over all windows of a frame of predictions."""
     scores = class_scores(matrices_of(frame).pooled)
     y_true, proba = true_classes(frame), probabilities(frame)
     return [
@@ -221,6 +222,11 @@ def _confusion(frame: pl.DataFrame) -> Confusion:
         "labels": [str(PHASES[k]) for k in seen],
         "counts": pooled[np.ix_(seen, seen)].tolist(),
     }
+
+
+def host_scores(frame: pl.DataFrame, *, seed: int, n_resamples: int) -> list[HostScore]:
+    """Scores of each host of a frame of predictions, each with its own interval."""
+    return [HostScore(host_id=h, **s) for h, s in _groups(frame, "host_id", seed, n_resamples)]
 
 
 def _groups(

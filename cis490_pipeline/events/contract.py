@@ -298,7 +298,7 @@ class ModelScore(TypedDict):
     """What the event of a score takes from a report or a row of a leaderboard."""
 
     model: str
-    kind: Literal["model", "probe"]
+    kind: Literal["model", "probe", "ensemble"]
     variant: str | None
     macro_f1: float | None
     ci_low: float | None

@@ -6,14 +6,17 @@ import polars as pl
 
 from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.checkpoints.versions import library_versions
-from cis490_pipeline.domain import Recipe
+from cis490_pipeline.domain import Recipe, Variant
 from cis490_pipeline.domain.catalogue import MODELS, ON_REQUEST
 from cis490_pipeline.domain.split_summary import SplitSummary
+from cis490_pipeline.evaluation.choice import choose, chosen_by, shown_ensembles
+from cis490_pipeline.evaluation.ensemble import mean_predictions, variant_of
 from cis490_pipeline.evaluation.leaderboard import Supplements, compare_models, leaderboard
 from cis490_pipeline.evaluation.probes.learn import PROBES_VERSION
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION, evaluate
 from cis490_pipeline.evaluation.schema.board import Leaderboard as Board
 from cis490_pipeline.evaluation.schema.origin import Provenance
+from cis490_pipeline.evaluation.schema.parts import Kind
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.schema.stored import read_form, read_report
 from cis490_pipeline.evaluation.uncertainty.seeds import seed_summary
@@ -114,7 +117,7 @@ class Leaderboard(RecipeStage):
         kinds = [row["kind"] for row in board["rows"]]
         numbers: Metrics = {
             "best_on_test": board["rows"][0]["model"],
-            "chosen_on_val": board["selected"].get("realistic"),
+            f"chosen_on_{chosen_by(board, Variant.REALISTIC)}": board["selected"].get("realistic"),
             "models": kinds.count("model"),
             "probes": kinds.count("probe"),
         }
@@ -149,9 +152,24 @@ class Leaderboard(RecipeStage):
         predictions = {stage.name: stage.predictions() for stage in stages}
         recipe_probes = RecipeProbes(self.workspace, self.recipe)
         probes, probe_training = recipe_probes.predictions()
-        probe_reports = [self._probe_report(name, frame) for name, frame in probes.items()]
+        probe_reports = [self._report(name, frame, "probe") for name, frame in probes.items()]
         seed = self.workspace.settings.seed
-        comparisons = compare_models(reports, probe_reports, {**predictions, **probes}, seed=seed)
+        study = carried_study(self.workspace, self.recipe)
+        ensembles = shown_ensembles(study, predictions)
+        mean_of = {
+            name: mean_predictions(*(predictions[part] for part in parts))
+            for name, parts in ensembles.items()
+        }
+        reports += [self._report(name, frame, "ensemble") for name, frame in mean_of.items()]
+        choice = choose(reports, study)
+        comparisons = compare_models(
+            reports,
+            probe_reports,
+            {**predictions, **mean_of, **probes},
+            seed=seed,
+            choice=choice,
+            ensembles=ensembles,
+        )
         dataset = TensorShards(self.workspace, self.recipe).record()
         assert dataset is not None, "reports without a dataset"
         schema = str(dataset.numbers["schema_hash"])
@@ -167,11 +185,13 @@ class Leaderboard(RecipeStage):
             seeds=seeds,
             supplements=Supplements(
                 ablation=self.ablation.table(),
-                study=carried_study(self.workspace, self.recipe),
+                study=study,
                 probes=probe_training,
                 host_identity=host_identity(recipe_probes),
                 robustness=self.robustness.table({stage.name for stage in stages}),
                 processor=processor(),
+                choice=choice,
+                ensembles=ensembles,
             ),
         )
         made_from = {
@@ -181,7 +201,11 @@ class Leaderboard(RecipeStage):
             "checkpoints": {stage.name: checkpoint_summary(stage) for stage in stages},
         }
         written: dict[Path, object] = {
-            **{paths.report_json(self.recipe, r["model"]): r for r in probe_reports},
+            **{
+                paths.report_json(self.recipe, r["model"]): r
+                for r in (*reports, *probe_reports)
+                if r["kind"] != "model"
+            },
             paths.made_from(self.recipe): made_from,
             paths.leaderboard(self.recipe): board,
         }
@@ -193,16 +217,17 @@ class Leaderboard(RecipeStage):
         """Return the split as a report prints it."""
         return ValidationIndex(self.workspace, self.recipe).placed().summary()
 
-    def _probe_report(self, name: str, frame: pl.DataFrame) -> EvalReport:
+    def _report(self, name: str, frame: pl.DataFrame, kind: Kind) -> EvalReport:
+        """Score what has no checkpoint: a probe, or the mean of two models."""
         return evaluate(
             frame,
             model=name,
             architecture=None,
-            variant=None,
+            variant=variant_of(name) if kind == "ensemble" else None,
             split=self.split_summary(),
             checkpoint_digest=None,
             seed=self.workspace.settings.seed,
-            kind="probe",
+            kind=kind,
             alarm=alarm_inputs(
                 self.workspace,
                 self.recipe,

@@ -31,8 +31,8 @@ from cis490_pipeline.storage.files import digest
 _PACKAGE: Final = "cis490_pipeline.reporting.page"
 
 
-def _methods(numbers: Numbers) -> dict[str, int]:
-    return {"few_episodes": MIN_EPISODES_FOR_PERCENTILES}
+def _methods(numbers: Numbers) -> dict[str, int | str]:
+    return {"few_episodes": MIN_EPISODES_FOR_PERCENTILES, "chosen_on": numbers.chosen_on}
 
 
 SECTIONS: Final[tuple[tuple[str, str, Callable[[Numbers], object]], ...]] = (

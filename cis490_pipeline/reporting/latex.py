@@ -12,7 +12,7 @@ def leaderboard_latex(numbers: Numbers) -> str:
     r"""Write the leaderboard as a ``table`` of booktabs: a block per variant, probes.
 
     LaTeX to ``\input`` after ``\usepackage{booktabs}``. Text from outside is escaped; the model
-    chosen on validation is set bold. The caption says split, n, interval and what is untested.
+    chosen is set bold. The caption says split, n, interval and what is untested.
     """
     groups = (
         *([row for row in numbers.board["rows"] if row["variant"] == v] for v in Variant),
@@ -63,6 +63,6 @@ def _caption(numbers: Numbers) -> str:
     text = (
         f"Macro F1 on {numbers.tested_on} ({board['split']} split, {chosen['n_episodes']} "
         f"episodes, {chosen['n_windows']} windows), 95 % interval by episode. Bold: chosen on "
-        f"validation ({board['selected_on']})."
+        f"{numbers.chosen_on}."
     )
     return latex_escape(text + (f" Untested: {untested}." if untested else ""))

@@ -18,6 +18,7 @@ def score(macro_f1, low=None, high=None):
 def row(model, of, *, val=0.7, kind="model", selected=False, seed=0, seeds=ONE_SEED):
     sizes = {"n_episodes": 31, "n_windows": 350}
     about = {"kind": kind, "selected": selected, "seed": seed, "seeds": dict(seeds)}
+    about["variant"] = None if kind == "probe" else model.rpartition("_")[2]
     return {"model": model, **of, "val_macro_f1": val, **sizes, **about}
 
 
@@ -111,6 +112,13 @@ def test_the_title_names_split_and_side_of_choice_as_they_are():
     text = printed(board(split="time", selected_on="[bold]earlier[/bold] episodes"))
 
     assert "split: time   chosen on: [bold]earlier[/bold] episodes" in text
+
+
+def test_a_model_chosen_over_hosts_left_out_is_marked_so():
+    text = printed(board(selected_by={"realistic": "host_out"}))
+
+    assert "gbt_realistic  chosen on hosts left out" in text
+    assert "chosen on val" not in text
 
 
 def test_all_lines_are_below_the_table_in_their_order():

@@ -3,10 +3,14 @@ import json
 import pytest
 
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.leaderboard import compare_models, leaderboard, selected_model
+from cis490_pipeline.evaluation.choice import Choice
+from cis490_pipeline.evaluation.ensemble import mean_predictions
+from cis490_pipeline.evaluation.leaderboard import Supplements, compare_models, leaderboard
+from cis490_pipeline.evaluation.probes.learn import majority_probe
+from cis490_pipeline.evaluation.report import evaluate
 from cis490_pipeline.evaluation.uncertainty.paired import holm
 from cis490_pipeline_tests.evaluation.boards import MODELS, board_of
-from cis490_pipeline_tests.evaluation.made_up import predictions, windows
+from cis490_pipeline_tests.evaluation.made_up import SPLIT, predictions, windows
 
 PAIRED = {"pairs": [], "best_vs_probe": {"model": None, "comparisons": []}}
 
@@ -48,16 +52,6 @@ def test_the_choice_is_made_on_validation_in_each_variant(made):
         )
         assert board["selected"][variant] == best["model"]
     assert {r["model"] for r in board["rows"] if r["selected"]} == set(board["selected"].values())
-
-
-def test_a_model_without_a_validation_score_is_never_chosen():
-    reports = [
-        {"model": "a", "variant": "realistic", "val": {"macro_f1": None}},
-        {"model": "b", "variant": "realistic", "val": {"macro_f1": 0.1}},
-    ]
-
-    assert selected_model(reports, "realistic") == "b"
-    assert selected_model(reports[:1], "realistic") is None
 
 
 def test_each_family_of_pairs_is_whole_and_corrected_for_itself(made):
@@ -166,3 +160,72 @@ def test_where_only_network_models_were_made_the_best_of_them_is_the_chosen_one(
 
     assert board["best_vs_probe"]["model"] == "gbt_network"
     assert board["selected"] == {"realistic": None, "oracle": None, "network": "gbt_network"}
+
+
+def test_an_ensemble_stands_between_models_and_probes_and_changes_no_other_number(made):
+    board, reports, probes = made
+    parts = ("gbt_realistic", "mlp_realistic")
+    frames = {
+        f"{a}_{v}": predictions(windows(), skill=s, seed=k)
+        for k, ((a, v), s) in enumerate(MODELS.items())
+    }
+    frames |= {probe["model"]: majority_probe(windows(), windows()) for probe in probes}
+    mean = mean_predictions(*(frames[part] for part in parts))
+    ensemble = evaluate(
+        mean,
+        model="ensemble_realistic",
+        architecture=None,
+        variant="realistic",
+        split=SPLIT,
+        checkpoint_digest=None,
+        seed=0,
+        kind="ensemble",
+        n_resamples=100,
+    )
+    ensembles = {"ensemble_realistic": parts}
+
+    paired = compare_models(
+        [*reports, ensemble],
+        probes,
+        {**frames, "ensemble_realistic": mean},
+        seed=0,
+        n_resamples=100,
+        ensembles=ensembles,
+    )
+    found = leaderboard(
+        [*reports, ensemble],
+        probes,
+        paired,
+        schema="f" * 64,
+        supplements=Supplements(ensembles=ensembles),
+    )
+
+    rows = found["rows"]
+    assert [row["kind"] for row in rows] == ["model"] * 5 + ["ensemble"] + ["probe"] * 2
+    assert (rows[5]["model"], rows[5]["parts"], rows[5]["selected"]) == (
+        "ensemble_realistic",
+        list(parts),
+        False,
+    )
+    assert [row for row in rows if row["kind"] != "ensemble"] == board["rows"]
+    new = [pair for pair in found["pairs"] if pair["family"] == "ensemble against its parts"]
+    assert [(pair["a"], pair["b"]) for pair in new] == [("ensemble_realistic", p) for p in parts]
+    assert [pair for pair in found["pairs"] if pair not in new] == board["pairs"]
+    assert found["selected"] == board["selected"]
+
+
+def test_the_board_says_where_hosts_left_out_chose(made):
+    _, reports, probes = made
+    choice = Choice(selected={"realistic": "cnn_realistic"}, by={"realistic": "host_out"})
+    frames = {f"{a}_{v}": predictions(windows(), skill=1) for a, v in MODELS}
+    frames |= {probe["model"]: majority_probe(windows(), windows()) for probe in probes}
+
+    paired = compare_models(reports, probes, frames, seed=0, n_resamples=20, choice=choice)
+    supplements = Supplements(choice=choice)
+    found = leaderboard(reports, probes, paired, schema="f", supplements=supplements)
+
+    assert found["best_vs_probe"]["model"] == "cnn_realistic"
+    assert found["selected"] == {"realistic": "cnn_realistic"}
+    assert found["selected_by"] == {"realistic": "host_out"}
+    assert [row["model"] for row in found["rows"] if row["selected"]] == ["cnn_realistic"]
+    assert "selected_by" not in made[0]

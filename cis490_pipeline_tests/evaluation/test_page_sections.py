@@ -14,7 +14,7 @@ from cis490_pipeline.reporting.page.numbers import NOT_MEASURED, Numbers
 from cis490_pipeline.reporting.page.sections import answer, detection, differences, robustness
 from cis490_pipeline_tests.evaluation.boards import board_of
 from cis490_pipeline_tests.evaluation.made_up import SPLIT
-from cis490_pipeline_tests.evaluation.measured import measured, older
+from cis490_pipeline_tests.evaluation.measured import HOST_OUT, measured, older
 from cis490_pipeline_tests.evaluation.parsed import Page
 
 TWELVE = {model: 1.0 + 0.1 * k for k, model in enumerate(product(Architecture, RUN_VARIANTS))}
@@ -247,6 +247,46 @@ def test_every_scenario_of_every_model_has_its_cell(full):
     assert len(view["rows"]) == 12
     assert all(len(row["cells"]) == 6 for row in view["rows"])
     assert view["whys"] == ["no infected stretch is long enough for a baseline"]
+
+
+def test_the_answer_states_the_score_on_devices_left_out_beside_the_own_test(full):
+    text = text_of(page_of(full), "answer")
+
+    assert "Macro F1 on devices left out in turn" in text
+    for part in ("0.66 to 0.76, 95 % by episode", "0.55 to 0.87 over other devices", "36 episodes"):
+        assert part in text.replace("\u00a0", " ")
+    assert "mean of 3 seeds 0.70" in text
+    assert "so nothing was chosen by it" not in text
+
+
+def test_the_studies_show_every_model_on_devices_left_out_by_phase_and_device(full):
+    text = text_of(page_of(full), "studies")
+
+    assert "mean of gbt_realistic and mlp_realistic" in text
+    assert "without lab-nuc: train lacks armed" in text
+    assert "host-out, ensemble against its parts" in text
+
+
+def test_a_test_side_opened_by_leaving_devices_out_is_named(full):
+    board, reports, probes = full
+    study = {**board["study"], "host_out": {**HOST_OUT, "opened_test": {"lab-nuc": 12}}}
+
+    page = page_of(({**board, "study": study}, reports, probes))
+
+    for section in ("answer", "studies"):
+        assert "That scored the test side too (lab-nuc)" in text_of(page, section)
+
+
+def test_the_page_says_what_chose_the_model(full):
+    board, reports, probes = full
+    by_hosts = {**board, "selected_by": {"realistic": "host_out"}}
+
+    page = page_of((by_hosts, reports, probes))
+
+    assert "It was chosen on devices left out in turn among" in text_of(page, "answer")
+    assert "best on devices left out" in text_of(page, "scores")
+    assert "best on val" in text_of(page, "scores")
+    assert "of a model was made on devices left out in turn" in text_of(page, "methods")
 
 
 def test_a_stale_study_says_why_and_shows_no_number(old):

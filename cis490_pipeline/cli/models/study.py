@@ -31,16 +31,24 @@ from cis490_pipeline.experiment.studies.study import Asked, Section, Study, defa
     type=click.Choice([str(section) for section in Section]),
     help="Only this part; may be repeated.",
 )
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Trainings of each model without each host, with seeds from --seed on.",
+)
 @common_options
 def study(
     recipe: str,
     architectures: tuple[str, ...],
     variants: tuple[str, ...],
     sections: tuple[str, ...],
+    seeds: int,
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Train without some profiles, hosts or later times and test on them; measure drift.
+    """Train without some profiles, each host or later times and test on them; measure drift.
 
     Default model: the realistic one selected on validation if it trains in seconds, else gbt. Every
     training is kept, so a study that was stopped continues when run again. The next `cis490 report`
@@ -56,7 +64,7 @@ def study(
             else default_models(workspace, Recipe(recipe), views)
         )
         wanted = tuple(Section(s) for s in dict.fromkeys(sections)) or tuple(Section)
-        asked = Asked(models=tuple(models), sections=wanted)
+        asked = Asked(models=tuple(models), sections=wanted, seeds=seeds)
         (outcome,) = make_stages((Study(workspace, Recipe(recipe), asked),))
     path = workspace.paths.study(recipe)
     result = read_form(path, StudyFile)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from cis490_pipeline.cli.options import console
-from cis490_pipeline.cli.tables import interval_text, number_text
+from cis490_pipeline.cli.tables import difference_text, interval_text, number_text
 from cis490_pipeline.evaluation.schema import study as form
+from cis490_pipeline.evaluation.schema.host_out import HostOutStudy
 
 _WIDTH = 110
 
@@ -24,6 +25,9 @@ def print_study(study: form.Study) -> None:
             for line in part or (f"{heading}: {title} not run",):
                 out.print(line)
     out.print("drift: not run" if study["drift"] is None else _drift(study["drift"]))
+    host_out = study["host_out"]
+    for shown in _host_out(host_out) if host_out is not None else ("host_out: not run",):
+        out.print(shown)
 
 
 def _profiles(heading: str, section: form.ProfileStudy) -> Iterator[Table | str]:
@@ -106,6 +110,35 @@ def _drift(section: form.DriftStudy) -> Table:
         counts = (row["n_episodes"], *flagged, row["n_channels"])
         table.add_row(row["group"], row["view"], *map(str, counts))
     return table
+
+
+def _host_out(section: HostOutStudy) -> Iterator[Table | str]:
+    if section["why"] is not None:
+        yield f"host_out: {section['why']}"
+        return
+    hosts = [fold["scored"] for fold in section["folds"]]
+    table = Table(title=f"macro F1 over {len(hosts)} hosts, each left out in turn")
+    for column in ("model", "by episode", "over hosts", "seeds", "mean", "episodes", *hosts):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for row in section["rows"]:
+        over, by_host = row["over_hosts"], {h["host_id"]: h["macro_f1"] for h in row["per_host"]}
+        table.add_row(
+            row["model"],
+            interval_text(row),
+            interval_text(over) if over is not None else "n/a",
+            str(row["seeds"]["n_seeds"]),
+            number_text(row["seeds"]["mean"]),
+            str(row["n_episodes"]),
+            *(number_text(by_host.get(host)) for host in hosts),
+        )
+    yield table
+    yield from (f"{row['model']}: {row['why']}" for row in section["rows"] if row["why"])
+    for pair in section["pairs"]:
+        p_holm = "n/a" if pair["p_holm"] is None else f"{pair['p_holm']:.4f}"
+        yield f"{pair['a']} against {pair['b']}: {difference_text(pair)}, p = {p_holm} (Holm)"
+    if section["opened_test"]:
+        opened = ", ".join(f"{host}: {n}" for host, n in section["opened_test"].items())
+        yield f"opened episodes of the test side, log it in docs/decisions.md: {opened}"
 
 
 def _episodes(alarms: form.Alarms | None, new: bool) -> str:

@@ -10,6 +10,7 @@ from cis490_pipeline.evaluation.schema.parts import (
     DifferenceEnds,
     Digest,
     Host,
+    Kind,
     Pair,
     Processor,
     Score,
@@ -20,12 +21,14 @@ from cis490_pipeline.evaluation.schema.parts import (
 )
 from cis490_pipeline.evaluation.schema.study import CarriedStudy
 
+SelectedBy = Literal["val", "host_out"]
+
 
 class Row(Score):
-    """One model or probe on the test side."""
+    """One model, ensemble or probe on the test side."""
 
     model: str
-    kind: Literal["model", "probe"]
+    kind: Kind
     architecture: str | None
     variant: str | None
     accuracy: Share | None
@@ -37,8 +40,9 @@ class Row(Score):
     checkpoint_digest: Digest | None
     seed: int
     val_macro_f1: Share | None
-    selected: Annotated[bool, Meta(description="best of its variant on validation")]
+    selected: Annotated[bool, Meta(description="chosen of its variant")]
     seeds: Seeds
+    parts: NotRequired[Annotated[list[str], Meta(description="models of an ensemble")]]
 
 
 class Versus(TypedDict):
@@ -204,7 +208,13 @@ class Leaderboard(Split):
     schema: Annotated[str, Meta(description="hash of the feature schema")]
     metric: Literal["macro_f1"]
     selected: Annotated[
-        dict[str, str | None], Meta(description="best model of each variant on validation")
+        dict[str, str | None], Meta(description="chosen model of each variant: best on validation")
+    ]
+    selected_by: NotRequired[
+        Annotated[
+            dict[str, SelectedBy],
+            Meta(description="by variant, where it is not validation that chose its model"),
+        ]
     ]
     rows: list[Row]
     pairs: list[Pair]

@@ -13,7 +13,7 @@ Processor = Annotated[
     dict[str, str],
     Meta(description="what the numbers were computed on: name, model, instructions, caches"),
 ]
-Kind = Literal["model", "probe"]
+Kind = Literal["model", "probe", "ensemble"]
 Plain = str | int | float | bool | None
 ProfilesByHost = Annotated[
     dict[str, list[str]], Meta(description="profiles a test host never ran, by host")
@@ -95,6 +95,13 @@ class Split(TypedDict):
     ]
     counts: Annotated[dict[str, Count], Meta(description="episodes by side")]
     excluded: Annotated[dict[str, Count], Meta(description="episodes by why they are excluded")]
+
+
+class SeedScore(TypedDict):
+    """Macro F1 of one training, and its seed."""
+
+    macro_f1: Share | None
+    seed: int
 
 
 class Seeds(Ends):

@@ -1,9 +1,10 @@
-"""Form of ``study.json``: profiles and hosts left out, decay over time, drift."""
+"""Form of ``study.json``: profiles and hosts left out, decay over time, drift, hosts in turn."""
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
+from cis490_pipeline.evaluation.schema.host_out import HostOutStudy
 from cis490_pipeline.evaluation.schema.parts import Amount, Count, Score, ScoreEnds, Share, Why
 from cis490_pipeline.features.stress.population_stability import ChannelDrift
 
@@ -205,6 +206,7 @@ class Study(TypedDict):
     left_out: Annotated[list[str], Meta(description="copies of other episodes")]
     models: dict[str, StudyModel]
     drift: DriftStudy | None
+    host_out: HostOutStudy | None
 
 
 class ModelSettings(TypedDict):
@@ -234,3 +236,4 @@ class CarriedStudy(TypedDict):
     left_out: NotRequired[list[str]]
     models: NotRequired[dict[str, StudyModel]]
     drift: NotRequired[DriftStudy | None]
+    host_out: NotRequired[HostOutStudy | None]

@@ -1,6 +1,6 @@
 """Paired comparison of two models by episode, with Holm's correction over all pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import polars as pl
 from cis490_pipeline.domain.arrays import Floats, Ints
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.confusion import macro_f1_over, seen_classes
-from cis490_pipeline.evaluation.schema.parts import Tested
+from cis490_pipeline.evaluation.schema.parts import Pair, Tested
 from cis490_pipeline.evaluation.uncertainty.intervals import (
     N_RESAMPLES,
     finite_or_none,
@@ -157,3 +157,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.full(raw.size, np.nan)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(stepped))
     return [float(p) for p in adjusted]
+
+
+def compare_family(
+    name: str,
+    pairs: Sequence[tuple[str, str]],
+    counts: Mapping[str, Ints],
+    *,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
+) -> list[Pair]:
+    """Compare pairs of models on identical windows, their p-values corrected together by Holm.
+
+    Parameters
+    ----------
+    name : what the pairs are called as a family.
+    counts : (E, K, K) confusion matrices by model, of the same episodes in the same order.
+    """
+    tested = [compare(counts[a], counts[b], seed=seed, n_resamples=n_resamples) for a, b in pairs]
+    adjusted = holm([pair.p_value for pair in tested])
+    return [
+        {"family": name, "a": a, "b": b, **pair.to_dict(), "p_holm": finite_or_none(p)}
+        for (a, b), pair, p in zip(pairs, tested, adjusted, strict=True)
+    ]

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import scipy
 
-from cis490_pipeline.evaluation.schema.parts import Seeds
-from cis490_pipeline.evaluation.schema.report import EvalReport
+from cis490_pipeline.evaluation.schema.parts import Seeds, SeedScore
 from cis490_pipeline.evaluation.uncertainty.intervals import finite_or_none
 
 
-def seed_summary(reports: Sequence[EvalReport], *, level: float = 0.95) -> Seeds:
+def seed_summary(reports: Sequence[SeedScore], *, level: float = 0.95) -> Seeds:
     """Mean macro F1 over the seeds of one model, with the t interval mean ± t(k − 1) SD / √k.
 
     The test episodes are the same for every seed: this interval covers other seeds, the reports'

@@ -55,7 +55,12 @@ class RunInputs(TypedDict):
 
 
 class StudyRuns:
-    """Trainings of one model on one pool of windows; a tally is shared by a study's models."""
+    """Trainings of one model on one pool of windows; a tally is shared by a study's models.
+
+    Parameters
+    ----------
+    seed : of the trainings; by default the settings' seed.
+    """
 
     def __init__(
         self,
@@ -63,12 +68,15 @@ class StudyRuns:
         architecture: Architecture,
         variant: Variant,
         tally: Tally | None = None,
+        *,
+        seed: int | None = None,
     ) -> None:
         self.workspace = workspace
         self.architecture, self.variant = architecture, variant
         self.kind = input_kind(architecture, workspace.settings.features)
         self.pool = WindowPool(workspace, self.kind)
         self.tally = tally if tally is not None else Tally()
+        self.seed = workspace.settings.seed if seed is None else seed
 
     @property
     def name(self) -> str:
@@ -98,7 +106,7 @@ class StudyRuns:
             "model": self.name,
             "architecture": ARCHITECTURE_VERSIONS[self.architecture],
             "feature_schema": feature_schema(self.kind, self.variant).hash,
-            "seed": self.workspace.settings.seed,
+            "seed": self.seed,
             "settings": self.settings,
             "calibration": [str(CALIBRATION), str(GAUGES), str(SCALING)],
             "predictions": PREDICTIONS_VERSION,
@@ -146,9 +154,8 @@ class StudyRuns:
         train, val, scored = (
             load_windows(dataset, Side.TRAIN, calibrator, only=part) for part in parts
         )
-        seed = self.workspace.settings.seed
         model = create(
-            self.architecture, self.variant, kind=self.kind, seed=seed, config=self.settings
+            self.architecture, self.variant, kind=self.kind, seed=self.seed, config=self.settings
         )
         model.fit(train, val)
         frames = []

@@ -14,6 +14,7 @@ from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.errors import StoreError
 from cis490_pipeline.evaluation.detection.filtered_alarm import RULE
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
+from cis490_pipeline.evaluation.schema.host_out import HostOutStudy
 from cis490_pipeline.evaluation.schema.stored import checked_form, read_form
 from cis490_pipeline.evaluation.schema.study import CarriedStudy, StudyInputsOnly, StudyModel
 from cis490_pipeline.evaluation.schema.study import Study as StudyFile
@@ -26,15 +27,17 @@ from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.all_windows import pool_episodes
 from cis490_pipeline.experiment.studies.drift import drift
+from cis490_pipeline.experiment.studies.host_out import Scope, leave_one_host_out, scope_of
 from cis490_pipeline.experiment.studies.hosts import cross_host
 from cis490_pipeline.experiment.studies.profiles import leave_one_profile_out
 from cis490_pipeline.experiment.studies.runs import StudyRuns, Tally
 from cis490_pipeline.experiment.studies.time_decay import time_decay
 from cis490_pipeline.features.grids.store import GridStore
+from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.storage.files import digest, read_object, write_json
 from cis490_pipeline.storage.parquet import read_table
 
-STUDY_VERSION: Final = "2"
+STUDY_VERSION: Final = "3"
 """Raised when a section is computed or written in another way."""
 _REMEDY: Final = "Remove the file and run: cis490 study"
 
@@ -46,6 +49,7 @@ class Section(StrEnum):
     HOSTS = "hosts"
     TIME = "time"
     DRIFT = "drift"
+    HOST_OUT = "host_out"
 
 
 CHEAP: Final = (Architecture.GBT, Architecture.MLP)
@@ -60,12 +64,14 @@ class Asked:
 
     models: tuple[Model, ...]
     sections: tuple[Section, ...] = tuple(Section)
+    seeds: int = 1
+    """Trainings of each model without each host, with seeds from the settings' on."""
     tally: Tally = field(default_factory=Tally)
     """Filled while the study is made."""
 
 
 class Study(RecipeStage):
-    """``model/study``: leave-one-profile-out, cross-host, time decay and drift of some models.
+    """``model/study``: profiles and hosts left out, cross-host, time decay, drift.
 
     Only asked for by name: no report waits for it, and no backfill makes it.
     """
@@ -93,7 +99,13 @@ class Study(RecipeStage):
         models = sorted(model_name(*model) for model in self.asked.models)
         return {
             **{name: str(value) for name, value in about.items()},
-            "asked": digest({"models": models, "sections": sorted(self.asked.sections)}),
+            "asked": digest(
+                {
+                    "models": models,
+                    "sections": sorted(self.asked.sections),
+                    "seeds": self.asked.seeds,
+                }
+            ),
             "settings": digest([_made_with(self.workspace, *m) for m in self.asked.models]),
         }
 
@@ -108,13 +120,16 @@ class Study(RecipeStage):
         models = dict(kept["models"]) if kept else {}
         for architecture, variant in self.asked.models:
             runs = StudyRuns(self.workspace, architecture, variant, self.asked.tally)
-            if set(self.asked.sections) - {Section.DRIFT}:
+            if set(self.asked.sections) - {Section.DRIFT, Section.HOST_OUT}:
                 make_stages((runs.pool,))
             models[runs.name] = self._of_model(runs, models.get(runs.name), index, episodes)
         drift_section = kept["drift"] if kept else None
         seed = self.workspace.settings.seed
         if Section.DRIFT in self.asked.sections:
             drift_section = drift(GridStore(GridShards(self.workspace).folder), index, seed=seed)
+        host_out = kept["host_out"] if kept else None
+        if Section.HOST_OUT in self.asked.sections:
+            host_out = self._host_out(kept, scope_of(episodes, index, self.workspace.settings))
         result: StudyFile = {
             "format": "study",
             "split": str(self.recipe),
@@ -124,11 +139,39 @@ class Study(RecipeStage):
             "left_out": copies,
             "models": models,
             "drift": drift_section,
+            "host_out": host_out,
         }
         write_json(path, result)
         tally = self.asked.tally
         numbers: Metrics = {"models": len(models), "trained": tally.trained, "kept": tally.kept}
         return StageOutput(digest(result), (path,), numbers)
+
+    def _host_out(self, kept: StudyFile | None, scope: Scope) -> HostOutStudy:
+        """Leave hosts out for the models asked for, and for those of before that are unchanged."""
+        asked = dict.fromkeys(self.asked.models, self.asked.seeds)
+        seeds = {**(self._studied(kept) if kept is not None else {}), **asked}
+        first = self.workspace.settings.seed
+        trainings = [
+            [
+                StudyRuns(self.workspace, *model, self.asked.tally, seed=seed)
+                for seed in range(first, first + n)
+            ]
+            for model, n in seeds.items()
+        ]
+        make_stages(runs[0].pool for runs in trainings)
+        return leave_one_host_out(trainings, scope, seed=first)
+
+    def _studied(self, kept: StudyFile) -> dict[Model, int]:
+        """Models that a stored study has scored without each host, with their number of seeds."""
+        section = kept["host_out"]
+        named = [row for row in section["rows"] if row["kind"] == "model"] if section else []
+        return {
+            model: row["seeds"]["n_seeds"]
+            for row in named
+            for model in (_model_of(row["model"]),)
+            if row["why"] is None
+            and kept["models"][row["model"]]["settings"] == _made_with(self.workspace, *model)
+        }
 
     def _of_model(
         self, runs: StudyRuns, kept: StudyModel | None, index: pl.DataFrame, episodes: pl.DataFrame
@@ -212,13 +255,15 @@ def default_models(
 
 
 def _made_with(workspace: Workspace, architecture: Architecture, variant: Variant) -> str:
-    """Digest of what a model is but for the data: its version, settings and calibration."""
+    """Digest of what a model is but for the data: version, settings, features and calibration."""
+    runs = StudyRuns(workspace, architecture, variant)
     return digest(
         {
             "architecture": ARCHITECTURE_VERSIONS[architecture],
             "variant": str(variant),
             "calibration": [str(CALIBRATION), str(GAUGES), str(SCALING)],
-            "settings": StudyRuns(workspace, architecture, variant).settings,
+            "settings": runs.settings,
+            "features": feature_schema(runs.kind, variant).hash,
         }
     )
 

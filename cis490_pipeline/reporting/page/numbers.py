@@ -7,6 +7,7 @@ from typing import Final
 from cis490_pipeline.domain import Recipe, Variant
 from cis490_pipeline.domain.split_summary import SplitSummary
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.choice import HOST_OUT, chosen_by
 from cis490_pipeline.evaluation.schema.board import Leaderboard
 from cis490_pipeline.evaluation.schema.origin import CheckpointSummary, Provenance
 from cis490_pipeline.evaluation.schema.report import EvalReport
@@ -60,7 +61,7 @@ class Numbers:
 
     @property
     def chosen(self) -> Report:
-        """Report of the chosen model: realistic, best on validation.
+        """Report of the chosen model: realistic, best on validation or over hosts left out.
 
         Where there is no realistic model it is the next variant's, and without any the first row's.
         """
@@ -70,9 +71,16 @@ class Numbers:
 
     @property
     def chosen_oracle(self) -> Report | None:
-        """Report of the best oracle on validation, if it is not the chosen model itself."""
+        """Report of the chosen oracle, if it is not the chosen model itself."""
         name = self.board["selected"].get(Variant.ORACLE)
         return self.named[name] if name not in (None, self.chosen["model"]) else None
+
+    @property
+    def chosen_on(self) -> str:
+        """What the chosen model was chosen on, in words."""
+        if chosen_by(self.board, str(self.chosen["variant"])) == HOST_OUT:
+            return "devices left out in turn"
+        return f"validation ({self.board['selected_on']})"
 
     @property
     def reports(self) -> list[Report]:

@@ -38,6 +38,7 @@ def test_profiles_and_hosts_are_printed(cli_on_copy: Cli) -> None:
     assert told.count("test side") == 6
     assert told.count("n = 32") == 4
     assert "drift: not run" in told
+    assert "host_out: not run" in told
 
 
 def test_drift_alone_trains_nothing(cli_on_copy: Cli, copied: Workspace) -> None:

@@ -34,6 +34,58 @@ PROFILES = {
 }
 
 
+HOST_OUT = {
+    "folds": [{"scored": "attic[bold]"}, {"scored": "cellar"}],
+    "opened_test": {"attic[bold]": 3},
+    "rows": [
+        {
+            **NO_INTERVAL,
+            "model": "gbt_realistic",
+            "seeds": {"n_seeds": 3, "mean": 0.52},
+            "over_hosts": None,
+            "per_host": [{"host_id": "cellar", "macro_f1": 0.41}],
+            "why": None,
+        },
+        {
+            **NO_INTERVAL,
+            "macro_f1": None,
+            "model": "mlp_realistic",
+            "seeds": {"n_seeds": 0, "mean": None},
+            "over_hosts": None,
+            "per_host": [],
+            "why": "without cellar: train lacks armed",
+        },
+    ],
+    "pairs": [
+        {
+            "a": "gbt_realistic",
+            "b": "cnn_realistic",
+            "difference": 0.1,
+            "ci_low": 0.05,
+            "ci_high": 0.15,
+            "p_holm": 0.01,
+        }
+    ],
+    "why": None,
+}
+
+
+def test_hosts_left_out_are_printed_with_intervals_seeds_and_what_was_opened(capsys):
+    print_study({"split": "host", "models": {}, "drift": None, "host_out": HOST_OUT})
+
+    printed = capsys.readouterr().out
+    for text in (
+        "macro F1 over 2 hosts, each left out in turn",
+        "0.500 [n/a]",
+        "0.520",
+        "0.410",
+        "mlp_realistic: without cellar: train lacks armed",
+        "gbt_realistic against cnn_realistic: +0.100 [+0.050, +0.150], p = 0.0100 (Holm)",
+        "opened episodes of the test side, log it in docs/decisions.md: attic[bold]: 3",
+    ):
+        assert text in printed
+
+
 @pytest.mark.parametrize(
     ("section", "shown"),
     [
@@ -44,7 +96,8 @@ PROFILES = {
 )
 def test_brackets_of_names_and_of_missing_intervals_are_text(section, shown, capsys):
     parts = {"profiles": None, "hosts": None, "time": None, **section}
-    print_study({"split": "host", "models": {"gbt_realistic": parts}, "drift": None})
+    models = {"gbt_realistic": parts}
+    print_study({"split": "host", "models": models, "drift": None, "host_out": None})
 
     printed = capsys.readouterr().out
     assert [text for text in shown if text not in printed] == []

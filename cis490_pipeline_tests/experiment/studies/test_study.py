@@ -216,6 +216,53 @@ def test_drift_has_every_channel_of_every_group_in_both_views(study):
         assert row["flagged"] == (row["psi"] > 0.25)
 
 
+# --- every host left out in turn
+
+
+def test_each_host_is_scored_once_by_a_model_that_saw_none_of_it(studied, study, index):
+    _, seen = studied
+    host_of = dict(index.select("episode_id", "host_id").iter_rows())
+    section = study["host_out"]
+    scorable = dict(index.filter("scorable", "baseline_clean").group_by("host_id").len().rows())
+
+    assert {fold["scored"]: fold["n_episodes"] for fold in section["folds"]} == scorable
+    trained = [({host_of.get(n) for n in a}, {host_of.get(n) for n in b}) for a, b in seen]
+    for fold in section["folds"]:
+        assert (set(fold["train"]), {fold["val"]}) in trained
+    (row,) = section["rows"]
+    assert row["n_episodes"] == sum(scorable.values())
+    assert {h["host_id"]: h["n_episodes"] for h in row["per_host"]} == scorable
+    assert row["ci_low"] <= row["macro_f1"] <= row["ci_high"]
+    assert row["over_hosts"] is None
+    assert (section["pairs"], section["why"]) == ([], None)
+
+
+def test_hosts_left_out_of_the_sample_open_its_test_side_and_say_so(study, index):
+    tested = index.filter("scorable", side="test").group_by("host_id").len()
+
+    assert study["host_out"]["opened_test"] == dict(tested.iter_rows())
+
+
+def test_a_second_model_and_seed_train_only_what_is_new_and_are_compared(again):
+    further = Workspace(replace(again.settings, models={**FEW, "mlp": {"max_epochs": 2}}))
+    asked = Asked(
+        models=((Architecture.MLP, Variant.REALISTIC),), sections=(Section.HOST_OUT,), seeds=2
+    )
+    Study(further, HOST, asked).ensure()
+    section = read_json(further.paths.study(HOST))["host_out"]
+
+    assert (asked.tally.trained, asked.tally.kept) == (8, 4)
+    rows = {row["model"]: row for row in section["rows"]}
+    assert set(rows) == {NAME, "mlp_realistic", "ensemble_realistic"}
+    assert rows["mlp_realistic"]["seeds"]["seeds"] == [0, 1]
+    assert rows["ensemble_realistic"]["parts"] == [NAME, "mlp_realistic"]
+    assert [(pair["a"], pair["b"]) for pair in section["pairs"]] == [
+        (NAME, "mlp_realistic"),
+        ("ensemble_realistic", NAME),
+        ("ensemble_realistic", "mlp_realistic"),
+    ]
+
+
 # --- kept, carried, stale
 
 

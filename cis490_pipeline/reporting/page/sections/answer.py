@@ -1,10 +1,11 @@
-"""The answer in one paragraph, and four numbers beside it."""
+"""The answer in one paragraph, and the numbers that matter most beside it."""
 
 from typing import TypedDict
 
 from cis490_pipeline.evaluation.probes.learn import PROBES
 from cis490_pipeline.evaluation.schema.parts import Pair
 from cis490_pipeline.reporting.page.numbers import Board, Numbers
+from cis490_pipeline.reporting.page.sections import host_out
 from cis490_pipeline.reporting.page.words import (
     between,
     counted,
@@ -41,7 +42,7 @@ class AnswerView(TypedDict):
 
 def view(numbers: Numbers) -> AnswerView:
     """Return what the first section shows."""
-    sentences = (_score, _against_probe, _worst, _alarm, _untested, _reach)
+    sentences = (_score, host_out.sentence, _against_probe, _worst, _alarm, _untested, _reach)
     return {
         "sentences": [text for write in sentences if (text := write(numbers))],
         "tiles": tiles(numbers),
@@ -78,8 +79,8 @@ def _score(numbers: Numbers) -> str:
         f"{score(chosen['macro_f1'])} ({between(chosen)}, 95 % by episode) over "
         f"{counted(chosen['n_episodes'], 'episode')} and "
         f"{counted(chosen['n_windows'], 'window')} of "
-        f"{counted(len(chosen['per_host']), 'device')}. It was chosen on validation "
-        f"({board['selected_on']}) among {counted(n_models, 'model')}, not by this score."
+        f"{counted(len(chosen['per_host']), 'device')}. It was chosen on {numbers.chosen_on} "
+        f"among {counted(n_models, 'model')}, not by this score."
     )
 
 
@@ -146,9 +147,18 @@ def _reach(numbers: Numbers) -> str:
 
 
 def tiles(numbers: Numbers) -> list[Tile]:
-    """State four things at the top: score, hardest device, best shortcut, price of deployment."""
+    """State at the top: score, devices left out, hardest device, best shortcut, deployment."""
     board, chosen = numbers.board, numbers.chosen
     found = [_score_tile(numbers)]
+    if (left_out := host_out.headline(numbers)) is not None:
+        found.append(
+            {
+                "title": "Macro F1 on devices left out in turn",
+                "value": score(left_out["macro_f1"]),
+                "range": between(left_out),
+                "text": host_out.text_of(left_out),
+            }
+        )
     worst = chosen["host_minimum"]
     if worst is not None and len(chosen["per_host"]) > 1:
         host = next(h for h in chosen["per_host"] if h["host_id"] == worst["host_id"])
@@ -186,8 +196,8 @@ def _score_tile(numbers: Numbers) -> Tile:
         "title": f"Macro F1 on {numbers.tested_on}",
         "value": score(chosen["macro_f1"]),
         "range": between(chosen),
-        "text": f"{chosen['model']}, the best {chosen['variant'] or 'model'} on validation "
-        f"({numbers.board['selected_on']}); {counted(chosen['n_episodes'], 'episode')}, "
+        "text": f"{chosen['model']}, the best {chosen['variant'] or 'model'} on "
+        f"{numbers.chosen_on}; {counted(chosen['n_episodes'], 'episode')}, "
         f"{counted(chosen['n_windows'], 'window')}",
     }
 

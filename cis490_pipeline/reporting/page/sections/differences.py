@@ -72,7 +72,8 @@ def pair_tables(board: Board) -> list[PairTable]:
         if not pairs:
             continue
         cells = {(pair["a"], pair["b"]): pair for pair in pairs}
-        order = [row["model"] for row in board["rows"] if row["variant"] == variant]
+        models = [row for row in board["rows"] if row["kind"] == "model"]
+        order = [row["model"] for row in models if row["variant"] == variant]
         tables.append(
             {
                 "variant": str(variant),

@@ -4,6 +4,7 @@ from typing import NotRequired, TypedDict
 
 from cis490_pipeline.domain import CHANNELS, Architecture, Variant
 from cis490_pipeline.domain.catalogue import RUN_VARIANTS, VARIANT_SOURCES
+from cis490_pipeline.evaluation.choice import HOST_OUT, chosen_by
 from cis490_pipeline.evaluation.probes.learn import POSITION, PROBES
 from cis490_pipeline.evaluation.schema.board import Row
 from cis490_pipeline.evaluation.schema.parts import Pair
@@ -52,6 +53,8 @@ class ScoresView(TypedDict):
     prices: list[Price]
     reports: list[Report]
     phases: list[str]
+    chosen_on: str
+    tags: dict[str, str]
 
 
 def view(numbers: Numbers) -> ScoresView:
@@ -71,7 +74,24 @@ def view(numbers: Numbers) -> ScoresView:
         "prices": price_rows(numbers.board),
         "reports": numbers.reports,
         "phases": [entry["phase"] for entry in numbers.chosen["per_class"]],
+        "chosen_on": numbers.chosen_on,
+        "tags": tags(numbers.board),
     }
+
+
+def tags(board: Board) -> dict[str, str]:
+    """Mark each variant's chosen model by what chose it, and each ensemble by its parts."""
+    chosen = {
+        name: "best on devices left out" if chosen_by(board, variant) == HOST_OUT else "best on val"
+        for variant, name in board["selected"].items()
+        if name is not None
+    }
+    means = {
+        row["model"]: f"mean of {' and '.join(row['parts'])}"
+        for row in board["rows"]
+        if "parts" in row
+    }
+    return chosen | means
 
 
 def bars(board: Board) -> list[BarGroup]:

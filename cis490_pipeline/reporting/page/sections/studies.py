@@ -19,6 +19,8 @@ from cis490_pipeline.evaluation.schema.study import (
 )
 from cis490_pipeline.reporting.page.drawing import Bar, bar_of
 from cis490_pipeline.reporting.page.numbers import Numbers
+from cis490_pipeline.reporting.page.sections import host_out
+from cis490_pipeline.reporting.page.sections.host_out import HostOutView
 from cis490_pipeline.reporting.page.words import reasons
 
 COMMAND: Final = "cis490 study"
@@ -82,6 +84,7 @@ class StudiesView(TypedDict):
 
     models: list[ModelView]
     drift: DriftView | None
+    host_out: HostOutView | None
     rule: str | None
     why: str | None
     command: str | None
@@ -94,6 +97,7 @@ def view(numbers: Numbers) -> StudiesView:
         return {
             "models": [],
             "drift": None,
+            "host_out": None,
             "rule": None,
             "why": study["why"] if study else "not run",
             "command": None if study else COMMAND,
@@ -102,6 +106,7 @@ def view(numbers: Numbers) -> StudiesView:
     return {
         "models": [model_view(name, model) for name, model in sorted(study["models"].items())],
         "drift": drift_view(drift) if drift else None,
+        "host_out": host_out.view(numbers),
         "rule": study["alarm_rule"],
         "why": None,
         "command": COMMAND,
