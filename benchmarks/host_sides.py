@@ -20,10 +20,10 @@ from cis490_pipeline.domain import Recipe, Side, Variant
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
-from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.pipeline.training import models_calibrator
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
-from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.load import load_windows
 from cis490_pipeline.features.datasets.opened import open_dataset
 from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.features.grids.store import GridStore
@@ -104,7 +104,7 @@ def cut(
     if not (place / "manifest.json").is_file():
         build(grids, index, place, split_digest="benchmark")
     dataset = open_dataset(place, kind)
-    calibrator = fit_calibrator(dataset, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING)
+    calibrator = models_calibrator(workspace.settings, dataset, variant)
     read = {
         side: load_windows(dataset, side, calibrator) for side in (Side.TRAIN, Side.VAL, Side.TEST)
     }

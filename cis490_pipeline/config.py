@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Self, cast, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from cis490_pipeline.domain import Address, Architecture, is_episode_id
+from cis490_pipeline.domain import CHANNELS, Address, Architecture, is_episode_id
 from cis490_pipeline.domain.catalogue import DEFAULT_FEATURES, FlatKind
 from cis490_pipeline.domain.cluster_address import cluster_address
 from cis490_pipeline.domain.hosts import http_address
@@ -18,7 +18,7 @@ from cis490_pipeline.domain.terms import Setting
 from cis490_pipeline.errors import ConfigError
 
 FILE_NAME: Final = "cis490.toml"
-FILE_ONLY: Final = frozenset({"models", "calibrate_on"})
+FILE_ONLY: Final = frozenset({"models", "calibrate_on", "quarantine"})
 """Settings that are tables, which only the file can hold."""
 
 
@@ -99,6 +99,21 @@ def _episodes(value: object) -> dict[str, str]:
     return dict(value)
 
 
+def _quarantine(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"must be a table of reasons by channel, got {value!r:.60}")
+    known = {channel.name for channel in CHANNELS}
+    for name, reason in value.items():
+        if isinstance(reason, Mapping) and name not in known:
+            # TOML reads guest.load_1m without quotes as a table within a table.
+            raise ValueError(f'{name} must be a channel in quotes, such as "guest.load_1m"')
+        if name not in known:
+            raise ValueError(f"{name!r:.60} is no channel; there are {', '.join(sorted(known))}")
+        if not isinstance(reason, str) or not reason.strip():
+            raise ValueError(f"{name} needs its reason in words, got {reason!r:.60}")
+    return {name: value[name].strip() for name in sorted(value)}
+
+
 def _cluster(value: object) -> str:
     return cluster_address(value if isinstance(value, str) else repr(value))
 
@@ -167,6 +182,9 @@ class Settings:
     calibrate_on: Annotated[Mapping[str, str], _episodes] = field(default_factory=dict)
     """Clean episode that each host's calibration record is made from, by host; a table in
     ``cis490.toml``. For other hosts it is their earliest sound clean-only episode."""
+    quarantine: Annotated[Mapping[str, str], _quarantine] = field(default_factory=dict)
+    """Channels that no model, probe or check sees, each with its reason; a table in
+    ``cis490.toml``. For channels that show the recorder: see ``cis490 controls``."""
     dashboard_url: Annotated[str | None, _addresses] = None
     """Dashboards that events are published to, separated by commas (a list in ``cis490.toml``);
     ``None`` publishes nothing."""

@@ -202,6 +202,14 @@ def test_settings_of_architectures_come_from_tables_of_the_file(
     assert Settings.load().models == {"gru": {"hidden": 32}, "mlp": {"widths": [8, 8]}}
 
 
+def test_channels_in_quarantine_come_with_their_reasons_from_the_file(bare: Path) -> None:
+    assert Settings.load().quarantine == {}
+
+    (bare / "cis490.toml").write_text('[quarantine]\n"guest.load_1m" = " steps at shams "\n')
+
+    assert Settings.load().quarantine == {"guest.load_1m": "steps at shams"}
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -209,6 +217,11 @@ def test_settings_of_architectures_come_from_tables_of_the_file(
         ("calibrate_on = 3", "must be a table of episode ids by host, got 3"),
         ("[calibrate_on]\nkiosk = 3", "kiosk: 3 is no episode id"),
         ("[calibrate_on]\nkiosk = 'first'", "kiosk: 'first' is no episode id"),
+        ("quarantine = 3", "must be a table of reasons by channel, got 3"),
+        ("[quarantine]\n'guest.load_9m' = 'x'", "'guest.load_9m' is no channel; there are guest.c"),
+        ("[quarantine]\nguest.load_1m = 'x'", "guest must be a channel in quotes"),
+        ("[quarantine]\n'guest.load_1m' = ' '", "guest.load_1m needs its reason in words, got ' '"),
+        ("[quarantine]\n'guest.load_1m' = 1", "guest.load_1m needs its reason in words, got 1"),
         ("[models.svm]\nc = 1", "'svm' is no architecture; there are cnn, gbt, gru"),
         ("[models]\ngru = 3", "gru must be a table of settings"),
         ("[models.gru]\nseed = 3", "gru.seed is a setting of its own"),

@@ -14,13 +14,13 @@ from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.domain.terms import member
 from cis490_pipeline.experiment.pipeline.corpus import ValidationSweep, corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex, dataset_stages, shards_of
-from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.pipeline.training import models_calibrator
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.tools.extract_episode import named_episode
 from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.columns import calibrated_names
-from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.load import load_windows
 from cis490_pipeline.features.extract import ExtractedEpisode, extract_episode
 from cis490_pipeline.splits.split import Split
 from cis490_pipeline.storage.parquet import read_table
@@ -299,7 +299,7 @@ def load_dataset(
         kind, seen = model.calibrator.kind, model.calibrator.variant
     dataset = shards_of(kind)(workspace, member(Recipe, recipe)).open()
     calibrator = (
-        fit_calibrator(dataset, seen, CALIBRATION, gauges=GAUGES, scaling=SCALING, kind=kind)
+        models_calibrator(workspace.settings, dataset, seen, kind=kind)
         if model is None
         else model.calibrator
     )

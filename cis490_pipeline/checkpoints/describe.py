@@ -1,7 +1,7 @@
 """Human-readable description of a checkpoint folder."""
 
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from cis490_pipeline.checkpoints.checkpoint import SavedEpoch
 from cis490_pipeline.checkpoints.loading import load_checkpoint
@@ -22,6 +22,7 @@ class Description(TypedDict):
     calibrator_digest: str
     scaling: str
     drifting_gauges: str
+    quarantine: NotRequired[list[str]]
     cleanliness_check: str | None
     cleanliness_references: int
     feature_schema: str
@@ -47,7 +48,7 @@ def describe(folder: Path) -> Description:
     """
     checkpoint = load_checkpoint(folder, None)
     history, check = checkpoint.history, checkpoint.cleanliness
-    return {
+    description: Description = {
         "model": checkpoint.name,
         "architecture_version": checkpoint.architecture_version,
         "input": f"{checkpoint.input_kind}, {checkpoint.golden.inputs.shape[1:]}",
@@ -76,6 +77,9 @@ def describe(folder: Path) -> Description:
         "best_epoch": history.get("best_epoch"),
         "golden_windows": len(checkpoint.golden.inputs),
     }
+    if checkpoint.calibrator.quarantine:
+        description["quarantine"] = list(checkpoint.calibrator.quarantine)
+    return description
 
 
 def epochs_of(folder: Path) -> list[SavedEpoch]:

@@ -33,7 +33,7 @@ MEMBER_LIMITS: Final = {
 """Files of a checkpoint with the maximal size read, bytes."""
 
 
-class CalibratorRecord(msgspec.Struct, forbid_unknown_fields=True):
+class CalibratorRecord(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Calibrator settings; its arrays are in ``calibration.safetensors``."""
 
     mode: str
@@ -42,6 +42,8 @@ class CalibratorRecord(msgspec.Struct, forbid_unknown_fields=True):
     digest: str
     cleanliness: str | None
     """Digest of the cleanliness check; its arrays are in the same file."""
+    quarantine: list[str] = []
+    """Channels the model does not see; absent where there are none."""
 
 
 class FileRecord(msgspec.Struct, forbid_unknown_fields=True):
@@ -100,6 +102,7 @@ def manifest_of(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> Manifes
             scaling=str(checkpoint.calibrator.scaling),
             digest=checkpoint.calibrator.digest,
             cleanliness=checkpoint.cleanliness.digest if checkpoint.cleanliness else None,
+            quarantine=list(checkpoint.calibrator.quarantine),
         ),
         seed=checkpoint.seed,
         threads=checkpoint.threads,

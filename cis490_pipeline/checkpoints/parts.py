@@ -52,7 +52,13 @@ def read_calibration(
     scaling = known_name(folder, "scaling", Scaling, recorded.scaling)
     try:
         calibrator = Calibrator.from_arrays(
-            mode, schema.variant, schema.input_kind, arrays, gauges, scaling
+            mode,
+            schema.variant,
+            schema.input_kind,
+            arrays,
+            gauges,
+            scaling,
+            tuple(recorded.quarantine),
         )
         check = CleanlinessCheck.from_arrays(of_check) if of_check else None
     except (CalibrationError, ValueError) as fault:

@@ -99,8 +99,11 @@ class Leaderboard(RecipeStage):
         if not reports:
             return None
         tables = {"ablation": self.ablation.current(), "robustness": self.robustness.current()}
+        quarantine = self.workspace.settings.quarantine
         return {
             **reports,
+            # With the reasons, which the page shows; only where given, as boards of before are.
+            **({"quarantine_reasons": digest(dict(quarantine))} if quarantine else {}),
             **{name: record.digest for name, record in tables.items() if record is not None},
             "study": digest(carried_study(self.workspace, self.recipe)),
             "evaluation": EVALUATION_VERSION,
@@ -242,6 +245,7 @@ class Leaderboard(RecipeStage):
         dataset = TensorShards(self.workspace, self.recipe).record()
         assert verdicts is not None
         assert dataset is not None
+        hidden = self.workspace.settings.quarantine
         counts = {k: v for k, v in verdicts.numbers.items() if k.startswith(("episodes", "reason"))}
         return {
             "commit": commit(),
@@ -253,4 +257,5 @@ class Leaderboard(RecipeStage):
             "digest of verdicts": verdicts.digest,
             "digest of dataset": dataset.digest,
             "verdicts": ", ".join(f"{name} {n}" for name, n in counts.items()),
+            **({"quarantined channels": dict(hidden)} if hidden else {}),
         }

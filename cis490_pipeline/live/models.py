@@ -165,7 +165,7 @@ class LiveModel:
         """Return the share of channels with a known input value, of a calibrated (1, *shape).
 
         Taken from the calibrated window: a channel without a baseline gives the classifier nothing,
-        however many readings it has.
+        however many readings it has. One in quarantine is none of the model's.
         """
         kind = self.calibrator.kind
         if kind == "tensor":
@@ -174,7 +174,7 @@ class LiveModel:
             # Of the window itself: what is known of its past alone gives no answer now.
             rows = calibrated.reshape(-1, per_channel(kind))
             known = np.isfinite(rows[:, : len(STATISTICS)])[:, _RELATIVE]
-        return float(known.any(axis=1).mean())
+        return float(known.any(axis=1)[self.calibrator.seen].mean())
 
     def predict(self, window: RawWindow, baseline: Baseline) -> Output:
         """Classify a window and advance the alarm by one step.

@@ -75,6 +75,7 @@ def _calibration(folder, manifest):
         kind=manifest["input_kind"],
         variant=manifest["variant"],
         **{name: told[name] for name in ("mode", "gauges", "scaling")},
+        quarantine=tuple(told.get("quarantine", ())),
     )
     told["digest"] = loose.digest
     check = {name.split(".")[1]: a for name, a in arrays.items() if name.startswith("cleanliness.")}

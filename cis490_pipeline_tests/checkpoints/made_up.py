@@ -26,7 +26,7 @@ N_COLUMNS = {
 }
 
 
-def make_calibrator(kind="summary", variant=Variant.REALISTIC):
+def make_calibrator(kind="summary", variant=Variant.REALISTIC, quarantine=()):
     n_channels, n_columns = N_COLUMNS["tensor", variant], N_COLUMNS[kind, variant]
     rng = np.random.default_rng(0)
     return Calibrator(
@@ -36,6 +36,7 @@ def make_calibrator(kind="summary", variant=Variant.REALISTIC):
         rng.uniform(0.1, 1, n_channels).astype(np.float32),
         rng.normal(size=n_columns).astype(np.float32),
         rng.uniform(0.5, 2, n_columns).astype(np.float32),
+        quarantine=quarantine,
     )
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -9,12 +10,14 @@ import pytest
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from cis490_pipeline.checkpoints.describe import describe
 from cis490_pipeline.checkpoints.loading import load_checkpoint
 from cis490_pipeline.checkpoints.manifest import MEMBER_LIMITS
 from cis490_pipeline.checkpoints.members import read_manifest
 from cis490_pipeline.checkpoints.saving import save_checkpoint
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.errors import CheckpointError, SchemaMismatchError
+from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema
 from cis490_pipeline_tests.checkpoints.consistent import edit_json, replace_member, seal
 from cis490_pipeline_tests.checkpoints.made_up import make_calibrator, make_checkpoint
@@ -42,6 +45,9 @@ CALIBRATOR = {
     "cleanliness": None,
 }
 
+BEFORE = "05da5aa6f639108dd992362a69fb8e3979669fc64f1ccde511353f554d16c429"
+"""Digest that the calibrator had before there was a quarantine."""
+
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
@@ -68,6 +74,43 @@ def test_a_checkpoint_from_before_processors_were_recorded_is_still_read(folder)
     edit_manifest(folder, lambda manifest: manifest.pop("computed_on"))
 
     assert load_checkpoint(folder, SCHEMA).computed_on == {}
+
+
+def test_a_checkpoint_says_which_channels_it_does_not_see_where_there_are_any(tmp_path, folder):
+    hidden = ("guest.load_1m", "guest.top_rss_bytes")
+    blind = make_checkpoint(calibrator=make_calibrator(quarantine=hidden))
+    save_checkpoint(tmp_path / "blind", blind)
+
+    found = load_checkpoint(tmp_path / "blind", SCHEMA)
+
+    assert found.calibrator.quarantine == hidden
+    assert found.digest == blind.digest != load_checkpoint(folder, SCHEMA).digest
+    assert describe(tmp_path / "blind")["quarantine"] == list(hidden)
+    assert "quarantine" not in describe(folder)
+    # As it was before there was a quarantine, to the byte: older code reads it, and older files.
+    assert (
+        CALIBRATOR.keys()
+        == json.loads((folder / "checkpoint.json").read_text())["calibrator"].keys()
+    )
+    assert make_calibrator().digest == BEFORE
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["guest.load_9m"], "quarantine"),
+        (["proc.rss_bytes"], "quarantine"),
+        (["guest.top_rss_bytes", "guest.load_1m"], "in their order"),
+        (list(channel_names(Variant.REALISTIC)), "not all"),
+        (["guest.load_1m"], "digest"),
+    ],
+    ids=["no channel", "none of the variant", "order", "all", "another digest"],
+)
+def test_a_changed_quarantine_is_refused(folder, names, problem):
+    edit_manifest(folder, lambda manifest: manifest["calibrator"].update(quarantine=names))
+
+    with pytest.raises(CheckpointError, match=problem):
+        load_checkpoint(folder, SCHEMA)
 
 
 def test_trees_have_a_booster_and_no_weights(tmp_path):

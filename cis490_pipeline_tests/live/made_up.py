@@ -61,8 +61,10 @@ def make_alarm():
     return Alarm(settings)
 
 
-def make_model(kind="summary", variant=Variant.REALISTIC, classifier=None, alarm=None):
-    calibrator = make_calibrator(kind, variant)
+def make_model(
+    kind="summary", variant=Variant.REALISTIC, classifier=None, alarm=None, quarantine=()
+):
+    calibrator = make_calibrator(kind, variant, quarantine)
     n = calibrator.z_mean.size * (100 if kind == "tensor" else 1)
     return LiveModel(
         name=f"{kind}_{variant}",

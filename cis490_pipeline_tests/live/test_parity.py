@@ -17,7 +17,7 @@ from cis490_pipeline.store.episode import load_episode
 from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.experiment.runs import FAST, SAMPLE
 from cis490_pipeline_tests.live import spoilt
-from cis490_pipeline_tests.live.made_up import all_models, make_alarm, make_model
+from cis490_pipeline_tests.live.made_up import KINDS, all_models, make_alarm, make_model
 
 RECORDED = (
     EpisodeRef("elliott-thinkpad", "01M818T3B21K3XM3WCNJE8F1GP"),
@@ -40,6 +40,22 @@ def replayed(ref, models, check=None, store=STORE):
     return [*reports, *engine.finish()]
 
 
+def of_batch(episode, model):
+    """Probabilities of an episode's windows after the baseline, and their numbers."""
+    cut = extract_episode(episode, model.variant)
+    after = cut.starts >= 150
+    kind = model.calibrator.kind
+    X = (cut.tensors if kind == "tensor" else getattr(cut, kind))[after]
+    calibrated = model.calibrator.apply(X, *baseline_statistics(cut.grid))
+    return model.classifier.predict_proba(calibrated), (cut.starts[after] // 50).tolist()
+
+
+def said_by(reports, model):
+    """What a model said of every window of a replay."""
+    outputs = (out for report in reports for out in report.outputs)
+    return np.array([out.probabilities for out in outputs if out.model == model.name])
+
+
 @pytest.mark.parametrize("ref", RECORDED, ids=str)
 def test_replay_equals_batch_for_every_kind_and_variant(ref):
     episode = load_episode(STORE, ref, STORE.read_index().rows[ref])
@@ -47,17 +63,26 @@ def test_replay_equals_batch_for_every_kind_and_variant(ref):
     reports = replayed(ref, all_models())
 
     for model in all_models():
-        cut = extract_episode(episode, model.variant)
-        after = cut.starts >= 150
-        kind = model.calibrator.kind
-        X = (cut.tensors if kind == "tensor" else getattr(cut, kind))[after]
-        wanted = model.classifier.predict_proba(
-            model.calibrator.apply(X, *baseline_statistics(cut.grid))
-        )
-        index = (cut.starts[after] // 50).tolist()
+        wanted, index = of_batch(episode, model)
         assert [report.window_idx for report in reports] == index
-        said = [out.probabilities for r in reports for out in r.outputs if out.model == model.name]
-        np.testing.assert_allclose(np.array(said), wanted, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(said_by(reports, model), wanted, rtol=0, atol=1e-6)
+
+
+def test_a_channel_in_quarantine_is_unknown_live_as_it_is_in_batch():
+    ref = RECORDED[0]
+    episode = load_episode(STORE, ref, STORE.read_index().rows[ref])
+    names = ("guest.load_1m", "guest.top_rss_bytes")
+    models = [make_model(kind, quarantine=names) for kind in KINDS]
+
+    reports = replayed(ref, models)
+
+    for model in models:
+        wanted, _ = of_batch(episode, model)
+        np.testing.assert_allclose(said_by(reports, model), wanted, rtol=0, atol=1e-6)
+        plain, _ = of_batch(episode, make_model(model.calibrator.kind))
+        assert np.abs(plain - wanted).max() > 0.01
+    # Nothing is missing of what the models may see.
+    assert {out.known_share for report in reports[10:] for out in report.outputs} == {1.0}
 
 
 @pytest.mark.parametrize("ref", RECORDED[:2], ids=str)

@@ -94,6 +94,7 @@ def _meaning(option: click.Option) -> str:
 MADE_DEFAULTS = {
     "calibrate_on": "none",
     "models": "none",
+    "quarantine": "none",
     "workers": "processors this process may use",
     "cache": "`cis490` in `XDG_CACHE_HOME` or `~/.cache`",
 }

@@ -177,12 +177,13 @@ def _keepers(folder: Path, models: Sequence[LiveModel], kept: KeptCalibration | 
 
 
 def _verdict_sink(lead: LiveModel, printer: Printer, command: AlarmCommand | None) -> VerdictSink:
+    seen = lead.calibrator.seen
     return VerdictSink(
         lead.name,
         tuple(source_slices(lead.variant)),
         printer,
         output=printer.output,
-        drift=DriftMonitor(channel_indices(lead.variant), lead.calibrator.floor),
+        drift=DriftMonitor(channel_indices(lead.variant)[seen], lead.calibrator.floor[seen]),
         alarming=lead.alarm is not None and lead.alarm.kept()[1],
         on_change=lambda change: None if command is None else command.changed(change),
     )

@@ -16,7 +16,12 @@ from cis490_pipeline.evaluation.uncertainty.intervals import episode_interval
 from cis490_pipeline.evaluation.uncertainty.paired import compare, require_identical_windows
 from cis490_pipeline.experiment.pipeline.calibration import HostRecords, host_records
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, RecipeStage, ValidationIndex
-from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.pipeline.training import (
+    CALIBRATION,
+    GAUGES,
+    SCALING,
+    quarantine_input,
+)
 from cis490_pipeline.experiment.stages.record import Metrics
 from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
@@ -89,6 +94,7 @@ class CalibrationAblation(RecipeStage):
                     **({"calibrate_on": named} if (named := dict(settings.calibrate_on)) else {}),
                 }
             ),
+            **quarantine_input(settings),
         }
 
     def make(self) -> StageOutput:
@@ -165,6 +171,7 @@ class CalibrationAblation(RecipeStage):
             mode,
             gauges=gauges,
             scaling=scaling,
+            quarantine=settings.quarantine,
             records=records.found,
             only=only,
             kind=KIND,

@@ -51,6 +51,9 @@ def fitted_check(workspace: Workspace, recipe: Recipe) -> tuple[CleanlinessCheck
     index = read_table(workspace.paths.validation_index(recipe))
     train = index.filter(pl.col("side") == Side.TRAIN)["episode_id"].to_list()
     stretches = stretches_of(GridStore(GridShards(workspace).folder), train)
+    if workspace.settings.quarantine:
+        # Never known in train, a channel gets no weight, so that no device is judged by it.
+        stretches = stretches.without(workspace.settings.quarantine)
     why = lacking(stretches)
     if why is not None:
         return None, f"no cleanliness check: {why}"

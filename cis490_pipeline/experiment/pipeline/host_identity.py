@@ -106,4 +106,5 @@ def _of_side(
     ids, hosts = (
         keys.episodes[name].to_numpy().astype(np.str_) for name in ("episode_id", "host_id")
     )
-    return raw.take(rows), calibrated.take(rows), ids[number], hosts[number]
+    before = probes.calibrator.masked(raw.take(rows))
+    return before, calibrated.take(rows), ids[number], hosts[number]

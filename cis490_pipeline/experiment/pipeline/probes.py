@@ -16,11 +16,11 @@ from cis490_pipeline.evaluation.probes import learn
 from cis490_pipeline.evaluation.probes.decision_stump import fit_threshold, threshold_probe
 from cis490_pipeline.evaluation.schema.board import ProbeTraining
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, TensorShards
-from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.pipeline.training import CALIBRATION, models_calibrator
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.calibration.drifting_gauges import drifting_channels
-from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, window_keys
+from cis490_pipeline.features.datasets.load import load_windows, window_keys
 from cis490_pipeline.features.datasets.opened import OpenDataset
 from cis490_pipeline.features.datasets.raw_windows import open_windows
 from cis490_pipeline.features.summary import STATISTICS, summary_columns, summary_names
@@ -87,14 +87,9 @@ class RecipeProbes:
     @cached_property
     def calibrator(self) -> Calibrator:
         """As the models' calibrators, fitted on the drawn training episodes."""
-        return fit_calibrator(
-            self.summaries,
-            VARIANT,
-            CALIBRATION,
-            gauges=GAUGES,
-            scaling=SCALING,
-            only=self._is_drawn,
-            kind="summary",
+        settings = self.workspace.settings
+        return models_calibrator(
+            settings, self.summaries, VARIANT, only=self._is_drawn, kind="summary"
         )
 
     def calibrated(self, side: Side) -> Iterator[Float32s]:
@@ -123,17 +118,19 @@ class RecipeProbes:
     def observed(self, side: Side, *, zeros: bool) -> Iterator[Float32s]:
         """Share of each window's steps that were recorded, by channel: (n, 29).
 
-        With ``zeros`` also the share of them that is exactly zero: (n, 58).
+        With ``zeros`` also the share of them that is exactly zero: (n, 58). Without the channels in
+        quarantine, which no model sees.
         """
+        seen = self.calibrator.seen
         recorded = self._raw(self.tensors, side, _TENSOR_BATCH, "tensor")
-        shares = ((~np.isnan(X)).mean(axis=2, dtype=np.float32) for X in recorded)
+        shares = ((~np.isnan(X[:, seen])).mean(axis=2, dtype=np.float32) for X in recorded)
         if not zeros:
             yield from shares
             return
         column = STATISTICS.index("zero_fraction")
         summaries = self._raw(self.summaries, side, _TENSOR_BATCH, "summary")
         for share, X in zip(shares, summaries, strict=True):
-            yield np.concatenate([share, X[:, column :: len(STATISTICS)]], axis=1)
+            yield np.concatenate([share, X[:, column :: len(STATISTICS)][:, seen]], axis=1)
 
     def _raw(
         self, dataset: OpenDataset, side: Side, size: int, kind: InputKind

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
+import polars as pl
 
 from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint
 from cis490_pipeline.checkpoints.loading import load_checkpoint
 from cis490_pipeline.checkpoints.saving import save_checkpoint
+from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
-from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, input_kind
+from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, InputKind, input_kind
 from cis490_pipeline.domain.terms import Setting, model_name
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.confusion import confusion, macro_f1
@@ -24,11 +26,12 @@ from cis490_pipeline.experiment.stages.provenance import commit
 from cis490_pipeline.experiment.stages.record import Metrics
 from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
+from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Calibrator, Scaling
 from cis490_pipeline.features.calibration.cleanliness import METHOD, METHOD_BY_HOST, MIN_HOSTS
 from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
 from cis490_pipeline.features.datasets.manifest import part_digest
+from cis490_pipeline.features.datasets.opened import OpenDataset
 from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.storage.files import digest
@@ -53,6 +56,35 @@ GAUGES = GaugeTreatment.RECORDED
 
 SCALING = Scaling.TRAIN
 """Dividing by a device's spread over 15 s costs nearly everywhere: see docs/decisions.md."""
+
+
+def quarantine_input(settings: Settings) -> dict[str, str]:
+    """Return the channels in quarantine as an input of stages: nothing where there are none.
+
+    Without the reasons: they change no number.
+    """
+    return {"quarantine": ", ".join(sorted(settings.quarantine))} if settings.quarantine else {}
+
+
+def models_calibrator(
+    settings: Settings,
+    dataset: OpenDataset,
+    variant: Variant,
+    *,
+    only: pl.Expr | None = None,
+    kind: InputKind | None = None,
+) -> Calibrator:
+    """Fit a calibrator as models get it; ``only`` and ``kind`` as in ``fit_calibrator``."""
+    return fit_calibrator(
+        dataset,
+        variant,
+        CALIBRATION,
+        gauges=GAUGES,
+        scaling=SCALING,
+        quarantine=settings.quarantine,
+        only=only,
+        kind=kind,
+    )
 
 
 class ModelStage(RecipeStage):
@@ -150,6 +182,7 @@ class TrainedCheckpoint(ModelStage):
                     "settings": self.settings(),
                 }
             ),
+            **quarantine_input(self.workspace.settings),
         }
 
     def settings(self) -> dict[str, Setting]:
@@ -176,7 +209,7 @@ class TrainedCheckpoint(ModelStage):
                 f"record says {inputs['dataset']:.12}; build the dataset again before training on "
                 "it"
             )
-        calibrator = fit_calibrator(dataset, variant, CALIBRATION, gauges=GAUGES, scaling=SCALING)
+        calibrator = models_calibrator(self.workspace.settings, dataset, variant)
         train = load_windows(dataset, Side.TRAIN, calibrator)
         val = load_windows(dataset, Side.VAL, calibrator)
         check, checked_on = fitted_check(self.workspace, self.recipe)
@@ -218,6 +251,7 @@ class TrainedCheckpoint(ModelStage):
             "drifting_gauges": str(GAUGES),
             "scaling": str(SCALING),
             "cleanliness_check": checked_on,
+            **quarantine_input(self.workspace.settings),
         }
         return StageOutput(checkpoint.digest, self._own_files(), numbers)
 

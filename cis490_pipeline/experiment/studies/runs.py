@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,15 @@ from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, input_kind
 from cis490_pipeline.domain.terms import Setting, model_name
 from cis490_pipeline.errors import DatasetError, StoreError
 from cis490_pipeline.evaluation.predictions import PREDICTIONS_VERSION, prediction_frame
-from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.pipeline.training import (
+    CALIBRATION,
+    GAUGES,
+    SCALING,
+    models_calibrator,
+)
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.all_windows import Arrangement, WindowPool, chosen
-from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.features.datasets.load import load_windows
 from cis490_pipeline.features.datasets.manifest import part_digest
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.storage.files import digest
@@ -52,6 +57,7 @@ class RunInputs(TypedDict):
     calibration: list[str]
     predictions: str
     runs: str
+    quarantine: NotRequired[list[str]]
 
 
 class StudyRuns:
@@ -101,7 +107,7 @@ class StudyRuns:
         record = self.pool.record()
         if record is None:
             raise DatasetError(f"{self.pool.key}: not made yet; run cis490 study")
-        return {
+        about: RunInputs = {
             "dataset": part_digest(record.parts, self.kind, self.variant),
             "model": self.name,
             "architecture": ARCHITECTURE_VERSIONS[self.architecture],
@@ -112,6 +118,9 @@ class StudyRuns:
             "predictions": PREDICTIONS_VERSION,
             "runs": RUNS_VERSION,
         }
+        if self.workspace.settings.quarantine:
+            about["quarantine"] = sorted(self.workspace.settings.quarantine)
+        return about
 
     def path(self, arrangement: Arrangement) -> Path:
         """Return where the predictions of an arrangement are kept: named by all they are of."""
@@ -148,9 +157,8 @@ class StudyRuns:
 
         dataset = self.pool.open()
         parts = [chosen(ids) for ids in (arrangement.train, arrangement.val, arrangement.scored)]
-        calibrator = fit_calibrator(
-            dataset, self.variant, CALIBRATION, gauges=GAUGES, scaling=SCALING, only=parts[0]
-        )
+        settings = self.workspace.settings
+        calibrator = models_calibrator(settings, dataset, self.variant, only=parts[0])
         train, val, scored = (
             load_windows(dataset, Side.TRAIN, calibrator, only=part) for part in parts
         )

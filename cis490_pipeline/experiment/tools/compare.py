@@ -136,6 +136,7 @@ def made_of(described: Description) -> dict[str, str]:
         "calibration": described["calibration"],
         "scaling": described["scaling"],
         "drifting_gauges": described["drifting_gauges"],
+        **({"quarantine": ", ".join(described["quarantine"])} if "quarantine" in described else {}),
     }
     return {
         "seed": str(described["seed"]),

@@ -16,13 +16,8 @@ from cis490_pipeline.domain import Side
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS
 from cis490_pipeline.domain.terms import Setting
 from cis490_pipeline.errors import PipelineError
-from cis490_pipeline.experiment.pipeline.training import (
-    CALIBRATION,
-    GAUGES,
-    SCALING,
-    TrainedCheckpoint,
-)
-from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
+from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint, models_calibrator
+from cis490_pipeline.features.datasets.load import load_windows
 from cis490_pipeline.features.datasets.window_data import WindowData
 from cis490_pipeline.models.search import SPACES, Choice, Range, Space
 from cis490_pipeline.storage.files import digest, naming
@@ -96,9 +91,7 @@ class _Search:
         self.settings = stage.workspace.settings
         self.space: Space = SPACES[stage.architecture]
         dataset = stage.dataset.open()
-        calibrator = fit_calibrator(
-            dataset, stage.variant, CALIBRATION, gauges=GAUGES, scaling=SCALING
-        )
+        calibrator = models_calibrator(self.settings, dataset, stage.variant)
         self.train: WindowData = load_windows(dataset, Side.TRAIN, calibrator)
         self.val: WindowData = load_windows(dataset, Side.VAL, calibrator)
         self.about = digest(

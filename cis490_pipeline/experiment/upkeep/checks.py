@@ -254,7 +254,12 @@ def fitted_on_train(stage: TrainedCheckpoint) -> Finding:
     checkpoint = stage.load()
     used = checkpoint.calibrator
     calibrator = fit_calibrator(
-        stage.dataset.open(), stage.variant, used.mode, gauges=used.gauges, scaling=used.scaling
+        stage.dataset.open(),
+        stage.variant,
+        used.mode,
+        gauges=used.gauges,
+        scaling=used.scaling,
+        quarantine=stage.workspace.settings.quarantine,
     )
     check, _ = fitted_check(stage.workspace, stage.recipe)
     pairs = {

@@ -141,8 +141,10 @@ def difference(stage: Stage, record: Record) -> str | None:
             return text
     if not changed:
         return None
-    name = changed[0]
+    name = "quarantine" if "quarantine" in changed else changed[0]
     was, now = (values.get(name) for values in (record.inputs, inputs))
+    if name == "quarantine":
+        return f"quarantine was {was or 'empty'}, is {now or 'empty'}"
     return f"{name} was {_short(was)}, is {_short(now)}"
 
 

@@ -1,15 +1,16 @@
 """Calibrator: subtracts a device's clean baseline, then standardizes by train's spread."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Final, Self
 
 import numpy as np
 
 from cis490_pipeline.domain import Variant
-from cis490_pipeline.domain.arrays import Float32s
+from cis490_pipeline.domain.arrays import Bools, Float32s
 from cis490_pipeline.domain.catalogue import InputKind
 from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features import history
@@ -21,7 +22,7 @@ from cis490_pipeline.features.calibration.moments import (
     columns_last,
     known_median,
 )
-from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.columns import calibrated_shape, per_channel
 from cis490_pipeline.features.summary import STATISTICS
 
@@ -82,6 +83,8 @@ class Calibrator:
     z_mean, z_sd : of train, relative to baselines; (n_channels,) for tensors, else (n_features,).
     gauges : treatment of the drifting gauges.
     scaling : divisor of the distance from the baseline.
+    quarantine : channels that are unknown to the model whatever was recorded, in axis order: they
+        show the recorder, and nothing is fitted on them.
     """
 
     mode: CalibrationMode
@@ -92,10 +95,17 @@ class Calibrator:
     z_sd: Float32s
     gauges: GaugeTreatment = GaugeTreatment.RECORDED
     scaling: Scaling = Scaling.TRAIN
+    quarantine: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise CalibrationError, naming the first array that is malformed."""
-        n_channels = channel_indices(self.variant).size
+        names = channel_names(self.variant)
+        n_channels = len(names)
+        if self.quarantine != _in_order(names, self.quarantine) or self.quarantine == names:
+            raise CalibrationError(
+                f"calibrator ({self.kind}, {self.variant}): quarantine {self.quarantine!s:.200}: "
+                "must be some of its channels, not all, each once and in their order"
+            )
         n_columns = n_channels * per_channel(self.kind)
         for name, array in self.arrays().items():
             wanted = (n_channels,) if name == "floor" else (n_columns,)
@@ -125,6 +135,7 @@ class Calibrator:
         windows: Callable[[], Iterable[Batch]],
         gauges: GaugeTreatment = GaugeTreatment.RECORDED,
         scaling: Scaling = Scaling.TRAIN,
+        quarantine: Collection[str] = (),
     ) -> Self:
         """Fit the minimal scales and the z score; CalibrationError if there is no train window.
 
@@ -132,13 +143,16 @@ class Calibrator:
         ----------
         baseline_iqr : (n_episodes, n_channels) of the train episodes.
         windows : returns a fresh iterator over the train windows; called twice.
+        quarantine : channels of any variant; those that this one has not are left out.
         """
         total_sd = channel_sd(kind, windows())
         floor = np.fmax(IQR_SHARE * known_median(baseline_iqr), SD_SHARE * total_sd)
         floor = np.fmax(floor, MIN_SCALE).astype(np.float32)
+        hidden = _in_order(names := channel_names(variant), quarantine)
+        floor[np.isin(names, hidden)] = MIN_SCALE
         n_columns = floor.size * per_channel(kind)
         zeros, ones = np.zeros(n_columns, np.float32), np.ones(n_columns, np.float32)
-        unit = cls(mode, variant, kind, floor, zeros, ones, gauges, scaling)
+        unit = cls(mode, variant, kind, floor, zeros, ones, gauges, scaling, hidden)
         relative = Moments(n_columns)
         for X, median, iqr in windows():
             relative.add(columns_last(kind, unit._relative(X, median, iqr)))
@@ -158,7 +172,7 @@ class Calibrator:
 
         Returns
         -------
-        (n, *shape), within ±8; NaN where X or the baseline is unknown.
+        (n, *shape), within ±8; NaN where X or the baseline is unknown, and in quarantine.
         """
         tensor = self.kind == "tensor"
         mean, sd = (z[:, None] if tensor else z for z in (self.z_mean, self.z_sd))
@@ -170,6 +184,21 @@ class Calibrator:
     def shape(self) -> tuple[int, ...]:
         """Shape of one calibrated window."""
         return calibrated_shape(self.kind, self.floor.size)
+
+    @cached_property
+    def seen(self) -> Bools:
+        """(n_channels,) whether a channel is the model's to see: not in quarantine."""
+        return ~np.isin(channel_names(self.variant), self.quarantine)
+
+    def masked(self, X: Float32s) -> Float32s:
+        """Return windows of this kind with the channels in quarantine unknown."""
+        if not self.quarantine:
+            return X
+        # Channels come first on every kind's second axis, each with as many columns.
+        n_columns = X.shape[1] // self.seen.size
+        masked = X.copy()
+        masked[:, np.repeat(~self.seen, n_columns)] = np.nan
+        return masked
 
     def arrays(self) -> dict[str, Float32s]:
         """Return the fitted arrays by name, for a checkpoint."""
@@ -184,24 +213,29 @@ class Calibrator:
         arrays: Mapping[str, Float32s],
         gauges: GaugeTreatment = GaugeTreatment.RECORDED,
         scaling: Scaling = Scaling.TRAIN,
+        quarantine: tuple[str, ...] = (),
     ) -> Self:
         """Restore a calibrator from ``arrays``.
 
         Raises
         ------
         CalibrationError
-            If an array is missing, has the wrong shape, or is not finite.
+            If an array is missing, has the wrong shape, or is not finite, or a name in quarantine
+            is none of the variant's channels.
         """
         missing = sorted(set(_ARRAYS) - set(arrays))
         if missing:
             raise CalibrationError(f"calibrator ({kind}, {variant}): no array {missing}")
         floor, z_mean, z_sd = (np.asarray(arrays[name], dtype=np.float32) for name in _ARRAYS)
-        return cls(mode, variant, kind, floor, z_mean, z_sd, gauges, scaling)
+        return cls(mode, variant, kind, floor, z_mean, z_sd, gauges, scaling, quarantine)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the settings and the fitted arrays."""
         settings = f"{self.mode}\n{self.variant}\n{self.kind}\n{self.gauges}\n{self.scaling}\n"
+        if self.quarantine:
+            # Nothing where nothing is, so that digests from before the setting hold.
+            settings += f"{','.join(self.quarantine)}\n"
         total = hashlib.sha256(settings.encode())
         for name, array in self.arrays().items():
             total.update(name.encode())
@@ -214,6 +248,7 @@ class Calibrator:
 
     def _levels(self, X: Float32s, median: Float32s, iqr: Float32s) -> Float32s:
         """Transform windows relative to their baseline, without treatment of gauges."""
+        X = self.masked(X)
         if self.kind == "history":
             return self._history_levels(X, median, iqr)
         if self.mode is CalibrationMode.TRAIN_Z:
@@ -246,6 +281,11 @@ class Calibrator:
         if self.scaling is Scaling.TRAIN:
             return np.where(np.isnan(iqr), iqr, np.float32(1))
         return np.maximum(iqr, self.floor)
+
+
+def _in_order(names: tuple[str, ...], chosen: Collection[str]) -> tuple[str, ...]:
+    """Those of the names that are chosen, in their order."""
+    return tuple(name for name in names if name in chosen)
 
 
 def _relative_statistics(statistics: Float32s, median: Float32s, scale: Float32s) -> Float32s:

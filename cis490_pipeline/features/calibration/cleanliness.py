@@ -189,14 +189,15 @@ class CleanlinessCheck:
     def judge(self, grid: Float32s) -> Cleanliness | None:
         """Test a baseline, (n_steps, 46) or (n_steps, 29) log1p values of at least 15 s.
 
-        Only guest and netflow are used; None if neither of them was recorded. CalibrationError if
-        the baseline is shorter than 15 s.
+        Only guest and netflow are used; None if nothing was recorded that the check has a weight
+        for. CalibrationError if the baseline is shorter than 15 s.
         """
         starts = range(0, max(len(grid) - BASELINE_STEPS, 0) + 1, BASELINE_STEPS)
         features = deployable_statistics(
             np.stack([grid[start : start + BASELINE_STEPS] for start in starts])
         )
-        if np.isnan(features).all():
+        weighted = (np.atleast_2d(self.weights) != 0).any(axis=0)
+        if np.isnan(features[:, weighted]).all():
             return None
         scores = self._scores(features).mean(axis=-1, keepdims=True)
         n = self.references.size

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,10 @@ import polars as pl
 from cis490_pipeline.domain import CLASS_INDEX, INFECTED_PHASES, Phase, Variant
 from cis490_pipeline.domain.arrays import Float32s, class_indices
 from cis490_pipeline.errors import CalibrationError
-from cis490_pipeline.features.channels import channel_indices
+from cis490_pipeline.features.channels import channel_indices, channel_names
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.resample import STEP_NS
-from cis490_pipeline.features.summary import summarize
+from cis490_pipeline.features.summary import STATISTICS, summarize
 from cis490_pipeline.features.windows import BASELINE_STEPS, STRIDE_STEPS
 
 MAX_EPISODES: Final = 1000
@@ -50,6 +50,12 @@ class Stretches:
     def infected(self) -> npt.NDArray[np.bool_]:
         """(n,) mask of segments labelled infecting, infected_running or dormant."""
         return np.isin(self.phases, class_indices(INFECTED_PHASES))
+
+    def without(self, channels: Collection[str]) -> Self:
+        """Return the same segments with some channels unknown."""
+        hidden = np.isin(channel_names(Variant.REALISTIC), list(channels))
+        columns = np.repeat(hidden, len(STATISTICS))
+        return replace(self, features=np.where(columns, np.float32(np.nan), self.features))
 
 
 def deployable_statistics(stretches: Float32s) -> Float32s:

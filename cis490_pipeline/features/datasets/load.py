@@ -1,6 +1,6 @@
 """Windows of a recipe's side, read from its datasets and calibrated as they are taken."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -183,6 +183,7 @@ def fit_calibrator(
     *,
     gauges: GaugeTreatment = GaugeTreatment.RECORDED,
     scaling: Scaling = Scaling.TRAIN,
+    quarantine: Collection[str] = (),
     records: Records | None = None,
     only: pl.Expr | None = None,
     kind: InputKind | None = None,
@@ -190,7 +191,7 @@ def fit_calibrator(
     """Fit a calibrator on the train side's windows after the baseline, and on nothing else.
 
     ``records`` and ``only`` are as in ``load_windows``, ``kind`` is the dataset's by default, the
-    others as in ``Calibrator``.
+    others as in ``Calibrator.fit``.
 
     Raises
     ------
@@ -215,7 +216,7 @@ def fit_calibrator(
             of = devices.row[keys.episode_index[rows]]
             yield raw.take(rows), devices.median[of], devices.iqr[of]
 
-    return Calibrator.fit(mode, variant, kind, devices.iqr, batches, gauges, scaling)
+    return Calibrator.fit(mode, variant, kind, devices.iqr, batches, gauges, scaling, quarantine)
 
 
 def window_keys(

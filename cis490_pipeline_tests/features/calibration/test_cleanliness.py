@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cis490_pipeline.compute import SerialCompute
-from cis490_pipeline.domain import PHASES
+from cis490_pipeline.domain import PHASES, Variant
 from cis490_pipeline.errors import CalibrationError
 from cis490_pipeline.features.calibration.cleanliness import (
     LEVEL,
@@ -21,6 +21,7 @@ from cis490_pipeline.features.calibration.segments import (
     pure_stretches,
     stretches_of,
 )
+from cis490_pipeline.features.channels import channel_names
 from cis490_pipeline.features.grids.build import build_grids
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.resample import STEP_NS
@@ -31,6 +32,7 @@ from cis490_pipeline.store.verdicts.sweep import sweep
 SEED = 800_100
 HOSTS = tuple(f"unit-{i:02d}" for i in range(16))
 TRAINED = HOSTS[:10]
+HIDDEN = "guest.top_rss_bytes"
 CLEAN, ARMED, INFECTING, RUNNING, DORMANT = range(5)
 
 
@@ -168,6 +170,29 @@ def test_a_longer_baseline_is_judged_by_the_mean_of_its_stretches(check, grids, 
     scores = [check.judge(grid[:150]).score, check.judge(grid[150:300]).score]
 
     assert check.judge(grid).score == pytest.approx(np.mean(scores))
+
+
+@pytest.mark.parametrize("n_hosts", [1, 6])
+def test_a_channel_left_out_of_the_fit_has_no_say_and_no_baseline_alone(n_hosts):
+    rng, n = np.random.default_rng(3), 60
+    features = rng.normal(size=(n, 145)).astype(np.float32)
+    names = np.array([f"episode-{k}" for k in range(n)])
+    phases, place = np.arange(n) % 3 % 2 * INFECTING, channel_names(Variant.REALISTIC).index(HIDDEN)
+    features[phases == INFECTING, place * 5] += 3
+    hosts = np.array([f"host-{k % n_hosts}" for k in range(n)])
+    train = Stretches(features, phases, np.ones(n, dtype=bool), names, hosts)
+    grid = rng.normal(size=(150, 29)).astype(np.float32)
+    other, alone = grid.copy(), np.full_like(grid, np.nan)
+    other[:, place] += 5
+    alone[:, place] = grid[:, place]
+    with_it, without = (CleanlinessCheck.fit(t) for t in (train, train.without([HIDDEN])))
+
+    assert with_it.judge(other).score > with_it.judge(grid).score + 0.3
+    assert without.judge(other) == without.judge(grid)
+    weights = np.atleast_2d(without.weights)
+    assert not weights[:, place * 5 : place * 5 + 5].any()
+    assert weights.any(axis=0).sum() == 140
+    assert (without.by_host, without.judge(alone)) == (n_hosts == 6, None)
 
 
 def test_nothing_recorded_is_nothing_judged(check):
