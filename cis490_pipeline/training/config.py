@@ -107,6 +107,9 @@ class TrainConfig(CheckedConfig):
         problems = super().problems()
         if self.device not in DEVICES:
             problems.append(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
+        # Of fewer, an epoch can be left with one window, over which BatchNorm has no variance.
+        if 0 < self.epoch_windows < 4:
+            problems.append(f"epoch_windows must be 0 or at least 4, got {self.epoch_windows}")
         return problems
 
 

@@ -103,7 +103,7 @@ def test_a_model_trained_from_files_is_that_of_memory_to_the_byte(
 def test_trees_from_pages_stop_early_where_those_of_memory_do(monkeypatch):
     train, val = make_windows(SHAPE, 1500, shift=0.8), make_windows(SHAPE, 700, seed=5, shift=0.8)
     monkeypatch.setattr(gbt_data, "READ_WINDOWS", 300)
-    config = {"max_rounds": 60, "patience_rounds": 3, "eta": 0.5}
+    config = {"max_rounds": 60, "patience_rounds": 3, "eta": 0.5, "channel_dropout": 0.25}
     in_memory = model("gbt", **config).fit(train, val)
     monkeypatch.setattr(LIMIT, 1000)
     train, val = OnDisk(train), OnDisk(val)

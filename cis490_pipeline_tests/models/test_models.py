@@ -10,6 +10,7 @@ from cis490_pipeline.domain import PHASES, Architecture, Variant
 from cis490_pipeline.errors import DatasetError, NotFittedError, TrainingError
 from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.models import registry
+from cis490_pipeline.training.augmentation import drop_channels
 from cis490_pipeline_tests.models.made_up import make_windows, quick_config
 
 SLOWEST = {Architecture.GRU, Architecture.LSTM}
@@ -234,6 +235,29 @@ def test_labels_that_are_no_phase_are_refused(architecture):
 
     with pytest.raises(DatasetError, match="train labels must be 0 to 4, found 0 to 5"):
         fit(architecture, mislabelled)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "columns"),
+    [("gbt", "summary", 5), ("gbt", "history", 14), ("mlp", "history", 14), ("cnn", "tensor", 1)],
+)
+def test_channel_dropout_masks_the_columns_of_a_channel_in_all_kinds_of_windows(
+    monkeypatch, architecture, kind, columns
+):
+    asked = set()
+
+    def watched(X, probability, columns_per_channel, rng):
+        asked.add((probability, columns_per_channel))
+        return drop_channels(X, probability, columns_per_channel, rng)
+
+    for module in ("models.trees.gbt_data", "training.run"):
+        monkeypatch.setattr(f"cis490_pipeline.{module}.drop_channels", watched)
+    config = quick_config(architecture) | {"channel_dropout": 0.25}
+    model = registry.create(architecture, Variant.REALISTIC, kind=kind, seed=0, config=config)
+
+    model.fit(make_windows(model.spec.shape), make_windows(model.spec.shape))
+
+    assert asked == {(0.25, columns)}
 
 
 def test_progress_hears_of_every_epoch(architecture):

@@ -30,6 +30,11 @@ def test_all_problems_are_named_at_once():
         TrainConfig(max_epochs=0, batch_size=1, device="tpu")
 
 
+def test_an_epoch_of_hardly_a_window_is_refused():
+    with pytest.raises(ConfigError, match="epoch_windows must be 0 or at least 4, got 3"):
+        TrainConfig(epoch_windows=3)
+
+
 def test_a_config_comes_back_equal_from_json():
     config = Sizes(widths=(3, 5, 7), peak_lr=1e-3, seed=4)
 
