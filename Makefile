@@ -11,7 +11,7 @@ SPLIT  ?= host
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run demo record-lab watch test test-all check peers bench bench-collect bench-recording bench-live bench-models bench-evaluation bench-scale bench-dashboard documented ui clean install browser
+.PHONY: run demo record-lab lab bench-lab watch test test-all check peers bench bench-collect bench-recording bench-live bench-models bench-evaluation bench-scale bench-dashboard documented ui clean install browser
 
 run: install
 	$(BIN)/cis490 run --split $(SPLIT)
@@ -26,6 +26,14 @@ IMAGE ?= data/image
 record-lab: install
 	test -d $(IMAGE) || $(BIN)/cis490 record image --out $(IMAGE)
 	$(BIN)/cis490 record data/lab/plan.toml --store data/lab --image $(IMAGE) --lanes 4 --resume $(BLOCK:%=--block %)
+
+# Everything on the recorded corpus data/lab, with its own sides: models, report, controls.
+lab: install
+	cd data/lab && $(abspath $(BIN))/cis490 run --split host
+
+# Each machine of it left out in turn, beside peers; hours, and a stopped run goes on where it was.
+bench-lab: peers
+	$(BIN)/python -m benchmarks.lab
 
 # This machine on the dashboard, judged by the models of `make run`. Two minutes of learning are
 # for a first look; an hour is better: make watch LEARN=1h

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,21 @@ from benchmarks.kept import Arrays, Kept
 from benchmarks.model_peers import PEERS
 from cis490_pipeline.domain import Architecture, Variant
 from cis490_pipeline.domain.arrays import Ints
-from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, InputKind, input_kind
+from cis490_pipeline.domain.catalogue import (
+    ARCHITECTURE_VERSIONS,
+    DEFAULT_FEATURES,
+    FlatKind,
+    InputKind,
+    input_kind,
+)
 from cis490_pipeline.evaluation.confusion import confusion, episode_confusions, macro_f1
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.datasets.window_data import ArrayWindows
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.models import registry
+from cis490_pipeline.models.base import BaseModel
 from cis490_pipeline.models.export.onnx import export_onnx
-from cis490_pipeline.models.spec import input_spec
 
 MODELS = tuple(str(architecture) for architecture in Architecture)
 
@@ -37,18 +42,18 @@ class Arrangement:
     index: pl.DataFrame
     folder: Path
     variant: Variant = Variant.REALISTIC
+    features: FlatKind = DEFAULT_FEATURES
+    """Kind of the dataset of features; one of history holds summaries too."""
+    _read: dict[InputKind, Sides] = field(default_factory=dict)
 
     def sides(self, kind: InputKind) -> Sides:
         """Calibrated windows, read once."""
-        return self._summaries if kind == "summary" else self._tensors
-
-    @cached_property
-    def _summaries(self) -> Sides:
-        return cut(self.workspace, self.index, self.folder, "summary", self.variant)
-
-    @cached_property
-    def _tensors(self) -> Sides:
-        return cut(self.workspace, self.index, self.folder, "tensor", self.variant)
+        if kind not in self._read:
+            built = kind if kind == "tensor" else self.features
+            self._read[kind] = cut(
+                self.workspace, self.index, self.folder, kind, self.variant, built=built
+            )
+        return self._read[kind]
 
 
 def run(
@@ -57,16 +62,23 @@ def run(
     name: str,
     seed: int,
     config: Mapping[str, Any] | None = None,
+    kind: InputKind | None = None,
 ) -> Arrays:
     """Predictions of a model or peer on the test side, alive and with each source dead.
+
+    Parameters
+    ----------
+    kind : of its windows; by default what the architecture or the peer takes by default.
 
     Returns
     -------
     ``y_true``, ``episode``, ``host``: (n_windows,); ``alive`` and, of models, ``dead_<source>``:
-    predicted classes (n_windows,); ``val_macro_f1``; ``seconds`` of CPU for training.
+    predicted classes (n_windows,); of models ``proba``: (n_windows, 5); ``val_macro_f1``;
+    ``seconds`` of CPU for training.
     """
     is_model = name in MODELS
-    kind: InputKind = input_kind(Architecture(name)) if is_model else PEERS[name].input_kind
+    if kind is None:
+        kind = input_kind(Architecture(name)) if is_model else PEERS[name].input_kind
     what = {
         "arrangement": arrangement.name,
         "variant": str(arrangement.variant),
@@ -79,34 +91,52 @@ def run(
     }
     fit = _of_model if is_model else _of_peer
     return kept.get(
-        what, lambda: fit(arrangement.sides(kind), arrangement.variant, name, seed, config)
+        what, lambda: fit(arrangement.sides(kind), arrangement.variant, name, seed, config, kind)
     )
 
 
 def _of_model(
-    sides: Sides, variant: Variant, name: str, seed: int, config: Mapping[str, Any] | None
+    sides: Sides,
+    variant: Variant,
+    name: str,
+    seed: int,
+    config: Mapping[str, Any] | None,
+    kind: InputKind,
 ) -> Arrays:
+    model = registry.create(name, variant, kind=kind, seed=seed, config=config)
+    return fitted(model, sides, variant, seed)
+
+
+def fitted(model: BaseModel, sides: Sides, variant: Variant, seed: int) -> Arrays:
+    """Train a model and return its predictions, as ``run`` does."""
     started = time.process_time()
-    model = registry.create(name, variant, seed=seed, config=config).fit(sides.train, sides.val)
+    model.fit(sides.train, sides.val)
     seconds = time.process_time() - started
 
     def predicted(windows: ArrayWindows) -> np.ndarray[Any, Any]:
         return model.predict_windows(windows).argmax(axis=1)
 
-    spec = input_spec(model.input_kind, variant)
+    spec = model.spec
     dead = {
         f"dead_{source}": predicted(without(sides.test, columns))
         for (source, _, _), columns in zip(spec.sources, spec.source_columns, strict=True)
     }
-    found = _truth(sides, predicted(sides.val), seconds) | {"alive": predicted(sides.test)} | dead
-    if seed == 0:
+    proba = model.predict_windows(sides.test)
+    found = _truth(sides, predicted(sides.val), seconds) | dead
+    found |= {"alive": proba.argmax(axis=1), "proba": proba.astype(np.float32)}
+    if seed == 0 and model.input_kind != "history":
         # For the latency of one window: the trees' depends on how many were grown.
         found["onnx"] = np.frombuffer(export_onnx(model), dtype=np.uint8)
     return found
 
 
 def _of_peer(
-    sides: Sides, variant: Variant, name: str, seed: int, config: Mapping[str, Any] | None
+    sides: Sides,
+    variant: Variant,
+    name: str,
+    seed: int,
+    config: Mapping[str, Any] | None,
+    kind: InputKind,
 ) -> Arrays:
     started = time.process_time()
     peer = PEERS[name].make(seed)

@@ -95,16 +95,30 @@ def seen_hosts(workspace: Workspace, fold: int, seed: int = 0) -> pl.DataFrame:
 
 
 def cut(
-    workspace: Workspace, index: pl.DataFrame, folder: Path, kind: InputKind, variant: Variant
+    workspace: Workspace,
+    index: pl.DataFrame,
+    folder: Path,
+    kind: InputKind,
+    variant: Variant,
+    *,
+    built: InputKind | None = None,
 ) -> Sides:
-    """Build a dataset of the index (once) and read its sides into memory."""
+    """Build a dataset of the index (once) and read its sides into memory.
+
+    Parameters
+    ----------
+    built : kind of the dataset, where windows of another kind are read from it.
+    """
     grids = GridStore(GridShards(workspace).folder)
-    build = build_feature_dataset if kind == "summary" else build_tensor_dataset
-    place = folder / kind
+    built = built or kind
+    place = folder / built
     if not (place / "manifest.json").is_file():
-        build(grids, index, place, split_digest="benchmark")
-    dataset = open_dataset(place, kind)
-    calibrator = models_calibrator(workspace.settings, dataset, variant)
+        if built == "tensor":
+            build_tensor_dataset(grids, index, place, split_digest="benchmark")
+        else:
+            build_feature_dataset(grids, index, place, split_digest="benchmark", kind=built)
+    dataset = open_dataset(place, built)
+    calibrator = models_calibrator(workspace.settings, dataset, variant, kind=kind)
     read = {
         side: load_windows(dataset, side, calibrator) for side in (Side.TRAIN, Side.VAL, Side.TEST)
     }
