@@ -1,9 +1,11 @@
 """``cis490 controls``: what of the recorder shows in what it recorded."""
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal, get_args
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from cis490_pipeline.cli.options import (
     common_options,
@@ -13,12 +15,14 @@ from cis490_pipeline.cli.options import (
     recipe_option,
 )
 from cis490_pipeline.cli.tables import number_text
+from cis490_pipeline.config import FILE_NAME
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.evaluation.schema.controls import (
     BlockPrediction,
     ControlsReport,
     ControlSteps,
     ModelControlScore,
+    Quarantined,
     StepRow,
 )
 from cis490_pipeline.experiment.tools.controls import controls_report
@@ -71,6 +75,8 @@ def _print_report(report: ControlsReport) -> None:
         out.print(f"nothing is quarantined; {steps['why']}", soft_wrap=True)
     for channel in steps["quarantined"]:
         out.print(f"quarantine {channel['channel']}: {channel['reason']}", soft_wrap=True)
+    if steps["quarantined"]:
+        out.print(_as_setting(steps["quarantined"]), soft_wrap=True)
     if not steps["quarantined"] and not steps["why"]:
         out.print(f"no channel steps at shams at the level {steps['level']:g}")
     if steps["n_steps"]:
@@ -79,6 +85,12 @@ def _print_report(report: ControlsReport) -> None:
         out.print(_block_line(block), soft_wrap=True)
     for model in report["models"]:
         out.print(_model_line(model), soft_wrap=True)
+
+
+def _as_setting(quarantined: Sequence[Quarantined]) -> Text:
+    """Lines for ``cis490.toml``, as they are to be pasted."""
+    lines = [f"to take them out of every model, in {FILE_NAME}:", "", "[quarantine]"]
+    return Text("\n".join([*lines, *(channel["line"] for channel in quarantined), ""]))
 
 
 def _model_line(model: ModelControlScore) -> str:

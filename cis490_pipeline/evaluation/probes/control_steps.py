@@ -9,7 +9,7 @@ that reads it is right for the wrong reason. Such label leakage is one of the pi
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -74,10 +74,12 @@ class ControlRun(LabelSteps):
     Attributes
     ----------
     elsewhere : (m, 46) steps at other times of the run.
+    look_alikes : (k, 46) steps at begins of look-alikes; they test nothing.
     n_left_out : shams of the run that are not among its transitions.
     """
 
     elsewhere: Floats
+    look_alikes: Floats = field(default_factory=lambda: np.zeros((0, len(CHANNELS))))
     n_left_out: int = 0
 
 
@@ -136,7 +138,7 @@ def control_steps(
         "level": level,
         "seed": seed,
         "n_permutations": n_permutations,
-        "quarantined": [] if why else _quarantined(rows, level),
+        "quarantined": [] if why else _quarantined(rows, controls, level),
         "rows": rows,
         "why": why,
     }
@@ -280,10 +282,18 @@ def _combined(row: StepRow) -> float:
     return min(1.0, _N_TESTS_PER_ROW * min(p_step, p_size))
 
 
-def _quarantined(rows: Sequence[StepRow], level: float) -> list[Quarantined]:
-    """Channels with a p-value by Holm of at most the level, each with its clearest row."""
+def _quarantined(
+    rows: Sequence[StepRow], controls: Sequence[ControlRun], level: float
+) -> list[Quarantined]:
+    """Channels with a p-value by Holm of at most the level, each with its clearest row.
+
+    Beside it the steps at begins of look-alikes: a process that starts costs memory, whosever it
+    is, and a channel that steps there as far is no mark of the recorder alone.
+    """
     found: list[Quarantined] = []
-    for channel in CHANNELS:
+    begins = _squashed(*(run.look_alikes for run in controls))
+    (look_alike, look_alike_size), n_begins = _means(begins), (~np.isnan(begins)).sum(axis=0)
+    for k, channel in enumerate(CHANNELS):
         stepping = [
             (row["p_holm"], -abs(row["effect"] or 0.0), row)
             for row in rows
@@ -294,14 +304,45 @@ def _quarantined(rows: Sequence[StepRow], level: float) -> list[Quarantined]:
         if not stepping:
             continue
         clearest = min(stepping, key=lambda entry: entry[:2])[2]
-        found.append(
-            {
-                "channel": channel.name,
-                "transitions": [row["transition"] for _, _, row in stepping],
-                "reason": _reason(clearest),
-            }
-        )
+        median, n_larger = _in_runs(controls, clearest["transition"], k)
+        quarantined: Quarantined = {
+            "channel": channel.name,
+            "transitions": [row["transition"] for _, _, row in stepping],
+            "reason": _reason(clearest),
+            "median": finite_or_none(median),
+            "n_larger": n_larger,
+            "n_look_alikes": int(n_begins[k]),
+            "look_alike": finite_or_none(look_alike[k]),
+            "look_alike_size": finite_or_none(look_alike_size[k]),
+            "line": "",
+        }
+        quarantined["line"] = _toml_line(quarantined, clearest)
+        found.append(quarantined)
     return found
+
+
+def _in_runs(controls: Sequence[ControlRun], transition: str, k: int) -> tuple[float, int]:
+    """Median step of a channel at a transition, and controls with larger steps than elsewhere."""
+    runs = [(run.steps[run.of(transition), k], run.elsewhere[:, k]) for run in controls]
+    known = [[steps[~np.isnan(steps)] for steps in run] for run in runs]
+    larger = [
+        np.abs(there).mean() > np.abs(elsewhere).mean()
+        for there, elsewhere in known
+        if there.size and elsewhere.size
+    ]
+    return float(np.median(np.concatenate([there for there, _ in known]))), int(sum(larger))
+
+
+def _toml_line(channel: Quarantined, row: StepRow) -> str:
+    """Line of ``cis490.toml``; no text in it needs an escape."""
+    beside = "no look-alike to compare with"
+    if channel["look_alike"] is not None:
+        beside = f"{channel['look_alike']:+.3g} at {channel['n_look_alikes']} begins of look-alikes"
+    return (
+        f'"{channel["channel"]}" = "median step {channel["median"]:+.3g} {row["unit"]} at would-be '
+        f"{row['transition']}, larger than elsewhere in {channel['n_larger']} of "
+        f'{row["n_controls"]} controls, p {row["p_holm"]:.2g} by Holm; {beside}"'
+    )
 
 
 def _reason(row: StepRow) -> str:

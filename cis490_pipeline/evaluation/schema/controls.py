@@ -40,6 +40,12 @@ class Quarantined(TypedDict):
     channel: str
     transitions: list[str]
     reason: str
+    median: Annotated[float | None, Meta(description="median step at the clearest transition")]
+    n_larger: Annotated[Count, Meta(description="controls with larger steps there than elsewhere")]
+    n_look_alikes: Annotated[Count, Meta(description="begins of look-alikes, away from shams")]
+    look_alike: Annotated[float | None, Meta(description="mean step there")]
+    look_alike_size: Amount | None
+    line: Annotated[str, Meta(description="for the table `quarantine` of `cis490.toml`")]
 
 
 class ControlSteps(TypedDict):

@@ -20,7 +20,12 @@ from cis490_pipeline.evaluation.schema.study import CarriedStudy, StudyInputsOnl
 from cis490_pipeline.evaluation.schema.study import Study as StudyFile
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, ValidationIndex
-from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.pipeline.training import (
+    CALIBRATION,
+    GAUGES,
+    SCALING,
+    quarantine_input,
+)
 from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.record import Metrics
 from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
@@ -264,6 +269,7 @@ def _made_with(workspace: Workspace, architecture: Architecture, variant: Varian
             "calibration": [str(CALIBRATION), str(GAUGES), str(SCALING)],
             "settings": runs.settings,
             "features": feature_schema(runs.kind, variant).hash,
+            **quarantine_input(workspace.settings),
         }
     )
 

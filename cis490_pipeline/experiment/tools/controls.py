@@ -138,6 +138,9 @@ def control_run(episode: Episode, notes: RecorderNotes, rng: np.random.Generator
     sides_ns = round(SIDE_S * NS_PER_S)
     others = others[(others - episode.t0_ns >= sides_ns) & (episode.end_ns - others >= sides_ns)]
     others = _apart(others[_away(others, np.concatenate([shams, edges]))], rng)
+    begins = np.array([ran.began_ns for ran in notes.backgrounds], dtype=np.int64)
+    # Each is an edge itself: the only one so near.
+    alone = (np.abs(begins[:, None] - edges[None, :]) <= _GUARD_NS).sum(axis=1) == 1
     phases = [sham.phase for sham in notes.shams]
     kept = np.flatnonzero(_away(shams, edges))
     return ControlRun(
@@ -147,6 +150,7 @@ def control_run(episode: Episode, notes: RecorderNotes, rng: np.random.Generator
         before=tuple(["clean", *phases][k] for k in kept),
         steps=step_changes(grid, episode.t0_ns, shams[kept]),
         elsewhere=step_changes(grid, episode.t0_ns, others),
+        look_alikes=step_changes(grid, episode.t0_ns, begins[alone & _away(begins, shams)]),
         n_left_out=shams.size - kept.size,
     )
 

@@ -1,3 +1,4 @@
+import tomllib
 from pathlib import Path
 
 import polars as pl
@@ -29,6 +30,8 @@ def test_controls_names_the_channel_that_shows_the_recorder(plain: Cli, store: s
     assert done.code == 0
     assert "5 sham-armed controls among 5 episodes of 2 hosts (camera 2, kiosk 3)" in done.out
     assert "quarantine guest.top_rss_bytes: steps by +" in done.out
+    table = tomllib.loads(done.out[done.out.index("[quarantine]") :].split("\n\n")[0])
+    assert list(table["quarantine"]) == ["guest.top_rss_bytes"]
     assert "block of the recording, after calibration: n/a, 1 blocks of 5 episodes" in done.out
     assert "clearest 10 steps at shams" in done.out
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import CHANNELS
 from cis490_pipeline.evaluation.probes.control_steps import (
     ANY,
@@ -53,6 +54,9 @@ def test_a_channel_that_steps_by_two_pages_at_a_label_is_quarantined_with_its_re
     assert "armed" not in channel["transitions"]
     assert "at would-be infecting in clean controls" in channel["reason"]
     assert "20 steps of 10 controls" in channel["reason"]
+    assert channel["median"] == pytest.approx(2 * PAGE, rel=0.2)
+    assert (channel["n_larger"], channel["n_look_alikes"], channel["look_alike"]) == (10, 0, None)
+    assert "no look-alike to compare with" in channel["line"]
     row = next(
         row
         for row in found["rows"]
@@ -62,6 +66,26 @@ def test_a_channel_that_steps_by_two_pages_at_a_label_is_quarantined_with_its_re
     assert abs(row["usual"]) < PAGE / 4
     assert row["unit"] == "bytes"
     assert row["effect"] > 1
+
+
+def test_beside_it_stands_how_far_it_steps_where_look_alikes_begin(tmp_path, monkeypatch):
+    begins = np.full((2, len(CHANNELS)), np.nan)
+    begins[0, RSS] = 3 * PAGE
+    runs = [replace(run, look_alikes=begins) for run in made(rss_step=2 * PAGE)]
+
+    (channel,) = control_steps(runs, seed=0)["quarantined"]
+
+    assert channel["n_look_alikes"] == 10
+    assert channel["look_alike"] == pytest.approx(3 * PAGE)
+    assert channel["look_alike_size"] == pytest.approx(3 * PAGE)
+    # They test nothing, and the line is a setting as it stands.
+    (without,) = control_steps(made(rss_step=2 * PAGE), seed=0)["quarantined"]
+    assert channel["reason"] == without["reason"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cis490.toml").write_text(f"[quarantine]\n{channel['line']}\n")
+    reason = Settings.load().quarantine["guest.top_rss_bytes"]
+    assert "larger than elsewhere in 10 of 10 controls, p 0.0" in reason
+    assert reason.endswith("by Holm; +1.23e+04 at 10 begins of look-alikes")
 
 
 def test_steps_either_way_are_found_by_their_size():

@@ -325,10 +325,12 @@ def test_the_leaderboard_carries_the_study_and_says_when_it_is_stale(again):
 
 def test_other_settings_of_a_model_make_its_study_stale(studied):
     workspace, _ = studied
-    other = Workspace(replace(workspace.settings, models={"gbt": {"max_rounds": 5}}))
+    rounds = replace(workspace.settings, models={"gbt": {"max_rounds": 5}})
+    quarantine = replace(workspace.settings, quarantine={"guest.load_1m": "steps at shams"})
 
     assert carried_study(workspace, HOST)["status"] == "current"
-    assert "setting of gbt_realistic" in carried_study(other, HOST)["why"]
+    for other in (rounds, quarantine):
+        assert "setting of gbt_realistic" in carried_study(Workspace(other), HOST)["why"]
 
 
 def test_without_a_study_the_leaderboard_says_not_run(finished):

@@ -34,6 +34,10 @@ def test_a_recorder_that_shows_in_one_channel_is_found_in_packed_controls(tmp_pa
     assert msgspec.convert(report, ControlsReport) == report
     assert [channel["channel"] for channel in steps["quarantined"]] == ["guest.top_rss_bytes"]
     assert steps["controls_by_host"] == {"camera": 3, "kiosk": 3}
+    # The first look-alike of each begins alone; it does not step, and the second is beside a sham.
+    (channel,) = steps["quarantined"]
+    assert channel["n_look_alikes"] == 6
+    assert abs(channel["look_alike"]) < 4096 < channel["median"]
     # The fourth sham of each is 4 s before a look-alike.
     assert (steps["n_steps"], steps["n_left_out"]) == (18, 6)
     row = next(
