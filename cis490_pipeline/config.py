@@ -181,7 +181,8 @@ class Settings:
     ``[models.gru]``."""
     calibrate_on: Annotated[Mapping[str, str], _episodes] = field(default_factory=dict)
     """Clean episode that each host's calibration record is made from, by host; a table in
-    ``cis490.toml``. For other hosts it is their earliest sound clean-only episode."""
+    ``cis490.toml``. For other hosts it is their earliest sound clean-only episode. Where any is
+    named, reports also measure each model against the records, and its alarm is fitted on them."""
     quarantine: Annotated[Mapping[str, str], _quarantine] = field(default_factory=dict)
     """Channels that no model, probe or check sees, each with its reason; a table in
     ``cis490.toml``. For channels that show the recorder: see ``cis490 controls``."""

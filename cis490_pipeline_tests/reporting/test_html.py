@@ -4,10 +4,13 @@ import polars as pl
 import pytest
 
 from cis490_pipeline.errors import EvaluationError
+from cis490_pipeline.evaluation.detection.fit import label_sequences
+from cis490_pipeline.evaluation.detection.report import AlarmInputs, detection_report
 from cis490_pipeline.reporting.html import render_report
 from cis490_pipeline.reporting.page.sections import differences, scores
+from cis490_pipeline_tests.evaluation.alarms import labels_of
 from cis490_pipeline_tests.evaluation.boards import board_of
-from cis490_pipeline_tests.evaluation.made_up import SPLIT, windows
+from cis490_pipeline_tests.evaluation.made_up import SPLIT, predictions, windows
 from cis490_pipeline_tests.evaluation.parsed import Page
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}\u202e"
@@ -44,6 +47,52 @@ def test_nothing_is_fetched_and_nothing_is_run(html):
     assert not [name for name, _ in parsed.attributes if name.startswith("on")]
     assert not re.search(r"https?://|url\(|@import", html)
     assert "default-src 'none'" in html
+
+
+def account_by_host():
+    """A report's account of both calibrations, with numbers that stand nowhere else."""
+    rate = {"n": 5, "device_hours": 6.5, "per_hour": 0.769, "low": 0.25, "high": 1.8, "upper": 1.62}
+    score = {"macro_f1": 0.8123, "ci_low": 0.7, "ci_high": 0.9, "n_episodes": 8, "n_windows": 80}
+    length = {"seconds": None, "shortest_s": 299.0, "val": score, "n_infected": 9, "n_detected": 7}
+    shares = {"share_detected": 7 / 9, "share_low": 0.45, "share_high": 0.94, "why": None}
+    times = {"median_s": 12.0, "n_infected": 9, "n_detected": 7, **shares}
+    row = {"mode": "host_baseline", "val": score, "test": score, "time_to_detection": times}
+    missing = {**length, "seconds": 300.0, "val": None, "why": "n/a: camera/1: 300 s asked for"}
+    per_hour = {
+        "all": {**rate, "why": None},
+        "by_host": [{"name": "lab-nuc", **rate, "why": None}],
+        "by_look_alike": [{"name": "video-call", **rate, "why": None}],
+        "why": None,
+    }
+    return {
+        "why": None,
+        "hosts_without": {"garage-pi": "no sound clean-only episode"},
+        "records": [],
+        "excluded": [],
+        "n_test_openings": 1,
+        "rows": [{**row, "per_hour": {**rate, "why": None}}],
+        "lengths": [{**length, **shares, "per_hour": {**rate, "why": None}}, missing],
+        "detection": {"per_hour": per_hour},
+    }
+
+
+def test_both_calibrations_are_on_the_page_where_a_report_has_them(made):
+    board, reports, probes = made
+    frame = predictions(windows(), skill=2)
+    truth = labels_of(
+        {name: [(0, "clean"), (41, "infecting")] for name in frame["episode_id"].unique()}
+    )
+    inputs = AlarmInputs(label_sequences(windows(n_test=0)), truth)
+    detection = detection_report(frame, inputs, seed=0, n_resamples=20)
+    plain = [{**r, "detection": detection} for r in reports]
+    of = [{**r, "host_baseline": account_by_host()} for r in plain]
+    html, shown = (page_of((board, models, probes)) for models in (plain, of))
+
+    assert Page(shown).open == []
+    for text in ("host baseline", "1.62", "video-call", "whole run", "camera/1: 300 s asked for"):
+        assert text in Page(shown).text
+        assert text not in Page(html).text
+    assert "garage-pi: no sound clean-only episode" in Page(shown).text
 
 
 def test_every_row_of_the_leaderboard_is_on_the_page(made, html):

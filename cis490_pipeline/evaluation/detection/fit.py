@@ -19,6 +19,7 @@ from cis490_pipeline.domain.arrays import Bools, Floats, Ints, class_indices
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.detection.outcomes import Outcomes, outcomes
 from cis490_pipeline.evaluation.detection.windows import AlarmWindows
+from cis490_pipeline.evaluation.uncertainty.rates import poisson_upper
 from cis490_pipeline.features.windows import STRIDE_S
 from cis490_pipeline.storage.files import digest
 
@@ -39,6 +40,54 @@ little clean time that is none at all."""
 
 _K: Final = len(PHASES)
 _DAY_S: Final = 86_400.0
+_DAY_H: Final = 24.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """False alarms in clean time that a choice of thresholds may cost on validation.
+
+    Attributes
+    ----------
+    per_day : at most so many a clean device-day; on little clean time that is none at all.
+    upper_per_hour : also, the one-sided 95 % upper bound of the rate is at most this. A rate that
+        was chosen to be just low enough on validation is higher on other devices; the bound leaves
+        room for that, the more the less was watched. Where no count meets it, none is allowed.
+    emission_powers : powers of the filter to choose from, in order of preference. A busy device is
+        the same mistake window after window, which a power fit for independent ones takes for ever
+        more evidence: no threshold keeps such an alarm quiet, a lower power does.
+    text : the budget in words, after "at most".
+    """
+
+    per_day: float
+    upper_per_hour: float | None = None
+    emission_powers: tuple[float, ...] = (EMISSION_POWER,)
+    text: str
+
+    def allowed(self, clean_days: float) -> int:
+        """Return how many false alarms so much clean time may have."""
+        most = int(self.per_day * clean_days + 1e-9)
+        hours = clean_days * _DAY_H
+        while self.upper_per_hour is not None and most > 0:
+            if poisson_upper(most, hours) <= self.upper_per_hour:
+                break
+            most -= 1
+        return most
+
+
+def daily(per_day: float) -> Budget:
+    """Return the budget of so many false alarms a clean device-day."""
+    return Budget(per_day=per_day, text=f"{per_day:g} false alarms a clean device-day of val")
+
+
+DAILY: Final = daily(ALLOWED_PER_DAY)
+HOURLY: Final = Budget(
+    per_day=_DAY_H,
+    upper_per_hour=2.0,
+    emission_powers=(EMISSION_POWER, 1.0, 0.7, 0.5),
+    text="1 false alarm a clean device-hour of val, and its one-sided 95 % bound at most 2",
+)
+"""What an alarm must keep on devices it has not seen, asked of validation."""
 
 
 _LOG_ODDS: Final = tuple(np.arange(-2 * MAX_LOG_ODDS, 2 * MAX_LOG_ODDS + 1) / 2)
@@ -130,12 +179,14 @@ def transition_matrix(sequences: LabelSequences, prior_per_day: float | None) ->
     return matrix
 
 
-def phase_filter(sequences: LabelSequences, prior_per_day: float | None) -> PhaseFilter:
+def phase_filter(
+    sequences: LabelSequences, prior_per_day: float | None, emission_power: float = EMISSION_POWER
+) -> PhaseFilter:
     """Build the filter; nothing of it is fitted on validation."""
     return PhaseFilter(
         transition=transition_matrix(sequences, prior_per_day),
         class_prior=sequences.class_prior,
-        emission_power=EMISSION_POWER,
+        emission_power=emission_power,
         step_s=STRIDE_S,
     )
 
@@ -150,17 +201,25 @@ class Trial:
     on_val: Outcomes
     fitted_on: dict[str, str]
 
-    def best(self, allowed_per_day: float = ALLOWED_PER_DAY) -> int:
-        """Index of the candidate that finds most infections with at most so many false alarms.
+    def best(self, budget: Budget = DAILY) -> int:
+        """Index of the candidate that finds most infections within a budget of false alarms.
 
         Where every candidate has more false alarms than that, those with the fewest are left. Ties
         go to the first (``Candidates``).
         """
-        allowed = int(allowed_per_day * self.on_val.clean_days + 1e-9)
-        too_many = np.maximum(self.on_val.n_false - allowed, 0)
-        missed = -self.on_val.detected.sum(axis=1)
+        too_many, missed = self._costs(budget)
         # lexsort sorts by its last key first and is stable, so ties keep the order of preference.
         return int(np.lexsort((missed, too_many))[0])
+
+    def cost(self, candidate: int, budget: Budget) -> tuple[int, int]:
+        """Return what the choice is made by, less is better: excess false alarms, then −found."""
+        too_many, missed = (int(values[candidate]) for values in self._costs(budget))
+        return too_many, missed
+
+    def _costs(self, budget: Budget) -> tuple[Ints, Ints]:
+        allowed = budget.allowed(self.on_val.clean_days)
+        too_many: Ints = np.maximum(self.on_val.n_false - allowed, 0)
+        return too_many, -self.on_val.detected.sum(axis=1)
 
     def settings(self, candidate: int) -> AlarmSettings:
         """Return the settings of one candidate."""
@@ -191,10 +250,13 @@ def replay(
 
 
 def evaluate_candidates(
-    windows: AlarmWindows, sequences: LabelSequences, prior_per_day: float | None
+    windows: AlarmWindows,
+    sequences: LabelSequences,
+    prior_per_day: float | None,
+    emission_power: float = EMISSION_POWER,
 ) -> Trial:
     """Try every candidate on the windows of validation; nothing of the test side enters."""
-    model = phase_filter(sequences, prior_per_day)
+    model = phase_filter(sequences, prior_per_day, emission_power)
     candidates = Candidates.grid()
     _, stands = replay(windows, model, candidates)
     fitted_on = {
@@ -204,3 +266,24 @@ def evaluate_candidates(
         "train_digest": sequences.digest,
     }
     return Trial(model, prior_per_day, candidates, outcomes(windows, stands), fitted_on)
+
+
+def fit_alarm(
+    windows: AlarmWindows,
+    sequences: LabelSequences,
+    prior_per_day: float | None,
+    budget: Budget = DAILY,
+) -> tuple[Trial, int]:
+    """Choose a filter's power and an alarm's thresholds on the windows of validation.
+
+    Returns
+    -------
+    The trial of the power, and its candidate: the one that finds the most infections within the
+    budget. Ties go to the power that the budget names first.
+    """
+    trials = [
+        evaluate_candidates(windows, sequences, prior_per_day, power)
+        for power in budget.emission_powers
+    ]
+    choices = [(trial, trial.best(budget)) for trial in trials]
+    return min(choices, key=lambda choice: choice[0].cost(choice[1], budget))

@@ -14,11 +14,13 @@ from cis490_pipeline.domain import PHASES, Side
 from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.evaluation.confusion import episode_confusions
 from cis490_pipeline.evaluation.detection.fit import (
-    ALLOWED_PER_DAY,
+    DAILY,
     PRIOR_PER_DAY,
+    Budget,
     LabelSequences,
     Trial,
-    evaluate_candidates,
+    daily,
+    fit_alarm,
     replay,
 )
 from cis490_pipeline.evaluation.detection.outcomes import Outcomes, outcomes
@@ -69,7 +71,12 @@ class AlarmInputs:
 
 
 def detection_report(
-    frame: pl.DataFrame, inputs: AlarmInputs, *, seed: int, n_resamples: int = N_RESAMPLES
+    frame: pl.DataFrame,
+    inputs: AlarmInputs,
+    *,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
+    budget: Budget = DAILY,
 ) -> Detection:
     """Fit an alarm on validation and judge it on test; what is undefined is null and says why.
 
@@ -77,6 +84,7 @@ def detection_report(
     ----------
     frame : rows of ``PREDICTION_SCHEMA``, val and test: the windows that may be scored. The filter
         starts at an episode's first one, with the device known to be clean.
+    budget : false alarms that thresholds may cost on validation.
 
     Raises
     ------
@@ -87,12 +95,11 @@ def detection_report(
         alarm_windows(frame.filter(pl.col("side") == side), inputs.truth)
         for side in (Side.VAL, Side.TEST)
     )
-    trial = evaluate_candidates(val, inputs.sequences, PRIOR_PER_DAY)
-    chosen = trial.best()
+    trial, chosen = fit_alarm(val, inputs.sequences, PRIOR_PER_DAY, budget)
     settings = trial.settings(chosen)
     states, on_test = _judge(test, settings)
     return {
-        "alarm": _alarm(trial, chosen),
+        "alarm": _alarm(trial, chosen, budget),
         "time_to_detection": time_to_detection(on_test),
         "by_profile": by_profile(on_test, test),
         "false_alarms": false_alarms(on_test),
@@ -103,7 +110,7 @@ def detection_report(
         "episodes": episode_shares(on_test, test),
         "by_elapsed": by_elapsed(on_test, test),
         "filtered": _filtered(states, test, seed, n_resamples),
-        "ablations": [_ablation(val, test, inputs.sequences, *row) for row in _ABLATIONS],
+        "ablations": [_ablation(val, test, inputs.sequences, budget, *row) for row in _ABLATIONS],
     }
 
 
@@ -113,7 +120,7 @@ def _judge(windows: AlarmWindows, settings: AlarmSettings) -> tuple[Floats, Outc
     return states, outcomes(windows, stands)
 
 
-def _alarm(trial: Trial, chosen: int) -> Alarm:
+def _alarm(trial: Trial, chosen: int, budget: Budget) -> Alarm:
     settings, on_val = trial.settings(chosen), trial.on_val
     return {
         "threshold": settings.threshold,
@@ -121,8 +128,8 @@ def _alarm(trial: Trial, chosen: int) -> Alarm:
         "hold_windows": settings.hold_windows,
         "prior_per_day": settings.prior_per_day,
         "fitted_on": "val",
-        "rule": f"most infections found with at most {ALLOWED_PER_DAY:g} false alarms a clean "
-        "device-day of val; on a tie the one nearest to even odds",
+        "rule": f"most infections found with at most {budget.text}; on a tie the one nearest to "
+        "even odds",
         "val": {
             "n_infected": int(on_val.infected.sum()),
             "n_detected": int(on_val.detected[chosen].sum()),
@@ -147,7 +154,7 @@ def _at_rate(trial: Trial, test: AlarmWindows, rate: float) -> AtRate:
     if days < needed:
         why = f"{days:.4f} clean device-days of val, {needed:g} are needed to set this rate"
         return {**row, "why": f"n/a: {why}"}
-    chosen = trial.best(rate)
+    chosen = trial.best(daily(rate))
     if trial.on_val.n_false[chosen] > rate * days:
         return row
     settings = trial.settings(chosen)
@@ -179,6 +186,7 @@ def _ablation(
     val: AlarmWindows,
     test: AlarmWindows,
     sequences: LabelSequences,
+    budget: Budget,
     name: str,
     prior_per_day: float | None,
     constant: bool,
@@ -186,8 +194,8 @@ def _ablation(
 ) -> AlarmAblation:
     if constant:
         val, test = (side.with_constant_emissions(sequences.class_prior) for side in (val, test))
-    trial = evaluate_candidates(val, sequences, prior_per_day)
-    settings = trial.settings(trial.best())
+    trial, chosen = fit_alarm(val, sequences, prior_per_day, budget)
+    settings = trial.settings(chosen)
     on_test = _judge(test, settings)[1]
     times = time_to_detection(on_test)
     del times["curve"]

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 from msgspec import Meta
 
 from cis490_pipeline.evaluation.schema.alarm import Detection
+from cis490_pipeline.evaluation.schema.host_baseline import HostBaseline
 from cis490_pipeline.evaluation.schema.parts import (
     Amount,
     Count,
@@ -181,6 +182,7 @@ class Extra(TypedDict, total=False):
     n_test_openings: Count
     training: dict[str, Plain]
     processor: Processor
+    host_baseline: HostBaseline
 
 
 class EvalReport(SideScores, Split, Extra):

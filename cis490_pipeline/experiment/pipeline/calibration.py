@@ -1,6 +1,6 @@
 """Calibration of a host from its clean telemetry, and the check that this was clean."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -25,6 +25,11 @@ from cis490_pipeline.features.windows import BASELINE_S, BASELINE_STEPS
 from cis490_pipeline.storage.parquet import read_table
 
 _CLEAN: Final = str(PHASES[0])
+_NEARLY: Final = 0.9
+"""Share of the seconds asked for that a whole run must hold to be taken for them."""
+
+Checked = tuple[CleanlinessCheck | None, str]
+"""A cleanliness check, and in words what it was fitted on; or None, and what is lacking."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class HostRecords:
         return sorted(part.episode_id for r in self.found.values() for part in r.telemetry)
 
 
-def fitted_check(workspace: Workspace, recipe: Recipe) -> tuple[CleanlinessCheck | None, str]:
+def fitted_check(workspace: Workspace, recipe: Recipe) -> Checked:
     """Fit the cleanliness check on a recipe's train side.
 
     Returns
@@ -70,16 +75,32 @@ def fitted_check(workspace: Workspace, recipe: Recipe) -> tuple[CleanlinessCheck
     )
 
 
-def host_records(workspace: Workspace, recipe: Recipe) -> HostRecords:
+def host_records(
+    workspace: Workspace,
+    recipe: Recipe,
+    *,
+    hosts: Collection[str] | None = None,
+    seconds: float | None = None,
+    checked: Checked | None = None,
+) -> HostRecords:
     """Make the records of all hosts of a recipe that have a sound clean-only episode.
 
     What is suspect is taken, and says so.
+
+    Parameters
+    ----------
+    hosts : of these alone.
+    seconds : of the start of each episode, or all of one that is up to a tenth shorter; by default
+        all of it.
+    checked : a check that was fitted before, as of a checkpoint.
     """
-    calibration = _Calibration.of(workspace, recipe)
+    calibration = _Calibration.of(workspace, recipe, checked)
     found, refused = {}, {}
-    for host in sorted(calibration.index["host_id"].unique()):
+    for host in sorted(calibration.index["host_id"].unique() if hosts is None else set(hosts)):
         try:
-            found[host] = calibration.record(host, accept_unclean=True)
+            found[host] = calibration.record(
+                host, first_s=seconds, at_least=_NEARLY, accept_unclean=True
+            )
         except CalibrationError as why:
             refused[host] = str(why)
     return HostRecords(found, refused)
@@ -130,11 +151,11 @@ class _Calibration:
     """What the check was fitted on; without one, what is lacking."""
 
     @classmethod
-    def of(cls, workspace: Workspace, recipe: Recipe) -> Self:
+    def of(cls, workspace: Workspace, recipe: Recipe, checked: Checked | None = None) -> Self:
         index = read_table(workspace.paths.validation_index(recipe))
         grids = GridStore(GridShards(workspace).folder)
         named = workspace.settings.calibrate_on
-        return cls(index, grids, named, *fitted_check(workspace, recipe))
+        return cls(index, grids, named, *(checked or fitted_check(workspace, recipe)))
 
     def record(
         self,
@@ -142,12 +163,13 @@ class _Calibration:
         *,
         episode_id: str | None = None,
         first_s: float | None = None,
+        at_least: float = 1.0,
         accept_unclean: bool,
     ) -> CalibrationRecord:
         grids, check = self.grids, self.check
         chosen, clean_only = _chosen(self.index, host, episode_id or self.named.get(host))
         row = grids.frame.row(by_predicate=pl.col("episode_id") == chosen, named=True)
-        n_steps = _steps(f"{host}/{chosen}", row["n_steps"], clean_only, first_s)
+        n_steps = _steps(f"{host}/{chosen}", row["n_steps"], clean_only, first_s, at_least)
         grid = grids.grid(chosen)[:n_steps]
         end_ns = row["t0_wall_ns"] + n_steps * STEP_NS
         cleanliness = check.judge(grid) if check is not None else None
@@ -201,12 +223,19 @@ def _chosen(index: pl.DataFrame, host: str, episode_id: str | None) -> tuple[str
     return sound.sort("received_at_wall", "episode_id")["episode_id"][0], True
 
 
-def _steps(episode: str, available: int, clean_only: bool, first_s: float | None) -> int:
-    """How many steps of an episode calibrate its host."""
+def _steps(
+    episode: str, available: int, clean_only: bool, first_s: float | None, at_least: float
+) -> int:
+    """How many steps of an episode calibrate its host.
+
+    An episode that holds only the share ``at_least`` of what is asked for gives all it has.
+    """
     if first_s is None:
         wanted = available if clean_only else BASELINE_STEPS
     else:
         wanted = round(first_s * NS_PER_S / STEP_NS)
+        if at_least * wanted <= available < wanted:
+            wanted = available
     if wanted < BASELINE_STEPS or wanted > available:
         raise CalibrationError(
             f"{episode}: {wanted * STEP_NS / NS_PER_S:g} s asked for, wanted "

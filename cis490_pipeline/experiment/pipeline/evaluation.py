@@ -16,6 +16,7 @@ from cis490_pipeline.evaluation.scoring import score_sides, stored_predictions
 from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
+from cis490_pipeline.experiment.pipeline.host_baseline import HostBaselineReport
 from cis490_pipeline.experiment.pipeline.training import ModelStage, TrainedCheckpoint
 from cis490_pipeline.experiment.stages.record import Metrics
 from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
@@ -45,11 +46,14 @@ class EvaluationReport(ModelStage):
         made = digests(
             checkpoint=self.checkpoint, split=ValidationIndex(self.workspace, self.recipe)
         )
+        named = dict(self.workspace.settings.calibrate_on)
         return made and {
             **made,
             "evaluation": EVALUATION_VERSION,
             "predictions": PREDICTIONS_VERSION,
             "seed": str(self.seed),
+            # Only where given, so that reports without records are as they were.
+            **({"calibrate_on": digest(named)} if named else {}),
         }
 
     @property
@@ -106,15 +110,17 @@ class EvaluationReport(ModelStage):
         record = self.checkpoint.record()
         assert record is not None, "a report needs a checkpoint"
         stored = read_object(self.checkpoint.folder / "predictions.json", "n_test_openings")
+        scored = scored_windows(everything)
+        inputs = alarm_inputs(self.workspace, self.recipe, self.checkpoint.dataset.open())
         report = evaluate(
-            scored_windows(everything),
+            scored,
             model=self.name,
             architecture=str(self.architecture),
             variant=str(self.variant),
             split=split.summary(),
             checkpoint_digest=record.digest,
             seed=self.seed,
-            alarm=alarm_inputs(self.workspace, self.recipe, self.checkpoint.dataset.open()),
+            alarm=inputs,
             baseline_windows=everything.filter(pl.col("touches_baseline")),
             extra={
                 "n_test_openings": stored["n_test_openings"],
@@ -122,14 +128,32 @@ class EvaluationReport(ModelStage):
                 "processor": processor(),
             },
         )
-        write_json(self.report_path, report)
         detection = report["detection"]
         assert detection is not None, "an alarm was fitted"
+        alarm, further = detection, tuple[Path, ...]()
+        if self.workspace.settings.calibrate_on:
+            by_host = self._by_host(scored)
+            account = report["host_baseline"] = by_host.make(inputs, seed=self.seed)
+            if account["detection"] is not None:
+                alarm, further = account["detection"], by_host.files
+        write_json(self.report_path, report)
         folder = self.checkpoint.folder
-        alarm_path = write_alarm(folder, detection["alarm"]["settings"])
+        alarm_path = write_alarm(folder, alarm["alarm"]["settings"])
         predictions = (folder / "predictions.parquet", folder / "predictions.json")
-        files = (self.report_path, *predictions, alarm_path)
+        files = (self.report_path, *predictions, *further, alarm_path)
         return StageOutput(digest(report), files, _numbers(report, detection["time_to_detection"]))
+
+    def _by_host(self, scored: pl.DataFrame) -> HostBaselineReport:
+        """Return the account of the checkpoint with each host's own record."""
+        inputs = self.inputs()
+        assert inputs is not None, "predictions need a checkpoint and a split"
+        return HostBaselineReport(
+            stage=self.checkpoint,
+            own=scored,
+            checkpoint_digest=inputs["checkpoint"],
+            split_digest=inputs["split"],
+            lock=lambda: lock_of(self.record_path.parent),
+        )
 
 
 def _numbers(report: EvalReport, times: Times) -> Metrics:

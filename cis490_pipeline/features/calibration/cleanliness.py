@@ -156,7 +156,8 @@ class CleanlinessCheck:
             of_host = train.hosts == host
             regression = without[int(fold[of_host][0])]
             scores = regression._scores(train.features[of_host & train.clean])
-            references = np.quantile(scores, levels, method="inverted_cdf")
+            quantiles = np.quantile(scores, levels, method="inverted_cdf")
+            references = quantiles.astype(np.float64)
             rows.append(replace(regression, references=references))
         stacked = {
             name: np.stack([row.arrays()[name] for row in rows])

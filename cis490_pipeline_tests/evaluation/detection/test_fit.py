@@ -1,11 +1,16 @@
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.detection.fit import (
+    EMISSION_POWER,
+    HOURLY,
     Candidates,
+    daily,
     evaluate_candidates,
+    fit_alarm,
     label_sequences,
     transition_matrix,
 )
@@ -100,7 +105,7 @@ def test_the_choice_is_the_rules(seed):
 
     assert trial.best() == brute_force(trial, allowed=0)
     per_day = 1.5 / trial.on_val.clean_days
-    assert trial.best(per_day) == brute_force(trial, allowed=1)
+    assert trial.best(daily(per_day)) == brute_force(trial, allowed=1)
 
 
 def test_more_false_alarms_allowed_find_no_fewer_infections():
@@ -108,10 +113,44 @@ def test_more_false_alarms_allowed_find_no_fewer_infections():
         val_windows(skill=0.7, n=12), label_sequences(train_windows()), None
     )
     found = [
-        int(trial.on_val.detected[trial.best(k / trial.on_val.clean_days)].sum()) for k in range(8)
+        int(trial.on_val.detected[trial.best(daily(k / trial.on_val.clean_days))].sum())
+        for k in range(8)
     ]
 
     assert found == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("hours", "allowed"), [(0.1, 0), (1.4, 0), (3.0, 1), (4.0, 3), (6.0, 6), (7.5, 7)]
+)
+def test_a_rate_an_hour_is_held_with_its_bound(hours, allowed):
+    assert HOURLY.allowed(hours / 24) == allowed
+    assert allowed <= hours
+    # The bound of that many is at most 2 an hour, or none is allowed.
+    assert allowed == 0 or stats.poisson.cdf(allowed, 2 * hours) <= 0.05
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_power_is_the_one_whose_best_candidate_finds_most_within_the_budget(seed):
+    val, sequences = val_windows(skill=0.7, n=12, seed=seed), label_sequences(train_windows())
+
+    trial, chosen = fit_alarm(val, sequences, 1.0, HOURLY)
+
+    powers = HOURLY.emission_powers
+    trials = [evaluate_candidates(val, sequences, 1.0, power) for power in powers]
+    costs = [other.cost(other.best(HOURLY), HOURLY) for other in trials]
+    assert trial.filter.emission_power == powers[costs.index(min(costs))]
+    assert chosen == brute_force(trial, allowed=0)
+    assert trial.settings(chosen).filter.emission_power == trial.filter.emission_power
+
+
+def test_a_budget_a_day_has_one_power():
+    val, sequences = val_windows(skill=1.0), label_sequences(train_windows())
+
+    trial, chosen = fit_alarm(val, sequences, 1.0)
+
+    assert trial.filter.emission_power == EMISSION_POWER
+    assert chosen == evaluate_candidates(val, sequences, 1.0).best()
 
 
 def test_without_validation_the_filters_own_threshold_stands():

@@ -17,6 +17,7 @@ from cis490_pipeline.evaluation.schema.alarm import (
     ProfileTimes,
     Times,
 )
+from cis490_pipeline.evaluation.schema.host_baseline import HostBaseline
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.reporting.page.drawing import Chart, Curve, Frame, chart
 from cis490_pipeline.reporting.page.numbers import NOT_MEASURED, Numbers
@@ -66,6 +67,12 @@ class HourlyTable(TypedDict):
     why: str | None
 
 
+class HostBaselineView(HostBaseline):
+    """The table of both calibrations, with what was left out."""
+
+    whys: list[str]
+
+
 class DetectionView(TypedDict):
     """The section on detection."""
 
@@ -83,6 +90,8 @@ class DetectionView(TypedDict):
     ablations: list[AlarmAblation]
     time_whys: list[str]
     per_hour: HourlyTable | None
+    by_host: HostBaselineView | None
+    by_host_per_hour: HourlyTable | None
     elapsed: list[ElapsedRow]
 
 
@@ -121,6 +130,7 @@ def view(numbers: Numbers) -> DetectionView | NotMeasured:
         "ablations": chosen.get("ablations") or [],
         "time_whys": reasons([{"why": row["time_to_detection"].get("why")} for row in rows]),
         "per_hour": hourly_table(chosen.get("per_hour")),
+        **_by_host(numbers.chosen.get("host_baseline")),
         "elapsed": elapsed_rows(chosen["by_elapsed"]),
     }
 
@@ -175,6 +185,24 @@ def hourly_table(rates: HourlyRates | None) -> HourlyTable | None:
         "by_host": rates["by_host"],
         "by_look_alike": rates["by_look_alike"] or [],
         "why": rates["why"],
+    }
+
+
+class _ByHost(TypedDict):
+    by_host: HostBaselineView | None
+    by_host_per_hour: HourlyTable | None
+
+
+def _by_host(account: HostBaseline | None) -> _ByHost:
+    """Return what is shown of a model with each host's own record; None where it was not asked."""
+    if account is None:
+        return {"by_host": None, "by_host_per_hour": None}
+    detection = account["detection"]
+    without = [f"{host}: {why}" for host, why in account["hosts_without"].items()]
+    whys = [*([account["why"]] if account["why"] else []), *without, *reasons(account["lengths"])]
+    return {
+        "by_host": {**account, "whys": whys},
+        "by_host_per_hour": hourly_table(detection.get("per_hour") if detection else None),
     }
 
 
