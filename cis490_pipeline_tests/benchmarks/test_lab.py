@@ -38,8 +38,10 @@ def kept(tmp_path):
     return Kept(tmp_path / "kept", {"numpy": "1"})
 
 
-@pytest.fixture
-def runs(tmp_path, kept):
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("lab")
+    kept = Kept(tmp_path / "kept", {"numpy": "1"})
     chosen = {
         "gbt_history": Contestant(of="gbt", kind="history", config={"max_rounds": 2}),
         "extra_trees_summary": contestants.peers()["extra_trees_summary"],
