@@ -19,9 +19,10 @@ from cis490_pipeline.store.rows.columns import TIME, Columns
 
 GAP_S: Final = 10.0
 LOST_SHARE: Final = 0.05
+ABSENT_SHARE: Final = 0.25
 SKEW_S: Final = 2.0
 
-PERTURBATIONS_VERSION: Final = "1"
+PERTURBATIONS_VERSION: Final = "2"
 """Raised when a scenario changes an episode differently."""
 
 Sources = dict[Source, Columns]
@@ -133,6 +134,25 @@ def _rows_lost(episode: Episode, rng: np.random.Generator) -> Sources:
     return changed
 
 
+def _channels_absent(source: Source) -> Change:
+    of_source = sorted(channel.field for channel in CHANNELS if channel.source is source)
+    n_absent = round(ABSENT_SHARE * len(of_source))
+
+    def change(episode: Episode, rng: np.random.Generator) -> Sources:
+        columns = episode.columns.get(source)
+        if columns is None:
+            return {}
+        absent = rng.choice(of_source, n_absent, replace=False).tolist()
+        unknown = {
+            name: np.zeros(columns.n_rows, dtype=np.bool_)
+            for name in absent
+            if name in columns.values
+        }
+        return {source: Columns(columns.values, {**columns.known, **unknown})}
+
+    return change
+
+
 def _skew(source: Source) -> Change:
     def change(episode: Episode, rng: np.random.Generator) -> Sources:
         columns = episode.columns.get(source)
@@ -196,6 +216,13 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         _gap(Source.QMP, GAP_S),
     ),
     Scenario("qmp_dead", "QMP records nothing at all", _dead(Source.QMP)),
+    Scenario("guest_dead", "the guest agent records nothing at all", _dead(Source.GUEST)),
+    Scenario("netflow_dead", "netflow records nothing at all", _dead(Source.NETFLOW)),
+    Scenario(
+        "guest_channels",
+        "one guest channel in four is never recorded, drawn for each episode",
+        _channels_absent(Source.GUEST),
+    ),
     Scenario("rows_lost", "5 % of the rows of each source are lost, drawn at random", _rows_lost),
     *(
         Scenario(

@@ -104,7 +104,7 @@ robustness = recipe_asset(
     kinds={"json"},
     code_version=f"{ROBUSTNESS_VERSION}.{PERTURBATIONS_VERSION}",
     pool="train",
-    description="What ten recording faults cost each model: test episodes cut and scored again.",
+    description="What recording faults cost each model: test episodes cut and scored again.",
 )
 leaderboard = recipe_asset(
     Leaderboard.key,

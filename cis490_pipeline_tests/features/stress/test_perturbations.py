@@ -98,6 +98,35 @@ def test_guest_of_a_clean_run_does_not_die(clean_run):
     assert touched(clean_run, perturbed(clean_run, BY_NAME["guest_dies"], seed=0)) == set()
 
 
+@pytest.mark.parametrize("source", [Source.QMP, Source.GUEST, Source.NETFLOW])
+def test_a_dead_source_has_no_rows_and_no_values(episode, source):
+    after = perturbed(episode, BY_NAME[f"{source}_dead"], seed=0)
+
+    grid = episode_grid(after.columns, after.t0_ns, steps(after))
+    dead = [i for i, channel in enumerate(CHANNELS) if channel.source is source]
+    others = np.setdiff1d(np.arange(len(CHANNELS)), dead)
+    whole = episode_grid(episode.columns, episode.t0_ns, steps(episode))
+    assert touched(episode, after) == {source}
+    assert after.columns[source].n_rows == 0
+    assert np.isnan(grid[:, dead]).all()
+    np.testing.assert_array_equal(grid[:, others], whole[:, others])
+
+
+def test_one_guest_channel_in_four_is_unknown_throughout(episode):
+    after = perturbed(episode, BY_NAME["guest_channels"], seed=0)
+    n_steps = steps(episode)
+    of_guest = [i for i, channel in enumerate(CHANNELS) if channel.source is Source.GUEST]
+
+    before, left = (
+        ~np.isnan(episode_grid(e.columns, e.t0_ns, n_steps)).all(axis=0) for e in (episode, after)
+    )
+
+    assert touched(episode, after) == {Source.GUEST}
+    assert before[of_guest].all()
+    assert (~left[of_guest]).sum() == round(len(of_guest) / 4)
+    assert (left == before)[[i for i in range(len(CHANNELS)) if i not in of_guest]].all()
+
+
 def test_gap_takes_ten_seconds_of_qmp(episode):
     after = perturbed(episode, BY_NAME["qmp_gap"], seed=0)
 
@@ -106,19 +135,6 @@ def test_gap_takes_ten_seconds_of_qmp(episode):
     assert touched(episode, after) == {Source.QMP}
     assert 9 <= (~wanted).sum() <= 11
     assert same_rows(qmp, wanted, after.columns[Source.QMP])
-
-
-def test_dead_qmp_has_no_rows_and_no_values(episode):
-    after = perturbed(episode, BY_NAME["qmp_dead"], seed=0)
-
-    grid = episode_grid(after.columns, after.t0_ns, steps(after))
-    of_qmp = [i for i, channel in enumerate(CHANNELS) if channel.source is Source.QMP]
-    others = np.setdiff1d(np.arange(len(CHANNELS)), of_qmp)
-    whole = episode_grid(episode.columns, episode.t0_ns, steps(episode))
-    assert touched(episode, after) == {Source.QMP}
-    assert after.columns[Source.QMP].n_rows == 0
-    assert np.isnan(grid[:, of_qmp]).all()
-    np.testing.assert_array_equal(grid[:, others], whole[:, others])
 
 
 def test_five_percent_of_each_sources_rows_are_lost(episode):
