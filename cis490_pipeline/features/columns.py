@@ -63,6 +63,12 @@ def stored_columns(
     return (channels[:, None] * n_among + np.arange(n)).ravel()
 
 
+def calibrated_columns(kind: FlatKind, channels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return where some channels' columns lie in the calibrated rows of a kind."""
+    n = len(CALIBRATED[kind])
+    return (channels[:, None] * n + np.arange(n)).ravel()
+
+
 def cut_rows(kind: FlatKind, grid: Float32s, starts: npt.NDArray[np.int64]) -> Float32s:
     """Compute the uncalibrated rows of some windows of one grid: (n_windows, n_columns)."""
     if kind == "history":

@@ -149,6 +149,20 @@ def test_probes_read_the_statistics_of_history_as_those_of_summaries(
     assert calibrated[0].tobytes() == calibrated[1].tobytes()
 
 
+def test_the_probe_of_the_gauges_history_is_the_same_whatever_features_models_read(
+    finished: Workspace, run: Workspace
+) -> None:
+    of_summary, of_history = RecipeProbes(finished, HOST), RecipeProbes(run, HOST)
+
+    assert of_summary.history_calibrator.digest == of_history.history_calibrator.digest
+    for side in Side.TRAIN, Side.TEST:
+        cut, read = (
+            np.concatenate(list(probes.calibrated(side, "history")))
+            for probes in (of_summary, of_history)
+        )
+        assert cut.tobytes() == read.tobytes()
+
+
 def test_a_model_of_summaries_still_loads_and_reads_a_dataset_of_history(
     finished: Workspace, run: Workspace
 ) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side, Variant
 from cis490_pipeline.domain.arrays import Float32s
-from cis490_pipeline.domain.catalogue import InputKind
+from cis490_pipeline.domain.catalogue import FlatKind, InputKind
 from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.evaluation.probes import learn
 from cis490_pipeline.evaluation.probes.decision_stump import fit_threshold, threshold_probe
@@ -20,6 +20,7 @@ from cis490_pipeline.experiment.pipeline.training import CALIBRATION, models_cal
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.calibrator import Calibrator
 from cis490_pipeline.features.calibration.drifting_gauges import drifting_channels
+from cis490_pipeline.features.columns import calibrated_columns
 from cis490_pipeline.features.datasets.load import load_windows, window_keys
 from cis490_pipeline.features.datasets.opened import OpenDataset
 from cis490_pipeline.features.datasets.raw_windows import open_windows
@@ -87,13 +88,28 @@ class RecipeProbes:
     @cached_property
     def calibrator(self) -> Calibrator:
         """As the models' calibrators, fitted on the drawn training episodes."""
-        settings = self.workspace.settings
+        return self._fitted(self.summaries, "summary")
+
+    @cached_property
+    def history_calibrator(self) -> Calibrator:
+        """The same for features of history, whichever features the models read."""
+        return self._fitted(self._dataset_of("history"), "history")
+
+    def _fitted(self, dataset: OpenDataset, kind: FlatKind) -> Calibrator:
         return models_calibrator(
-            settings, self.summaries, VARIANT, only=self._is_drawn, kind="summary"
+            self.workspace.settings, dataset, VARIANT, only=self._is_drawn, kind=kind
         )
 
-    def calibrated(self, side: Side) -> Iterator[Float32s]:
-        """Summaries as a realistic model reads them, (n, 145), batch after batch.
+    def _dataset_of(self, kind: FlatKind) -> OpenDataset:
+        """Return the features if they hold a kind, else the tensors, from whose grids it is cut."""
+        return self.summaries if self.summaries.holds(kind) else self.tensors
+
+    def calibrated(self, side: Side, kind: FlatKind = "summary") -> Iterator[Float32s]:
+        """Features as a realistic model reads them, batch after batch.
+
+        Returns
+        -------
+        (n, 145) summaries, or (n, 406) of history.
 
         Raises
         ------
@@ -101,7 +117,8 @@ class RecipeProbes:
             If they are not of the windows that the tensors' keys name.
         """
         only = self._is_drawn if side is Side.TRAIN else None
-        windows = load_windows(self.summaries, side, self.calibrator, only=only)
+        calibrator = self.calibrator if kind == "summary" else self.history_calibrator
+        windows = load_windows(self._dataset_of(kind), side, calibrator, only=only)
         keys = (
             self.all_train.filter(self._is_drawn)
             if side is Side.TRAIN
@@ -171,7 +188,20 @@ class RecipeProbes:
         for name, columns in ((learn.DRIFTING, drifting), (learn.WITHOUT_DRIFTING, others)):
             unseen = (batch[:, columns] for batch in self._scored_columns())
             frames[name] = learn.trees_probe(X[:, columns], train, unseen, scored, seed=seed)
-        return frames, self._training({learn.THRESHOLD: str(threshold)})
+        frames[learn.GAUGES_HISTORY], better = learn.better_forest_probe(
+            np.concatenate(list(self._gauges_history(Side.TRAIN))),
+            train,
+            *map(self._gauges_history, SIDES),
+            scored,
+            seed=seed,
+        )
+        details = {learn.THRESHOLD: str(threshold), learn.GAUGES_HISTORY: better}
+        return frames, self._training(details)
+
+    def _gauges_history(self, side: Side) -> Iterator[Float32s]:
+        gauges = np.array(drifting_channels(VARIANT), dtype=np.intp)
+        columns = calibrated_columns("history", gauges)
+        yield from (batch[:, columns] for batch in self.calibrated(side, "history"))
 
     def _scored_columns(self) -> Iterator[Float32s]:
         return (batch for side in SIDES for batch in self.calibrated(side))

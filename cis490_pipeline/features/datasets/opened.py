@@ -43,8 +43,11 @@ class OpenDataset:
         return self.manifest.kind
 
     def holds(self, kind: InputKind) -> bool:
-        """Whether windows of a kind can be read from it: summaries are part of the history."""
-        return kind == self.kind or (kind, self.kind) == ("summary", "history")
+        """Whether windows of a kind can be read from it.
+
+        Summaries are part of the history, and features are cut from the grids behind tensors.
+        """
+        return self.kind in (kind, "tensor") or (kind, self.kind) == ("summary", "history")
 
     @cached_property
     def baselines(self) -> npt.NDArray[np.void]:

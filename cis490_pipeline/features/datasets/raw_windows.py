@@ -15,6 +15,7 @@ from cis490_pipeline.errors import DatasetError
 from cis490_pipeline.features.channels import channel_indices
 from cis490_pipeline.features.columns import stored_columns, stored_names
 from cis490_pipeline.features.datasets.opened import OpenDataset
+from cis490_pipeline.features.datasets.rows_in_grids import RowsCutFromGrids
 from cis490_pipeline.features.datasets.summary_rows import row_file, table_height
 from cis490_pipeline.features.datasets.window_data import HeldWindows, fits_in_memory
 from cis490_pipeline.features.datasets.window_keys import WindowKeys, read_window_keys
@@ -87,7 +88,7 @@ class WindowsInFiles:
             yield self._files[file], here, first[here]
 
 
-RawWindows = HeldWindows | WindowsInFiles
+RawWindows = HeldWindows | WindowsInFiles | RowsCutFromGrids
 
 
 def open_windows(
@@ -100,7 +101,8 @@ def open_windows(
     """Open the wanted windows of one side of a dataset: their keys, and the windows in that order.
 
     Features are held in memory if they are few; else they are read as asked for, as tensors always
-    are. ``kind`` is that of the dataset by default; one of history also holds summaries.
+    are. ``kind`` is that of the dataset by default; one of history also holds summaries, and from
+    the grids behind tensors either kind of features is cut as asked for.
 
     Raises
     ------
@@ -114,6 +116,8 @@ def open_windows(
         raise DatasetError(f"{dataset.folder}: {among} windows, wanted {kind} windows")
     if kind == "tensor" or among == "tensor":
         keys = read_window_keys(tables, wanted, row="window_idx")
+        if kind != "tensor":
+            return keys, RowsCutFromGrids(kind, dataset.grids, keys, variant)
         return keys, windows_in_grids(dataset.grids, keys, variant)
     keys = read_window_keys(tables, wanted)
     names = stored_names(kind, variant)

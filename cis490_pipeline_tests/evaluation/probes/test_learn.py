@@ -1,11 +1,13 @@
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.dummy import DummyClassifier
 
 from cis490_pipeline.domain import PHASES
 from cis490_pipeline.errors import EvaluationError
 from cis490_pipeline.evaluation.confusion import macro_f1
 from cis490_pipeline.evaluation.predictions import PROBABILITY_COLUMNS, matrices_of
+from cis490_pipeline.evaluation.probes import learn
 from cis490_pipeline.evaluation.probes.learn import (
     CONTROLS,
     DRIFTING,
@@ -15,6 +17,7 @@ from cis490_pipeline.evaluation.probes.learn import (
     PROBES,
     THRESHOLD,
     ZEROS,
+    better_forest_probe,
     majority_probe,
     position_probe,
     trees_probe,
@@ -139,6 +142,51 @@ def test_what_other_windows_are_scored_beside_changes_no_prediction(train):
 
     assert one[:half].equals(other[:half])
     assert not one[half:].equals(other[half:])
+
+
+def better_forest(train, X):
+    """The first half of the windows validates."""
+    n_val = windows().height // 2
+    batches = np.array_split(X[:n_val], 3), np.array_split(X[n_val:], 2)
+    return better_forest_probe(columns_of(train), train, *batches, windows(), seed=0)
+
+
+def test_the_better_of_two_forests_is_chosen_on_validation_and_predicts_all_sides(
+    train, monkeypatch
+):
+    frame, detail = better_forest(train, columns_of(windows(), seed=1))
+    monkeypatch.setattr(learn, "_extra_trees", lambda seed: DummyClassifier(strategy="prior"))
+    other, other_detail = better_forest(train, columns_of(windows(), seed=1))
+
+    for of in (frame, other):
+        assert of.select(windows().columns).equals(windows())
+        assert macro_f1(matrices_of(of).pooled) > 0.95
+    assert detail.startswith("extremely randomized trees, by macro F1 on validation: ")
+    assert other_detail.startswith("random forest, by macro F1 on validation: ")
+
+
+def test_what_the_better_forest_is_depends_on_no_test_window(train):
+    scored = windows()
+    X = columns_of(scored, seed=1)
+    spoilt = X.copy()
+    spoilt[scored.height // 2 :] = 9
+
+    (one, detail), (other, spoilt_detail) = (better_forest(train, of) for of in (X, spoilt))
+
+    n_val = scored.height // 2
+    assert detail == spoilt_detail
+    assert one[:n_val].equals(other[:n_val])
+    assert not one[n_val:].equals(other[n_val:])
+
+
+def test_without_validation_windows_the_first_forest_stands(train):
+    scored = windows().clear()
+    X = columns_of(train)
+
+    frame, detail = better_forest_probe(X, train, [], [], scored, seed=0)
+
+    assert frame.height == 0
+    assert detail.startswith("extremely randomized trees")
 
 
 def test_every_probe_says_what_it_knows():

@@ -8,7 +8,12 @@ import pytest
 
 from cis490_pipeline.domain import Recipe, Side
 from cis490_pipeline.errors import DatasetError
-from cis490_pipeline.evaluation.probes.learn import MAJORITY, POSITION, PROBES
+from cis490_pipeline.evaluation.probes.learn import (
+    GAUGES_HISTORY,
+    MAJORITY,
+    POSITION,
+    PROBES,
+)
 from cis490_pipeline.experiment.pipeline import probes as module
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, TensorShards
@@ -16,6 +21,7 @@ from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.pipeline.host_identity import host_identity
 from cis490_pipeline.experiment.pipeline.probes import RecipeProbes
 from cis490_pipeline.features.calibration.drifting_gauges import DRIFTING
+from cis490_pipeline.features.columns import calibrated_names
 from cis490_pipeline.features.datasets import opened as opened_module
 from cis490_pipeline.features.datasets.load import load_windows
 from cis490_pipeline.features.datasets.manifest import file_digests, read_manifest_file
@@ -115,6 +121,19 @@ def test_probes_learn_from_trees_of_the_models_own_calibration(finished):
     X = np.concatenate(list(probes.calibrated(Side.TEST)))
     windows = load_windows(probes.summaries, Side.TEST, checkpoint.calibrator)
     np.testing.assert_array_equal(X, windows.take(np.arange(len(windows))))
+
+
+def test_the_gauges_history_is_that_of_the_gauges_and_says_which_forest_it_is(finished, said):
+    probes = RecipeProbes(finished, HOST)
+    gauges = np.concatenate(list(probes._gauges_history(Side.TEST)))
+    every = np.concatenate(list(probes.calibrated(Side.TEST, "history")))
+    names = calibrated_names("history", module.VARIANT)
+    details = {row["model"]: row["detail"] for row in said[1]["rows"]}
+
+    chosen = [name.split(":")[0] in DRIFTING for name in names]
+    np.testing.assert_array_equal(gauges, every[:, chosen])
+    assert gauges.shape[1] == 5 * (5 + 5 + 2 + 2)
+    assert "by macro F1 on validation" in details[GAUGES_HISTORY]
 
 
 def test_summaries_of_other_windows_than_the_tensors_are_refused(finished):

@@ -12,6 +12,7 @@ from cis490_pipeline.domain import PHASES, EpisodeRef, Side, Variant
 from cis490_pipeline.errors import CalibrationError, DatasetError, SchemaMismatchError
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode
 from cis490_pipeline.features.channels import channel_names
+from cis490_pipeline.features.datasets import rows_in_grids
 from cis490_pipeline.features.datasets.build import build_feature_dataset, build_tensor_dataset
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows, window_keys
 from cis490_pipeline.features.datasets.opened import dataset_kind, open_dataset
@@ -127,6 +128,25 @@ def test_summaries_read_from_a_dataset_of_history_are_those_of_summaries(
     assert calibrator.digest == wanted.calibrator.digest
     assert windows.shape == (145,)
     assert everything(windows).tobytes() == everything(wanted).tobytes()
+
+
+@pytest.mark.parametrize("kind", ["summary", "history"])
+@pytest.mark.parametrize("at_a_time", [256, 2])
+def test_features_cut_from_the_grids_behind_tensors_are_those_of_their_own_dataset(
+    folders, monkeypatch, kind, at_a_time
+):
+    monkeypatch.setattr(rows_in_grids, "_WINDOWS", at_a_time)
+    wanted = opened(folders, kind, Variant.REALISTIC, Side.TRAIN, include_baseline=True)
+    tensors = open_dataset(folders["tensor"], "tensor")
+
+    calibrator = fit_calibrator(tensors, Variant.REALISTIC, EPISODE, kind=kind)
+    windows = load_windows(tensors, Side.TRAIN, calibrator, include_baseline=True)
+    order = np.random.default_rng(0).permutation(len(windows))
+
+    assert calibrator.digest == wanted.calibrator.digest
+    assert windows.shape == wanted.shape
+    assert windows.take(order).tobytes() == wanted.take(order).tobytes()
+    windows.read_ahead(order)
 
 
 def test_history_cannot_be_read_from_a_dataset_of_summaries(folders):
