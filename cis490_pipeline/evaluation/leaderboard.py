@@ -24,6 +24,7 @@ from cis490_pipeline.evaluation.schema.board import (
     Row,
     Versus,
 )
+from cis490_pipeline.evaluation.schema.controls import Controls
 from cis490_pipeline.evaluation.schema.parts import Pair, Seeds
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.evaluation.schema.study import CarriedStudy
@@ -60,6 +61,7 @@ class Supplements:
     probes: ProbeTraining | None = None
     host_identity: HostIdentity | None = None
     robustness: Robustness | None = None
+    controls: Controls | None = None
     processor: dict[str, str] | None = None
     choice: Choice | None = None
     ensembles: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -185,6 +187,7 @@ def leaderboard(
         "probes": beside.probes,
         "host_identity": beside.host_identity,
         "robustness": beside.robustness,
+        "controls": beside.controls,
     }
     if beside.processor is not None:
         board["processor"] = beside.processor

@@ -22,6 +22,7 @@ from cis490_pipeline.evaluation.schema.stored import read_form, read_report
 from cis490_pipeline.evaluation.uncertainty.seeds import seed_summary
 from cis490_pipeline.experiment.pipeline.ablation import CalibrationAblation
 from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
+from cis490_pipeline.experiment.pipeline.controls import recipe_controls
 from cis490_pipeline.experiment.pipeline.corpus import ValidationSweep
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage, TensorShards, ValidationIndex
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
@@ -192,6 +193,7 @@ class Leaderboard(RecipeStage):
                 probes=probe_training,
                 host_identity=host_identity(recipe_probes),
                 robustness=self.robustness.table({stage.name for stage in stages}),
+                controls=recipe_controls(self.workspace, self.recipe, predictions),
                 processor=processor(),
                 choice=choice,
                 ensembles=ensembles,

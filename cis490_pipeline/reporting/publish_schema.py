@@ -1,15 +1,20 @@
-"""Published JSON Schemas of reports and leaderboards."""
+"""Published JSON Schemas of reports, leaderboards and what controls show."""
 
 from typing import Any, Final, Literal, get_args
 
 import msgspec
 
 from cis490_pipeline.evaluation.schema.board import Leaderboard
+from cis490_pipeline.evaluation.schema.controls import ControlsReport
 from cis490_pipeline.evaluation.schema.report import EvalReport
 
-Format = Literal["eval_report", "leaderboard"]
+Format = Literal["eval_report", "leaderboard", "controls"]
 
-_FORMS: Final[dict[Format, Any]] = {"eval_report": EvalReport, "leaderboard": Leaderboard}
+_FORMS: Final[dict[Format, Any]] = {
+    "eval_report": EvalReport,
+    "leaderboard": Leaderboard,
+    "controls": ControlsReport,
+}
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from cis490_pipeline_tests.evaluation.measured_controls import controls
+
 PHASES = ("clean", "armed", "infecting", "infected_running", "dormant")
 PROFILES = ("flood", "io-walk")
 
@@ -423,6 +425,7 @@ def measured(board, reports, seed=0, profiles=PROFILES):
         **board,
         "host_identity": HOST_IDENTITY,
         "robustness": robustness(models),
+        "controls": controls(models),
         "study": STUDY,
     }
     made = [measured_report(r, seed=seed + k, profiles=profiles) for k, r in enumerate(reports)]
@@ -431,7 +434,7 @@ def measured(board, reports, seed=0, profiles=PROFILES):
 
 MEASURED_PARTS = ("reliability", "segments", "subsets", "detection")
 MEASURED_OF_PHASES = ("pr_auc", "prevalence")
-MEASURED_OF_BOARDS = ("host_identity", "robustness", "study", "probes")
+MEASURED_OF_BOARDS = ("host_identity", "robustness", "controls", "study", "probes")
 
 
 def _without(value, names):

@@ -12,9 +12,11 @@ from cis490_pipeline.reporting.page.cards import card_markdown, model_card
 from cis490_pipeline.reporting.page.drawing import HEIGHT, WIDTH, Frame, dot_of, reach_of
 from cis490_pipeline.reporting.page.numbers import NOT_MEASURED, Numbers
 from cis490_pipeline.reporting.page.sections import answer, detection, differences, robustness
+from cis490_pipeline.reporting.page.sections.recorder import recorder_view
 from cis490_pipeline_tests.evaluation.boards import board_of
 from cis490_pipeline_tests.evaluation.made_up import SPLIT
 from cis490_pipeline_tests.evaluation.measured import HOST_OUT, measured, older
+from cis490_pipeline_tests.evaluation.measured_controls import STEPPING, STEPS, no_controls
 from cis490_pipeline_tests.evaluation.parsed import Page
 
 TWELVE = {model: 1.0 + 0.1 * k for k, model in enumerate(product(Architecture, RUN_VARIANTS))}
@@ -143,7 +145,8 @@ def test_hostile_names_in_every_part_are_shown_and_never_run(full):
         hostile = {"io-walk", "garage-pi", "agent_dead", "guest.load1", "raw", "test side"}
         return HOSTILE + value if value in hostile else value
 
-    board = {**board, **{k: spoilt(board[k]) for k in ("study", "robustness", "host_identity")}}
+    parts = ("study", "robustness", "host_identity", "controls")
+    board = {**board, **{k: spoilt(board[k]) for k in parts}}
     reports = [{**r, "detection": spoilt(r["detection"])} for r in reports]
 
     page = page_of((board, reports, probes), checkpoints={"gbt_realistic": spoilt(CHECKPOINT)})
@@ -287,6 +290,35 @@ def test_the_page_says_what_chose_the_model(full):
     assert "best on devices left out" in text_of(page, "scores")
     assert "best on val" in text_of(page, "scores")
     assert "of a model was made on devices left out in turn" in text_of(page, "methods")
+
+
+def test_the_recorder_is_shown_by_channel_block_and_model(full, full_page):
+    text = text_of(full_page, "shortcuts")
+    view = recorder_view(full[0]["controls"])
+
+    assert view["summary"] == (
+        f"18 shams in 6 clean controls of 2 hosts: {STEPPING} steps there without malware."
+    )
+    assert [line["row"]["channel"] for line in view["steps"] if line["quarantined"]] == [STEPPING]
+    assert text.count("quarantine") == 1
+    assert text.count("no step shown") == 9
+    assert f"{STEPPING} steps by +1.03e+04 bytes at would-be" in text
+    assert "by +120 where look-alikes begin (9 times)" in text
+    assert "block of the recording" in text
+    assert "10 %, 73 %" in text
+
+
+def test_what_lacks_controls_says_so_in_one_line_and_quarantines_nothing(full):
+    board, reports, probes = full
+    few = {**board["controls"], "steps": {**STEPS, "quarantined": [], "why": "2 of 1 host"}}
+    none = no_controls("none of 66 episodes has a recorder's notes")
+
+    text = text_of(page_of(({**board, "controls": none}, reports, probes)), "shortcuts")
+
+    assert "no controls: none of 66 episodes has a recorder's notes" in text
+    assert "would-be" not in text
+    assert "nothing is quarantined (2 of 1 host)" in recorder_view(few)["summary"]
+    assert {line["verdict"] for line in recorder_view(few)["steps"]} == {"too few controls"}
 
 
 def test_a_stale_study_says_why_and_shows_no_number(old):

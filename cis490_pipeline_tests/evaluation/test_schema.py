@@ -42,7 +42,7 @@ def as_written(value):
     return json.loads(json.dumps(value, allow_nan=False))
 
 
-@pytest.mark.parametrize("name", ["eval_report", "leaderboard"])
+@pytest.mark.parametrize("name", ["eval_report", "leaderboard", "controls"])
 def test_the_schemas_are_schemas(name):
     jsonschema.Draft202012Validator.check_schema(json.loads(schema_text(name)))
 

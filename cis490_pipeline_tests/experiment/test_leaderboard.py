@@ -91,6 +91,13 @@ def test_board_says_what_probes_learnt_from(board: dict[str, Any], finished: Wor
     assert board["probes"]["n_train_episodes"] == train.height
 
 
+def test_board_says_why_it_has_no_controls(board: dict[str, Any]) -> None:
+    controls = board["controls"]
+
+    assert (controls["steps"], controls["blocks"], controls["models"]) == (None, [], [])
+    assert "recorder's notes" in controls["why"]
+
+
 def test_rows_repeat_the_reports_numbers(finished: Workspace, board: dict[str, Any]) -> None:
     rows = {row["model"]: row for row in board["rows"]}
     reports = [read_json(finished.paths.report_json(Recipe.HOST, name)) for name in NAMES]

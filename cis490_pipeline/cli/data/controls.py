@@ -17,6 +17,7 @@ from cis490_pipeline.cli.options import (
 from cis490_pipeline.cli.tables import number_text
 from cis490_pipeline.config import FILE_NAME
 from cis490_pipeline.domain import Recipe
+from cis490_pipeline.evaluation.probes.control_steps import clearness
 from cis490_pipeline.evaluation.schema.controls import (
     BlockPrediction,
     ControlsReport,
@@ -126,7 +127,7 @@ def _table(steps: ControlSteps) -> Table:
         table.add_column(name, no_wrap=True)
     for name in ("step", "usual", "size", "usual", "infected", "effect", "p (Holm)", "n"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in sorted(steps["rows"], key=_clearness)[:_N_SHOWN]:
+    for row in sorted(steps["rows"], key=clearness)[:_N_SHOWN]:
         table.add_row(
             row["channel"],
             row["transition"],
@@ -138,11 +139,6 @@ def _table(steps: ControlSteps) -> Table:
             f"{row['n_steps']} in {row['n_controls']}",
         )
     return table
-
-
-def _clearness(row: StepRow) -> tuple[float, float]:
-    p, effect = row["p_holm"], row["effect"]
-    return (2.0 if p is None else p, -abs(effect or 0.0))
 
 
 def _number(value: float | None) -> str:

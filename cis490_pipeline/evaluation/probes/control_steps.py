@@ -282,6 +282,12 @@ def _combined(row: StepRow) -> float:
     return min(1.0, _N_TESTS_PER_ROW * min(p_step, p_size))
 
 
+def clearness(row: StepRow) -> tuple[float, float]:
+    """Key by which the clearest row comes first: least p-value, then largest effect."""
+    p, effect = row["p_holm"], row["effect"]
+    return (2.0 if p is None else p, -abs(effect or 0.0))
+
+
 def _quarantined(
     rows: Sequence[StepRow], controls: Sequence[ControlRun], level: float
 ) -> list[Quarantined]:
@@ -295,7 +301,7 @@ def _quarantined(
     (look_alike, look_alike_size), n_begins = _means(begins), (~np.isnan(begins)).sum(axis=0)
     for k, channel in enumerate(CHANNELS):
         stepping = [
-            (row["p_holm"], -abs(row["effect"] or 0.0), row)
+            row
             for row in rows
             if row["channel"] == channel.name
             and row["p_holm"] is not None
@@ -303,11 +309,11 @@ def _quarantined(
         ]
         if not stepping:
             continue
-        clearest = min(stepping, key=lambda entry: entry[:2])[2]
+        clearest = min(stepping, key=clearness)
         median, n_larger = _in_runs(controls, clearest["transition"], k)
         quarantined: Quarantined = {
             "channel": channel.name,
-            "transitions": [row["transition"] for _, _, row in stepping],
+            "transitions": [row["transition"] for row in stepping],
             "reason": _reason(clearest),
             "median": finite_or_none(median),
             "n_larger": n_larger,

@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.errors import EvaluationError
-from cis490_pipeline.evaluation.schema.board import HostScores, LargestHost
+from cis490_pipeline.evaluation.schema.board import LargestHost
+from cis490_pipeline.evaluation.schema.parts import HostScores
 from cis490_pipeline.evaluation.uncertainty.intervals import (
     N_RESAMPLES,
     interval_of,

@@ -4,12 +4,14 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
+from cis490_pipeline.evaluation.schema.controls import Controls
 from cis490_pipeline.evaluation.schema.parts import (
     Count,
     Difference,
     DifferenceEnds,
     Digest,
     Host,
+    HostScores,
     Kind,
     Pair,
     Processor,
@@ -131,18 +133,6 @@ class LargestHost(TypedDict):
     share: Share
 
 
-class HostScores(TypedDict):
-    """Accuracy of predicting the host, and mean recall over hosts, with intervals by episode."""
-
-    accuracy: Share | None
-    accuracy_low: Share | None
-    accuracy_high: Share | None
-    balanced_accuracy: Share | None
-    balanced_low: Share | None
-    balanced_high: Share | None
-    ci_method: str
-
-
 class HostIdentityRow(HostScores):
     """Prediction of the host from one kind of feature."""
 
@@ -224,5 +214,6 @@ class Leaderboard(Split):
     probes: NotRequired[ProbeTraining | None]
     host_identity: NotRequired[HostIdentity | None]
     robustness: NotRequired[Robustness | None]
+    controls: NotRequired[Controls | None]
     study: NotRequired[CarriedStudy | None]
     processor: NotRequired[Processor]

@@ -4,8 +4,7 @@ from typing import Annotated, Literal, TypedDict
 
 from msgspec import Meta
 
-from cis490_pipeline.evaluation.schema.board import HostScores
-from cis490_pipeline.evaluation.schema.parts import Amount, Count, Share, Why
+from cis490_pipeline.evaluation.schema.parts import Amount, Count, HostScores, Share, Why
 
 
 class StepRow(TypedDict):
@@ -136,3 +135,17 @@ class ControlsReport(TypedDict):
     models: Annotated[
         list[ModelControlScore], Meta(description="of the recipe that have predictions")
     ]
+
+
+class Controls(TypedDict):
+    """What the recorder shows in a recipe's episodes, beside the leaderboard."""
+
+    hosts: Annotated[list[str], Meta(description="of train and val: what steps and blocks are of")]
+    n_episodes: Annotated[Count, Meta(description="of train and val, with notes of a recorder")]
+    n_episodes_read: Annotated[Count, Meta(description="of all sides, with such notes or without")]
+    n_episodes_in_all: Count
+    unreadable: Annotated[dict[str, str], Meta(description="episodes left out, and why")]
+    steps: Annotated[ControlSteps | None, Meta(description="rows: of each channel the clearest")]
+    blocks: list[BlockPrediction]
+    models: Annotated[list[ModelControlScore], Meta(description="on controls of val and test")]
+    why: Why

@@ -49,6 +49,18 @@ class Host(TypedDict):
     n_windows: NotRequired[Count]
 
 
+class HostScores(TypedDict):
+    """Accuracy of predicting the host, and mean recall over hosts, with intervals by episode."""
+
+    accuracy: Share | None
+    accuracy_low: Share | None
+    accuracy_high: Share | None
+    balanced_accuracy: Share | None
+    balanced_low: Share | None
+    balanced_high: Share | None
+    ci_method: str
+
+
 class Ends(TypedDict):
     """Ends of a confidence interval, as every score and difference has them."""
 

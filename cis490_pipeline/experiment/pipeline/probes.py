@@ -188,14 +188,11 @@ class RecipeProbes:
         for name, columns in ((learn.DRIFTING, drifting), (learn.WITHOUT_DRIFTING, others)):
             unseen = (batch[:, columns] for batch in self._scored_columns())
             frames[name] = learn.trees_probe(X[:, columns], train, unseen, scored, seed=seed)
-        frames[learn.GAUGES_HISTORY], better = learn.better_forest_probe(
-            np.concatenate(list(self._gauges_history(Side.TRAIN))),
-            train,
-            *map(self._gauges_history, SIDES),
-            scored,
-            seed=seed,
-        )
-        details = {learn.THRESHOLD: str(threshold), learn.GAUGES_HISTORY: better}
+        X = np.concatenate(list(self._gauges_history(Side.TRAIN)))
+        val, test = map(self._gauges_history, SIDES)
+        better = learn.better_forest_probe(X, train, val, test, scored, seed=seed)
+        frames[learn.GAUGES_HISTORY], chosen = better
+        details = {learn.THRESHOLD: str(threshold), learn.GAUGES_HISTORY: chosen}
         return frames, self._training(details)
 
     def _gauges_history(self, side: Side) -> Iterator[Float32s]:

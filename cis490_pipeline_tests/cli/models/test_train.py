@@ -110,7 +110,7 @@ def test_report_shows_the_board_the_probes_and_the_page(cli: Cli, finished: Work
 
     assert all(name in out for name in (*NAMES, "probe_majority", "probe_position"))
     assert "untested on k-gamingcom: scan-and-dial" in out
-    assert "the best probe on validation, probe_drifting_gauges" in out.replace("\n", " ")
+    assert "the best probe on validation, probe_gauges_history" in out.replace("\n", " ")
     assert str(finished.paths.report_html("host")) in out.replace("\n", "")
 
 

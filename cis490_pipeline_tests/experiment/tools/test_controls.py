@@ -1,5 +1,7 @@
+import json
 from dataclasses import replace
 
+import jsonschema
 import msgspec
 import polars as pl
 import pytest
@@ -11,6 +13,7 @@ from cis490_pipeline.evaluation.predictions import write_predictions
 from cis490_pipeline.evaluation.schema.controls import ControlsReport
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.tools.controls import controls_report
+from cis490_pipeline.reporting.publish_schema import schema_text
 from cis490_pipeline_tests.experiment.tools.recorded import (
     control,
     predictions_of,
@@ -32,6 +35,7 @@ def test_a_recorder_that_shows_in_one_channel_is_found_in_packed_controls(tmp_pa
     steps = report["steps"]
 
     assert msgspec.convert(report, ControlsReport) == report
+    jsonschema.validate(report, json.loads(schema_text("controls")))
     assert [channel["channel"] for channel in steps["quarantined"]] == ["guest.top_rss_bytes"]
     assert steps["controls_by_host"] == {"camera": 3, "kiosk": 3}
     # The first look-alike of each begins alone; it does not step, and the second is beside a sham.

@@ -10,6 +10,7 @@ from cis490_pipeline.evaluation.schema.board import (
 )
 from cis490_pipeline.reporting.page.drawing import bar_end
 from cis490_pipeline.reporting.page.numbers import NOT_MEASURED, Board, Numbers
+from cis490_pipeline.reporting.page.sections.recorder import RecorderView, recorder_view
 from cis490_pipeline.reporting.page.sections.scores import ProbeBar, probes
 from cis490_pipeline.reporting.page.words import listed, shown
 
@@ -50,6 +51,7 @@ class ShortcutsView(TypedDict):
     probes: list[ProbeBar]
     summary: str | None
     identity: IdentityView | None
+    recorder: RecorderView | None
     ablation: AblationView
     not_measured: str
 
@@ -57,10 +59,12 @@ class ShortcutsView(TypedDict):
 def view(numbers: Numbers) -> ShortcutsView:
     """Return what the section on shortcuts shows."""
     identity = numbers.board.get("host_identity")
+    controls = numbers.board.get("controls")
     return {
         "probes": probes(numbers.board),
         "summary": summary(numbers.board),
         "identity": identity_view(identity) if identity else None,
+        "recorder": recorder_view(controls) if controls else None,
         "ablation": ablation_view(numbers.board),
         "not_measured": NOT_MEASURED,
     }
