@@ -24,7 +24,6 @@ from cis490_pipeline.evaluation.schema.controls import (
     ControlSteps,
     ModelControlScore,
     Quarantined,
-    StepRow,
 )
 from cis490_pipeline.experiment.tools.controls import controls_report
 
