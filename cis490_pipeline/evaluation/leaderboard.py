@@ -154,17 +154,7 @@ def leaderboard(
     first = _require_one_split([*reports, *probe_reports])
     beside = supplements or Supplements()
     choice = beside.choice or choose(reports)
-    selected = choice.selected
-    by_model = seeds or {}
-    rows = [
-        _row(report, report["model"] in selected.values(), by_model.get(report["model"]))
-        for kind in ("model", "ensemble", "probe")
-        for report in sorted((*reports, *probe_reports), key=_by_test_score)
-        if report["kind"] == kind
-    ]
-    for row in rows:
-        if row["model"] in beside.ensembles:
-            row["parts"] = list(beside.ensembles[row["model"]])
+    rows = _rows([*reports, *probe_reports], seeds or {}, choice, beside.ensembles)
     board: Leaderboard = {
         "format": "leaderboard",
         "split": first["split"],
@@ -177,7 +167,7 @@ def leaderboard(
         "counts": first["counts"],
         "excluded": first["excluded"],
         "metric": "macro_f1",
-        "selected": selected,
+        "selected": choice.selected,
         "rows": rows,
         "pairs": comparisons.pairs,
         "best_vs_probe": comparisons.best_vs_probe,
@@ -194,6 +184,25 @@ def leaderboard(
     if choice.by:
         board["selected_by"] = choice.by
     return board
+
+
+def _rows(
+    reports: Sequence[EvalReport],
+    seeds: Mapping[str, Seeds],
+    choice: Choice,
+    ensembles: Mapping[str, Sequence[str]],
+) -> list[Row]:
+    """Order the rows: models, ensembles, probes, each kind by its score on test."""
+    rows = [
+        _row(report, report["model"] in choice.selected.values(), seeds.get(report["model"]))
+        for kind in ("model", "ensemble", "probe")
+        for report in sorted(reports, key=_by_test_score)
+        if report["kind"] == kind
+    ]
+    for row in rows:
+        if row["model"] in ensembles:
+            row["parts"] = list(ensembles[row["model"]])
+    return rows
 
 
 def _row(report: EvalReport, is_selected: bool, seeds: Seeds | None) -> Row:

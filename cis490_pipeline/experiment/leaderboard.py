@@ -1,5 +1,6 @@
 """The stage that puts all models of a recipe and the probes side by side, and writes the page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -199,6 +200,13 @@ class Leaderboard(RecipeStage):
                 ensembles=ensembles,
             ),
         )
+        return self._write(board, [*reports, *probe_reports], stages)
+
+    def _write(
+        self, board: Board, reports: Sequence[EvalReport], stages: Sequence[EvaluationReport]
+    ) -> tuple[Path, ...]:
+        """Write the board, what it was made from, and reports on what has no stage of its own."""
+        paths = self.workspace.paths
         made_from = {
             "format": "made_from",
             "split": self.split_summary(),
@@ -208,7 +216,7 @@ class Leaderboard(RecipeStage):
         written: dict[Path, object] = {
             **{
                 paths.report_json(self.recipe, r["model"]): r
-                for r in (*reports, *probe_reports)
+                for r in reports
                 if r["kind"] != "model"
             },
             paths.made_from(self.recipe): made_from,

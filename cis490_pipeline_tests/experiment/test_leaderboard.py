@@ -5,7 +5,10 @@ import polars as pl
 import pytest
 
 from cis490_pipeline.domain import Recipe
+from cis490_pipeline.evaluation.ensemble import mean_predictions
+from cis490_pipeline.evaluation.predictions import matrices_of
 from cis490_pipeline.evaluation.probes.learn import CONTROLS, PROBES
+from cis490_pipeline.evaluation.uncertainty.intervals import episode_interval
 from cis490_pipeline.experiment import leaderboard as leaderboard_stage
 from cis490_pipeline.experiment import order
 from cis490_pipeline.experiment.leaderboard import Leaderboard
@@ -15,6 +18,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.stale import make_again, survey
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.storage.files import read_json, write_json
+from cis490_pipeline_tests.evaluation.measured import STUDY
 from cis490_pipeline_tests.experiment.runs import FAST, copy_of
 
 NAMES = [f"{architecture}_{variant}" for architecture, variant in FAST]
@@ -202,3 +206,33 @@ def test_model_whose_report_is_outdated_is_not_shown(
     shown = {row["model"] for part in (board, board["robustness"]) for row in part["rows"]}
     assert outcome.why == "changed: gbt_realistic"
     assert stage.name not in shown
+
+
+@pytest.mark.long
+def test_a_study_of_hosts_left_out_chooses_the_model_and_shows_the_ensemble_it_bears_out(
+    spoilt: Workspace, board: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No copy of these runs has such a study: on this corpus it would open the test side.
+    monkeypatch.setattr(leaderboard_stage, "carried_study", lambda *_: STUDY)
+    stage = Leaderboard(spoilt, Recipe.HOST)
+
+    outcome = stage.ensure()
+
+    found = read_json(spoilt.paths.leaderboard(Recipe.HOST))
+    assert outcome.why == "changed: study"
+    assert found["selected_by"] == {"realistic": "host_out"}
+    assert found["selected"] == {**board["selected"], "realistic": "gbt_realistic"}
+    (row,) = (row for row in found["rows"] if row["kind"] == "ensemble")
+    report = read_json(spoilt.paths.report_json(Recipe.HOST, "ensemble_realistic"))
+    assert row["parts"] == ["gbt_realistic", "mlp_realistic"]
+    assert (row["macro_f1"], row["variant"]) == (report["macro_f1"], "realistic")
+    frames = [r.predictions() for r in stage.reports if r.name in row["parts"]]
+    test = mean_predictions(*frames).filter(side="test")
+    assert row["macro_f1"] == episode_interval(matrices_of(test).counts, seed=0).estimate
+    others = [row for row in found["rows"] if row["kind"] != "ensemble"]
+    assert [{**row, "selected": None} for row in others] == [
+        {**row, "selected": None} for row in board["rows"]
+    ]
+    page = spoilt.paths.report_html(Recipe.HOST).read_text()
+    assert "mean of gbt_realistic and mlp_realistic" in page
+    assert "Macro F1 on devices left out in turn" in page

@@ -116,22 +116,29 @@ def _host_out(section: HostOutStudy) -> Iterator[Table | str]:
     if section["why"] is not None:
         yield f"host_out: {section['why']}"
         return
-    hosts = [fold["scored"] for fold in section["folds"]]
-    table = Table(title=f"macro F1 over {len(hosts)} hosts, each left out in turn")
-    for column in ("model", "by episode", "over hosts", "seeds", "mean", "episodes", *hosts):
+    scored = [row for row in section["rows"] if row["why"] is None]
+    table = Table(title=f"macro F1 over {len(section['folds'])} hosts, each left out in turn")
+    for column in ("model", "95 % by episode", "95 % over hosts", "seeds, mean", "episodes"):
         table.add_column(column, justify="left" if column == "model" else "right")
-    for row in section["rows"]:
-        over, by_host = row["over_hosts"], {h["host_id"]: h["macro_f1"] for h in row["per_host"]}
+    for row in scored:
+        over, seeds = row["over_hosts"], row["seeds"]
         table.add_row(
             row["model"],
             interval_text(row),
             interval_text(over) if over is not None else "n/a",
-            str(row["seeds"]["n_seeds"]),
-            number_text(row["seeds"]["mean"]),
+            f"{seeds['n_seeds']}, {number_text(seeds['mean'])}",
             str(row["n_episodes"]),
-            *(number_text(by_host.get(host)) for host in hosts),
         )
     yield table
+    by_host = Table(title="macro F1 by host left out")
+    for column in ("host", *(row["model"] for row in scored)):
+        by_host.add_column(column, justify="left" if column == "host" else "right")
+    hosts = [{host["host_id"]: host for host in row["per_host"]} for row in scored]
+    for fold in section["folds"]:
+        of_host = (found.get(fold["scored"]) for found in hosts)
+        cells = ("n/a" if host is None else interval_text(host) for host in of_host)
+        by_host.add_row(f"{fold['scored']} (stopped on {fold['val']})", *cells)
+    yield by_host
     yield from (f"{row['model']}: {row['why']}" for row in section["rows"] if row["why"])
     for pair in section["pairs"]:
         p_holm = "n/a" if pair["p_holm"] is None else f"{pair['p_holm']:.4f}"

@@ -35,7 +35,7 @@ PROFILES = {
 
 
 HOST_OUT = {
-    "folds": [{"scored": "attic[bold]"}, {"scored": "cellar"}],
+    "folds": [{"scored": "attic[bold]", "val": "cellar"}, {"scored": "cellar", "val": "attic"}],
     "opened_test": {"attic[bold]": 3},
     "rows": [
         {
@@ -43,7 +43,10 @@ HOST_OUT = {
             "model": "gbt_realistic",
             "seeds": {"n_seeds": 3, "mean": 0.52},
             "over_hosts": None,
-            "per_host": [{"host_id": "cellar", "macro_f1": 0.41}],
+            "per_host": [
+                {**NO_INTERVAL, "host_id": "attic[bold]", "macro_f1": 0.62},
+                {**NO_INTERVAL, "host_id": "cellar", "macro_f1": None},
+            ],
             "why": None,
         },
         {
@@ -77,8 +80,9 @@ def test_hosts_left_out_are_printed_with_intervals_seeds_and_what_was_opened(cap
     for text in (
         "macro F1 over 2 hosts, each left out in turn",
         "0.500 [n/a]",
-        "0.520",
-        "0.410",
+        "3, 0.520",
+        "attic[bold] (stopped on cellar)",
+        "0.620 [n/a]",
         "mlp_realistic: without cellar: train lacks armed",
         "gbt_realistic against cnn_realistic: +0.100 [+0.050, +0.150], p = 0.0100 (Holm)",
         "opened episodes of the test side, log it in docs/decisions.md: attic[bold]: 3",
