@@ -12,12 +12,17 @@ from cis490_pipeline.evaluation.detection.report import AlarmInputs, detection_r
 from cis490_pipeline.evaluation.detection.windows import alarm_windows
 from cis490_pipeline.evaluation.predictions import matrices_of, require_scored
 from cis490_pipeline.evaluation.schema.alarm import Detection
-from cis490_pipeline.evaluation.schema.host_baseline import BaselineLength, CalibrationScores
+from cis490_pipeline.evaluation.schema.host_baseline import (
+    BaselineLength,
+    CalibrationScores,
+    FlaggedClean,
+)
 from cis490_pipeline.evaluation.schema.parts import Score
 from cis490_pipeline.evaluation.uncertainty.intervals import N_RESAMPLES, episode_interval
 from cis490_pipeline.evaluation.uncertainty.paired import require_identical_windows
 from cis490_pipeline.evaluation.uncertainty.rates import hourly_dict, share_dict
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode
+from cis490_pipeline.features.calibration.false_flags import FlaggedSegments
 
 LENGTHS_S: Final = (60.0, 150.0, 300.0)
 """Lengths of records that are compared, s."""
@@ -107,6 +112,19 @@ def score_length(
         "per_hour": hourly_dict(n_false, hours),
         "why": None,
     }
+
+
+def flagged_rows(side: Side, hosts: Sequence[FlaggedSegments]) -> list[FlaggedClean]:
+    """Tabulate how much clean time of a side the cleanliness check flags: all, then by host.
+
+    Intervals are of independent segments; those of one episode are alike, so the truth is wider.
+    """
+    n, n_flagged = sum(of.n for of in hosts), sum(of.n_flagged for of in hosts)
+    rows = [(None, n, n_flagged), *((of.host_id, of.n, of.n_flagged) for of in hosts)]
+    return [
+        {"side": str(side), "host_id": host, "n": n, "n_flagged": k, **share_dict(k, n)}
+        for host, n, k in rows
+    ]
 
 
 def missing_length(seconds: float, why: str) -> BaselineLength:

@@ -72,6 +72,17 @@ def account_by_host():
         "n_test_openings": 1,
         "rows": [{**row, "per_hour": {**rate, "why": None}}],
         "lengths": [{**length, **shares, "per_hour": {**rate, "why": None}}, missing],
+        "flagged_clean": [
+            {
+                "side": "test",
+                "host_id": None,
+                "n": 733,
+                "n_flagged": 41,
+                "share": 41 / 733,
+                "low": 0.04,
+                "high": 0.08,
+            }
+        ],
         "detection": {"per_hour": per_hour},
     }
 
@@ -89,7 +100,14 @@ def test_both_calibrations_are_on_the_page_where_a_report_has_them(made):
     html, shown = (page_of((board, models, probes)) for models in (plain, of))
 
     assert Page(shown).open == []
-    for text in ("host baseline", "1.62", "video-call", "whole run", "camera/1: 300 s asked for"):
+    for text in (
+        "host baseline",
+        "1.62",
+        "video-call",
+        "whole run",
+        "41 of 733",
+        "camera/1: 300 s asked for",
+    ):
         assert text in Page(shown).text
         assert text not in Page(html).text
     assert "garage-pi: no sound clean-only episode" in Page(shown).text

@@ -5,7 +5,15 @@ from typing import Annotated, TypedDict
 from msgspec import Meta
 
 from cis490_pipeline.evaluation.schema.alarm import Detection, HourlyRate, Times
-from cis490_pipeline.evaluation.schema.parts import Amount, Count, Digest, Score, Share, Why
+from cis490_pipeline.evaluation.schema.parts import (
+    Amount,
+    Count,
+    Digest,
+    Found,
+    Score,
+    Share,
+    Why,
+)
 
 
 class HostRecord(TypedDict):
@@ -16,6 +24,15 @@ class HostRecord(TypedDict):
     duration_s: Amount
     record: Digest
     suspect: Annotated[bool, Meta(description="flagged by the cleanliness check, or by labels")]
+
+
+class FlaggedClean(Found):
+    """Clean segments of 15 s of one host that the cleanliness check flags: 5 % are meant."""
+
+    side: str
+    host_id: Annotated[str | None, Meta(description="null: all hosts of the side")]
+    n: Count
+    n_flagged: Count
 
 
 class CalibrationScores(TypedDict):
@@ -56,4 +73,5 @@ class HostBaseline(TypedDict):
     n_test_openings: Count
     rows: list[CalibrationScores]
     lengths: list[BaselineLength]
+    flagged_clean: list[FlaggedClean]
     detection: Detection | None

@@ -20,16 +20,22 @@ from cis490_pipeline.evaluation.detection.report import AlarmInputs
 from cis490_pipeline.evaluation.host_baseline import (
     LENGTHS_S,
     compare_calibrations,
+    flagged_rows,
     missing_length,
     score_length,
 )
 from cis490_pipeline.evaluation.predictions import prediction_frame, scored_windows
-from cis490_pipeline.evaluation.schema.host_baseline import BaselineLength, HostBaseline
+from cis490_pipeline.evaluation.schema.host_baseline import (
+    BaselineLength,
+    FlaggedClean,
+    HostBaseline,
+)
 from cis490_pipeline.evaluation.scoring import score_sides, stored_predictions
 from cis490_pipeline.experiment.pipeline.calibration import HostRecords, host_records
 from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode
+from cis490_pipeline.features.calibration.false_flags import flagged_segments
 from cis490_pipeline.features.datasets.load import CalibratedWindows, load_windows
 from cis490_pipeline.features.datasets.window_data import Predict, predict_in_batches
 from cis490_pipeline.features.grids.store import GridStore
@@ -91,6 +97,7 @@ class HostBaselineReport:
             "n_test_openings": 0,
             "rows": [],
             "lengths": [],
+            "flagged_clean": self._flagged(),
             "detection": None,
         }
         own = self.own.filter(~pl.col("episode_id").is_in(made.episodes))
@@ -129,6 +136,18 @@ class HostBaselineReport:
             lock=self.lock,
         )
         return scored_windows(frame)
+
+    def _flagged(self) -> list[FlaggedClean]:
+        """Judge the clean time of each scored side; nothing without a check."""
+        check = self._checkpoint.cleanliness
+        if check is None:
+            return []
+        grids = GridStore(GridShards(self.stage.workspace).folder)
+        rows = []
+        for side in (Side.VAL, Side.TEST):
+            episodes = self.own.filter(pl.col("side") == side)["episode_id"].unique()
+            rows += flagged_rows(side, flagged_segments(grids, check, episodes.to_list()))
+        return rows
 
     @cached_property
     def _checkpoint(self) -> Checkpoint:

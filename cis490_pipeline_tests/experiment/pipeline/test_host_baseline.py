@@ -15,9 +15,11 @@ from cis490_pipeline.evaluation.predictions import PROBABILITY_COLUMNS, read_pre
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.experiment.pipeline.alarm_inputs import alarm_inputs
 from cis490_pipeline.experiment.pipeline.calibration import host_records
+from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.pipeline.evaluation import EvaluationReport
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode
+from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.models.registry import restore
 from cis490_pipeline.storage.files import read_json
 from cis490_pipeline_tests.experiment.runs import THINKPAD, copy_of
@@ -128,6 +130,31 @@ def test_lengths_that_a_clean_run_does_not_have_are_not_compared(report):
     for row, seconds in zip(longer, (150, 300), strict=True):
         assert (row["seconds"], row["val"]) == (seconds, None)
         assert f"{seconds} s asked for, wanted 15 to" in row["why"]
+
+
+def test_clean_time_that_the_cleanliness_check_flags_is_counted_by_host(report, evaluated):
+    rows = report["host_baseline"]["flagged_clean"]
+    check = evaluated.checkpoint.load().cleanliness
+    grids = GridStore(GridShards(evaluated.workspace).folder)
+    frame = evaluated.predictions().filter(side="test", host_id="garage-pi")
+
+    judged = []
+    for episode_id in frame["episode_id"].unique():
+        row = grids.frame.row(by_predicate=pl.col("episode_id") == episode_id, named=True)
+        grid, clean_s = grids.grid(episode_id), 1e9
+        for t_ns, phase in zip(row["label_t_wall_ns"], row["label_phase"], strict=True):
+            if phase != "clean":
+                clean_s = min(clean_s, (t_ns - row["t0_wall_ns"]) / 1e9)
+        n = int(min(clean_s, len(grid) / 10) // 15)
+        judged += [check.judge(grid[150 * k : 150 * (k + 1)]).suspect for k in range(n)]
+
+    (found,) = [row for row in rows if row["host_id"] == "garage-pi"]
+    assert (found["side"], found["n"], found["n_flagged"]) == ("test", len(judged), sum(judged))
+    for side in ("val", "test"):
+        whole, *hosts = [row for row in rows if row["side"] == side]
+        assert whole["host_id"] is None
+        assert whole["n"] == sum(row["n"] for row in hosts)
+        assert whole["n_flagged"] == sum(row["n_flagged"] for row in hosts)
 
 
 def test_a_host_without_a_clean_run_is_named_and_nothing_is_measured(evaluated):

@@ -64,7 +64,7 @@ class HourlyTable(TypedDict):
     all: NamedRate
     by_host: list[NamedRate]
     by_look_alike: list[NamedRate]
-    why: str | None
+    whys: list[str]
 
 
 class HostBaselineView(HostBaseline):
@@ -184,7 +184,7 @@ def hourly_table(rates: HourlyRates | None) -> HourlyTable | None:
         "all": {"name": "all clean time", **rates["all"]},
         "by_host": rates["by_host"],
         "by_look_alike": rates["by_look_alike"] or [],
-        "why": rates["why"],
+        "whys": reasons([rates]),
     }
 
 
@@ -199,7 +199,7 @@ def _by_host(account: HostBaseline | None) -> _ByHost:
         return {"by_host": None, "by_host_per_hour": None}
     detection = account["detection"]
     without = [f"{host}: {why}" for host, why in account["hosts_without"].items()]
-    whys = [*([account["why"]] if account["why"] else []), *without, *reasons(account["lengths"])]
+    whys = [*reasons([account]), *without, *reasons(account["lengths"])]
     return {
         "by_host": {**account, "whys": whys},
         "by_host_per_hour": hourly_table(detection.get("per_hour") if detection else None),
