@@ -196,7 +196,6 @@ class TrainedCheckpoint(ModelStage):
     def make(self) -> StageOutput:
         """Train, and save what was learnt with all it was learnt from."""
         from cis490_pipeline.models.nets.packing import pack
-        from cis490_pipeline.models.registry import create
         from cis490_pipeline.training.snapshot import Snapshots
 
         dataset, variant = self.dataset.open(), self.variant
@@ -213,13 +212,7 @@ class TrainedCheckpoint(ModelStage):
         train = load_windows(dataset, Side.TRAIN, calibrator)
         val = load_windows(dataset, Side.VAL, calibrator)
         check, checked_on = fitted_check(self.workspace, self.recipe)
-        model = create(
-            self.architecture,
-            variant,
-            kind=self.input_kind,
-            seed=self.seed,
-            config=self.settings(),
-        )
+        model = self._unfitted()
         snapshots = Snapshots(self.snapshot_path, {**inputs, "calibrator": calibrator.digest})
         self._fit(model, train, val, snapshots)
         val_scores = _scores(model.predict_windows(val).argmax(axis=1), val.y)
@@ -254,6 +247,18 @@ class TrainedCheckpoint(ModelStage):
             **quarantine_input(self.workspace.settings),
         }
         return StageOutput(checkpoint.digest, self._own_files(), numbers)
+
+    def _unfitted(self) -> "BaseModel":
+        """Return the model with its settings and seed."""
+        from cis490_pipeline.models.registry import create
+
+        return create(
+            self.architecture,
+            self.variant,
+            kind=self.input_kind,
+            seed=self.seed,
+            config=self.settings(),
+        )
 
     def _own_files(self) -> tuple[Path, ...]:
         """List the folder's files but the report's, which are written after this."""
