@@ -53,12 +53,19 @@ def scope_of(episodes: pl.DataFrame, index: pl.DataFrame, settings: Settings) ->
     """
     known = index.filter(pl.col("side").is_in([Side.TRAIN, Side.VAL]))
     if settings.val_hosts:
-        named = sorted({*settings.train_hosts, *settings.val_hosts})
-        return Scope(episodes=known.filter(pl.col("host_id").is_in(named)))
+        return Scope(episodes=without_kept_back(known, settings))
     if known["host_id"].n_unique() >= MIN_HOSTS:
         return Scope(episodes=known)
     tested = index.filter("scorable", side=Side.TEST).group_by("host_id").len().sort("host_id")
     return Scope(episodes=episodes, opened_test=dict(tested.iter_rows()))
+
+
+def without_kept_back(episodes: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """Leave out the hosts kept for test: with ``val_hosts``, all but those and the training hosts."""
+    if not settings.val_hosts:
+        return episodes
+    named = sorted({*settings.train_hosts, *settings.val_hosts})
+    return episodes.filter(pl.col("host_id").is_in(named))
 
 
 def folds_of(hosts: Collection[str], validators: Collection[str]) -> list[HostOutFold]:

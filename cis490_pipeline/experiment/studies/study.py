@@ -32,7 +32,12 @@ from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.studies.all_windows import pool_episodes
 from cis490_pipeline.experiment.studies.drift import drift
-from cis490_pipeline.experiment.studies.host_out import Scope, leave_one_host_out, scope_of
+from cis490_pipeline.experiment.studies.host_out import (
+    Scope,
+    leave_one_host_out,
+    scope_of,
+    without_kept_back,
+)
 from cis490_pipeline.experiment.studies.hosts import cross_host
 from cis490_pipeline.experiment.studies.profiles import leave_one_profile_out
 from cis490_pipeline.experiment.studies.runs import StudyRuns, Tally
@@ -189,10 +194,11 @@ class Study(RecipeStage):
             model |= kept
         if Section.PROFILES in asked:
             model["profiles"] = leave_one_profile_out(runs, index, seed=seed)
+        known = without_kept_back(episodes, self.workspace.settings)
         if Section.HOSTS in asked:
-            model["hosts"] = cross_host(runs, episodes, seed=seed)
+            model["hosts"] = cross_host(runs, known, seed=seed)
         if Section.TIME in asked:
-            model["time"] = time_decay(runs, episodes, seed=seed)
+            model["time"] = time_decay(runs, known, seed=seed)
         return model
 
 

@@ -13,6 +13,7 @@ from cis490_pipeline.experiment.studies.host_out import (
     folds_of,
     leave_one_host_out,
     scope_of,
+    without_kept_back,
 )
 from cis490_pipeline.experiment.studies.runs import StudyRuns
 from cis490_pipeline_tests.evaluation.made_up import predictions, windows
@@ -142,6 +143,13 @@ def test_where_validation_hosts_are_named_no_test_host_is_ever_among_the_episode
             hosts = {*settings.train_hosts, *settings.val_hosts}
             assert set(scope.episodes["host_id"]) == hosts
             assert scope.opened_test == {}
+
+
+def test_where_validation_hosts_are_named_the_others_are_kept_back():
+    settings = Settings(train_hosts=("attic",), val_hosts=("garage",))
+
+    assert set(without_kept_back(corpus(), settings)["host_id"]) == {"attic", "garage"}
+    assert without_kept_back(corpus(), Settings()).equals(corpus())
 
 
 def test_three_hosts_on_train_and_val_keep_the_test_side_shut():
