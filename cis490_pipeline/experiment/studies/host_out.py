@@ -61,7 +61,7 @@ def scope_of(episodes: pl.DataFrame, index: pl.DataFrame, settings: Settings) ->
 
 
 def without_kept_back(episodes: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    """Leave out the hosts kept for test: with ``val_hosts``, all but those and the training hosts."""
+    """Leave out the hosts kept for test: where validation hosts are named, all unnamed ones."""
     if not settings.val_hosts:
         return episodes
     named = sorted({*settings.train_hosts, *settings.val_hosts})
