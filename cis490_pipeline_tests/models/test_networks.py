@@ -79,6 +79,18 @@ def test_a_strided_network_sees_every_step_of_a_window(architecture, stem_stride
     assert (X.grad.abs().sum(dim=(0, 1)) > 0).all()
 
 
+@pytest.mark.parametrize(("n_steps", "n_tokens"), [(100, 20), (24, 5), (26, 6), (3, 1)])
+def test_a_transformer_sees_every_step_of_a_window_of_any_length(n_steps, n_tokens):
+    with reproducible(seed=0, threads=1):
+        network = TransformerNetwork(4, n_steps, (slice(0, 4),), TransformerConfig()).eval()
+    X = torch.randn(1, 4, n_steps, generator=torch.Generator().manual_seed(1)).requires_grad_()
+
+    network.embed(X).square().sum().backward()
+
+    assert network.position.shape[1] == n_tokens
+    assert (X.grad.abs().sum(dim=(0, 1)) > 0).all()
+
+
 @pytest.mark.parametrize("architecture", ["cnn", "gru"])
 def test_a_stem_leaves_one_step_of_four_to_the_layers_after_it(architecture):
     network = strided_network(architecture, 4)

@@ -25,7 +25,8 @@ class TransformerConfig(TensorTrainConfig):
     stem_kernel: Annotated[int, Meta(ge=1, le=4096)] = 7
     """Odd length of the first convolution, in steps."""
     patch: Annotated[int, Meta(ge=1, le=50)] = 5
-    """Steps per token."""
+    """Steps per token; where they do not divide a window, its first token begins with unknown
+    steps."""
     dropout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.1
 
     def problems(self) -> list[str]:
@@ -105,7 +106,8 @@ class TransformerNetwork(PhaseNetwork):
         super().__init__(
             sources, width=3 * config.width, dropout=config.dropout, n_classes=n_classes
         )
-        n_tokens = n_steps // config.patch
+        self.n_unknown = -n_steps % config.patch
+        n_tokens = (self.n_unknown + n_steps) // config.patch
         self.stem = nn.Sequential(
             nn.Conv1d(
                 n_channels + len(sources),
@@ -124,6 +126,9 @@ class TransformerNetwork(PhaseNetwork):
 
     def embed(self, X: Tensor) -> Tensor:
         """(n, n_channels, n_steps) -> (n, 3 * width)."""
+        # Without them the convolution over whole patches would leave out a window's newest steps.
+        if self.n_unknown:
+            X = torch.nn.functional.pad(X, (self.n_unknown, 0), value=torch.nan)
         tokens = self.stem(self.inputs(X)).transpose(1, 2) + self.position
         pooled: Tensor = self.pool(self.norm(self.blocks(tokens)))
         return pooled
