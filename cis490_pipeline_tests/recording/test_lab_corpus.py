@@ -65,8 +65,11 @@ def test_sides_are_whole_hosts_and_what_is_kept_for_test_is_met_there_alone():
 
 
 @pytest.mark.long
-def test_every_episode_is_accepted():
+def test_every_episode_is_accepted_but_for_gaps_of_two_in_a_hundred():
     frame = sweep(LocalStore(LAB), None, SerialCompute()).frame
+    degraded = frame.filter(status="degraded")
 
-    assert set(frame["status"]) == {"accepted"}
+    assert set(frame["status"]) <= {"accepted", "degraded"}
+    assert set(degraded["reasons"].explode()) <= {"source_gap"}
+    assert degraded.height <= 0.02 * frame.height
     assert frame.height >= len(runs())
