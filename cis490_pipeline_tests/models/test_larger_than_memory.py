@@ -100,6 +100,7 @@ def test_a_model_trained_from_files_is_that_of_memory_to_the_byte(
     assert_same(from_files, from_memory)
 
 
+@pytest.mark.long
 def test_trees_from_pages_stop_early_where_those_of_memory_do(monkeypatch):
     train, val = make_windows(SHAPE, 1500, shift=0.8), make_windows(SHAPE, 700, seed=5, shift=0.8)
     monkeypatch.setattr(gbt_data, "READ_WINDOWS", 300)

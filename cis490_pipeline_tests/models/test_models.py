@@ -13,8 +13,8 @@ from cis490_pipeline.models import registry
 from cis490_pipeline.training.augmentation import drop_channels
 from cis490_pipeline_tests.models.made_up import make_windows, quick_config
 
-SLOWEST = {Architecture.GRU, Architecture.LSTM}
-"""Recurrent networks, which take as long as all others; each is also trained by `make run`."""
+SLOWEST = frozenset(Architecture) - {Architecture.GBT, Architecture.MLP}
+"""Networks of tensors; each is also trained by `make run`."""
 
 
 def windows_of(model, n=30, seed=7):

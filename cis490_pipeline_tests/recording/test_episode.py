@@ -245,6 +245,7 @@ def test_the_guests_own_netflow_is_in_no_member(tmp_path):
     assert not [name for name, content in members.items() if b"987654" in content]
 
 
+@pytest.mark.long
 def test_waiting_of_threads_that_end_during_the_run_is_noted(tmp_path, monkeypatch):
     looks = []
     monkeypatch.setattr(sources.PressureMeter, "tick", lambda _: looks.append(1))

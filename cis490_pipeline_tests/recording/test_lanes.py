@@ -139,6 +139,7 @@ def test_a_block_is_recorded_by_itself_and_is_committed_before_the_next(tmp_path
         ({"recorder_sha256": None}, "another recorder None, now "),
     ],
 )
+@pytest.mark.long
 def test_a_plan_is_recorded_by_one_recorder_on_one_image(tmp_path, image, changed, text):
     (image / "made_by").write_text(json.dumps(made_by(image, **changed)))
     config = {"store": tmp_path / "store", "image": image}
@@ -198,6 +199,7 @@ def test_resume_keeps_an_archive_whose_row_was_lost_and_drops_partial_files(tmp_
 @pytest.mark.parametrize(
     ("behaviour", "message"), [("crash", "the lane broke"), ("no episode", "no boot")]
 )
+@pytest.mark.long
 def test_a_machine_on_which_the_first_runs_fail_is_given_up(tmp_path, image, behaviour, message):
     (image / "behaviour").write_text(behaviour)
 
@@ -232,6 +234,7 @@ lanes.record_plan(made_plan(episodes=4), config, lambda *a, **k: None)
 """
 
 
+@pytest.mark.long
 def test_an_interrupt_ends_the_lanes_and_keeps_what_is_committed(tmp_path, image):
     (image / "behaviour").write_text("hang")
     arguments = [str(tmp_path / "stub.py"), str(tmp_path / "store"), str(image)]
@@ -279,6 +282,7 @@ def test_a_run_is_not_begun_on_a_disk_without_room_for_it(tmp_path, image, monke
     assert record(tmp_path, image).recorded == 4
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_ends_the_recording_and_resume_goes_on(tmp_path, image, monkeypatch):
     (image / "behaviour").write_text("fail 1")
     room = 1 << 40

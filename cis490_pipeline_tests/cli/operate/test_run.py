@@ -25,7 +25,7 @@ def test_run_ends_with_the_leaderboard(cli: Cli) -> None:
     result = cli("run", "--no-dagster", "--json").json
 
     assert result["made"] == []
-    assert [row["kind"] for row in result["leaderboard"]["rows"]] == ["model"] * 4 + ["probe"] * 7
+    assert [row["kind"] for row in result["leaderboard"]["rows"]] == ["model"] * 4 + ["probe"] * 8
 
 
 @pytest.mark.usefixtures("only_fast_models")

@@ -88,6 +88,7 @@ def test_other_test_readings_change_nothing_that_was_learnt(said, spoilt_test):
         assert changed == (name not in (MAJORITY, POSITION)), name
 
 
+@pytest.mark.long
 def test_a_run_of_the_probes_hashes_manifest_and_files_of_a_dataset_once(finished, monkeypatch):
     hashed, read = Counter(), Counter()
 

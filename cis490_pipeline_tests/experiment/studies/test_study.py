@@ -96,6 +96,7 @@ def test_each_profile_is_left_out_of_train_and_val_once(studied, index):
     assert lacking == set(PROFILES)
 
 
+@pytest.mark.long
 def test_every_profile_is_looked_for_on_unseen_and_on_same_hosts(study, index):
     rows = study["models"][NAME]["profiles"]["rows"]
 

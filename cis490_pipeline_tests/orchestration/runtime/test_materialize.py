@@ -68,6 +68,7 @@ def test_what_was_made_elsewhere_is_recorded_once_and_then_left_alone(second_run
     assert bring_up_to_date(workspace) == ([], UP_TO_DATE)
 
 
+@pytest.mark.long
 def test_what_is_recorded_lies_where_dagster_dev_reads_it(workspace):
     assert (workspace.paths.dagster / "history").is_dir()
     with instance_of(workspace) as instance:
