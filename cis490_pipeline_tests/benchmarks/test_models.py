@@ -206,6 +206,27 @@ def test_a_public_set_is_standardized_by_train_alone():
     assert data.n_classes == 3
 
 
+def test_moved_copies_keep_the_test_side_and_repeat_ends():
+    data = toy_set()
+
+    moved = public_sets.moved(data, most=2)
+
+    assert moved.X.shape == (5 * 30, 4, 20)
+    by_step = moved.X.reshape(5, 30, 4, 20)
+    np.testing.assert_array_equal(by_step[2], data.X)
+    np.testing.assert_array_equal(by_step[0, :, :, 2:], data.X[:, :, :-2])
+    np.testing.assert_array_equal(by_step[4, :, :, -2:], data.X[:, :, [-1, -1]])
+    assert (moved.y.reshape(5, 30) == data.y).all()
+    assert moved.X_test is data.X_test
+
+
+def test_series_of_unequal_length_are_resampled_from_end_to_end():
+    found = public_sets.resampled([np.array([[0.0, 1.0]]), np.arange(7.0)[None]])
+
+    assert found.shape == (2, 1, public_sets.RESAMPLED_STEPS)
+    np.testing.assert_allclose(found[1, 0], 6 * found[0, 0])
+
+
 @pytest.mark.parametrize("name", ["mlp", "transformer"])
 def test_training_speed_compares_two_loops(name):
     shape = input_spec(models.input_kind(name), Variant.REALISTIC).shape
