@@ -156,6 +156,7 @@ def test_trees_that_fit_into_memory_write_no_pages(monkeypatch):
     assert fitted.is_fitted
 
 
+@pytest.mark.long
 def test_a_network_holds_one_batch_of_a_set_that_is_not_held(monkeypatch):
     monkeypatch.setattr(LIMIT, 1000)
     # A bound of its own, whatever the set: the windows that its scale is learnt from.
@@ -175,6 +176,7 @@ def test_a_network_holds_one_batch_of_a_set_that_is_not_held(monkeypatch):
     assert (peaks[16_000] - peaks[4_000]) / 12_000 < 80
 
 
+@pytest.mark.long
 def test_trees_are_handed_one_piece_at_a_time_of_a_set_that_is_not_held(monkeypatch):
     monkeypatch.setattr(LIMIT, 1000)
     monkeypatch.setattr(gbt_data, "READ_WINDOWS", 500)

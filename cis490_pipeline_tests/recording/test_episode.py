@@ -191,6 +191,7 @@ def test_a_run_of_this_recorder_is_accepted_by_the_validator(tmp_path):
     ],
     ids=["hung", "lying", "failing"],
 )
+@pytest.mark.long
 def test_a_run_that_fails_after_its_first_label_is_kept_with_the_label_failed(
     tmp_path, monkeypatch, reply, message
 ):

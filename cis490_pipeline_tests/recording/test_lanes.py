@@ -116,6 +116,7 @@ def test_a_store_with_runs_of_the_plan_is_refused_without_resume(tmp_path, image
         record(tmp_path, image)
 
 
+@pytest.mark.long
 def test_a_block_is_recorded_by_itself_and_is_committed_before_the_next(tmp_path, image):
     config = {"store": tmp_path / "store", "image": image}
     plan = made_plan(episodes=8, blocks=2)
@@ -270,6 +271,7 @@ class Disk:
         return self._free.pop(0) if len(self._free) > 1 else self._free[0]
 
 
+@pytest.mark.long
 def test_a_run_is_not_begun_on_a_disk_without_room_for_it(tmp_path, image, monkeypatch):
     with monkeypatch.context() as patch:
         Disk(patch, 100 << 20)

@@ -96,6 +96,7 @@ def test_a_store_elsewhere_gets_the_verdicts_of_the_same_store_here(
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.long
 def test_workers_read_a_store_in_s3_by_the_environment_alone(
     bucket: Address, tmp_path: Path
 ) -> None:

@@ -207,6 +207,7 @@ def test_a_full_disk_under_out_ends_nothing_and_is_told(data):
     assert b"lines were lost" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_a_restart_goes_on_with_the_kept_calibration_and_says_so(data, tmp_path):
     state = ("--data", data, "--state", str(tmp_path / "state"))
     rows = [as_line(row) for row in device_rows(60)]

@@ -12,6 +12,7 @@ from cis490_pipeline_tests.cli.runs import Cli
 from cis490_pipeline_tests.experiment.runs import SAMPLE
 
 
+@pytest.mark.long
 def test_the_demo_shows_a_recorded_episode_once_and_leaves_no_server(
     cli_on_copy: Cli, only_fast_models
 ) -> None:

@@ -274,6 +274,7 @@ def test_a_second_time_nothing_is_trained(again):
     assert study["models"][NAME]["hosts"] is not None
 
 
+@pytest.mark.long
 def test_a_study_that_was_killed_goes_on(again, monkeypatch):
     kept = again.paths.studies / "runs"
     before = again.paths.study(HOST).read_bytes()

@@ -34,6 +34,7 @@ def small_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SPACES, Architecture.GBT, space)  # type: ignore[misc]
 
 
+@pytest.mark.long
 def test_the_first_trial_is_the_default_model(stage: TrainedCheckpoint) -> None:
     record = stage.record()
     assert record is not None

@@ -56,6 +56,7 @@ def test_defaults_give_the_records_of_the_command_line(given):
         ({"seed": 5}, MLP, {"seed": 5}),
     ],
 )
+@pytest.mark.long
 def test_a_limit_changes_the_record_as_the_settings_file_does(given, config, model, settings):
     opened = given(**config)
 
