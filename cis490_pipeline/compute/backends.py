@@ -5,10 +5,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for_end
-from typing import Final, Protocol, TypeVar
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any, Final, Protocol, TypeVar
 
 from cis490_pipeline.compute.process import keep_freed_memory
 from cis490_pipeline.errors import ConfigError, WorkerDiedError
@@ -57,20 +60,26 @@ class ProcessCompute:
         workers = min(self.workers, max(1, len(tasks)))
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_work)
         pending: dict[Future[R], int] = {}
+        done: SimpleQueue[Future[R] | None] = SimpleQueue()
         upcoming = enumerate(tasks)
         try:
             while True:
-                # Bounded, since a large corpus would otherwise pickle every task up front.
-                while len(pending) < workers * _IN_FLIGHT_PER_WORKER:
-                    following = next(upcoming, None)
-                    if following is None:
-                        break
-                    pending[pool.submit(function, following[1])] = following[0]
-                if not pending:
-                    return
-                for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    result = future.result()
-                    yield pending.pop(future), result
+                with _deferred_interrupts(done):
+                    # Bounded, since a large corpus would otherwise pickle every task up front.
+                    while len(pending) < workers * _IN_FLIGHT_PER_WORKER:
+                        following = next(upcoming, None)
+                        if following is None:
+                            break
+                        future = pool.submit(function, following[1])
+                        pending[future] = following[0]
+                        future.add_done_callback(done.put)
+                    if not pending:
+                        return
+                    completed = done.get()
+                    if completed is None:
+                        continue
+                    result = completed.result()
+                yield pending.pop(completed), result
         except BrokenProcessPool as broken:
             raise WorkerDiedError(
                 f"a worker process ended in the middle of a task; {len(pending)} tasks were "
@@ -79,6 +88,38 @@ class ProcessCompute:
             ) from broken
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _deferred_interrupts(wake: "SimpleQueue[Any]") -> Iterator[None]:
+    """Hold back SIGINT and SIGTERM until the block's end, where their handlers are called.
+
+    A handler that raises within ``concurrent.futures`` leaves a future's lock held, and the pool
+    then waits for it forever. ``None`` is put into the queue that the block may wait for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python calls handlers in the main thread alone.
+        return
+    received: list[tuple[int, FrameType | None]] = []
+
+    def hold_back(signum: int, frame: FrameType | None) -> None:
+        received.append((signum, frame))
+        wake.put(None)
+
+    handlers = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if callable(handler := signal.getsignal(number))
+    }
+    try:
+        for number in handlers:
+            signal.signal(number, hold_back)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for signum, frame in received:
+            handlers[signal.Signals(signum)](signum, frame)
 
 
 def compute_with(workers: int) -> Compute:

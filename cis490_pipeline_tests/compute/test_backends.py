@@ -4,12 +4,15 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 from cis490_pipeline.compute import Compute, ProcessCompute, SerialCompute, compute_with
+from cis490_pipeline.compute.backends import _deferred_interrupts
 from cis490_pipeline.errors import ConfigError, WorkerDiedError
 
 
@@ -118,6 +121,19 @@ def run_of_many_tasks(tmp_path: Path) -> subprocess.Popen[str]:
     )
 
 
+def slow_double(value: int) -> int:
+    time.sleep(0.05)
+    return 2 * value
+
+
+def errors_at_end(process: subprocess.Popen[str]) -> str:
+    try:
+        return process.communicate(timeout=20)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()  # Or leaving the block would wait for it forever.
+        raise
+
+
 def is_alive(pid: int) -> bool:
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
@@ -143,7 +159,57 @@ def test_interrupt_ends_the_pool_cleanly(tmp_path: Path) -> None:
         process.stdout.readline()
         # As a terminal does it: to the whole group, workers included.
         os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        errors = errors_at_end(process)
 
     assert errors.count("Traceback") == 1
     assert errors.strip().endswith("KeyboardInterrupt")
+
+
+def test_an_interrupt_is_held_back_while_a_lock_of_a_future_may_be_held() -> None:
+    wake: SimpleQueue[None] = SimpleQueue()
+    steps: list[str] = []
+
+    def block() -> None:
+        with _deferred_interrupts(wake):
+            signal.raise_signal(signal.SIGINT)
+            assert wake.get(timeout=1) is None
+            steps.append("the block ends")
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
+
+    assert steps == ["the block ends"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_whose_handler_raises_nothing_drops_no_task() -> None:
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        results, timers = [], []
+        for position, result in ProcessCompute(2).map(slow_double, list(range(12))):
+            results.append((position, result))
+            timers.append(threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)))
+            timers[-1].start()
+        for timer in timers:
+            timer.join()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert sorted(results) == [(k, 2 * k) for k in range(12)]
+    assert len(received) >= 1
+
+
+@pytest.mark.long
+def test_no_interrupt_of_fifty_leaves_the_pool_waiting(tmp_path: Path) -> None:
+    for k in range(50):
+        folder = tmp_path / str(k)
+        folder.mkdir()
+        with run_of_many_tasks(folder) as process:
+            assert process.stdout is not None
+            for _ in range(3 + k % 7):
+                process.stdout.readline()
+            time.sleep(0.002 * k)
+            os.kill(process.pid, signal.SIGINT)
+
+            assert errors_at_end(process).strip().endswith("KeyboardInterrupt")
