@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from cis490_pipeline.orchestration import slots
 from cis490_pipeline.orchestration.assets.recording import recipes
 from cis490_pipeline.orchestration.runtime.executors import corpus_executor
 
@@ -12,11 +13,13 @@ corpus = dg.define_asset_job(
     "corpus",
     corpus_assets,
     executor_def=corpus_executor,
+    tags=slots.CORPUS,
     description="Validate new episodes and build grids of the usable ones.",
 )
 recipe = dg.define_asset_job(
     "recipe",
     recipe_assets,
+    tags=slots.TRAINING,
     description="Everything of one recipe: data, twelve models, reports, tables, leaderboard.",
 )
 
@@ -46,6 +49,7 @@ def weekly_retraining(context: dg.ScheduleEvaluationContext) -> list[dg.RunReque
 automation = dg.AutomationConditionSensorDefinition(
     "dataset_automation",
     target=dg.AssetSelection.groups("dataset"),
+    run_tags=slots.DATASETS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
 )

@@ -11,6 +11,7 @@ from typing import Any, Final, TypedDict
 
 from cis490_pipeline.domain.hosts import http_address
 from cis490_pipeline.errors import ConfigError, PipelineError
+from cis490_pipeline.orchestration.slots import TRAINING
 
 LOCATION: Final = "cis490_pipeline"
 """Name of the code location in ``workspace.yaml``."""
@@ -146,9 +147,10 @@ class Webserver:
             }
             for key, partitions in assets.items()
         ]
+        tags = {"cis490/launched_by": "cis490 backfill", **TRAINING}
         params = {
             "partitionsByAssets": selected,
-            "tags": [{"key": "cis490/launched_by", "value": "cis490 backfill"}],
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
             "title": "what cis490 stale lists",
         }
         answer = self.ask(_BACKFILL, params=params)["launchPartitionBackfill"]
