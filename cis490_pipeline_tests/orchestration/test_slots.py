@@ -1,4 +1,4 @@
-"""The run queue by the shipped settings: what Dagster starts of what is queued, and in which order."""
+"""The run queue by the shipped settings: what Dagster starts, and in which order."""
 
 import dagster as dg
 import pytest
