@@ -96,12 +96,16 @@ class Dataset:
         return len(self.y)
 
 
-def open_workspace(*, progress: Progress = no_progress, **settings: Any) -> Workspace:
+def open_workspace(
+    *, progress: Progress = no_progress, accept_loss: bool = False, **settings: Any
+) -> Workspace:
     """Open a store and a data folder, which every other function takes.
 
     Parameters
     ----------
     progress : called with what is done, how much of it is done, and how much there is.
+    accept_loss : whether to validate a store although it lost its index or over 5 % of the episodes
+        it had; otherwise that raises `StoreError`.
     **settings : fields of ``config.Settings`` such as ``store``, ``data``, ``seed``, ``workers``.
         Those not given come from the environment, ``cis490.toml`` and defaults, in this order.
 
@@ -116,7 +120,7 @@ def open_workspace(*, progress: Progress = no_progress, **settings: Any) -> Work
     >>> len(lab.store.episodes())
     66
     """
-    return Workspace(Settings.load(**settings), progress)
+    return Workspace(Settings.load(**settings), progress, accept_loss=accept_loss)
 
 
 def validate_store(workspace: Workspace) -> StoreVerdicts:
@@ -125,7 +129,8 @@ def validate_store(workspace: Workspace) -> StoreVerdicts:
     Raises
     ------
     StoreError
-        If there is no store, or no episode in it.
+        If there is no store, no episode in it, or it lost its index or over 5 % of the episodes it
+        had.
     GateError
         If a blocking check of the verdicts fails.
 

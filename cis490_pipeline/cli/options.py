@@ -81,6 +81,13 @@ def common_options(command: Command) -> Command:
     return workspace_options(json_option(command))
 
 
+accept_loss_option = click.option(
+    "--accept-loss",
+    is_flag=True,
+    help="Go on although the store lost its index or over 5 % of its episodes: they are gone for "
+    "good.",
+)
+
 recipe_option = click.option(
     "--recipe",
     "--split",
@@ -143,6 +150,15 @@ def announce(key: str, reason: str) -> None:
     """Print that a stage is there, and why it was made."""
     style = "dim" if reason == "up to date" else None
     stderr.print(f"{key:<44} {reason}", style=style, soft_wrap=True)
+
+
+def print_vanished(workspace: "Workspace") -> None:
+    """Warn of episodes that have a verdict and are not in the store."""
+    from cis490_pipeline.experiment.upkeep.warnings import no_vanished
+
+    found = no_vanished(workspace)
+    if not found.passed:
+        stderr.print(f"warning: {found.text}", soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -214,10 +230,12 @@ def progress_bars() -> "Iterator[Report]":
 
 
 @contextmanager
-def opened_workspace(flags: Mapping[str, Any]) -> "Iterator[Workspace]":
+def opened_workspace(
+    flags: Mapping[str, Any], *, accept_loss: bool = False
+) -> "Iterator[Workspace]":
     """Open the workspace of a command's flags, with progress bars while it is in use."""
     from cis490_pipeline.config import Settings
     from cis490_pipeline.experiment.stages.workspace import Workspace
 
     with progress_bars() as report:
-        yield Workspace(Settings.load(**flags), report)
+        yield Workspace(Settings.load(**flags), report, accept_loss=accept_loss)

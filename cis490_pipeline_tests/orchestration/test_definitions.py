@@ -59,6 +59,7 @@ CHECKS = {
 
 WARNINGS = {
     ("corpus/validation_sweep", "uploads_are_sound"),
+    ("corpus/validation_sweep", "no_episode_vanished"),
     (INDEX, "new_episodes_look_like_train"),
 }
 

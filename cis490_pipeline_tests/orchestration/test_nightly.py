@@ -14,6 +14,7 @@ from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.gc import collect_garbage
 from cis490_pipeline.features.grids import build as grids_module
 from cis490_pipeline.orchestration.assets.checks import checks, warning_checks
+from cis490_pipeline.orchestration.assets.resources import workspace_resource
 from cis490_pipeline.orchestration.definitions import corpus_assets, recipe_assets
 from cis490_pipeline.store.verdicts import sweep as sweep_module
 from cis490_pipeline_tests.orchestration.making import (
@@ -47,6 +48,14 @@ class Lab:
                 (self.store / name).write_bytes(content)
             with (self.store / "index.jsonl").open("a") as index:
                 index.write(json.dumps(row) + "\n")
+
+    def hide(self, files):
+        for path in files:
+            path.rename(path.with_suffix(".away"))
+
+    def bring_back(self, files):
+        for path in files:
+            path.with_suffix(".away").rename(path)
 
     def night(self):
         # As each night is another process: what a store listed before is not remembered.
@@ -141,12 +150,51 @@ def test_a_day_with_a_corrupt_upload_finishes_and_names_it(lab, monkeypatch):
     (said,) = failed_checks(run).items()
     assert said[0] == ("corpus/validation_sweep", "uploads_are_sound")
     assert said[1].startswith(f"cannot be used: {ROWS[6]['host_id']}/{ROWS[6]['episode_id']} (")
-    (found,) = run.get_asset_check_evaluations()
+    (found,) = [e for e in run.get_asset_check_evaluations() if not e.passed]
     assert found.severity is dg.AssetCheckSeverity.WARN
     assert found.metadata["of_these_unusable"].value == 1
     metadata = materialized(run)[CORPUS[0]].metadata
     assert metadata["episodes_rejected"].value == 1
     assert metadata["archives_read"].value == 3
+
+
+def test_a_night_that_misses_too_many_episodes_fails_and_one_that_misses_few_warns(
+    lab, monkeypatch
+):
+    lab.ship(ROWS[:24])
+    first = lab.night()
+    another_day(monkeypatch)
+    files = sorted(lab.store.rglob("*.tar.zst"))
+    lab.hide(files[:2])
+
+    refused = lab.night()
+
+    assert not refused.success
+    (failure,) = [event.step_failure_data.error for event in refused.get_step_failure_events()]
+    assert "2 of 24 episodes known are not there" in str(failure)
+    lab.bring_back(files[1:2])
+    one_away = lab.night()
+    assert one_away.success
+    assert lab.versions(one_away) == lab.versions(first)
+    (said,) = failed_checks(one_away).items()
+    assert said[0] == ("corpus/validation_sweep", "no_episode_vanished")
+    assert f": {files[0].parent.name}/{files[0].name.split('.')[0]}; " in said[1]
+    (found,) = [e for e in one_away.get_asset_check_evaluations() if not e.passed]
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    assert materialized(one_away)[CORPUS[0]].metadata["episodes_vanished"].value == 1
+    lab.bring_back(files[:1])
+    back = lab.night()
+    assert lab.versions(back) == lab.versions(first)
+    assert failed_checks(back) == {}
+    assert materialized(back)[CORPUS[0]].metadata["archives_read"].value == 0
+
+
+def test_workspace_of_a_run_accepts_a_loss_only_if_its_config_says_so():
+    def accepts(config):
+        context = dg.build_init_resource_context(config=config)
+        return workspace_resource(context).accept_loss
+
+    assert [accepts({}), accepts({"accept_loss": True})] == [False, True]
 
 
 def drift(lab):

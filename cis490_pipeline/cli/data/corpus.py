@@ -13,11 +13,13 @@ from cis490_pipeline.api.data import validate_store
 from cis490_pipeline.cli.main import EXIT_FINDINGS
 from cis490_pipeline.cli.options import (
     FILE,
+    accept_loss_option,
     common_options,
     console,
     json_option,
     opened_workspace,
     print_json,
+    print_vanished,
     recipe_option,
     stderr,
     workspace_options,
@@ -32,6 +34,7 @@ from cis490_pipeline.storage.json_text import Json
 from cis490_pipeline.storage.parquet import write_parquet
 from cis490_pipeline.store.verdicts.overview import counts_by_host, unknown_field_counts
 from cis490_pipeline.store.verdicts.sweep import comparable
+from cis490_pipeline.store.verdicts.vanished import episode_names, vanished_rows
 
 _MAX_SHOWN: Final = 200
 """Episodes with findings printed, at most; all are in the parquet file."""
@@ -45,17 +48,22 @@ _MAX_SHOWN: Final = 200
     type=FILE,
     help="Also write the verdicts without times and paths, to compare with another run.",
 )
+@accept_loss_option
 @json_option
-def validate(store_path: str | None, export: Path | None, as_json: bool, **flags: Any) -> int:
+def validate(
+    store_path: str | None, export: Path | None, accept_loss: bool, as_json: bool, **flags: Any
+) -> int:
     """Validate every episode of STORE (default: the configured store).
 
     Writes DATA/processed/validation_v1.parquet. Reads only what is new or changed since the last
     run. Exit code 1 if an episode was rejected or could not be checked, or if index rows or store
-    entries do not conform to the format and were left out.
+    entries do not conform to the format and were left out. A store that lost its index, or over 5 %
+    of the episodes it had, is refused with exit code 2, and the earlier verdicts stay. Episodes
+    that vanished are named; they remain in use until `gc`.
     """
     if store_path is not None:
         flags["store"] = store_path
-    with opened_workspace(flags) as workspace:
+    with opened_workspace(flags, accept_loss=accept_loss) as workspace:
         verdicts = validate_store(workspace)
     frame = verdicts.frame
     if export is not None:
@@ -65,11 +73,13 @@ def validate(store_path: str | None, export: Path | None, as_json: bool, **flags
             "archives_read": verdicts.n_read,
             "path": str(workspace.paths.validation),
             "hosts": _by_host(frame),
+            "vanished": episode_names(vanished_rows(frame)),
             "unknown_field_episodes": unknown_field_counts(frame),
         }
         print_json({**verdicts.counts, **read})
     else:
         _print_verdicts(frame)
+        print_vanished(workspace)
         _print_left_out(verdicts.n_left_out, verdicts.counts["left_out"])
         stderr.print(
             f"{verdicts.why}; verdicts are in {workspace.paths.validation}", soft_wrap=True

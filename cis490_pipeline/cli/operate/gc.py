@@ -27,6 +27,9 @@ from cis490_pipeline.experiment.upkeep.shared_gc import OLDER_THAN_DAYS, collect
 def gc(dry_run: bool, older_than_days: float, as_json: bool, **flags: Any) -> int:
     """Remove grids, dataset files and partial files that no artefact refers to any more.
 
+    Also removes the verdicts and grids of episodes that vanished from the store; what was made from
+    them is stale then.
+
     Looks only below the data folder, and keeps what a lock or a running process uses. Episodes,
     splits, checkpoints, reports and Dagster's own storage are never touched. For data at an address
     the local copy is cleaned, and at the address all files, checkpoints and reports included, that
@@ -46,9 +49,12 @@ def gc(dry_run: bool, older_than_days: float, as_json: bool, **flags: Any) -> in
                 "bytes": result.n_bytes,
                 "files": [asdict(item) for item in result.garbage],
                 "spared": result.spared,
+                "forgotten": result.forgotten,
             }
         )
         return 0
+    for name in result.forgotten:
+        click.echo(f"{'vanished':>12}  {name}  (verdict and grid)")
     for item in result.garbage:
         click.echo(f"{item.n_bytes:>12,}  {item.path}  ({item.why})")
     for path, reason in result.spared.items():

@@ -6,11 +6,13 @@ from typing import Any
 import click
 
 from cis490_pipeline.cli.options import (
+    accept_loss_option,
     announce,
     common_options,
     open_option,
     opened_workspace,
     print_json,
+    print_vanished,
     recipe_option,
 )
 from cis490_pipeline.cli.tables import print_leaderboard
@@ -29,14 +31,17 @@ from cis490_pipeline.storage.files import read_json
     help="Record the run in data/dagster, where the UI shows it.",
 )
 @open_option
+@accept_loss_option
 @common_options
-def run(recipe: str, dagster: bool, open_report: bool, as_json: bool, **flags: Any) -> int:
+def run(
+    recipe: str, dagster: bool, open_report: bool, accept_loss: bool, as_json: bool, **flags: Any
+) -> int:
     """Validate, split, extract, train twelve models, evaluate them with intervals, and report.
 
     What is up to date is not made again.
     """
     started = time.perf_counter()
-    with opened_workspace(flags) as workspace:
+    with opened_workspace(flags, accept_loss=accept_loss) as workspace:
         if dagster:
             # Imported here: Dagster takes seconds to import.
             from cis490_pipeline.orchestration.runtime.materialize import materialize_recipe
@@ -45,6 +50,7 @@ def run(recipe: str, dagster: bool, open_report: bool, as_json: bool, **flags: A
         else:
             stages = (*corpus_stages(workspace), *recipe_stages(workspace, Recipe(recipe)))
             made = made_keys(make_stages(stages, announce=announce))
+    print_vanished(workspace)
     board = read_json(workspace.paths.leaderboard(recipe))
     page = workspace.paths.report_html(recipe)
     if as_json:

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+import polars as pl
+
 from cis490_pipeline.experiment.stages.record import Metrics, Record
 from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
 from cis490_pipeline.experiment.stages.workspace import Workspace
@@ -23,6 +25,7 @@ from cis490_pipeline.store.receiver_index import LeftOut
 from cis490_pipeline.store.verdicts.eligibility import usable_expr
 from cis490_pipeline.store.verdicts.sweep import SweepResult, sweep, sweep_digest, verdict_counts
 from cis490_pipeline.store.verdicts.validate import RULES_VERSION
+from cis490_pipeline.store.verdicts.vanished import vanished_rows, without_vanished
 
 _MAX_NAMED: Final = 50
 """Index rows, and entries of the store, that are named when they are left out."""
@@ -50,11 +53,7 @@ class ValidationSweep(Stage):
         path = self.workspace.paths.validation
         result = self.sweep(self.workspace.paths.validation_journal)
         write_parquet(path, result.frame)
-        counts = verdict_counts(result.frame)
-        numbers: Metrics = {f"episodes_{status}": n for status, n in counts["counts"].items()}
-        numbers |= {f"reason_{code}": n for code, n in counts["reasons"].items()}
-        numbers |= {
-            "episodes": result.frame.height,
+        numbers = _verdict_numbers(result.frame) | {
             "archives_read": result.n_read,
             "archives_unchanged": result.n_reused,
             "index_rows_skipped": result.skipped_index_rows.n,
@@ -84,19 +83,57 @@ class ValidationSweep(Stage):
         Parameters
         ----------
         journal : where to note verdicts as they are made; without it nothing at all is written.
+
+        Raises
+        ------
+        StoreError
+            As `sweep`: if too many of the episodes known are lost and the workspace does not
+            accept that.
         """
-        path = self.workspace.paths.validation
+        record = self.record()
         # An edited or truncated verdict file cannot be continued.
-        sound = self.covers_this_store() and not self.altered()
-        previous = read_table(path) if sound else None
+        sound = record is not None and not self.altered()
         return sweep(
             self.workspace.store,
-            previous,
+            read_table(self.workspace.paths.validation) if sound else None,
             self.workspace.compute,
             self.workspace.progress,
             journal=journal,
             checked_at=_now(),
+            verdicts_of=record.inputs["store"] if record is not None else None,
+            accept_loss=self.workspace.accept_loss,
         )
+
+
+class VanishedForgotten(ValidationSweep):
+    """The verdicts of the last sweep without those of vanished episodes; the store is not read."""
+
+    def inputs(self) -> dict[str, str]:
+        """Return those of the last sweep, so that the next one sees what changed since."""
+        return self._last().inputs
+
+    def make(self) -> StageOutput:
+        """Drop the rows, and mark duplicates and shared ids among those that stay."""
+        path, record = self.workspace.paths.validation, self._last()
+        frame = without_vanished(read_table(path))
+        write_parquet(path, frame)
+        kept = {k: n for k, n in record.numbers.items() if not k.startswith("reason_")}
+        return StageOutput(sweep_digest(frame), (path,), kept | _verdict_numbers(frame))
+
+    def _last(self) -> Record:
+        record = self.record()
+        assert record is not None, "there are no verdicts to drop"
+        return record
+
+
+def _verdict_numbers(frame: pl.DataFrame) -> Metrics:
+    counts = verdict_counts(frame)
+    return {
+        **{f"episodes_{status}": n for status, n in counts["counts"].items()},
+        **{f"reason_{code}": n for code, n in counts["reasons"].items()},
+        "episodes": frame.height,
+        "episodes_vanished": vanished_rows(frame).height,
+    }
 
 
 def _first(*left_out: LeftOut) -> list[str]:

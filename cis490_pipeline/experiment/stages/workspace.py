@@ -23,6 +23,9 @@ class Workspace:
     progress: Progress = field(default=no_progress, compare=False)
     run: str = field(default="", compare=False)
     """Name of the run, in the keys of tasks on a cluster."""
+    accept_loss: bool = field(default=False, compare=False)
+    """Whether a sweep goes on however many of the known episodes the store has lost. No setting:
+    kept in a file or the environment, it would hide the next store that is not mounted."""
 
     @cached_property
     def store(self) -> ReceiverStore:

@@ -1,4 +1,4 @@
-"""Garbage collection: remove files that no record and no manifest in use lists.
+"""Garbage collection: remove vanished episodes, and files that no record or manifest lists.
 
 Considers only files with names of this project: grid shards, dataset files, partial files and
 snapshots of finished trainings. Everything else in the data folder belongs to its users.
@@ -18,14 +18,21 @@ from filelock import Timeout
 
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.experiment.pipeline.corpus import (
+    GridShards,
+    ValidationSweep,
+    VanishedForgotten,
+)
 from cis490_pipeline.experiment.stages.record import Record
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.grids.store import INDEX_FILE, MANIFEST_FILE
 from cis490_pipeline.features.schema import grid_schema
 from cis490_pipeline.storage.files import read_object
 from cis490_pipeline.storage.json_text import decode_json
+from cis490_pipeline.storage.parquet import read_table
 from cis490_pipeline.storage.remote_copy import FOLDERS
 from cis490_pipeline.storage.scope_lock import lock_of
+from cis490_pipeline.store.verdicts.vanished import episode_names, vanished_rows
 
 HALF_WRITTEN: Final = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 """Temporary name of a file until it is complete."""
@@ -50,6 +57,8 @@ class Collected:
     garbage: list[Garbage]
     spared: dict[str, str] = field(default_factory=dict)
     """Files kept because they are in use: path -> user."""
+    forgotten: list[str] = field(default_factory=list)
+    """Vanished episodes, as ``host/id``, whose verdicts and grids go."""
 
     @property
     def n_bytes(self) -> int:
@@ -64,7 +73,7 @@ class Collected:
 
 
 def collect_garbage(workspace: Workspace, *, dry_run: bool = False) -> Collected:
-    """Remove files that no artefact refers to.
+    """Remove files that no artefact refers to, and verdicts and grids of vanished episodes.
 
     Parameters
     ----------
@@ -83,14 +92,22 @@ def collect_garbage(workspace: Workspace, *, dry_run: bool = False) -> Collected
     Notes
     -----
     Holds all locks of the data folder. A scope whose lock another process holds keeps its files,
-    and then all grids are kept, since any scope may read them.
+    and then all grids are kept, since any scope may read them. So are vanished episodes; once they
+    are forgotten, what was made from them is stale.
     """
     root = workspace.paths.root
     with ExitStack() as held:
         busy = _take_locks(root, held)
+        forgotten = _vanished(workspace)
+        garbage, spared = [], {}
+        if forgotten and busy:
+            verdicts = workspace.paths.validation.relative_to(root).as_posix()
+            spared[verdicts] = f"the lock of {busy[0]} is held: vanished episodes stay in it"
+            forgotten = []
+        if forgotten and not dry_run:
+            _forget_vanished(workspace)
         named = _named(root)
         opened = _opened_below(root)
-        garbage, spared = [], {}
         for path, why in sorted(_candidates(root, named)):
             name = path.relative_to(root).as_posix()
             user = _user(name, busy)
@@ -104,7 +121,23 @@ def collect_garbage(workspace: Workspace, *, dry_run: bool = False) -> Collected
             for item in garbage:
                 (root / item.path).unlink(missing_ok=True)
             _remove_empty(root / "processed" / "grids")
-    return Collected(garbage, spared)
+    return Collected(garbage, spared, forgotten)
+
+
+def _vanished(workspace: Workspace) -> list[str]:
+    stage = ValidationSweep(workspace)
+    if stage.record() is None or stage.altered():
+        # The next sweep makes them again, of what is there.
+        return []
+    return episode_names(vanished_rows(read_table(workspace.paths.validation)))
+
+
+def _forget_vanished(workspace: Workspace) -> None:
+    """Make verdicts and grids without those of vanished episodes; older shards become garbage."""
+    VanishedForgotten(workspace).ensure(force=True)
+    grids = GridShards(workspace)
+    if grids.record() is not None:
+        grids.ensure()
 
 
 def _take_locks(root: Path, held: ExitStack) -> list[str]:

@@ -1,4 +1,4 @@
-"""Warning checks of the newest sweep: unusable uploads, and drift from the train side.
+"""Warning checks of the newest sweep: unusable uploads, vanished episodes, drift from train.
 
 They block nothing.
 """
@@ -17,6 +17,7 @@ from cis490_pipeline.experiment.upkeep.checks import Check, Finding
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.stress.population_stability import THRESHOLD
 from cis490_pipeline.storage.parquet import read_table
+from cis490_pipeline.store.verdicts.vanished import episode_names, vanished_rows
 
 _MAX_NAMED: Final = 10
 
@@ -35,15 +36,35 @@ def sound_uploads(workspace: Workspace, recipe: Recipe | None = None) -> Finding
     """Check that all episodes of the newest sweep are usable."""
     newest = _newest(read_table(workspace.paths.validation))
     bad = newest.filter(pl.col("status").is_in([Verdict.REJECTED, Verdict.ERRORED]))
-    named = [
+    names = [
         f"{row['host_id']}/{row['episode_id']} ({', '.join(row['reasons'])})"
-        for row in bad.sort("host_id", "episode_id").head(_MAX_NAMED).iter_rows(named=True)
+        for row in bad.sort("host_id", "episode_id").iter_rows(named=True)
     ]
-    more = f", and {bad.height - len(named)} more" if bad.height > len(named) else ""
     numbers = {"checked_last": newest.height, "of_these_unusable": bad.height}
-    if not named:
+    if not names:
         return Finding(True, "everything the newest sweep read can be used", numbers)
-    return Finding(False, f"cannot be used: {', '.join(named)}{more}", numbers)
+    return Finding(False, f"cannot be used: {_named(names)}", numbers)
+
+
+def no_vanished(workspace: Workspace, recipe: Recipe | None = None) -> Finding:
+    """Check that every episode with a verdict is still in the store."""
+    rows = vanished_rows(read_table(workspace.paths.validation))
+    numbers = {"episodes_vanished": rows.height}
+    if rows.is_empty():
+        return Finding(True, "every episode with a verdict is in the store", numbers)
+    since = rows["vanished_at"].sort().item(0)
+    return Finding(
+        False,
+        f"not in the store any more, the first since {since}: {_named(episode_names(rows))}; their "
+        "verdicts and grids stay in use until `cis490 gc` removes them; bring the episodes back, "
+        "or run it",
+        numbers,
+    )
+
+
+def _named(names: list[str]) -> str:
+    more = f", and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(names[:_MAX_NAMED]) + more
 
 
 def new_episode_drift(workspace: Workspace, recipe: Recipe) -> Finding:
@@ -105,4 +126,10 @@ UPLOADS: Final = Check(
     "uploads_are_sound",
     "Everything the newest sweep read can be used.",
     sound_uploads,
+)
+VANISHED: Final = Check(
+    ValidationSweep.key,
+    "no_episode_vanished",
+    "Every episode with a verdict is still in the store.",
+    no_vanished,
 )

@@ -88,14 +88,16 @@ def build_grids(
     GridIndex
         The index is sorted by time of receipt, host and id, independent of the order of gridding:
         results must not depend on which episodes were temporarily missing. A shard holds at most
-        256 episodes and is immutable: the last one, if not full, is copied into a larger file. An
-        episode whose content changed is gridded again.
+        256 episodes and is immutable: the last one, if not full, is copied into a larger file, and
+        one that holds grids of other episodes into a smaller one. An episode whose content changed
+        is gridded again.
     """
     wanted = _wanted(episodes)
     present = _present(folder, wanted)
     missing = wanted.join(present, on=["host_id", "episode_id", "sha256"], how="anti")
-    tasks = _tasks(store, missing)
-    writer = _ShardWriter(folder, present, wanted)
+    # A store that is away is not asked for nothing.
+    tasks = _tasks(store, missing) if missing.height else []
+    writer = _ShardWriter(folder, _compacted(folder, present), wanted)
     failed: dict[EpisodeRef, str] = {}
     done = 0
     for position, chunk in enumerate(_chunks(tasks, writer.room)):
@@ -256,6 +258,24 @@ def _present(folder: Path, wanted: pl.DataFrame) -> pl.DataFrame:
         wanted, on=["host_id", "episode_id", "sha256"], how="semi", maintain_order="left"
     )
     return present if index.schema == INDEX_SCHEMA else _with_digests(folder, present)
+
+
+def _compacted(folder: Path, present: pl.DataFrame) -> pl.DataFrame:
+    """Copy each shard that holds grids of no row into one without them; return the moved rows."""
+    frames = []
+    for (shard,), rows in present.group_by("shard", maintain_order=True):
+        grids = open_shard(folder / str(shard))
+        if int(rows["n_steps"].sum()) == len(grids):
+            frames.append(rows)
+            continue
+        places = rows.select("row_start", "n_steps").iter_rows()
+        kept = np.concatenate([grids[start : start + n] for start, n in places])
+        moved = rows.with_columns(
+            shard=pl.lit(_write_shard(folder, _shard_number(str(shard)), kept)),
+            row_start=pl.col("n_steps").cum_sum() - pl.col("n_steps"),
+        )
+        frames.append(moved)
+    return pl.concat([present.clear(), *frames])
 
 
 def _with_digests(folder: Path, older: pl.DataFrame) -> pl.DataFrame:

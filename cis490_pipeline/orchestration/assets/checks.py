@@ -15,7 +15,13 @@ from cis490_pipeline.experiment.pipeline.dataset import RecipeStage
 from cis490_pipeline.experiment.stages.gates import ask
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.checks import CHECKS, Check, Finding
-from cis490_pipeline.experiment.upkeep.warnings import DRIFT, UPLOADS, sound_uploads
+from cis490_pipeline.experiment.upkeep.warnings import (
+    DRIFT,
+    UPLOADS,
+    VANISHED,
+    no_vanished,
+    sound_uploads,
+)
 from cis490_pipeline.orchestration.assets.recording import recipes
 
 
@@ -85,10 +91,18 @@ def uploads_are_sound(workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckRe
     return _result(UPLOADS, sound_uploads(workspace), dg.AssetCheckSeverity.WARN)
 
 
+@dg.asset_check(
+    asset=dg.AssetKey(VANISHED.key.split("/")), name=VANISHED.name, description=VANISHED.promise
+)
+def no_episode_vanished(workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
+    """Warn of episodes that have a verdict and are not in the store."""
+    return _result(VANISHED, no_vanished(workspace), dg.AssetCheckSeverity.WARN)
+
+
 checks = [
     _asset_checks(key, [check for check in CHECKS if check.key == key])
     for key in dict.fromkeys(check.key for check in CHECKS)
 ]
 """Blocking checks; `cis490 run` continues only if they pass."""
-warning_checks = [drift, uploads_are_sound]
+warning_checks = [drift, uploads_are_sound, no_episode_vanished]
 """Checks that warn and block nothing."""

@@ -84,16 +84,26 @@ def with_launchpad(
         name: dg.Field(kind, is_required=False, description=text)
         for name, (kind, text) in _OPTIONAL.items()
     }
+    | {
+        "accept_loss": dg.Field(
+            bool,
+            default_value=False,
+            description="Go on although the store lost its index or over 5 % of the episodes it "
+            "had: they are gone for good.",
+        )
+    }
     | _TRAINING,
     description="Settings from the environment and cis490.toml; values set here override both.",
 )
 def workspace_resource(context: dg.InitResourceContext) -> Workspace:
     """Open the workspace of a run."""
     given = dict(context.resource_config)
+    accept_loss = given.pop("accept_loss")
     epochs, rounds = given.pop("epochs"), given.pop("rounds")
     # Loaded only to validate them: the launchpad's tables are merged into the file's.
     chosen = Settings.load(models=given.pop("models", None) or {}).models
     settings = Settings.load(**given)
     models = with_launchpad(settings.models, epochs, rounds, chosen)
     run = context.run.run_id if context.run else ""
-    return Workspace(dataclasses.replace(settings, models=models), run=run)
+    settings = dataclasses.replace(settings, models=models)
+    return Workspace(settings, run=run, accept_loss=accept_loss)

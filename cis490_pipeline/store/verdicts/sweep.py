@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import starmap
 from pathlib import Path
 from typing import Final, TypedDict
 
@@ -26,13 +27,23 @@ from cis490_pipeline.store.verdicts.validate import (
     errored_verdict,
     validate_episode,
 )
+from cis490_pipeline.store.verdicts.vanished import (
+    kept_rows,
+    known_episodes,
+    require_few_unreadable,
+    require_few_vanished,
+    vanished_episodes,
+)
 
 _EPISODES_PER_TASK: Final = 16
 _ROWS_PER_PIECE: Final = 1024
-_INCIDENTAL: Final = ("checked_at", "input_key")
-_KEY: Final = ("host_id", "episode_id", "input_key")
+_INCIDENTAL: Final = ("checked_at", "input_key", "vanished_at")
+_EPISODE: Final = ("host_id", "episode_id")
+_KEY: Final = (*_EPISODE, "input_key")
 
 _Listed = tuple[EpisodeRef, IndexRow | None]
+Stamps = list[list[str | int]]
+"""Of each file of an episode: name, type, size and modification time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +56,8 @@ class SweepResult:
     """Number of episodes read."""
     n_reused: int
     """Number of episodes whose earlier verdict was reused."""
+    n_vanished: int
+    """Number of episodes that are not there now, whose earlier verdicts stay."""
     skipped_index_rows: LeftOut
     """Invalid lines of the index, with reasons."""
     left_out: LeftOut
@@ -59,6 +72,8 @@ def sweep(
     *,
     journal: Path | None = None,
     checked_at: str | None = None,
+    verdicts_of: str | None = None,
+    accept_loss: bool = False,
 ) -> SweepResult:
     """Validate every episode of a store.
 
@@ -73,51 +88,92 @@ def sweep(
     journal : file that records each verdict, from which a killed sweep resumes; the caller removes
         it once the frame is stored. Two sweeps with one journal run one after the other.
     checked_at : start time in every verdict; now by default. A resumed sweep keeps its own.
+    verdicts_of : name of the store that ``previous`` is of, by default this one. Verdicts of
+        another store are not reused and do not stay, but this one must have its episodes.
+    accept_loss : whether to go on however many of the earlier episodes vanished or are unreadable.
 
     Raises
     ------
     StoreError
-        If the store does not exist or has no episode.
+        If the store does not exist or has no episode, or too many of its episodes are lost
+        (`require_few_vanished`, `require_few_unreadable`).
     """
     began = checked_at or datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     index = store.read_index()
-    refs = store.require_episodes(index)
-    listing = _listing(store, index, refs)
+    listing = _listing(store, index, store.require_episodes(index))
+    earlier = _of_this_layout(previous)
+    known = known_episodes(earlier)
+    vanished = vanished_episodes(known, listing)
+    verdicts_of = verdicts_of or store.name
+    if not accept_loss:
+        require_few_vanished(store.name, known, vanished, verdicts_of=verdicts_of)
+    if verdicts_of != store.name:
+        earlier, vanished = earlier.clear(), vanished.clear()
+    here = listing.join(vanished, on=_EPISODE, how="anti", maintain_order="left")
     with contextlib.ExitStack() as stack:
         notes: SweepJournal | None = None
-        earlier = [] if previous is None else [previous]
+        finished: list[pl.DataFrame] = []
         if journal is not None:
             about = {"rules": RULES_VERSION, "store": store.name}
             notes = stack.enter_context(SweepJournal(journal, VALIDATION_SCHEMA, about))
             began = notes.begin(began)
-            earlier += notes.finished()
-        reused = _still_true(earlier, listing)
-        known = set(reused.select("host_id", "episode_id").iter_rows())
-        to_read = [(r, index.rows.get(r)) for r in refs if (r.host_id, r.episode_id) not in known]
-        keys = dict(zip(refs, listing["input_key"], strict=True))
-        done = _Pieces()
-        progress("validate episodes", reused.height, len(refs))
-        for rows in _verdicts(store, to_read, compute):
-            _stamp(rows, began, keys)
-            if notes is not None:
-                notes.append(rows)
-            done.add(rows)
-            progress("validate episodes", reused.height + done.height, len(refs))
-    frame = with_marks(pl.concat([reused, *done.frames()]))
+            finished = notes.finished()
+        reused = _still_true([earlier, *finished], here)
+        read = _read_missing(store, index, here, reused, compute, progress, notes, began)
+    if not accept_loss:
+        require_few_unreadable(store.name, known, read.filter(status=Verdict.ERRORED.value))
+    kept = kept_rows(vanished.select(list(VALIDATION_SCHEMA)), began)
     return SweepResult(
-        frame=frame,
-        n_read=len(to_read),
+        frame=with_marks(pl.concat([reused, read, kept])),
+        n_read=read.height,
         n_reused=reused.height,
+        n_vanished=kept.height,
         skipped_index_rows=index.skipped,
         left_out=store.left_out(),
     )
 
 
-def _stamp(rows: Sequence[VerdictRow], began: str, keys: Mapping[EpisodeRef, str]) -> None:
+def _read_missing(
+    store: ReceiverStore,
+    index: StoreIndex,
+    here: pl.DataFrame,
+    reused: pl.DataFrame,
+    compute: Compute,
+    progress: Progress,
+    notes: SweepJournal | None,
+    began: str,
+) -> pl.DataFrame:
+    """Validate the listed episodes that have no verdict yet, noting each as it is made."""
+    missing = here.join(reused, on=_EPISODE, how="anti", maintain_order="left")
+    refs = starmap(EpisodeRef, missing.select(_EPISODE).iter_rows())
+    to_read = [(ref, index.rows.get(ref)) for ref in refs]
+    keys = {(host, episode): key for host, episode, key in missing.select(_KEY).iter_rows()}
+    done = _Pieces()
+    progress("validate episodes", reused.height, here.height)
+    for rows in _verdicts(store, to_read, compute):
+        _stamp(rows, began, keys)
+        if notes is not None:
+            notes.append(rows)
+        done.add(rows)
+        progress("validate episodes", reused.height + done.height, here.height)
+    return pl.concat(done.frames())
+
+
+def _of_this_layout(previous: pl.DataFrame | None) -> pl.DataFrame:
+    """Return earlier verdicts in this code's columns; none of them if they have others."""
+    if previous is not None and "vanished_at" not in previous.columns:
+        # Written before the column existed.
+        previous = previous.with_columns(vanished_at=pl.lit(None, pl.String()))
+    if previous is None or dict(previous.schema) != VALIDATION_SCHEMA:
+        return pl.DataFrame(schema=VALIDATION_SCHEMA)
+    return previous
+
+
+def _stamp(rows: Sequence[VerdictRow], began: str, keys: Mapping[tuple[str, str], str]) -> None:
     """Record in verdicts when the sweep began, and the state of what they were made from."""
     for row in rows:
         row["checked_at"] = began
-        row["input_key"] = keys[EpisodeRef(str(row["host_id"]), str(row["episode_id"]))]
+        row["input_key"] = keys[str(row["host_id"]), str(row["episode_id"])]
 
 
 def comparable(frame: pl.DataFrame) -> pl.DataFrame:
@@ -239,21 +295,30 @@ def _validate_one(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | N
 
 
 def _listing(store: ReceiverStore, index: StoreIndex, refs: Sequence[EpisodeRef]) -> pl.DataFrame:
-    """List every episode with the digest of its verdict's current inputs."""
+    """List every episode with what is there of it and the digest of its verdict's inputs."""
     rows = [index.rows.get(ref) for ref in refs]
+    stamps = [store.stamps(ref) for ref in refs]
     columns = {
         "host_id": [ref.host_id for ref in refs],
         "episode_id": [ref.episode_id for ref in refs],
-        "input_key": [_input_key(store, ref, row) for ref, row in zip(refs, rows, strict=True)],
+        "input_key": list(map(_input_key, rows, stamps)),
         "received_at_wall": [row.received_at_wall if row else None for row in rows],
     }
-    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String()))
+    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String())).with_columns(
+        is_indexed=pl.Series([row is not None for row in rows], dtype=pl.Boolean),
+        has_file=pl.Series(list(map(_is_there, stamps)), dtype=pl.Boolean),
+    )
 
 
-def _input_key(store: ReceiverStore, ref: EpisodeRef, index_row: IndexRow | None) -> str:
+def _is_there(stamps: Stamps | None) -> bool:
+    """Whether an episode has files; of one that may not be listed, only the error is known."""
+    return stamps is not None and all(len(stamp) > 1 for stamp in stamps)
+
+
+def _input_key(index_row: IndexRow | None, stamps: Stamps | None) -> str:
     """Digest of a verdict's inputs, without reading the episode."""
     entry = index_row and [index_row.sha256, index_row.bytes, index_row.schema_version]
-    return digest({"rules": RULES_VERSION, "index": entry, "files": store.stamps(ref)})
+    return digest({"rules": RULES_VERSION, "index": entry, "files": stamps})
 
 
 def _still_true(earlier: Iterable[pl.DataFrame], listing: pl.DataFrame) -> pl.DataFrame:
@@ -267,6 +332,8 @@ def _still_true(earlier: Iterable[pl.DataFrame], listing: pl.DataFrame) -> pl.Da
     ]
     if not sound:
         return pl.DataFrame(schema=VALIDATION_SCHEMA)
-    kept = pl.concat(sound).drop("received_at_wall").join(listing, on=_KEY)
+    # What is listed is there, whether or not a sweep missed it in between.
+    there = listing.select(*_KEY, "received_at_wall", vanished_at=pl.lit(None, pl.String()))
+    kept = pl.concat(sound).drop("received_at_wall", "vanished_at").join(there, on=_KEY)
     kept = kept.unique(["host_id", "episode_id"], keep="first", maintain_order=True)
     return without_marks(kept.select(list(VALIDATION_SCHEMA)))

@@ -58,8 +58,12 @@ VALIDATION_SCHEMA: Final[dict[str, pl.DataType]] = {
     "checked_at": pl.String(),
     "validator_version": pl.String(),
     "input_key": pl.String(),
+    "vanished_at": pl.String(),
 }
-"""Columns of ``validation_v1.parquet``; null is unknown."""
+"""Columns of ``validation_v1.parquet``; null is unknown.
+
+``vanished_at`` is the time of the first sweep that missed the episode, null while it is there.
+"""
 
 
 def validate_episode(
@@ -108,6 +112,7 @@ def _verdict(
         "checked_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "validator_version": RULES_VERSION,
         "input_key": None,
+        "vanished_at": None,
     }
 
 

@@ -48,6 +48,38 @@ def test_validate_again_reads_no_archive(cli_on_small_store: Cli) -> None:
     assert read == [6, 0]
 
 
+def test_validate_refuses_a_store_that_lost_episodes_unless_told_that_they_are_gone(
+    cli_on_small_store: Cli, small_store: Path
+) -> None:
+    before = cli_on_small_store("validate", "--json").json
+    LocalStore(small_store).archive_path(SIX[0]).unlink()
+
+    refused = cli_on_small_store("validate", "--json")
+    accepted = cli_on_small_store("validate", "--json", "--accept-loss")
+    shown = cli_on_small_store("validate")
+
+    assert refused.code == 2
+    assert f"1 of 6 episodes known are not there, first {EPISODE}: " in refused.err
+    assert (accepted.code, accepted.json["vanished"]) == (0, [EPISODE])
+    assert accepted.json["counts"] == before["counts"]
+    assert shown.code == 0
+    assert f"warning: not in the store any more, the first since " in shown.err
+    assert EPISODE in shown.err
+
+
+def test_gc_names_the_vanished_episodes_that_it_forgets(
+    cli_on_small_store: Cli, small_store: Path
+) -> None:
+    cli_on_small_store("validate")
+    LocalStore(small_store).archive_path(SIX[0]).unlink()
+    cli_on_small_store("validate", "--accept-loss")
+
+    done = cli_on_small_store("gc")
+
+    assert f"vanished  {EPISODE}  (verdict and grid)" in done.out
+    assert cli_on_small_store("validate", "--json").json["counts"]["accepted"] == 5
+
+
 def test_validate_exits_1_after_a_byte_was_flipped_and_keeps_the_others(
     cli_on_small_store: Cli, small_store: Path
 ) -> None:

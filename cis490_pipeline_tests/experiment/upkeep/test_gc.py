@@ -11,7 +11,11 @@ from cis490_pipeline.experiment.pipeline.corpus import GridShards, corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import dataset_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.gc import collect_garbage
+from cis490_pipeline.experiment.upkeep.warnings import no_vanished
+from cis490_pipeline.features.grids.store import GridStore
+from cis490_pipeline.storage.parquet import read_table
 from cis490_pipeline.storage.scope_lock import lock_of
+from cis490_pipeline_tests.experiment.runs import SIX, copy_store
 from cis490_pipeline_tests.orchestration.making import SAMPLE
 
 
@@ -216,3 +220,84 @@ def test_the_locks_are_free_again_afterwards(workspace):
 
     with lock_of(workspace.paths.root / "processed/records/corpus").acquire(timeout=0):
         pass
+
+
+@pytest.fixture
+def with_one_away(tmp_path):
+    """Verdicts and grids of six episodes, of which one has vanished since."""
+    store = copy_store(tmp_path / "store")
+    settings = Settings(store=store.root, data=tmp_path / "data", workers=1)
+    for stage in corpus_stages(Workspace(settings)):
+        stage.ensure()
+    store.archive_path(SIX[1]).unlink()
+    workspace = Workspace(settings, accept_loss=True)
+    for stage in corpus_stages(workspace):
+        stage.ensure()
+    return workspace
+
+
+def grids_of(workspace):
+    store = GridStore(GridShards(workspace).folder)
+    return {name: store.grid(name).tobytes() for name in store.frame["episode_id"]}
+
+
+def test_verdict_and_grid_of_a_vanished_episode_stay_until_collected(with_one_away):
+    digest, grids = GridShards(with_one_away).record().digest, grids_of(with_one_away)
+    name = f"{SIX[1].host_id}/{SIX[1].episode_id}"
+    assert grids.keys() == {ref.episode_id for ref in SIX}
+    assert no_vanished(with_one_away).text.startswith("not in the store any more, the first since")
+    assert f": {name}; " in no_vanished(with_one_away).text
+
+    assert collect_garbage(with_one_away, dry_run=True).forgotten == [name]
+    assert grids_of(with_one_away) == grids
+
+    found = collect_garbage(with_one_away)
+
+    assert found.forgotten == [name]
+    del grids[SIX[1].episode_id]
+    assert grids_of(with_one_away) == grids
+    assert no_vanished(with_one_away).passed
+    assert SIX[1].episode_id not in set(read_table(with_one_away.paths.validation)["episode_id"])
+    assert GridShards(with_one_away).record().digest != digest
+    for stage in corpus_stages(with_one_away):
+        assert stage.outdated() is None
+    # No row of its telemetry is left in any shard that grids name.
+    store = GridStore(GridShards(with_one_away).folder)
+    assert [len(store.shard(shard)) for shard in store.shard_sha256] == [
+        store.frame["n_steps"].sum()
+    ]
+    assert collect_garbage(with_one_away).forgotten == []
+
+
+def test_an_episode_that_comes_back_after_collection_has_its_verdict_and_grid_again(with_one_away):
+    before = [stage.record().digest for stage in corpus_stages(with_one_away)]
+    collect_garbage(with_one_away)
+    copy_store(with_one_away.store.root, [SIX[1]])
+
+    for stage in corpus_stages(with_one_away):
+        stage.ensure()
+
+    assert [stage.record().digest for stage in corpus_stages(with_one_away)] == before
+
+
+def test_vanished_episodes_stay_while_a_recipe_is_made(with_one_away):
+    holder = (
+        "import sys;from filelock import FileLock;lock = FileLock(sys.argv[1]);lock.acquire();"
+        "print('held', flush=True);sys.stdin.read()"
+    )
+    lock = with_one_away.paths.records("host").with_name("host.lock")
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(lock)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        found = collect_garbage(with_one_away)
+        other.stdin.close()
+
+    assert found.forgotten == []
+    assert found.spared["processed/validation_v1.parquet"] == (
+        "the lock of host is held: vanished episodes stay in it"
+    )
+    assert not no_vanished(with_one_away).passed

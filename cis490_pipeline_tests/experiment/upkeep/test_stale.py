@@ -5,6 +5,7 @@ import pytest
 
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Architecture, Recipe, Variant
+from cis490_pipeline.errors import StoreError
 from cis490_pipeline.experiment.pipeline import corpus as corpus_module
 from cis490_pipeline.experiment.pipeline import dataset as dataset_module
 from cis490_pipeline.experiment.pipeline.corpus import corpus_stages
@@ -13,6 +14,7 @@ from cis490_pipeline.experiment.pipeline.training import TrainedCheckpoint
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep import stale as module
 from cis490_pipeline.experiment.upkeep.stale import make_again, survey, wanted_keys
+from cis490_pipeline.experiment.upkeep.warnings import no_vanished
 from cis490_pipeline.features.schema import FeatureSchema, feature_schema
 from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline_tests.experiment.runs import SIX, copy_store, member, repack
@@ -188,18 +190,35 @@ def reopened(workspace):
 
 @pytest.mark.long
 def test_episodes_that_vanish_and_come_back_leave_everything_current(trained):
-    index = trained.store.index_path
-    whole, before = index.read_bytes(), bytes_of(trained)
-    lines = whole.splitlines(keepends=True)
+    episodes, before = trained.store.root / "episodes", bytes_of(trained)
+    archives = sorted(episodes.rglob("*.tar.zst"))
+    away = [path.with_suffix(".away") for path in archives]
 
-    index.write_bytes(b"".join(line for n, line in enumerate(lines) if n % 5))
-    make_data(reopened(trained))
-    assert bytes_of(trained) != before
-    index.write_bytes(whole)
-    make_data(reopened(trained))
+    def move(n):
+        for path, hidden in zip(archives[:n], away[:n], strict=True):
+            path.rename(hidden)
 
-    assert bytes_of(trained) == before
+    def bring_back(n):
+        for path, hidden in zip(archives[:n], away[:n], strict=True):
+            hidden.rename(path)
+
+    move(10)
+    with pytest.raises(StoreError, match=r"10 of 6[0-9] episodes known are not there"):
+        make_data(reopened(trained))
+    bring_back(10)
     assert stale(reopened(trained)) == {}
+
+    move(2)
+    make_data(reopened(trained))
+    # They were read and are still trained on: nothing says that their content was wrong.
+    assert stale(reopened(trained)) == {}
+    assert not no_vanished(trained).passed
+    bring_back(2)
+    make_data(reopened(trained))
+
+    assert stale(reopened(trained)) == {}
+    assert no_vanished(trained).passed
+    assert bytes_of(trained) == before
 
 
 @pytest.mark.long

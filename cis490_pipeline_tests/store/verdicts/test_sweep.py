@@ -16,6 +16,7 @@ from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts import sweep as sweep_module
 from cis490_pipeline.store.verdicts.eligibility import scorable_expr, usable_expr
 from cis490_pipeline.store.verdicts.sweep import SweepResult, sweep, sweep_digest, verdict_counts
+from cis490_pipeline.store.verdicts.vanished import without_vanished
 from cis490_pipeline_tests.store.episodes import (
     OTHER_REF,
     REF,
@@ -122,14 +123,17 @@ def test_only_the_earliest_received_copy_is_used(store: LocalStore) -> None:
     assert result.frame["episode_id"].to_list() == [OTHER_REF.episode_id, REF.episode_id]
 
 
-def test_copy_is_no_copy_once_the_original_is_gone(store: LocalStore) -> None:
+def test_copy_is_no_copy_once_the_original_is_forgotten(store: LocalStore) -> None:
     before = sweep(store, None, SerialCompute())
     store.archive_path(OTHER_REF).unlink()
 
-    after = sweep(store, before.frame, SerialCompute())
+    after = sweep(store, before.frame, SerialCompute(), accept_loss=True)
 
-    assert reasons(after) == {OTHER_REF.episode_id: ["missing_member"], REF.episode_id: []}
-    assert (after.n_read, after.n_reused) == (1, 1)
+    assert reasons(after) == reasons(before)
+    assert (after.n_read, after.n_reused, after.n_vanished) == (0, 1, 1)
+    assert without_vanished(after.frame).select("episode_id", "status", "reasons").rows() == [
+        (REF.episode_id, "accepted", [])
+    ]
 
 
 def test_rejected_original_leaves_its_copy_usable(store: LocalStore) -> None:
@@ -294,17 +298,18 @@ def test_id_under_two_hosts_stays_with_the_first_received_and_both_are_named(
     assert frame.filter(usable_expr()).height == 1
 
 
-def test_id_is_free_again_once_its_owner_is_gone(tmp_path: Path) -> None:
+def test_id_is_free_again_once_its_owner_is_forgotten(tmp_path: Path) -> None:
     store = two_hosts(tmp_path, received=("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z"))
     before = sweep(store, None, SerialCompute()).frame
     index = store.read_index().rows
     store.archive_path(REF).unlink()
     write_index(tmp_path, [index[PI_REF]])
 
-    after = sweep(store, before, SerialCompute())
+    after = sweep(store, before, SerialCompute(), accept_loss=True)
 
     assert after.n_reused == 1
-    assert after.frame.select("status", "reasons", "details").rows() == [("accepted", [], [])]
+    kept = without_vanished(after.frame)
+    assert kept.select("status", "reasons", "details").rows() == [("accepted", [], [])]
 
 
 def test_host_that_was_renamed_ships_a_copy_not_another_episode(tmp_path: Path) -> None:
