@@ -1,9 +1,9 @@
 """Options and output shared by commands."""
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -17,7 +17,8 @@ from cis490_pipeline.domain.catalogue import RUN_VARIANTS, FlatKind
 
 if TYPE_CHECKING:
     from cis490_pipeline.compute.progress import Progress as Report
-    from cis490_pipeline.experiment.stages.workspace import Workspace
+    from cis490_pipeline.experiment.stages.stage import StageResult
+    from cis490_pipeline.experiment.stages.workspace import Announce, Workspace
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -146,10 +147,17 @@ def chosen_models(
     ]
 
 
-def announce(key: str, reason: str) -> None:
-    """Print that a stage is there, and why it was made."""
-    style = "dim" if reason == "up to date" else None
-    stderr.print(f"{key:<44} {reason}", style=style, soft_wrap=True)
+def announce(result: "StageResult") -> None:
+    """Print that an artefact is there, the seconds it took, and why it was made."""
+    seconds = f"{result.record.seconds:,.1f} s" if result.made else ""
+    line = f"{result.record.key:<44} {seconds:>10}  {result.why}"
+    stderr.print(line, style=None if result.made else "dim", soft_wrap=True)
+
+
+def announce_made(result: "StageResult") -> None:
+    """Print the same of an artefact that was made."""
+    if result.made:
+        announce(result)
 
 
 def print_vanished(workspace: "Workspace") -> None:
@@ -174,31 +182,39 @@ class _Rate(progress.ProgressColumn):
         return Text("" if speed is None else f"{speed:,.1f}/s", style="progress.data.speed")
 
 
-class _PlainProgress:
-    """Progress without a terminal: one log line every 10 s."""
+class _Bars:
+    """A progress bar per task, hidden once it ends."""
 
-    every_s = 10.0
+    def __init__(self, bars: progress.Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, progress.TaskID] = {}
+        self._done: dict[str, int] = {}
 
-    def __init__(self) -> None:
-        self._begun: dict[str, tuple[float, int]] = {}
-        self._printed_s: dict[str, float] = {}
-
-    def report(self, what: str, done: int, total: int, now_s: float, detail: str = "") -> None:
-        """Print progress, rate and remaining time, at most every 10 s."""
-        # What was done at the first report was kept from an earlier run, so it took no time.
-        since_s, kept = self._begun.setdefault(what, (now_s, done))
-        if now_s - self._printed_s.setdefault(what, now_s) < self.every_s or done <= kept:
-            return
-        self._printed_s[what] = now_s
-        rate = (done - kept) / (now_s - since_s)
-        left_s = (total - done) / rate
-        text = f"{what}: {done} of {total}, {rate:,.1f}/s, {left_s:,.0f} s left"
-        click.echo(f"{text}, {detail}" if detail else text, err=True)
+    def __call__(self, what: str, done: int, total: int, detail: str = "") -> None:
+        """Draw what is done of a task."""
+        # A task of the same name that ended, or has less done, is another recipe's: as one task,
+        # rich would count its rate and its time from the first one's begin.
+        if what in self._tasks and done < self._done[what]:
+            self._bars.remove_task(self._tasks.pop(what))
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=total, detail=detail)
+        self._done[what] = done
+        self._bars.update(self._tasks[what], completed=done, total=total, detail=detail)
+        if done >= total:
+            self._bars.remove_task(self._tasks.pop(what))
 
 
 @contextmanager
 def progress_bars() -> "Iterator[Report]":
     """Show a progress bar per task on stderr; yields ``report(what, done, total, detail)``."""
+    from cis490_pipeline.compute.progress import ProgressLines
+
+    if not stderr.is_terminal:
+        # In a log file bars would leave only empty lines.
+        lines = ProgressLines(partial(click.echo, err=True), every_s=10.0, quiet_s=30.0)
+        with lines.ticking():
+            yield lines
+        return
     columns = (
         progress.SpinnerColumn(),
         progress.TextColumn("{task.description}", markup=False),
@@ -209,33 +225,23 @@ def progress_bars() -> "Iterator[Report]":
         progress.TimeRemainingColumn(compact=True),
         progress.TextColumn("{task.fields[detail]}", markup=False),
     )
-    tasks: dict[str, progress.TaskID] = {}
-    plain = _PlainProgress()
-    # In a log file bars would leave only empty lines.
-    with progress.Progress(
-        *columns, console=stderr, transient=True, disable=not stderr.is_terminal
-    ) as bars:
-
-        def report(what: str, done: int, total: int, detail: str = "") -> None:
-            if not stderr.is_terminal:
-                plain.report(what, done, total, time.monotonic(), detail)
-                return
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, detail=detail)
-            bars.update(
-                tasks[what], completed=done, total=total, detail=detail, visible=done < total
-            )
-
-        yield report
+    with progress.Progress(*columns, console=stderr, transient=True) as bars:
+        yield _Bars(bars)
 
 
 @contextmanager
 def opened_workspace(
-    flags: Mapping[str, Any], *, accept_loss: bool = False
+    flags: Mapping[str, Any], announce: "Announce" = announce_made, *, accept_loss: bool = False
 ) -> "Iterator[Workspace]":
-    """Open the workspace of a command's flags, with progress bars while it is in use."""
+    """Open the workspace of a command's flags, with progress bars while it is in use.
+
+    Parameters
+    ----------
+    announce : called with each artefact once it is there.
+    accept_loss : of the workspace.
+    """
     from cis490_pipeline.config import Settings
     from cis490_pipeline.experiment.stages.workspace import Workspace
 
     with progress_bars() as report:
-        yield Workspace(Settings.load(**flags), report, accept_loss=accept_loss)
+        yield Workspace(Settings.load(**flags), report, announce, accept_loss=accept_loss)

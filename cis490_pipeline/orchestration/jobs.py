@@ -7,7 +7,7 @@ from cis490_pipeline.orchestration.assets.recording import recipes
 from cis490_pipeline.orchestration.runtime.executors import corpus_executor
 
 corpus_assets = dg.AssetSelection.groups("corpus")
-recipe_assets = dg.AssetSelection.groups("dataset", "models")
+recipe_assets = dg.AssetSelection.key_prefixes("dataset", "model")
 
 corpus = dg.define_asset_job(
     "corpus",

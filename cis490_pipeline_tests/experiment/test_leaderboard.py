@@ -178,7 +178,7 @@ def test_a_board_of_older_code_is_stale_and_a_backfill_makes_its_tables_and_all_
     write_json(path, record)
 
     found = {a.key: (a.state, a.why) for a in survey(spoilt, (Recipe.HOST,)) if a.wanted}
-    made = make_again(spoilt, Recipe.HOST, lambda *_: None)
+    made = make_again(spoilt, Recipe.HOST)
 
     assert found == {
         "model/ablation": ("not made", "needed by what is stale"),

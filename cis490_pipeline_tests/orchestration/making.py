@@ -36,9 +36,15 @@ def materialize(workspace, instance, names, recipe=None):
     """Materialize named assets and run their checks; a failure is in the result, not raised."""
     keys = [key_of(name) for name in names]
     chosen = dg.AssetSelection.assets(*keys) | dg.AssetSelection.checks_for_assets(*keys)
+    assets = [*(recipe_assets if recipe else corpus_assets), *(checks if recipe else [])]
+    return materialize_assets(assets, workspace, instance, recipe, selection=chosen)
+
+
+def materialize_assets(assets, workspace, instance, recipe, **selected):
+    """Materialize assets in a workspace without a word on the console."""
     return dg.materialize(
-        [*(recipe_assets if recipe else corpus_assets), *(checks if recipe else [])],
-        selection=chosen,
+        assets,
+        **selected,
         partition_key=recipe,
         instance=instance,
         resources={"workspace": dg.ResourceDefinition.hardcoded_resource(workspace)},

@@ -1,5 +1,6 @@
 import re
 
+import dagster as dg
 import polars as pl
 import pytest
 
@@ -53,7 +54,7 @@ def test_a_report_shows_its_score_with_interval_and_counts(first_runs):
     shown = materialized(recipe)[REPORT].metadata
 
     for name in ("macro_f1", "ci_low", "ci_high", "n_episodes", "n_windows"):
-        assert shown[name].value == report[name]
+        assert shown[name].value == round(report[name], 3)
     assert shown["ci_low"].value < shown["macro_f1"].value < shown["ci_high"].value
     assert "scan-and-dial" in shown["untested_profiles"].value
 
@@ -67,7 +68,7 @@ def test_a_report_shows_the_intervals_of_its_detection(first_runs):
     times = report["detection"]["time_to_detection"]
     assert times["n_infected"] > 0
     for name in ("share_detected", "share_low", "share_high", "n_infected"):
-        assert shown[name].value == times[name]
+        assert shown[name].value == round(times[name], 3)
     assert shown["median_low_s"].value <= shown["median_s"].value
 
 
@@ -87,6 +88,42 @@ def test_the_data_version_of_every_asset_is_the_digest_of_its_content(first_runs
     found = versions(corpus) | versions(recipe)
 
     assert found == {name: stages[name].record().digest for name in (*CORPUS, *ONE_MODEL)}
+
+
+def test_every_column_of_every_table_is_described_and_its_rows_are_counted(first_runs):
+    _, (corpus, recipe) = first_runs
+    tables = {
+        name: event.metadata
+        for name, event in {**materialized(corpus), **materialized(recipe)}.items()
+        if "dagster/column_schema" in event.metadata
+    }
+
+    assert set(tables) == {*CORPUS, INDEX, FEATURES, TENSORS}
+    columns = [
+        column
+        for metadata in tables.values()
+        for column in metadata["dagster/column_schema"].value.columns
+    ]
+    assert [column.name for column in columns if column.description is None] == []
+    rows = {name: metadata["dagster/row_count"].value for name, metadata in tables.items()}
+    assert rows[CORPUS[0]] == 66
+    windows = [f"windows_{side}" for side in ("train", "val", "test")]
+    assert rows[FEATURES] == sum(tables[FEATURES][name].value for name in windows)
+    assert tables[INDEX]["dagster/partition_row_count"].value == rows[INDEX]
+
+
+def test_the_numbers_of_a_check_are_plotted_a_line_for_each_partition(first_runs):
+    _, (_, recipe) = first_runs
+    (leaks,) = (
+        evaluation.metadata
+        for evaluation in recipe.get_asset_check_evaluations()
+        if evaluation.check_name == "no_window_on_two_sides"
+    )
+
+    # The UI plots floats only, and one line for each name.
+    assert leaks
+    assert {name.rpartition(" ")[2] for name in leaks} == {"(host)"}
+    assert {type(number) for number in leaks.values()} == {dg.FloatMetadataValue}
 
 
 def test_no_metadata_of_an_asset_is_too_large_for_a_page(first_runs):

@@ -23,6 +23,8 @@ MODEL_NAMES = [
     for variant in ("realistic", "oracle")
 ]
 
+MODEL_ASSETS = ("checkpoint", "eval_report")
+
 # Keys are what history, links and other code locations hang on: changing one is a decision.
 DEPS = {
     SWEEP: set(),
@@ -40,7 +42,11 @@ DEPS = {
     BOARD: {ABLATION, ROBUSTNESS, *(f"{name}/eval_report" for name in MODEL_NAMES)},
     "dashboard/model_metric_events": {BOARD},
 }
-GROUPS = {"corpus": "corpus", "dataset": "dataset", "model": "models", "dashboard": "dashboard"}
+GROUPS = {
+    **{name: name.split("/")[0] for name in DEPS},
+    **{f"{name}/{what}": name.split("/")[1] for name in MODEL_NAMES for what in MODEL_ASSETS},
+    **dict.fromkeys((ABLATION, ROBUSTNESS, BOARD), "comparison"),
+}
 
 CHECKS = {
     (INDEX, "profiles_are_stratified"),
@@ -86,7 +92,7 @@ def test_the_graph_has_exactly_these_assets_and_dependencies(graph):
 def test_each_asset_is_in_its_group_and_partitioned_or_not_as_designed(graph, name):
     node = graph.get(key_of(name))
 
-    assert node.group_name == GROUPS[name.split("/")[0]]
+    assert node.group_name == GROUPS[name]
     # One differing policy in a chain makes a backfill nine runs instead of three.
     assert node.backfill_policy is None
     assert node.description
@@ -100,6 +106,14 @@ def test_each_asset_is_in_its_group_and_partitioned_or_not_as_designed(graph, na
 
 def test_the_partitions_are_the_recipes():
     assert recipes.get_partition_keys() == ["host", "sample", "time"] == [str(r) for r in Recipe]
+
+
+def test_only_what_a_schedule_makes_each_night_is_expected_to_be_fresh(graph):
+    policies = {
+        key.to_user_string(): graph.get(key).freshness_policy for key in graph.get_all_asset_keys()
+    }
+
+    assert {name for name, policy in policies.items() if policy} == {SWEEP, GRIDS}
 
 
 @pytest.mark.parametrize("name", [name for name in DEPS if not name.startswith("dashboard/")])

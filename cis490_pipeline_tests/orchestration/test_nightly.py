@@ -215,7 +215,7 @@ def test_new_episodes_unlike_train_are_warned_of_and_stop_nothing(lab, monkeypat
     lab.night()
 
     assert drift(lab).passed
-    assert drift(lab).metadata["new_episodes"].value == 0
+    assert drift(lab).metadata["new_episodes (host)"].value == 0
 
     another_day(monkeypatch)
     lab.ship(other[12:])
@@ -225,8 +225,8 @@ def test_new_episodes_unlike_train_are_warned_of_and_stop_nothing(lab, monkeypat
     assert not found.passed
     assert found.severity is dg.AssetCheckSeverity.WARN
     assert not found.blocking
-    assert found.metadata["channels_drifted"].value > 0
-    assert found.metadata["largest_psi"].value > 0.25
+    assert found.metadata["channels_drifted (host)"].value > 0
+    assert found.metadata["largest_psi (host)"].value > 0.25
     assert "new episodes are not as in train: " in found.description
     index = ValidationIndex(lab.workspace, Recipe.HOST)
     assert index.outdated() is None

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from cis490_pipeline.cli.dashboard_process import dashboard_process, free_port, open_browser
-from cis490_pipeline.cli.options import opened_workspace, stderr, workspace_options
+from cis490_pipeline.cli.options import opened_workspace, workspace_options
 from cis490_pipeline.dashboard.producers.metrics import MetricEvents
 from cis490_pipeline.dashboard.producers.options import (
     episode_option,
@@ -30,7 +30,6 @@ from cis490_pipeline.events.contract import Event
 from cis490_pipeline.events.publisher import Publisher
 from cis490_pipeline.experiment.order import corpus_stages, recipe_stages
 from cis490_pipeline.experiment.stages.make import make_stages
-from cis490_pipeline.experiment.stages.stage import UP_TO_DATE
 from cis490_pipeline.experiment.stages.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -86,12 +85,8 @@ def demo(
 
 
 def _make_models(workspace: Workspace) -> None:
-    def announce(key: str, reason: str) -> None:
-        if reason != UP_TO_DATE:
-            stderr.print(f"made {key}", style="dim")
-
     stages = (*corpus_stages(workspace), *recipe_stages(workspace, Recipe.HOST))
-    make_stages(stages, announce=announce)
+    make_stages(stages)
 
 
 def _feeds(places: Places) -> list[Callable[[], list[Event]]]:

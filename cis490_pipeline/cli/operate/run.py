@@ -41,15 +41,15 @@ def run(
     What is up to date is not made again.
     """
     started = time.perf_counter()
-    with opened_workspace(flags, accept_loss=accept_loss) as workspace:
+    with opened_workspace(flags, announce, accept_loss=accept_loss) as workspace:
         if dagster:
             # Imported here: Dagster takes seconds to import.
             from cis490_pipeline.orchestration.runtime.materialize import materialize_recipe
 
-            made = materialize_recipe(workspace, Recipe(recipe), announce)
+            made = materialize_recipe(workspace, Recipe(recipe))
         else:
             stages = (*corpus_stages(workspace), *recipe_stages(workspace, Recipe(recipe)))
-            made = made_keys(make_stages(stages, announce=announce))
+            made = made_keys(make_stages(stages))
     print_vanished(workspace)
     board = read_json(workspace.paths.leaderboard(recipe))
     page = workspace.paths.report_html(recipe)

@@ -108,7 +108,7 @@ def backfill(
     while one fails, nothing is made from it, and the exit code is 2. With --url the webserver
     reloads its code and runs the backfill; exit code 1 if a run there fails.
     """
-    with opened_workspace(flags) as workspace:
+    with opened_workspace(flags, announce) as workspace:
         chosen = _chosen(recipes)
         plan = [artefact for artefact in survey(workspace, chosen) if artefact.wanted]
         result: Backfilled = {"planned": [asdict(artefact) for artefact in plan]}
@@ -171,8 +171,8 @@ def _made_here(workspace: Workspace, recipes: tuple[Recipe, ...], dagster: bool)
             # Imported here: Dagster takes seconds to import.
             from cis490_pipeline.orchestration.runtime.materialize import backfill_recipe
 
-            done = backfill_recipe(workspace, recipe, announce, wanted)
+            done = backfill_recipe(workspace, recipe, wanted)
         else:
-            done = make_again(workspace, recipe, announce)
+            done = make_again(workspace, recipe)
         made += [f"{recipe}: {key}" for key in done]
     return made

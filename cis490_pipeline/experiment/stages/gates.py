@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from cis490_pipeline.checkpoints.versions import library_versions
+from cis490_pipeline.compute.progress import working
 from cis490_pipeline.errors import GateError
 from cis490_pipeline.experiment.pipeline.corpus import corpus_stages
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage
@@ -115,7 +116,10 @@ def ask(stage: RecipeStage, checks: Sequence[Check]) -> list[tuple[Check, Findin
     """Run checks of one artefact, whatever is known of them; keep which of them pass."""
     # Before they are asked: what changes meanwhile must be seen as changed the next time.
     evidence = _evidence(stage)
-    found = [(check, check.find(stage.workspace, stage.recipe)) for check in checks]
+    found = []
+    for check in checks:
+        with working(stage.workspace.progress, f"check {check.key}", check.name):
+            found.append((check, check.find(stage.workspace, stage.recipe)))
     passed = frozenset(check.name for check, finding in found if finding.passed)
     failed = frozenset(check.name for check, finding in found if not finding.passed)
     known = _known(stage, evidence)

@@ -1,22 +1,17 @@
 """The one way to make stages: in order, announced, and nothing beyond a check that fails."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from cis490_pipeline.experiment.stages.gates import Passed, read_by, require_passed
 from cis490_pipeline.experiment.stages.stage import Stage, StageResult
 
-Announce = Callable[[str, str], None]
-"""Called with a stage's key once it is there, and why it was made or ``up to date``."""
-
 
 def make_stages(
-    stages: Iterable[Stage],
-    *,
-    checked: bool = True,
-    announce: Announce | None = None,
-    force: bool = False,
+    stages: Iterable[Stage], *, checked: bool = True, force: bool = False
 ) -> list[StageResult]:
     """Bring stages up to date in the order given, and stop where a blocking check fails.
+
+    Each is announced as it is there, before its checks, to the listener of its workspace.
 
     Parameters
     ----------
@@ -24,7 +19,6 @@ def make_stages(
         made, but its checks are asked.
     checked : whether the checks of the stages themselves are asked as well, of one that was up to
         date too; otherwise that is for the caller to do.
-    announce : called as each stage is there, before its checks.
     force : whether to make even what is up to date.
 
     Returns
@@ -44,8 +38,7 @@ def make_stages(
     for stage in stages:
         require_passed(read_by(stage), passed)
         outcome = stage.ensure(force=force)
-        if announce is not None:
-            announce(stage.key, outcome.why)
+        stage.workspace.announce(outcome)
         if outcome.made:
             passed.discard((stage.scope, stage.key))
         if checked:

@@ -22,6 +22,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Files of the artefact, relative to the data folder, with their sizes in bytes."""
     numbers: Metrics
     seconds: float
+    commit: str = ""
+    """Of the code that made it, with ``+dirty`` if that was changed; empty in older records."""
     sha256: dict[str, str] = {}
     """SHA-256 of the same files."""
     parts: dict[str, str] = {}

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, final
 
+from cis490_pipeline.compute.progress import working
 from cis490_pipeline.errors import DatasetError
+from cis490_pipeline.experiment.stages.provenance import commit
 from cis490_pipeline.experiment.stages.record import (
     Metrics,
     Record,
@@ -27,6 +29,8 @@ from cis490_pipeline.storage.scope_lock import lock_of
 
 UP_TO_DATE: Final = "up to date"
 """Why nothing was made."""
+FORCED: Final = "forced"
+"""Why something was made that was up to date."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +165,7 @@ class Stage(ABC):
             why = self.outdated()
             record = self.record()
             if why is None and record is not None and not force:
-                numbers = {**record.numbers, **self.nothing_done(record)}
-                return StageResult(record, made=False, why=UP_TO_DATE, numbers=numbers)
+                return self.unchanged(record)
             started = time.perf_counter()
             # Before the work: what changes meanwhile must be seen as changed the next time.
             inputs = self.inputs()
@@ -171,7 +174,10 @@ class Stage(ABC):
                     f"{self.key} ({self.scope}): {why}; make {' and '.join(self.upstream)} first, "
                     "or let `cis490 run` make everything in order"
                 )
-            with shared.making(path) if shared is not None else nullcontext():
+            with (
+                working(self.workspace.progress, f"make {self.key}", why or FORCED),
+                shared.making(path) if shared is not None else nullcontext(),
+            ):
                 record = self._unsent(inputs) or self._record(self.make(), inputs, started)
                 if shared is not None:
                     text = encoded(record)
@@ -181,7 +187,13 @@ class Stage(ABC):
                 atomic_write(path, lambda file: file.write(text))
                 self._unsent_path.unlink(missing_ok=True)
             self.after_record()
-            return StageResult(record, made=True, why=why or "forced", numbers=record.numbers)
+            return StageResult(record, made=True, why=why or FORCED, numbers=record.numbers)
+
+    @final
+    def unchanged(self, record: Record) -> StageResult:
+        """Return the result of a call that found a record up to date."""
+        numbers = {**record.numbers, **self.nothing_done(record)}
+        return StageResult(record, made=False, why=UP_TO_DATE, numbers=numbers)
 
     @property
     def _unsent_path(self) -> Path:
@@ -217,6 +229,7 @@ class Stage(ABC):
             numbers=dict(made.numbers),
             parts=dict(made.parts),
             seconds=round(time.perf_counter() - started, 3),
+            commit=commit(),
             sha256={
                 name: before.sha256[name] if before and name in kept else file_sha256(path)
                 for name, path in files.items()

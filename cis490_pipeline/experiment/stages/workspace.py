@@ -1,8 +1,11 @@
 """What every stage of an experiment works on: a store, a data folder, workers, a seed."""
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from cis490_pipeline.compute import Compute, DaskCluster, DaskCompute, compute_with
 from cis490_pipeline.compute.progress import Progress, no_progress
@@ -14,18 +17,36 @@ from cis490_pipeline.store.fingerprint import StoreFingerprint
 from cis490_pipeline.store.receiver import ReceiverStore
 from cis490_pipeline.store.remote import open_store
 
+if TYPE_CHECKING:
+    from cis490_pipeline.experiment.stages.stage import StageResult
+
+Announce = Callable[["StageResult"], None]
+"""Called with each stage once it is there: made, or found up to date."""
+
+
+def no_announcement(result: "StageResult") -> None:
+    """Announce nothing."""
+
 
 @dataclass(frozen=True)
 class Workspace:
-    """The settings of a run, opened; cheap to make, picklable but for its progress listener."""
+    """The settings of a run, opened; cheap to make, picklable but for its listeners."""
 
     settings: Settings
     progress: Progress = field(default=no_progress, compare=False)
+    announce: Announce = field(default=no_announcement, compare=False)
     run: str = field(default="", compare=False)
     """Name of the run, in the keys of tasks on a cluster."""
     accept_loss: bool = field(default=False, compare=False)
     """Whether a sweep goes on however many of the known episodes the store has lost. No setting:
     kept in a file or the environment, it would hide the next store that is not mounted."""
+
+    def with_listeners(self, progress: Progress, announce: Announce) -> Self:
+        """Return this workspace, opened as it is, with other listeners."""
+        # Not dataclasses.replace: what is cached would be lost, and a store elsewhere listed again.
+        other = copy.copy(self)
+        vars(other).update(progress=progress, announce=announce)
+        return other
 
     @cached_property
     def store(self) -> ReceiverStore:

@@ -15,7 +15,7 @@ from cis490_pipeline.errors import PipelineError
 from cis490_pipeline.experiment.order import corpus_stages, further_stages, recipe_stages
 from cis490_pipeline.experiment.pipeline.training import FURTHER, TrainedCheckpoint
 from cis490_pipeline.experiment.stages.gates import require_current_passed
-from cis490_pipeline.experiment.stages.make import Announce, made_keys, make_stages
+from cis490_pipeline.experiment.stages.make import made_keys, make_stages
 from cis490_pipeline.experiment.stages.record import Record
 from cis490_pipeline.experiment.stages.stage import Stage, changed_inputs
 from cis490_pipeline.experiment.stages.workspace import Workspace
@@ -148,6 +148,15 @@ def difference(stage: Stage, record: Record) -> str | None:
     return f"{name} was {_short(was)}, is {_short(now)}"
 
 
+def explained(stage: Stage) -> str | None:
+    """Return why a stage would be made now, and from what to what its inputs changed, if at all."""
+    reason, record = stage.outdated(), stage.record()
+    if reason is None or record is None:
+        return reason
+    changed = difference(stage, record)
+    return f"{reason}; {changed}" if changed else reason
+
+
 def _short(value: str | None) -> str:
     return "absent" if value is None else repr(value[:_SHOWN])
 
@@ -182,7 +191,7 @@ def _training_difference(stage: TrainedCheckpoint) -> str | None:
 
 
 def make_again(
-    workspace: Workspace, recipe: Recipe, announce: Announce, only: Collection[str] | None = None
+    workspace: Workspace, recipe: Recipe, only: Collection[str] | None = None
 ) -> list[str]:
     """Remake what is stale of the corpus and one recipe, without Dagster.
 
@@ -207,7 +216,7 @@ def make_again(
         for stage in (*corpus_stages(workspace), *_stages_of(workspace, recipe))
         if stage.key in keys and (only is None or stage.key in only)
     ]
-    made = made_keys(make_stages(stages, announce=announce))
+    made = made_keys(make_stages(stages))
     require_sound(workspace, recipe)
     return made
 

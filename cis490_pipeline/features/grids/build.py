@@ -100,6 +100,7 @@ def build_grids(
     writer = _ShardWriter(folder, _compacted(folder, present), wanted)
     failed: dict[EpisodeRef, str] = {}
     done = 0
+    progress("cut grids", done, len(tasks))
     for position, chunk in enumerate(_chunks(tasks, writer.room)):
         built: dict[int, _Gridded] = {}
         starts = range(0, len(chunk), _EPISODES_PER_TASK)

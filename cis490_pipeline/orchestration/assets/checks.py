@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from cis490_pipeline.compute.progress import working
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.experiment.order import recipe_stages
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage
@@ -22,18 +23,34 @@ from cis490_pipeline.experiment.upkeep.warnings import (
     no_vanished,
     sound_uploads,
 )
-from cis490_pipeline.orchestration.assets.recording import recipes
+from cis490_pipeline.orchestration.assets.recording import recipes, shown
+from cis490_pipeline.orchestration.runtime.step_log import logged
 
 
-def _result(made: Check, finding: Finding, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
+def _result(
+    made: Check, finding: Finding, severity: dg.AssetCheckSeverity, partition: str | None = None
+) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=finding.passed,
         asset_key=dg.AssetKey(made.key.split("/")),
         check_name=made.name,
         description=finding.text,
-        metadata=dict(finding.numbers),
+        metadata=_plotted(finding, partition),
         severity=severity,
     )
+
+
+def _plotted(finding: Finding, partition: str | None) -> dict[str, float | str]:
+    """Return the numbers of a finding, as floats and named by partition.
+
+    The UI plots a check's numbers over time, one line for each name, whatever the partition: lines
+    of three recipes under one name would be one zigzag.
+    """
+    of = f" ({partition})" if partition else ""
+    return {
+        f"{name}{of}": value if isinstance(value, str) else float(value)
+        for name, value in shown(finding.numbers).items()
+    }
 
 
 def _asset_checks(key: str, group: Sequence[Check]) -> dg.AssetChecksDefinition:
@@ -58,10 +75,12 @@ def _asset_checks(key: str, group: Sequence[Check]) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {chosen.name for chosen in context.selected_asset_check_keys}
         recipe = Recipe(context.partition_key)
-        stage = next(s for s in recipe_stages(workspace, recipe) if s.key == key)
-        assert isinstance(stage, RecipeStage), "checks are of a recipe's artefacts"
-        for check, finding in ask(stage, [check for check in group if check.name in wanted]):
-            yield _result(check, finding, dg.AssetCheckSeverity.ERROR)
+        with logged(workspace, context) as opened:
+            stage = next(s for s in recipe_stages(opened, recipe) if s.key == key)
+            assert isinstance(stage, RecipeStage), "checks are of a recipe's artefacts"
+            found = ask(stage, [check for check in group if check.name in wanted])
+        for check, finding in found:
+            yield _result(check, finding, dg.AssetCheckSeverity.ERROR, recipe)
 
     return run_checks
 
@@ -79,8 +98,10 @@ with warnings.catch_warnings():
         context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
     ) -> dg.AssetCheckResult:
         """Warn of channels of new episodes that drift from the train side."""
-        finding = DRIFT.find(workspace, Recipe(context.partition_key))
-        return _result(DRIFT, finding, dg.AssetCheckSeverity.WARN)
+        recipe = Recipe(context.partition_key)
+        with logged(workspace, context) as opened, working(opened.progress, DRIFT.name):
+            finding = DRIFT.find(opened, recipe)
+        return _result(DRIFT, finding, dg.AssetCheckSeverity.WARN, recipe)
 
 
 @dg.asset_check(

@@ -13,7 +13,12 @@ from cis490_pipeline.experiment.pipeline.dataset import (
 )
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.orchestration.assets.corpus import grid_shards, validation_sweep
-from cis490_pipeline.orchestration.assets.recording import Metadata, columns_of, recipe_asset
+from cis490_pipeline.orchestration.assets.recording import (
+    Metadata,
+    parquet_files,
+    recipe_asset,
+    table_metadata,
+)
 from cis490_pipeline.splits.recipes import SPLIT_VERSION
 
 # Plain eager() fires even if the data version is unchanged; this fires only on new content.
@@ -26,10 +31,7 @@ when_content_changes = dg.AutomationCondition.eager().replace(
 
 
 def _columns(stage: RecipeStage) -> Metadata:
-    record = stage.record()
-    assert record is not None, "it was made just now"
-    tables = sorted(name for name in record.files if name.endswith(".parquet"))
-    return columns_of(stage.workspace.paths.root / tables[0])
+    return table_metadata(parquet_files(stage))
 
 
 _dataset_asset = partial(recipe_asset, extra=_columns, automation_condition=when_content_changes)

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +14,7 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import GateError, PipelineError
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.order import corpus_stages, recipe_stages
-from cis490_pipeline.experiment.stages.make import Announce
-from cis490_pipeline.experiment.stages.stage import Stage
+from cis490_pipeline.experiment.stages.stage import UP_TO_DATE, Stage, StageResult
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.stale import Artefact, make_again, require_sound
 from cis490_pipeline.orchestration import dagster_internals as internals
@@ -85,7 +85,7 @@ def _without_query(folder: Path) -> Iterator[Path]:
 
 
 def materialize_recipe(
-    workspace: Workspace, recipe: Recipe, announce: Announce, only: Collection[str] | None = None
+    workspace: Workspace, recipe: Recipe, only: Collection[str] | None = None
 ) -> list[str]:
     """Bring one recipe up to date, making only what is outdated, and record it in Dagster.
 
@@ -107,14 +107,14 @@ def materialize_recipe(
         for stages in (corpus_stages(workspace), recipe_stages(workspace, recipe))
     )
     with _storage_named(workspace), instance_of(workspace) as instance:
-        done = _materialize(workspace, instance, shared, corpus_assets, None, announce)
-        done += _materialize(workspace, instance, own, recipe_assets, recipe, announce)
+        done = _materialize(workspace, instance, shared, corpus_assets, None)
+        done += _materialize(workspace, instance, own, recipe_assets, recipe)
     require_sound(workspace, recipe)
     return done
 
 
 def backfill_recipe(
-    workspace: Workspace, recipe: Recipe, announce: Announce, wanted: Collection[Artefact]
+    workspace: Workspace, recipe: Recipe, wanted: Collection[Artefact]
 ) -> list[str]:
     """Remake what is outdated in one recipe: assets, what is none, then the leaderboard.
 
@@ -135,10 +135,10 @@ def backfill_recipe(
     assets = {artefact.key for artefact in wanted} - further
     # The leaderboard covers all seeds and variants, so it waits for what is no asset.
     last = {Leaderboard.key} & assets if further else set()
-    done = materialize_recipe(workspace, recipe, announce, only=assets - last)
+    done = materialize_recipe(workspace, recipe, only=assets - last)
     if further:
-        done += make_again(workspace, recipe, announce, only=further)
-        done += materialize_recipe(workspace, recipe, announce, only=last)
+        done += make_again(workspace, recipe, only=further)
+        done += materialize_recipe(workspace, recipe, only=last)
     return done
 
 
@@ -148,21 +148,30 @@ def _materialize(
     stages: tuple[Stage, ...],
     assets: list[dg.AssetsDefinition],
     recipe: Recipe | None,
-    announce: Announce,
 ) -> list[str]:
     wanted = _outdated(stages, instance, recipe)
     for stage in stages:
-        announce(stage.key, wanted.get(stage.key, "up to date"))
+        record = stage.record()
+        if stage.key not in wanted and record is not None:
+            workspace.announce(stage.unchanged(record))
     if not wanted:
         return []
     keys = [dg.AssetKey(key.split("/")) for key in wanted]
     selection = dg.AssetSelection.assets(*keys)
+
+    def announce(found: StageResult) -> None:
+        """Announce as it is there; of what is only recorded, why it was asked for."""
+        reason = wanted[found.record.key]
+        only_recorded = not found.made and reason.startswith(UP_TO_DATE)
+        workspace.announce(replace(found, why=reason) if only_recorded else found)
+
+    announcing = workspace.with_listeners(workspace.progress, announce)
     result = dg.materialize(
         [*assets, *(checks if recipe else [])],
         selection=selection | dg.AssetSelection.checks_for_assets(*keys),
         partition_key=str(recipe) if recipe else None,
         instance=instance,
-        resources={"workspace": dg.ResourceDefinition.hardcoded_resource(workspace)},
+        resources={"workspace": dg.ResourceDefinition.hardcoded_resource(announcing)},
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )

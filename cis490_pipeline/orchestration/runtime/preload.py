@@ -12,6 +12,7 @@ import cis490_pipeline.events.contract
 import cis490_pipeline.events.publisher
 import cis490_pipeline.experiment.order
 import cis490_pipeline.experiment.upkeep.checks
+import cis490_pipeline.experiment.upkeep.stale
 import cis490_pipeline.experiment.upkeep.warnings
 from cis490_pipeline.orchestration.dagster_internals import FORKSERVER_PRELOADS
 

@@ -11,7 +11,7 @@ from cis490_pipeline.errors import DatasetError, GateError
 from cis490_pipeline.experiment.pipeline.dataset import RecipeStage
 from cis490_pipeline.experiment.stages import gates
 from cis490_pipeline.experiment.stages.make import made_keys, make_stages
-from cis490_pipeline.experiment.stages.stage import Stage, StageOutput
+from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, StageResult
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.checks import Check, Finding
 from cis490_pipeline.storage.files import file_sha256
@@ -65,8 +65,13 @@ class Line:
     """Three parts, each made of the one before."""
 
     workspace: Workspace
+    announced: list[StageResult] = field(default_factory=list)
+    reported: list[tuple[str, int, int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.workspace = self.workspace.with_listeners(
+            lambda *of: self.reported.append(of), self.announced.append
+        )
         self.first = Part(self.workspace, "first")
         self.second = Part(self.workspace, "second", self.first)
         self.third = Part(self.workspace, "third", self.second)
@@ -91,12 +96,32 @@ ROTTEN = "^first: check is_fresh failed: first is rotten$"
 def test_stages_are_made_in_order_and_announced_once_they_are_there(
     line: Line, judge: Judge
 ) -> None:
-    told = []
-    outcomes = make_stages(line.all, announce=lambda key, why: told.append((key, why)))
+    outcomes = make_stages(line.all)
 
-    assert told == [(part.key, "never made") for part in line.all]
+    assert line.announced == outcomes
+    assert [outcome.why for outcome in outcomes] == ["never made"] * 3
     assert made_keys(outcomes) == ["first", "second", "third"]
     assert made_keys(make_stages(line.all)) == []
+    assert [found.why for found in line.announced[3:]] == ["up to date"] * 3
+
+
+def test_making_and_each_check_are_reported_as_progress(line: Line, judge: Judge) -> None:
+    make_stages((line.first, line.second))
+
+    assert [(what, done) for what, done, _, _ in line.reported] == [
+        ("make first", 0),
+        ("make first", 1),
+        ("check first", 0),
+        ("check first", 1),
+        ("make second", 0),
+        ("make second", 1),
+        ("check second", 0),
+        ("check second", 1),
+    ]
+    assert {(of[0], of[3]) for of in line.reported} > {
+        ("make first", "never made"),
+        ("check first", "is_fresh"),
+    }
 
 
 def test_nothing_is_made_beyond_a_check_that_fails(line: Line, judge: Judge) -> None:

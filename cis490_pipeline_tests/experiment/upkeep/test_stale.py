@@ -127,8 +127,8 @@ def test_what_is_stale_is_made_again_and_nothing_else(workspace, monkeypatch):
     for stage in (*corpus_stages(workspace), TensorShards(workspace, Recipe.HOST)):
         monkeypatch.setattr(type(stage), "make", lambda stage: pytest.fail(stage.key))
 
-    assert make_again(workspace, Recipe.HOST, lambda *_: None) == [FEATURES]
-    assert make_again(workspace, Recipe.HOST, lambda *_: None) == []
+    assert make_again(workspace, Recipe.HOST) == [FEATURES]
+    assert make_again(workspace, Recipe.HOST) == []
     assert stale(workspace) == {}
     assert path.exists()
 
@@ -136,16 +136,17 @@ def test_what_is_stale_is_made_again_and_nothing_else(workspace, monkeypatch):
 def test_after_an_interruption_only_what_is_left_is_made(workspace, monkeypatch):
     monkeypatch.setattr(corpus_module, "RULES_VERSION", "other")
 
-    def stop(key, _):
-        if key == "corpus/grid_shards":
+    def stop(result):
+        if result.record.key == "corpus/grid_shards":
             raise KeyboardInterrupt
 
+    interrupted = workspace.with_listeners(workspace.progress, stop)
     with pytest.raises(KeyboardInterrupt):
-        make_again(workspace, Recipe.HOST, stop)
+        make_again(interrupted, Recipe.HOST)
 
     # The rules gave the same verdicts, so that what is below them is what it was.
     assert stale(workspace) == {}
-    assert make_again(workspace, Recipe.HOST, lambda *_: None) == []
+    assert make_again(workspace, Recipe.HOST) == []
 
 
 QUICK = {"gbt": {"max_rounds": 3}}
@@ -254,7 +255,7 @@ def test_a_further_seed_is_stale_with_its_model_and_made_again_with_it(workspace
     assert stale(trained) == {}
 
     found = stale(after_rounds(4))
-    made = make_again(after_rounds(4), Recipe.HOST, lambda *_: None)
+    made = make_again(after_rounds(4), Recipe.HOST)
 
     keys = [f"model/gbt/realistic/{seed}checkpoint" for seed in ("", "seed-1/")]
     said = ("changed: training", "max_rounds was 3, is 4")

@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 
 from cis490_pipeline.cli.data.store_lines import store_lines
-from cis490_pipeline.cli.options import _PlainProgress
 from cis490_pipeline.compute import SerialCompute
 from cis490_pipeline.domain import EpisodeRef, Source
 from cis490_pipeline.store.reasons import Reason
@@ -110,20 +109,6 @@ def test_empty_store_can_be_told_too(frame: pl.DataFrame) -> None:
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_words(reason: Reason) -> None:
     assert len(reason.meaning) > 10
-
-
-def test_progress_without_a_terminal_says_rate_and_time_left(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    progress = _PlainProgress()
-
-    for now_s, done in ((0.0, 1000), (5.0, 1500), (10.0, 2000), (15.0, 2500), (20.0, 3000)):
-        progress.report("validate episodes", done, 5000, now_s)
-
-    assert capsys.readouterr().err.splitlines() == [
-        "validate episodes: 2000 of 5000, 100.0/s, 30 s left",
-        "validate episodes: 3000 of 5000, 100.0/s, 20 s left",
-    ]
 
 
 def test_listing_digest_sees_what_a_sweep_would_read_again(tmp_path: Path) -> None:
