@@ -126,6 +126,10 @@ class EventError(PipelineError):
     """A dashboard event violates the contract or could not be delivered."""
 
 
+class DashboardDownError(EventError):
+    """A dashboard does not answer, or takes nothing now; the same events may be accepted later."""
+
+
 class EventRefusedError(EventError):
     """A dashboard refused the events; carries the HTTP status."""
 

@@ -25,12 +25,10 @@ recipe_assets = [
 with warnings.catch_warnings():
     # Beta feature of Dagster: the catalog links each asset to its source.
     warnings.simplefilter("ignore", dg.BetaWarning)
-    linked_assets = dg.with_source_code_references(
-        [*corpus_assets, *recipe_assets, model_metric_events]
-    )
+    linked_assets = dg.with_source_code_references([*corpus_assets, *recipe_assets])
 
 defs = dg.Definitions(
-    assets=linked_assets,
+    assets=[*linked_assets, model_metric_events],
     asset_checks=[*checks, *warning_checks],
     jobs=[jobs.corpus, jobs.recipe],
     schedules=[jobs.nightly, jobs.weekly_retraining],

@@ -19,6 +19,10 @@ class Dashboard(http.server.HTTPServer):
         self.received: list[tuple[str, dict[str, str], Any]] = []
         self.older = False
         """Whether it knows single events alone, as the older dashboard does."""
+        self.health = 200
+        """Status of its page ``/healthz``."""
+        self.n_asked = 0
+        """How often that page was asked for."""
         self.may_answer = threading.Event()
         """Cleared, it takes what it is sent and does not answer."""
         self.may_answer.set()
@@ -52,6 +56,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(self.server.answer)
 
     def do_GET(self) -> None:
+        if self.path == "/healthz":
+            self.server.n_asked += 1
+            self.send_response(self.server.health)
+            self.end_headers()
+            return
         self.server.received.append((self.path, dict(self.headers), None))
         self.send_error(404)
 

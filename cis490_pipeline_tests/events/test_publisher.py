@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cis490_pipeline.errors import EventError, EventRefusedError
+from cis490_pipeline.errors import DashboardDownError, EventError, EventRefusedError
+from cis490_pipeline.events import publisher as publisher_module
 from cis490_pipeline.events.contract import Confusion, ModelMetric
 from cis490_pipeline.events.publisher import MAX_EVENTS, Publisher
 from cis490_pipeline_tests.events.endpoint import Dashboard
@@ -93,6 +94,46 @@ def test_what_does_not_speak_http_cannot_be_reached() -> None:
         with pytest.raises(EventError, match="cannot be reached"):
             Publisher(url).publish(EVENTS)
         thread.join()
+
+
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504, 507])
+def test_dashboard_that_takes_nothing_now_is_down_and_no_refusal(
+    dashboard: Dashboard, status: int
+) -> None:
+    dashboard.status = dashboard.health = status
+
+    with pytest.raises(DashboardDownError, match=f"refused with HTTP {status}"):
+        Publisher(dashboard.url).publish(EVENTS)
+    with pytest.raises(DashboardDownError, match=f"/healthz answers HTTP {status}$"):
+        Publisher(dashboard.url).require_up()
+
+
+@pytest.mark.parametrize("health", [200, 302, 401, 404, 500])
+def test_dashboard_is_up_if_it_answers_even_without_a_page_of_its_health(
+    dashboard: Dashboard, health: int
+) -> None:
+    dashboard.health = health
+
+    Publisher(dashboard.url, "secret").require_up()
+
+    assert dashboard.n_asked == 1
+    assert dashboard.received == []
+
+
+def test_dashboard_that_is_not_there_is_down(silent_port: int) -> None:
+    with pytest.raises(DashboardDownError, match="cannot be reached"):
+        Publisher(f"http://127.0.0.1:{silent_port}/publish").require_up()
+
+
+def test_dashboard_that_does_not_answer_about_its_health_is_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publisher_module, "HEALTH_TIMEOUT_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/publish"
+
+        with pytest.raises(DashboardDownError, match="timed out"):
+            Publisher(url).require_up()
 
 
 def test_file_is_no_dashboard(tmp_path: Path) -> None:

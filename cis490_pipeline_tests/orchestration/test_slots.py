@@ -15,9 +15,13 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
 )
 
 from cis490_pipeline.orchestration import jobs, slots
+from cis490_pipeline.orchestration.assets.models import leaderboard
 from cis490_pipeline.orchestration.assets.recording import recipes
 from cis490_pipeline.orchestration.definitions import defs
+from cis490_pipeline.orchestration.publish.dashboard import unpublished_scores
+from cis490_pipeline.orchestration.publish.drain import EVENTS
 from cis490_pipeline.orchestration.runtime.webserver import Webserver
+from cis490_pipeline_tests.events.endpoint import serving
 from cis490_pipeline_tests.orchestration.making import PROJECT
 
 SPLITS = recipes.get_partition_keys()
@@ -87,6 +91,30 @@ def test_runs_selected_by_hand_leave_the_corpus_a_slot_however_many_they_are(que
     assert len(queue.start()) == queue.slots - 1
     night = queue.add(slots.CORPUS)
     assert queue.start() == [night]
+
+
+def test_scores_are_published_while_every_slot_is_taken(queue, monkeypatch, tmp_path):
+    for split in SPLITS:
+        queue.add(slots.TRAINING, split)
+    for _ in range(queue.slots):
+        queue.add({}, "host")
+    queue.add(slots.CORPUS)
+    assert len(queue.start()) == queue.slots
+    scores = [{"type": "model_metric", "model": "gbt_realistic", "accuracy": 0.5}]
+    queue.instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            leaderboard.key, partition="host", metadata={EVENTS: dg.MetadataValue.json(scores)}
+        )
+    )
+    n_runs = queue.instance.get_runs_count()
+
+    with serving() as dashboard:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("CIS490_DASHBOARD_URL", dashboard.url)
+        unpublished_scores(dg.build_sensor_context(instance=queue.instance))
+
+    assert [event["accuracy"] for event in dashboard.events] == [0.5]
+    assert queue.instance.get_runs_count() == n_runs
 
 
 def test_the_corpus_comes_first_then_datasets_then_what_was_selected_then_training(queue):

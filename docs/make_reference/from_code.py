@@ -266,7 +266,7 @@ def automation() -> str:
     ]
     described = {
         "dataset_automation": "Makes `dataset/*` again where the content of its inputs changed.",
-        "unpublished_scores": "Asks for a publication while a dashboard lacks a leaderboard.",
+        "unpublished_scores": "Publishes leaderboards to each dashboard until acknowledged.",
         "failed_runs": "Logs each failed run with its cause; posts it to `CIS490_FAILURE_URL`.",
     }
     rows += [("sensor", code(s.name), described[s.name]) for s in made.sensor_defs]

@@ -23,7 +23,7 @@ OVERLAP_S: Final = 600.0
 """Postgres gives ids when an event is written and shows it when it is committed: an event may turn
 up behind one that was read before. So the last ten minutes are always read again."""
 MAX_READ: Final = 200
-"""Materializations published in one run; the rest follows in the next run."""
+"""Materializations published in one tick; the rest follows in the next."""
 _MAX_OBSERVATIONS: Final = 1000
 
 
@@ -115,7 +115,7 @@ def acknowledge(
     event: Unacknowledged,
     last: Acknowledgement,
 ) -> Acknowledgement:
-    """Record at once that a dashboard acknowledged an event, whatever becomes of the run.
+    """Record at once that a dashboard acknowledged an event, whatever becomes of the tick.
 
     Returns
     -------
@@ -153,9 +153,3 @@ def events_of(
         msgspec.structs.replace(scored, publisher=publisher, revision=event.storage_id)
         for scored in events
     ]
-
-
-def attempts(instance: dg.DagsterInstance, tag: dict[str, str]) -> int:
-    """Return how many runs with some tags ended without success."""
-    ended = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-    return instance.get_runs_count(dg.RunsFilter(tags=tag, statuses=ended))

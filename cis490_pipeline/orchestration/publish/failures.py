@@ -31,14 +31,22 @@ def failed_runs(context: dg.RunFailureSensorContext) -> None:
     where = f"{run.job_name}, {partition}" if partition else run.job_name
     text = f"run {run.run_id} ({where}) failed: {cause}"
     context.log.error(text)
-    if (url := Settings.load().failure_url) is not None:
-        # A failed post fails the tick, which the UI shows; silence would look like health.
-        # Slack, Mattermost and ntfy show the text; the other keys are for programs.
-        about = {"run_id": run.run_id, "job": run.job_name, "partition": partition, "cause": cause}
-        _post(url, {"text": text, **about})
+    alert(text, run_id=run.run_id, job=run.job_name, partition=partition, cause=cause)
 
 
-def _post(url: str, content: dict[str, str | None]) -> None:
+def alert(text: str, **about: str | None) -> None:
+    """Post a text to ``failure_url``, if one is set, with other keys for programs.
+
+    Raises
+    ------
+    OSError
+        If the address does not take it. A sensor lets this fail its tick, which the UI shows.
+    """
+    url = Settings.load().failure_url
+    if url is None:
+        return
+    # Slack, Mattermost and ntfy show the text.
+    content = {"text": text, **about}
     request = urllib.request.Request(  # noqa: S310 - settings let in http:// and https:// alone
         url, data=json.dumps(content).encode(), headers={"Content-Type": "application/json"}
     )

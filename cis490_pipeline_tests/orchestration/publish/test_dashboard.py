@@ -1,6 +1,8 @@
 import contextlib
+import dataclasses
 import json
 import shutil
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,9 +21,11 @@ from cis490_pipeline.errors import ConfigError
 from cis490_pipeline.events import publisher as publisher_module
 from cis490_pipeline.events.contract import ModelMetric, decode, leaderboard_events
 from cis490_pipeline.experiment.leaderboard import Leaderboard
-from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.orchestration.assets.models import leaderboard
+from cis490_pipeline.orchestration.publish import dashboard as dashboard_module
+from cis490_pipeline.orchestration.publish import delivery as delivery_module
 from cis490_pipeline.orchestration.publish.dashboard import model_metric_events, unpublished_scores
+from cis490_pipeline.orchestration.publish.delivery import PUBLISHED_TO
 from cis490_pipeline.orchestration.publish.drain import EVENTS, OVERLAP_S, acknowledged
 from cis490_pipeline.storage.files import read_json
 from cis490_pipeline_tests.orchestration.making import workspace_in
@@ -32,14 +36,20 @@ class Dashboard(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
-        self.status, self.received, self.wait_s = 200, [], 0.0
+        self.status, self.health, self.received, self.wait_s = 200, 200, [], 0.0
+        self.n_posts = 0
         self.url = f"http://127.0.0.1:{self.server_port}/publish"
 
 
 class Answer(BaseHTTPRequestHandler):
     server: Dashboard
 
+    def do_GET(self):
+        self.send_response(self.server.health if self.path == "/healthz" else 404)
+        self.end_headers()
+
     def do_POST(self):
+        self.server.n_posts += 1
         events = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         time.sleep(self.server.wait_s)
         if self.server.status == 200:
@@ -87,7 +97,7 @@ def instance(tmp_path):
         yield instance
 
 
-def run(asset, workspace, instance, tags=None):
+def run(asset, workspace, instance):
     return dg.materialize(
         [asset],
         partition_key="host",
@@ -95,7 +105,6 @@ def run(asset, workspace, instance, tags=None):
         resources={"workspace": dg.ResourceDefinition.hardcoded_resource(workspace)},
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
-        tags=tags,
     )
 
 
@@ -140,12 +149,14 @@ class Sensor:
         self.instance, self.cursor = instance, None
 
     def tick(self):
+        """Return what the tick says; that it asks for no run is checked each time."""
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
         answer = unpublished_scores(context)
         if isinstance(answer, dg.SkipReason):
-            return answer
+            return answer.skip_message
         self.cursor = answer.cursor
-        return answer.run_requests
+        assert not answer.run_requests
+        return answer.skip_reason.skip_message
 
 
 @pytest.fixture
@@ -154,14 +165,25 @@ def sensor(instance):
 
 
 @pytest.fixture
-def publish(scored, instance, dashboard):
-    """Publish as a run does: to what the settings name when it starts."""
+def alerts(monkeypatch):
+    """Texts that were sent to the alert address."""
+    sent = []
+    monkeypatch.setattr(dashboard_module, "alert", sent.append)
+    return sent
 
-    def publish(tags=None):
-        settings = Settings.load(store=scored.settings.store, data=scored.settings.data)
-        return run(model_metric_events, Workspace(settings), instance, tags)
 
-    return publish
+def published(instance, partition="host"):
+    """Return the metadata of the asset's materializations, newest first."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(model_metric_events.key, asset_partitions=[partition]), limit=10
+    ).records
+    return [
+        {name: value.value for name, value in record.asset_materialization.metadata.items()}
+        for record in records
+    ]
+
+
+QUIET = "every leaderboard is acknowledged"
 
 
 def test_the_leaderboard_shows_who_is_best_and_where_its_page_is(board, instance):
@@ -180,30 +202,22 @@ def test_without_an_address_the_sensor_skips(sensor, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CIS490_DASHBOARD_URL", raising=False)
 
-    assert "CIS490_DASHBOARD_URL is not set" in sensor.tick().skip_message
+    assert "CIS490_DASHBOARD_URL is not set" in sensor.tick()
 
 
-def test_without_a_leaderboard_nothing_is_requested(sensor, dashboard):
-    assert sensor.tick() == []
+def test_without_a_leaderboard_nothing_is_published_and_nobody_is_asked(sensor, dashboard):
+    dashboard.health = 503
+
+    assert sensor.tick() == QUIET
+    assert dashboard.received == []
 
 
-def test_an_unpublished_leaderboard_is_requested_by_its_partition(sensor, scored, dashboard):
-    (request,) = sensor.tick()
-
-    assert request.partition_key == "host"
-
-
-def test_a_tick_before_the_run_ends_asks_for_the_same_run(sensor, scored, dashboard):
-    assert sensor.tick()[0].run_key == sensor.tick()[0].run_key
-
-
-def test_the_dashboard_gets_every_score_with_its_interval(publish, scored, dashboard):
-    result = publish()
+def test_the_dashboard_gets_every_score_with_its_interval(sensor, scored, dashboard):
+    sensor.tick()
 
     (events,) = dashboard.received
     board = read_json(scored.paths.leaderboard("host"))
     (row,) = [row for row in board["rows"] if row["kind"] == "model"]
-    assert result.success
     assert len(events) == 1
     assert events[0]["type"] == "model_metric"
     assert events[0]["accuracy"] == row["macro_f1"]
@@ -214,131 +228,251 @@ def test_the_dashboard_gets_every_score_with_its_interval(publish, scored, dashb
     assert events[0]["revision"] > 0
 
 
-def test_after_the_acknowledgement_the_sensor_is_quiet_until_there_is_more(
-    sensor, publish, scored, instance
+def test_what_was_published_is_recorded_as_a_materialization_without_a_run(
+    sensor, instance, dashboard
 ):
-    first = sensor.tick()[0].run_key
+    compare_again(instance, 0.1)
+    compare_again(instance, 0.2)
+    newest = instance.fetch_materializations(leaderboard.key, limit=1).records[0].storage_id
 
-    publish()
+    assert sensor.tick() == "published leaderboards of host: 2"
 
-    assert sensor.tick() == []
+    (metadata,) = published(instance)
+    assert metadata == {
+        "events": 2,
+        "delivered": 2,
+        "dashboards": 1,
+        "leaderboards_without_scores": 0,
+        PUBLISHED_TO: newest,
+    }
+    assert instance.get_runs_count() == 0
+
+
+def test_after_the_acknowledgement_nothing_is_sent_until_there_is_more(sensor, instance, dashboard):
+    compare_again(instance, 0.1)
+    sensor.tick()
+
+    assert [sensor.tick() for _ in range(3)] == [QUIET] * 3
+    compare_again(instance, 0.2)
+    sensor.tick()
+    assert scores_in(dashboard.received) == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("down", ["not there", "restarting", "full"])
+def test_a_dashboard_that_is_down_fails_no_run_alerts_nobody_and_gets_all_once_it_is_back(
+    sensor, instance, dashboard, alerts, monkeypatch, down
+):
+    compare_again(instance, 0.1)
+    with monkeypatch.context() as meanwhile:
+        if down == "not there":
+            with socket.socket() as taken:
+                taken.bind(("127.0.0.1", 0))
+                nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/publish"
+                # The same address before and after: it is what acknowledgements are known by.
+                real = publisher_module.Publisher.require_up
+                meanwhile.setattr(
+                    publisher_module.Publisher,
+                    "require_up",
+                    lambda self: real(dataclasses.replace(self, url=nobody)),
+                )
+                waiting = [sensor.tick() for _ in range(3)]
+        else:
+            setattr(dashboard, "health" if down == "restarting" else "status", 503)
+            waiting = [sensor.tick() for _ in range(3)]
+    compare_again(instance, 0.2)
+    assert all(text.startswith("waiting: http://127.0.0.1:") for text in waiting)
+    assert (dashboard.received, published(instance)) == ([], [])
+
+    dashboard.health = dashboard.status = 200
+    sensor.tick()
+
+    assert sensor.tick() == QUIET
+    assert scores_in(dashboard.received) == [0.1, 0.2]
+    assert len(published(instance)) == 1
+    assert alerts == []
+    assert instance.get_runs_count() == 0
+
+
+def test_nothing_is_posted_to_a_dashboard_whose_health_says_that_it_restarts(
+    sensor, instance, dashboard
+):
     compare_again(instance)
-    (request,) = sensor.tick()
-    assert request.run_key != first
+    dashboard.health = 503
+
+    sensor.tick()
+
+    assert dashboard.n_posts == 0
 
 
-@pytest.mark.long
-def test_a_dashboard_that_fails_is_asked_again_ever_more_seldom(sensor, publish, dashboard):
-    dashboard.status = 503
-    for failures in range(3):
-        waited = 0
-        while not (requests := sensor.tick()):
-            waited += 1
-        assert waited < 2**failures
-        assert requests[0].run_key.endswith(f"-{failures}")
-        result = publish(requests[0].tags)
-        assert not result.success
+def test_a_refusal_is_alerted_once_and_asked_again_ever_more_seldom(
+    sensor, instance, dashboard, alerts
+):
+    compare_again(instance, 0.1)
+    dashboard.status = 401
 
-    ticks = [len(sensor.tick()) for _ in range(16)]
+    asked = []
+    for _ in range(40):
+        before = dashboard.n_posts
+        assert "refused" in sensor.tick()
+        asked.append(dashboard.n_posts - before)
 
-    assert sum(ticks) == 2
-    assert dashboard.received == []
+    # After 1, 2, 4, 8, 16 ticks.
+    assert [tick for tick, n in enumerate(asked, 1) if n] == [1, 2, 4, 8, 16, 32]
+    (text,) = alerts
+    assert text.startswith(f"scores are not published: {dashboard.url} refused with HTTP 401")
+    assert instance.get_runs_count() == 0
 
 
-@pytest.mark.long
-def test_a_dashboard_that_recovers_gets_the_scores_and_is_left_alone(sensor, publish, dashboard):
-    dashboard.status = 503
-    publish(sensor.tick()[0].tags)
+def test_a_refusal_that_is_over_is_forgotten(sensor, instance, dashboard, alerts):
+    compare_again(instance, 0.1)
+    dashboard.status = 401
+    sensor.tick()
     dashboard.status = 200
-    while not (requests := sensor.tick()):
-        pass
-    publish(requests[0].tags)
+    sensor.tick()
+    assert scores_in(dashboard.received) == [0.1]
 
-    assert len(dashboard.received) == 1
-    assert [sensor.tick() for _ in range(4)] == [[]] * 4
+    compare_again(instance, 0.2)
+    dashboard.status = 401
+    sensor.tick()
 
-
-@pytest.mark.parametrize("status", [401, 503])
-@pytest.mark.long
-def test_a_refusal_fails_the_run_with_its_reason(publish, dashboard, status):
-    dashboard.status = status
-
-    result = publish()
-
-    (event,) = [event for event in result.all_events if event.is_step_failure]
-    assert f"refused with HTTP {status}" in event.step_failure_data.user_failure_data.description
+    assert len(alerts) == 2
 
 
-def test_a_materialization_reported_by_hand_breaks_no_tick(sensor, scored, instance, dashboard):
-    instance.report_runless_asset_event(
-        dg.AssetMaterialization(model_metric_events.key, partition="host")
-    )
+def test_a_split_whose_scores_are_refused_holds_up_no_other(
+    sensor, instance, dashboard, alerts, monkeypatch
+):
+    compare_again(instance, 0.1, "host")
+    compare_again(instance, 0.2, "time")
+    answers = iter([422, 200])
+    real = Answer.do_POST
 
-    assert len(sensor.tick()) == 1
+    def do_post(handler):
+        handler.server.status = next(answers)
+        real(handler)
+
+    monkeypatch.setattr(Answer, "do_POST", do_post)
+
+    sensor.tick()
+
+    assert scores_in(dashboard.received) == [0.2]
+    assert len(alerts) == 1
 
 
-def test_every_leaderboard_arrives_once_and_in_order(publish, instance, dashboard):
+def test_an_alert_address_that_refuses_fails_the_tick_and_loses_nothing(
+    sensor, instance, dashboard, second, monkeypatch
+):
+    compare_again(instance, 0.1)
+    dashboard.status = 401
+
+    def refuse(_):
+        raise OSError("HTTP 500")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(dashboard_module, "alert", refuse)
+        with pytest.raises(OSError, match="500"):
+            sensor.tick()
+    dashboard.status = 200
+    sensor.tick()
+
+    assert scores_in(dashboard.received) == scores_in(second.received) == [0.1]
+
+
+@pytest.mark.parametrize("cursor", ["17", "no cursor", '{"tick": "x"}'])
+def test_a_cursor_of_another_version_is_begun_anew(sensor, instance, dashboard, cursor):
+    compare_again(instance, 0.1)
+    sensor.cursor = cursor
+
+    sensor.tick()
+
+    assert scores_in(dashboard.received) == [0.1]
+
+
+def test_a_tick_ends_in_time_and_the_next_one_goes_on(sensor, instance, dashboard, monkeypatch):
+    for score in (0.1, 0.2, 0.3):
+        compare_again(instance, score)
+    clock = iter([0.0, 1.0, delivery_module.BUDGET_S + 1])
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(delivery_module.time, "monotonic", lambda: next(clock))
+        sensor.tick()
+    assert scores_in(dashboard.received) == [0.1]
+    assert published(instance) == []
+
+    sensor.tick()
+
+    assert scores_in(dashboard.received) == [0.1, 0.2, 0.3]
+    assert len(published(instance)) == 1
+
+
+def test_a_materialization_reported_by_hand_breaks_no_tick(sensor, instance, dashboard):
+    compare_again(instance, 0.1)
+    for key in (model_metric_events.key, leaderboard.key):
+        instance.report_runless_asset_event(dg.AssetMaterialization(key, partition="host"))
+
+    sensor.tick()
+
+    assert scores_in(dashboard.received) == [0.1]
+    assert published(instance)[0]["leaderboards_without_scores"] == 1
+
+
+def test_every_leaderboard_arrives_once_and_in_order(sensor, scored, instance, dashboard):
     for score in (0.1, 0.2, 0.3):
         compare_again(instance, score)
 
-    publish()
-    publish()
+    sensor.tick()
+    sensor.tick()
 
     assert scores_in(dashboard.received)[1:] == [0.1, 0.2, 0.3]
     revisions = [event["revision"] for events in dashboard.received for event in events]
     assert sorted(set(revisions)) == revisions
 
 
-@pytest.mark.long
 def test_one_dashboard_that_is_down_holds_up_no_other_and_gets_all_later(
-    sensor, publish, instance, dashboard, second
+    sensor, instance, dashboard, second
 ):
     dashboard.status = 503
-    (request,) = sensor.tick()
-    assert not publish(request.tags).success
+    compare_again(instance, 0.1)
+    sensor.tick()
     compare_again(instance, 0.25)
-    assert not publish().success
+    sensor.tick()
 
     assert dashboard.received == []
-    assert scores_in(second.received)[1:] == [0.25]
+    assert scores_in(second.received) == [0.1, 0.25]
+    assert published(instance) == []
     dashboard.status = 200
-    while not (requests := sensor.tick()):
-        pass
-    assert publish(requests[0].tags).success
+    sensor.tick()
     assert scores_in(dashboard.received) == scores_in(second.received)
-    assert sensor.tick() == []
+    assert sensor.tick() == QUIET
+    assert len(published(instance)) == 1
 
 
-@pytest.mark.long
-def test_a_slow_dashboard_is_given_up_for_this_run_and_asked_again(
-    sensor, publish, dashboard, monkeypatch
+def test_a_slow_dashboard_is_given_up_for_this_tick_and_asked_again(
+    sensor, instance, dashboard, monkeypatch
 ):
+    compare_again(instance, 0.1)
     monkeypatch.setattr(publisher_module, "TIMEOUT_S", 0.2)
     dashboard.wait_s = 0.6
 
-    result = publish(sensor.tick()[0].tags)
+    assert "waiting" in sensor.tick()
 
-    assert not result.success
     # Given up on here, it still arrives there; only then is it asked again.
     until = time.monotonic() + 30
     while not dashboard.received and time.monotonic() < until:
         time.sleep(0.02)
     dashboard.wait_s = 0.0
-    while not (requests := sensor.tick()):
-        pass
-    assert publish(requests[0].tags).success
+    monkeypatch.setattr(publisher_module, "TIMEOUT_S", 30)
+    sensor.tick()
     first, again = dashboard.received
     # It had arrived though its answer had not: the same event under the same identity.
     assert first == again
-    assert sensor.tick() == []
+    assert sensor.tick() == QUIET
 
 
 def test_one_that_fails_in_the_middle_gets_no_later_event_before_it(
-    publish, instance, dashboard, monkeypatch
+    sensor, instance, dashboard, monkeypatch
 ):
     for score in (0.1, 0.2, 0.3):
         compare_again(instance, score)
-    real, answers = Answer.do_POST, iter([200, 200, 503])
+    real, answers = Answer.do_POST, iter([200, 503])
 
     def do_post(handler):
         handler.server.status = next(answers, 200)
@@ -346,32 +480,27 @@ def test_one_that_fails_in_the_middle_gets_no_later_event_before_it(
 
     monkeypatch.setattr(Answer, "do_POST", do_post)
 
-    assert not publish().success
-    assert scores_in(dashboard.received)[1:] == [0.1]
-    assert publish().success
-    assert scores_in(dashboard.received)[1:] == [0.1, 0.2, 0.3]
+    sensor.tick()
+    assert scores_in(dashboard.received) == [0.1]
+    sensor.tick()
+    assert scores_in(dashboard.received) == [0.1, 0.2, 0.3]
 
 
-@pytest.mark.long
-def test_after_a_restart_nothing_acknowledged_is_sent_again(
-    sensor, publish, instance, dashboard, tmp_path
-):
-    publish(sensor.tick()[0].tags)
+def test_after_a_restart_nothing_acknowledged_is_sent_again(sensor, instance, dashboard):
+    compare_again(instance, 0.1)
+    sensor.tick()
     compare_again(instance, 0.7)
 
     # Another process on the same storage, whose sensor has lost its cursor.
     with dg.DagsterInstance.from_ref(instance.get_ref()) as reopened:
         restarted = Sensor(reopened)
-        (request,) = restarted.tick()
-        settings = publish(request.tags)
-        assert settings.success
-        assert restarted.tick() == []
-    assert scores_in(dashboard.received)[1:] == [0.7]
+        restarted.tick()
+        assert restarted.tick() == QUIET
+    assert scores_in(dashboard.received) == [0.1, 0.7]
 
 
-@pytest.mark.long
 def test_an_event_that_shows_up_behind_one_already_read_is_published_too(
-    publish, instance, dashboard, monkeypatch
+    sensor, instance, dashboard, monkeypatch
 ):
     compare_again(instance, 0.1)
     compare_again(instance, 0.2)
@@ -385,13 +514,13 @@ def test_an_event_that_shows_up_behind_one_already_read_is_published_too(
 
     with monkeypatch.context() as before_the_commit:
         before_the_commit.setattr(type(instance), "fetch_materializations", not_committed)
-        publish()
-    assert scores_in(dashboard.received)[1:] == [0.2]
+        sensor.tick()
+    assert scores_in(dashboard.received) == [0.2]
 
-    assert publish().success
-    assert scores_in(dashboard.received)[1:] == [0.2, 0.1]
-    publish()
-    assert len(dashboard.received) == 3
+    sensor.tick()
+    assert scores_in(dashboard.received) == [0.2, 0.1]
+    sensor.tick()
+    assert len(dashboard.received) == 2
     # It arrives last and is older: a dashboard goes on showing the newer one.
     state = State()
     for events in dashboard.received:
@@ -401,21 +530,21 @@ def test_an_event_that_shows_up_behind_one_already_read_is_published_too(
 
 
 def test_scores_that_return_are_published_under_their_identity_and_shown(
-    publish, instance, dashboard
+    sensor, instance, dashboard
 ):
     for score in (0.1, 0.2, 0.1):
         compare_again(instance, score)
 
-    publish()
+    sensor.tick()
 
-    events = [decode(json.dumps(events).encode())[0] for events in dashboard.received][1:]
+    events = [decode(json.dumps(events).encode())[0] for events in dashboard.received]
     state = State()
     assert [state.apply(event, 0)[0] for event in events] == [Outcome.TAKEN] * 3
     assert events[0].event_id == events[2].event_id != events[1].event_id
 
 
-def test_sensor_and_producer_give_the_same_scores_the_same_identity(publish, scored, dashboard):
-    publish()
+def test_sensor_and_producer_give_the_same_scores_the_same_identity(sensor, scored, dashboard):
+    sensor.tick()
 
     (events,) = dashboard.received
     made = MetricEvents(Scores(Places.of("host", data_folder=scored.paths.root))).make()
@@ -423,27 +552,9 @@ def test_sensor_and_producer_give_the_same_scores_the_same_identity(publish, sco
     assert {event["model"]: event["event_id"] for event in events} == ids
 
 
-def test_cancelled_runs_count_for_the_back_off(sensor, scored, instance, dashboard):
-    (request,) = sensor.tick()
-    for _ in range(2):
-        instance.add_run(
-            dg.DagsterRun(
-                job_name="__ASSET_JOB",
-                tags={**request.tags, "dagster/partition": "host"},
-                status=dg.DagsterRunStatus.CANCELED,
-            )
-        )
-
-    asked = [requests[0].run_key for _ in range(8) if (requests := sensor.tick())]
-
-    assert len(asked) == 2
-    assert all(key.endswith("-2") for key in asked)
-
-
-def test_what_a_dashboard_acknowledged_is_known_by_its_address(
-    publish, instance, dashboard, second
-):
-    publish()
+def test_what_a_dashboard_acknowledged_is_known_by_its_address(sensor, instance, dashboard, second):
+    compare_again(instance)
+    sensor.tick()
 
     for url in (dashboard.url, second.url):
         assert acknowledged(instance, model_metric_events.key, "host", url).up_to > 0
