@@ -74,6 +74,14 @@ def workspace_options(command: Command) -> Command:
     return command
 
 
+parallel_option = click.option(
+    "--parallel-models",
+    type=int,
+    metavar="N",
+    help="Models trained at the same time; changes no result. Default: by processors and memory.",
+)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -1,19 +1,18 @@
 """Local backends of `Compute`: serial, or a pool of processes."""
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import wait as wait_for_end
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Final, Protocol, TypeVar
 
-from cis490_pipeline.compute.process import keep_freed_memory
+from cis490_pipeline.compute.pool_worker import OwnerEnds, Report, begin_work
+from cis490_pipeline.compute.progress import Progress
 from cis490_pipeline.errors import ConfigError, WorkerDiedError
 
 T = TypeVar("T")
@@ -46,48 +45,99 @@ class SerialCompute:
 
 
 class ProcessCompute:
-    """Process pool, created for each `map` and closed when it ends."""
+    """Process pool, created for each `map` and closed when it ends.
 
-    def __init__(self, workers: int) -> None:
+    Parameters
+    ----------
+    workers : processes.
+    progress : listener for long tasks, such as trainings: gets what they report by
+        ``pool_worker.report_to_owner``. When the caller ends early, tasks in progress are then
+        stopped instead of awaited, as by a kill.
+    """
+
+    def __init__(self, workers: int, *, progress: Progress | None = None) -> None:
         if workers < 1:
             raise ConfigError(f"workers must be at least 1, got {workers}")
         self.workers = workers
+        self.progress = progress
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
         """Execute every task; an interrupt, or closing the iterator, drops unstarted tasks."""
-        # Not plain fork: polars' thread pool does not survive it, and the child would hang.
-        context = multiprocessing.get_context("forkserver")
-        workers = min(self.workers, max(1, len(tasks)))
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_work)
-        pending: dict[Future[R], int] = {}
-        done: SimpleQueue[Future[R] | None] = SimpleQueue()
-        upcoming = enumerate(tasks)
+        running = _Running(min(self.workers, max(1, len(tasks))), self.progress, function, tasks)
         try:
-            while True:
-                with _deferred_interrupts(done):
-                    # Bounded, since a large corpus would otherwise pickle every task up front.
-                    while len(pending) < workers * _IN_FLIGHT_PER_WORKER:
-                        following = next(upcoming, None)
-                        if following is None:
-                            break
-                        future = pool.submit(function, following[1])
-                        pending[future] = following[0]
-                        future.add_done_callback(done.put)
-                    if not pending:
-                        return
-                    completed = done.get()
-                    if completed is None:
-                        continue
-                    result = completed.result()
-                yield pending.pop(completed), result
+            yield from running.results()
         except BrokenProcessPool as broken:
             raise WorkerDiedError(
-                f"a worker process ended in the middle of a task; {len(pending)} tasks were "
-                "running. Check for the kernel's out-of-memory killer, or use fewer workers",
-                tuple(sorted(pending.values())),
+                f"a worker process ended in the middle of a task; {len(running.pending)} tasks "
+                "were running. Check for the kernel's out-of-memory killer, or use fewer workers",
+                tuple(sorted(running.pending.values())),
             ) from broken
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            running.end()
+
+
+class _Running:
+    """State of one `map` call."""
+
+    def __init__(
+        self,
+        workers: int,
+        progress: Progress | None,
+        function: Callable[[Any], Any],
+        tasks: Sequence[Any],
+    ) -> None:
+        self.pending: dict[Future[Any], int] = {}
+        self._progress, self._function = progress, function
+        self._upcoming = enumerate(tasks)
+        self._room = workers * (_IN_FLIGHT_PER_WORKER if progress is None else 1)
+        self._received: SimpleQueue[Future[Any] | Report | None] = SimpleQueue()
+        self._ends = None if progress is None else OwnerEnds(self._received.put)
+        self._pool = ProcessPoolExecutor(
+            workers,
+            # Not plain fork: polars' thread pool does not survive it, and the child would hang.
+            mp_context=multiprocessing.get_context("forkserver"),
+            initializer=begin_work,
+            initargs=(None if self._ends is None else self._ends.of_worker,),
+        )
+
+    def results(self) -> Iterator[tuple[int, Any]]:
+        while True:
+            with _deferred_interrupts(self._received):
+                self._submit()
+                if not self.pending:
+                    return
+                received = self._received.get()
+                result = received.result() if isinstance(received, Future) else None
+            if isinstance(received, Future):
+                yield self.pending.pop(received), result
+            else:
+                self._report(received)
+
+    def end(self) -> None:
+        """Close the pool; first stop long tasks that are still in progress."""
+        if self._ends is not None and self.pending:
+            self._ends.stop_workers()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._ends is not None:
+            self._ends.close()
+        # The last report of a task may come after its result.
+        while not self._received.empty():
+            received = self._received.get()
+            self._report(None if isinstance(received, Future) else received)
+
+    def _submit(self) -> None:
+        # Bounded, since a large corpus would otherwise pickle every task up front.
+        while len(self.pending) < self._room:
+            following = next(self._upcoming, None)
+            if following is None:
+                return
+            future = self._pool.submit(self._function, following[1])
+            self.pending[future] = following[0]
+            future.add_done_callback(self._received.put)
+
+    def _report(self, report: Report | None) -> None:
+        if report is not None and self._progress is not None:
+            self._progress(*report)
 
 
 @contextmanager
@@ -125,18 +175,3 @@ def _deferred_interrupts(wake: "SimpleQueue[Any]") -> Iterator[None]:
 def compute_with(workers: int) -> Compute:
     """Return the backend for a number of workers: serial for one, else a process pool."""
     return SerialCompute() if workers == 1 else ProcessCompute(workers)
-
-
-def _begin_work() -> None:
-    keep_freed_memory()
-    # Ctrl-C reaches the whole process group; only the parent should print and clean up.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Exit when the parent is killed; an idle worker would otherwise wait for a task forever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for_end([parent.sentinel])
-        os._exit(1)

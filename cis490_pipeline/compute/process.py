@@ -7,12 +7,14 @@ import platform
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 """Options of glibc's mallopt(3)."""
 _PR_SET_PDEATHSIG: Final = 1
+_CONTAINER_MEMORY: Final = Path("/sys/fs/cgroup/memory.max")
 
 
 def pin_library_threads() -> None:
@@ -41,6 +43,16 @@ def keep_freed_memory() -> None:
     set_option = ctypes.CDLL(None).mallopt
     set_option(_M_MMAP_THRESHOLD, 32 << 20)
     set_option(_M_TRIM_THRESHOLD, 64 << 20)
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine, or of the container if that is allowed less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(machine, int(_CONTAINER_MEMORY.read_text()))
+    # No container, or one without a limit, whose file says "max".
+    except (OSError, ValueError):
+        return machine
 
 
 class StderrHandler(logging.Handler):

@@ -13,6 +13,7 @@ import pytest
 
 from cis490_pipeline.compute import Compute, ProcessCompute, SerialCompute, compute_with
 from cis490_pipeline.compute.backends import _deferred_interrupts
+from cis490_pipeline.compute.pool_worker import report_to_owner
 from cis490_pipeline.errors import ConfigError, WorkerDiedError
 
 
@@ -213,3 +214,50 @@ def test_no_interrupt_of_fifty_leaves_the_pool_waiting(tmp_path: Path) -> None:
             os.kill(process.pid, signal.SIGINT)
 
             assert errors_at_end(process).strip().endswith("KeyboardInterrupt")
+
+
+def report_twice(n: int) -> int:
+    report_to_owner(f"task {n}", 1, 2, "half")
+    report_to_owner(f"task {n}", 2, 2)
+    return n
+
+
+def test_every_report_of_a_task_reaches_the_pools_listener_in_its_order() -> None:
+    heard: list[tuple[str, int, int, str]] = []
+
+    def listen(what: str, done: int, total: int, detail: str = "") -> None:
+        heard.append((what, done, total, detail))
+
+    assert len(list(ProcessCompute(2, progress=listen).map(report_twice, range(20)))) == 20
+    for n in range(20):
+        mine = [report for report in heard if report[0] == f"task {n}"]
+        assert mine == [(f"task {n}", 1, 2, "half"), (f"task {n}", 2, 2, "")]
+
+
+def report_and_wait(_: int) -> None:
+    report_to_owner(str(os.getpid()), 0, 1)
+    time.sleep(600)
+
+
+def test_long_tasks_are_stopped_when_the_caller_ends() -> None:
+    workers: set[int] = set()
+
+    def stop_at_the_second(what: str, done: int, total: int, detail: str = "") -> None:
+        workers.add(int(what))
+        if len(workers) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(ProcessCompute(2, progress=stop_at_the_second).map(report_and_wait, range(4)))
+
+    assert not any(map(is_alive, workers))
+
+
+def test_a_killed_worker_names_the_long_tasks_in_progress_alone() -> None:
+    def kill(what: str, done: int, total: int, detail: str = "") -> None:
+        os.kill(int(what), signal.SIGKILL)
+
+    with pytest.raises(WorkerDiedError, match="ended in the middle of a task") as died:
+        list(ProcessCompute(1, progress=kill).map(report_and_wait, range(4)))
+
+    assert died.value.positions == (0,)

@@ -12,6 +12,7 @@ from cis490_pipeline.cli.options import (
     model_options,
     open_option,
     opened_workspace,
+    parallel_option,
     print_json,
     recipe_option,
     seeds_option,
@@ -34,6 +35,7 @@ from cis490_pipeline.experiment.stages.record import Metrics
 @model_options
 @seeds_option
 @click.option("--force", is_flag=True, help="Train even if up to date.")
+@parallel_option
 @common_options
 def train(
     recipe: str,
@@ -48,24 +50,26 @@ def train(
     results: dict[str, Metrics] = {}
     with opened_workspace(flags) as workspace:
         make_stages((*corpus_stages(workspace), *dataset_stages(workspace, Recipe(recipe))))
-        for model, seed in product(chosen_models(architectures, variants), range(seeds)):
-            checkpoint = TrainedCheckpoint(
+        checkpoints = [
+            TrainedCheckpoint(
                 workspace, Recipe(recipe), *model, seed=workspace.settings.seed + seed
             )
-            (outcome,) = make_stages((checkpoint,), force=force)
-            results[checkpoint.full_name] = {
-                "why": outcome.why,
-                "path": str(checkpoint.folder),
-                "digest": outcome.record.digest,
-                "seconds": outcome.record.seconds,
-                **outcome.numbers,
-            }
-            if not as_json:
-                row = results[checkpoint.full_name]
-                click.echo(
-                    f"{checkpoint.full_name}: val macro F1 {row['val_macro_f1']:.3f} "
-                    f"({row['why']}, {row['seconds']:.1f} s) {row['path']}"
-                )
+            for seed, model in product(range(seeds), chosen_models(architectures, variants))
+        ]
+        outcomes = make_stages(checkpoints, force=force)
+    for checkpoint, outcome in zip(checkpoints, outcomes, strict=True):
+        row = results[checkpoint.full_name] = {
+            "why": outcome.why,
+            "path": str(checkpoint.folder),
+            "digest": outcome.record.digest,
+            "seconds": outcome.record.seconds,
+            **outcome.numbers,
+        }
+        if not as_json:
+            click.echo(
+                f"{checkpoint.full_name}: val macro F1 {row['val_macro_f1']:.3f} "
+                f"({row['why']}, {row['seconds']:.1f} s) {row['path']}"
+            )
     if as_json:
         print_json(results)
     return 0

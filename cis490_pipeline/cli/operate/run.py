@@ -11,6 +11,7 @@ from cis490_pipeline.cli.options import (
     common_options,
     open_option,
     opened_workspace,
+    parallel_option,
     print_json,
     print_vanished,
     recipe_option,
@@ -32,6 +33,7 @@ from cis490_pipeline.storage.files import read_json
 )
 @open_option
 @accept_loss_option
+@parallel_option
 @common_options
 def run(
     recipe: str, dagster: bool, open_report: bool, accept_loss: bool, as_json: bool, **flags: Any

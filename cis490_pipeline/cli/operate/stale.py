@@ -12,6 +12,7 @@ from cis490_pipeline.cli.options import (
     announce,
     common_options,
     opened_workspace,
+    parallel_option,
     print_json,
     stderr,
 )
@@ -92,6 +93,7 @@ def _print(artefacts: list[Artefact]) -> None:
     help="Without --url: record it in data/dagster, where the UI shows it.",
 )
 @click.option("--dry-run", is_flag=True, help="Only list what would be remade.")
+@parallel_option
 @common_options
 def backfill(
     recipes: tuple[str, ...],

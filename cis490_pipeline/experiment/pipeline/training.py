@@ -9,7 +9,8 @@ import polars as pl
 from cis490_pipeline.checkpoints.checkpoint import FORMAT_VERSION, Checkpoint
 from cis490_pipeline.checkpoints.loading import load_checkpoint
 from cis490_pipeline.checkpoints.saving import save_checkpoint
-from cis490_pipeline.config import Settings
+from cis490_pipeline.compute.process import memory_bytes
+from cis490_pipeline.config import Settings, available_processors
 from cis490_pipeline.domain import Architecture, Recipe, Side, Variant
 from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, InputKind, input_kind
 from cis490_pipeline.domain.terms import Setting, model_name
@@ -32,7 +33,7 @@ from cis490_pipeline.features.calibration.drifting_gauges import GaugeTreatment
 from cis490_pipeline.features.datasets.load import fit_calibrator, load_windows
 from cis490_pipeline.features.datasets.manifest import part_digest
 from cis490_pipeline.features.datasets.opened import OpenDataset
-from cis490_pipeline.features.datasets.window_data import WindowData
+from cis490_pipeline.features.datasets.window_data import IN_MEMORY_BYTES, WindowData
 from cis490_pipeline.features.schema import feature_schema
 from cis490_pipeline.storage.files import digest
 
@@ -43,6 +44,13 @@ if TYPE_CHECKING:
 
 N_GOLDEN = 8
 """Validation windows whose probabilities a checkpoint must reproduce whenever it is loaded."""
+
+SERIAL_WINDOWS: Final = 20_000
+"""Training windows up to which models are trained one after another unless told otherwise: starting
+a process takes as long as training trees or an mlp on a thousand."""
+
+PROCESS_BYTES: Final = 3 * IN_MEMORY_BYTES
+"""Memory to allow for each training: two sides in memory, libraries and batches."""
 
 REPORT_FILES = ("predictions.", "alarm.")
 """How names of files begin that an evaluation leaves in a checkpoint's folder."""
@@ -137,6 +145,27 @@ class TrainedCheckpoint(ModelStage):
     """``model/<architecture>/<variant>/checkpoint``: one trained model in a folder."""
 
     artefact = "checkpoint"
+
+    @property
+    def group(self) -> str | None:
+        """The models of one seed: a further seed's folder lies within its model's own."""
+        return f"checkpoints of seed {self.seed}"
+
+    def at_once(self) -> int:
+        """Return how many models of the split to train at the same time, as set.
+
+        By default as many as processors and memory allow, once the data are so large that starting
+        processes is nothing beside training. It changes no byte of a model.
+        """
+        settings = self.workspace.settings
+        if settings.parallel_models:
+            return settings.parallel_models
+        dataset = self.dataset.record()
+        n_windows = dataset.numbers.get("windows_train") if dataset is not None else None
+        if not isinstance(n_windows, int) or n_windows < SERIAL_WINDOWS:
+            return 1
+        processors = available_processors() // settings.threads
+        return max(1, min(processors, memory_bytes() // PROCESS_BYTES))
 
     def above(self) -> tuple[Stage, ...]:
         """Return the split and the dataset."""

@@ -1,8 +1,10 @@
 """The one way to make stages: in order, announced, and nothing beyond a check that fails."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from cis490_pipeline.experiment.stages.gates import Passed, read_by, require_passed
+from cis490_pipeline.experiment.stages.side_by_side import ensure_side_by_side
 from cis490_pipeline.experiment.stages.stage import Stage, StageResult
 
 
@@ -12,6 +14,7 @@ def make_stages(
     """Bring stages up to date in the order given, and stop where a blocking check fails.
 
     Each is announced as it is there, before its checks, to the listener of its workspace.
+    Neighbours of a group are made at the same time, as many as they say.
 
     Parameters
     ----------
@@ -33,18 +36,47 @@ def make_stages(
     PipelineError, OSError
         If a stage cannot be made.
     """
-    outcomes = []
+    outcomes: list[StageResult] = []
     passed: Passed = set()
-    for stage in stages:
-        require_passed(read_by(stage), passed)
-        outcome = stage.ensure(force=force)
-        stage.workspace.announce(outcome)
-        if outcome.made:
-            passed.discard((stage.scope, stage.key))
-        if checked:
-            require_passed((stage,), passed)
-        outcomes.append(outcome)
+    for group, at_once in _groups(stages):
+        for stage in group:
+            require_passed(read_by(stage), passed)
+        results: dict[int, StageResult] = {}
+        for position, outcome in _ensure(group, at_once, force=force):
+            group[position].workspace.announce(outcome)
+            results[position] = outcome
+        for position, stage in enumerate(group):
+            if results[position].made:
+                passed.discard((stage.scope, stage.key))
+            if checked:
+                require_passed((stage,), passed)
+            outcomes.append(results[position])
     return outcomes
+
+
+def _groups(stages: Iterable[Stage]) -> Iterator[tuple[Sequence[Stage], int]]:
+    """Return stages in order, those of a group together; and how many to make at a time."""
+    for (_, name), neighbours in groupby(stages, lambda of: (of.scope, of.group)):
+        group = list(neighbours)
+        # Asked now, since it may depend on what was made before.
+        at_once = group[0].at_once() if name is not None and len(group) > 1 else 1
+        if at_once > 1:
+            yield group, at_once
+        else:
+            yield from (([stage], 1) for stage in group)
+
+
+def _ensure(
+    group: Sequence[Stage], at_once: int, *, force: bool
+) -> Iterator[tuple[int, StageResult]]:
+    if at_once > 1:
+        progress = group[0].workspace.progress
+        yield from ensure_side_by_side(group, at_once=at_once, progress=progress, force=force)
+        return
+    for position, stage in enumerate(group):
+        planned = stage.workspace.planned
+        result = None if planned is None else planned.result(stage, force=force)
+        yield position, result or stage.ensure(force=force)
 
 
 def made_keys(outcomes: Iterable[StageResult]) -> list[str]:

@@ -5,6 +5,7 @@ files it names are fetched on demand. What a stage made is sent first, its recor
 last, and only if no other machine has replaced that record meanwhile.
 """
 
+import copy
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,13 +48,24 @@ class SharedData:
         self.address: Final = self.folder.address
         self._looked_at: dict[str, str | None] = {}
         self._being_made: set[str] = set()
+        self._seen_only = False
+
+    def as_seen(self) -> "SharedData":
+        """Return the same view for a process that makes something for this one.
+
+        It looks at no record that was not looked at here: to replace a local copy, it would wait
+        for the scope's lock, and who holds the lock waits for it.
+        """
+        other = copy.copy(self)
+        other._seen_only = True
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_listed"}
 
     @cached_property
     def _listed(self) -> dict[str, Entry]:
-        return self.folder.find(RECORDS)
+        return {} if self._seen_only else self.folder.find(RECORDS)
 
     def refresh_record(
         self, path: Path, key: str | None = None, *, again: bool = False
@@ -78,8 +90,8 @@ class SharedData:
             If it cannot be read.
         """
         name = self._name(path)
-        if name in self._looked_at and not again:
-            return self._looked_at[name]
+        if self._seen_only or (name in self._looked_at and not again):
+            return self._looked_at.get(name)
         seen = path.with_suffix(".seen")
         entry = None if again else self._listed.get(name)
         if entry is None or not path.exists() or _text(seen) != entry.stamp:

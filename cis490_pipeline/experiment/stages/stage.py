@@ -7,8 +7,8 @@ everything the artefact was made from. Dagster assets, the command line and Pyth
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, final
@@ -54,6 +54,20 @@ class StageResult:
     """Why it was made, or ``up to date``."""
     numbers: Metrics
     """Those of the record, where what was done counts this call only."""
+
+
+@dataclass(frozen=True)
+class Unmade:
+    """What is to be made, while its scope is locked."""
+
+    why: str
+    """Why it must be made."""
+    inputs: dict[str, str]
+    """As before the work: what changes meanwhile must be seen as changed the next time."""
+    stamp: str | None
+    """Of the shared record that will be replaced."""
+    unsent: Record | None
+    """Of what was made of the same inputs before, and only has to be sent."""
 
 
 class Stage(ABC):
@@ -147,11 +161,38 @@ class Stage(ABC):
         """Return the record if the artefact is up to date."""
         return self.record() if self.outdated() is None else None
 
+    @property
+    def group(self) -> str | None:
+        """Name of those of its scope that may be made at the same time; None: it is made alone.
+
+        None of a group is made of another, and none writes to where another reads or writes.
+        """
+        return None
+
+    def at_once(self) -> int:
+        """Return how many of its group are to be made at the same time."""
+        return 1
+
     @final
     def ensure(self, *, force: bool = False) -> StageResult:
         """Make the artefact unless it is up to date, and record it.
 
         Two processes that want the same scope wait for each other.
+        """
+        with self.begun(force=force) as found:
+            if isinstance(found, StageResult):
+                return found
+            with working(self.workspace.progress, f"make {self.key}", found.why):
+                started = time.perf_counter()
+                output = self.make() if found.unsent is None else None
+                return self.finish(found, output, time.perf_counter() - started)
+
+    @final
+    @contextmanager
+    def begun(self, *, force: bool = False) -> Iterator[StageResult | Unmade]:
+        """Lock the scope; yield the result if the artefact is up to date, or what is to be made.
+
+        The caller makes it within the block, in this process or another, and calls `finish`.
         """
         shared, path = self.workspace.shared, self.record_path
         with lock_of(path.parent):
@@ -165,29 +206,38 @@ class Stage(ABC):
             why = self.outdated()
             record = self.record()
             if why is None and record is not None and not force:
-                return self.unchanged(record)
-            started = time.perf_counter()
-            # Before the work: what changes meanwhile must be seen as changed the next time.
+                yield self.unchanged(record)
+                return
             inputs = self.inputs()
             if inputs is None:
                 raise DatasetError(
                     f"{self.key} ({self.scope}): {why}; make {' and '.join(self.upstream)} first, "
                     "or let `cis490 run` make everything in order"
                 )
-            with (
-                working(self.workspace.progress, f"make {self.key}", why or FORCED),
-                shared.making(path) if shared is not None else nullcontext(),
-            ):
-                record = self._unsent(inputs) or self._record(self.make(), inputs, started)
-                if shared is not None:
-                    text = encoded(record)
-                    atomic_write(self._unsent_path, lambda file: file.write(text))
-                    record = shared.publish(path, record, stamp)
-                text = encoded(record)
-                atomic_write(path, lambda file: file.write(text))
-                self._unsent_path.unlink(missing_ok=True)
-            self.after_record()
-            return StageResult(record, made=True, why=why or FORCED, numbers=record.numbers)
+            with shared.making(path) if shared is not None else nullcontext():
+                yield Unmade(why or FORCED, inputs, stamp, self._unsent(inputs))
+
+    @final
+    def finish(self, unmade: Unmade, output: StageOutput | None, seconds: float) -> StageResult:
+        """Record what was made, within the block of `begun`.
+
+        Parameters
+        ----------
+        output : what `make` returned; None if something unsent was there.
+        seconds : that it took.
+        """
+        shared, path = self.workspace.shared, self.record_path
+        record = unmade.unsent if output is None else self._record(output, unmade.inputs, seconds)
+        assert record is not None, "what is not made was made before"
+        if shared is not None:
+            text = encoded(record)
+            atomic_write(self._unsent_path, lambda file: file.write(text))
+            record = shared.publish(path, record, unmade.stamp)
+        text = encoded(record)
+        atomic_write(path, lambda file: file.write(text))
+        self._unsent_path.unlink(missing_ok=True)
+        self.after_record()
+        return StageResult(record, made=True, why=unmade.why, numbers=record.numbers)
 
     @final
     def unchanged(self, record: Record) -> StageResult:
@@ -216,7 +266,7 @@ class Stage(ABC):
             sound |= {name for name in record.files if not (root / name).exists()}
         return sound
 
-    def _record(self, made: StageOutput, inputs: dict[str, str], started: float) -> Record:
+    def _record(self, made: StageOutput, inputs: dict[str, str], seconds: float) -> Record:
         root = self.workspace.paths.root
         files = {path.relative_to(root).as_posix(): path for path in sorted(made.files)}
         before = self.record()
@@ -228,7 +278,7 @@ class Stage(ABC):
             files={name: path.stat().st_size for name, path in files.items()},
             numbers=dict(made.numbers),
             parts=dict(made.parts),
-            seconds=round(time.perf_counter() - started, 3),
+            seconds=round(seconds, 3),
             commit=commit(),
             sha256={
                 name: before.sha256[name] if before and name in kept else file_sha256(path)

@@ -18,6 +18,7 @@ from cis490_pipeline.store.receiver import ReceiverStore
 from cis490_pipeline.store.remote import open_store
 
 if TYPE_CHECKING:
+    from cis490_pipeline.experiment.stages.side_by_side import Planned
     from cis490_pipeline.experiment.stages.stage import StageResult
 
 Announce = Callable[["StageResult"], None]
@@ -40,12 +41,29 @@ class Workspace:
     accept_loss: bool = field(default=False, compare=False)
     """Whether a sweep goes on however many of the known episodes the store has lost. No setting:
     kept in a file or the environment, it would hide the next store that is not mounted."""
+    planned: "Planned | None" = field(default=None, compare=False)
+    """What a run that asks for stages one by one will ask for."""
 
     def with_listeners(self, progress: Progress, announce: Announce) -> Self:
         """Return this workspace, opened as it is, with other listeners."""
+        return self._with(progress=progress, announce=announce)
+
+    def with_plan(self, planned: "Planned | None") -> Self:
+        """Return this workspace, opened as it is, for a run that asks for planned stages."""
+        return self._with(planned=planned)
+
+    def elsewhere(self, progress: Progress) -> Self:
+        """Return this workspace as a process gets it that makes a stage for this one."""
+        other = self._with(progress=progress, announce=no_announcement, planned=None)
+        if self.shared is not None:
+            vars(other).update(shared=self.shared.as_seen())
+            vars(other).pop("paths", None)
+        return other
+
+    def _with(self, **changes: object) -> Self:
         # Not dataclasses.replace: what is cached would be lost, and a store elsewhere listed again.
         other = copy.copy(self)
-        vars(other).update(progress=progress, announce=announce)
+        vars(other).update(changes)
         return other
 
     @cached_property

@@ -14,6 +14,7 @@ from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import GateError, PipelineError
 from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.order import corpus_stages, recipe_stages
+from cis490_pipeline.experiment.stages.side_by_side import Planned
 from cis490_pipeline.experiment.stages.stage import UP_TO_DATE, Stage, StageResult
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.stale import Artefact, make_again, require_sound
@@ -165,13 +166,14 @@ def _materialize(
         only_recorded = not found.made and reason.startswith(UP_TO_DATE)
         workspace.announce(replace(found, why=reason) if only_recorded else found)
 
-    announcing = workspace.with_listeners(workspace.progress, announce)
+    planned = Planned(stage for stage in stages if stage.key in wanted)
+    opened = workspace.with_listeners(workspace.progress, announce).with_plan(planned)
     result = dg.materialize(
         [*assets, *(checks if recipe else [])],
         selection=selection | dg.AssetSelection.checks_for_assets(*keys),
         partition_key=str(recipe) if recipe else None,
         instance=instance,
-        resources={"workspace": dg.ResourceDefinition.hardcoded_resource(announcing)},
+        resources={"workspace": dg.ResourceDefinition.hardcoded_resource(opened)},
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
