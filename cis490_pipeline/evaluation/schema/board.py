@@ -83,6 +83,13 @@ class AblationRow(TypedDict):
     against_used: AblationDifference | None
 
 
+class DrawnEpisodes(TypedDict):
+    """How many of a side's episodes were drawn."""
+
+    n_episodes: Count
+    n_episodes_in_all: Count
+
+
 class AblationInfo(TypedDict, total=False):
     """What the ways of calibration were compared with; empty where they were not."""
 
@@ -94,6 +101,9 @@ class AblationInfo(TypedDict, total=False):
     hosts_refused: Annotated[dict[str, str], Meta(description="why, by host")]
     hosts_suspect: list[str]
     host_baseline_missing: str | None
+    drawn: Annotated[
+        dict[str, DrawnEpisodes], Meta(description="by side, where it has more than were drawn")
+    ]
 
 
 class Ablation(AblationInfo):

@@ -10,7 +10,7 @@ from cis490_pipeline.domain.catalogue import ARCHITECTURE_VERSIONS, InputKind
 from cis490_pipeline.domain.terms import model_name
 from cis490_pipeline.evaluation.predictions import matrices_of, prediction_frame
 from cis490_pipeline.evaluation.report import EVALUATION_VERSION
-from cis490_pipeline.evaluation.schema.board import Ablation, AblationRow
+from cis490_pipeline.evaluation.schema.board import Ablation, AblationRow, DrawnEpisodes
 from cis490_pipeline.evaluation.schema.stored import read_form
 from cis490_pipeline.evaluation.uncertainty.intervals import episode_interval
 from cis490_pipeline.evaluation.uncertainty.paired import compare, require_identical_windows
@@ -42,8 +42,9 @@ KIND: Final[InputKind] = "summary"
 TREATMENTS: Final = (GaugeTreatment.RECORDED, GaugeTreatment.CENTRED, GaugeTreatment.DROPPED)
 ROUNDS: Final[Mapping[str, float]] = {"eta": 0.15, "max_rounds": 300, "patience_rounds": 20}
 """Coarser steps than the models', alike for all settings: a third of the time."""
-MAX_TRAIN_EPISODES: Final = 2000
-"""A lab's store holds 76,660; eleven trainings on all of them would take longer than the models."""
+MAX_EPISODES: Final = 2000
+"""Of each side: a lab's store holds 76,660; eleven trainings and scorings of all of them would take
+longer than the models."""
 
 Setting = tuple[CalibrationMode, GaugeTreatment, Scaling]
 
@@ -77,7 +78,11 @@ class CalibrationAblation(RecipeStage):
         if index is None or dataset is None:
             return None
         settings = self.workspace.settings
+        sides = {str(side): index.numbers.get(f"episodes_{side}") for side in _SIDES}
+        large = any(isinstance(n, int) and n > MAX_EPISODES for n in sides.values())
         return {
+            # Only where it draws, so that the tables of smaller corpora stay up to date.
+            **({"scored": f"at most {MAX_EPISODES} episodes of a side"} if large else {}),
             "dataset": dataset.parts.get(str(VARIANT), ""),
             "split": index.digest,
             "feature_schema": feature_schema(KIND, VARIANT).hash,
@@ -100,7 +105,7 @@ class CalibrationAblation(RecipeStage):
     def make(self) -> StageOutput:
         """Train and score each setting; write ``ablation.json``."""
         records = host_records(self.workspace, self.recipe)
-        only, why = self._common_windows(records)
+        only, drawn, why = self._common_windows(records)
         frames: dict[Setting, pl.DataFrame] = {}
         for done, setting in enumerate(SETTINGS):
             self.workspace.progress("compare calibrations", done, len(SETTINGS))
@@ -120,6 +125,8 @@ class CalibrationAblation(RecipeStage):
             "host_baseline_missing": why,
             "rows": rows,
         }
+        if drawn:
+            result["drawn"] = drawn
         path = self.workspace.paths.ablation(self.recipe)
         write_json(path, result)
         numbers: Metrics = {
@@ -135,11 +142,14 @@ class CalibrationAblation(RecipeStage):
             return None
         return read_form(self.workspace.paths.ablation(self.recipe), Ablation)
 
-    def _common_windows(self, records: HostRecords) -> tuple[pl.Expr, str | None]:
+    def _common_windows(
+        self, records: HostRecords
+    ) -> tuple[pl.Expr, dict[str, DrawnEpisodes], str | None]:
         """Return which windows all settings share, and why ``host_baseline`` is not among them.
 
         Those of calibrated hosts, without the episodes they are calibrated by; where that leaves a
-        side empty or train without a phase, all windows, and no ``host_baseline``.
+        side empty or train without a phase, all windows, and no ``host_baseline``. Of each side
+        2,000 episodes at most, drawn where it has more.
         """
         common = pl.col("host_id").is_in(sorted(records.found))
         common &= ~pl.col("episode_id").is_in(records.episodes)
@@ -149,15 +159,11 @@ class CalibrationAblation(RecipeStage):
         empty = [str(side) for side, frame in left.items() if frame.is_empty()]
         lost = sorted({str(phase) for phase in PHASES} - set(left[Side.TRAIN]["phase"]))
         if not empty and not lost:
-            return common & self._drawn(left[Side.TRAIN]), None
+            only, drawn = _draw({side: frame["episode_id"] for side, frame in left.items()})
+            return common & only, drawn, None
         what = f"no window on {', '.join(empty)}" if empty else f"no {', '.join(lost)} in train"
         why = f"hosts with a sound clean-only episode leave {what}"
-        return self._drawn(keys[Side.TRAIN]), why
-
-    def _drawn(self, train: pl.DataFrame) -> pl.Expr:
-        """At most 2,000 episodes of train, by a fixed draw; the other sides whole."""
-        drawn = sorted(set(train["episode_id"]), key=hash_order)[:MAX_TRAIN_EPISODES]
-        return (pl.col("split") != Side.TRAIN) | pl.col("episode_id").is_in(drawn)
+        return *_draw({side: frame["episode_id"] for side, frame in keys.items()}), why
 
     def _predictions(self, setting: Setting, records: HostRecords, only: pl.Expr) -> pl.DataFrame:
         from cis490_pipeline.models.registry import create
@@ -229,3 +235,20 @@ class CalibrationAblation(RecipeStage):
                     "ci_high": pair["ci_high"],
                 }
             yield row
+
+
+def _draw(episodes: Mapping[Side, pl.Series]) -> tuple[pl.Expr, dict[str, DrawnEpisodes]]:
+    """Draw at most 2,000 episodes of each side; return which windows are theirs, and of which side.
+
+    By the hash of their ids: the draw depends neither on a seed nor on the order of receipt, and a
+    corpus that grows keeps most of it.
+    """
+    only = pl.lit(value=True)
+    drawn: dict[str, DrawnEpisodes] = {}
+    for side, ids in episodes.items():
+        ordered = sorted(set(ids), key=hash_order)
+        taken = ordered[:MAX_EPISODES]
+        if len(taken) < len(ordered):
+            only &= (pl.col("split") != side) | pl.col("episode_id").is_in(taken)
+            drawn[str(side)] = DrawnEpisodes(n_episodes=len(taken), n_episodes_in_all=len(ordered))
+    return only, drawn

@@ -4,10 +4,18 @@ import polars as pl
 import pytest
 
 from cis490_pipeline.config import Settings
-from cis490_pipeline.domain import Recipe
+from cis490_pipeline.domain import Recipe, Side
+from cis490_pipeline.experiment.leaderboard import Leaderboard
 from cis490_pipeline.experiment.order import corpus_stages, dataset_stages
-from cis490_pipeline.experiment.pipeline.ablation import ROUNDS, TREATMENTS, CalibrationAblation
+from cis490_pipeline.experiment.pipeline import ablation
+from cis490_pipeline.experiment.pipeline.ablation import (
+    ROUNDS,
+    TREATMENTS,
+    CalibrationAblation,
+    _draw,
+)
 from cis490_pipeline.experiment.pipeline.training import CALIBRATION, GAUGES, SCALING
+from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.calibration.calibrator import CalibrationMode, Scaling
 from cis490_pipeline.storage.files import read_json
@@ -86,6 +94,60 @@ def test_an_edited_table_is_made_good(with_tables, tmp_path, monkeypatch):
 
     assert outcome.made
     assert path.read_bytes() == before
+
+
+def test_of_each_side_so_many_episodes_are_drawn_whatever_order_they_came_in(monkeypatch):
+    monkeypatch.setattr(ablation, "MAX_EPISODES", 3)
+    ids = {Side.TRAIN: "abcdefgh", Side.VAL: "ijk", Side.TEST: "lmnopq"}
+    windows = pl.DataFrame([(i, str(s)) for s in ids for i in ids[s] * 2], ("episode_id", "split"))
+
+    draws = [
+        _draw({side: pl.Series(list(of)[::step]) for side, of in ids.items()}) for step in (1, -1)
+    ]
+    kept = [windows.filter(only) for only, _ in draws]
+
+    assert kept[0].equals(kept[1])
+    assert kept[0].group_by("split", maintain_order=True).len().rows() == [
+        ("train", 6),
+        ("val", 6),
+        ("test", 6),
+    ]
+    assert set(kept[0].filter(split="val")["episode_id"]) == set("ijk")
+    assert draws[0][1] == {
+        "train": {"n_episodes": 3, "n_episodes_in_all": 8},
+        "test": {"n_episodes": 3, "n_episodes_in_all": 6},
+    }
+
+
+def test_the_same_of_a_corpus_that_grew_is_mostly_drawn_again(monkeypatch):
+    monkeypatch.setattr(ablation, "MAX_EPISODES", 100)
+    ids = pl.DataFrame({"episode_id": [f"{n:03}" for n in range(220)], "split": "test"})
+
+    before, after = (
+        set(ids.filter(_draw({Side.TEST: ids["episode_id"][:n]})[0])["episode_id"])
+        for n in (200, 220)
+    )
+
+    assert len(before) == len(after) == 100
+    assert len(before & after) >= 80
+
+
+@pytest.mark.long
+def test_what_was_drawn_is_recorded_and_said(with_tables, tmp_path, monkeypatch):
+    workspace = copy_of(with_tables, tmp_path)
+    monkeypatch.setitem(ROUNDS, "max_rounds", 3)
+    stage = CalibrationAblation(workspace, HOST)
+    assert "scored" not in stage.inputs()
+    monkeypatch.setattr(ablation, "MAX_EPISODES", 8)
+    assert stage.inputs()["scored"] == "at most 8 episodes of a side"
+
+    make_stages((stage, Leaderboard(workspace, HOST)))
+
+    result = read_json(workspace.paths.ablation(HOST))
+    assert {row["test"]["n_episodes"] for row in result["rows"]} == {8}
+    assert result["drawn"]["test"]["n_episodes_in_all"] > 8
+    page = workspace.paths.report_html(HOST).read_text()
+    assert f"8 of {result['drawn']['test']['n_episodes_in_all']}" in page
 
 
 def test_hosts_that_cannot_be_calibrated_are_named_and_their_windows_left_out_for_all(

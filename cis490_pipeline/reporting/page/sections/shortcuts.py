@@ -4,6 +4,7 @@ from typing import TypedDict
 
 from cis490_pipeline.evaluation.schema.board import (
     AblationRow,
+    DrawnEpisodes,
     HostIdentity,
     HostIdentityRow,
     LargestHost,
@@ -21,6 +22,7 @@ class AblationView(TypedDict):
     rows: list[AblationRow]
     model: str
     n_calibration: int
+    drawn: list[tuple[str, DrawnEpisodes]]
     refused: list[tuple[str, str]]
     suspect: list[str]
 
@@ -123,6 +125,7 @@ def ablation_view(board: Board) -> AblationView:
         "rows": board["ablation"],
         "model": f"{of['architecture']}_{of['variant']}" if of else "",
         "n_calibration": len(of.get("calibration_episodes", [])),
+        "drawn": list(of.get("drawn", {}).items()),
         "refused": sorted(of.get("hosts_refused", {}).items()),
         "suspect": of.get("hosts_suspect", []),
     }
