@@ -7,6 +7,7 @@ import polars as pl
 
 from cis490_pipeline.checkpoints.processor import processor
 from cis490_pipeline.checkpoints.versions import library_versions
+from cis490_pipeline.compute.progress import working
 from cis490_pipeline.domain import Recipe, Variant
 from cis490_pipeline.domain.catalogue import MODELS, ON_REQUEST
 from cis490_pipeline.domain.split_summary import SplitSummary
@@ -156,8 +157,14 @@ class Leaderboard(RecipeStage):
         reports = [read_report(paths.report_json(self.recipe, stage.name)) for stage in stages]
         predictions = {stage.name: stage.predictions() for stage in stages}
         recipe_probes = RecipeProbes(self.workspace, self.recipe)
-        probes, probe_training = recipe_probes.predictions()
-        probe_reports = [self._report(name, frame, "probe") for name, frame in probes.items()]
+        progress = self.workspace.progress
+        with working(progress, "leaderboard: fit probes"):
+            probes, probe_training = recipe_probes.predictions()
+        probe_reports = []
+        for done, (name, frame) in enumerate(probes.items()):
+            progress("leaderboard: score probes", done, len(probes), name)
+            probe_reports.append(self._report(name, frame, "probe"))
+        progress("leaderboard: score probes", len(probes), len(probes))
         seed = self.workspace.settings.seed
         study = carried_study(self.workspace, self.recipe)
         ensembles = shown_ensembles(study, predictions)
@@ -167,14 +174,17 @@ class Leaderboard(RecipeStage):
         }
         reports += [self._report(name, frame, "ensemble") for name, frame in mean_of.items()]
         choice = choose(reports, study)
-        comparisons = compare_models(
-            reports,
-            probe_reports,
-            {**predictions, **mean_of, **probes},
-            seed=seed,
-            choice=choice,
-            ensembles=ensembles,
-        )
+        with working(progress, "leaderboard: compare models"):
+            comparisons = compare_models(
+                reports,
+                probe_reports,
+                {**predictions, **mean_of, **probes},
+                seed=seed,
+                choice=choice,
+                ensembles=ensembles,
+            )
+        with working(progress, "leaderboard: predict hosts"):
+            hosts = host_identity(recipe_probes)
         dataset = TensorShards(self.workspace, self.recipe).record()
         assert dataset is not None, "reports without a dataset"
         schema = str(dataset.numbers["schema_hash"])
@@ -192,7 +202,7 @@ class Leaderboard(RecipeStage):
                 ablation=self.ablation.table(),
                 study=study,
                 probes=probe_training,
-                host_identity=host_identity(recipe_probes),
+                host_identity=hosts,
                 robustness=self.robustness.table({stage.name for stage in stages}),
                 controls=recipe_controls(self.workspace, self.recipe, predictions),
                 processor=processor(),

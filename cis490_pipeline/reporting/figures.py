@@ -1,12 +1,15 @@
-"""PNG figures of a leaderboard and of a confusion matrix, small enough for asset metadata."""
+"""PNG figures of leaderboards, confusion and learning curves, small enough for asset metadata."""
 
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cis490_pipeline.checkpoints.checkpoint import SavedHistory
 from cis490_pipeline.domain import Variant
+from cis490_pipeline.domain.arrays import Floats
 from cis490_pipeline.evaluation.schema.board import Leaderboard
 from cis490_pipeline.evaluation.schema.report import EvalReport
 from cis490_pipeline.reporting.page.words import phase_name
@@ -81,6 +84,38 @@ def confusion_png(report: EvalReport) -> bytes:
     axes.set_ylabel("true")
     axes.set_title(_literal(report["model"]), loc="left", fontsize=11)
     return _png(figure)
+
+
+def learning_curve_png(model: str, history: SavedHistory) -> bytes:
+    """Draw losses and validation macro F1 by epoch or boosting round, and mark the one kept.
+
+    A PNG under 100 kB.
+    """
+    epochs = history.get("epochs", [])
+    figure = Figure(figsize=(6.4, 3.6), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    x = [row["epoch"] for row in epochs]
+    for name, values, colour in (
+        ("train", [row["train_loss"] for row in epochs], "#8a939d"),
+        ("val", [row["val_loss"] for row in epochs], "#a8430b"),
+    ):
+        axes.plot(x, _numbers(values), color=colour, label=f"loss, {name}")
+    axes.set_xlabel("epoch or boosting round")
+    axes.set_ylabel("loss")
+    score = axes.twinx()
+    scores = _numbers([row["val_macro_f1"] for row in epochs])
+    score.plot(x, scores, color="#0072b2", label="macro F1, val")
+    score.set_ylim(0, 1)
+    score.set_ylabel("macro F1")
+    if (best := history.get("best_epoch")) is not None:
+        axes.axvline(best, color="black", linewidth=0.8, linestyle=":", label=f"kept: {best}")
+    figure.legend(loc="outside upper right", ncols=4, fontsize=8, frameon=False)
+    axes.set_title(_literal(model), loc="left", fontsize=11)
+    return _png(figure)
+
+
+def _numbers(values: Sequence[float | None]) -> Floats:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def _literal(text: str) -> str:

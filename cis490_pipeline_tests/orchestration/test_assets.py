@@ -81,6 +81,15 @@ def test_a_report_shows_its_confusion_as_a_small_picture(first_runs):
     assert len(plot) < 100_000
 
 
+def test_a_checkpoint_shows_its_folder_and_its_learning_curve(first_runs):
+    workspace, (_, recipe) = first_runs
+
+    shown = materialized(recipe)[CHECKPOINT].metadata
+
+    assert shown["checkpoint"].value == str(TrainedCheckpoint(workspace, *GBT).folder)
+    assert shown["learning_curve"].value.startswith("![learning curve](data:image/png;base64,iVBOR")
+
+
 def test_the_data_version_of_every_asset_is_the_digest_of_its_content(first_runs):
     workspace, (corpus, recipe) = first_runs
     stages = stages_of(workspace)

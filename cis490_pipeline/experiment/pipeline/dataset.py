@@ -182,7 +182,14 @@ def cut_windows(
     if kind == "tensor":
         manifest = build_tensor_dataset(grids, index, folder, split_digest=split_digest)
     else:
-        manifest = build_feature_dataset(grids, index, folder, split_digest=split_digest, kind=kind)
+        manifest = build_feature_dataset(
+            grids,
+            index,
+            folder,
+            split_digest=split_digest,
+            kind=kind,
+            progress=workspace.progress,
+        )
     return manifest, tuple(path for path in folder.iterdir() if path.is_file())
 
 

@@ -109,12 +109,13 @@ class Robustness(RecipeStage):
         chunks, predicted, touched = [], [], {s.name: 0 for s in SCENARIOS}
         models = [_restored(stage) for stage in stages]
         drawn, n_in_all = self._drawn()
-        done = 0
+        done, n_drawn = 0, drawn["episode_id"].n_unique()
+        self.workspace.progress("spoil test episodes", done, n_drawn)
         for chunk in self._chunks(drawn, left_out):
             chunks.append((chunk.y, chunk.ids))
             predicted.append(self.predictions(models, chunk, touched))
             done += len(chunk.episodes)
-            self.workspace.progress("spoil test episodes", done, drawn["episode_id"].n_unique())
+            self.workspace.progress("spoil test episodes", done, n_drawn)
         rows: list[RobustnessRow] = []
         if chunks:
             y, ids = (np.concatenate(part) for part in zip(*chunks, strict=True))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cis490_pipeline.compute.progress import Progress, no_progress
 from cis490_pipeline.domain import Variant
 from cis490_pipeline.domain.arrays import Float32s
 from cis490_pipeline.domain.catalogue import DEFAULT_FEATURES, FlatKind, InputKind
@@ -71,11 +72,13 @@ def build_feature_dataset(
     *,
     split_digest: str,
     kind: FlatKind = DEFAULT_FEATURES,
+    progress: Progress = no_progress,
 ) -> DatasetManifest:
     """Write the features of every window of a recipe's validation index, uncalibrated.
 
     ``folder`` gets ``<side>-<n>-<digest>.parquet``, the schema, the baselines and, last, the
-    manifest; parquet files that the new manifest does not list are removed.
+    manifest; parquet files that the new manifest does not list are removed. ``progress`` is
+    informed of the episodes done.
 
     Raises
     ------
@@ -86,6 +89,8 @@ def build_feature_dataset(
     baselines = _baselines(episodes)
     digests = VariantDigests(kind, baselines)
     names = []
+    done = 0
+    progress("compute features", done, episodes.height)
     for side in SIDES:
         of_side = episodes.filter(side=side)
         for n, start in enumerate(range(0, of_side.height, SHARD_EPISODES)):
@@ -96,6 +101,8 @@ def build_feature_dataset(
             digests.add_rows(kind, X)
             features = pl.DataFrame(X, schema=list(stored_names(kind, Variant.ORACLE)))
             names.append(_write_features(folder, f"{side}-{n:05d}", features, keys))
+            done += shard.height
+            progress("compute features", done, episodes.height)
     names.append(_write_baselines(folder, baselines))
     manifest = _finish(folder, kind, grids, episodes, windows, names, digests, split_digest)
     remove_superseded(folder, ("*.parquet", "baselines-*.npy", f"*{ROWS_SUFFIX}"), names)

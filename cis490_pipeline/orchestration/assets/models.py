@@ -25,11 +25,23 @@ from cis490_pipeline.orchestration.assets.dataset import (
     validation_index,
 )
 from cis490_pipeline.orchestration.assets.recording import Metadata, recipe_asset
+from cis490_pipeline.storage.files import read_object
 
 
 def _image(title: str, png: bytes) -> dg.MarkdownMetadataValue:
     image = base64.b64encode(png).decode()
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{image})")
+
+
+def checkpoint_metadata(stage: TrainedCheckpoint) -> Metadata:
+    """Return where the checkpoint lies, and its learning curve."""
+    from cis490_pipeline.reporting.figures import learning_curve_png
+
+    history = read_object(stage.folder / "checkpoint.json", "history")["history"]
+    return {
+        "checkpoint": dg.MetadataValue.path(str(stage.folder)),
+        "learning_curve": _image("learning curve", learning_curve_png(stage.name, history)),
+    }
 
 
 def _checkpoint_asset(architecture: Architecture, variant: Variant) -> dg.AssetsDefinition:
@@ -44,6 +56,7 @@ def _checkpoint_asset(architecture: Architecture, variant: Variant) -> dg.Assets
         code_version=str(ARCHITECTURE_VERSIONS[architecture]),
         pool="train",
         description=f"Trained {architecture}, {variant}: weights, calibration, ONNX, golden.",
+        extra=checkpoint_metadata,
     )
 
 
