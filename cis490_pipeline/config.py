@@ -178,7 +178,7 @@ class Settings:
     """Threads of each numeric library in training; results depend on it."""
     parallel_models: Annotated[int, Meta(ge=0, le=1024)] = 0
     """Models of a split trained at the same time, each in a process of ``threads`` threads; changes
-    no result. 0: as many as processors and memory allow, or one of small data."""
+    no result. 0: as many as processors and memory allow, or one of small data or on a GPU."""
     models: Annotated[Mapping[str, Mapping[str, Setting]], _models] = field(default_factory=dict)
     """Non-default settings of architectures, by architecture and name; in ``cis490.toml`` a table
     ``[models.gru]``."""

@@ -40,6 +40,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
+def in_mixed_precision(device: torch.device) -> bool:
+    """Whether a device trains in float16 where that is safe: CUDA does."""
+    return device.type == "cuda"
+
+
 class ParameterGroup(TypedDict):
     """Some parameters of an optimizer, and how they decay."""
 
@@ -101,7 +106,7 @@ class TrainingRun:
             total_steps=n_total_steps(config, len(train)),
             warmup_fraction=config.warmup_fraction,
         )
-        self.mixed = self.device.type == "cuda"
+        self.mixed = in_mixed_precision(self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.mixed)
         self.averaged = AveragedNetwork(network, config.ema_decay)
         self.best = _Best()

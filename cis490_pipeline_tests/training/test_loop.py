@@ -7,9 +7,10 @@ from torch import nn
 
 from cis490_pipeline.errors import TrainingError
 from cis490_pipeline.features.datasets.window_data import ArrayWindows
+from cis490_pipeline.training import run
 from cis490_pipeline.training.config import TrainConfig
 from cis490_pipeline.training.loop import reproducible, train_network
-from cis490_pipeline.training.run import decayed_groups, pick_device
+from cis490_pipeline.training.run import TrainingRun, decayed_groups, pick_device
 
 N_COLUMNS = 6
 
@@ -237,6 +238,31 @@ def test_mixed_precision_learns_separable_phases():
     assert history.device == "cuda"
     assert history.best_val_macro_f1 > 0.9
     assert next(network.parameters()).device.type == "cpu"
+
+
+def test_mixed_precision_learns_on_a_cpu_as_well(monkeypatch):
+    monkeypatch.setattr(run, "in_mixed_precision", lambda device: True)
+
+    _, history = train(max_epochs=20)
+
+    assert history.best_val_macro_f1 > 0.9
+
+
+def test_a_step_that_overflows_float16_is_skipped_and_the_lower_scale_is_resumed_with(monkeypatch):
+    monkeypatch.setattr(run, "in_mixed_precision", lambda device: True)
+    windows = make_windows()
+    first, second = (
+        TrainingRun(make_network(), windows, None, TrainConfig(), (), 5) for _ in range(2)
+    )
+    first.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    before = {name: value.clone() for name, value in first.network.state_dict().items()}
+
+    first.step(torch.from_numpy(windows.X[:16]), torch.from_numpy(windows.y[:16]))
+    second.restore(first.state())
+
+    assert first.n_steps == 0
+    assert all(torch.equal(value, before[n]) for n, value in first.network.state_dict().items())
+    assert first.scaler.get_scale() == second.scaler.get_scale() == 2.0**39
 
 
 def test_without_validation_every_epoch_is_trained_and_the_last_is_kept():

@@ -155,11 +155,14 @@ class TrainedCheckpoint(ModelStage):
         """Return how many models of the split to train at the same time, as set.
 
         By default as many as processors and memory allow, once the data are so large that starting
-        processes is nothing beside training. It changes no byte of a model.
+        processes is nothing beside training; one where networks train on a GPU, which they would
+        share. It changes no byte of a model.
         """
         settings = self.workspace.settings
         if settings.parallel_models:
             return settings.parallel_models
+        if any(of.get("device", "cpu") != "cpu" for of in settings.models.values()):
+            return 1
         dataset = self.dataset.record()
         n_windows = dataset.numbers.get("windows_train") if dataset is not None else None
         if not isinstance(n_windows, int) or n_windows < SERIAL_WINDOWS:

@@ -174,5 +174,7 @@ def test_few_windows_are_trained_on_in_order_and_many_by_processors_and_memory(
     assert stage.at_once() == 5
     monkeypatch.setattr(training, "memory_bytes", lambda: 50 * training.PROCESS_BYTES)
     assert stage.at_once() == 8
+    on_gpu = replace(stage.workspace.settings, models={"gru": {"device": "auto"}})
+    assert TrainedCheckpoint(Workspace(on_gpu), Recipe.HOST, *FAST[0]).at_once() == 1
     monkeypatch.setattr(training, "memory_bytes", lambda: 0)
     assert stage.at_once() == 1
