@@ -99,7 +99,8 @@ def test_an_edited_table_is_made_good(with_tables, tmp_path, monkeypatch):
 def test_of_each_side_so_many_episodes_are_drawn_whatever_order_they_came_in(monkeypatch):
     monkeypatch.setattr(ablation, "MAX_EPISODES", 3)
     ids = {Side.TRAIN: "abcdefgh", Side.VAL: "ijk", Side.TEST: "lmnopq"}
-    windows = pl.DataFrame([(i, str(s)) for s in ids for i in ids[s] * 2], ("episode_id", "split"))
+    rows = [(i, str(s)) for s in ids for i in ids[s] * 2]
+    windows = pl.DataFrame(rows, ("episode_id", "split"), orient="row")
 
     draws = [
         _draw({side: pl.Series(list(of)[::step]) for side, of in ids.items()}) for step in (1, -1)
