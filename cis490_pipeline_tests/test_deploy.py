@@ -1,21 +1,30 @@
 """What the files for a cluster name exists, and they agree with one another."""
 
 import importlib
+import itertools
 import re
+import subprocess
 import tomllib
 from dataclasses import fields
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 from dagster._core.instance.config import dagster_instance_config
 from distributed.cli import dask_scheduler, dask_worker
 
 from cis490_pipeline import __version__
+from cis490_pipeline.cli.models.train import train
 from cis490_pipeline.config import Settings
+from cis490_pipeline.domain import Architecture, Recipe
+from cis490_pipeline.domain.catalogue import MODELS
+from cis490_pipeline.training.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
+KUBERNETES = "1.37"
+"""Version whose schemas the manifests are held against."""
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +182,105 @@ def test_the_image_is_built_of_what_is_here(dockerfile):
     assert {"orchestrate", "train", "dask", "lab", "kubernetes"} <= set(extras.split(","))
     assert all((ROOT / name).exists() for names in copied for name in names.split())
     assert "--constraint constraints.txt" in dockerfile
+
+
+@pytest.fixture(scope="module")
+def training():
+    """The settings and the job of ``train-gpu.yaml``."""
+    return list(yaml.safe_load_all((DEPLOY / "train-gpu.yaml").read_text()))
+
+
+def manifests():
+    for file in sorted(DEPLOY.glob("*.yaml")):
+        if file.name != "helm-values.yaml":
+            for thing in yaml.safe_load_all(file.read_text()):
+                yield pytest.param(thing, id=f"{file.name}-{thing['metadata']['name']}")
+
+
+@pytest.mark.parametrize("manifest", list(manifests()))
+def test_kubernetes_accepts_each_manifest_and_knows_each_of_its_keys(manifest):
+    kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+    broken = {**manifest, "spce": {}}
+    with pytest.raises(kubernetes_validate.ValidationError, match="spce"):
+        kubernetes_validate.validate(broken, KUBERNETES, strict=True)
+
+
+def test_kubernetes_accepts_what_the_chart_puts_into_pods(values):
+    ours = code(values)
+    container = {"name": "run", "image": "image", "resources": ours["resources"]}
+    container |= {key: ours[key] for key in ("env", "volumeMounts", "securityContext")}
+    container["envFrom"] = [{"secretRef": secret} for secret in ours["envSecrets"]]
+    spec = {"containers": [container], "volumes": ours["volumes"]}
+    spec["securityContext"] = ours["podSecurityContext"]
+    launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
+    run = {
+        "backoffLimit": 0,
+        **launcher["runK8sConfig"]["jobSpecConfig"],
+        "template": {
+            "spec": {**spec, "restartPolicy": "Never", **launcher["runK8sConfig"]["podSpecConfig"]}
+        },
+    }
+    run["template"]["spec"]["containers"] = [{**container, "resources": launcher["resources"]}]
+    for kind, version, content in (("Pod", "v1", spec), ("Job", "batch/v1", run)):
+        manifest = {"apiVersion": version, "kind": kind, "metadata": {"name": "x"}, "spec": content}
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+
+def test_each_network_is_trained_by_one_pod_with_one_gpu(training, tmp_path):
+    job = training[1]["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    program = tmp_path / "cis490"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    trained = []
+    for index in range(job["completions"]):
+        environment = {entry["name"]: entry["value"] for entry in container["env"]}
+        environment |= {"JOB_COMPLETION_INDEX": str(index), "PATH": f"{tmp_path}:/usr/bin:/bin"}
+        asked = subprocess.run(
+            container["command"], env=environment, capture_output=True, text=True, check=True
+        ).stdout.split()
+        command, *words = asked
+        assert command == train.name
+        params = train.make_context(command, words).params
+        assert Recipe(params["recipe"]) is Recipe.HOST
+        trained += itertools.product(params["architectures"], params["variants"])
+
+    networks = [model for model in MODELS if model[0] is not Architecture.GBT]
+    assert trained == [(str(architecture), str(variant)) for architecture, variant in networks]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["image"] in (DEPLOY / "Dockerfile").read_text()
+    assert job["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
+
+
+def test_training_on_gpus_and_dagster_work_with_the_same_settings(
+    training, values, tmp_path, monkeypatch
+):
+    """Or Dagster would take what was trained on GPUs for outdated."""
+    settings, job = training
+    without = yaml.safe_load((DEPLOY / "settings.yaml").read_text())
+    assert without["metadata"] == settings["metadata"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cis490.toml").write_text(without["data"]["cis490.toml"])
+    assert Settings.load().models == {}
+    (tmp_path / "cis490.toml").write_text(settings["data"]["cis490.toml"])
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    models = Settings.load().models
+
+    assert set(models) == {str(a) for a in Architecture if a is not Architecture.GBT}
+    assert {TrainConfig(**model).device for model in models.values()} == {"cuda"}
+    workdir = re.findall(r"^WORKDIR (\S+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    for volumes, mounts in (
+        (pod["volumes"], container["volumeMounts"]),
+        (code(values)["volumes"], code(values)["volumeMounts"]),
+    ):
+        (mount,) = [mount for mount in mounts if mount["name"] == "settings"]
+        (volume,) = [volume for volume in volumes if volume["name"] == "settings"]
+        assert volume["configMap"]["name"] == settings["metadata"]["name"]
+        assert mount["mountPath"] == f"{workdir[-1]}/{mount['subPath']}"
+        assert mount["subPath"] in settings["data"]
+    given = {e["name"]: e["value"] for e in code(values)["env"]}
+    for entry in container["env"]:
+        assert given.get(entry["name"], "host") == entry["value"]
