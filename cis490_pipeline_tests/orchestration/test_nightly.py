@@ -7,19 +7,19 @@ import dagster as dg
 import pytest
 
 from cis490_pipeline.config import Settings
-from cis490_pipeline.domain import Recipe
-from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
-from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
+from cis490_pipeline.domain import EpisodeRef
+from cis490_pipeline.experiment.pipeline.corpus import GridShards
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.gc import collect_garbage
 from cis490_pipeline.features.grids import build as grids_module
 from cis490_pipeline.orchestration.assets.checks import checks, warning_checks
 from cis490_pipeline.orchestration.assets.resources import workspace_resource
 from cis490_pipeline.orchestration.definitions import corpus_assets, recipe_assets
+from cis490_pipeline.store.receiver import LocalStore
 from cis490_pipeline.store.verdicts import sweep as sweep_module
+from cis490_pipeline_tests.experiment.runs import member, repack
 from cis490_pipeline_tests.orchestration.making import (
     CORPUS,
-    INDEX,
     SAMPLE,
     failed_checks,
     key_of,
@@ -89,8 +89,8 @@ def lab(tmp_path, instance, monkeypatch):
     return Lab(tmp_path, instance)
 
 
-def another_day(monkeypatch):
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int(FIRST) + 86400))
+def another_day(monkeypatch, n=1):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int(FIRST) + n * 86400))
 
 
 def test_a_night_with_nothing_new_reads_no_archive_and_changes_nothing(lab, monkeypatch):
@@ -197,37 +197,55 @@ def test_workspace_of_a_run_accepts_a_loss_only_if_its_config_says_so():
     assert [accepts({}), accepts({"accept_loss": True})] == [False, True]
 
 
-def drift(lab):
-    for recipe_run in (materialize(lab.workspace, lab.instance, [INDEX], "host"),):
-        assert recipe_run.success
-        (found,) = [
-            evaluation
-            for evaluation in recipe_run.get_asset_check_evaluations()
-            if evaluation.check_name == "new_episodes_look_like_train"
-        ]
-    return found
+def with_a_backup(members):
+    """Traffic that begins after the first 15 s: what the baseline holds is taken off."""
+    name = member(members, "netflow.jsonl")
+    rows = [json.loads(line) for line in members[name].splitlines()]
+    for row in rows[150:]:
+        row["pkts_out"] += 4_000
+        row["bytes_out"] += 5_000_000
+    members[name] = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def test_new_episodes_unlike_train_are_warned_of_and_stop_nothing(lab, monkeypatch):
+@pytest.mark.long
+def test_drift_is_told_of_a_shifted_host_and_not_of_the_same_episodes_unshifted(lab, monkeypatch):
     own = [row for row in ROWS if row["host_id"] == "elliott-thinkpad"]
-    other = [row for row in ROWS if row["host_id"] in ("garage-pi", "lab-nuc")]
-    lab.ship(sorted([*own, *other[:12]], key=lambda row: row["received_at_wall"]))
-    lab.night()
+    others = [row for row in ROWS if row["host_id"] != "elliott-thinkpad"]
+    new = own[1::3]
+    earlier = [*(row for row in own if row not in new), *others]
+    lab.ship(sorted(earlier, key=lambda row: row["received_at_wall"]))
 
-    assert drift(lab).passed
-    assert drift(lab).metadata["new_episodes (host)"].value == 0
+    (first,) = drift_checks(lab.night())
+
+    assert first.passed
+    assert first.metadata["new_episodes"].value == 0
 
     another_day(monkeypatch)
-    lab.ship(other[12:])
-    lab.night()
-    found = drift(lab)
+    lab.ship(new)
+    (same,) = drift_checks(lab.night())
+
+    assert same.passed, same.description
+    assert same.metadata["new_episodes"].value >= 8
+    assert same.metadata["hosts_compared"].value == 1
+
+    another_day(monkeypatch, 2)
+    for row in new:
+        repack(LocalStore(lab.store), EpisodeRef(row["host_id"], row["episode_id"]), with_a_backup)
+    run = lab.night()
+    (found,) = drift_checks(run)
 
     assert not found.passed
-    assert found.severity is dg.AssetCheckSeverity.WARN
-    assert not found.blocking
-    assert found.metadata["channels_drifted (host)"].value > 0
-    assert found.metadata["largest_psi (host)"].value > 0.25
-    assert "new episodes are not as in train: " in found.description
-    index = ValidationIndex(lab.workspace, Recipe.HOST)
-    assert index.outdated() is None
-    assert ValidationSweep(lab.workspace).outdated() is None
+    assert (found.severity, found.blocking) == (dg.AssetCheckSeverity.WARN, False)
+    assert " new episodes of elliott-thinkpad against " in found.description
+    assert "netflow." in found.description
+    assert found.metadata["hosts_drifted"].value == 1
+    assert found.metadata["largest_psi"].value > 0.25
+    assert run.success
+
+
+def drift_checks(run):
+    return [
+        evaluation
+        for evaluation in run.get_asset_check_evaluations()
+        if evaluation.check_name == "new_episodes_have_not_drifted"
+    ]

@@ -171,8 +171,11 @@ def extract(
         raise click.UsageError("--last and --out need an EPISODE, given as HOST/ID")
     with opened_workspace(flags) as workspace:
         if episode is None:
+            stages = dataset_stages(workspace, Recipe(recipe))
+            for stage in stages:
+                stage.require_possible()
             outcomes = make_stages(corpus_stages(workspace))
-            outcomes += make_stages(dataset_stages(workspace, Recipe(recipe)), force=force)
+            outcomes += make_stages(stages, force=force)
             result: Mapping[str, Json] = {
                 outcome.record.key: {"why": outcome.why, **outcome.numbers} for outcome in outcomes
             }

@@ -1,11 +1,13 @@
 """Stages of one recipe's data: which episode is on which side, and the windows cut from them."""
 
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
 from cis490_pipeline.domain import Recipe, Side, Variant
 from cis490_pipeline.domain.catalogue import FlatKind, InputKind
+from cis490_pipeline.errors import SplitError, StoreError
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
 from cis490_pipeline.experiment.stages.record import Metrics
 from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, digests
@@ -21,6 +23,8 @@ from cis490_pipeline.splits.split import Split, SplitRule
 from cis490_pipeline.storage.files import digest
 from cis490_pipeline.storage.parquet import read_table, write_parquet
 from cis490_pipeline.store.verdicts.eligibility import scorable_expr, usable_expr
+
+_MAX_NAMED: Final = 20
 
 
 class RecipeStage(Stage):
@@ -46,6 +50,27 @@ class ValidationIndex(RecipeStage):
         made = digests(validation=ValidationSweep(self.workspace), grids=GridShards(self.workspace))
         rules = {"split_rules": SPLIT_VERSION, "split_settings": digest(self.rule())}
         return made and {**made, **rules}
+
+    def require_possible(self) -> None:
+        """Raise `SplitError` if a named host of a new split has no episode in the store."""
+        record, settings = self.record(), self.workspace.settings
+        made_so = record is not None and record.inputs.get("split_settings") == digest(self.rule())
+        if self.recipe is not Recipe.HOST or made_so:
+            return
+        try:
+            hosts = {ref.host_id for ref in self.workspace.store.require_episodes()}
+        except StoreError:
+            # The sweep reports it, as a failed step of its own.
+            return
+        named = {"train": settings.train_hosts, "val": settings.val_hosts}
+        for side, wanted in named.items():
+            if missing := sorted(set(wanted) - hosts):
+                raise SplitError(
+                    f"{self.workspace.store.name}: has no episode of the {side} hosts "
+                    f"{', '.join(missing)}; hosts there: {_some(sorted(hosts))}. Name {side} hosts "
+                    f"with --{side}-hosts, CIS490_{side.upper()}_HOSTS or {side}_hosts in "
+                    "cis490.toml (in Dagster: of the resource workspace)"
+                )
 
     def split(self) -> Split:
         """Return the recipe's split of the episodes as the last sweep found them."""
@@ -103,6 +128,11 @@ class ValidationIndex(RecipeStage):
         )
         numbers["selected_on"] = split.selected_on
         return StageOutput(split.digest, (path, self.workspace.paths.split(self.recipe)), numbers)
+
+
+def _some(names: list[str]) -> str:
+    more = f", and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(names[:_MAX_NAMED]) + more
 
 
 class WindowShards(RecipeStage):

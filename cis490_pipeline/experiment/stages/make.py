@@ -34,8 +34,11 @@ def make_stages(
         If a check of a stage or of anything it is made of fails. Nothing is made from that; what
         was finished before is kept.
     PipelineError, OSError
-        If a stage cannot be made.
+        If a stage cannot be made; before any is made, if its settings do not allow it.
     """
+    stages = list(stages)
+    for stage in stages:
+        stage.require_possible()
     outcomes: list[StageResult] = []
     passed: Passed = set()
     for group, at_once in _groups(stages):

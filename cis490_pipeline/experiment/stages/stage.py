@@ -103,6 +103,9 @@ class Stage(ABC):
     def inputs(self) -> dict[str, str] | None:
         """Return digests of all inputs by name, or None while one of them does not exist."""
 
+    def require_possible(self) -> None:  # noqa: B027 - most settings are checked when loaded
+        """Raise what the settings make impossible, before anything that it is made of is made."""
+
     def unfinished(self) -> str | None:
         """Return why it must be made again although its inputs are the same, or None."""
         return None

@@ -1,4 +1,4 @@
-"""Warning checks of the newest sweep: unusable uploads, vanished episodes, drift from train.
+"""Warning checks of the newest sweep: unusable uploads, vanished episodes, drifting hosts.
 
 They block nothing.
 """
@@ -7,16 +7,15 @@ from typing import Final
 
 import polars as pl
 
-from cis490_pipeline.domain import Recipe, Side, Verdict
+from cis490_pipeline.domain import Recipe, Verdict
 from cis490_pipeline.experiment.pipeline.corpus import GridShards, ValidationSweep
-from cis490_pipeline.experiment.pipeline.dataset import ValidationIndex
 from cis490_pipeline.experiment.stages.workspace import Workspace
-from cis490_pipeline.experiment.studies.drawing import ids_of
-from cis490_pipeline.experiment.studies.drift import drift_of, drift_reference
 from cis490_pipeline.experiment.upkeep.checks import Check, Finding
+from cis490_pipeline.experiment.upkeep.new_episodes import ALPHA, host_drifts, level_of
 from cis490_pipeline.features.grids.store import GridStore
 from cis490_pipeline.features.stress.population_stability import THRESHOLD
 from cis490_pipeline.storage.parquet import read_table
+from cis490_pipeline.store.verdicts.eligibility import usable_expr
 from cis490_pipeline.store.verdicts.vanished import episode_names, vanished_rows
 
 _MAX_NAMED: Final = 10
@@ -67,58 +66,53 @@ def _named(names: list[str]) -> str:
     return ", ".join(names[:_MAX_NAMED]) + more
 
 
-def new_episode_drift(workspace: Workspace, recipe: Recipe) -> Finding:
-    """Check that the channels of newly arrived episodes do not drift from train.
+def new_episode_drift(workspace: Workspace, recipe: Recipe | None = None) -> Finding:
+    """Check that newly arrived episodes are distributed as earlier ones of their hosts.
 
-    The population stability index of each channel's window means less the episode's own baseline,
-    against train without the new episodes. A channel counts if it is over .25 and beyond what
-    chance gives between episodes alike. What train's own hosts never showed is drift too.
+    Warns of hosts with a channel over .25 that is significant at 1 % over all hosts and channels of
+    the sweep.
     """
-    index = read_table(workspace.paths.validation_index(recipe))
+    verdicts = read_table(workspace.paths.validation)
     grids = GridStore(GridShards(workspace).folder)
-    new = set(arrived(read_table(workspace.paths.validation))["episode_id"])
-    gridded = set(grids.frame["episode_id"])
-    of_index = index.filter(pl.col("episode_id").is_in(sorted(gridded)))
-    here = of_index.filter(pl.col("episode_id").is_in(sorted(new)))
-    train = of_index.filter(
-        (pl.col("side") == Side.TRAIN) & ~pl.col("episode_id").is_in(sorted(new))
+    gridded = verdicts.filter(usable_expr()).join(
+        grids.frame.select("host_id", "episode_id"), on=["host_id", "episode_id"], how="semi"
     )
-    numbers: dict[str, int | float | str] = {
-        "new_episodes": here.height,
-        "train_episodes": train.height,
-        "threshold": THRESHOLD,
-    }
-    if here.is_empty():
+    is_new = pl.col("episode_id").is_in(arrived(verdicts)["episode_id"].to_list())
+    new, earlier = gridded.filter(is_new), gridded.filter(~is_new)
+    numbers: dict[str, int | float | str] = {"new_episodes": new.height}
+    if new.is_empty():
         return Finding(True, "the newest sweep brought no usable episode to compare", numbers)
-    if train.is_empty():
-        return Finding(True, "train has no older episode to compare with", numbers)
-    seed = workspace.settings.seed
-    rows = drift_of(grids, drift_reference(grids, ids_of(train)), ids_of(here), seed=seed)
-    drifted = [
-        (row["psi"], row["channel"])
-        for row in rows
-        if row["psi"] is not None and row["flagged"] and row["beyond_chance"]
-    ]
-    drifted.sort(key=lambda channel: -channel[0])
-    numbers |= {"channels": len(rows), "channels_drifted": len(drifted)}
-    known = [row["psi"] for row in rows if row["psi"] is not None]
-    if known:
-        numbers["largest_psi"] = max(known)
-    if not drifted:
-        return Finding(True, f"{here.height} new episodes look like train's", numbers)
-    named = ", ".join(f"{channel} ({psi:.2f})" for psi, channel in drifted[:_MAX_NAMED])
+    drifts = host_drifts(grids, earlier, new, seed=workspace.settings.seed)
+    level = level_of(drifts)
+    shifted = {drift: found for drift in drifts if (found := drift.test.shifted(level))}
+    numbers |= {
+        "earlier_episodes": earlier.height,
+        "threshold": THRESHOLD,
+        "alpha": ALPHA,
+        "hosts_compared": sum(drift.smallest_p <= level for drift in drifts),
+        "hosts_with_too_few_episodes": sum(drift.smallest_p > level for drift in drifts),
+        "new_hosts": ", ".join(drift.host for drift in drifts if drift.is_new),
+        "hosts_drifted": len(shifted),
+        "channels_drifted": sum(map(len, shifted.values())),
+    }
+    if largest := [index for drift in drifts if (index := drift.test.largest) is not None]:
+        numbers["largest_psi"] = max(largest)
+    if not shifted:
+        return Finding(True, f"no host of {new.height} new episodes has drifted", numbers)
+    named = "; ".join(
+        f"{drift.n_new} new episodes of {drift.host} against {drift.compared_with}: "
+        + ", ".join(f"{channel} ({psi:.2f})" for channel, psi in found[:_MAX_NAMED])
+        for drift, found in list(shifted.items())[:_MAX_NAMED]
+    )
     return Finding(
-        False,
-        f"{len(drifted)} of {len(rows)} channels of {here.height} new episodes are not as in "
-        f"train: {named}; look at those devices before you trust verdicts on them",
-        numbers,
+        False, f"{named}; look at those devices before you trust verdicts on them", numbers
     )
 
 
 DRIFT: Final = Check(
-    ValidationIndex.key,
-    "new_episodes_look_like_train",
-    "Channels of the newest sweep's episodes are distributed as train's are.",
+    GridShards.key,
+    "new_episodes_have_not_drifted",
+    "Newly arrived episodes are distributed as earlier ones of their hosts.",
     new_episode_drift,
 )
 UPLOADS: Final = Check(

@@ -20,6 +20,7 @@ from cis490_pipeline.experiment.upkeep.warnings import (
     DRIFT,
     UPLOADS,
     VANISHED,
+    new_episode_drift,
     no_vanished,
     sound_uploads,
 )
@@ -85,23 +86,14 @@ def _asset_checks(key: str, group: Sequence[Check]) -> dg.AssetChecksDefinition:
     return run_checks
 
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", dg.PreviewWarning)
-
-    @dg.asset_check(
-        asset=dg.AssetKey(DRIFT.key.split("/")),
-        name=DRIFT.name,
-        description=DRIFT.promise,
-        partitions_def=recipes,
-    )
-    def drift(
-        context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
-    ) -> dg.AssetCheckResult:
-        """Warn of channels of new episodes that drift from the train side."""
-        recipe = Recipe(context.partition_key)
-        with logged(workspace, context) as opened, working(opened.progress, DRIFT.name):
-            finding = DRIFT.find(opened, recipe)
-        return _result(DRIFT, finding, dg.AssetCheckSeverity.WARN, recipe)
+@dg.asset_check(asset=dg.AssetKey(DRIFT.key.split("/")), name=DRIFT.name, description=DRIFT.promise)
+def drift(
+    context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.AssetCheckResult:
+    """Warn of hosts whose new episodes are not distributed as their earlier ones."""
+    with logged(workspace, context) as opened, working(opened.progress, DRIFT.name):
+        finding = new_episode_drift(opened)
+    return _result(DRIFT, finding, dg.AssetCheckSeverity.WARN)
 
 
 @dg.asset_check(

@@ -107,6 +107,8 @@ def materialize_recipe(
         tuple(stage for stage in stages if only is None or stage.key in only)
         for stages in (corpus_stages(workspace), recipe_stages(workspace, recipe))
     )
+    for stage in own:
+        stage.require_possible()
     with _storage_named(workspace), instance_of(workspace) as instance:
         done = _materialize(workspace, instance, shared, corpus_assets, None)
         done += _materialize(workspace, instance, own, recipe_assets, recipe)

@@ -4,15 +4,19 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.experiment.order import dataset_stages
+from cis490_pipeline.errors import SplitError
+from cis490_pipeline.experiment.order import corpus_stages, dataset_stages
+from cis490_pipeline.experiment.pipeline.corpus import ValidationSweep
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, TensorShards, ValidationIndex
+from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep import checks as verify
 from cis490_pipeline.storage.files import digest, file_sha256, read_json, write_json
 from cis490_pipeline.storage.parquet import write_parquet
 from cis490_pipeline.store.verdicts.eligibility import usable_expr
-from cis490_pipeline_tests.experiment.runs import copy_of, flip_a_byte
+from cis490_pipeline_tests.experiment.runs import SIX, THINKPAD, copy_of, copy_store, flip_a_byte
 
 SIDES = ("train", "val", "test")
 HELD_OUT = {Recipe.HOST: "host_id", Recipe.SAMPLE: "sample_name", Recipe.TIME: "episode_id"}
@@ -205,3 +209,46 @@ def test_profile_that_is_tested_but_never_trained_on_is_found(spoilt: Workspace)
     finding = verify.stratification(spoilt, Recipe.HOST)
 
     assert finding.text == "flood is tested but never trained on"
+
+
+def without_the_thinkpad(folder: Path, **settings: tuple[str, ...]) -> Workspace:
+    store = copy_store(folder / "store", SIX[4:])
+    return Workspace(Settings(store=store.root, data=folder / "data", workers=1, **settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "side", "host"),
+    [
+        ({}, "train", THINKPAD),
+        ({"train_hosts": ("lab-nuc",), "val_hosts": ("b", "a")}, "val", "a, b"),
+    ],
+)
+def test_host_that_is_not_in_the_store_is_told_before_the_sweep(
+    tmp_path: Path, settings: dict[str, tuple[str, ...]], side: str, host: str
+) -> None:
+    workspace = without_the_thinkpad(tmp_path, **settings)
+
+    with pytest.raises(SplitError) as refused:
+        make_stages((*corpus_stages(workspace), *dataset_stages(workspace, Recipe.HOST)))
+
+    assert str(refused.value) == (
+        f"{workspace.store.name}: has no episode of the {side} hosts {host}; hosts there: "
+        f"garage-pi, lab-nuc. Name {side} hosts with --{side}-hosts, CIS490_{side.upper()}_HOSTS "
+        f"or {side}_hosts in cis490.toml (in Dagster: of the resource workspace)"
+    )
+    assert ValidationSweep(workspace).record() is None
+
+
+def test_other_splits_name_no_hosts_and_need_none(tmp_path: Path) -> None:
+    ValidationIndex(without_the_thinkpad(tmp_path), Recipe.SAMPLE).require_possible()
+
+
+def test_split_that_is_made_needs_its_hosts_no_more(finished: Workspace, tmp_path: Path) -> None:
+    # They may have vanished since; their verdicts and grids stay.
+    store = copy_store(tmp_path / "store", SIX[4:])
+    other = Workspace(Settings(store=store.root, data=finished.paths.root, workers=1))
+
+    ValidationIndex(other, Recipe.HOST).require_possible()
+    other = Workspace(Settings(store=store.root, data=finished.paths.root, workers=1, split_seed=1))
+    with pytest.raises(SplitError, match=f"no episode of the train hosts {THINKPAD}"):
+        ValidationIndex(other, Recipe.HOST).require_possible()

@@ -5,12 +5,13 @@ import pytest
 
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
-from cis490_pipeline.errors import PipelineError
+from cis490_pipeline.errors import PipelineError, SplitError
 from cis490_pipeline.experiment.order import recipe_stages
 from cis490_pipeline.experiment.pipeline.dataset import FeatureShards, ValidationIndex
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.orchestration.runtime import materialize as module
 from cis490_pipeline.orchestration.runtime.materialize import instance_of, materialize_recipe
+from cis490_pipeline_tests.experiment.runs import SIX, copy_store
 from cis490_pipeline_tests.orchestration.making import (
     CHECKPOINT,
     CORPUS,
@@ -123,6 +124,17 @@ def test_a_failed_step_is_named_with_its_cause(tmp_path):
         PipelineError, match=r"corpus__validation_sweep: .*StoreError: .*nowhere: no such store"
     ):
         bring_up_to_date(Workspace(settings))
+
+
+def test_a_training_host_that_is_not_in_the_store_is_told_before_anything_is_recorded(tmp_path):
+    store = copy_store(tmp_path / "store", SIX[4:])
+    workspace = Workspace(Settings(store=store.root, data=tmp_path / "data", workers=1))
+
+    with pytest.raises(SplitError, match="no episode of the train hosts elliott-thinkpad; "):
+        bring_up_to_date(workspace)
+
+    assert not workspace.paths.validation.exists()
+    assert not workspace.paths.dagster.exists()
 
 
 @pytest.mark.parametrize("name", ["[lab]", "a?b", "a#b", "50%(x)s", "a b"])
