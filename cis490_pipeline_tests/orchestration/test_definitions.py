@@ -190,7 +190,7 @@ def test_the_jobs_share_no_asset_and_publish_nothing(graph):
 
     assert keys["corpus"] == {SWEEP, GRIDS}
     assert keys["recipe"] == set(DEPS) - {SWEEP, GRIDS, "dashboard/model_metric_events"}
-    assert len(jobs["recipe"].asset_layer.asset_graph.asset_check_keys) == len(CHECKS) + 1
+    assert len(jobs["recipe"].asset_layer.asset_graph.asset_check_keys) == len(CHECKS)
     assert jobs["recipe"].partitions_def is recipes
 
 

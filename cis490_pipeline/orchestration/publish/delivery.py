@@ -140,7 +140,7 @@ class Delivery:
             last = drain.acknowledge(self._instance, self._target, partition, url, event, last)
             self._counts[partition].update(
                 leaderboards=1,
-                leaderboards_without_scores=event.scores is None,
+                leaderboards_without_scores=int(event.scores is None),
                 events=len(events),
                 delivered=delivered,
             )

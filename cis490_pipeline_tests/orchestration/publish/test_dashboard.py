@@ -231,8 +231,8 @@ def test_the_dashboard_gets_every_score_with_its_interval(sensor, scored, dashbo
 def test_what_was_published_is_recorded_as_a_materialization_without_a_run(
     sensor, instance, dashboard
 ):
-    compare_again(instance, 0.1)
-    compare_again(instance, 0.2)
+    for score in (0.1, 0.2):
+        compare_again(instance, score)
     newest = instance.fetch_materializations(leaderboard.key, limit=1).records[0].storage_id
 
     assert sensor.tick() == "published leaderboards of host: 2"
@@ -246,6 +246,14 @@ def test_what_was_published_is_recorded_as_a_materialization_without_a_run(
         PUBLISHED_TO: newest,
     }
     assert instance.get_runs_count() == 0
+
+
+def test_what_one_leaderboard_counts_is_recorded_as_numbers(sensor, instance, dashboard):
+    compare_again(instance, 0.1)
+
+    sensor.tick()
+
+    assert {type(value) for value in published(instance)[0].values()} == {int}
 
 
 def test_after_the_acknowledgement_nothing_is_sent_until_there_is_more(sensor, instance, dashboard):
