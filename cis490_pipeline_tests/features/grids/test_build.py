@@ -153,7 +153,7 @@ def test_progress_counts_every_episode(store, episodes, tmp_path):
 
     build_grids(store, episodes.head(3), tmp_path, SerialCompute(), lambda *at: seen.append(at))
 
-    assert seen == [("cut grids", done, 3) for done in (1, 2, 3)]
+    assert seen == [("cut grids", done, 3) for done in (0, 1, 2, 3)]
 
 
 def test_a_shard_with_other_bytes_is_found_by_verify(store, episodes, tmp_path):
