@@ -46,8 +46,8 @@ N_GOLDEN = 8
 """Validation windows whose probabilities a checkpoint must reproduce whenever it is loaded."""
 
 SERIAL_WINDOWS: Final = 20_000
-"""Training windows up to which models are trained one after another unless told otherwise: starting
-a process takes as long as training trees or an mlp on a thousand."""
+"""Training windows up to which models are trained one after another by default: starting a
+process takes as long as training trees or an mlp on a thousand."""
 
 PROCESS_BYTES: Final = 3 * IN_MEMORY_BYTES
 """Memory to allow for each training: two sides in memory, libraries and batches."""

@@ -23,6 +23,7 @@ from cis490_pipeline.experiment.pipeline.corpus import (
     ValidationSweep,
     VanishedForgotten,
 )
+from cis490_pipeline.experiment.stages.make import make_stages
 from cis490_pipeline.experiment.stages.record import Record
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.features.grids.store import INDEX_FILE, MANIFEST_FILE
@@ -134,10 +135,10 @@ def _vanished(workspace: Workspace) -> list[str]:
 
 def _forget_vanished(workspace: Workspace) -> None:
     """Make verdicts and grids without those of vanished episodes; older shards become garbage."""
-    VanishedForgotten(workspace).ensure(force=True)
+    make_stages((VanishedForgotten(workspace),), force=True)
     grids = GridShards(workspace)
     if grids.record() is not None:
-        grids.ensure()
+        make_stages((grids,))
 
 
 def _take_locks(root: Path, held: ExitStack) -> list[str]:
