@@ -8,29 +8,21 @@ import pytest
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import DatasetError, GateError
-from cis490_pipeline.experiment.pipeline.dataset import RecipeStage
 from cis490_pipeline.experiment.stages import gates
 from cis490_pipeline.experiment.stages.make import made_keys, make_stages
 from cis490_pipeline.experiment.stages.stage import Stage, StageOutput, StageResult
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.experiment.upkeep.checks import Check, Finding
 from cis490_pipeline.storage.files import file_sha256
+from cis490_pipeline_tests.experiment.stages.parts import TextStage
 
 
-class Part(RecipeStage):
+class Part(TextStage):
     """A file that repeats the digest of what lies above it."""
 
     def __init__(self, workspace: Workspace, key: str, *above: "Part") -> None:
-        super().__init__(workspace, Recipe.HOST)
-        self._key, self._above = key, above
-
-    @property
-    def key(self) -> str:
-        return self._key
-
-    @property
-    def path(self) -> Path:
-        return self.workspace.paths.root / f"{self.key}.txt"
+        super().__init__(workspace, key)
+        self._above = above
 
     def above(self) -> tuple[Stage, ...]:
         return self._above

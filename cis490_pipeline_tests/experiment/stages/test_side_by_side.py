@@ -11,7 +11,6 @@ import pytest
 from cis490_pipeline.config import Settings
 from cis490_pipeline.domain import Recipe
 from cis490_pipeline.errors import TrainingError, WorkerDiedError
-from cis490_pipeline.experiment.pipeline.dataset import RecipeStage
 from cis490_pipeline.experiment.pipeline.training import SERIAL_WINDOWS, TrainedCheckpoint
 from cis490_pipeline.experiment.stages.make import made_keys, make_stages
 from cis490_pipeline.experiment.stages.side_by_side import Planned
@@ -19,27 +18,16 @@ from cis490_pipeline.experiment.stages.stage import StageOutput
 from cis490_pipeline.experiment.stages.workspace import Workspace
 from cis490_pipeline.storage.files import file_sha256, read_json, write_json
 from cis490_pipeline_tests.experiment.runs import FAST, copy_of
+from cis490_pipeline_tests.experiment.stages.parts import TextStage
 
 FAULTY = "faulty"
 KILLED = "killed"
 
 
-class Part(RecipeStage):
+class Part(TextStage):
     """A file with the number of the process that wrote it, unless a file says otherwise."""
 
     group = "parts"
-
-    def __init__(self, workspace: Workspace, key: str) -> None:
-        super().__init__(workspace, Recipe.HOST)
-        self._key = key
-
-    @property
-    def key(self) -> str:
-        return self._key
-
-    @property
-    def path(self) -> Path:
-        return self.workspace.paths.root / f"{self.key}.txt"
 
     def at_once(self) -> int:
         return self.workspace.settings.parallel_models
