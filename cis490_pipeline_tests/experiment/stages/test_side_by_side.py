@@ -70,7 +70,7 @@ def parts(tmp_path: Path) -> Parts:
 
     settings = Settings(data=tmp_path / "data", store=tmp_path, parallel_models=2)
     workspace = Workspace(settings, listen, lambda result: announced.append(result.record.key))
-    settings.data.mkdir()  # type: ignore[union-attr]
+    (tmp_path / "data").mkdir()
     return Parts(
         tmp_path / "data", heard, announced, [Part(workspace, key) for key in ("a", "b", "c")]
     )
